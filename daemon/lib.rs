@@ -1,1 +1,5 @@
 //! Holdfast: a container registry for the edge.
+//!
+//! ARCHITECTURE.md says which room calls which; `tests/architecture.rs` holds it against this code.
+
+pub mod oci;

@@ -1,0 +1,20 @@
+//! The standard's own terms as types: digest, name, tag, reference, media type, manifest, error code.
+//!
+//! Pure values: no I/O, nothing async. Fields are private and parsing is the only way to make one, so a
+//! [`RepositoryName`] that exists is valid and nothing behind the edge of the daemon checks it again.
+
+mod digest;
+mod error_code;
+mod hasher;
+mod manifest;
+mod media_type;
+mod name;
+mod reference;
+
+pub use digest::{Algorithm, Digest, ParseDigestError};
+pub use error_code::ErrorCode;
+pub use hasher::Hasher;
+pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError, referrers_of_index};
+pub use media_type::{MediaType, ParseMediaTypeError};
+pub use name::{ParseNameError, RepositoryName};
+pub use reference::{ParseReferenceError, ParseTagError, Reference, Tag};
