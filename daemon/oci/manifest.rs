@@ -251,11 +251,11 @@ pub fn referrers_of_index(bytes: &[u8]) -> Vec<Descriptor> {
     let index: Index = serde_json::from_slice(bytes).unwrap_or(Index {
         manifests: Vec::new(),
     });
-    let entries = index
+    index
         .manifests
         .into_iter()
-        .filter_map(|value| serde_json::from_value(value).ok());
-    entries.map(|descriptor| ReferrerEntry { descriptor }).collect()
+        .filter_map(|value| serde_json::from_value(value).ok())
+        .collect()
 }
 
 #[cfg(test)]
