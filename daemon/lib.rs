@@ -3,3 +3,4 @@
 //! ARCHITECTURE.md says which room calls which; `tests/architecture.rs` holds it against this code.
 
 pub mod oci;
+pub mod store;

@@ -173,10 +173,7 @@ mod tests {
         for (text, why) in [
             ("", ParseDigestError::Form),
             ("sha256", ParseDigestError::Form),
-            (
-                "md5:d41d8cd98f00b204e9800998ecf8427e",
-                ParseDigestError::Algorithm,
-            ),
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", ParseDigestError::Algorithm),
             ("sha256:", ParseDigestError::Hash),
             ("sha256:../../etc/passwd", ParseDigestError::Hash),
         ] {

@@ -91,10 +91,7 @@ mod tests {
     fn both_libraries_agree_with_the_published_vectors() {
         let abc256 = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Hasher::digest(Algorithm::Sha256, b"abc").to_string(), abc256);
-        for state in [
-            State::Sha256(Box::default()),
-            ring_state(Algorithm::Sha256, &ring::digest::SHA256),
-        ] {
+        for state in [State::Sha256(Box::default()), ring_state(Algorithm::Sha256, &ring::digest::SHA256)] {
             let mut hasher = Hasher(state);
             hasher.update(b"a");
             hasher.update(b"bc");

@@ -179,10 +179,9 @@ impl Raw {
     fn media_type(&self, content_type: Option<&MediaType>) -> Result<MediaType, ManifestError> {
         let inside = self.media_type.as_deref().filter(|text| !text.is_empty());
         match (inside, content_type) {
-            (Some(inside), Some(outside)) if inside != outside.as_str() => Err(ManifestError::MediaType {
-                inside: inside.to_owned(),
-                outside: outside.to_string(),
-            }),
+            (Some(inside), Some(outside)) if inside != outside.as_str() => {
+                Err(ManifestError::MediaType { inside: inside.to_owned(), outside: outside.to_string() })
+            }
             (_, Some(outside)) => Ok(outside.clone()),
             (Some(inside), None) => inside.parse().map_err(|_| ManifestError::Untyped),
             (None, None) => Err(ManifestError::Untyped),
@@ -191,28 +190,14 @@ impl Raw {
 
     fn links(&self) -> Vec<Link> {
         let mut links: BTreeMap<&Digest, LinkKind> = BTreeMap::new();
-        let blobs = self
-            .config
-            .iter()
-            .chain(self.layers.iter().flatten())
-            .chain(self.blobs.iter().flatten());
+        let blobs = self.config.iter().chain(self.layers.iter().flatten()).chain(self.blobs.iter().flatten());
         let blobs = blobs.map(|descriptor| (descriptor, descriptor.kind()));
-        let manifests = self
-            .manifests
-            .iter()
-            .flatten()
-            .map(|descriptor| (descriptor, LinkKind::Manifest));
+        let manifests = self.manifests.iter().flatten().map(|descriptor| (descriptor, LinkKind::Manifest));
         for (descriptor, kind) in blobs.chain(manifests) {
             let known = links.entry(&descriptor.digest).or_insert(kind);
             *known = kind.min(*known);
         }
-        links
-            .into_iter()
-            .map(|(digest, kind)| Link {
-                digest: digest.clone(),
-                kind,
-            })
-            .collect()
+        links.into_iter().map(|(digest, kind)| Link { digest: digest.clone(), kind }).collect()
     }
 }
 
@@ -235,9 +220,7 @@ fn artifact_type(
     config: Option<RawDescriptor>,
     media_type: &MediaType,
 ) -> Option<String> {
-    let config = config
-        .and_then(|config| config.media_type)
-        .filter(|_| !media_type.is_index());
+    let config = config.and_then(|config| config.media_type).filter(|_| !media_type.is_index());
     own.filter(|own| !own.is_empty()).or(config)
 }
 
@@ -248,14 +231,8 @@ pub fn referrers_of_index(bytes: &[u8]) -> Vec<Descriptor> {
         #[serde(default)]
         manifests: Vec<serde_json::Value>,
     }
-    let index: Index = serde_json::from_slice(bytes).unwrap_or(Index {
-        manifests: Vec::new(),
-    });
-    index
-        .manifests
-        .into_iter()
-        .filter_map(|value| serde_json::from_value(value).ok())
-        .collect()
+    let index: Index = serde_json::from_slice(bytes).unwrap_or(Index { manifests: Vec::new() });
+    index.manifests.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
 }
 
 #[cfg(test)]
@@ -294,38 +271,20 @@ mod tests {
 
     #[test]
     fn an_index_has_no_artifact_type_of_its_config() {
-        let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1}}]}}"#,
-            digest('a')
-        );
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1}}]}}"#, digest('a'));
         let manifest = Manifest::parse(text.as_bytes(), Some(&MediaType::oci_index())).unwrap();
         assert_eq!(manifest.links()[0].kind, LinkKind::Manifest);
-        assert_eq!(
-            manifest.descriptor(digest('b').parse().unwrap(), 1).artifact_type,
-            None
-        );
+        assert_eq!(manifest.descriptor(digest('b').parse().unwrap(), 1).artifact_type, None);
     }
 
     #[test]
     fn refuses_schema_1_and_disagreeing_types() {
         let schema1 = br#"{"schemaVersion":1,"fsLayers":[]}"#;
-        assert!(matches!(
-            Manifest::parse(schema1, Some(&oci())),
-            Err(ManifestError::Schema1)
-        ));
+        assert!(matches!(Manifest::parse(schema1, Some(&oci())), Err(ManifestError::Schema1)));
         let other = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json"}"#;
-        assert!(matches!(
-            Manifest::parse(other, Some(&oci())),
-            Err(ManifestError::MediaType { .. })
-        ));
-        assert!(matches!(
-            Manifest::parse(b"{}", None),
-            Err(ManifestError::Untyped)
-        ));
-        assert!(matches!(
-            Manifest::parse(b"[", Some(&oci())),
-            Err(ManifestError::Json(_))
-        ));
+        assert!(matches!(Manifest::parse(other, Some(&oci())), Err(ManifestError::MediaType { .. })));
+        assert!(matches!(Manifest::parse(b"{}", None), Err(ManifestError::Untyped)));
+        assert!(matches!(Manifest::parse(b"[", Some(&oci())), Err(ManifestError::Json(_))));
     }
 
     proptest! {

@@ -83,9 +83,7 @@ impl FromStr for MediaType {
         let essence = text.split(';').next().unwrap_or_default().trim();
         let token = |part: &str| {
             !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*'`|~%".contains(&byte))
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+*'`|~%".contains(&byte))
         };
         match essence.split_once('/') {
             Some((kind, subtype)) if essence.len() <= MAX_LEN && token(kind) && token(subtype) => {

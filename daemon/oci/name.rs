@@ -98,16 +98,7 @@ mod tests {
 
     #[test]
     fn follows_the_grammar() {
-        for name in [
-            "a",
-            "a/b",
-            "library/hello-world",
-            "a--b",
-            "a__b",
-            "a.b",
-            "0/1/2",
-            "a---b/c_d",
-        ] {
+        for name in ["a", "a/b", "library/hello-world", "a--b", "a__b", "a.b", "0/1/2", "a---b/c_d"] {
             assert!(name.parse::<RepositoryName>().is_ok(), "{name}");
         }
         for name in [
@@ -117,10 +108,7 @@ mod tests {
             assert!(name.parse::<RepositoryName>().is_err(), "{name:?}");
         }
         assert!("a".repeat(255).parse::<RepositoryName>().is_ok());
-        assert_eq!(
-            "a".repeat(256).parse::<RepositoryName>(),
-            Err(ParseNameError::TooLong)
-        );
+        assert_eq!("a".repeat(256).parse::<RepositoryName>(), Err(ParseNameError::TooLong));
     }
 
     proptest! {

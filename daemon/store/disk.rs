@@ -1,0 +1,244 @@
+//! Every file operation on the data directory, and the latch that refuses writes after one failed.
+//!
+//! Guarantees: a file appears in `blobs/` only whole and synced. The first sync or write that fails for any
+//! reason but a full disk latches: a page may be lost though the next sync says yes, so nothing is written
+//! any more until the daemon has restarted.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::StoreError;
+use super::sys;
+use crate::oci::{Algorithm, Digest};
+
+/// Write-back is begun in steps of this many bytes.
+const WRITEBACK_STEP: u64 = 8 << 20;
+
+/// The data directory.
+pub(super) struct Disk {
+    root: PathBuf,
+    latched: OnceLock<String>,
+}
+
+/// Keeps a second daemon out of the data directory for as long as it lives.
+pub(super) struct DaemonLock {
+    _file: Flock<File>,
+}
+
+impl Disk {
+    /// Makes the directories that are not there yet and opens the data directory.
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let disk = Disk { root: root.to_owned(), latched: OnceLock::new() };
+        for directory in ["uploads", "index", "trash", "blobs/sha256", "blobs/sha512"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path)
+                .map_err(|error| StoreError::io(format!("create {}", path.display()), error))?;
+        }
+        for directory in [root.to_owned(), root.join("blobs")] {
+            sync_directory(&directory)
+                .map_err(|error| StoreError::io(format!("sync {}", directory.display()), error))?;
+        }
+        Ok(disk)
+    }
+
+    /// Takes the lock that only one daemon can have; the command line works without it.
+    pub(super) fn lock_for_daemon(&self) -> Result<DaemonLock, StoreError> {
+        let path = self.root.join("index/daemon.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| StoreError::io(format!("open {}", path.display()), error))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(DaemonLock { _file: file }),
+            Err(_) => Err(StoreError::InUse(self.root.display().to_string())),
+        }
+    }
+
+    /// Whether a daemon holds the data directory.
+    pub(super) fn daemon_runs(root: &Path) -> bool {
+        let Ok(file) = File::open(root.join("index/daemon.lock")) else { return false };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
+    /// The directory of the index.
+    pub(super) fn index_directory(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// A file at the top of the data directory.
+    pub(super) fn top(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where the unfinished upload of this name lies.
+    pub(super) fn upload_path(&self, name: &str) -> PathBuf {
+        self.root.join("uploads").join(name)
+    }
+
+    /// Where the blob of this digest lies.
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blob_directory(digest.algorithm()).join(digest.hex())
+    }
+
+    fn blob_directory(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.as_str())
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(super) fn latched(&self) -> Option<&str> {
+        self.latched.get().map(String::as_str)
+    }
+
+    /// Refuses when an earlier write failed.
+    pub(super) fn check_writable(&self) -> Result<(), StoreError> {
+        if self.latched.get().is_some() { Err(StoreError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Takes note of a failure: from now on nothing is written, unless the disk was only full.
+    pub(super) fn failed(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Io { .. } | StoreError::Index(_))
+            && self.latched.set(error.to_string()).is_ok()
+        {
+            log::error!(
+                "the store is read-only from now on: {error}; restart the daemon when the disk is well"
+            );
+        }
+        error
+    }
+
+    /// Makes the empty file of a new upload.
+    pub(super) fn create_upload(&self, name: &str) -> Result<File, StoreError> {
+        self.check_writable()?;
+        let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).to_owned();
+        options.open(self.upload_path(name)).map_err(|error| StoreError::io("create an upload", error))
+    }
+
+    /// Opens the file of an upload to go on with it, or nothing if there is none.
+    pub(super) fn open_upload(&self, name: &str) -> Result<Option<File>, StoreError> {
+        found(OpenOptions::new().read(true).write(true).open(self.upload_path(name)))
+            .map_err(|error| StoreError::io("open an upload", error))
+    }
+
+    /// Whether an upload of this name is there, and how many bytes it has.
+    pub(super) fn upload_length(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let metadata = found(fs::metadata(self.upload_path(name)));
+        Ok(metadata
+            .map_err(|error| StoreError::io("look at an upload", error))?
+            .map(|metadata| metadata.len()))
+    }
+
+    /// Removes the file of an upload, if it is there.
+    pub(super) fn remove_upload(&self, name: &str) -> Result<(), StoreError> {
+        found(fs::remove_file(self.upload_path(name)))
+            .map_err(|error| StoreError::io("remove an upload", error))?;
+        Ok(())
+    }
+
+    /// Writes bytes at an offset of an upload and begins their write-back early.
+    pub(super) fn write_upload(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_writable()?;
+        file.write_all_at(bytes, offset)
+            .map_err(|error| self.failed(StoreError::io("write an upload", error)))?;
+        let end = offset + bytes.len() as u64;
+        let step = end / WRITEBACK_STEP * WRITEBACK_STEP;
+        if step > offset {
+            sys::begin_writeback(file, step - WRITEBACK_STEP, WRITEBACK_STEP);
+        }
+        Ok(())
+    }
+
+    /// Waits until the content of an upload is on the medium. A failure latches and is never tried again.
+    pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
+        self.check_writable()?;
+        file.sync_data().map_err(|error| self.failed(StoreError::io("sync an upload", error)))
+    }
+
+    /// Gives a synced upload its name as a blob, over an older copy if there is one. The name is durable only
+    /// after [`Disk::sync_blobs`].
+    pub(super) fn admit(&self, upload: &str, digest: &Digest) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let blob = self.blob_path(digest);
+        match fs::rename(self.upload_path(upload), &blob) {
+            Ok(()) => Ok(()),
+            // A batch whose transaction failed is applied again change by change, after the file has moved.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::UploadUnknown),
+            Err(error) => Err(self.failed(StoreError::io("move an upload to the blobs", error))),
+        }
+    }
+
+    /// Waits until the names of admitted blobs are on the medium.
+    pub(super) fn sync_blobs(&self, algorithm: Algorithm) -> Result<(), StoreError> {
+        self.check_writable()?;
+        sync_directory(&self.blob_directory(algorithm))
+            .map_err(|error| self.failed(StoreError::io("sync the directory of blobs", error)))
+    }
+
+    /// Opens a blob to read it.
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+        match found(File::open(self.blob_path(digest))) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(StoreError::Damaged(digest.clone())),
+            Err(error) => Err(StoreError::io("open a blob", error)),
+        }
+    }
+
+    /// The digests and lengths of all blobs on the disk of one algorithm; other files are passed over.
+    pub(super) fn blobs(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<impl Iterator<Item = (Digest, u64)> + use<>, StoreError> {
+        let entries = fs::read_dir(self.blob_directory(algorithm));
+        let entries = entries.map_err(|error| StoreError::io("list the blobs", error))?;
+        Ok(entries.flatten().filter_map(move |entry| {
+            let digest = format!("{algorithm}:{}", entry.file_name().to_str()?).parse().ok()?;
+            Some((digest, entry.metadata().ok()?.len()))
+        }))
+    }
+
+    /// Replaces a small file at the top of the data directory so that it is whole at any moment.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let temporary = self.root.join(format!(".{name}.new"));
+        let failed = |error| self.failed(StoreError::io(format!("write {name}"), error));
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&temporary);
+        let mut writer = io::BufWriter::with_capacity(64 << 10, file.map_err(failed)?);
+        write(&mut writer)?;
+        writer.flush().map_err(failed)?;
+        writer.get_ref().sync_data().map_err(failed)?;
+        fs::rename(&temporary, self.root.join(name)).map_err(failed)?;
+        sync_directory(&self.root).map_err(failed)
+    }
+
+    /// Moves a broken index out of the way and keeps it beside.
+    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let aside = self.root.join(format!("index.broken-{suffix}"));
+        let failed = |error| StoreError::io("set the broken index aside", error);
+        fs::create_dir_all(&aside).map_err(failed)?;
+        for name in ["data.mdb", "lock.mdb"] {
+            found(fs::rename(self.index_directory().join(name), aside.join(name))).map_err(failed)?;
+        }
+        sync_directory(&self.root).map_err(failed)?;
+        Ok(aside)
+    }
+}
+
+/// Turns "not found" into nothing, and leaves every other error as it is.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,96 @@
+//! The one error type of the store.
+
+use std::io;
+
+use crate::oci::{Digest, Reference, RepositoryName};
+
+/// Why a verb of the store did not do what it was asked. What is not there, what is wrong with the request,
+/// what is wrong with the disk, and what may go better next time are different variants.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The repository has no such blob.
+    #[error("blob {0} is not in this repository")]
+    BlobUnknown(Digest),
+    /// The repository has no such manifest.
+    #[error("manifest {0} is not in this repository")]
+    ManifestUnknown(Reference),
+    /// There is no such repository.
+    #[error("repository {0} does not exist")]
+    NameUnknown(RepositoryName),
+    /// There is no such upload session in this repository.
+    #[error("there is no such upload")]
+    UploadUnknown,
+    /// Another request has continued this upload.
+    #[error("the upload was continued by another request")]
+    UploadTakenOver,
+    /// The content is not what its digest says.
+    #[error("the content has digest {actual}, not {claimed}")]
+    DigestMismatch {
+        /// What the client said.
+        claimed: Digest,
+        /// What arrived.
+        actual: Digest,
+    },
+    /// A manifest points at content that the repository does not have.
+    #[error("the manifest points at content that is not in this repository")]
+    ManifestBlobUnknown(Vec<Digest>),
+    /// The disk or the index has no room.
+    #[error("the disk is full")]
+    Full,
+    /// A write or a sync failed earlier; nothing is written until a restart.
+    #[error("the store is read-only since a write failed; see the log, and restart when the disk is well")]
+    ReadOnly,
+    /// A blob that the index knows is not on the disk as it should be.
+    #[error("blob {0} is missing or damaged on the disk")]
+    Damaged(Digest),
+    /// Another daemon serves this data directory.
+    #[error("another holdfast already serves {0}; stop it first, or choose another --data")]
+    InUse(String),
+    /// The data directory was written by a newer release.
+    #[error("the index has format {found}, and this release knows {known}; install a newer release")]
+    Format {
+        /// The version in the data directory.
+        found: u32,
+        /// The version of this release.
+        known: u32,
+    },
+    /// A file operation failed.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was being done, for the log.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index failed.
+    #[error("the index failed: {0}")]
+    Index(#[source] heed::Error),
+    /// The store is shutting down.
+    #[error("the store is closing")]
+    Closing,
+}
+
+impl StoreError {
+    /// An error of the file system while doing something; a full disk is told apart.
+    pub(super) fn io(action: impl Into<String>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Io { action: action.into(), source },
+        }
+    }
+
+    /// Whether the index transaction that met this error can only be given up.
+    pub(super) fn ends_transaction(&self) -> bool {
+        matches!(self, StoreError::Full | StoreError::Index(_) | StoreError::Io { .. } | StoreError::ReadOnly)
+    }
+}
+
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full,
+            heed::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
+            error => StoreError::Index(error),
+        }
+    }
+}

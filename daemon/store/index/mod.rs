@@ -1,0 +1,296 @@
+//! The index: who is called what, in LMDB.
+//!
+//! Reads are short and each has its own transaction; they look at memory that is mapped from the file and do
+//! no system call. All writes go through the one thread of [`writer`].
+
+pub(super) mod changes;
+pub(super) mod schema;
+pub(super) mod writer;
+
+use std::ops::Bound;
+
+use heed::{Env, RoTxn};
+
+use self::schema::{LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use super::disk::Disk;
+use super::error::StoreError;
+use super::sys;
+use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName, Tag};
+
+/// The row of the table `meta` that is there once the index has been filled.
+const COMPLETE: &[u8] = b"complete";
+
+/// A manifest as the index knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestEntry {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// What it is sent as.
+    pub media_type: MediaType,
+    /// When it was pushed or tagged, in seconds since 1970.
+    pub pushed: u64,
+}
+
+/// One page of a list, and whether there is more behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in the order of their bytes.
+    pub items: Vec<T>,
+    /// Whether the list goes on.
+    pub more: bool,
+}
+
+/// How much there is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Repositories with at least one manifest.
+    pub repositories: u64,
+    /// Tags of all repositories.
+    pub tags: u64,
+    /// Manifests, counted once for each repository.
+    pub manifests: u64,
+    /// Files in `blobs/`.
+    pub blobs: u64,
+    /// Their length in bytes, all together.
+    pub bytes: u64,
+}
+
+/// What [`Index::for_each_name`] calls for every name.
+pub(super) type NameVisitor<'a> =
+    dyn FnMut(&RepositoryName, Option<&Tag>, &ManifestEntry) -> Result<(), StoreError> + 'a;
+
+/// The open index.
+pub(super) struct Index {
+    pub(super) env: Env,
+    pub(super) tables: Tables,
+}
+
+impl Index {
+    /// Opens the index, at its newest snapshot or at the one before, and makes it where there is none.
+    pub(super) fn open(disk: &Disk, map_size: usize, previous: bool) -> Result<Self, StoreError> {
+        let env = sys::open_environment(&disk.index_directory(), map_size, previous)?;
+        let mut txn = env.write_txn()?;
+        let tables = Tables::create(&env, &mut txn)?;
+        let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
+        match found {
+            None => schema::put_row(tables.meta, &mut txn, b"version", &VERSION)?,
+            Some(VERSION) => {}
+            Some(found) => return Err(StoreError::Format { found, known: VERSION }),
+        }
+        txn.commit()?;
+        env.clear_stale_readers()?;
+        Ok(Index { env, tables })
+    }
+
+    /// Whether the index was filled to the end, when it was new or was made again.
+    pub(super) fn is_complete(&self) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok(self.tables.meta.get(&txn, COMPLETE)?.is_some())
+    }
+
+    /// The manifest under a tag or a digest: one lookup.
+    pub(super) fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ManifestEntry>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let row = match reference {
+            Reference::Tag(tag) => schema::row(self.tables.tags, &txn, &schema::tag_key(repository, tag))?,
+            Reference::Digest(digest) => {
+                schema::row(self.tables.manifests, &txn, &schema::content_key(repository, digest))?
+            }
+        };
+        row.as_ref().map(entry).transpose()
+    }
+
+    /// The length of a blob, if the repository has it: one lookup.
+    pub(super) fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<u64>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let row: Option<LinkRow> =
+            schema::row(self.tables.links, &txn, &schema::content_key(repository, digest))?;
+        Ok(row.map(|row| row.size))
+    }
+
+    /// The repositories that have a blob, at most `limit` of them.
+    pub(super) fn blob_homes(
+        &self,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let prefix = schema::digest_key(digest);
+        let mut homes = Vec::new();
+        for row in self.tables.blob_homes.prefix_iter(&txn, &prefix)?.take(limit) {
+            homes.extend(text_behind(row?.0, prefix.len()).and_then(|name| name.parse().ok()));
+        }
+        Ok(homes)
+    }
+
+    /// Whether the repository has a manifest.
+    pub(super) fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok(self.tables.repositories.get(&txn, repository.as_str().as_bytes())?.is_some())
+    }
+
+    /// A page of the tags of a repository, after `last`.
+    pub(super) fn tags(
+        &self,
+        repository: &RepositoryName,
+        last: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Tag>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let prefix = schema::repository_prefix(repository);
+        let mut after = prefix.clone();
+        after.extend_from_slice(last.unwrap_or_default().as_bytes());
+        let mut page = Page { items: Vec::new(), more: false };
+        for row in self.tables.tags.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))? {
+            let (key, _) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()));
+        }
+        Ok(page)
+    }
+
+    /// A page of the repositories that `wanted` lets through, after `last`.
+    pub(super) fn repositories(
+        &self,
+        last: Option<&str>,
+        limit: usize,
+        wanted: &dyn Fn(&RepositoryName) -> bool,
+    ) -> Result<Page<RepositoryName>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let after = last.unwrap_or_default().as_bytes();
+        let mut page = Page { items: Vec::new(), more: false };
+        let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
+        for row in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))? {
+            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
+            if !wanted(&name) {
+                continue;
+            }
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.items.push(name);
+        }
+        Ok(page)
+    }
+
+    /// A page of the manifests whose subject is `subject`, after `last`, each let through by `wanted`; a page
+    /// ends after `limit` descriptors or when they are longer than `bytes` together.
+    pub(super) fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        last: Option<&Digest>,
+        (limit, bytes): (usize, usize),
+        wanted: &dyn Fn(&Descriptor) -> bool,
+    ) -> Result<Page<Descriptor>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let prefix = schema::referrer_key(repository, subject, None);
+        let start = schema::referrer_key(repository, subject, last);
+        let mut page = Page { items: Vec::new(), more: false };
+        let mut length = 0;
+        for row in self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))? {
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let descriptor: Descriptor = serde_json::from_slice(value)
+                .map_err(|error| StoreError::Index(heed::Error::Decoding(error.into())))?;
+            if !wanted(&descriptor) {
+                continue;
+            }
+            if page.items.len() == limit || (length + value.len() > bytes && !page.items.is_empty()) {
+                page.more = true;
+                break;
+            }
+            length += value.len();
+            page.items.push(descriptor);
+        }
+        Ok(page)
+    }
+
+    /// How much there is; walks the table of blobs.
+    pub(super) fn counts(&self) -> Result<Counts, StoreError> {
+        let txn = self.env.read_txn()?;
+        let mut counts = Counts {
+            repositories: self.tables.repositories.len(&txn)?,
+            tags: self.tables.tags.len(&txn)?,
+            manifests: self.tables.manifests.len(&txn)?,
+            blobs: self.tables.blobs.len(&txn)?,
+            bytes: 0,
+        };
+        for row in self.tables.blobs.iter(&txn)? {
+            counts.bytes += schema::decode::<schema::BlobRow>(row?.1)?.size;
+        }
+        Ok(counts)
+    }
+
+    /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
+    /// where it has none.
+    pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<(), StoreError> {
+        let txn = self.env.read_txn()?;
+        for row in self.tables.repositories.iter(&txn)? {
+            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
+            self.names_of(&txn, &name, visit)?;
+        }
+        Ok(())
+    }
+
+    fn names_of(
+        &self,
+        txn: &RoTxn,
+        name: &RepositoryName,
+        visit: &mut NameVisitor,
+    ) -> Result<(), StoreError> {
+        let prefix = schema::repository_prefix(name);
+        let mut tagged = std::collections::HashSet::new();
+        for row in self.tables.tags.prefix_iter(txn, &prefix)? {
+            let (key, value) = row?;
+            let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
+            let entry = entry(&schema::decode(value)?)?;
+            visit(name, Some(&tag), &entry)?;
+            tagged.insert(entry.digest);
+        }
+        for row in self.tables.manifests.prefix_iter(txn, &prefix)? {
+            let entry = entry(&schema::decode(row?.1)?)?;
+            if !tagged.contains(&entry.digest) {
+                visit(name, None, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many manifests the repository has.
+    fn manifest_count(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<u32, StoreError> {
+        let row: Option<RepositoryRow> =
+            schema::row(self.tables.repositories, txn, repository.as_str().as_bytes())?;
+        Ok(row.unwrap_or_default().manifests)
+    }
+}
+
+fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {
+    std::str::from_utf8(key.get(prefix..)?).ok()
+}
+
+fn entry(row: &ManifestRow) -> Result<ManifestEntry, StoreError> {
+    let broken = |what: &'static str| StoreError::Index(heed::Error::Decoding(what.into()));
+    let (digest, _) = schema::split_digest(&row.digest).ok_or_else(|| broken("a manifest's digest"))?;
+    let media_type = row.media_type.parse().map_err(|_| broken("a manifest's media type"))?;
+    Ok(ManifestEntry { digest, size: row.size, media_type, pushed: row.pushed })
+}

@@ -1,0 +1,232 @@
+//! The tables of the index: their keys and their rows.
+//!
+//! Keys are bytes that sort as the standard wants lists sorted. A repository's name ends with a zero byte, which
+//! no name contains, so that a repository's rows stand together. Rows are postcard, which is the same on every
+//! machine; the version in the table `meta` says which rows these are.
+
+use heed::types::Bytes;
+use heed::{Database, Env, RoTxn, RwTxn};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+use crate::store::error::StoreError;
+
+/// The version of the tables that this release reads and writes.
+pub(in crate::store) const VERSION: u32 = 1;
+
+/// A table of bytes to bytes.
+pub(in crate::store) type Table = Database<Bytes, Bytes>;
+
+/// All tables.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Tables {
+    /// "version" to the version of the tables.
+    pub meta: Table,
+    /// repository to [`RepositoryRow`]; a row is there exactly while the repository has a manifest.
+    pub repositories: Table,
+    /// repository, tag to [`ManifestRow`], so that a pull by tag is one lookup.
+    pub tags: Table,
+    /// repository, digest to [`ManifestRow`].
+    pub manifests: Table,
+    /// digest, repository to nothing: where a manifest is.
+    pub manifest_homes: Table,
+    /// digest of a manifest to the digests it points at, one after the other.
+    pub children: Table,
+    /// digest, digest of a manifest that points at it, to nothing.
+    pub needed_by: Table,
+    /// repository, digest to [`LinkRow`]: which blobs a repository has.
+    pub links: Table,
+    /// digest, repository to nothing: where a blob is.
+    pub blob_homes: Table,
+    /// digest to [`BlobRow`]: every file in `blobs/`.
+    pub blobs: Table,
+    /// repository, subject, referrer to the referrer's descriptor as JSON.
+    pub referrers: Table,
+}
+
+impl Tables {
+    /// Opens the tables and makes those that are missing.
+    pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn) -> Result<Self, StoreError> {
+        let mut table = |name| env.create_database::<Bytes, Bytes>(txn, Some(name));
+        Ok(Tables {
+            meta: table("meta")?,
+            repositories: table("repositories")?,
+            tags: table("tags")?,
+            manifests: table("manifests")?,
+            manifest_homes: table("manifest_homes")?,
+            children: table("children")?,
+            needed_by: table("needed_by")?,
+            links: table("links")?,
+            blob_homes: table("blob_homes")?,
+            blobs: table("blobs")?,
+            referrers: table("referrers")?,
+        })
+    }
+}
+
+/// What is known of a repository.
+#[derive(Serialize, Deserialize, Default)]
+pub(in crate::store) struct RepositoryRow {
+    /// How many manifests it has.
+    pub manifests: u32,
+}
+
+/// A manifest in a repository, under its digest or under a tag.
+#[derive(Serialize, Deserialize, Clone)]
+pub(in crate::store) struct ManifestRow {
+    /// The digest as a key.
+    pub digest: Vec<u8>,
+    /// Its length in bytes.
+    pub size: u64,
+    /// What it is sent as.
+    pub media_type: String,
+    /// When it was pushed or the tag was set, in seconds since 1970.
+    pub pushed: u64,
+}
+
+/// A blob in a repository.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct LinkRow {
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it came into the repository, in seconds since 1970.
+    pub linked: u64,
+}
+
+/// A file in `blobs/`.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct BlobRow {
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was last pushed, in seconds since 1970.
+    pub stored: u64,
+}
+
+/// A digest as a key: one byte for the algorithm, then the hash.
+pub(in crate::store) fn digest_key(digest: &Digest) -> Vec<u8> {
+    let mut key = Vec::with_capacity(65);
+    push_digest(&mut key, digest);
+    key
+}
+
+fn push_digest(key: &mut Vec<u8>, digest: &Digest) {
+    key.push(match digest.algorithm() {
+        Algorithm::Sha256 => 1,
+        Algorithm::Sha512 => 2,
+    });
+    key.extend_from_slice(digest.bytes());
+}
+
+/// Reads the digest at the beginning of a key, and gives what follows it.
+pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
+    let (&code, rest) = key.split_first()?;
+    let algorithm = match code {
+        1 => Algorithm::Sha256,
+        2 => Algorithm::Sha512,
+        _ => return None,
+    };
+    let (hash, rest) = rest.split_at_checked(algorithm.hash_len())?;
+    Some((Digest::from_hash(algorithm, hash)?, rest))
+}
+
+/// The beginning of every key of a repository.
+pub(in crate::store) fn repository_prefix(repository: &RepositoryName) -> Vec<u8> {
+    let mut key = Vec::with_capacity(repository.as_str().len() + 66);
+    key.extend_from_slice(repository.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+/// The key of a tag.
+pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.extend_from_slice(tag.as_str().as_bytes());
+    key
+}
+
+/// The key of a manifest or a blob in a repository.
+pub(in crate::store) fn content_key(repository: &RepositoryName, digest: &Digest) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    push_digest(&mut key, digest);
+    key
+}
+
+/// The key that says that content is in a repository.
+pub(in crate::store) fn home_key(digest: &Digest, repository: &RepositoryName) -> Vec<u8> {
+    let mut key = digest_key(digest);
+    key.extend_from_slice(repository.as_str().as_bytes());
+    key
+}
+
+/// The key of a referrer; without one, the beginning of the keys of all referrers of a subject.
+pub(in crate::store) fn referrer_key(
+    repository: &RepositoryName,
+    subject: &Digest,
+    referrer: Option<&Digest>,
+) -> Vec<u8> {
+    let mut key = content_key(repository, subject);
+    if let Some(referrer) = referrer {
+        push_digest(&mut key, referrer);
+    }
+    key
+}
+
+/// The key that says that a manifest points at content.
+pub(in crate::store) fn edge_key(child: &Digest, parent: &Digest) -> Vec<u8> {
+    let mut key = digest_key(child);
+    push_digest(&mut key, parent);
+    key
+}
+
+/// Looks up one row.
+pub(in crate::store) fn row<T: DeserializeOwned>(
+    table: Table,
+    txn: &RoTxn,
+    key: &[u8],
+) -> Result<Option<T>, StoreError> {
+    table.get(txn, key)?.map(decode).transpose()
+}
+
+/// Stores one row.
+pub(in crate::store) fn put_row<T: Serialize>(
+    table: Table,
+    txn: &mut RwTxn,
+    key: &[u8],
+    row: &T,
+) -> Result<(), StoreError> {
+    let bytes = postcard::to_allocvec(row).map_err(|error| heed::Error::Encoding(error.into()))?;
+    Ok(table.put(txn, key, &bytes)?)
+}
+
+/// Reads a row from its bytes.
+pub(in crate::store) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(bytes).map_err(|error| StoreError::Index(heed::Error::Decoding(error.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Hasher;
+
+    #[test]
+    fn the_longest_keys_fit_into_lmdb() {
+        let repository: RepositoryName = "a".repeat(255).parse().unwrap();
+        let digest = Hasher::digest(Algorithm::Sha512, b"");
+        let tag: Tag = "t".repeat(128).parse().unwrap();
+        assert!(referrer_key(&repository, &digest, Some(&digest)).len() <= 511);
+        assert!(tag_key(&repository, &tag).len() <= 511);
+    }
+
+    #[test]
+    fn a_digest_reads_back_from_its_key() {
+        for algorithm in Algorithm::ALL {
+            let digest = Hasher::digest(algorithm, b"x");
+            let mut key = digest_key(&digest);
+            key.extend_from_slice(b"rest");
+            assert_eq!(split_digest(&key), Some((digest, &b"rest"[..])));
+        }
+        assert_eq!(split_digest(&[1, 2, 3]), None);
+        assert_eq!(split_digest(&[9; 40]), None);
+    }
+}

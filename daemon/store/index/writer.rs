@@ -1,0 +1,167 @@
+//! The one thread that writes the index.
+//!
+//! It takes whatever is queued into one transaction, so that many pushes share the syncs of one, and answers
+//! each caller after the commit. A change that is refused has written nothing; a change that fails for lack of
+//! room or by the disk ends the transaction, and then every change of the batch is tried again by itself, so
+//! that one push without room does not fail a delete that would make room.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use heed::RwTxn;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Index;
+use crate::oci::Algorithm;
+use crate::store::disk::Disk;
+use crate::store::error::StoreError;
+
+/// How many changes may wait, and the most that one transaction takes.
+const QUEUE: usize = 256;
+
+/// What a change works on: the transaction of its batch.
+pub(in crate::store) struct Batch<'a> {
+    pub(in crate::store) index: &'a Index,
+    pub(in crate::store) disk: &'a Disk,
+    pub(in crate::store) txn: RwTxn<'a>,
+    /// Seconds since 1970.
+    pub(in crate::store) now: u64,
+    /// The directories of blobs whose names are not yet on the medium.
+    unsynced: BTreeSet<Algorithm>,
+}
+
+impl Batch<'_> {
+    /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
+    pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
+        self.unsynced.insert(algorithm);
+    }
+}
+
+/// A change that waits for its turn.
+trait Job: Send {
+    /// Applies the change; an error here ends the transaction.
+    fn apply(&mut self, batch: &mut Batch) -> Result<(), StoreError>;
+    /// Answers the caller: with what the change gave if it is committed, else with why not.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Change<F, T> {
+    apply: F,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for Change<F, T>
+where
+    F: FnMut(&mut Batch) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn apply(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        match (self.apply)(batch) {
+            Err(error) if error.ends_transaction() => Err(error),
+            outcome => {
+                self.outcome = Some(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(StoreError::Closing),
+            (Err(error), _) => Err(error),
+        };
+        // A caller that is gone no longer wants the answer; the change stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Hands changes to the writer's thread.
+#[derive(Clone)]
+pub(in crate::store) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+impl Writer {
+    /// Starts the thread. `changed` is called after each transaction that changed something.
+    pub(in crate::store) fn start(
+        index: Arc<Index>,
+        disk: Arc<Disk>,
+        changed: impl Fn() + Send + 'static,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new().name("index-writer".into());
+        let thread = thread.spawn(move || run(&index, &disk, receiver, &changed));
+        let thread = thread.map_err(|error| StoreError::io("start the index writer", error))?;
+        Ok((Writer { queue }, thread))
+    }
+
+    /// Applies a change in the next transaction and answers after its commit. Once this is polled the change
+    /// is carried out even if the caller goes away.
+    pub(in crate::store) async fn submit<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        F: FnMut(&mut Batch) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Change { apply: change, outcome: None, reply });
+        self.queue.send(job).await.map_err(|_| StoreError::Closing)?;
+        answer.await.map_err(|_| StoreError::Closing)?
+    }
+
+    /// Notes that the index holds everything it should.
+    pub(in crate::store) async fn mark_complete(&self) -> Result<(), StoreError> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is not general enough"
+        )]
+        self.submit(|batch| batch.mark_complete()).await
+    }
+}
+
+fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Box<dyn Job>>, changed: &dyn Fn()) {
+    let mut jobs = Vec::with_capacity(QUEUE);
+    while queue.blocking_recv_many(&mut jobs, QUEUE) > 0 {
+        match commit(index, disk, &mut jobs) {
+            Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
+            Err(error) if jobs.len() == 1 => jobs.drain(..).for_each(|job| job.answer(Err(again(&error)))),
+            Err(_) => {
+                for job in jobs.drain(..) {
+                    let mut alone = [job];
+                    let committed = commit(index, disk, &mut alone);
+                    let [job] = alone;
+                    job.answer(committed);
+                }
+            }
+        }
+        changed();
+    }
+}
+
+fn commit(index: &Index, disk: &Disk, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    disk.check_writable()?;
+    let now = crate::store::seconds_since_1970();
+    let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
+    let mut batch = Batch { index, disk, txn, now, unsynced: BTreeSet::new() };
+    for job in jobs {
+        job.apply(&mut batch)?;
+    }
+    for algorithm in batch.unsynced {
+        disk.sync_blobs(algorithm)?;
+    }
+    batch.txn.commit().map_err(|error| disk.failed(error.into()))
+}
+
+/// The error once more, for its caller; errors of the system cannot be cloned.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Full => StoreError::Full,
+        StoreError::ReadOnly => StoreError::ReadOnly,
+        other => StoreError::Io {
+            action: "write the index".into(),
+            source: std::io::Error::other(other.to_string()),
+        },
+    }
+}

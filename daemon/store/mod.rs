@@ -1,0 +1,528 @@
+//! The store: the only room that touches the data directory.
+//!
+//! Its verbs are the domain's, and take and return the types of `oci`. It guarantees that what a verb said is
+//! done is still there after a power cut: content is synced before it gets its name, and named before the index
+//! commits. Single lookups look at mapped memory and are plain functions; everything that waits for the disk is
+//! `async` and runs on blocking threads or on the index writer's. A caller that goes away never stops a change
+//! half-way.
+
+mod blob;
+mod disk;
+mod error;
+mod index;
+mod layout;
+mod recover;
+mod sys;
+mod upload;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+pub use self::blob::BlobReader;
+pub use self::error::StoreError;
+pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::upload::{ParseUploadIdError, Upload, UploadId};
+
+use self::disk::{DaemonLock, Disk};
+use self::index::Index;
+use self::index::changes::{NewBlob, NewManifest};
+use self::index::writer::Writer;
+use self::upload::Uploads;
+use crate::oci::{
+    Algorithm, Descriptor, Digest, Hasher, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
+};
+
+/// The largest list of referrers in one answer, in descriptors and in bytes.
+const REFERRERS_PAGE: (usize, usize) = (1000, 4 << 20);
+
+/// What the store needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory; it is made where there is none.
+    pub path: PathBuf,
+    /// How large the index may get, in bytes; a multiple of 64 KiB.
+    pub index_map_size: usize,
+    /// How many unfinished uploads are kept in memory.
+    pub uploads: usize,
+}
+
+/// The store, cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<Disk>,
+    index: Arc<Index>,
+    uploads: Arc<Uploads>,
+    writer: Mutex<Option<Writer>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: DaemonLock,
+}
+
+/// What `holdfast status` shows of a data directory.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Whether a daemon serves it now.
+    pub daemon_runs: bool,
+    /// How much there is in it.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How many bytes are free on its file system.
+    pub free_bytes: u64,
+}
+
+impl Store {
+    /// Opens the data directory for the daemon: locks it, climbs down the ladder to an index, starts the writer.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another daemon has it, [`StoreError::Io`] and [`StoreError::Index`] when it
+    /// cannot be opened at all.
+    pub async fn open(settings: Settings) -> Result<Self, StoreError> {
+        let uploads = Arc::new(Uploads::new(settings.uploads));
+        let (disk, lock, opened) = blocking(move || {
+            let disk = Disk::open(&settings.path)?;
+            let lock = disk.lock_for_daemon()?;
+            layout::mark(&disk)?;
+            let opened = recover::open(&disk, settings.index_map_size)?;
+            Ok((Arc::new(disk), lock, opened))
+        })
+        .await?;
+        let index = Arc::new(opened.index);
+        let (wake, changes) = std::sync::mpsc::sync_channel(1);
+        if !disk.top("index.json").exists() {
+            let _ = wake.try_send(());
+        }
+        let (writer, writer_thread) = Writer::start(Arc::clone(&index), Arc::clone(&disk), move || {
+            // A full channel means that a rewrite is due anyway.
+            let _ = wake.try_send(());
+        })?;
+        if opened.rebuild {
+            recover::rebuild(&disk, &writer).await?;
+        } else if !index.is_complete()? {
+            writer.mark_complete().await?;
+        }
+        // Only now: an index that is half made again must never overwrite the index.json it is made from.
+        let layout_thread = start_layout(&disk, &index, changes)?;
+        Ok(Store(Arc::new(Inner {
+            disk,
+            index,
+            uploads,
+            writer: Mutex::new(Some(writer)),
+            threads: Mutex::new(vec![writer_thread, layout_thread]),
+            _lock: lock,
+        })))
+    }
+
+    /// Ends the store: no change is taken any more, those that were are committed, `index.json` is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Closing`] if a thread of the store has failed.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let writer = lock(&self.0.writer).take();
+        drop(writer);
+        let threads = std::mem::take(&mut *lock(&self.0.threads));
+        blocking(move || {
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))
+        })
+        .await
+    }
+
+    fn writer(&self) -> Result<Writer, StoreError> {
+        self.0.disk.check_writable()?;
+        lock(&self.0.writer).clone().ok_or(StoreError::Closing)
+    }
+
+    /// Why the store takes no writes any more, if a write has failed.
+    pub fn read_only(&self) -> Option<&str> {
+        self.0.disk.latched()
+    }
+
+    /// How many uploads go on or wait to go on.
+    pub fn uploads(&self) -> usize {
+        self.0.uploads.count()
+    }
+
+    /// The manifest under a tag or a digest; one lookup in mapped memory.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestUnknown`], or [`StoreError::NameUnknown`] when the repository has no manifest at all.
+    pub fn manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ManifestEntry, StoreError> {
+        if let Some(entry) = self.0.index.manifest(repository, reference)? {
+            return Ok(entry);
+        }
+        self.check_exists(repository)?;
+        Err(StoreError::ManifestUnknown(reference.clone()))
+    }
+
+    fn check_exists(&self, repository: &RepositoryName) -> Result<(), StoreError> {
+        if self.0.index.repository_exists(repository)? {
+            return Ok(());
+        }
+        Err(StoreError::NameUnknown(repository.clone()))
+    }
+
+    /// The bytes of a manifest that [`Store::manifest`] found.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when its file is not as the index says.
+    pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
+        let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
+        blocking(move || blob::read_whole(&disk, &digest, size)).await
+    }
+
+    /// The length of a blob in bytes; one lookup in mapped memory.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobUnknown`] when the repository does not have it.
+    pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+        self.0.index.blob(repository, digest)?.ok_or_else(|| StoreError::BlobUnknown(digest.clone()))
+    }
+
+    /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when its file is not as the index says.
+    pub async fn read_blob(
+        &self,
+        digest: &Digest,
+        start: u64,
+        length: u64,
+    ) -> Result<BlobReader, StoreError> {
+        let (disk, digest) = (Arc::clone(&self.0.disk), digest.clone());
+        blocking(move || BlobReader::open(&disk, &digest, start, length)).await
+    }
+
+    /// A page of the tags of a repository in the order of their bytes, after `last`.
+    ///
+    /// # Errors
+    /// [`StoreError::NameUnknown`] when the repository has no manifest.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        last: Option<String>,
+        limit: usize,
+    ) -> Result<Page<Tag>, StoreError> {
+        let (store, repository) = (self.clone(), repository.clone());
+        blocking(move || {
+            store.check_exists(&repository)?;
+            store.0.index.tags(&repository, last.as_deref(), limit)
+        })
+        .await
+    }
+
+    /// A page of the repositories that have a manifest and that `wanted` lets through, after `last`.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn repositories(
+        &self,
+        last: Option<String>,
+        limit: usize,
+        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
+    ) -> Result<Page<RepositoryName>, StoreError> {
+        let index = Arc::clone(&self.0.index);
+        blocking(move || index.repositories(last.as_deref(), limit, &wanted)).await
+    }
+
+    /// A page of the manifests in a repository whose subject is `subject`, after the digest `last`, of one
+    /// artifact type if one is named. The first page has what clients keep under the referrers tag merged into it.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`]; an unknown repository has no referrers and is no error.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        last: Option<Digest>,
+        artifact_type: Option<String>,
+    ) -> Result<Page<Descriptor>, StoreError> {
+        let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
+        blocking(move || {
+            let wanted = |descriptor: &Descriptor| {
+                artifact_type.is_none() || descriptor.artifact_type == artifact_type
+            };
+            let index = &store.0.index;
+            let mut page = index.referrers(&repository, &subject, last.as_ref(), REFERRERS_PAGE, &wanted)?;
+            if last.is_none() {
+                let fallback = store.fallback_referrers(&repository, &subject)?;
+                page.items.extend(fallback.into_iter().filter(wanted));
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    /// The referrers in the index that clients keep under the referrers tag ("Enabling the Referrers API"), less
+    /// those that the registry lists by itself.
+    fn fallback_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let Ok(tag) = subject.referrers_tag().parse() else { return Ok(Vec::new()) };
+        let Some(entry) = self.0.index.manifest(repository, &Reference::Tag(tag))? else {
+            return Ok(Vec::new());
+        };
+        if !entry.media_type.is_index() {
+            return Ok(Vec::new());
+        }
+        let bytes = blob::read_whole(&self.0.disk, &entry.digest, entry.size)?;
+        let mut kept = Vec::new();
+        for descriptor in referrers_of_index(&bytes) {
+            let reference = Reference::Digest(descriptor.digest.clone());
+            let here = self.0.index.manifest(repository, &reference)?.is_some();
+            let listed =
+                here && self.subject_of(repository, &descriptor.digest)?.is_some_and(|own| own == *subject);
+            if here && !listed {
+                kept.push(descriptor);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// What a manifest of a repository is about, read from its bytes.
+    fn subject_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        let reference = Reference::Digest(digest.clone());
+        let Some(entry) = self.0.index.manifest(repository, &reference)? else { return Ok(None) };
+        let bytes = blob::read_whole(&self.0.disk, digest, entry.size)?;
+        Ok(Manifest::parse(&bytes, Some(&entry.media_type))
+            .ok()
+            .and_then(|manifest| manifest.subject().cloned()))
+    }
+
+    /// Opens a new upload.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Io`].
+    pub async fn start_upload(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Upload, StoreError> {
+        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
+        blocking(move || inner.uploads.start(&inner.disk, &repository, algorithm)).await
+    }
+
+    /// Goes on with an upload; a request that still has it loses it.
+    ///
+    /// # Errors
+    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
+    pub async fn resume_upload(
+        &self,
+        repository: &RepositoryName,
+        id: UploadId,
+    ) -> Result<Upload, StoreError> {
+        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
+        blocking(move || inner.uploads.resume(&inner.disk, &repository, id)).await
+    }
+
+    /// How many bytes an upload has, without touching it.
+    ///
+    /// # Errors
+    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
+    pub async fn upload_length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, StoreError> {
+        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
+        blocking(move || inner.uploads.length(&inner.disk, &repository, id)).await
+    }
+
+    /// Lets the rest of an upload be hashed with the algorithm of the digest that it will be ended with.
+    ///
+    /// # Errors
+    /// [`StoreError::UploadTakenOver`] or [`StoreError::Io`].
+    pub async fn expect_algorithm(&self, upload: &Upload, algorithm: Algorithm) -> Result<(), StoreError> {
+        upload.use_algorithm(algorithm).await
+    }
+
+    /// Ends an upload: once this says so its content is a blob of the repository, and stays one after a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError::DigestMismatch`] when the content is something else, and the upload is gone then.
+    pub async fn commit_upload(
+        &self,
+        repository: &RepositoryName,
+        upload: Upload,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (store, writer) = (self.clone(), self.writer()?);
+        let (repository, digest) = (repository.clone(), digest.clone());
+        detached(async move {
+            let (id, size) = upload.seal(digest.clone()).await?;
+            let blob = NewBlob { upload: id.to_string(), digest, size };
+            writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await?;
+            Upload::forget(&store.0.uploads, id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The repositories that have a blob, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn blob_homes(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>, StoreError> {
+        let (index, digest) = (Arc::clone(&self.0.index), digest.clone());
+        blocking(move || index.blob_homes(&digest, limit)).await
+    }
+
+    /// Makes a blob of one repository known in another; false when the first does not have it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Index`].
+    pub async fn mount_blob(
+        &self,
+        from: &RepositoryName,
+        to: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let (from, to, digest) = (from.clone(), to.clone(), digest.clone());
+        let writer = self.writer()?;
+        detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
+    }
+
+    /// Takes a manifest, with the tags it is to have; gives its digest, of the algorithm asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have.
+    pub async fn put_manifest(
+        &self,
+        repository: &RepositoryName,
+        manifest: Manifest,
+        bytes: Bytes,
+        algorithm: Algorithm,
+        tags: Vec<Tag>,
+    ) -> Result<Digest, StoreError> {
+        let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
+        detached(async move {
+            let (disk, name, content) = (Arc::clone(&inner.disk), repository.clone(), bytes.clone());
+            let (id, digest) = blocking(move || write_whole(&disk, &name, algorithm, &content)).await?;
+            let size = bytes.len() as u64;
+            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags };
+            let upload = id.to_string();
+            let put = writer.submit(move |batch| batch.put_manifest(&new, &upload)).await;
+            if put.is_err() {
+                let disk = Arc::clone(&inner.disk);
+                blocking(move || disk.remove_upload(&id.to_string())).await?;
+            }
+            put.map(|()| digest)
+        })
+        .await
+    }
+
+    /// Removes a tag and nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
+    }
+
+    /// Removes a manifest from a repository, and every tag that points at it.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    pub async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (writer, store) = (self.writer()?, self.clone());
+        let (repository, digest) = (repository.clone(), digest.clone());
+        detached(async move {
+            let (name, wanted) = (repository.clone(), digest.clone());
+            // A manifest that cannot be read any more can still be deleted.
+            let subject = blocking(move || Ok(store.subject_of(&name, &wanted).unwrap_or_default())).await?;
+            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, subject.as_ref())).await
+        })
+        .await
+    }
+
+    /// Removes a blob from a repository; other repositories keep it.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobUnknown`].
+    pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
+        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_blob(&repository, &digest)).await })
+            .await
+    }
+}
+
+/// Looks at a data directory beside the daemon, or without one; blocking. Nothing if there is none.
+///
+/// # Errors
+/// [`StoreError::Index`] when its index cannot be read.
+pub fn status(path: &Path, index_map_size: usize) -> Result<Option<Status>, StoreError> {
+    if !path.join("index/data.mdb").exists() {
+        return Ok(None);
+    }
+    let daemon_runs = Disk::daemon_runs(path);
+    let disk = Disk::open(path)?;
+    let index = Index::open(&disk, index_map_size, false)?;
+    let statistics =
+        nix::sys::statvfs::statvfs(path).map_err(|error| StoreError::io("look at the disk", error.into()))?;
+    #[expect(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
+    let free_bytes = u64::from(statistics.blocks_available()) * u64::from(statistics.fragment_size());
+    Ok(Some(Status { daemon_runs, counts: index.counts()?, free_bytes }))
+}
+
+fn start_layout(
+    disk: &Arc<Disk>,
+    index: &Arc<Index>,
+    changes: Receiver<()>,
+) -> Result<JoinHandle<()>, StoreError> {
+    let (disk, index) = (Arc::clone(disk), Arc::clone(index));
+    let thread = std::thread::Builder::new().name("layout".into());
+    thread
+        .spawn(move || layout::keep_current(&disk, &index, &changes))
+        .map_err(|error| StoreError::io("start the layout writer", error))
+}
+
+/// Writes the bytes of a manifest to a file of their own, synced and ready to be admitted.
+fn write_whole(
+    disk: &Disk,
+    repository: &RepositoryName,
+    algorithm: Algorithm,
+    bytes: &[u8],
+) -> Result<(UploadId, Digest), StoreError> {
+    let id = UploadId::new(repository, algorithm)?;
+    let file = disk.create_upload(&id.to_string())?;
+    let written = disk.write_upload(&file, 0, bytes).and_then(|()| disk.sync_upload(&file));
+    if let Err(error) = written {
+        disk.remove_upload(&id.to_string())?;
+        return Err(error);
+    }
+    Ok((id, Hasher::digest(algorithm, bytes)))
+}
+
+/// The one bridge from async: runs what waits for the disk on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closing)?
+}
+
+/// Carries on to the end even if the caller goes away, so that no commit stops half-way.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(work).await.map_err(|_| StoreError::Closing)?
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The wall clock; zero before 1970, since a box without a clock may wake there.
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
