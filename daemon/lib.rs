@@ -2,5 +2,8 @@
 //!
 //! ARCHITECTURE.md says which room calls which; `tests/architecture.rs` holds it against this code.
 
+pub mod access;
 pub mod oci;
+pub mod registry;
 pub mod store;
+pub mod wire;

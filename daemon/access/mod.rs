@@ -1,0 +1,378 @@
+//! Who may do what: users, verified passwords, rules and the throttle.
+//!
+//! A decision is a pure function of identity, action, repository and rules, and yields a [`Permit`]; nothing
+//! else can make one. A password is verified once and then remembered for minutes as a keyed hash, because
+//! bcrypt on every request stops a small machine. A changed file of users forgets everything at once.
+
+mod htpasswd;
+mod remember;
+mod rules;
+mod throttle;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use base64::Engine;
+use tokio::sync::Semaphore;
+
+pub use self::htpasswd::{Htpasswd, HtpasswdError, UserName};
+pub use self::rules::{Action, Anonymous, Rule};
+
+use self::htpasswd::Stamp;
+use self::remember::Remembered;
+use self::throttle::Throttle;
+use crate::oci::RepositoryName;
+
+/// How many passwords are verified at once.
+const AT_ONCE: usize = 2;
+
+/// What access is decided by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file of users.
+    pub htpasswd: PathBuf,
+    /// What those who do not log in may do; nothing said means all on loopback while there are no users.
+    pub anonymous: Option<Anonymous>,
+    /// How long a verified password is remembered.
+    pub remember: Duration,
+    /// What users may do; everything if there are no rules.
+    pub rules: Vec<Rule>,
+    /// Whether only this machine can reach the registry.
+    pub loopback_only: bool,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user whose password was right.
+    User(UserName),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Anonymous => f.write_str("-"),
+            Identity::User(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What a request wants to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// To know whether the registry is there.
+    Ping,
+    /// To list the repositories.
+    Catalog,
+    /// To do something in a repository.
+    Repository {
+        /// Which one.
+        name: RepositoryName,
+        /// What.
+        action: Action,
+    },
+}
+
+/// The proof that a request is allowed.
+#[derive(Clone)]
+pub struct Permit {
+    identity: Identity,
+    policy: Arc<Policy>,
+}
+
+impl Permit {
+    /// Who has it.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether its holder may do something in another repository, too.
+    pub fn may(&self, action: Action, repository: &RepositoryName) -> bool {
+        self.policy.decide(&self.identity, action, Some(repository))
+    }
+}
+
+/// Why a request is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It would have to log in.
+    NeedsLogin,
+    /// This user may not.
+    Denied,
+    /// There are no users that could log in.
+    NoUsersYet,
+}
+
+/// Why credentials do not identify anyone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifyError {
+    /// The user is unknown or the password wrong; which of them is not said.
+    #[error("the user name or the password is wrong")]
+    Wrong,
+    /// Too many wrong passwords came from this address.
+    #[error("too many wrong passwords from this address; try again in {} seconds", retry_after.as_secs())]
+    Throttled {
+        /// When it may try again.
+        retry_after: Duration,
+    },
+    /// The file of users cannot be read.
+    #[error("the users cannot be read now; the log of the registry says why")]
+    Unavailable,
+}
+
+#[derive(Debug)]
+struct Policy {
+    anonymous: Anonymous,
+    rules: Vec<Rule>,
+}
+
+impl Policy {
+    fn decide(&self, identity: &Identity, action: Action, repository: Option<&RepositoryName>) -> bool {
+        let user = match identity {
+            Identity::Anonymous => None,
+            Identity::User(name) => Some(name.as_str()),
+        };
+        rules::decide(user, action, repository, self.anonymous, &self.rules)
+    }
+}
+
+/// The users as their file has them, and what follows from that.
+struct Users {
+    stamp: Option<Stamp>,
+    hashes: HashMap<String, String>,
+    policy: Arc<Policy>,
+    readable: bool,
+}
+
+/// Decides who may do what.
+pub struct Access {
+    settings: Settings,
+    users: ArcSwap<Users>,
+    remembered: Remembered,
+    throttle: Throttle,
+    verifying: Semaphore,
+}
+
+impl Access {
+    /// Reads the users; a file that is not there has none.
+    ///
+    /// # Errors
+    /// [`HtpasswdError`] when the file cannot be read.
+    pub fn open(settings: Settings) -> Result<Self, HtpasswdError> {
+        let stamp = Stamp::of(&settings.htpasswd);
+        let file = Htpasswd::read(&settings.htpasswd)?;
+        let users = Users::new(&settings, stamp, file.users());
+        Ok(Access {
+            remembered: Remembered::new(settings.remember)?,
+            users: ArcSwap::from_pointee(users),
+            throttle: Throttle::default(),
+            verifying: Semaphore::new(AT_ONCE),
+            settings,
+        })
+    }
+
+    /// Whether anyone may do everything, and nobody has to log in.
+    pub fn is_open(&self) -> bool {
+        self.users.load().policy.anonymous == Anonymous::Full
+    }
+
+    /// Whether there are users at all.
+    pub fn has_users(&self) -> bool {
+        !self.users.load().hashes.is_empty()
+    }
+
+    /// Finds out who sent a request from its `Authorization` header.
+    ///
+    /// # Errors
+    /// [`IdentifyError`]; a request without the header is anonymous and no error.
+    pub async fn identify(
+        &self,
+        authorization: Option<&str>,
+        client: IpAddr,
+    ) -> Result<Identity, IdentifyError> {
+        let users = self.current().await;
+        let Some(header) = authorization else { return Ok(Identity::Anonymous) };
+        if !users.readable {
+            return Err(IdentifyError::Unavailable);
+        }
+        if users.hashes.is_empty() && users.policy.anonymous == Anonymous::Full {
+            return Ok(Identity::Anonymous);
+        }
+        let stamp = users.stamp;
+        if let Some(user) = self.remembered.find(header, stamp) {
+            return Ok(Identity::User(user));
+        }
+        self.throttle.check(client)?;
+        let Ok(_turn) = self.verifying.acquire().await else { return Err(IdentifyError::Unavailable) };
+        // Another connection with the same credentials may have been verified while this one waited.
+        if let Some(user) = self.remembered.find(header, stamp) {
+            return Ok(Identity::User(user));
+        }
+        self.throttle.check(client)?;
+        let Some(user) = verify(users, header.to_owned()).await? else {
+            self.throttle.note_failure(client);
+            return Err(IdentifyError::Wrong);
+        };
+        self.remembered.keep(header, stamp, user.clone());
+        Ok(Identity::User(user))
+    }
+
+    /// Allows a request or says why not.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<Permit, Refusal> {
+        let users = self.users.load();
+        let policy = &users.policy;
+        let allowed = match wanted {
+            Wanted::Ping => policy.anonymous != Anonymous::None || identity != Identity::Anonymous,
+            Wanted::Catalog => policy.decide(&identity, Action::Catalog, None),
+            Wanted::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
+        };
+        match identity {
+            identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy) }),
+            Identity::User(_) => Err(Refusal::Denied),
+            Identity::Anonymous if users.hashes.is_empty() => Err(Refusal::NoUsersYet),
+            Identity::Anonymous => Err(Refusal::NeedsLogin),
+        }
+    }
+
+    /// The users as they are now: one look at the file's metadata, and a new read only if it has changed.
+    async fn current(&self) -> Arc<Users> {
+        let users = self.users.load_full();
+        let stamp = Stamp::of(&self.settings.htpasswd);
+        if stamp == users.stamp {
+            return users;
+        }
+        let path = self.settings.htpasswd.clone();
+        let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
+        let users = Arc::new(match read {
+            Ok(Ok(file)) => {
+                log::info!("the users were read again: {} of them", file.users().len());
+                Users::new(&self.settings, stamp, file.users())
+            }
+            Ok(Err(error)) => Users::unreadable(&self.settings, stamp, &error.to_string()),
+            Err(error) => Users::unreadable(&self.settings, stamp, &error.to_string()),
+        });
+        self.users.store(Arc::clone(&users));
+        users
+    }
+}
+
+impl Users {
+    fn new(settings: &Settings, stamp: Option<Stamp>, hashes: HashMap<String, String>) -> Self {
+        let open = hashes.is_empty() && settings.loopback_only;
+        let silent = if open { Anonymous::Full } else { Anonymous::None };
+        let policy =
+            Policy { anonymous: settings.anonymous.unwrap_or(silent), rules: settings.rules.clone() };
+        Users { stamp, hashes, policy: Arc::new(policy), readable: true }
+    }
+
+    /// Nobody gets in while it is not known who may.
+    fn unreadable(settings: &Settings, stamp: Option<Stamp>, why: &str) -> Self {
+        log::error!("{why}; nobody can log in until the file can be read");
+        let closed = Settings { anonymous: Some(Anonymous::None), ..settings.clone() };
+        Users { readable: false, ..Users::new(&closed, stamp, HashMap::new()) }
+    }
+}
+
+/// The user whose credentials these are. An unknown user costs as much as a wrong password.
+async fn verify(users: Arc<Users>, header: String) -> Result<Option<UserName>, IdentifyError> {
+    let verified = tokio::task::spawn_blocking(move || {
+        let (name, password) = basic_credentials(&header)?;
+        let known = users.hashes.get(&name);
+        let hash = known.or_else(|| users.hashes.values().next())?;
+        let right = bcrypt::verify(password.as_bytes(), hash).unwrap_or(false);
+        if right && known.is_some() { name.parse().ok() } else { None }
+    });
+    verified.await.map_err(|_| IdentifyError::Unavailable)
+}
+
+fn basic_credentials(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn access(directory: &std::path::Path, anonymous: Option<Anonymous>, loopback_only: bool) -> Access {
+        Access::open(Settings {
+            htpasswd: directory.join("htpasswd"),
+            anonymous,
+            remember: Duration::from_mins(1),
+            rules: Vec::new(),
+            loopback_only,
+        })
+        .unwrap()
+    }
+
+    fn basic(text: &str) -> String {
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+    }
+
+    fn add(directory: &std::path::Path, name: &str, password: &str) {
+        let name = name.parse().unwrap();
+        Htpasswd::edit(&directory.join("htpasswd"), |file| file.set(&name, password, 4)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn is_open_on_loopback_until_there_is_a_user() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = access(directory.path(), None, true);
+        let who = open.identify(None, HERE).await.unwrap();
+        assert!(open.permit(who, &Wanted::Ping).is_ok());
+        let closed = access(directory.path(), None, false);
+        let who = closed.identify(None, HERE).await.unwrap();
+        assert_eq!(closed.permit(who, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
+        add(directory.path(), "alice", "secret");
+        let who = open.identify(None, HERE).await.unwrap();
+        assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
+    }
+
+    #[tokio::test]
+    async fn a_changed_password_is_forgotten_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        add(directory.path(), "alice", "one");
+        let access = access(directory.path(), None, true);
+        let header = basic("alice:one");
+        for _ in 0..2 {
+            let who = access.identify(Some(&header), HERE).await.unwrap();
+            assert_eq!(who.to_string(), "alice");
+        }
+        add(directory.path(), "alice", "two");
+        assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+        assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn wrong_passwords_are_throttled() {
+        let directory = tempfile::tempdir().unwrap();
+        add(directory.path(), "alice", "one");
+        let access = access(directory.path(), None, true);
+        for header in ["nonsense".to_owned(), basic("bob:one"), basic("alice:two")] {
+            assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+        }
+        for _ in 0..throttle::ALLOWED {
+            let _ = access.identify(Some(&basic("alice:x")), HERE).await;
+        }
+        let answer = access.identify(Some(&basic("alice:one")), HERE).await;
+        assert!(matches!(answer, Err(IdentifyError::Throttled { .. })), "{answer:?}");
+    }
+}

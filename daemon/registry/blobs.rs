@@ -1,0 +1,98 @@
+//! Blobs: read in whole or in part, and deleted ("Pulling Blobs", "Deleting Blobs").
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
+};
+use http::{Method, StatusCode};
+use tokio::sync::mpsc;
+
+use super::{Registry, name_digest, set};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::BlobReader;
+use crate::wire::{
+    ApiError, BodyError, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty, resolve_range,
+};
+
+/// Content with a digest never changes.
+pub(super) const IMMUTABLE: &str = "private, max-age=31536000, immutable";
+
+impl Registry {
+    pub(super) async fn get_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        request: &Permitted,
+    ) -> Result<Response, ApiError> {
+        let size = self.store.blob(name, digest)?;
+        if conditional::is_known(&request.parts.headers, digest) {
+            let mut response = empty(StatusCode::NOT_MODIFIED);
+            describe(&mut response, digest);
+            return Ok(response);
+        }
+        let (status, start, length) = match wanted_range(request, digest, size) {
+            RangeOutcome::Whole => (StatusCode::OK, 0, size),
+            RangeOutcome::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
+            RangeOutcome::Unsatisfiable => return Err(ApiError::RangeUnsatisfiable(size)),
+        };
+        let mut response = empty(status);
+        if request.parts.method != Method::HEAD {
+            let reader = self.store.read_blob(digest, start, length).await?;
+            *response.body_mut() = stream(reader, digest.clone());
+        }
+        describe(&mut response, digest);
+        set(&mut response, CONTENT_TYPE, "application/octet-stream");
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        if status == StatusCode::PARTIAL_CONTENT {
+            set(&mut response, CONTENT_RANGE, &format!("bytes {start}-{}/{size}", start + length - 1));
+        }
+        Ok(response)
+    }
+
+    pub(super) async fn delete_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Response, ApiError> {
+        self.check_delete()?;
+        self.store.delete_blob(name, digest).await?;
+        Ok(empty(StatusCode::ACCEPTED))
+    }
+}
+
+/// The range asked for; `If-Range` with another tag asks for everything (RFC 9110 section 13.1.5).
+fn wanted_range(request: &Permitted, digest: &Digest, size: u64) -> RangeOutcome {
+    let other = request.header(IF_RANGE.as_str()).is_some_and(|tag| tag != conditional::etag(digest));
+    let header = request.header("range").filter(|_| !other && request.parts.method == Method::GET);
+    resolve_range(header, size)
+}
+
+fn describe(response: &mut Response, digest: &Digest) {
+    name_digest(response, digest);
+    set(response, ETAG, &conditional::etag(digest));
+    set(response, CACHE_CONTROL, IMMUTABLE);
+    set(response, ACCEPT_RANGES, "bytes");
+}
+
+/// Reads one chunk ahead of what is being sent, and no further.
+fn stream(mut reader: BlobReader, digest: Digest) -> ResponseBody {
+    let (sender, chunks) = mpsc::channel(1);
+    let remaining = reader.remaining();
+    tokio::spawn(async move {
+        loop {
+            let chunk = match reader.chunk().await {
+                Ok(None) => return,
+                Ok(Some(chunk)) => Ok(chunk),
+                Err(error) => {
+                    log::error!("{digest} broke off while it was sent: {error}");
+                    Err(BodyError)
+                }
+            };
+            let last = chunk.is_err();
+            // Nobody takes it any more when the client has gone away.
+            if sender.send(chunk).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    ResponseBody::Stream(chunks, remaining)
+}

@@ -1,0 +1,135 @@
+//! Manifests: read, put, deleted ("Pulling manifests", "Pushing Manifests", "Deleting Manifests").
+
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{DOCKER_CONTENT_DIGEST, Registry, name_digest, set};
+use crate::oci::{Algorithm, Digest, Hasher, Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::wire::{ApiError, Permitted, Response, conditional, empty, with_bytes};
+
+/// The largest manifest that is taken, in bytes: what the standard asks registries to take at least.
+const LARGEST: usize = 4 << 20;
+/// The most tags that one push may name.
+const MOST_TAGS: usize = 100;
+
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+impl Registry {
+    pub(super) async fn get_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        request: &Permitted,
+    ) -> Result<Response, ApiError> {
+        let entry = self.store.manifest(name, reference)?;
+        let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
+            empty(StatusCode::NOT_MODIFIED)
+        } else if request.parts.method == Method::HEAD {
+            let mut response = empty(StatusCode::OK);
+            response.headers_mut().insert(CONTENT_LENGTH, entry.size.into());
+            set(&mut response, CONTENT_TYPE, entry.media_type.as_str());
+            response
+        } else {
+            let bytes = self.store.read_manifest(&entry).await?;
+            with_bytes(StatusCode::OK, entry.media_type.as_str(), bytes)
+        };
+        name_digest(&mut response, &entry.digest);
+        set(&mut response, ETAG, &conditional::etag(&entry.digest));
+        let lasts = match reference {
+            Reference::Digest(_) => super::blobs::IMMUTABLE,
+            // A tag moves: caches have to ask each time, and are told "not modified" cheaply.
+            Reference::Tag(_) => "private, no-cache",
+        };
+        set(&mut response, CACHE_CONTROL, lasts);
+        Ok(response)
+    }
+
+    pub(super) async fn put_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: Reference,
+        request: &mut Permitted,
+    ) -> Result<Response, ApiError> {
+        let bytes = request.body.collect(LARGEST).await?;
+        let manifest = parse(&bytes, request)?;
+        let (algorithm, tags) = match &reference {
+            Reference::Tag(tag) => (Algorithm::Sha256, vec![tag.clone()]),
+            Reference::Digest(digest) => {
+                check_digest(digest, &bytes)?;
+                (digest.algorithm(), extra_tags(request)?)
+            }
+        };
+        let subject = manifest.subject().cloned();
+        let digest = self.store.put_manifest(name, manifest, bytes, algorithm, tags.clone()).await?;
+        let mut response = empty(StatusCode::CREATED);
+        let location = self.location(&format!("/v2/{name}/manifests/{digest}"), request);
+        set(&mut response, LOCATION, &location);
+        name_digest(&mut response, &digest);
+        if let Some(subject) = subject {
+            set(&mut response, OCI_SUBJECT, &subject.to_string());
+        }
+        if matches!(reference, Reference::Digest(_)) {
+            for tag in tags {
+                if let Ok(tag) = HeaderValue::from_str(tag.as_str()) {
+                    response.headers_mut().append(OCI_TAG, tag);
+                }
+            }
+        }
+        log::info!(repository = name.as_str(), user:% = request.permit.identity(); "pushed {reference} of {name}");
+        Ok(response)
+    }
+
+    pub(super) async fn delete_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: Reference,
+    ) -> Result<Response, ApiError> {
+        self.check_delete()?;
+        match &reference {
+            Reference::Tag(tag) => self.store.delete_tag(name, tag).await?,
+            Reference::Digest(digest) => self.store.delete_manifest(name, digest).await?,
+        }
+        log::info!(repository = name.as_str(); "deleted {reference} of {name}");
+        Ok(empty(StatusCode::ACCEPTED))
+    }
+}
+
+fn parse(bytes: &[u8], request: &Permitted) -> Result<Manifest, ApiError> {
+    let content_type =
+        match request.header(CONTENT_TYPE.as_str()) {
+            None => None,
+            Some(text) => Some(text.parse::<MediaType>().map_err(|_| {
+                ApiError::ManifestInvalid(format!("the Content-Type {text:?} is no media type"))
+            })?),
+        };
+    Manifest::parse(bytes, content_type.as_ref())
+        .map_err(|error| ApiError::ManifestInvalid(error.to_string()))
+}
+
+fn check_digest(digest: &Digest, bytes: &[u8]) -> Result<(), ApiError> {
+    let actual = Hasher::digest(digest.algorithm(), bytes);
+    if actual == *digest {
+        return Ok(());
+    }
+    let detail = json!({ "given": digest, "actual": actual, "header": DOCKER_CONTENT_DIGEST.as_str() });
+    Err(ApiError::DigestInvalid("the manifest does not have the digest in the URL".into(), detail))
+}
+
+/// The tags that a manifest pushed by digest is to have ("Pushing Manifests with tags").
+fn extra_tags(request: &Permitted) -> Result<Vec<Tag>, ApiError> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for text in request.query.all("tag") {
+        let tag = text.parse().map_err(|error: crate::oci::ParseTagError| {
+            ApiError::TagInvalid(text.to_owned(), error.to_string())
+        })?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        if tags.len() > MOST_TAGS {
+            return Err(ApiError::Parameter(format!("one push may name {MOST_TAGS} tags")));
+        }
+    }
+    Ok(tags)
+}

@@ -1,0 +1,278 @@
+//! What goes wrong, and the one place where it becomes a status, a code and the standard's JSON.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{ALLOW, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde_json::{Value, json};
+
+use super::response::{Response, json as json_response};
+use super::route::RouteError;
+use crate::oci::{Digest, ErrorCode};
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// There is no such endpoint.
+    NoEndpoint,
+    /// The endpoint has other methods.
+    Method(&'static str),
+    /// Deleting is switched off.
+    DeleteDisabled,
+    /// The name of a repository is invalid.
+    NameInvalid(String, String),
+    /// A tag is invalid.
+    TagInvalid(String, String),
+    /// A digest is malformed, missing or not that of the content.
+    DigestInvalid(String, Value),
+    /// There is no such repository.
+    NameUnknown(String),
+    /// There is no such manifest.
+    ManifestUnknown(String),
+    /// There is no such blob.
+    BlobUnknown(Digest),
+    /// There is no such upload.
+    UploadUnknown,
+    /// The upload cannot go on like this.
+    UploadInvalid(String),
+    /// Another request has taken the upload over.
+    UploadTakenOver,
+    /// A chunk does not begin where the upload ends.
+    ChunkOutOfOrder {
+        /// How many bytes the upload has.
+        length: u64,
+        /// Where it goes on.
+        location: String,
+    },
+    /// The body is not as long as was said.
+    SizeInvalid(String),
+    /// The body is longer than is taken.
+    TooLarge(usize),
+    /// The manifest is none.
+    ManifestInvalid(String),
+    /// The manifest points at what is not there.
+    ManifestBlobUnknown(Vec<Digest>),
+    /// A parameter is not what it should be.
+    Parameter(String),
+    /// The range lies behind the end of content of this size.
+    RangeUnsatisfiable(u64),
+    /// Someone has to log in, in this realm, for this reason.
+    Unauthorized {
+        /// Shown by clients that ask for a password.
+        realm: String,
+        /// Why.
+        message: String,
+    },
+    /// The user may not.
+    Denied(String),
+    /// Too many wrong passwords.
+    TooManyRequests(Duration),
+    /// The disk is full.
+    Full,
+    /// The store takes no writes, or cannot be asked now.
+    Unavailable(String),
+    /// The client did not send what it announced.
+    Stalled,
+    /// Something failed that the client can do nothing about; the log has more.
+    Internal,
+}
+
+/// Status, code, message and detail of an error.
+struct Shape(StatusCode, ErrorCode, String, Value);
+
+impl ApiError {
+    fn shape(&self) -> Shape {
+        self.request_shape().or_else(|| self.content_shape()).unwrap_or_else(|| self.server_shape())
+    }
+
+    /// What is wrong with the request as such.
+    fn request_shape(&self) -> Option<Shape> {
+        Some(match self {
+            ApiError::NoEndpoint => {
+                shape(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there is no such endpoint", Value::Null)
+            }
+            ApiError::Method(allow) => shape(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ErrorCode::Unsupported,
+                "this endpoint does not have this method",
+                json!({ "allow": allow }),
+            ),
+            ApiError::DeleteDisabled => shape(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ErrorCode::Unsupported,
+                "deleting is switched off (storage.delete)",
+                Value::Null,
+            ),
+            ApiError::NameInvalid(name, why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, why, json!({ "name": name }))
+            }
+            ApiError::TagInvalid(tag, why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, why, json!({ "reference": tag }))
+            }
+            ApiError::DigestInvalid(why, detail) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, why, detail.clone())
+            }
+            ApiError::Parameter(why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, why, Value::Null)
+            }
+            ApiError::Unauthorized { message, .. } => {
+                shape(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message, Value::Null)
+            }
+            ApiError::Denied(why) => shape(StatusCode::FORBIDDEN, ErrorCode::Denied, why, Value::Null),
+            ApiError::TooManyRequests(after) => shape(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::TooManyRequests,
+                "too many wrong passwords from this address; try again later",
+                json!({ "retryAfterSeconds": after.as_secs() }),
+            ),
+            _ => return None,
+        })
+    }
+
+    /// What is wrong with the content, or that it is not there.
+    fn content_shape(&self) -> Option<Shape> {
+        Some(match self {
+            ApiError::NameUnknown(name) => shape(
+                StatusCode::NOT_FOUND,
+                ErrorCode::NameUnknown,
+                "there is no such repository",
+                json!({ "name": name }),
+            ),
+            ApiError::ManifestUnknown(reference) => shape(
+                StatusCode::NOT_FOUND,
+                ErrorCode::ManifestUnknown,
+                "there is no such manifest in this repository",
+                json!({ "reference": reference }),
+            ),
+            ApiError::BlobUnknown(digest) => shape(
+                StatusCode::NOT_FOUND,
+                ErrorCode::BlobUnknown,
+                "there is no such blob in this repository",
+                json!({ "digest": digest.to_string() }),
+            ),
+            ApiError::UploadUnknown => shape(
+                StatusCode::NOT_FOUND,
+                ErrorCode::BlobUploadUnknown,
+                "there is no such upload in this repository; start a new one",
+                Value::Null,
+            ),
+            ApiError::UploadInvalid(why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, why, Value::Null)
+            }
+            ApiError::UploadTakenOver => shape(
+                StatusCode::CONFLICT,
+                ErrorCode::BlobUploadInvalid,
+                "the upload was continued by another request",
+                Value::Null,
+            ),
+            ApiError::ChunkOutOfOrder { length, .. } => shape(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorCode::BlobUploadInvalid,
+                "the chunk does not begin where the upload ends",
+                json!({ "offset": length }),
+            ),
+            ApiError::SizeInvalid(why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, why, Value::Null)
+            }
+            ApiError::TooLarge(limit) => shape(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                ErrorCode::SizeInvalid,
+                "the body is too large",
+                json!({ "limit": limit }),
+            ),
+            ApiError::ManifestInvalid(why) => {
+                shape(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, why, Value::Null)
+            }
+            ApiError::ManifestBlobUnknown(digests) => shape(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::ManifestBlobUnknown,
+                "the manifest points at content that is not in this repository; push that first",
+                json!(digests.iter().map(|digest| json!({ "digest": digest })).collect::<Vec<_>>()),
+            ),
+            ApiError::RangeUnsatisfiable(size) => shape(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorCode::SizeInvalid,
+                "the range lies behind the end of the blob",
+                json!({ "size": size }),
+            ),
+            _ => return None,
+        })
+    }
+
+    /// What the client cannot help.
+    fn server_shape(&self) -> Shape {
+        match self {
+            ApiError::Full => shape(
+                StatusCode::INSUFFICIENT_STORAGE,
+                ErrorCode::Denied,
+                "the registry's disk is full; delete images that are not needed",
+                Value::Null,
+            ),
+            ApiError::Unavailable(why) => {
+                shape(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Denied, why, Value::Null)
+            }
+            ApiError::Stalled => shape(
+                StatusCode::REQUEST_TIMEOUT,
+                ErrorCode::BlobUploadInvalid,
+                "the body did not arrive in time",
+                Value::Null,
+            ),
+            _ => shape(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                ErrorCode::Unsupported,
+                "the registry failed; its log says more",
+                Value::Null,
+            ),
+        }
+    }
+
+    /// The answer to a request that met this error.
+    pub fn into_response(self) -> Response {
+        let Shape(status, code, message, detail) = self.shape();
+        let error = json!({ "code": code.as_str(), "message": message, "detail": detail });
+        let mut response = json_response(status, &json!({ "errors": [error] }));
+        let mut set = |name: HeaderName, value: String| {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        };
+        match self {
+            ApiError::Method(allow) => set(ALLOW, allow.into()),
+            ApiError::DeleteDisabled => set(ALLOW, "GET, HEAD".into()),
+            ApiError::Unauthorized { realm, .. } => {
+                let realm = realm.replace(['"', '\\'], "'");
+                set(WWW_AUTHENTICATE, format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
+            }
+            ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
+            ApiError::Unavailable(_) => set(RETRY_AFTER, "5".into()),
+            ApiError::RangeUnsatisfiable(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
+            ApiError::ChunkOutOfOrder { length, location } => {
+                set(RANGE, format!("0-{}", length.saturating_sub(1)));
+                set(http::header::LOCATION, location);
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn shape(status: StatusCode, code: ErrorCode, message: impl Into<String>, detail: Value) -> Shape {
+    Shape(status, code, message.into(), detail)
+}
+
+impl From<RouteError> for ApiError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NotFound => ApiError::NoEndpoint,
+            RouteError::Method(allow) => ApiError::Method(allow),
+            RouteError::Name(name, why) => ApiError::NameInvalid(name, why.to_string()),
+            RouteError::Reference(text, why) if text.contains(':') => {
+                ApiError::DigestInvalid(why.to_string(), json!({ "digest": text }))
+            }
+            RouteError::Reference(text, why) => ApiError::TagInvalid(text, why.to_string()),
+            RouteError::Digest(text, why) => {
+                ApiError::DigestInvalid(why.to_string(), json!({ "digest": text }))
+            }
+        }
+    }
+}

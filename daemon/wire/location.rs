@@ -1,0 +1,74 @@
+//! Where the answer to an upload or a push says that it is to be found.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// Makes the `Location` of answers: relative, unless the outside address is known.
+#[derive(Clone, Debug, Default)]
+pub struct Locations {
+    /// The registry's address as clients see it, without a slash at its end.
+    pub external_url: Option<String>,
+    /// Whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Locations {
+    /// The location of a path, for a client.
+    pub fn of(&self, path: &str, headers: &HeaderMap, client: IpAddr) -> String {
+        if let Some(url) = &self.external_url {
+            return format!("{}{path}", url.trim_end_matches('/'));
+        }
+        match self.forwarded(headers, client) {
+            Some((scheme, host)) => format!("{scheme}://{host}{path}"),
+            None => path.to_owned(),
+        }
+    }
+
+    fn forwarded(&self, headers: &HeaderMap, client: IpAddr) -> Option<(String, String)> {
+        if !self.is_trusted(client) {
+            return None;
+        }
+        let first = |name| Some(headers.get(name)?.to_str().ok()?.split(',').next()?.trim().to_owned());
+        let scheme = first("x-forwarded-proto").filter(|scheme| scheme == "http" || scheme == "https")?;
+        let host = first("x-forwarded-host").or_else(|| first("host"))?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+        (!host.is_empty() && host.chars().all(allowed)).then_some((scheme, host))
+    }
+
+    fn is_trusted(&self, client: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&client.to_canonical()))
+    }
+
+    /// Who sent a request: the peer, or whom a trusted proxy names.
+    pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        if !self.is_trusted(peer) {
+            return peer;
+        }
+        let chain = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<IpAddr> =
+            chain.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+        hops.iter().rev().copied().find(|hop| !self.is_trusted(*hop)).unwrap_or(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn believes_only_trusted_proxies() {
+        let locations =
+            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        headers.insert("x-forwarded-host", "hub.lan".parse().unwrap());
+        headers.insert("x-forwarded-for", "1.2.3.4, 10.9.9.9".parse().unwrap());
+        let (proxy, stranger) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
+        assert_eq!(locations.of("/v2/", &headers, proxy), "https://hub.lan/v2/");
+        assert_eq!(locations.of("/v2/", &headers, stranger), "/v2/");
+        assert_eq!(locations.client(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
+        assert_eq!(locations.client(&headers, stranger), stranger);
+    }
+}

@@ -1,0 +1,21 @@
+//! HTTP as types: routes, the stages of a request, responses, and the one place where errors become statuses.
+//!
+//! A request is [`Parsed`] first and gives nothing but its route; with a permit it becomes [`Permitted`], and
+//! only that has a body. Whatever arrives, it gets an answer or the connection ends; nothing here panics.
+
+pub mod conditional;
+mod cors;
+mod error;
+mod location;
+mod range;
+mod request;
+mod response;
+mod route;
+
+pub use self::cors::Cors;
+pub use self::error::ApiError;
+pub use self::location::Locations;
+pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};
+pub use self::request::{Parsed, Permitted, RequestBody};
+pub use self::response::{BodyError, Chunks, Response, ResponseBody, empty, json, with_bytes};
+pub use self::route::{Query, Route, RouteError};

@@ -1,0 +1,161 @@
+//! The stages of a request: parsed, permitted, body.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+
+use super::error::ApiError;
+use super::route::{Query, Route};
+use crate::access::Permit;
+
+/// How long and how much of a body is read that nobody wants, so that its sender gets the answer.
+const DRAIN: (Duration, usize) = (Duration::from_secs(10), 64 << 20);
+
+/// A request whose route is known; neither its body nor the store can be reached with it.
+pub struct Parsed {
+    route: Route,
+    parts: Parts,
+    body: RequestBody,
+}
+
+impl Parsed {
+    /// The request of a route, from a client; its body may pause for at most `stall`.
+    pub fn new(route: Route, parts: Parts, body: Incoming, stall: Duration) -> Self {
+        let body = RequestBody::new(&parts, body, stall);
+        Parsed { route, parts, body }
+    }
+
+    /// What it is about.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The next stage: a permit is the price.
+    pub fn permitted(self, permit: Permit, client: IpAddr) -> Permitted {
+        let query = Query::parse(self.parts.uri.query());
+        Permitted { route: self.route, parts: self.parts, query, body: self.body, permit, client }
+    }
+}
+
+/// A request that is allowed.
+pub struct Permitted {
+    /// What it is about.
+    pub route: Route,
+    /// Method, URL and headers.
+    pub parts: Parts,
+    /// The parameters of the URL.
+    pub query: Query,
+    /// What the client sends.
+    pub body: RequestBody,
+    /// Who may do what.
+    pub permit: Permit,
+    /// Where it came from.
+    pub client: IpAddr,
+}
+
+impl Permitted {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The body of a request. One that is dropped unread is read a little further in the background: a client that
+/// is still sending would see a reset connection instead of its answer.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    waits_for_continue: bool,
+    announced: Option<u64>,
+    stall: Duration,
+}
+
+impl RequestBody {
+    /// The body of a request that may pause for at most `stall`.
+    pub fn new(parts: &Parts, incoming: Incoming, stall: Duration) -> Self {
+        let announced = incoming.size_hint().exact();
+        let waits_for_continue = parts.headers.contains_key(http::header::EXPECT);
+        RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall }
+    }
+
+    /// How long the client says it is; nothing when it is chunked.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next bytes, or nothing at the end.
+    ///
+    /// # Errors
+    /// [`ApiError::Stalled`] when the client pauses too long, [`ApiError::SizeInvalid`] when it breaks off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        self.waits_for_continue = false;
+        let Some(incoming) = &mut self.incoming else { return Ok(None) };
+        loop {
+            match tokio::time::timeout(self.stall, next_frame(incoming)).await {
+                Err(_) => return Err(ApiError::Stalled),
+                Ok(None) => {
+                    self.incoming = None;
+                    return Ok(None);
+                }
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Ok(Some(Err(_))) => {
+                    self.incoming = None;
+                    return Err(ApiError::SizeInvalid("the body broke off".into()));
+                }
+            }
+        }
+    }
+
+    /// The whole body, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`ApiError::TooLarge`], or as [`RequestBody::chunk`].
+    pub async fn collect(&mut self, limit: usize) -> Result<Bytes, ApiError> {
+        if self.announced.is_some_and(|length| length > limit as u64) {
+            return Err(ApiError::TooLarge(limit));
+        }
+        let mut collected = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            if collected.len() + chunk.len() > limit {
+                return Err(ApiError::TooLarge(limit));
+            }
+            collected.extend_from_slice(&chunk);
+        }
+        Ok(collected.into())
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut incoming) = self.incoming.take() else { return };
+        // A client that waits for leave to send has sent nothing, and reading would give it that leave.
+        if incoming.is_end_stream() || self.waits_for_continue {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let drained = async {
+                let mut read = 0;
+                while let Some(Ok(frame)) = next_frame(&mut incoming).await {
+                    read += frame.data_ref().map_or(0, Bytes::len);
+                    if read > DRAIN.1 {
+                        break;
+                    }
+                }
+            };
+            // A client that goes on for longer has had its answer long ago.
+            let _ = tokio::time::timeout(DRAIN.0, drained).await;
+        });
+    }
+}
+
+async fn next_frame(incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    std::future::poll_fn(|context| std::pin::Pin::new(&mut *incoming).poll_frame(context)).await
+}

@@ -1,0 +1,251 @@
+//! From method and path to a [`Route`]; pure.
+
+use std::borrow::Cow;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::access::{Action, Wanted};
+use crate::oci::{Digest, ParseDigestError, ParseNameError, ParseReferenceError, Reference, RepositoryName};
+
+/// What a request is about: the endpoints of the standard ("Endpoints"), each with its names parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// end-1: is the registry there?
+    Ping,
+    /// The list of repositories.
+    Catalog,
+    /// end-8: the tags of a repository.
+    Tags(RepositoryName),
+    /// end-3: a manifest is read.
+    GetManifest(RepositoryName, Reference),
+    /// end-7: a manifest is put.
+    PutManifest(RepositoryName, Reference),
+    /// end-9: a manifest or a tag is deleted.
+    DeleteManifest(RepositoryName, Reference),
+    /// end-2: a blob is read.
+    GetBlob(RepositoryName, Digest),
+    /// end-10: a blob is deleted.
+    DeleteBlob(RepositoryName, Digest),
+    /// end-4, end-11: an upload is opened.
+    StartUpload(RepositoryName),
+    /// end-13: how far an upload is.
+    UploadStatus(RepositoryName, String),
+    /// end-5: more of an upload.
+    PatchUpload(RepositoryName, String),
+    /// end-6: the end of an upload.
+    PutUpload(RepositoryName, String),
+    /// end-14: an upload is given up.
+    CancelUpload(RepositoryName, String),
+    /// end-12: what refers to a manifest.
+    Referrers(RepositoryName, Digest),
+}
+
+/// Why there is no route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// There is nothing at this path.
+    NotFound,
+    /// There is, but not for this method; these are the methods.
+    Method(&'static str),
+    /// The name of the repository is none.
+    Name(String, ParseNameError),
+    /// Neither a tag nor a digest.
+    Reference(String, ParseReferenceError),
+    /// Not a digest.
+    Digest(String, ParseDigestError),
+}
+
+impl Route {
+    /// Finds the route of a method and a path.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
+        let path = percent_decode_str(path).decode_utf8().map_err(|_| RouteError::NotFound)?;
+        let rest = match path.strip_prefix("/v2") {
+            Some("" | "/") => return read_only(method).map(|()| Route::Ping),
+            Some(rest) => rest.strip_prefix('/').ok_or(RouteError::NotFound)?,
+            None => return Err(RouteError::NotFound),
+        };
+        if rest == "_catalog" {
+            return read_only(method).map(|()| Route::Catalog);
+        }
+        let mut parts = rest.rsplitn(3, '/');
+        let (last, kind, before) = (parts.next(), parts.next(), parts.next());
+        let (Some(last), Some(kind)) = (last, kind) else { return Err(RouteError::NotFound) };
+        match (before, kind, last) {
+            (Some(before), "uploads", id) if before.ends_with("/blobs") => {
+                upload(method, before.strip_suffix("/blobs").unwrap_or_default(), id)
+            }
+            (Some(name), "blobs", "uploads") => start_upload(method, name),
+            (Some(name), "blobs", digest) => blob(method, name, digest),
+            (Some(name), "manifests", reference) => manifest(method, name, reference),
+            (Some(name), "tags", "list") => {
+                read_only(method)?;
+                Ok(Route::Tags(repository(name)?))
+            }
+            (Some(name), "referrers", digest) => {
+                read_only(method)?;
+                Ok(Route::Referrers(repository(name)?, parse_digest(digest)?))
+            }
+            _ => Err(RouteError::NotFound),
+        }
+    }
+
+    /// What the route needs a permit for.
+    pub fn wanted(&self) -> Wanted {
+        let (name, action) = match self {
+            Route::Ping => return Wanted::Ping,
+            Route::Catalog => return Wanted::Catalog,
+            Route::Tags(name)
+            | Route::GetManifest(name, _)
+            | Route::GetBlob(name, _)
+            | Route::Referrers(name, _) => (name, Action::Pull),
+            Route::PutManifest(name, _)
+            | Route::StartUpload(name)
+            | Route::UploadStatus(name, _)
+            | Route::PatchUpload(name, _)
+            | Route::PutUpload(name, _)
+            | Route::CancelUpload(name, _) => (name, Action::Push),
+            Route::DeleteManifest(name, _) | Route::DeleteBlob(name, _) => (name, Action::Delete),
+        };
+        Wanted::Repository { name: name.clone(), action }
+    }
+
+    /// The repository that it is in.
+    pub fn repository(&self) -> Option<RepositoryName> {
+        match self.wanted() {
+            Wanted::Repository { name, .. } => Some(name),
+            Wanted::Ping | Wanted::Catalog => None,
+        }
+    }
+}
+
+fn read_only(method: &Method) -> Result<(), RouteError> {
+    if matches!(*method, Method::GET | Method::HEAD) { Ok(()) } else { Err(RouteError::Method("GET, HEAD")) }
+}
+
+fn start_upload(method: &Method, name: &str) -> Result<Route, RouteError> {
+    if *method != Method::POST {
+        return Err(RouteError::Method("POST"));
+    }
+    Ok(Route::StartUpload(repository(name)?))
+}
+
+fn upload(method: &Method, name: &str, id: &str) -> Result<Route, RouteError> {
+    if id.is_empty() {
+        return start_upload(method, name);
+    }
+    let name = repository(name)?;
+    let id = id.to_owned();
+    match *method {
+        Method::GET | Method::HEAD => Ok(Route::UploadStatus(name, id)),
+        Method::PATCH => Ok(Route::PatchUpload(name, id)),
+        Method::PUT => Ok(Route::PutUpload(name, id)),
+        Method::DELETE => Ok(Route::CancelUpload(name, id)),
+        _ => Err(RouteError::Method("GET, HEAD, PATCH, PUT, DELETE")),
+    }
+}
+
+fn blob(method: &Method, name: &str, digest: &str) -> Result<Route, RouteError> {
+    let (name, digest) = (repository(name)?, parse_digest(digest)?);
+    match *method {
+        Method::GET | Method::HEAD => Ok(Route::GetBlob(name, digest)),
+        Method::DELETE => Ok(Route::DeleteBlob(name, digest)),
+        _ => Err(RouteError::Method("GET, HEAD, DELETE")),
+    }
+}
+
+fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, RouteError> {
+    let name = repository(name)?;
+    let reference = reference.parse().map_err(|error| RouteError::Reference(reference.to_owned(), error))?;
+    match *method {
+        Method::GET | Method::HEAD => Ok(Route::GetManifest(name, reference)),
+        Method::PUT => Ok(Route::PutManifest(name, reference)),
+        Method::DELETE => Ok(Route::DeleteManifest(name, reference)),
+        _ => Err(RouteError::Method("GET, HEAD, PUT, DELETE")),
+    }
+}
+
+fn repository(name: &str) -> Result<RepositoryName, RouteError> {
+    name.parse().map_err(|error| RouteError::Name(name.to_owned(), error))
+}
+
+fn parse_digest(digest: &str) -> Result<Digest, RouteError> {
+    digest.parse().map_err(|error| RouteError::Digest(digest.to_owned(), error))
+}
+
+/// The parameters behind the question mark.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads the query of a URL; none is an empty one.
+    pub fn parse(query: Option<&str>) -> Self {
+        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        Query(pairs.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value))).collect())
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn finds_every_endpoint() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let parse = |method: Method, path: &str| Route::parse(&method, path).unwrap();
+        assert_eq!(parse(Method::GET, "/v2/"), Route::Ping);
+        assert_eq!(parse(Method::GET, "/v2"), Route::Ping);
+        assert_eq!(parse(Method::GET, "/v2/_catalog"), Route::Catalog);
+        assert_eq!(parse(Method::GET, "/v2/team/app/tags/list"), Route::Tags(name.clone()));
+        for path in ["/v2/team/app/blobs/uploads/", "/v2/team/app/blobs/uploads"] {
+            assert_eq!(parse(Method::POST, path), Route::StartUpload(name.clone()));
+        }
+        let id = "x-y".to_owned();
+        assert_eq!(
+            parse(Method::PATCH, "/v2/team/app/blobs/uploads/x-y"),
+            Route::PatchUpload(name.clone(), id)
+        );
+        let escaped = format!("/v2/team/app/blobs/{}", digest.replace(':', "%3A"));
+        assert_eq!(parse(Method::GET, &escaped), Route::GetBlob(name.clone(), digest.parse().unwrap()));
+        assert_eq!(
+            parse(Method::DELETE, "/v2/team/app/manifests/1"),
+            Route::DeleteManifest(name, "1".parse().unwrap())
+        );
+        let inner = parse(Method::POST, "/v2/a/blobs/uploads/blobs/uploads/");
+        assert_eq!(inner, Route::StartUpload("a/blobs/uploads".parse().unwrap()));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let error = |method: Method, path: &str| Route::parse(&method, path).unwrap_err();
+        assert_eq!(error(Method::GET, "/v3/"), RouteError::NotFound);
+        assert_eq!(error(Method::POST, "/v2/"), RouteError::Method("GET, HEAD"));
+        assert!(matches!(error(Method::GET, "/v2/UPPER/tags/list"), RouteError::Name(..)));
+        assert!(matches!(error(Method::GET, "/v2/a/blobs/sha256:x"), RouteError::Digest(..)));
+        assert!(matches!(error(Method::GET, "/v2/a/manifests/.x"), RouteError::Reference(..)));
+        assert!(matches!(error(Method::GET, "/v2/../x/tags/list"), RouteError::Name(..)));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(path in "(/v2)?/.{0,80}", tail in "(/blobs/uploads/|/manifests/|/tags/list)?.{0,20}") {
+            let _ = Route::parse(&Method::GET, &format!("{path}{tail}"));
+        }
+    }
+}
