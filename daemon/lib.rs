@@ -1,9 +1,12 @@
-//! Holdfast: a container registry for the edge.
-//!
-//! ARCHITECTURE.md says which room calls which; `tests/architecture.rs` holds it against this code.
+//! Holdfast: a container registry for the edge. Each module is a room; ARCHITECTURE.md says who may call whom.
 
 pub mod access;
+pub mod cli;
+pub mod config;
 pub mod oci;
 pub mod registry;
+pub mod server;
+pub mod service;
 pub mod store;
+pub mod tls;
 pub mod wire;

@@ -1,2 +1,10 @@
-//! The `holdfast` command.
-fn main() {}
+//! The binary: hands arguments and environment to the command line, and exits with what it says.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    ExitCode::from(holdfast::cli::run(std::env::args_os(), environment))
+}

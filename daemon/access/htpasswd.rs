@@ -200,8 +200,8 @@ impl Htpasswd {
             _ => Path::new("."),
         };
         fs::create_dir_all(directory).map_err(failed("create", directory))?;
-        let opened = File::open(directory).map_err(failed("open", directory))?;
-        let handle = Flock::lock(opened, FlockArg::LockExclusive)
+        let unlocked = File::open(directory).map_err(failed("open", directory))?;
+        let handle = Flock::lock(unlocked, FlockArg::LockExclusive)
             .map_err(|(_, error)| failed("lock", directory)(error.into()))?;
         let mut file = Htpasswd::read(path)?;
         change(&mut file)?;
@@ -210,24 +210,24 @@ impl Htpasswd {
     }
 
     fn replace(&self, path: &Path, folder: &Path) -> Result<(), HtpasswdError> {
-        let new = path.with_extension("new");
+        let temporary = path.with_extension("new");
         let failed = failed("write", path);
         let old = fs::metadata(path).ok();
         // A file that root makes belongs to whom the directory belongs to, or the daemon could not read it.
         let beside = fs::metadata(folder).map_err(&failed)?;
         let mode = old.as_ref().map_or(0o640, |old| old.mode() & 0o777);
-        let like = old.unwrap_or(beside);
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&new);
+        let owner = old.unwrap_or(beside);
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&temporary);
         let mut output = file.map_err(&failed)?;
         for line in &self.lines {
             writeln!(output, "{line}").map_err(&failed)?;
         }
-        let made = output.metadata().map_err(&failed)?;
-        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
-            std::os::unix::fs::fchown(&output, Some(like.uid()), Some(like.gid())).map_err(&failed)?;
+        let current = output.metadata().map_err(&failed)?;
+        if (current.uid(), current.gid()) != (owner.uid(), owner.gid()) {
+            std::os::unix::fs::fchown(&output, Some(owner.uid()), Some(owner.gid())).map_err(&failed)?;
         }
         output.sync_all().map_err(&failed)?;
-        fs::rename(&new, path).map_err(&failed)
+        fs::rename(&temporary, path).map_err(&failed)
     }
 }
 

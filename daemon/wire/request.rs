@@ -23,9 +23,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// The request of a route, from a client; its body may pause for at most `stall`.
-    pub fn new(route: Route, parts: Parts, body: Incoming, stall: Duration) -> Self {
-        let body = RequestBody::new(&parts, body, stall);
+    /// The request of a route.
+    pub fn new(route: Route, parts: Parts, body: RequestBody) -> Self {
         Parsed { route, parts, body }
     }
 

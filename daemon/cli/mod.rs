@@ -1,0 +1,131 @@
+//! The command line: one small file for each command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration. An error is one line that says what
+//! happened, to what, and what to do next.
+
+mod about;
+mod serve;
+mod show;
+mod status;
+mod user;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Overrides};
+
+/// A container registry for the edge: one daemon with TLS, users and durable storage.
+#[derive(Parser)]
+#[command(name = "holdfast", version, about, arg_required_else_help = false)]
+pub struct Arguments {
+    /// The configuration file [default: /etc/holdfast/holdfast.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory [default: ./holdfast-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the registry; this is what happens without a command, too
+    Serve,
+    /// Adds, changes, removes and lists users
+    User {
+        #[command(subcommand)]
+        command: user::Command,
+    },
+    /// Checks the configuration, or shows what is in effect
+    Config {
+        #[command(subcommand)]
+        command: show::Command,
+    },
+    /// Shows what is in the registry
+    Status {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
+}
+
+/// Why a command was not done: its exit code and its line.
+struct Failure {
+    code: u8,
+    line: String,
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that both can be given to map_err")]
+impl Failure {
+    fn failed(error: impl ToString) -> Self {
+        Failure { code: 1, line: error.to_string() }
+    }
+
+    fn misuse(error: impl ToString) -> Self {
+        Failure { code: 2, line: error.to_string() }
+    }
+}
+
+/// Runs a command line in an environment; gives the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(String, String)>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors and go to stdout; nothing can be said if that is closed.
+            let _ = error.print();
+            return if error.use_stderr() { 2 } else { 0 };
+        }
+    };
+    match dispatch(arguments, environment) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let line: String = failure.line.replace('\n', " ");
+            // There is nowhere left to say that stderr is closed.
+            let _ = writeln!(std::io::stderr(), "holdfast: {line}");
+            failure.code
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
+    let overrides = Overrides { data: arguments.data };
+    let file = arguments.config;
+    let load = || config::load(file.as_deref(), environment, &overrides).map_err(Failure::misuse);
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(load()?),
+        Command::User { command } => user::run(command, &load()?),
+        Command::Config { command } => show::run(&command, &load()?),
+        Command::Status { json } => status::run(&load()?, json),
+        Command::Completions { shell } => about::completions(shell),
+        Command::Man => about::manual(),
+    }
+}
+
+/// Prints to stdout; a reader that has gone away, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Warnings of the configuration, for commands that have no log.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        let _ = writeln!(std::io::stderr(), "holdfast: warning: {warning}");
+    }
+}

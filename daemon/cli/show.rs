@@ -1,0 +1,23 @@
+//! `holdfast config`.
+
+use clap::Subcommand;
+
+use super::{Failure, print, warn};
+use crate::config::Config;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Says whether the configuration is valid
+    Check,
+    /// Prints the configuration that is in effect
+    Show,
+}
+
+/// Runs `holdfast config`; a configuration that is wrong has been refused before.
+pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
+    warn(config);
+    match command {
+        Command::Check => print("the configuration is valid\n"),
+        Command::Show => print(&config.show()),
+    }
+}

@@ -1,0 +1,30 @@
+//! `holdfast status`.
+
+use super::{Failure, print};
+use crate::config::Config;
+use crate::store;
+
+/// Prints what is in the data directory, beside a running daemon or without one.
+pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
+    let path = &config.storage.path;
+    let status = store::status(path, config.storage.index_map_size).map_err(Failure::failed)?;
+    let Some(status) = status else {
+        let line = format!("there is no registry in {}; start one, or say --data DIR", path.display());
+        return Err(Failure::failed(line));
+    };
+    if json {
+        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
+        return print(&format!("{text}\n"));
+    }
+    let counts = status.counts;
+    print(&format!(
+        "daemon        {}\nrepositories  {}\ntags          {}\nmanifests     {}\nblobs         {} ({} bytes)\nfree          {} bytes\n",
+        if status.daemon_runs { "running" } else { "not running" },
+        counts.repositories,
+        counts.tags,
+        counts.manifests,
+        counts.blobs,
+        counts.bytes,
+        status.free_bytes,
+    ))
+}

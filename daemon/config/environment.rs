@@ -1,0 +1,180 @@
+//! The environment: `HOLDFAST_*` for every key, and the `REGISTRY_*` names of compose files.
+
+use toml::{Table, Value};
+
+use super::ConfigError;
+use super::values::wrong;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Number,
+    Bool,
+    List,
+}
+
+/// Every key that has a name in the environment.
+const KEYS: [(&str, Kind); 22] = [
+    ("listen", Kind::List),
+    ("storage.path", Kind::Text),
+    ("storage.delete", Kind::Bool),
+    ("storage.index_map_size", Kind::Text),
+    ("tls.mode", Kind::Text),
+    ("tls.certificate", Kind::Text),
+    ("tls.key", Kind::Text),
+    ("tls.names", Kind::List),
+    ("auth.realm", Kind::Text),
+    ("auth.htpasswd", Kind::Text),
+    ("auth.anonymous", Kind::Text),
+    ("auth.remember", Kind::Text),
+    ("http.external_url", Kind::Text),
+    ("http.trusted_proxies", Kind::List),
+    ("limits.connections", Kind::Number),
+    ("limits.header_bytes", Kind::Text),
+    ("limits.header_time", Kind::Text),
+    ("limits.body_stall", Kind::Text),
+    ("limits.list_max", Kind::Number),
+    ("limits.uploads", Kind::Number),
+    ("log.level", Kind::Text),
+    ("http.headers", Kind::Text),
+];
+
+/// The names of registry:2 and the keys that they set.
+const REGISTRY: [(&str, &str); 8] = [
+    ("REGISTRY_HTTP_ADDR", "listen"),
+    ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "storage.path"),
+    ("REGISTRY_STORAGE_DELETE_ENABLED", "storage.delete"),
+    ("REGISTRY_HTTP_TLS_CERTIFICATE", "tls.certificate"),
+    ("REGISTRY_HTTP_TLS_KEY", "tls.key"),
+    ("REGISTRY_AUTH_HTPASSWD_REALM", "auth.realm"),
+    ("REGISTRY_AUTH_HTPASSWD_PATH", "auth.htpasswd"),
+    ("REGISTRY_LOG_LEVEL", "log.level"),
+];
+
+const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
+
+/// What the environment had.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Whether a name of registry:2 had an effect.
+    pub(super) registry: bool,
+    /// Whether `REGISTRY_AUTH` was among them.
+    pub(super) registry_auth: bool,
+    /// Names that have no effect.
+    pub(super) warnings: Vec<String>,
+    /// Names that had an effect.
+    pub(super) names: Vec<String>,
+}
+
+/// Every key, for the test that each is documented.
+#[cfg(test)]
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().map(|(key, _)| key).filter(|key| *key != "http.headers")
+}
+
+/// Puts what the environment says into the table, the names of registry:2 first.
+pub(super) fn apply(
+    environment: impl IntoIterator<Item = (String, String)>,
+    table: &mut Table,
+) -> Result<Found, ConfigError> {
+    let mut found = Found::default();
+    let mut own = Vec::new();
+    let mut pairs: Vec<(String, String)> = environment.into_iter().collect();
+    pairs.sort();
+    for (name, value) in pairs {
+        if name.starts_with("HOLDFAST_") {
+            own.push((name, value));
+        } else if name.starts_with("REGISTRY_") {
+            registry(&name, &value, table, &mut found)?;
+        }
+    }
+    for (name, value) in own {
+        let key =
+            KEYS.into_iter().filter(|(key, _)| *key != "http.headers").find(|(key, _)| name == name_of(key));
+        let Some((key, kind)) = key else { return Err(ConfigError::UnknownName(name)) };
+        set(table, key, typed(&name, &value, kind)?);
+        found.names.push(name);
+    }
+    Ok(found)
+}
+
+fn name_of(key: &str) -> String {
+    format!("HOLDFAST_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Result<(), ConfigError> {
+    if name == "REGISTRY_HTTP_SECRET" {
+        return Ok(());
+    }
+    if let Some(header) = name.strip_prefix(HEADERS) {
+        let header = title_case(&header.replace("__", "-"));
+        set(table, "http.headers", Value::Table(Table::new()));
+        if let Some(headers) = table["http"]["headers"].as_table_mut() {
+            headers.insert(header, list(value));
+        }
+    } else if name == "REGISTRY_AUTH" {
+        if value != "htpasswd" {
+            return Err(wrong(name, value, "htpasswd, the only kind of users that Holdfast has"));
+        }
+        found.registry_auth = true;
+        set(table, "auth.anonymous", "none".into());
+    } else if let Some((_, key)) = REGISTRY.into_iter().find(|(known, _)| *known == name) {
+        let kind = KEYS.into_iter().find(|(known, _)| *known == key).map_or(Kind::Text, |(_, kind)| kind);
+        set(table, key, typed(name, value, kind)?);
+        if key.starts_with("tls.") {
+            set(table, "tls.mode", "files".into());
+        }
+    } else {
+        found.warnings.push(format!("{name} is not supported and has no effect"));
+        return Ok(());
+    }
+    found.registry = true;
+    found.names.push(name.to_owned());
+    Ok(())
+}
+
+fn typed(name: &str, value: &str, kind: Kind) -> Result<Value, ConfigError> {
+    Ok(match kind {
+        Kind::Text => value.into(),
+        Kind::List => list(value),
+        Kind::Number => Value::Integer(value.trim().parse().map_err(|_| wrong(name, value, "a number"))?),
+        Kind::Bool => match value.trim() {
+            "true" | "1" | "yes" | "on" => true.into(),
+            "false" | "0" | "no" | "off" => false.into(),
+            _ => return Err(wrong(name, value, "true or false")),
+        },
+    })
+}
+
+/// A list as people write it: with commas, or as YAML's `['a', "b"]`.
+fn list(value: &str) -> Value {
+    let inner = value.trim();
+    let inner = inner.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(inner);
+    let items = inner.split(',').map(|item| item.trim().trim_matches(['\'', '"']));
+    Value::Array(items.filter(|item| !item.is_empty()).map(Value::from).collect())
+}
+
+fn title_case(name: &str) -> String {
+    let parts = name.split('-').map(|part| {
+        let lower = part.to_ascii_lowercase();
+        let mut letters = lower.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
+/// Sets a key of one or two parts; a table that is there already is not replaced by an empty one.
+pub(super) fn set(table: &mut Table, key: &str, value: Value) {
+    let Some((section, key)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let Some(section) = section.as_table_mut() else { return };
+    if value.as_table().is_some() {
+        section.entry(key).or_insert(value);
+    } else {
+        section.insert(key.to_owned(), value);
+    }
+}

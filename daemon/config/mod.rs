@@ -1,0 +1,358 @@
+//! Configuration: file, environment and command line become one validated [`Config`].
+//!
+//! The order is: command line, `HOLDFAST_*`, `REGISTRY_*` (the names that people have in their compose files),
+//! file, default. Every error names the key and what is allowed; an unknown key fails.
+
+mod environment;
+mod raw;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use self::raw::Raw;
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
+
+/// What the daemon is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it listens, unless systemd hands it sockets.
+    pub listen: Vec<SocketAddr>,
+    /// The data directory.
+    pub storage: Storage,
+    /// TLS.
+    pub tls: Tls,
+    /// Users.
+    pub auth: Auth,
+    /// HTTP.
+    pub http: Http,
+    /// What clients can use up.
+    pub limits: Limits,
+    /// The log.
+    pub log: Log,
+    /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
+    pub open_because_registry_environment: bool,
+    /// What a person should know about this configuration.
+    pub warnings: Vec<String>,
+    /// The names in the environment that had an effect.
+    pub sources: Vec<String>,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The data directory.
+    pub path: PathBuf,
+    /// Whether tags, manifests and blobs may be deleted.
+    pub delete: bool,
+    /// How large the index may get, in bytes.
+    pub index_map_size: usize,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where the certificate comes from.
+    pub mode: TlsMode,
+    /// More names and addresses for the certificate of `auto`.
+    pub names: Vec<String>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Nowhere: plain HTTP.
+    Off,
+    /// From an authority of its own.
+    Auto,
+    /// From files.
+    Files {
+        /// The chain, in PEM.
+        certificate: PathBuf,
+        /// The key, in PEM.
+        key: PathBuf,
+    },
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// What clients show when they ask for a password.
+    pub realm: String,
+    /// The file of users.
+    pub htpasswd: PathBuf,
+    /// What those who do not log in may do, if that is said.
+    pub anonymous: Option<Anonymous>,
+    /// How long a verified password is remembered.
+    pub remember: Duration,
+    /// What users may do; everything if there are none.
+    pub rules: Vec<Rule>,
+}
+
+/// What those who do not log in may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Nothing.
+    None,
+    /// Pull.
+    Pull,
+    /// Everything.
+    Full,
+}
+
+/// `[[auth.rule]]`
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The users it is about; `*` is every user.
+    pub users: Vec<String>,
+    /// Patterns of repositories; `*` stands for any text.
+    pub repositories: Vec<String>,
+    /// What they may do.
+    pub allow: Vec<Allow>,
+}
+
+/// What a rule allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Allow {
+    /// To read.
+    Pull,
+    /// To push.
+    Push,
+    /// To delete.
+    Delete,
+    /// To list repositories.
+    Catalog,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The registry's address as clients see it.
+    pub external_url: Option<String>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Headers of every answer, and those of CORS.
+    pub headers: BTreeMap<String, Vec<String>>,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Bytes of the headers of a request.
+    pub header_bytes: usize,
+    /// How long headers and handshakes may take.
+    pub header_time: Duration,
+    /// How long a body may pause.
+    pub body_stall: Duration,
+    /// Items in one page of a list.
+    pub list_max: usize,
+    /// Unfinished uploads that are kept in memory.
+    pub uploads: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important lines that are written.
+    pub level: log::LevelFilter,
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data`
+    pub data: Option<PathBuf>,
+}
+
+/// Why there is no valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {1}; name another file with --config")]
+    Read(String, String),
+    /// The text is not a configuration.
+    #[error("{0}: {1}")]
+    Syntax(String, String),
+    /// A name in the environment is unknown.
+    #[error("{0} is no setting of Holdfast; `holdfast config show` lists those there are")]
+    UnknownName(String),
+    /// A value is not allowed.
+    #[error("{key} is {value:?}, and has to be {allowed}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+    /// Two settings do not go together.
+    #[error("{0}")]
+    Together(&'static str),
+}
+
+/// Reads the configuration from its sources.
+///
+/// # Errors
+/// [`ConfigError`], which names what is wrong and what is allowed.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    let default = Path::new(DEFAULT_FILE);
+    let file = file.or_else(|| default.exists().then_some(default));
+    let text = match file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read(path.display().to_string(), error.to_string()))?,
+    };
+    let name = file.map_or_else(String::new, |path| path.display().to_string());
+    let syntax = |error: &toml::de::Error| ConfigError::Syntax(name.clone(), one_line(&error.to_string()));
+    // Read by itself first: its errors have lines.
+    toml::from_str::<Raw>(&text).map_err(|error| syntax(&error))?;
+    let mut table: toml::Table = toml::from_str(&text).map_err(|error| syntax(&error))?;
+    let found = environment::apply(environment, &mut table)?;
+    if let Some(data) = &overrides.data {
+        environment::set(&mut table, "storage.path", data.display().to_string().into());
+    }
+    let raw: Raw = table.try_into().map_err(|error: toml::de::Error| {
+        ConfigError::Syntax("the environment".into(), one_line(&error.to_string()))
+    })?;
+    let mut config = raw.validate()?;
+    config.open_because_registry_environment =
+        found.registry && !found.registry_auth && config.auth.anonymous.is_none();
+    config.warnings = found.warnings;
+    config.sources = found.names;
+    if config.open_because_registry_environment {
+        config.warnings.push(
+            "REGISTRY_AUTH is not set: the registry is open to everyone who can reach it; set \
+             REGISTRY_AUTH=htpasswd to close it"
+                .into(),
+        );
+    }
+    Ok(config)
+}
+
+impl Config {
+    /// The configuration as a file that reads back as this one.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        for name in &self.sources {
+            text += &format!("# set by {name}\n");
+        }
+        text += &toml::to_string(&Raw::from(self)).unwrap_or_default();
+        text
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        load(Some(Path::new("/dev/null")), environment, &Overrides::default())
+    }
+
+    fn from_text(text: &str) -> Result<Config, ConfigError> {
+        toml::from_str::<Raw>(text)
+            .map_err(|error| ConfigError::Syntax(String::new(), error.to_string()))?
+            .validate()
+    }
+
+    #[test]
+    fn the_documented_file_has_the_defaults() {
+        let text = include_str!("../../config/holdfast.toml");
+        assert_eq!(from_text(text).unwrap(), with(&[]).unwrap());
+        // Each key is there, as a comment if it has no default.
+        for key in environment::keys() {
+            let last = key.rsplit('.').next().unwrap();
+            assert!(text.contains(&format!("{last} = ")), "{key} is not documented");
+        }
+    }
+
+    #[test]
+    fn shows_what_reads_back() {
+        let config = with(&[
+            ("HOLDFAST_LISTEN", "127.0.0.1:1, [::1]:2"),
+            ("HOLDFAST_TLS_MODE", "auto"),
+            ("HOLDFAST_LIMITS_CONNECTIONS", "7"),
+            ("HOLDFAST_AUTH_ANONYMOUS", "pull"),
+            ("REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN", "['http://ui.lan', \"http://x\"]"),
+        ])
+        .unwrap();
+        assert_eq!(config.http.headers["Access-Control-Allow-Origin"], ["http://ui.lan", "http://x"]);
+        assert_eq!((config.limits.connections, config.listen.len()), (7, 2));
+        let shown = from_text(&config.show()).unwrap();
+        assert_eq!(Config { sources: Vec::new(), ..config }, shown);
+    }
+
+    #[test]
+    fn takes_the_names_of_compose_files() {
+        let config = with(&[
+            ("REGISTRY_HTTP_ADDR", ":443"),
+            ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/data"),
+            ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c"),
+            ("REGISTRY_HTTP_TLS_KEY", "/k"),
+            ("REGISTRY_AUTH", "htpasswd"),
+            ("REGISTRY_AUTH_HTPASSWD_REALM", "Realm"),
+            ("REGISTRY_AUTH_HTPASSWD_PATH", "/auth"),
+            ("REGISTRY_HTTP_SECRET", "x"),
+            ("REGISTRY_REDIS_ADDR", "x"),
+            ("HOLDFAST_STORAGE_PATH", "/own"),
+        ])
+        .unwrap();
+        assert_eq!(config.listen[0].to_string(), "0.0.0.0:443");
+        assert_eq!(config.storage.path, Path::new("/own"));
+        assert_eq!(config.tls.mode, TlsMode::Files { certificate: "/c".into(), key: "/k".into() });
+        assert_eq!((config.auth.realm.as_str(), config.auth.anonymous), ("Realm", Some(Anonymous::None)));
+        assert!(!config.open_because_registry_environment);
+        assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+        assert!(with(&[("REGISTRY_HTTP_ADDR", ":5000")]).unwrap().open_because_registry_environment);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (name, value, expected) in [
+            ("HOLDFAST_LISTNE", "x", "HOLDFAST_LISTNE"),
+            ("HOLDFAST_LISTEN", "example", "listen"),
+            ("HOLDFAST_STORAGE_DELETE", "maybe", "HOLDFAST_STORAGE_DELETE"),
+            ("HOLDFAST_TLS_MODE", "x", "tls.mode"),
+            ("HOLDFAST_TLS_MODE", "files", "tls.certificate"),
+            ("HOLDFAST_LIMITS_BODY_STALL", "soon", "limits.body_stall"),
+            ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
+            ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
+        ] {
+            let error = with(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+        assert!(from_text("[storage]\npaht = \"x\"").is_err());
+        let star = "[http.headers]\nAccess-Control-Allow-Origin = [\"*\"]\nAccess-Control-Allow-Credentials = [\"true\"]";
+        assert!(from_text(star).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".{0,100}", name in "(HOLDFAST|REGISTRY)_[A-Z_]{0,40}") {
+            let _ = from_text(&text);
+            let _ = with(&[(name.as_str(), text.as_str())]);
+        }
+    }
+}

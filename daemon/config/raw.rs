@@ -1,0 +1,305 @@
+//! The file as it is written, before its values are checked; `None` is what it does not say.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{address, duration, show_duration, show_size, size, wrong};
+use super::{Anonymous, Auth, Config, ConfigError, Http, Limits, Log, Rule, Storage, Tls, TlsMode};
+
+/// The index may get as large as this: the files of the blobs are elsewhere.
+const INDEX_MAP_SIZE: usize = if usize::BITS >= 64 { (4 << 20) * KIB } else { 256 << 20 };
+const KIB: usize = 1 << 10;
+/// Pages of memory have up to this many bytes, on any machine.
+const LARGEST_PAGE: usize = 64 << 10;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    listen: Option<OneOrMany>,
+    storage: RawStorage,
+    tls: RawTls,
+    auth: RawAuth,
+    http: RawHttp,
+    limits: RawLimits,
+    log: RawLog,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn all(self) -> Vec<String> {
+        match self {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        }
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawStorage {
+    path: Option<PathBuf>,
+    delete: Option<bool>,
+    index_map_size: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTls {
+    mode: Option<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    names: Vec<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAuth {
+    realm: Option<String>,
+    htpasswd: Option<PathBuf>,
+    anonymous: Option<String>,
+    remember: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rule: Vec<Rule>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawHttp {
+    external_url: Option<String>,
+    trusted_proxies: Vec<String>,
+    headers: BTreeMap<String, OneOrMany>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLimits {
+    connections: Option<usize>,
+    header_bytes: Option<String>,
+    header_time: Option<String>,
+    body_stall: Option<String>,
+    list_max: Option<usize>,
+    uploads: Option<usize>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    level: Option<String>,
+}
+
+impl Raw {
+    /// Checks every value and fills in the defaults.
+    pub(super) fn validate(self) -> Result<Config, ConfigError> {
+        let listen = self.listen.map_or_else(|| vec!["127.0.0.1:5000".to_owned()], OneOrMany::all);
+        if listen.is_empty() {
+            return Err(wrong("listen", "", "at least one ADDRESS:PORT"));
+        }
+        let listen = listen.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
+        let storage = self.storage.validate()?;
+        let htpasswd = storage.path.join("htpasswd");
+        Ok(Config {
+            listen,
+            storage,
+            tls: self.tls.validate()?,
+            auth: self.auth.validate(htpasswd)?,
+            http: self.http.validate()?,
+            limits: self.limits.validate()?,
+            log: self.log.validate()?,
+            open_because_registry_environment: false,
+            warnings: Vec::new(),
+            sources: Vec::new(),
+        })
+    }
+}
+
+impl RawStorage {
+    fn validate(self) -> Result<Storage, ConfigError> {
+        let key = "storage.index_map_size";
+        let index_map_size = match &self.index_map_size {
+            None => INDEX_MAP_SIZE,
+            Some(text) => match size(key, text)? {
+                size if size >= 1 << 20 && size.is_multiple_of(LARGEST_PAGE) => size,
+                _ => return Err(wrong(key, text, "at least 1MiB and a multiple of 64KiB")),
+            },
+        };
+        let path = self.path.unwrap_or_else(|| "./holdfast-data".into());
+        if path.as_os_str().is_empty() {
+            return Err(wrong("storage.path", "", "the path of a directory"));
+        }
+        Ok(Storage { path, delete: self.delete.unwrap_or(true), index_map_size })
+    }
+}
+
+impl RawTls {
+    fn validate(self) -> Result<Tls, ConfigError> {
+        let given = self.certificate.is_some() || self.key.is_some();
+        let mode = match (self.mode.as_deref(), self.certificate, self.key) {
+            (Some("off"), _, _) => TlsMode::Off,
+            (None, _, _) if !given => TlsMode::Off,
+            (Some("auto"), _, _) => TlsMode::Auto,
+            (None | Some("files"), Some(certificate), Some(key)) => TlsMode::Files { certificate, key },
+            (None | Some("files"), _, _) => {
+                return Err(ConfigError::Together(
+                    "tls.certificate and tls.key have to be set, both of them",
+                ));
+            }
+            (Some(other), _, _) => return Err(wrong("tls.mode", other, "off, auto or files")),
+        };
+        Ok(Tls { mode, names: self.names })
+    }
+}
+
+impl RawAuth {
+    fn validate(self, htpasswd: PathBuf) -> Result<Auth, ConfigError> {
+        let anonymous = match self.anonymous.as_deref() {
+            None => None,
+            Some("none") => Some(Anonymous::None),
+            Some("pull") => Some(Anonymous::Pull),
+            Some("full") => Some(Anonymous::Full),
+            Some(other) => return Err(wrong("auth.anonymous", other, "none, pull or full")),
+        };
+        Ok(Auth {
+            realm: self.realm.unwrap_or_else(|| "Holdfast".into()),
+            htpasswd: self.htpasswd.unwrap_or(htpasswd),
+            anonymous,
+            remember: duration("auth.remember", self.remember.as_deref().unwrap_or("5m"))?,
+            rules: self.rule,
+        })
+    }
+}
+
+impl RawHttp {
+    fn validate(self) -> Result<Http, ConfigError> {
+        if let Some(url) = &self.external_url {
+            let known = url.starts_with("http://") || url.starts_with("https://");
+            if !known || url.parse::<http::Uri>().is_err() {
+                return Err(wrong("http.external_url", url, "a URL like https://registry.lan"));
+            }
+        }
+        let network = |text: &String| {
+            let parsed =
+                text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+            parsed.map_err(|_| wrong("http.trusted_proxies", text, "addresses or networks like 10.0.0.0/8"))
+        };
+        let trusted_proxies = self.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?;
+        let headers: BTreeMap<String, Vec<String>> =
+            self.headers.into_iter().map(|(name, values)| (name, values.all())).collect();
+        check_headers(&headers)?;
+        Ok(Http { external_url: self.external_url, trusted_proxies, headers })
+    }
+}
+
+fn check_headers(headers: &BTreeMap<String, Vec<String>>) -> Result<(), ConfigError> {
+    for (name, values) in headers {
+        if name.parse::<http::HeaderName>().is_err() {
+            return Err(wrong("http.headers", name, "names of headers"));
+        }
+        if let Some(value) = values.iter().find(|value| value.parse::<http::HeaderValue>().is_err()) {
+            return Err(wrong(&format!("http.headers.{name}"), value, "a value of a header"));
+        }
+    }
+    let has = |wanted: &str, value: &str| {
+        let mut named = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        named.any(|(_, values)| values.iter().any(|known| known == value))
+    };
+    if has("Access-Control-Allow-Credentials", "true") && has("Access-Control-Allow-Origin", "*") {
+        return Err(ConfigError::Together(
+            "http.headers allows credentials to every origin, which browsers refuse; name the origin instead of *",
+        ));
+    }
+    Ok(())
+}
+
+impl RawLimits {
+    fn validate(self) -> Result<Limits, ConfigError> {
+        let key = "limits.header_bytes";
+        let header_bytes = size(key, self.header_bytes.as_deref().unwrap_or("64KiB"))?;
+        if !(8192..=1 << 20).contains(&header_bytes) {
+            return Err(wrong(key, &header_bytes.to_string(), "from 8KiB to 1MiB"));
+        }
+        let at_least_one = |key: &str, value: Option<usize>, default: usize| match value.unwrap_or(default) {
+            0 => Err(wrong(key, "0", "at least 1")),
+            value if value > 1_000_000 => Err(wrong(key, &value.to_string(), "at most 1000000")),
+            value => Ok(value),
+        };
+        Ok(Limits {
+            connections: at_least_one("limits.connections", self.connections, 512)?,
+            header_bytes,
+            header_time: duration("limits.header_time", self.header_time.as_deref().unwrap_or("30s"))?,
+            body_stall: duration("limits.body_stall", self.body_stall.as_deref().unwrap_or("1m"))?,
+            list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
+            uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
+        })
+    }
+}
+
+impl RawLog {
+    fn validate(self) -> Result<Log, ConfigError> {
+        let text = self.level.as_deref().unwrap_or("info");
+        // The names of registry:2 that differ.
+        let name = match text {
+            "warning" => "warn",
+            "fatal" | "panic" => "error",
+            other => other,
+        };
+        let level = name.parse();
+        Ok(Log {
+            level: level.map_err(|_| wrong("log.level", text, "off, error, warn, info, debug or trace"))?,
+        })
+    }
+}
+
+impl From<&Config> for Raw {
+    fn from(config: &Config) -> Self {
+        let (mode, certificate, key) = match &config.tls.mode {
+            TlsMode::Off => ("off", None, None),
+            TlsMode::Auto => ("auto", None, None),
+            TlsMode::Files { certificate, key } => ("files", Some(certificate.clone()), Some(key.clone())),
+        };
+        let anonymous = config.auth.anonymous.map(|anonymous| match anonymous {
+            Anonymous::None => "none",
+            Anonymous::Pull => "pull",
+            Anonymous::Full => "full",
+        });
+        let headers = config.http.headers.iter();
+        let limits = &config.limits;
+        Raw {
+            listen: Some(OneOrMany::Many(config.listen.iter().map(ToString::to_string).collect())),
+            storage: RawStorage {
+                path: Some(config.storage.path.clone()),
+                delete: Some(config.storage.delete),
+                index_map_size: Some(show_size(config.storage.index_map_size)),
+            },
+            tls: RawTls { mode: Some(mode.into()), certificate, key, names: config.tls.names.clone() },
+            auth: RawAuth {
+                realm: Some(config.auth.realm.clone()),
+                htpasswd: Some(config.auth.htpasswd.clone()),
+                anonymous: anonymous.map(Into::into),
+                remember: Some(show_duration(config.auth.remember)),
+                rule: config.auth.rules.clone(),
+            },
+            http: RawHttp {
+                external_url: config.http.external_url.clone(),
+                trusted_proxies: config.http.trusted_proxies.iter().map(ToString::to_string).collect(),
+                headers: headers.map(|(name, all)| (name.clone(), OneOrMany::Many(all.clone()))).collect(),
+            },
+            limits: RawLimits {
+                connections: Some(limits.connections),
+                header_bytes: Some(show_size(limits.header_bytes)),
+                header_time: Some(show_duration(limits.header_time)),
+                body_stall: Some(show_duration(limits.body_stall)),
+                list_max: Some(limits.list_max),
+                uploads: Some(limits.uploads),
+            },
+            log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! From a request to its answer: route, identity, permit, resource.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST, HeaderValue, LOCATION, ORIGIN};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+
+use super::Server;
+use super::connection::Transport;
+use super::record::{Record, Recorded};
+use crate::access::{IdentifyError, Identity, Refusal, Wanted};
+use crate::registry;
+use crate::wire::{ApiError, Parsed, RequestBody, Response, Route, empty, with_bytes};
+
+/// What someone sees who opens the registry in a browser.
+const WELCOME: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
+    Where TLS is on with its own authority, the certificate to trust is at /ca.crt.\n";
+
+impl Server {
+    /// Answers a request; whatever goes wrong is an answer, too.
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+        transport: Transport,
+    ) -> http::Response<Recorded> {
+        let begun = Instant::now();
+        let (parts, incoming) = request.into_parts();
+        let client = self.registry.locations.client(&parts.headers, peer.ip());
+        let mut record = Record {
+            client: client.to_string(),
+            user: String::new(),
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            repository: String::new(),
+            status: 0,
+            begun,
+        };
+        let origin = parts.headers.get(ORIGIN).cloned();
+        let is_api = parts.uri.path().starts_with("/v2");
+        let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
+        let mut response = match self.outside_the_api(&parts, transport) {
+            Some(response) => response,
+            None => self.api(parts, body, client, &mut record).await.unwrap_or_else(ApiError::into_response),
+        };
+        if is_api {
+            registry::mark_version(&mut response);
+        }
+        self.cors.apply(origin.as_ref(), response.headers_mut());
+        record.status = response.status().as_u16();
+        response.map(|body| Recorded::new(body, record))
+    }
+
+    /// Answers that need nobody's permit.
+    fn outside_the_api(&self, parts: &Parts, transport: Transport) -> Option<Response> {
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if reads && parts.uri.path() == "/ca.crt" {
+            let pem = self.certificates.as_ref()?.ca_pem()?;
+            let bytes = Bytes::copy_from_slice(pem.as_bytes());
+            return Some(with_bytes(StatusCode::OK, "application/x-x509-ca-cert", bytes));
+        }
+        if transport == Transport::PlainBesideTls {
+            return Some(to_https(parts));
+        }
+        if let Some(response) = self.cors.preflight(&parts.method, &parts.headers) {
+            return Some(response);
+        }
+        let welcome = || {
+            with_bytes(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(WELCOME.as_bytes()))
+        };
+        (reads && parts.uri.path() == "/").then(welcome)
+    }
+
+    async fn api(
+        &self,
+        parts: Parts,
+        body: RequestBody,
+        client: IpAddr,
+        record: &mut Record,
+    ) -> Result<Response, ApiError> {
+        let path = parts.uri.path();
+        if path != "/v2" && !path.starts_with("/v2/") {
+            return Err(ApiError::NoEndpoint);
+        }
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
+        let identity = self.access.identify(authorization, client).await;
+        let identity = identity.map_err(|error| self.unidentified(&error))?;
+        record.user = identity.to_string();
+        let route = match Route::parse(&parts.method, path) {
+            Ok(route) => route,
+            Err(error) => {
+                // Whoever may not even ping does not learn what is wrong with the path.
+                self.permit(identity, &Wanted::Ping)?;
+                return Err(error.into());
+            }
+        };
+        record.repository = route.repository().map(|name| name.to_string()).unwrap_or_default();
+        let permit = self.permit(identity, &route.wanted())?;
+        let parsed = Parsed::new(route, parts, body);
+        self.registry.answer(parsed.permitted(permit, client)).await
+    }
+
+    fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {
+        let user = identity.to_string();
+        self.access.permit(identity, wanted).map_err(|refusal| match refusal {
+            Refusal::NeedsLogin => self.unauthorized("a user has to log in for this"),
+            Refusal::NoUsersYet => self
+                .unauthorized("this registry has no users yet; on its machine, run: holdfast user add NAME"),
+            Refusal::Denied => ApiError::Denied(format!("user {user} may not do this")),
+        })
+    }
+
+    fn unidentified(&self, error: &IdentifyError) -> ApiError {
+        match error {
+            IdentifyError::Wrong => self.unauthorized(&error.to_string()),
+            IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
+            IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
+        }
+    }
+
+    fn unauthorized(&self, message: &str) -> ApiError {
+        ApiError::Unauthorized { realm: self.realm.clone(), message: message.to_owned() }
+    }
+}
+
+/// Sends a client that speaks plain HTTP to TLS on the same port.
+fn to_https(parts: &Parts) -> Response {
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let location = host.and_then(|host| HeaderValue::from_str(&format!("https://{host}{path}")).ok());
+    let Some(location) = location else { return empty(StatusCode::BAD_REQUEST) };
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}

@@ -1,0 +1,97 @@
+//! One connection: plain HTTP or TLS, by its first byte.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::Server;
+
+/// The first byte of a TLS handshake.
+const HANDSHAKE: u8 = 0x16;
+
+/// How the bytes of a connection are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Not at all, and TLS is off.
+    Plain,
+    /// Not at all, though TLS is on.
+    PlainBesideTls,
+    /// By TLS.
+    Tls,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn run(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: watch::Receiver<bool>,
+) {
+    // Small answers wait for nothing; a socket that cannot do this works all the same.
+    let _ = stream.set_nodelay(true);
+    let Some(certificates) = server.certificates.clone() else {
+        return speak(server, stream, peer, Transport::Plain, stop).await;
+    };
+    let time = server.limits.header_time;
+    let mut first = [0];
+    match tokio::time::timeout(time, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first[0] != HANDSHAKE => {
+            speak(server, stream, peer, Transport::PlainBesideTls, stop).await;
+        }
+        Ok(Ok(1)) => {
+            let acceptor = TlsAcceptor::from(certificates.server_config());
+            match tokio::time::timeout(time, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => speak(server, stream, peer, Transport::Tls, stop).await,
+                Ok(Err(error)) => log::debug!("no TLS with {peer}: {error}"),
+                Err(_) => log::debug!("no TLS with {peer} in time"),
+            }
+        }
+        // The client went away, or said nothing.
+        _ => {}
+    }
+}
+
+async fn speak(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    transport: Transport,
+    mut stop: watch::Receiver<bool>,
+) {
+    let limits = server.limits;
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(server.answer(request, peer, transport).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        log::debug!("the connection with {peer} ended: {error}");
+    }
+}
+
+/// Waits until the daemon is told to stop; a sender that is gone says the same.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,73 @@
+//! The access log: one line for each request, once its answer is sent or broken off.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::wire::{BodyError, ResponseBody};
+
+/// What the line says.
+pub(super) struct Record {
+    pub(super) client: String,
+    pub(super) user: String,
+    pub(super) method: http::Method,
+    pub(super) path: String,
+    pub(super) repository: String,
+    pub(super) status: u16,
+    pub(super) begun: Instant,
+}
+
+/// The body of an answer, that writes the line when it ends.
+pub struct Recorded {
+    body: ResponseBody,
+    sent: u64,
+    record: Record,
+}
+
+impl Recorded {
+    /// Watches over the body of an answer.
+    pub(super) fn new(body: ResponseBody, record: Record) -> Self {
+        Recorded { body, sent: 0, record }
+    }
+}
+
+impl Body for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let Record { client, user, method, path, repository, status, begun } = &self.record;
+        // Numbers of milliseconds need not be exact.
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        log::info!(
+            target: "access",
+            client = client.as_str(), user = user.as_str(), repository = repository.as_str(),
+            status = *status, bytes = self.sent, milliseconds = milliseconds;
+            "{method} {path}"
+        );
+    }
+}

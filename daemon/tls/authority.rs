@@ -1,0 +1,163 @@
+//! The registry's own authority: kept for ten years, and short-lived certificates for the names of this machine.
+//!
+//! A small machine has no clock when it wakes, so everything is valid from a fixed day long past.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use time::{Duration, OffsetDateTime};
+
+use super::TlsError;
+
+/// From when on certificates are valid.
+const BACK_DATED: OffsetDateTime = time::macros::datetime!(2024-01-01 0:00 UTC);
+const AUTHORITY_LASTS: Duration = Duration::days(3650);
+const LEAF_LASTS: Duration = Duration::days(90);
+/// A certificate with less than this left is replaced.
+const RENEW: Duration = Duration::days(30);
+
+/// The authority.
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+    pem: String,
+}
+
+/// A certificate for this machine.
+pub(super) struct Leaf {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    names: BTreeSet<String>,
+    until: OffsetDateTime,
+}
+
+impl Leaf {
+    /// The certificate as it is served.
+    pub(super) fn certified(&self) -> Result<CertifiedKey, TlsError> {
+        Ok(CertifiedKey::new(self.chain.clone(), any_supported_type(&self.key)?))
+    }
+
+    /// Whether it is for the names that this machine has now, and for long enough.
+    pub(super) fn is_good(&self, names: &[String]) -> bool {
+        self.names == all_names(names) && now() + RENEW < self.until
+    }
+}
+
+impl Authority {
+    /// Reads the authority from its directory, or makes a new one there.
+    pub(super) fn open(directory: &Path) -> Result<Self, TlsError> {
+        let failed = |error| TlsError::Io("create", directory.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
+        if !certificate.exists() && !key.exists() {
+            make(directory)?;
+        }
+        let read = |path: &Path| {
+            fs::read_to_string(path).map_err(|error| TlsError::Io("read", path.to_owned(), error))
+        };
+        let advice = "; put it back from a copy, or remove ca.crt and ca.key to make a new authority that clients have to trust again";
+        let wrong = |path: &Path, error: &dyn std::fmt::Display| {
+            TlsError::Content(path.to_owned(), format!("is damaged ({error}){advice}"))
+        };
+        let pem = read(&certificate)?;
+        let pair = KeyPair::from_pem(&read(&key)?).map_err(|error| wrong(&key, &error))?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, pair).map_err(|error| wrong(&certificate, &error))?;
+        let der = rustls::pki_types::pem::PemObject::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|error: rustls::pki_types::pem::Error| wrong(&certificate, &error))?;
+        Ok(Authority { issuer, certificate: der, pem })
+    }
+
+    /// Its certificate, in PEM.
+    pub(super) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Makes a certificate for this machine and more names.
+    pub(super) fn issue(&self, more: &[String]) -> Result<Leaf, TlsError> {
+        let names = all_names(more);
+        let until = now() + LEAF_LASTS;
+        let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
+        params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
+        params.not_before = BACK_DATED;
+        params.not_after = until;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let pair = KeyPair::generate()?;
+        let certificate = params.signed_by(&pair, &self.issuer)?;
+        let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
+        let chain = vec![certificate.der().clone(), self.certificate.clone()];
+        Ok(Leaf { chain, key, names, until })
+    }
+}
+
+/// Makes a new authority: its key first, so that a power cut leaves no certificate without a key.
+fn make(directory: &Path) -> Result<(), TlsError> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.distinguished_name = common_name(&format!("Holdfast CA of {}", hostname()));
+    params.not_before = BACK_DATED;
+    params.not_after = now() + AUTHORITY_LASTS;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let pair = KeyPair::generate()?;
+    let certificate = params.self_signed(&pair)?;
+    write(directory, "ca.key", 0o600, &pair.serialize_pem())?;
+    write(directory, "ca.crt", 0o644, &certificate.pem())
+}
+
+fn write(directory: &Path, name: &str, mode: u32, text: &str) -> Result<(), TlsError> {
+    let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    written().map_err(|error| TlsError::Io("write", path.clone(), error))
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+/// The time, or the day from which certificates are valid when the clock is behind it.
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc().max(BACK_DATED)
+}
+
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "holdfast".into())
+}
+
+/// The names and addresses by which clients may call this machine.
+fn all_names(more: &[String]) -> BTreeSet<String> {
+    let hostname = hostname();
+    let mut names: BTreeSet<String> = more.iter().cloned().collect();
+    names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
+    names.insert(format!("{hostname}.local"));
+    names.insert(hostname);
+    // Without the addresses of its interfaces the machine still has its names.
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    for address in interfaces.filter_map(|interface| interface.address) {
+        if let Some(v4) = address.as_sockaddr_in() {
+            names.insert(v4.ip().to_string());
+        } else if let Some(v6) = address.as_sockaddr_in6() {
+            names.insert(v6.ip().to_string());
+        }
+    }
+    names
+}

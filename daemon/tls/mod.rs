@@ -1,0 +1,223 @@
+//! Certificates: from an authority of the registry's own, or from files, and exchanged while it runs.
+
+mod authority;
+mod files;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use self::authority::{Authority, Leaf};
+use self::files::Stamp;
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From an authority that is kept in a directory, for the names of this machine and these.
+    Auto {
+        /// The directory, made where there is none.
+        directory: PathBuf,
+        /// More names and addresses.
+        names: Vec<String>,
+    },
+    /// From two PEM files.
+    Files {
+        /// The chain.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+}
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or written.
+    #[error("cannot {} {}: {}", .0, .1.display(), .2)]
+    Io(&'static str, PathBuf, std::io::Error),
+    /// A file is not what it should be.
+    #[error("{} {}", .0.display(), .1)]
+    Content(PathBuf, String),
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate: {0}; look at tls.names")]
+    Make(#[from] rcgen::Error),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+#[derive(Debug)]
+struct Current(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+enum Kind {
+    Auto { authority: Box<Authority>, names: Vec<String>, leaf: Mutex<Leaf> },
+    Files { certificate: PathBuf, key: PathBuf, stamp: Mutex<Stamp> },
+}
+
+/// The certificate in use, and how the next one is got.
+pub struct Certificates {
+    kind: Kind,
+    current: Arc<Current>,
+    server: Arc<ServerConfig>,
+}
+
+impl Certificates {
+    /// Reads or makes the certificate; blocking.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn open(source: Source) -> Result<Self, TlsError> {
+        let (kind, certified) = match source {
+            Source::Auto { directory, names } => {
+                let authority = Authority::open(&directory)?;
+                let leaf = authority.issue(&names)?;
+                let certified = leaf.certified()?;
+                (Kind::Auto { authority: Box::new(authority), names, leaf: Mutex::new(leaf) }, certified)
+            }
+            Source::Files { certificate, key } => {
+                let stamp = Stamp::of(&certificate, &key);
+                let certified = files::read(&certificate, &key)?;
+                (Kind::Files { certificate, key, stamp: Mutex::new(stamp) }, certified)
+            }
+        };
+        let current = Arc::new(Current(ArcSwap::from_pointee(certified)));
+        let provider = Arc::new(ring::default_provider());
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Certificates { kind, current, server: Arc::new(server) })
+    }
+
+    /// What a connection is accepted with.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    /// The certificate of the registry's own authority, for clients to trust.
+    pub fn ca_pem(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Auto { authority, .. } => Some(authority.pem()),
+            Kind::Files { .. } => None,
+        }
+    }
+
+    /// Gets a new certificate if it is time to, or if files, names or addresses have changed; blocking. True if
+    /// there is a new one. A new one that is not good leaves the old one in use.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn refresh(&self) -> Result<bool, TlsError> {
+        let certified = match &self.kind {
+            Kind::Auto { authority, names, leaf } => {
+                let mut leaf = leaf.lock().unwrap_or_else(PoisonError::into_inner);
+                if leaf.is_good(names) {
+                    return Ok(false);
+                }
+                *leaf = authority.issue(names)?;
+                leaf.certified()?
+            }
+            Kind::Files { certificate, key, stamp } => {
+                let mut stamp = stamp.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = Stamp::of(certificate, key);
+                if *stamp == now {
+                    return Ok(false);
+                }
+                *stamp = now;
+                files::read(certificate, key)?
+            }
+        };
+        self.current.0.store(Arc::new(certified));
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auto(directory: &std::path::Path) -> Certificates {
+        Certificates::open(Source::Auto { directory: directory.join("tls"), names: vec!["hub.lan".into()] })
+            .unwrap()
+    }
+
+    /// Lets a client that trusts `ca` greet the server by `name`.
+    fn greets(certificates: &Certificates, ca: &str, name: &'static str) -> Result<(), rustls::Error> {
+        use rustls::pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client = rustls::ClientConnection::new(Arc::new(client), name.try_into().unwrap())?;
+        let mut server = rustls::ServerConnection::new(certificates.server_config())?;
+        for _ in 0..10 {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut &bytes[..]).unwrap();
+            server.process_new_packets()?;
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut &bytes[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(!client.is_handshaking());
+        Ok(())
+    }
+
+    #[test]
+    fn a_client_that_trusts_the_authority_is_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = auto(directory.path());
+        let ca = certificates.ca_pem().unwrap().to_owned();
+        for name in ["localhost", "127.0.0.1", "hub.lan"] {
+            greets(&certificates, &ca, name).unwrap();
+        }
+        assert!(greets(&certificates, &ca, "elsewhere.lan").is_err());
+        assert!(!certificates.refresh().unwrap());
+        drop(certificates);
+        let again = auto(directory.path());
+        assert_eq!(again.ca_pem().unwrap(), ca);
+        greets(&again, &ca, "localhost").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(directory.path().join("tls/ca.key")).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn files_are_read_again_when_they_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
+        let write = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            std::fs::write(&certificate, made.cert.pem()).unwrap();
+            std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            made.cert.pem()
+        };
+        let first = write("one.lan");
+        let source = Source::Files { certificate: certificate.clone(), key: key.clone() };
+        let certificates = Certificates::open(source).unwrap();
+        greets(&certificates, &first, "one.lan").unwrap();
+        let second = write("another.lan");
+        assert!(certificates.refresh().unwrap());
+        greets(&certificates, &second, "another.lan").unwrap();
+        std::fs::write(&key, "nonsense").unwrap();
+        assert!(certificates.refresh().unwrap_err().to_string().contains("k.pem"));
+        greets(&certificates, &second, "another.lan").unwrap();
+    }
+}
