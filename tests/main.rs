@@ -1,1 +1,23 @@
-//! Tests.
+//! Drives the real binary over real sockets, one module for each subject.
+#![allow(
+    clippy::pedantic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test ends at what it does not expect"
+)]
+
+mod architecture;
+mod auth;
+mod clients;
+mod command_line;
+mod cors;
+mod discovery;
+mod errors;
+mod management;
+mod model;
+mod pull;
+mod push_blob;
+mod push_manifest;
+mod restart;
+mod support;
+mod tls;

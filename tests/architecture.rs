@@ -1,0 +1,51 @@
+//! Holds the table of rooms in ARCHITECTURE.md against the code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms that it may call.
+const ROOMS: [(&str, &[&str]); 9] = [
+    ("oci", &[]),
+    ("store", &["oci"]),
+    ("access", &["oci"]),
+    ("wire", &["access", "oci"]),
+    ("registry", &["wire", "store", "access", "oci"]),
+    ("server", &["wire", "registry", "access", "tls", "oci"]),
+    ("tls", &[]),
+    ("service", &[]),
+    ("config", &["oci"]),
+];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+fn daemon() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("daemon")
+}
+
+#[test]
+fn rooms_call_only_whom_they_may() {
+    for (room, allowed) in ROOMS {
+        for file in sources(&daemon().join(room)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for called in text.split("crate::").skip(1) {
+                let called = called.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                assert!(called == room || allowed.contains(&called), "{} calls {called}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_one_file_and_only_main_ends_the_process() {
+    for file in sources(&daemon()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let is_sys = file.ends_with("store/sys.rs");
+        assert!(is_sys || !text.contains("unsafe {"), "{}", file.display());
+        assert!(!text.contains("process::exit"), "{}", file.display());
+        let is_main = file.ends_with("main.rs");
+        assert!(is_main || !text.contains("std::env::var"), "{}", file.display());
+    }
+}

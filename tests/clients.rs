@@ -1,0 +1,123 @@
+//! Real clients: a Docker engine and skopeo. They are packages of the system; `.ci/run` installs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+/// A Docker engine of its own, ended with the test.
+struct Engine {
+    child: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Engine {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let child = Command::new("dockerd")
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
+            .args(["-H", &format!("unix://{}", at("sock")), "--bridge=none", "--iptables=false"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the package docker.io has to be installed");
+        let engine = Engine { child, directory };
+        let begun = Instant::now();
+        while !engine.command(&["info"]).output().is_ok_and(|output| output.status.success()) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the Docker engine does not start");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        engine
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        let socket = self.directory.path().join("sock");
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", socket.display()))
+            .env("DOCKER_CONFIG", self.directory.path().join("config"));
+        command
+    }
+
+    #[track_caller]
+    fn docker(&self, arguments: &[&str]) -> String {
+        run(&mut self.command(arguments))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn layer(directory: &Path) -> PathBuf {
+    let (files, tar) = (directory.join("files"), directory.join("layer.tar"));
+    fs::create_dir_all(&files).unwrap();
+    fs::write(
+        files.join("big"),
+        (0..3_000_000u32).map(|i| (i.wrapping_mul(i) % 251) as u8).collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    run(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&files).arg("."));
+    tar
+}
+
+#[test]
+fn docker_logs_in_pushes_and_pulls() {
+    let engine = Engine::start();
+    let directory = tempfile::tempdir().unwrap();
+    let tar = layer(directory.path());
+    for mode in ["off", "auto"] {
+        let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", mode)]);
+        let host = format!("127.0.0.1:{}", daemon.address.port());
+        let image = format!("{host}/team/hello:1");
+        engine.docker(&["import", tar.to_str().unwrap(), &image]);
+        assert!(
+            !engine.command(&["push", &image]).output().unwrap().status.success(),
+            "a push without login"
+        );
+        let wrong = engine.command(&["login", "-u", "alice", "-p", "wrong", &host]).output().unwrap();
+        assert!(!wrong.status.success());
+        engine.docker(&["login", "-u", "alice", "-p", "secret", &host]);
+        let pushed = engine.docker(&["push", &image]);
+        assert!(pushed.contains("digest: sha256:"), "{pushed}");
+        engine.docker(&["rmi", &image]);
+        engine.docker(&["pull", &image]);
+        assert!(engine.docker(&["images", "--quiet", &image]).len() > 5);
+    }
+}
+
+#[test]
+fn skopeo_copies_inspects_lists_and_deletes() {
+    let daemon = Daemon::start();
+    let directory = tempfile::tempdir().unwrap();
+    let image = format!("docker://{}/a/b", daemon.address);
+    let (_, first) = daemon.push_image("seed", "arm64", &run_tar(directory.path()));
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [{
+        "mediaType": OCI_MANIFEST, "digest": digest(&first), "size": first.len(),
+        "platform": {"architecture": "arm64", "os": "linux"}}]});
+    daemon.put_manifest("seed", "all", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+    let skopeo = |arguments: &[&str]| {
+        run(Command::new("skopeo").args(arguments).args(["--tls-verify=false"]).env("HOME", directory.path()))
+    };
+    let seed = format!("docker://{}/seed:all", daemon.address);
+    let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    run(Command::new("skopeo").args(["copy", "--all"]).args(plain).args([&seed, &format!("{image}:1")]));
+    assert!(skopeo(&["list-tags", &image]).contains("\"1\""));
+    assert!(skopeo(&["inspect", "--raw", &format!("{image}:1")]).contains("arm64"));
+    let layout = format!("oci:{}:1", directory.path().join("layout").display());
+    run(Command::new("skopeo").args(["copy", "--all"]).args(plain).args([&format!("{image}:1"), &layout]));
+    skopeo(&["delete", &format!("{image}:1")]);
+    daemon.get("/v2/a/b/manifests/1").expect(404);
+}
+
+/// The bytes of a small layer.
+fn run_tar(directory: &Path) -> Vec<u8> {
+    fs::read(layer(directory)).unwrap()
+}

@@ -1,0 +1,51 @@
+use std::io::Write;
+
+use crate::support::*;
+
+#[test]
+fn have_the_standards_shape_and_name_what_is_wrong() {
+    let daemon = Daemon::start();
+    for (method, path, status, code) in [
+        ("GET", "/v2/A/tags/list", 400, "NAME_INVALID"),
+        ("GET", "/v2/a/blobs/sha256:xyz", 400, "DIGEST_INVALID"),
+        ("GET", "/v2/a/nothing", 404, "UNSUPPORTED"),
+        ("POST", "/v2/", 405, "UNSUPPORTED"),
+        ("PATCH", "/v2/a/blobs/uploads/nonsense", 404, "BLOB_UPLOAD_UNKNOWN"),
+        ("GET", "/v2/a/blobs/uploads/00000000-0000-8000-8000-000000000000", 404, "BLOB_UPLOAD_UNKNOWN"),
+        ("GET", "/other", 404, "UNSUPPORTED"),
+    ] {
+        let answer = daemon.request(method, path).send().expect(status);
+        assert_eq!(answer.code(), code, "{path}");
+        let text = String::from_utf8(answer.body).unwrap();
+        assert!(!text.contains(daemon.data.to_str().unwrap()), "{text}");
+    }
+    let head = daemon.request("HEAD", "/v2/a/manifests/1").send().expect(404);
+    assert!(head.body.is_empty());
+}
+
+#[test]
+fn a_refused_body_still_gets_its_answer() {
+    let daemon = Daemon::with_user("alice", "secret", &[]);
+    let body = vec![0u8; 20 << 20];
+    daemon
+        .request("POST", &format!("/v2/a/blobs/uploads/?digest={}", digest(b"")))
+        .body(&body)
+        .send()
+        .expect(401);
+    // A client that waits for leave to send is not given it.
+    let request = daemon
+        .request("PUT", "/v2/a/manifests/1")
+        .header("Expect", "100-continue")
+        .header("Content-Length", "1000");
+    let mut stream = request.open();
+    assert_eq!(Answer::read(&mut stream, false).status, 401);
+}
+
+#[test]
+fn half_a_request_harms_nobody() {
+    let daemon = Daemon::start();
+    for bytes in [&b"\0\0\0"[..], b"GET", b"GET / HTTP/1.1\r\nHost", b"\xff\xfe GET"] {
+        std::net::TcpStream::connect(daemon.address).unwrap().write_all(bytes).unwrap();
+    }
+    daemon.get("/v2/").expect(200);
+}

@@ -1,0 +1,132 @@
+//! Random sequences of calls against the daemon and against a simple model of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::*;
+
+#[derive(Clone, Debug)]
+enum Call {
+    PushBlob(u8, u8),
+    DeleteBlob(u8, u8),
+    Mount(u8, u8, u8),
+    PutManifest(u8, u8, u8),
+    DeleteTag(u8, u8),
+    DeleteManifest(u8, u8),
+    Kill,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let (repository, blob, tag) = (0..2u8, 0..3u8, 0..3u8);
+    prop_oneof![
+        4 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::PushBlob(r, b)),
+        1 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::DeleteBlob(r, b)),
+        2 => (repository.clone(), repository.clone(), blob.clone()).prop_map(|(f, t, b)| Call::Mount(f, t, b)),
+        4 => (repository.clone(), tag.clone(), blob.clone()).prop_map(|(r, t, b)| Call::PutManifest(r, t, b)),
+        2 => (repository.clone(), tag).prop_map(|(r, t)| Call::DeleteTag(r, t)),
+        2 => (repository, blob).prop_map(|(r, b)| Call::DeleteManifest(r, b)),
+        1 => Just(Call::Kill),
+    ]
+}
+
+#[derive(Default)]
+struct Repository {
+    blobs: BTreeSet<u8>,
+    manifests: BTreeSet<u8>,
+    tags: BTreeMap<u8, u8>,
+}
+
+fn content(blob: u8) -> Vec<u8> {
+    vec![blob; 10 + usize::from(blob)]
+}
+
+fn manifest(blob: u8) -> Vec<u8> {
+    let digest = digest(&content(blob));
+    image(&digest, &digest, None)
+}
+
+fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
+    let delete = |daemon: &Daemon, path: String| daemon.request("DELETE", &path).send().status;
+    let expected = |ok: bool, yes: u16, no: u16| if ok { yes } else { no };
+    match *call {
+        Call::PushBlob(r, b) => {
+            daemon.push_blob(&format!("r{r}"), &content(b));
+            model[usize::from(r)].blobs.insert(b);
+        }
+        Call::DeleteBlob(r, b) => {
+            let known = model[usize::from(r)].blobs.remove(&b);
+            let status = delete(daemon, format!("/v2/r{r}/blobs/{}", digest(&content(b))));
+            assert_eq!(status, expected(known, 202, 404));
+        }
+        Call::Mount(from, to, b) => {
+            let path = format!("/v2/r{to}/blobs/uploads/?mount={}&from=r{from}", digest(&content(b)));
+            let known = model[usize::from(from)].blobs.contains(&b);
+            assert_eq!(daemon.request("POST", &path).body(b"").send().status, expected(known, 201, 202));
+            if known {
+                model[usize::from(to)].blobs.insert(b);
+            }
+        }
+        Call::PutManifest(r, t, b) => {
+            let repository = &mut model[usize::from(r)];
+            let answer = daemon.put_manifest(&format!("r{r}"), &format!("t{t}"), OCI_MANIFEST, &manifest(b));
+            let known = repository.blobs.contains(&b);
+            assert_eq!(answer.status, expected(known, 201, 400));
+            if known {
+                repository.manifests.insert(b);
+                repository.tags.insert(t, b);
+            }
+        }
+        Call::DeleteTag(r, t) => {
+            let known = model[usize::from(r)].tags.remove(&t).is_some();
+            assert_eq!(delete(daemon, format!("/v2/r{r}/manifests/t{t}")), expected(known, 202, 404));
+        }
+        Call::DeleteManifest(r, b) => {
+            let repository = &mut model[usize::from(r)];
+            let known = repository.manifests.remove(&b);
+            repository.tags.retain(|_, manifest| *manifest != b);
+            let status = delete(daemon, format!("/v2/r{r}/manifests/{}", digest(&manifest(b))));
+            assert_eq!(status, expected(known, 202, 404));
+        }
+        Call::Kill => daemon.kill_and_restart(),
+    }
+}
+
+fn compare(daemon: &Daemon, model: &[Repository; 2]) {
+    let mut names = Vec::new();
+    for (number, repository) in model.iter().enumerate() {
+        let tags: Vec<String> = repository.tags.keys().map(|tag| format!("t{tag}")).collect();
+        let listed = daemon.get(&format!("/v2/r{number}/tags/list"));
+        if repository.manifests.is_empty() {
+            assert_eq!(listed.status, 404);
+        } else {
+            names.push(format!("r{number}"));
+            assert_eq!(listed.json()["tags"], serde_json::json!(tags));
+        }
+        for (tag, blob) in &repository.tags {
+            let answer = daemon.get(&format!("/v2/r{number}/manifests/t{tag}")).expect(200);
+            assert_eq!(answer.body, manifest(*blob));
+        }
+        for blob in 0..3 {
+            let status = daemon.get(&format!("/v2/r{number}/blobs/{}", digest(&content(blob)))).status;
+            assert_eq!(status == 200, repository.blobs.contains(&blob));
+        }
+    }
+    assert_eq!(daemon.get("/v2/_catalog").json()["repositories"], serde_json::json!(names));
+}
+
+#[test]
+fn the_daemon_does_what_the_model_does() {
+    let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&prop::collection::vec(call(), 1..40), |calls| {
+        let mut daemon = Daemon::start();
+        let mut model = <[Repository; 2]>::default();
+        for call in &calls {
+            apply(&mut daemon, &mut model, call);
+            compare(&daemon, &model);
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}

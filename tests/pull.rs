@@ -1,0 +1,49 @@
+use crate::support::*;
+
+#[test]
+fn blobs_whole_in_part_and_conditionally() {
+    let daemon = Daemon::start();
+    let content: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8).collect();
+    let digest = daemon.push_blob("a/b", &content);
+    let path = format!("/v2/a/b/blobs/{digest}");
+    let whole = daemon.get(&path).expect(200);
+    assert_eq!(whole.body, content);
+    assert_eq!(whole.header("docker-content-digest"), Some(digest.as_str()));
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    assert!(whole.named("cache-control").contains("immutable"));
+    let head = daemon.request("HEAD", &path).send().expect(200);
+    assert_eq!(head.named("content-length"), content.len().to_string());
+    for (range, from, to) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=999-300000", 999, 300_001),
+        ("bytes=1000000-", 1_000_000, 1_000_003),
+        ("bytes=-3", 1_000_000, 1_000_003),
+    ] {
+        let part = daemon.request("GET", &path).header("Range", range).send().expect(206);
+        assert_eq!(part.body, &content[from..to], "{range}");
+        assert_eq!(part.named("content-range"), format!("bytes {from}-{}/{}", to - 1, content.len()));
+    }
+    let behind = daemon.request("GET", &path).header("Range", "bytes=1000003-").send().expect(416);
+    assert_eq!(behind.named("content-range"), "bytes */1000003");
+    let etag = whole.named("etag");
+    let known = daemon.request("GET", &path).header("If-None-Match", &etag).send().expect(304);
+    assert_eq!(known.named("etag"), etag);
+}
+
+#[test]
+fn manifests_by_tag_and_digest_with_any_accept() {
+    let daemon = Daemon::start();
+    let (digest, bytes) = daemon.push_image("a", "1", b"layer");
+    for reference in ["1", digest.as_str()] {
+        let path = format!("/v2/a/manifests/{reference}");
+        let answer = daemon.request("GET", &path).header("Accept", "text/html").send().expect(200);
+        assert_eq!((answer.body, answer.status), (bytes.clone(), 200));
+        let head = daemon.request("HEAD", &path).send().expect(200);
+        assert_eq!(head.named("content-type"), OCI_MANIFEST);
+        assert_eq!(head.named("content-length"), bytes.len().to_string());
+        assert_eq!(head.named("docker-content-digest"), digest);
+        daemon.request("GET", &path).header("If-None-Match", &head.named("etag")).send().expect(304);
+    }
+    assert_eq!(daemon.get("/v2/a/manifests/2").expect(404).code(), "MANIFEST_UNKNOWN");
+    assert_eq!(daemon.get("/v2/b/manifests/2").expect(404).code(), "NAME_UNKNOWN");
+}

@@ -1,0 +1,127 @@
+use std::io::Write;
+
+use holdfast::oci::{Algorithm, Hasher};
+
+use crate::support::*;
+
+#[test]
+fn as_docker_does_it() {
+    let daemon = Daemon::start();
+    let content = vec![7u8; 700_000];
+    let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
+    let location = start.named("location");
+    let patched = daemon.request("PATCH", &location).chunked(&content).send().expect(202);
+    assert_eq!(patched.named("range"), format!("0-{}", content.len() - 1));
+    let status = daemon.get(&location).expect(204);
+    assert_eq!(status.named("range"), patched.named("range"));
+    let digest = digest(&content);
+    let put = format!("{}?digest={digest}", patched.named("location"));
+    let done = daemon.request("PUT", &put).body(b"").send().expect(201);
+    assert_eq!(done.named("docker-content-digest"), digest);
+    assert_eq!(daemon.get(&done.named("location")).expect(200).body, content);
+    assert_eq!(daemon.get(&location).expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
+}
+
+#[test]
+fn in_chunks_in_order() {
+    let daemon = Daemon::start();
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let chunk = |range: &str, bytes: &[u8]| {
+        daemon.request("PATCH", &location).header("Content-Range", range).body(bytes).send()
+    };
+    assert_eq!(chunk("1-3", b"abc").expect(416).named("range"), "0-0");
+    chunk("0-2", b"abc").expect(202);
+    let refused = chunk("2-3", b"xx").expect(416);
+    assert_eq!((refused.named("range"), refused.named("location")), ("0-2".into(), location.clone()));
+    assert_eq!(chunk("3-9", b"de").expect(400).code(), "SIZE_INVALID");
+    chunk("3-4", b"de").expect(202);
+    let put = format!("{location}?digest={}", digest(b"abcdefg"));
+    daemon.request("PUT", &put).header("Content-Range", "5-6").body(b"fg").send().expect(201);
+}
+
+#[test]
+fn in_one_request_empty_or_with_sha512() {
+    let daemon = Daemon::start();
+    daemon.push_blob("a", b"");
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(b""))).expect(200).body, b"");
+    let sha512 = Hasher::digest(Algorithm::Sha512, b"hello").to_string();
+    let path = format!("/v2/a/blobs/uploads/?digest={sha512}");
+    daemon.request("POST", &path).body(b"hello").send().expect(201);
+    let start = daemon.request("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512").body(b"").send();
+    let put = format!("{}?digest={sha512}", start.expect(202).named("location"));
+    daemon.request("PUT", &put).body(b"hello").send().expect(201);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{sha512}")).expect(200).body, b"hello");
+    // The algorithm of the digest decides, whatever the upload began with.
+    let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
+    daemon.request("PATCH", &start.named("location")).body(b"hel").send().expect(202);
+    let put = format!("{}?digest={sha512}", start.named("location"));
+    daemon.request("PUT", &put).body(b"lo").send().expect(201);
+}
+
+#[test]
+fn a_wrong_digest_leaves_nothing() {
+    let daemon = Daemon::start();
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"other"));
+    let answer = daemon.request("POST", &path).body(b"hello").send().expect(400);
+    assert_eq!(answer.code(), "DIGEST_INVALID");
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+    let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
+    let answer = daemon.request("PUT", &start.named("location")).body(b"hello").send().expect(400);
+    assert_eq!(answer.code(), "DIGEST_INVALID");
+    daemon.request("DELETE", &start.named("location")).send().expect(204);
+    daemon.get(&start.named("location")).expect(404);
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+}
+
+#[test]
+fn mounts_from_another_repository() {
+    let daemon = Daemon::start();
+    let blob = daemon.push_blob("from", b"hello");
+    let mount = |query: &str| {
+        daemon.request("POST", &format!("/v2/to/blobs/uploads/?mount={blob}{query}")).body(b"").send()
+    };
+    daemon.get(&format!("/v2/to/blobs/{blob}")).expect(404);
+    mount("&from=nowhere").expect(202);
+    assert!(mount("&from=from").expect(201).named("location").ends_with(&blob));
+    daemon.get(&format!("/v2/to/blobs/{blob}")).expect(200);
+    let anywhere = format!("/v2/third/blobs/uploads/?mount={blob}");
+    daemon.request("POST", &anywhere).body(b"").send().expect(201);
+    let unknown = format!("/v2/to/blobs/uploads/?mount={}&from=from", digest(b"x"));
+    daemon.request("POST", &unknown).body(b"").send().expect(202);
+}
+
+#[test]
+fn goes_on_after_a_lost_connection() {
+    let daemon = Daemon::start();
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let mut broken = daemon.request("PATCH", &location).header("Transfer-Encoding", "chunked").open();
+    broken.write_all(b"5\r\nhello\r\n").unwrap();
+    broken.flush().unwrap();
+    drop(broken);
+    for _ in 0..200 {
+        if daemon.get(&location).expect(204).named("range") == "0-4" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let put = format!("{location}?digest={}", digest(b"hello world"));
+    daemon.request("PUT", &put).header("Content-Range", "5-10").body(b" world").send().expect(201);
+}
+
+#[test]
+fn one_blob_from_many_at_once() {
+    let daemon = Daemon::start();
+    let content = vec![3u8; 3_000_000];
+    let digest = std::thread::scope(|scope| {
+        let pushes: Vec<_> = (0..8)
+            .map(|number| {
+                let (daemon, content) = (&daemon, &content);
+                scope.spawn(move || daemon.push_blob(&format!("r{}", number % 3), content))
+            })
+            .collect();
+        pushes.into_iter().map(|push| push.join().unwrap()).last().unwrap()
+    });
+    assert_eq!(daemon.get(&format!("/v2/r1/blobs/{digest}")).expect(200).body, content);
+}

@@ -1,0 +1,76 @@
+use crate::support::*;
+
+#[test]
+fn by_digest_with_tags_and_a_subject() {
+    let daemon = Daemon::start();
+    let (subject, _) = daemon.push_image("a", "1", b"layer");
+    let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"sig"));
+    let manifest = image(&config, &layer, Some(&subject));
+    let reference = format!("{}?tag=x&tag=y&tag=x", digest(&manifest));
+    let answer = daemon.put_manifest("a", &reference, OCI_MANIFEST, &manifest).expect(201);
+    assert_eq!(answer.named("oci-subject"), subject);
+    assert_eq!(answer.headers("oci-tag"), ["x", "y"]);
+    assert_eq!(daemon.get("/v2/a/manifests/y").expect(200).body, manifest);
+    let wrong = digest(b"something else");
+    assert_eq!(
+        daemon.put_manifest("a", &wrong, OCI_MANIFEST, &manifest).expect(400).code(),
+        "DIGEST_INVALID"
+    );
+}
+
+#[test]
+fn what_it_points_at_has_to_be_there() {
+    let daemon = Daemon::start();
+    let config = daemon.push_blob("a", b"{}");
+    let missing = digest(b"missing");
+    let manifest = image(&config, &missing, None);
+    let answer = daemon.put_manifest("a", "1", OCI_MANIFEST, &manifest).expect(400);
+    assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN");
+    assert_eq!(answer.json()["errors"][0]["detail"][0]["digest"], missing.as_str());
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_index_may_be_sparse() {
+    let daemon = Daemon::start();
+    let (here, bytes) = daemon.push_image("a", "1", b"layer");
+    let entry =
+        |digest: &str| serde_json::json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": bytes.len()});
+    let index = |digests: &[&str]| {
+        let manifests: Vec<_> = digests.iter().map(|digest| entry(digest)).collect();
+        serde_json::to_vec(
+            &serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}),
+        )
+        .unwrap()
+    };
+    let gone = digest(b"gone");
+    daemon.put_manifest("a", "all", OCI_INDEX, &index(&[&here, &gone])).expect(201);
+    daemon.put_manifest("a", "none", OCI_INDEX, &index(&[&gone])).expect(400);
+    daemon.put_manifest("a", "empty", OCI_INDEX, &index(&[])).expect(201);
+}
+
+#[test]
+fn refuses_what_is_no_manifest() {
+    let daemon = Daemon::start();
+    let schema1 = br#"{"schemaVersion":1,"name":"a","tag":"1"}"#;
+    let answer =
+        daemon.put_manifest("a", "1", "application/vnd.docker.distribution.manifest.v1+json", schema1);
+    assert_eq!(answer.expect(400).code(), "MANIFEST_INVALID");
+    assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, b"{").expect(400).code(), "MANIFEST_INVALID");
+    let large = vec![b' '; (4 << 20) + 1];
+    assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, &large).expect(413).code(), "SIZE_INVALID");
+    assert_eq!(daemon.put_manifest("a", ".1", OCI_MANIFEST, b"{}").status, 400);
+}
+
+#[test]
+fn unknown_fields_and_types_stay_as_they_are() {
+    let daemon = Daemon::start();
+    let blob = daemon.push_blob("a", b"wasm");
+    let bytes = format!(
+        "{{ \"schemaVersion\": 2,\n \"mediaType\": \"{OCI_MANIFEST}\", \"artifactType\": \"x/y\", \"new\": [1], \
+         \"config\": {{\"mediaType\": \"x/config\", \"digest\": \"{blob}\", \"size\": 4}}, \"layers\": [] }}"
+    );
+    let tag = format!("sha256-{}.sig", &blob["sha256:".len()..]);
+    daemon.put_manifest("a", &tag, OCI_MANIFEST, bytes.as_bytes()).expect(201);
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200).body, bytes.as_bytes());
+}

@@ -1,0 +1,68 @@
+use crate::support::*;
+
+#[test]
+fn an_acknowledged_push_survives_a_kill() {
+    let mut daemon = Daemon::start();
+    for round in 0..5 {
+        let layer = format!("layer {round}");
+        let (digest, bytes) = daemon.push_image("a", &format!("t{round}"), layer.as_bytes());
+        daemon.kill_and_restart();
+        assert_eq!(daemon.get(&format!("/v2/a/manifests/t{round}")).expect(200).body, bytes);
+        assert_eq!(daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
+        let blob = crate::support::digest(layer.as_bytes());
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, layer.as_bytes());
+    }
+}
+
+#[test]
+fn an_upload_goes_on_after_a_kill() {
+    let mut daemon = Daemon::start();
+    let content: Vec<u8> = (0..900_000u32).map(|i| (i % 253) as u8).collect();
+    let (first, rest) = content.split_at(600_000);
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).chunked(first).send().expect(202);
+    daemon.kill_and_restart();
+    assert_eq!(daemon.get(&location).expect(204).named("range"), "0-599999");
+    let put = format!("{location}?digest={}", digest(&content));
+    daemon.request("PUT", &put).header("Content-Range", "600000-899999").body(rest).send().expect(201);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(&content))).expect(200).body, content);
+}
+
+#[test]
+fn a_lost_or_broken_index_is_made_again() {
+    let mut daemon = Daemon::start();
+    let (digest, bytes) = daemon.push_image("team/app", "1", b"layer");
+    let (_, other) = daemon.push_image("zoo", "1", b"other");
+    let index = daemon.data.join("index/data.mdb");
+    for damage in ["gone", "zeroed", "garbage"] {
+        daemon.stop();
+        match damage {
+            "gone" => std::fs::remove_file(&index).unwrap(),
+            "zeroed" => std::fs::write(&index, vec![0u8; 65536]).unwrap(),
+            _ => std::fs::write(&index, b"garbage").unwrap(),
+        }
+        daemon.restart_after_end();
+        assert_eq!(daemon.get("/v2/team/app/manifests/1").expect(200).body, bytes, "{damage}");
+        assert_eq!(daemon.get("/v2/zoo/manifests/1").expect(200).body, other, "{damage}");
+        daemon.request("HEAD", &format!("/v2/team/app/manifests/{digest}")).send().expect(200);
+        daemon.get(&format!("/v2/zoo/blobs/{}", crate::support::digest(b"other"))).expect(200);
+    }
+    // An orderly end and start, on the index that was made again.
+    daemon.stop_and_restart();
+    daemon.get("/v2/zoo/tags/list").expect(200);
+}
+
+#[test]
+fn a_second_daemon_is_kept_out() {
+    let daemon = Daemon::start();
+    let output = std::process::Command::new(BINARY)
+        .env_clear()
+        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+        .args(["serve", "--data"])
+        .arg(&daemon.data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("already serves"));
+}

@@ -1,0 +1,303 @@
+//! The daemon under test and a small HTTP client that sends exactly what it is told.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use holdfast::oci::{Algorithm, Hasher};
+use serde_json::Value;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A daemon with its data, ended with the test.
+pub struct Daemon {
+    child: Child,
+    pub address: SocketAddr,
+    pub data: PathBuf,
+    environment: Vec<(String, String)>,
+    _directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub fn with(environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        Self::in_directory(directory, data, environment)
+    }
+
+    /// Starts with users made by the real command line.
+    pub fn with_user(name: &str, password: &str, environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        add_user(&data, name, password);
+        Self::in_directory(directory, data, environment)
+    }
+
+    fn in_directory(directory: tempfile::TempDir, data: PathBuf, environment: &[(&str, &str)]) -> Self {
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let (child, address) = spawn(&data, "127.0.0.1:0", &environment);
+        Daemon { child, address, data, environment, _directory: directory }
+    }
+
+    /// Kills it without warning and starts it again at the same address.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.restart_after_end();
+    }
+
+    /// Ends it as systemd does and starts it again.
+    pub fn stop_and_restart(&mut self) {
+        self.stop();
+        self.restart_after_end();
+    }
+
+    pub fn stop(&mut self) {
+        let terminated = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(terminated.success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub fn restart_after_end(&mut self) {
+        self.child.wait().unwrap();
+        let address = self.address.to_string();
+        (self.child, self.address) = spawn(&self.data, &address, &self.environment);
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> Request {
+        Request {
+            address: self.address,
+            head: format!("{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n"),
+            body: Vec::new(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path).send()
+    }
+
+    pub fn push_blob(&self, repository: &str, content: &[u8]) -> String {
+        let digest = digest(content);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        self.request("POST", &path).body(content).send().expect(201);
+        digest
+    }
+
+    /// Pushes an image of one layer under a tag; gives the manifest's digest and bytes.
+    pub fn push_image(&self, repository: &str, tag: &str, layer: &[u8]) -> (String, Vec<u8>) {
+        let config = br#"{"architecture":"arm64","os":"linux"}"#;
+        let manifest = image_of(
+            (&self.push_blob(repository, config), config.len()),
+            (&self.push_blob(repository, layer), layer.len()),
+            None,
+        );
+        self.put_manifest(repository, tag, OCI_MANIFEST, &manifest).expect(201);
+        (digest(&manifest), manifest)
+    }
+
+    pub fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) -> Answer {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        self.request("PUT", &path).header("Content-Type", media_type).body(bytes).send()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data: &Path, listen: &str, environment: &[(String, String)]) -> (Child, SocketAddr) {
+    let begun = Instant::now();
+    loop {
+        let mut child = Command::new(BINARY)
+            .env_clear()
+            .env("HOLDFAST_LISTEN", listen)
+            .env("HOLDFAST_STORAGE_PATH", data)
+            .env("HOLDFAST_LOG_LEVEL", "warn")
+            .envs(environment.iter().cloned())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| line.ok()?.trim().strip_prefix("listens on").map(str::to_owned));
+        if let Some(address) = address {
+            let address = address.rsplit('/').next().unwrap().parse().unwrap();
+            return (child, address);
+        }
+        child.wait().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10), "the daemon does not start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub fn add_user(data: &Path, name: &str, password: &str) {
+    let mut child = Command::new(BINARY)
+        .env_clear()
+        .args(["user", "add", name, "--password-stdin", "--data"])
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+pub struct Request {
+    pub address: SocketAddr,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.head += &format!("{name}: {value}\r\n");
+        self
+    }
+
+    pub fn body(mut self, body: &[u8]) -> Self {
+        self.head += &format!("Content-Length: {}\r\n", body.len());
+        self.body = body.to_vec();
+        self
+    }
+
+    /// A body in chunks, as Docker sends it.
+    pub fn chunked(mut self, body: &[u8]) -> Self {
+        self.head += "Transfer-Encoding: chunked\r\n";
+        for part in body.chunks(100_000) {
+            self.body.extend(format!("{:x}\r\n", part.len()).bytes());
+            self.body.extend(part);
+            self.body.extend(b"\r\n");
+        }
+        self.body.extend(b"0\r\n\r\n");
+        self
+    }
+
+    pub fn login(self, name: &str, password: &str) -> Self {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+        self.header("Authorization", &format!("Basic {text}"))
+    }
+
+    pub fn open(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(format!("{}\r\n", self.head).as_bytes()).unwrap();
+        stream
+    }
+
+    pub fn send(self) -> Answer {
+        let mut stream = self.open();
+        // A refused body may be cut off by the server after its answer, but never before.
+        let written = stream.write_all(&self.body);
+        let answer = Answer::read(&mut stream, self.head.starts_with("HEAD"));
+        if answer.status < 400 {
+            written.unwrap();
+        }
+        answer
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    headers: BTreeMap<String, Vec<String>>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn read(stream: &mut impl Read, head: bool) -> Self {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {line:?}")).parse().unwrap();
+        let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        loop {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+            headers.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
+        }
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if !head && !matches!(status, 204 | 304) {
+            reader.take(length).read_to_end(&mut answer.body).unwrap();
+            assert_eq!(answer.body.len() as u64, length, "the body is cut off");
+        }
+        answer
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(500)]).into_owned();
+        assert_eq!(self.status, status, "{:?} {body}", self.headers);
+        self
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|values| values[0].as_str())
+    }
+
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        self.headers.get(name).cloned().unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn named(&self, name: &str) -> String {
+        self.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_owned()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["errors"][0]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+pub fn digest(content: &[u8]) -> String {
+    Hasher::digest(Algorithm::Sha256, content).to_string()
+}
+
+/// A manifest of an image with one layer, and a subject if there is one; sizes are not those of the blobs.
+pub fn image(config: &str, layer: &str, subject: Option<&str>) -> Vec<u8> {
+    image_of((config, 2), (layer, 5), subject)
+}
+
+fn image_of(config: (&str, usize), layer: (&str, usize), subject: Option<&str>) -> Vec<u8> {
+    let mut manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.0, "size": config.1},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.0, "size": layer.1}],
+    });
+    if let Some(subject) = subject {
+        manifest["subject"] = serde_json::json!({"mediaType": OCI_MANIFEST, "digest": subject, "size": 1});
+        manifest["artifactType"] = "application/x-signature".into();
+    }
+    serde_json::to_vec(&manifest).unwrap()
+}
+
+/// Runs a program to its end and gives what it printed.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {text}");
+    text
+}
