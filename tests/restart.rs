@@ -48,6 +48,10 @@ fn a_lost_or_broken_index_is_made_again() {
         daemon.request("HEAD", &format!("/v2/team/app/manifests/{digest}")).send().expect(200);
         daemon.get(&format!("/v2/zoo/blobs/{}", crate::support::digest(b"other"))).expect(200);
     }
+    let kept = std::fs::read_dir(&daemon.data)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("index.broken-"));
+    assert_eq!(kept.count(), 2, "each broken index is kept");
     // An orderly end and start, on the index that was made again.
     daemon.stop_and_restart();
     daemon.get("/v2/zoo/tags/list").expect(200);

@@ -58,7 +58,7 @@ const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
 pub(super) struct Found {
     /// Whether a name of registry:2 had an effect.
     pub(super) registry: bool,
-    /// Whether `REGISTRY_AUTH` was among them.
+    /// Whether `REGISTRY_AUTH` or one like it was among them.
     pub(super) registry_auth: bool,
     /// Names that have no effect.
     pub(super) warnings: Vec<String>,
@@ -106,6 +106,8 @@ fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Re
     if name == "REGISTRY_HTTP_SECRET" {
         return Ok(());
     }
+    // Whoever says anything about users does not mean an open registry.
+    found.registry_auth |= name.starts_with("REGISTRY_AUTH");
     if let Some(header) = name.strip_prefix(HEADERS) {
         let header = title_case(&header.replace("__", "-"));
         set(table, "http.headers", Value::Table(Table::new()));
@@ -116,7 +118,6 @@ fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Re
         if value != "htpasswd" {
             return Err(wrong(name, value, "htpasswd, the only kind of users that Holdfast has"));
         }
-        found.registry_auth = true;
         set(table, "auth.anonymous", "none".into());
     } else if let Some((_, key)) = REGISTRY.into_iter().find(|(known, _)| *known == name) {
         let kind = KEYS.into_iter().find(|(known, _)| *known == key).map_or(Kind::Text, |(_, kind)| kind);

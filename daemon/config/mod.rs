@@ -230,8 +230,10 @@ pub fn load(
         ConfigError::Syntax("the environment".into(), one_line(&error.to_string()))
     })?;
     let mut config = raw.validate()?;
+    let users_meant =
+        config.auth.htpasswd != config.storage.path.join("htpasswd") || !config.auth.rules.is_empty();
     config.open_because_registry_environment =
-        found.registry && !found.registry_auth && config.auth.anonymous.is_none();
+        found.registry && !found.registry_auth && config.auth.anonymous.is_none() && !users_meant;
     config.warnings = found.warnings;
     config.sources = found.names;
     if config.open_because_registry_environment {

@@ -225,6 +225,13 @@ impl RawLimits {
         if !(8192..=1 << 20).contains(&header_bytes) {
             return Err(wrong(key, &header_bytes.to_string(), "from 8KiB to 1MiB"));
         }
+        let time = |key: &str, text: Option<String>, default: &str| {
+            let text = text.unwrap_or_else(|| default.to_owned());
+            match duration(key, &text)? {
+                time if time.is_zero() => Err(wrong(key, &text, "more than nothing")),
+                time => Ok(time),
+            }
+        };
         let at_least_one = |key: &str, value: Option<usize>, default: usize| match value.unwrap_or(default) {
             0 => Err(wrong(key, "0", "at least 1")),
             value if value > 1_000_000 => Err(wrong(key, &value.to_string(), "at most 1000000")),
@@ -233,8 +240,8 @@ impl RawLimits {
         Ok(Limits {
             connections: at_least_one("limits.connections", self.connections, 512)?,
             header_bytes,
-            header_time: duration("limits.header_time", self.header_time.as_deref().unwrap_or("30s"))?,
-            body_stall: duration("limits.body_stall", self.body_stall.as_deref().unwrap_or("1m"))?,
+            header_time: time("limits.header_time", self.header_time, "30s")?,
+            body_stall: time("limits.body_stall", self.body_stall, "1m")?,
             list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
             uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
         })

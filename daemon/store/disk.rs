@@ -219,7 +219,13 @@ impl Disk {
 
     /// Moves a broken index out of the way and keeps it beside.
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let aside = self.root.join(format!("index.broken-{suffix}"));
+        // An earlier one of the same second, or of a clock that stands still, stays as well.
+        let names = (0..1000).map(|number| match number {
+            0 => format!("index.broken-{suffix}"),
+            number => format!("index.broken-{suffix}-{number}"),
+        });
+        let mut free = names.map(|name| self.root.join(name)).filter(|path| !path.exists());
+        let aside = free.next().unwrap_or_else(|| self.root.join("index.broken"));
         let failed = |error| StoreError::io("set the broken index aside", error);
         fs::create_dir_all(&aside).map_err(failed)?;
         for name in ["data.mdb", "lock.mdb"] {
