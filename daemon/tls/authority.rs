@@ -23,6 +23,8 @@ use super::TlsError;
 const BACK_DATED: OffsetDateTime = time::macros::datetime!(2024-01-01 0:00 UTC);
 const AUTHORITY_LASTS: Duration = Duration::days(3650);
 const LEAF_LASTS: Duration = Duration::days(90);
+/// Apple's clients refuse a certificate that is valid for longer than 825 days in all.
+const LEAF_SPAN: Duration = Duration::days(800);
 /// A certificate with less than this left is replaced.
 const RENEW: Duration = Duration::days(30);
 
@@ -59,7 +61,7 @@ impl Authority {
         let failed = |error| TlsError::Io("create", directory.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
-        if !certificate.exists() && !key.exists() {
+        if !certificate.exists() {
             make(directory)?;
         }
         let read = |path: &Path| {
@@ -88,7 +90,7 @@ impl Authority {
         let until = now() + LEAF_LASTS;
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
         params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
-        params.not_before = BACK_DATED;
+        params.not_before = BACK_DATED.max(until - LEAF_SPAN);
         params.not_after = until;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -101,7 +103,8 @@ impl Authority {
     }
 }
 
-/// Makes a new authority: its key first, so that a power cut leaves no certificate without a key.
+/// Makes a new authority: its key first, so that a power cut leaves no certificate without a key. A key that is
+/// there already is kept: clients may trust it.
 fn make(directory: &Path) -> Result<(), TlsError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = common_name(&format!("Holdfast CA of {}", hostname()));
@@ -109,9 +112,19 @@ fn make(directory: &Path) -> Result<(), TlsError> {
     params.not_after = now() + AUTHORITY_LASTS;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let pair = KeyPair::generate()?;
+    let key = directory.join("ca.key");
+    let pair = match fs::read_to_string(&key) {
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| {
+            TlsError::Content(key, format!("is no private key ({error}); remove it to make a new authority"))
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let pair = KeyPair::generate()?;
+            write(directory, "ca.key", 0o600, &pair.serialize_pem())?;
+            pair
+        }
+        Err(error) => return Err(TlsError::Io("read", key, error)),
+    };
     let certificate = params.self_signed(&pair)?;
-    write(directory, "ca.key", 0o600, &pair.serialize_pem())?;
     write(directory, "ca.crt", 0o644, &certificate.pem())
 }
 

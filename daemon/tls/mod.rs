@@ -200,6 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn a_first_start_that_was_cut_off_is_finished() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(auto(directory.path()));
+        let (certificate, key) = (directory.path().join("tls/ca.crt"), directory.path().join("tls/ca.key"));
+        let before = std::fs::read_to_string(&key).unwrap();
+        std::fs::remove_file(&certificate).unwrap();
+        let certificates = auto(directory.path());
+        assert_eq!(std::fs::read_to_string(&key).unwrap(), before);
+        greets(&certificates, certificates.ca_pem().unwrap(), "localhost").unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let source = Source::Auto { directory: directory.path().join("tls"), names: Vec::new() };
+        assert!(Certificates::open(source).err().unwrap().to_string().contains("ca.key"));
+    }
+
+    #[test]
     fn files_are_read_again_when_they_change() {
         let directory = tempfile::tempdir().unwrap();
         let (certificate, key) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
