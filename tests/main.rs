@@ -13,6 +13,7 @@ mod command_line;
 mod cors;
 mod discovery;
 mod errors;
+mod full_disk;
 mod management;
 mod model;
 mod pull;

@@ -34,6 +34,11 @@ impl Daemon {
         Self::in_directory(directory, data, environment)
     }
 
+    /// Starts with its data in a place of the test's own.
+    pub fn at(data: &Path) -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), data.to_owned(), &[])
+    }
+
     /// Starts with users made by the real command line.
     pub fn with_user(name: &str, password: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
