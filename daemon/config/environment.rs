@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 22] = [
+const KEYS: [(&str, Kind); 21] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -36,7 +36,6 @@ const KEYS: [(&str, Kind); 22] = [
     ("limits.list_max", Kind::Number),
     ("limits.uploads", Kind::Number),
     ("log.level", Kind::Text),
-    ("http.headers", Kind::Text),
 ];
 
 /// The names of registry:2 and the keys that they set.
@@ -69,7 +68,7 @@ pub(super) struct Found {
 /// Every key, for the test that each is documented.
 #[cfg(test)]
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
-    KEYS.into_iter().map(|(key, _)| key).filter(|key| *key != "http.headers")
+    KEYS.into_iter().map(|(key, _)| key)
 }
 
 /// Puts what the environment says into the table, the names of registry:2 first.
@@ -89,8 +88,7 @@ pub(super) fn apply(
         }
     }
     for (name, value) in own {
-        let key =
-            KEYS.into_iter().filter(|(key, _)| *key != "http.headers").find(|(key, _)| name == name_of(key));
+        let key = KEYS.into_iter().find(|(key, _)| name == name_of(key));
         let Some((key, kind)) = key else { return Err(ConfigError::UnknownName(name)) };
         set(table, key, typed(&name, &value, kind)?);
         found.names.push(name);

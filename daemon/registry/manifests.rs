@@ -1,12 +1,10 @@
 //! Manifests: read, put, deleted ("Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
+use super::{Registry, name_digest, set};
+use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::wire::{ApiError, Permitted, Response, conditional, empty, with_bytes};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
-use serde_json::json;
-
-use super::{DOCKER_CONTENT_DIGEST, Registry, name_digest, set};
-use crate::oci::{Algorithm, Digest, Hasher, Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::wire::{ApiError, Permitted, Response, conditional, empty, with_bytes};
 
 /// The largest manifest that is taken, in bytes: what the standard asks registries to take at least.
 const LARGEST: usize = 4 << 20;
@@ -54,15 +52,12 @@ impl Registry {
     ) -> Result<Response, ApiError> {
         let bytes = request.body.collect(LARGEST).await?;
         let manifest = parse(&bytes, request)?;
-        let (algorithm, tags) = match &reference {
-            Reference::Tag(tag) => (Algorithm::Sha256, vec![tag.clone()]),
-            Reference::Digest(digest) => {
-                check_digest(digest, &bytes)?;
-                (digest.algorithm(), extra_tags(request)?)
-            }
+        let (claimed, tags) = match &reference {
+            Reference::Tag(tag) => (None, vec![tag.clone()]),
+            Reference::Digest(digest) => (Some(digest.clone()), extra_tags(request)?),
         };
         let subject = manifest.subject().cloned();
-        let digest = self.store.put_manifest(name, manifest, bytes, algorithm, tags.clone()).await?;
+        let digest = self.store.put_manifest(name, manifest, bytes, claimed, tags.clone()).await?;
         let mut response = empty(StatusCode::CREATED);
         let location = self.location(&format!("/v2/{name}/manifests/{digest}"), request);
         set(&mut response, LOCATION, &location);
@@ -106,15 +101,6 @@ fn parse(bytes: &[u8], request: &Permitted) -> Result<Manifest, ApiError> {
         };
     Manifest::parse(bytes, content_type.as_ref())
         .map_err(|error| ApiError::ManifestInvalid(error.to_string()))
-}
-
-fn check_digest(digest: &Digest, bytes: &[u8]) -> Result<(), ApiError> {
-    let actual = Hasher::digest(digest.algorithm(), bytes);
-    if actual == *digest {
-        return Ok(());
-    }
-    let detail = json!({ "given": digest, "actual": actual, "header": DOCKER_CONTENT_DIGEST.as_str() });
-    Err(ApiError::DigestInvalid("the manifest does not have the digest in the URL".into(), detail))
 }
 
 /// The tags that a manifest pushed by digest is to have ("Pushing Manifests with tags").

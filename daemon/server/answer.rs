@@ -41,7 +41,7 @@ impl Server {
             begun,
         };
         let origin = parts.headers.get(ORIGIN).cloned();
-        let is_api = parts.uri.path().starts_with("/v2");
+        let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
         let mut response = match self.outside_the_api(&parts, transport) {
             Some(response) => response,
@@ -83,7 +83,7 @@ impl Server {
         record: &mut Record,
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
-        if path != "/v2" && !path.starts_with("/v2/") {
+        if !is_api(path) {
             return Err(ApiError::NoEndpoint);
         }
         let authorization = parts.headers.get(AUTHORIZATION);
@@ -126,6 +126,10 @@ impl Server {
     fn unauthorized(&self, message: &str) -> ApiError {
         ApiError::Unauthorized { realm: self.realm.clone(), message: message.to_owned() }
     }
+}
+
+fn is_api(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/")
 }
 
 /// Sends a client that speaks plain HTTP to TLS on the same port.

@@ -87,11 +87,6 @@ impl Disk {
         self.root.join("blobs").join(algorithm.as_str())
     }
 
-    /// Why nothing is written any more, if so.
-    pub(super) fn latched(&self) -> Option<&str> {
-        self.latched.get().map(String::as_str)
-    }
-
     /// Refuses when an earlier write failed.
     pub(super) fn check_writable(&self) -> Result<(), StoreError> {
         if self.latched.get().is_some() { Err(StoreError::ReadOnly) } else { Ok(()) }

@@ -137,16 +137,6 @@ impl Store {
         lock(&self.0.writer).clone().ok_or(StoreError::Closing)
     }
 
-    /// Why the store takes no writes any more, if a write has failed.
-    pub fn read_only(&self) -> Option<&str> {
-        self.0.disk.latched()
-    }
-
-    /// How many uploads go on or wait to go on.
-    pub fn uploads(&self) -> usize {
-        self.0.uploads.count()
-    }
-
     /// The manifest under a tag or a digest; one lookup in mapped memory.
     ///
     /// # Errors
@@ -358,7 +348,7 @@ impl Store {
             let (id, size) = upload.seal(digest.clone()).await?;
             let blob = NewBlob { upload: id.to_string(), digest, size };
             writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await?;
-            Upload::forget(&store.0.uploads, id);
+            store.0.uploads.forget(id);
             Ok(())
         })
         .await
@@ -388,22 +378,23 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
     }
 
-    /// Takes a manifest, with the tags it is to have; gives its digest, of the algorithm asked for.
+    /// Takes a manifest, with the tags it is to have; gives its digest, which is the claimed one if there is one.
     ///
     /// # Errors
+    /// [`StoreError::DigestMismatch`] when it has another digest than was claimed,
     /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,
         manifest: Manifest,
         bytes: Bytes,
-        algorithm: Algorithm,
+        claimed: Option<Digest>,
         tags: Vec<Tag>,
     ) -> Result<Digest, StoreError> {
         let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
         detached(async move {
             let (disk, name, content) = (Arc::clone(&inner.disk), repository.clone(), bytes.clone());
-            let (id, digest) = blocking(move || write_whole(&disk, &name, algorithm, &content)).await?;
+            let (id, digest) = blocking(move || write_whole(&disk, &name, claimed, &content)).await?;
             let size = bytes.len() as u64;
             let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags };
             let upload = id.to_string();
@@ -491,9 +482,14 @@ fn start_layout(
 fn write_whole(
     disk: &Disk,
     repository: &RepositoryName,
-    algorithm: Algorithm,
+    claimed: Option<Digest>,
     bytes: &[u8],
 ) -> Result<(UploadId, Digest), StoreError> {
+    let algorithm = claimed.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
+    let actual = Hasher::digest(algorithm, bytes);
+    if let Some(claimed) = claimed.filter(|claimed| *claimed != actual) {
+        return Err(StoreError::DigestMismatch { claimed, actual });
+    }
     let id = UploadId::new(repository, algorithm)?;
     let file = disk.create_upload(&id.to_string())?;
     let written = disk.write_upload(&file, 0, bytes).and_then(|()| disk.sync_upload(&file));
@@ -501,7 +497,7 @@ fn write_whole(
         disk.remove_upload(&id.to_string())?;
         return Err(error);
     }
-    Ok((id, Hasher::digest(algorithm, bytes)))
+    Ok((id, actual))
 }
 
 /// The one bridge from async: runs what waits for the disk on a blocking thread.
@@ -518,6 +514,7 @@ async fn detached<T: Send + 'static>(
     tokio::spawn(work).await.map_err(|_| StoreError::Closing)?
 }
 
+/// Takes a lock; a thread that panicked while it held one has ended the daemon.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::lock;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 
 /// Bytes are hashed and written in steps of at least this many.
@@ -114,11 +115,6 @@ impl Uploads {
         Uploads { sessions: Mutex::default(), limit }
     }
 
-    /// How many uploads are kept in memory.
-    pub(super) fn count(&self) -> usize {
-        lock(&self.sessions).len()
-    }
-
     /// Opens a new upload.
     pub(super) fn start(
         self: &Arc<Self>,
@@ -191,7 +187,8 @@ impl Uploads {
         Upload { id, uploads: Arc::clone(self), step, waiting: Vec::new(), waiting_length: 0, running: None }
     }
 
-    fn forget(&self, id: UploadId) {
+    /// Forgets an upload whose file is gone or has become a blob.
+    pub(super) fn forget(&self, id: UploadId) {
         lock(&self.sessions).remove(&id);
     }
 }
@@ -340,12 +337,13 @@ impl Upload {
     pub(super) async fn seal(mut self, claimed: Digest) -> Result<(UploadId, u64), StoreError> {
         self.pause().await?;
         let step = self.step.clone();
-        let sealed = super::blocking(move || step.seal(&claimed)).await;
-        if matches!(sealed, Err(StoreError::DigestMismatch { .. })) {
-            self.cancel().await?;
-            return sealed.map(|length| (UploadId(Uuid::nil()), length));
+        match super::blocking(move || step.seal(&claimed)).await {
+            Err(error @ StoreError::DigestMismatch { .. }) => {
+                self.cancel().await?;
+                Err(error)
+            }
+            sealed => Ok((self.id, sealed?)),
         }
-        Ok((self.id, sealed?))
     }
 
     /// Ends the upload and removes its file.
@@ -359,16 +357,6 @@ impl Upload {
         let (disk, name) = (Arc::clone(&self.step.disk), self.id.to_string());
         super::blocking(move || disk.remove_upload(&name)).await
     }
-
-    /// Forgets the upload, whose file has become a blob.
-    pub(super) fn forget(uploads: &Uploads, id: UploadId) {
-        uploads.forget(id);
-    }
-}
-
-/// Takes a lock; a thread that panicked while it held one has ended the daemon.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
