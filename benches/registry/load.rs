@@ -1,0 +1,233 @@
+//! The load: blocking connections that each have one request on the way.
+//!
+//! A thread writes the requests of all its connections and then reads all the answers, so that the client costs
+//! two system calls a request and is not what is measured.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+/// How long a server may be silent before the benchmark gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Where requests go and what they carry.
+#[derive(Clone)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub tls: Option<Arc<ClientConfig>>,
+    /// A whole header line with its end, or nothing.
+    pub authorization: String,
+}
+
+/// What stands before the body of an answer.
+pub struct Head {
+    pub status: u16,
+    pub length: u64,
+    pub chunked: bool,
+    pub location: Option<String>,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(stream) => stream.read(buffer),
+            Transport::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(stream) => stream.write(bytes),
+            Transport::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Transport::Plain(stream) => stream.flush(),
+            Transport::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A connection that is kept alive.
+pub struct Connection {
+    stream: BufReader<Transport>,
+    authorization: String,
+}
+
+impl Connection {
+    pub fn open(target: &Target) -> io::Result<Self> {
+        let stream = TcpStream::connect(target.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let transport = match &target.tls {
+            None => Transport::Plain(stream),
+            Some(config) => {
+                let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+                let session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+                Transport::Tls(Box::new(StreamOwned::new(session, stream)))
+            }
+        };
+        let stream = BufReader::with_capacity(256 << 10, transport);
+        Ok(Connection { stream, authorization: target.authorization.clone() })
+    }
+
+    /// The bytes of a request without its body.
+    pub fn head_of(&self, method: &str, path: &str, more: &str) -> Vec<u8> {
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{}{more}\r\n", self.authorization)
+            .into_bytes()
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes)?;
+        stream.flush()
+    }
+
+    /// Reads an answer up to its body.
+    pub fn head(&mut self) -> io::Result<Head> {
+        let buffer = self.stream.fill_buf()?;
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut answer = httparse::Response::new(&mut headers);
+        match answer.parse(buffer).map_err(io::Error::other)? {
+            httparse::Status::Complete(used) => {
+                let head = describe(&answer);
+                self.stream.consume(used);
+                Ok(head)
+            }
+            // These servers write a head at once; one that comes in pieces would be measured wrongly.
+            httparse::Status::Partial => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Sends a request, reads the whole answer and checks its status.
+    pub fn exchange(&mut self, head: &[u8], body: &[u8], status: u16) -> io::Result<Head> {
+        let mut request = head.to_vec();
+        request.extend_from_slice(body);
+        self.send(&request)?;
+        let head = self.head()?;
+        self.discard(&head)?;
+        if head.status != status {
+            let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap_or(&[]));
+            return Err(io::Error::other(format!("{line} was answered {}, not {status}", head.status)));
+        }
+        Ok(head)
+    }
+
+    /// Reads the body of an answer and throws it away; gives how long it was.
+    pub fn discard(&mut self, head: &Head) -> io::Result<u64> {
+        if !head.chunked {
+            return self.discard_bytes(head.length);
+        }
+        let mut total = 0;
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            // The end of the line belongs to the chunk.
+            self.discard_bytes(size + 2)?;
+            total += size;
+            if size == 0 {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn discard_bytes(&mut self, length: u64) -> io::Result<u64> {
+        let mut left = length;
+        while left > 0 {
+            let available = self.stream.fill_buf()?.len() as u64;
+            if available == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let taken = available.min(left);
+            self.stream.consume(usize::try_from(taken).unwrap_or(usize::MAX));
+            left -= taken;
+        }
+        Ok(length)
+    }
+}
+
+fn describe(answer: &httparse::Response) -> Head {
+    let mut head = Head { status: answer.code.unwrap_or(0), length: 0, chunked: false, location: None };
+    for header in answer.headers.iter() {
+        let text = std::str::from_utf8(header.value).unwrap_or_default();
+        if header.name.eq_ignore_ascii_case("content-length") {
+            head.length = text.parse().unwrap_or(0);
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            head.chunked = text.contains("chunked");
+        } else if header.name.eq_ignore_ascii_case("location") {
+            head.location = Some(text.to_owned());
+        }
+    }
+    head
+}
+
+/// Sends HEAD requests for a path on so many connections for a while; gives how many were answered a second.
+pub fn head_rate(target: &Target, path: &str, connections: usize, time: Duration) -> io::Result<f64> {
+    const THREADS: usize = 2;
+    let begun = Instant::now();
+    let count = std::thread::scope(|scope| {
+        let work = || head_loop(target, path, connections / THREADS, time);
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(join).sum::<io::Result<u64>>()
+    })?;
+    Ok(count as f64 / begun.elapsed().as_secs_f64())
+}
+
+fn head_loop(target: &Target, path: &str, connections: usize, time: Duration) -> io::Result<u64> {
+    let mut open = (0..connections).map(|_| Connection::open(target)).collect::<io::Result<Vec<_>>>()?;
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
+    let request = open[0].head_of("HEAD", path, accept);
+    let (begun, mut count) = (Instant::now(), 0);
+    while begun.elapsed() < time {
+        for connection in &mut open {
+            connection.send(&request)?;
+        }
+        for connection in &mut open {
+            let head = connection.head()?;
+            if head.status != 200 {
+                return Err(io::Error::other(format!("HEAD was answered {}", head.status)));
+            }
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Reads a blob on each of so many connections at once; gives the seconds that it took.
+pub fn pull(target: &Target, path: &str, size: u64, connections: usize) -> io::Result<f64> {
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut connection = Connection::open(target)?;
+            let request = connection.head_of("GET", path, "");
+            connection.send(&request)?;
+            let head = connection.head()?;
+            if head.status != 200 || connection.discard(&head)? != size {
+                return Err(io::Error::other(format!("GET was answered {}", head.status)));
+            }
+            Ok(())
+        };
+        let threads: Vec<_> = (0..connections).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(join)
+    })?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// The result of a thread; one that panicked is a bug of the benchmark.
+pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

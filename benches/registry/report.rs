@@ -1,0 +1,103 @@
+//! The medians of all rounds, beside each other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::peers::{HOLDFAST, NGINX, REGISTRY_2};
+
+/// What is measured: its name with the unit, and what Holdfast is to reach.
+pub struct Measure {
+    pub name: &'static str,
+    pub goal: Goal,
+}
+
+/// What Holdfast is to reach.
+pub enum Goal {
+    Most(f64),
+    Least(f64),
+    /// At least so much of what the other server reaches.
+    PartOf(f64, &'static str),
+}
+
+/// All samples of a run.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    measure: &'static Measure,
+    samples: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Report {
+    /// Notes what a server reached once.
+    pub fn add(&mut self, measure: &'static Measure, server: &'static str, value: f64) {
+        let known = self.rows.iter().position(|row| row.measure.name == measure.name);
+        let place = known.unwrap_or(self.rows.len());
+        if known.is_none() {
+            self.rows.push(Row { measure, samples: BTreeMap::new() });
+        }
+        self.rows[place].samples.entry(server).or_default().push(value);
+    }
+}
+
+impl Row {
+    fn median(&self, server: &str) -> Option<f64> {
+        let mut samples = self.samples.get(server)?.clone();
+        samples.sort_by(f64::total_cmp);
+        Some(samples[samples.len() / 2])
+    }
+
+    fn ratio_to(&self, server: &str) -> String {
+        match (self.median(HOLDFAST), self.median(server)) {
+            (Some(own), Some(other)) if other > 0.0 => format!("{:.2}", own / other),
+            _ => "-".to_owned(),
+        }
+    }
+
+    fn goal(&self) -> String {
+        let Some(own) = self.median(HOLDFAST) else { return "not measured".to_owned() };
+        let (text, reached) = match self.measure.goal {
+            Goal::Most(limit) => (format!("at most {limit}"), Some(own <= limit)),
+            Goal::Least(limit) => (format!("at least {limit}"), Some(own >= limit)),
+            Goal::PartOf(part, server) => {
+                let other = self.median(server);
+                (format!("at least {part:.2} of {server}"), other.map(|other| own >= part * other))
+            }
+        };
+        match reached {
+            Some(true) => format!("{text}: reached"),
+            Some(false) => format!("{text}: not reached"),
+            None => text,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{:<44} {:>10} {:>10} {:>10} {:>8} {:>8}  goal",
+            "median", HOLDFAST, REGISTRY_2, NGINX, "/reg:2", "/nginx"
+        )?;
+        for row in &self.rows {
+            write!(out, "{:<44}", row.measure.name)?;
+            for server in [HOLDFAST, REGISTRY_2, NGINX] {
+                write!(out, " {:>10}", row.median(server).map_or_else(|| "-".to_owned(), number))?;
+            }
+            let (registry, nginx) = (row.ratio_to(REGISTRY_2), row.ratio_to(NGINX));
+            writeln!(out, " {registry:>8} {nginx:>8}  {}", row.goal())?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    match value {
+        _ if value >= 100.0 => format!("{value:.0}"),
+        _ if value >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
