@@ -2,7 +2,8 @@
 //!
 //! A decision is a pure function of identity, action, repository and rules, and yields a [`Permit`]; nothing
 //! else can make one. A password is verified once and then remembered for minutes as a keyed hash, because
-//! bcrypt on every request stops a small machine. A changed file of users forgets everything at once.
+//! bcrypt on every request stops a small machine. A changed file of users forgets everything at once, which is
+//! within ten milliseconds.
 
 mod htpasswd;
 mod remember;
@@ -14,7 +15,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -30,6 +32,8 @@ use crate::oci::RepositoryName;
 
 /// How many passwords are verified at once.
 const AT_ONCE: usize = 2;
+/// How long the file of users is trusted to be as it was: a request in the same moment does not look again.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// What access is decided by.
 #[derive(Clone, Debug)]
@@ -155,6 +159,9 @@ struct Users {
 pub struct Access {
     settings: Settings,
     users: ArcSwap<Users>,
+    /// When the file was last looked at, in milliseconds after `began`.
+    looked: AtomicU64,
+    began: Instant,
     remembered: Remembered,
     throttle: Throttle,
     verifying: Semaphore,
@@ -172,6 +179,8 @@ impl Access {
         Ok(Access {
             remembered: Remembered::new(settings.remember)?,
             users: ArcSwap::from_pointee(users),
+            looked: AtomicU64::new(0),
+            began: Instant::now(),
             throttle: Throttle::default(),
             verifying: Semaphore::new(AT_ONCE),
             settings,
@@ -197,7 +206,7 @@ impl Access {
         authorization: Option<&str>,
         client: IpAddr,
     ) -> Result<Identity, IdentifyError> {
-        let users = self.current().await;
+        let users = self.lately().await;
         let Some(header) = authorization else { return Ok(Identity::Anonymous) };
         if !users.readable {
             return Err(IdentifyError::Unavailable);
@@ -205,11 +214,13 @@ impl Access {
         if users.hashes.is_empty() && users.policy.anonymous == Anonymous::Full {
             return Ok(Identity::Anonymous);
         }
-        let stamp = users.stamp;
-        if let Some(user) = self.remembered.find(header, stamp) {
+        if let Some(user) = self.remembered.find(header, users.stamp) {
             return Ok(Identity::User(user));
         }
         self.throttle.check(client)?;
+        // A user who was added a moment ago gets in.
+        let users = self.current().await;
+        let stamp = users.stamp;
         let Ok(_turn) = self.verifying.acquire().await else { return Err(IdentifyError::Unavailable) };
         // Another connection with the same credentials may have been verified while this one waited.
         if let Some(user) = self.remembered.find(header, stamp) {
@@ -242,6 +253,17 @@ impl Access {
             Identity::Anonymous if users.hashes.is_empty() => Err(Refusal::NoUsersYet),
             Identity::Anonymous => Err(Refusal::NeedsLogin),
         }
+    }
+
+    /// The users as they were a moment ago, or are now.
+    async fn lately(&self) -> Arc<Users> {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let moment = u64::try_from(MOMENT.as_millis()).unwrap_or(u64::MAX);
+        if elapsed < self.looked.load(Ordering::Relaxed) + moment {
+            return self.users.load_full();
+        }
+        self.looked.store(elapsed, Ordering::Relaxed);
+        self.current().await
     }
 
     /// The users as they are now: one look at the file's metadata, and a new read only if it has changed.
@@ -342,6 +364,7 @@ mod tests {
         let who = closed.identify(None, HERE).await.unwrap();
         assert_eq!(closed.permit(who, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
         add(directory.path(), "alice", "secret");
+        tokio::time::sleep(MOMENT).await;
         let who = open.identify(None, HERE).await.unwrap();
         assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
     }
@@ -357,6 +380,7 @@ mod tests {
             assert_eq!(who.to_string(), "alice");
         }
         add(directory.path(), "alice", "two");
+        tokio::time::sleep(MOMENT).await;
         assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
         assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
     }

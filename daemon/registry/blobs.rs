@@ -1,16 +1,19 @@
 //! Blobs: read in whole or in part, and deleted ("Pulling Blobs", "Deleting Blobs").
 
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE,
 };
 use http::{Method, StatusCode};
-use tokio::sync::mpsc;
 
 use super::{Registry, name_digest, set};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::BlobReader;
 use crate::wire::{
-    ApiError, BodyError, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty, resolve_range,
+    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty,
+    resolve_range,
 };
 
 /// Content with a digest never changes.
@@ -37,7 +40,8 @@ impl Registry {
         let mut response = empty(status);
         if request.parts.method != Method::HEAD {
             let reader = self.store.read_blob(digest, start, length).await?;
-            *response.body_mut() = stream(reader, digest.clone());
+            *response.body_mut() =
+                ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone() }));
         }
         describe(&mut response, digest);
         set(&mut response, CONTENT_TYPE, "application/octet-stream");
@@ -73,26 +77,21 @@ fn describe(response: &mut Response, digest: &Digest) {
     set(response, ACCEPT_RANGES, "bytes");
 }
 
-/// Reads one chunk ahead of what is being sent, and no further.
-fn stream(mut reader: BlobReader, digest: Digest) -> ResponseBody {
-    let (sender, chunks) = mpsc::channel(1);
-    let remaining = reader.remaining();
-    tokio::spawn(async move {
-        loop {
-            let chunk = match reader.chunk().await {
-                Ok(None) => return,
-                Ok(Some(chunk)) => Ok(chunk),
-                Err(error) => {
-                    log::error!("{digest} broke off while it was sent: {error}");
-                    Err(BodyError)
-                }
-            };
-            let last = chunk.is_err();
-            // Nobody takes it any more when the client has gone away.
-            if sender.send(chunk).await.is_err() || last {
-                return;
-            }
-        }
-    });
-    ResponseBody::Stream(chunks, remaining)
+/// A blob on its way to a client.
+struct Download {
+    reader: BlobReader,
+    digest: Digest,
+}
+
+impl Chunks for Download {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.reader.poll_chunk(context).map_err(|error| {
+            log::error!("{} broke off while it was sent: {error}", self.digest);
+            BodyError
+        })
+    }
+
+    fn remaining(&self) -> u64 {
+        self.reader.remaining()
+    }
 }

@@ -220,7 +220,7 @@ async fn receive(upload: &mut Upload, request: &mut Permitted) -> Result<(), Api
     let before = upload.length();
     loop {
         match request.body.chunk().await {
-            Ok(Some(bytes)) => upload.write(bytes).await?,
+            Ok(Some(bytes)) => upload.write(&bytes).await?,
             Ok(None) => break,
             Err(error) => {
                 upload.pause().await?;

@@ -30,7 +30,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a TLS handshake and the headers of a request may take, and a connection be idle.
     pub header_time: Duration,
-    /// How long the body of a request may pause.
+    /// How long the body of a request may pause, and an answer be sent without the client taking any of it.
     pub body_stall: Duration,
 }
 

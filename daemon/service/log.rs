@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -16,6 +16,11 @@ use super::line::line;
 
 /// How many bytes of lines may wait.
 const WAITING: usize = 1 << 20;
+/// Lines that come together are written together, up to about this many bytes.
+const TOGETHER: usize = 32 << 10;
+/// How long a line may wait for others. A write and a wake-up for every line would cost a small machine more
+/// than the requests that the lines are about.
+const PAUSE: Duration = Duration::from_millis(2);
 /// How long the end of the daemon waits for the last lines.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
@@ -101,13 +106,32 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
 
 fn write_lines(events: &Receiver<Event>, queue: &Queue) {
     let mut stderr = std::io::stderr();
-    while let Ok(Event::Line(line)) = events.recv() {
+    let mut lines = String::with_capacity(TOGETHER);
+    let mut goes_on = true;
+    while goes_on {
+        goes_on = gather(events, &mut lines);
         // A closed stderr is how people say that they do not want the log.
-        let _ = stderr.write_all(line.as_bytes());
-        queue.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        let _ = stderr.write_all(lines.as_bytes());
+        queue.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+        lines.clear();
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let _ = writeln!(stderr, "WARN  {dropped} lines of the log were dropped: stderr is too slow");
         }
     }
+}
+
+/// Waits for a line, and a moment for those that follow it; false at the end.
+fn gather(events: &Receiver<Event>, lines: &mut String) -> bool {
+    let Ok(Event::Line(first)) = events.recv() else { return false };
+    lines.push_str(&first);
+    std::thread::sleep(PAUSE);
+    while lines.len() < TOGETHER {
+        match events.try_recv() {
+            Ok(Event::Line(line)) => lines.push_str(&line),
+            Ok(Event::End) | Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => break,
+        }
+    }
+    true
 }

@@ -7,6 +7,7 @@
 //! half-way.
 
 mod blob;
+mod buffers;
 mod disk;
 mod error;
 mod index;
@@ -28,6 +29,7 @@ pub use self::error::StoreError;
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::upload::{ParseUploadIdError, Upload, UploadId};
 
+use self::buffers::Buffers;
 use self::disk::{DaemonLock, Disk};
 use self::index::Index;
 use self::index::changes::{NewBlob, NewManifest};
@@ -59,6 +61,7 @@ struct Inner {
     disk: Arc<Disk>,
     index: Arc<Index>,
     uploads: Arc<Uploads>,
+    buffers: Arc<Buffers>,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DaemonLock,
@@ -83,7 +86,8 @@ impl Store {
     /// [`StoreError::InUse`] when another daemon has it, [`StoreError::Io`] and [`StoreError::Index`] when it
     /// cannot be opened at all.
     pub async fn open(settings: Settings) -> Result<Self, StoreError> {
-        let uploads = Arc::new(Uploads::new(settings.uploads));
+        let buffers = Arc::new(Buffers::default());
+        let uploads = Arc::new(Uploads::new(settings.uploads, Arc::clone(&buffers)));
         let (disk, lock, opened) = blocking(move || {
             let disk = Disk::open(&settings.path)?;
             let lock = disk.lock_for_daemon()?;
@@ -112,6 +116,7 @@ impl Store {
             disk,
             index,
             uploads,
+            buffers,
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(vec![writer_thread, layout_thread]),
             _lock: lock,
@@ -187,8 +192,9 @@ impl Store {
         start: u64,
         length: u64,
     ) -> Result<BlobReader, StoreError> {
-        let (disk, digest) = (Arc::clone(&self.0.disk), digest.clone());
-        blocking(move || BlobReader::open(&disk, &digest, start, length)).await
+        let (inner, digest) = (Arc::clone(&self.0), digest.clone());
+        let buffers = Arc::clone(&inner.buffers);
+        blocking(move || BlobReader::open(&inner.disk, buffers, &digest, start, length)).await
     }
 
     /// A page of the tags of a repository in the order of their bytes, after `last`.

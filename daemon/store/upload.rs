@@ -13,18 +13,15 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::buffers::{self, Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::lock;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
-
-/// Bytes are hashed and written in steps of at least this many.
-const STEP: usize = 256 << 10;
 
 /// The id of an upload, a UUID of version 8. It carries the algorithm that the content is hashed with, and a
 /// checksum of the repository it was opened in, so that nothing but the file has to survive a restart.
@@ -94,6 +91,7 @@ impl FromStr for UploadId {
 pub(super) struct Uploads {
     sessions: Mutex<HashMap<UploadId, Arc<Session>>>,
     limit: usize,
+    buffers: Arc<Buffers>,
 }
 
 struct Session {
@@ -111,8 +109,8 @@ struct Content {
 
 impl Uploads {
     /// No uploads yet; at most `limit` are kept in memory, the others are hashed again when they go on.
-    pub(super) fn new(limit: usize) -> Self {
-        Uploads { sessions: Mutex::default(), limit }
+    pub(super) fn new(limit: usize, buffers: Arc<Buffers>) -> Self {
+        Uploads { sessions: Mutex::default(), limit, buffers }
     }
 
     /// Opens a new upload.
@@ -184,7 +182,7 @@ impl Uploads {
     fn own(self: &Arc<Self>, disk: &Arc<Disk>, id: UploadId, session: Arc<Session>) -> Upload {
         let owner = session.owner.fetch_add(1, Ordering::AcqRel) + 1;
         let step = Step { session, owner, disk: Arc::clone(disk) };
-        Upload { id, uploads: Arc::clone(self), step, waiting: Vec::new(), waiting_length: 0, running: None }
+        Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None }
     }
 
     /// Forgets an upload whose file is gone or has become a blob.
@@ -198,7 +196,7 @@ impl Content {
         let failed = |error| StoreError::io("read an upload again", error);
         std::io::Seek::rewind(&mut file).map_err(failed)?;
         let mut hasher = Hasher::new(algorithm);
-        let mut buffer = vec![0; STEP];
+        let mut buffer = vec![0; buffers::SIZE];
         let mut length = 0;
         loop {
             let count = file.read(&mut buffer).map_err(failed)?;
@@ -216,8 +214,7 @@ pub struct Upload {
     id: UploadId,
     uploads: Arc<Uploads>,
     step: Step,
-    waiting: Vec<Bytes>,
-    waiting_length: usize,
+    waiting: Option<Buffer>,
     running: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
@@ -239,14 +236,12 @@ impl Step {
         }
     }
 
-    fn write(&self, chunks: &[Bytes]) -> Result<(), StoreError> {
+    fn write(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut content = self.content()?;
-        for chunk in chunks {
-            self.disk.write_upload(&content.file, content.length, chunk)?;
-            content.hasher.update(chunk);
-            content.length += chunk.len() as u64;
-            self.session.length.store(content.length, Ordering::Release);
-        }
+        self.disk.write_upload(&content.file, content.length, bytes)?;
+        content.hasher.update(bytes);
+        content.length += bytes.len() as u64;
+        self.session.length.store(content.length, Ordering::Release);
         Ok(())
     }
 
@@ -279,31 +274,34 @@ impl Upload {
         self.id
     }
 
-    /// How many bytes have been written; those that [`Upload::write`] still holds are counted too.
+    /// How many bytes have been written; those that [`Upload::write`] still holds are counted once they are.
     pub fn length(&self) -> u64 {
-        self.step.session.length.load(Ordering::Acquire) + self.waiting_length as u64
+        self.step.session.length.load(Ordering::Acquire)
     }
 
-    /// Takes the next bytes. They are hashed and written on another thread while the next ones arrive; an error
-    /// of one step comes out of a later call.
+    /// Takes the next bytes. They are hashed and written on another thread, a buffer at a time, while the next
+    /// ones arrive; an error of one buffer comes out of a later call.
     ///
     /// # Errors
     /// [`StoreError::UploadTakenOver`] when another request went on with the upload, or what the disk says.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.waiting_length += bytes.len();
-        self.waiting.push(bytes);
-        if self.waiting_length >= STEP {
-            self.join().await?;
-            self.begin_step();
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        while !bytes.is_empty() {
+            let buffer = self.waiting.get_or_insert_with(|| self.uploads.buffers.take());
+            let taken = buffer.fill(bytes);
+            bytes = &bytes[taken..];
+            if buffer.is_full() {
+                self.join().await?;
+                self.begin_step();
+            }
         }
         Ok(())
     }
 
     fn begin_step(&mut self) {
-        let chunks = std::mem::take(&mut self.waiting);
-        self.waiting_length = 0;
-        let step = self.step.clone();
-        self.running = Some(tokio::task::spawn_blocking(move || step.write(&chunks)));
+        if let Some(buffer) = self.waiting.take() {
+            let step = self.step.clone();
+            self.running = Some(tokio::task::spawn_blocking(move || step.write(buffer.as_ref())));
+        }
     }
 
     async fn join(&mut self) -> Result<(), StoreError> {
@@ -319,11 +317,8 @@ impl Upload {
     /// As [`Upload::write`].
     pub async fn pause(&mut self) -> Result<(), StoreError> {
         self.join().await?;
-        if !self.waiting.is_empty() {
-            self.begin_step();
-            self.join().await?;
-        }
-        Ok(())
+        self.begin_step();
+        self.join().await
     }
 
     /// Chooses the algorithm; free while the upload is empty, else what is there is read again.

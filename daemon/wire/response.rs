@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
 
 /// An answer.
 pub type Response = http::Response<ResponseBody>;
@@ -18,7 +17,16 @@ pub type Response = http::Response<ResponseBody>;
 pub struct BodyError;
 
 /// Content that arrives piece by piece.
-pub type Chunks = mpsc::Receiver<Result<Bytes, BodyError>>;
+pub trait Chunks: Send {
+    /// The next piece, or nothing at the end.
+    ///
+    /// # Errors
+    /// [`BodyError`]; there is nothing more after it.
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// How many bytes are still to come.
+    fn remaining(&self) -> u64;
+}
 
 /// What is sent.
 pub enum ResponseBody {
@@ -26,8 +34,8 @@ pub enum ResponseBody {
     Empty,
     /// A few bytes, until they are sent.
     Whole(Option<Bytes>),
-    /// Chunks, and how many bytes are still to come.
-    Stream(Chunks, u64),
+    /// What is too much for that.
+    Stream(Box<dyn Chunks>),
 }
 
 impl Body for ResponseBody {
@@ -41,13 +49,9 @@ impl Body for ResponseBody {
         match &mut *self {
             ResponseBody::Empty => Poll::Ready(None),
             ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            ResponseBody::Stream(chunks, remaining) => chunks.poll_recv(context).map(|chunk| {
-                let chunk = chunk?;
-                if let Ok(bytes) = &chunk {
-                    *remaining = remaining.saturating_sub(bytes.len() as u64);
-                }
-                Some(chunk.map(Frame::data))
-            }),
+            ResponseBody::Stream(chunks) => {
+                chunks.poll_chunk(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+            }
         }
     }
 
@@ -55,7 +59,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Empty | ResponseBody::Whole(None) => true,
             ResponseBody::Whole(Some(_)) => false,
-            ResponseBody::Stream(_, remaining) => *remaining == 0,
+            ResponseBody::Stream(chunks) => chunks.remaining() == 0,
         }
     }
 
@@ -63,7 +67,7 @@ impl Body for ResponseBody {
         SizeHint::with_exact(match self {
             ResponseBody::Empty | ResponseBody::Whole(None) => 0,
             ResponseBody::Whole(Some(bytes)) => bytes.len() as u64,
-            ResponseBody::Stream(_, remaining) => *remaining,
+            ResponseBody::Stream(chunks) => chunks.remaining(),
         })
     }
 }
