@@ -11,10 +11,13 @@ use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-use super::buffers::{self, Buffer, Buffers};
+use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
 use crate::oci::Digest;
+
+/// How many bytes are read at once: what fits into a core's cache on its way through.
+const CHUNK: usize = 128 << 10;
 
 /// A range of a blob that is being read, a chunk at a time: memory for one chunk, whatever the blob's size.
 pub struct BlobReader {
@@ -57,7 +60,7 @@ impl BlobReader {
                 return Poll::Ready(None);
             }
             let mut buffer = self.buffers.take();
-            let want = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffers::SIZE);
+            let want = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(CHUNK);
             if read_from_memory(&self.file, self.position, want, &mut buffer) {
                 return Poll::Ready(Some(Ok(self.deliver(buffer))));
             }

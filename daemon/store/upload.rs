@@ -238,8 +238,12 @@ impl Step {
 
     fn write(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut content = self.content()?;
+        // Hashed first: that brings the bytes into this core's cache at the pace of the hash, and the write then
+        // finds them there. A write that fails leaves the hash where the file is.
+        let mut hasher = content.hasher.clone();
+        hasher.update(bytes);
         self.disk.write_upload(&content.file, content.length, bytes)?;
-        content.hasher.update(bytes);
+        content.hasher = hasher;
         content.length += bytes.len() as u64;
         self.session.length.store(content.length, Ordering::Release);
         Ok(())
