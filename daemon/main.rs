@@ -1,4 +1,5 @@
 //! The binary: hands arguments and environment to the command line, and exits with what it says.
+#![expect(clippy::disallowed_methods, reason = "the environment comes in here and nowhere else")]
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
 //! Drives the real binary over real sockets, one module for each subject.
+#![expect(clippy::disallowed_methods, reason = "tests play the user, and the disk that fails")]
 #![allow(
     clippy::pedantic,
     clippy::unwrap_used,
@@ -8,12 +9,15 @@
 
 mod architecture;
 mod auth;
+mod broken_disk;
 mod clients;
 mod command_line;
+mod concurrency;
 mod cors;
 mod discovery;
 mod errors;
 mod full_disk;
+mod limits;
 mod management;
 mod model;
 mod pull;

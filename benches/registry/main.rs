@@ -4,6 +4,7 @@
 //! in an order that changes by the round, and the report has the medians and their ratios. Machines differ and are
 //! noisy: the ratios are what counts, and nothing here fails because of a time.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark makes and removes what it measures")]
 #![expect(clippy::cast_precision_loss, reason = "what is measured is far below 2^52")]
 
 mod cases;

@@ -3,6 +3,7 @@
 //! Guarantees: a file appears in `blobs/` only whole and synced. The first sync or write that fails for any
 //! reason but a full disk latches: a page may be lost though the next sync says yes, so nothing is written
 //! any more until the daemon has restarted.
+#![expect(clippy::disallowed_methods, reason = "this is the file that the others leave it to")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
@@ -14,9 +15,11 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// A daemon with its data, ended with the test.
+/// A daemon with its data, ended with the test. It serves on a socket that the test holds and hands over as
+/// systemd does: nobody else gets the port, and clients that come while it is restarted wait.
 pub struct Daemon {
     child: Child,
+    socket: TcpListener,
     pub address: SocketAddr,
     pub data: PathBuf,
     environment: Vec<(String, String)>,
@@ -39,6 +42,29 @@ impl Daemon {
         Self::in_directory(tempfile::tempdir().unwrap(), data.to_owned(), &[])
     }
 
+    /// Starts with so many descriptors.
+    pub fn with_descriptors(count: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let mut shell = Command::new("prlimit");
+        shell.args([&format!("--nofile={count}"), "sh"]);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let child = spawn(&data, &socket, &[], &mut shell);
+        let address = socket.local_addr().unwrap();
+        Daemon { child, socket, address, data, environment: Vec::new(), _directory: directory }
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Starts it again with other settings, after it has been stopped or killed.
+    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        self.environment =
+            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.restart_after_end();
+    }
+
     /// Starts with users made by the real command line.
     pub fn with_user(name: &str, password: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -50,8 +76,10 @@ impl Daemon {
     fn in_directory(directory: tempfile::TempDir, data: PathBuf, environment: &[(&str, &str)]) -> Self {
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let (child, address) = spawn(&data, "127.0.0.1:0", &environment);
-        Daemon { child, address, data, environment, _directory: directory }
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let child = spawn(&data, &socket, &environment, &mut Command::new("sh"));
+        let address = socket.local_addr().unwrap();
+        Daemon { child, socket, address, data, environment, _directory: directory }
     }
 
     /// Kills it without warning and starts it again at the same address.
@@ -74,8 +102,7 @@ impl Daemon {
 
     pub fn restart_after_end(&mut self) {
         self.child.wait().unwrap();
-        let address = self.address.to_string();
-        (self.child, self.address) = spawn(&self.data, &address, &self.environment);
+        self.child = spawn(&self.data, &self.socket, &self.environment, &mut Command::new("sh"));
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request {
@@ -122,28 +149,25 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(data: &Path, listen: &str, environment: &[(String, String)]) -> (Child, SocketAddr) {
-    let begun = Instant::now();
-    loop {
-        let mut child = Command::new(BINARY)
-            .env_clear()
-            .env("HOLDFAST_LISTEN", listen)
-            .env("HOLDFAST_STORAGE_PATH", data)
-            .env("HOLDFAST_LOG_LEVEL", "warn")
-            .envs(environment.iter().cloned())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| line.ok()?.trim().strip_prefix("listens on").map(str::to_owned));
-        if let Some(address) = address {
-            let address = address.rsplit('/').next().unwrap().parse().unwrap();
-            return (child, address);
-        }
-        child.wait().unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(10), "the daemon does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// Hands the socket over as descriptor 3 and waits until the daemon says that it listens. The shell is the last
+/// argument of a program that runs it under its eye, if there is one.
+fn spawn(data: &Path, socket: &TcpListener, environment: &[(String, String)], shell: &mut Command) -> Child {
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"";
+    let mut child = shell
+        .args(["-c", script, BINARY])
+        .stdin(OwnedFd::from(socket.try_clone().unwrap()))
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOLDFAST_STORAGE_PATH", data)
+        .env("HOLDFAST_LOG_LEVEL", "warn")
+        .envs(environment.iter().cloned())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listens = lines.any(|line| line.is_ok_and(|line| line.contains("listens on")));
+    assert!(listens, "the daemon does not start");
+    child
 }
 
 pub fn add_user(data: &Path, name: &str, password: &str) {
@@ -204,7 +228,7 @@ impl Request {
 
     pub fn send(self) -> Answer {
         let mut stream = self.open();
-        // A refused body may be cut off by the server after its answer, but never before.
+        // What is left of a refused body may be cut off by the server after its answer, but never before.
         let written = stream.write_all(&self.body);
         let answer = Answer::read(&mut stream, self.head.starts_with("HEAD"));
         if answer.status < 400 {

@@ -1,0 +1,104 @@
+//! A disk that fails: system calls of the running daemon are made to answer EIO.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::*;
+
+/// Makes system calls of a process fail for as long as it lives.
+struct Failing(Child);
+
+impl Failing {
+    /// `call` fails, everywhere or only on this file.
+    fn begin(process: u32, call: &str, file: Option<&str>) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
+        command.args(["-e", &format!("inject={call}:error=EIO")]);
+        command.args(file.into_iter().flat_map(|file| ["-P", file]));
+        let mut child =
+            command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace does not attach");
+        std::thread::spawn(move || lines.for_each(drop));
+        Failing(child)
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The status of a push of an image of its own, of whichever request failed first.
+fn push(daemon: &Daemon, tag: &str) -> u16 {
+    let layer = format!("layer of {tag}").into_bytes();
+    let digest = digest(&layer);
+    let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+    let blob = daemon.request("POST", &path).body(&layer).send();
+    if blob.status != 201 {
+        return blob.status;
+    }
+    daemon.put_manifest("a", tag, OCI_MANIFEST, &image(&digest, &digest, None)).status
+}
+
+#[test]
+fn what_fails_is_never_acknowledged_and_latches() {
+    for (call, file) in [
+        ("pwrite64", None),
+        ("fdatasync", None),
+        ("rename", None),
+        ("fsync", None),
+        ("fdatasync", Some("index/data.mdb")),
+    ] {
+        let mut daemon = Daemon::start();
+        let (old, bytes) = daemon.push_image("a", "old", b"old layer");
+        let file = file.map(|file| daemon.data.join(file).to_str().unwrap().to_owned());
+        let failing = Failing::begin(daemon.process(), call, file.as_deref());
+        let status = push(&daemon, "new");
+        assert!(status >= 500, "{call} {file:?}: {status}");
+        drop(failing);
+        // The disk is well again, but what it had in its cache may be lost: nothing is written any more.
+        let refused = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(503);
+        let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("read-only"), "{call}: {message}");
+        daemon.request("DELETE", "/v2/a/manifests/old").send().expect(503);
+        assert_eq!(daemon.get("/v2/a/manifests/old").expect(200).body, bytes, "{call}");
+        daemon.get("/v2/a/manifests/new").expect(404);
+        daemon.kill_and_restart();
+        assert_eq!(daemon.get(&format!("/v2/a/manifests/{old}")).expect(200).body, bytes, "{call}");
+        daemon.get("/v2/a/manifests/new").expect(404);
+        assert_eq!(push(&daemon, "new"), 201, "{call}");
+        daemon.kill_and_restart();
+        daemon.get("/v2/a/manifests/new").expect(200);
+    }
+}
+
+#[test]
+fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+    let (_, manifest) = daemon.push_image("a", "first", b"layer");
+    let mut acknowledged = Vec::new();
+    let refused = (0..20_000).find_map(|number| {
+        let tag = format!("{number}-{}", "x".repeat(100));
+        let answer = daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest);
+        match answer.status {
+            201 => acknowledged.push(tag),
+            _ => return Some(answer),
+        }
+        None
+    });
+    let refused = refused.expect("an index of 1 MiB holds 20,000 tags").expect(507);
+    assert_eq!(refused.code(), "DENIED");
+    assert!(acknowledged.len() > 100);
+    daemon.kill_and_restart();
+    let tags = daemon.get("/v2/a/tags/list?n=20000").json()["tags"].as_array().unwrap().len();
+    assert!(tags >= 1000.min(acknowledged.len()), "{tags} of {}", acknowledged.len());
+    for tag in &acknowledged {
+        daemon.request("HEAD", &format!("/v2/a/manifests/{tag}")).send().expect(200);
+    }
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "16MiB")]);
+    daemon.put_manifest("a", "more", OCI_MANIFEST, &manifest).expect(201);
+}

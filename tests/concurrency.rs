@@ -1,0 +1,74 @@
+//! Many at once: every acknowledged push is there, whoever else was pushing.
+
+use crate::support::*;
+
+#[test]
+fn pushes_at_once_are_all_there_after_a_kill() {
+    let mut daemon = Daemon::start();
+    let image = |thread: usize, number: usize| format!("layer {number} of {thread}").into_bytes();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    daemon.push_image(
+                        &format!("r{}", thread % 3),
+                        &format!("{thread}-{number}"),
+                        &image(thread, number),
+                    );
+                }
+            });
+        }
+    });
+    daemon.kill_and_restart();
+    for thread in 0..8 {
+        let repository = format!("r{}", thread % 3);
+        for number in 0..10 {
+            let manifest = daemon.get(&format!("/v2/{repository}/manifests/{thread}-{number}")).expect(200);
+            let layer = manifest.json()["layers"][0]["digest"].as_str().unwrap().to_owned();
+            let blob = daemon.get(&format!("/v2/{repository}/blobs/{layer}")).expect(200);
+            assert_eq!(blob.body, image(thread, number));
+        }
+    }
+}
+
+#[test]
+fn the_same_blob_from_several_clients() {
+    let daemon = Daemon::start();
+    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 249) as u8).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let (daemon, content) = (&daemon, &content);
+            scope.spawn(move || daemon.push_blob(&format!("r{}", thread % 2), content));
+        }
+    });
+    for repository in ["r0", "r1"] {
+        assert_eq!(
+            daemon.get(&format!("/v2/{repository}/blobs/{}", digest(&content))).expect(200).body,
+            content
+        );
+    }
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tag_that_is_moved_by_many_points_at_one_of_them() {
+    let daemon = Daemon::start();
+    let digests: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|thread| {
+                let daemon = &daemon;
+                scope.spawn(move || daemon.push_image("a", "latest", format!("{thread}").as_bytes()).0)
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let tagged =
+        daemon.request("HEAD", "/v2/a/manifests/latest").send().expect(200).named("docker-content-digest");
+    assert!(digests.contains(&tagged));
+    for digest in &digests {
+        daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200);
+    }
+    daemon.request("DELETE", &format!("/v2/a/manifests/{tagged}")).send().expect(202);
+    daemon.get("/v2/a/manifests/latest").expect(404);
+}

@@ -1,0 +1,94 @@
+//! What a client can use up, and what happens then.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+/// Whether the server ends this connection within some seconds.
+fn is_ended(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut rest = Vec::new();
+    // A reset ends it as well.
+    !matches!(stream.read_to_end(&mut rest), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn connections_over_the_limit_wait_for_their_turn() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_CONNECTIONS", "2"), ("HOLDFAST_LIMITS_HEADER_TIME", "1s")]);
+    let mut idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
+    let begun = Instant::now();
+    daemon.get("/v2/").expect(200);
+    assert!(begun.elapsed() > Duration::from_millis(500), "a third connection was served beside two");
+    assert!(idle.iter_mut().all(is_ended), "idle connections are kept");
+}
+
+#[test]
+fn headers_that_come_too_slowly_or_are_too_many_are_refused() {
+    let daemon =
+        Daemon::with(&[("HOLDFAST_LIMITS_HEADER_TIME", "1s"), ("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
+    let mut slow = TcpStream::connect(daemon.address).unwrap();
+    slow.write_all(b"GET /v2/ HTTP/1.1\r\nHost: ").unwrap();
+    assert!(is_ended(&mut slow));
+    let answer = daemon.request("GET", "/v2/").header("X-Large", &"x".repeat(20_000)).send();
+    assert_eq!(answer.status, 431);
+    daemon.get("/v2/").expect(200);
+}
+
+#[test]
+fn a_body_that_stalls_ends_and_leaves_what_has_arrived() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_BODY_STALL", "1s")]);
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let request = daemon.request("PATCH", &location).header("Content-Length", "1000000");
+    let mut stream = request.open();
+    stream.write_all(&[7; 300_000]).unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 408);
+    assert!(is_ended(&mut stream));
+    assert_eq!(daemon.get(&location).expect(204).named("range"), "0-299999");
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_BODY_STALL", "1s"), ("HOLDFAST_LIMITS_CONNECTIONS", "1")]);
+    let digest = daemon.push_blob("a", &vec![3; 32 << 20]);
+    let stream = daemon.request("GET", &format!("/v2/a/blobs/{digest}")).open();
+    // The only place is free again before the client has read anything.
+    daemon.get("/v2/").expect(200);
+    drop(stream);
+}
+
+#[test]
+fn bytes_one_by_one_cost_no_memory() {
+    let daemon = Daemon::start();
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let mut stream = daemon.request("PATCH", &location).header("Transfer-Encoding", "chunked").open();
+    let before = peak_memory(&daemon);
+    let chunks = b"1\r\nx\r\n".repeat(500_000);
+    stream.write_all(&chunks).unwrap();
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 202);
+    let grown = peak_memory(&daemon) - before;
+    assert!(grown < 4 << 10, "{grown} KiB for half a million bytes");
+    assert_eq!(daemon.get(&location).expect(204).named("range"), "0-499999");
+}
+
+/// In KiB.
+fn peak_memory(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn no_descriptors_left_is_no_end() {
+    let daemon = Daemon::with_descriptors(48);
+    daemon.push_image("a", "1", b"layer");
+    let crowd: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    daemon.get("/v2/a/manifests/1").expect(200);
+    daemon.push_image("a", "2", b"another layer");
+}
