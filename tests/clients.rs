@@ -1,4 +1,4 @@
-//! Real clients: a Docker engine and skopeo. They are packages of the system; `.ci/run` installs them.
+//! Real clients: a Docker engine, skopeo, buildah and podman. They are packages of the system; `.ci/run` installs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,4 +120,33 @@ fn skopeo_copies_inspects_lists_and_deletes() {
 /// The bytes of a small layer.
 fn run_tar(directory: &Path) -> Vec<u8> {
     fs::read(layer(directory)).unwrap()
+}
+
+#[test]
+fn buildah_pushes_and_podman_pulls_over_tls() {
+    let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", "auto")]);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("certificates")).unwrap();
+    fs::write(at("certificates/ca.crt"), daemon.get("/ca.crt").expect(200).body).unwrap();
+    // A store and settings of its own.
+    let tool = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", "vfs"]);
+        run(command.args(arguments).env("HOME", directory.path()).env("XDG_RUNTIME_DIR", at("run")))
+    };
+    let trust = ["--creds", "alice:secret", "--cert-dir", &at("certificates")];
+    let image = format!("localhost:{}/team/built:1", daemon.address.port());
+    let container = tool("buildah", &["from", "--name", "work", "scratch"]);
+    assert_eq!(container.trim(), "work");
+    tool("buildah", &["copy", "work", layer(directory.path()).to_str().unwrap(), "/layer.tar"]);
+    tool("buildah", &["commit", "--disable-compression=false", "work", &image]);
+    tool("buildah", &[&["push"][..], &trust, &[&image]].concat());
+    tool("buildah", &["rmi", "--all", "--force"]);
+    tool("podman", &[&["pull"][..], &trust, &[&image]].concat());
+    assert!(tool("podman", &["images", "--noheading"]).contains("team/built"));
+    // zstd is another media type of layers.
+    tool("podman", &[&["push", "--compression-format=zstd"][..], &trust, &[&image]].concat());
+    tool("podman", &["rmi", "--all", "--force"]);
+    tool("podman", &[&["pull"][..], &trust, &[&image]].concat());
 }

@@ -16,6 +16,7 @@ mod concurrency;
 mod cors;
 mod discovery;
 mod errors;
+mod exercise;
 mod full_disk;
 mod limits;
 mod management;

@@ -1,0 +1,20 @@
+//! What people follow today, with a Docker engine that trusts nothing it was not told to trust.
+
+use std::process::Command;
+
+use crate::support::*;
+
+#[test]
+fn the_exercise_works_word_for_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new("timeout")
+        .args(["--kill-after=10", "120", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"])
+        .args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exercise.sh")])
+        .arg(directory.path())
+        .arg(BINARY)
+        .output()
+        .unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{text}");
+}
