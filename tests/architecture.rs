@@ -49,3 +49,23 @@ fn unsafe_code_is_in_one_file_and_only_main_ends_the_process() {
         assert!(is_main || !text.contains("std::env::var"), "{}", file.display());
     }
 }
+
+#[test]
+fn what_the_papers_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for paper in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root.join(paper)).unwrap();
+        for named in text.split('`').skip(1).step_by(2) {
+            let of_a_room = ROOMS.iter().any(|(room, _)| named.starts_with(&format!("{room}/")));
+            let top = ["tests/", "config/", "benches/", "docs/", "daemon/", ".ci/"];
+            if of_a_room || top.iter().any(|top| named.starts_with(top)) {
+                let path = if of_a_room && !named.starts_with("config/h") {
+                    daemon().join(named)
+                } else {
+                    root.join(named)
+                };
+                assert!(path.exists(), "{paper} names {named}, which is not there");
+            }
+        }
+    }
+}

@@ -45,14 +45,45 @@ fn a_registry_that_others_reach_is_closed_without_users() {
 
 #[test]
 fn rules_say_who_may_do_what() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("holdfast.toml");
-    std::fs::write(
-        &file,
-        "[[auth.rule]]\nusers=[\"ci\"]\nrepositories=[\"team/*\"]\nallow=[\"pull\",\"push\"]\n",
-    )
-    .unwrap();
-    let shown =
-        run(std::process::Command::new(BINARY).env_clear().args(["config", "show", "--config"]).arg(&file));
-    assert!(shown.contains("team/*"), "{shown}");
+    let rules = r#"
+        [[auth.rule]]
+        users = ["ci"]
+        repositories = ["team/*"]
+        allow = ["pull", "push"]
+        [[auth.rule]]
+        users = ["boss"]
+        repositories = ["*"]
+        allow = ["pull", "push", "delete", "catalog"]
+    "#;
+    let daemon = Daemon::with_file(rules);
+    add_user(&daemon.data, "boss", "secret");
+    add_user(&daemon.data, "ci", "secret");
+    add_user(&daemon.data, "eve", "secret");
+    let ask = |user: &str, method: &str, path: &str| {
+        daemon.request(method, path).login(user, "secret").body(b"").send()
+    };
+    let layer = digest(b"layer");
+    for repository in ["team/app", "private"] {
+        let push = format!("/v2/{repository}/blobs/uploads/?digest={layer}");
+        daemon.request("POST", &push).login("boss", "secret").body(b"layer").send().expect(201);
+        let path = format!("/v2/{repository}/manifests/1");
+        let put = daemon.request("PUT", &path).login("boss", "secret").header("Content-Type", OCI_MANIFEST);
+        put.body(&image(&layer, &layer, None)).send().expect(201);
+    }
+    ask("ci", "GET", "/v2/team/app/manifests/1").expect(200);
+    ask("ci", "POST", "/v2/team/app/blobs/uploads/").expect(202);
+    assert_eq!(ask("ci", "DELETE", "/v2/team/app/manifests/1").expect(403).code(), "DENIED");
+    ask("ci", "GET", "/v2/private/manifests/1").expect(403);
+    // What is not there and what may not be seen look the same.
+    ask("ci", "GET", "/v2/nothing/manifests/1").expect(403);
+    // A blob that may not be pulled cannot be mounted, and whether it is there is not said.
+    ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=private")).expect(202);
+    ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=team/app")).expect(201);
+    assert_eq!(
+        ask("ci", "GET", "/v2/_catalog").expect(200).json()["repositories"],
+        serde_json::json!(["team/app"])
+    );
+    ask("eve", "GET", "/v2/").expect(200);
+    ask("eve", "GET", "/v2/team/app/manifests/1").expect(403);
+    ask("boss", "DELETE", "/v2/team/app/manifests/1").expect(202);
 }

@@ -59,25 +59,25 @@ fn what_it_prints_about_itself() {
 }
 
 #[test]
-fn serves_on_an_inherited_socket() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+fn opens_its_own_socket_when_it_inherits_none() {
+    use std::io::{BufRead, BufReader};
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new("sh")
-        .args([
-            "-c",
-            "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null",
-            BINARY,
-            "serve",
-            "--data",
-        ])
+    let mut child = Command::new(BINARY)
+        .env_clear()
+        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+        .args(["serve", "--data"])
         .arg(directory.path())
-        .stdin(std::os::fd::OwnedFd::from(listener))
-        .stdout(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let text = run(Command::new("curl").args(["-sSf", &format!("http://{address}/v2/")]));
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.find_map(|line| line.unwrap().trim().strip_prefix("listens on ").map(str::to_owned));
+    let answer = run(Command::new("curl").args(["-sSf", &format!("{}/v2/", url.unwrap().trim())]));
+    // It says whom it serves and what to try.
+    let rest: Vec<String> = lines.take(5).map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(text, "{}");
+    assert_eq!(answer, "{}");
+    assert!(rest.iter().any(|line| line.contains("loopback only")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("docker push localhost:")), "{rest:?}");
 }

@@ -21,6 +21,7 @@ mod full_disk;
 mod limits;
 mod management;
 mod model;
+mod proxy;
 mod pull;
 mod push_blob;
 mod push_manifest;

@@ -23,6 +23,12 @@ fn blobs_whole_in_part_and_conditionally() {
         assert_eq!(part.body, &content[from..to], "{range}");
         assert_eq!(part.named("content-range"), format!("bytes {from}-{}/{}", to - 1, content.len()));
     }
+    // Several ranges, or a range of something that is no longer there, are answered with everything.
+    for (header, value) in [("Range", "bytes=0-1,5-6"), ("Range", "lines=1-2")] {
+        assert_eq!(daemon.request("GET", &path).header(header, value).send().expect(200).body, content);
+    }
+    let stale = daemon.request("GET", &path).header("Range", "bytes=0-1").header("If-Range", "\"other\"");
+    assert_eq!(stale.send().expect(200).body.len(), content.len());
     let behind = daemon.request("GET", &path).header("Range", "bytes=1000003-").send().expect(416);
     assert_eq!(behind.named("content-range"), "bytes */1000003");
     let etag = whole.named("etag");

@@ -125,3 +125,15 @@ fn one_blob_from_many_at_once() {
     });
     assert_eq!(daemon.get(&format!("/v2/r1/blobs/{digest}")).expect(200).body, content);
 }
+
+#[test]
+fn a_client_that_waits_for_leave_is_given_it() {
+    let daemon = Daemon::start();
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"hello"));
+    let request =
+        daemon.request("POST", &path).header("Expect", "100-continue").header("Content-Length", "5");
+    let mut stream = request.open();
+    assert_eq!(Answer::read(&mut stream, false).status, 100);
+    stream.write_all(b"hello").unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 201);
+}

@@ -74,3 +74,47 @@ fn unknown_fields_and_types_stay_as_they_are() {
     daemon.put_manifest("a", &tag, OCI_MANIFEST, bytes.as_bytes()).expect(201);
     assert_eq!(daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200).body, bytes.as_bytes());
 }
+
+#[test]
+fn in_dockers_own_formats() {
+    const SCHEMA_2: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let daemon = Daemon::start();
+    let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"layer"));
+    let foreign = digest(b"a layer that Microsoft keeps");
+    let manifest = serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": SCHEMA_2,
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": config},
+        "layers": [
+            {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 5, "digest": layer},
+            {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "size": 9, "digest": foreign,
+             "urls": ["https://elsewhere.example/layer"]}]}))
+    .unwrap();
+    daemon.put_manifest("a", "windows", SCHEMA_2, &manifest).expect(201);
+    let list = serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": LIST, "manifests": [
+        {"mediaType": SCHEMA_2, "size": manifest.len(), "digest": digest(&manifest),
+         "platform": {"architecture": "amd64", "os": "windows"}}]}))
+    .unwrap();
+    daemon.put_manifest("a", "all", LIST, &list).expect(201);
+    for (tag, media_type, bytes) in [("windows", SCHEMA_2, &manifest), ("all", LIST, &list)] {
+        let answer = daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200);
+        assert_eq!((answer.named("content-type").as_str(), &answer.body), (media_type, bytes));
+    }
+    let other = daemon.put_manifest("a", "other", OCI_MANIFEST, &manifest);
+    assert_eq!(other.expect(400).code(), "MANIFEST_INVALID", "its own media type says something else");
+}
+
+#[test]
+fn under_a_sha512_digest() {
+    let daemon = Daemon::start();
+    let blob = daemon.push_blob("a", b"{}");
+    let manifest = image(&blob, &blob, None);
+    let sha512 = holdfast::oci::Hasher::digest(holdfast::oci::Algorithm::Sha512, &manifest).to_string();
+    let put = daemon.put_manifest("a", &format!("{sha512}?tag=long"), OCI_MANIFEST, &manifest).expect(201);
+    assert_eq!(put.named("docker-content-digest"), sha512);
+    for reference in ["long", sha512.as_str()] {
+        let answer = daemon.get(&format!("/v2/a/manifests/{reference}")).expect(200);
+        assert_eq!((answer.named("docker-content-digest"), answer.body), (sha512.clone(), manifest.clone()));
+    }
+    daemon.request("DELETE", &format!("/v2/a/manifests/{sha512}")).send().expect(202);
+    daemon.get("/v2/a/manifests/long").expect(404);
+}

@@ -48,3 +48,42 @@ fn the_exercise_with_openssl_and_htpasswd() {
     assert_eq!(curl("alice:secret"), "{\"repositories\":[]}");
     assert!(curl("alice:wrong").contains("UNAUTHORIZED"));
 }
+
+#[test]
+fn a_replaced_certificate_is_served_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let make = |name: &str| {
+        let names = ["-addext", "subjectAltName=DNS:localhost", "-subj", &format!("/CN={name}")];
+        let files = ["-keyout", &path("new.key"), "-out", &path("new.crt")];
+        let new =
+            ["req", "-x509", "-nodes", "-days", "9", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+        run(Command::new("openssl").args([&new[..], &files, &names].concat()));
+        std::fs::rename(path("new.key"), path("key")).unwrap();
+        std::fs::rename(path("new.crt"), path("certificate")).unwrap();
+    };
+    make("first");
+    let daemon = Daemon::with(&[
+        ("HOLDFAST_TLS_CERTIFICATE", &path("certificate")),
+        ("HOLDFAST_TLS_KEY", &path("key")),
+    ]);
+    let served = || {
+        let connect = ["s_client", "-connect", &daemon.address.to_string(), "-alpn", "h2,http/1.1"];
+        let output =
+            Command::new("openssl").args(connect).stdin(std::process::Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(served().contains("CN = first") && served().contains("ALPN protocol: http/1.1"), "{}", served());
+    make("second");
+    run(Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    let begun = std::time::Instant::now();
+    while !served().contains("CN = second") {
+        assert!(begun.elapsed().as_secs() < 10, "{}", served());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // One that cannot be used is not served; the last good one is.
+    std::fs::write(path("certificate"), "nonsense").unwrap();
+    run(Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(served().contains("CN = second"));
+}

@@ -74,7 +74,7 @@ impl Registry {
     }
 
     fn location(&self, path: &str, request: &Permitted) -> String {
-        self.locations.of(path, &request.parts.headers, request.client)
+        self.locations.of(path, &request.parts.headers, request.peer)
     }
 }
 

@@ -45,7 +45,10 @@ impl Server {
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
         let mut response = match self.outside_the_api(&parts, transport) {
             Some(response) => response,
-            None => self.api(parts, body, client, &mut record).await.unwrap_or_else(ApiError::into_response),
+            None => self
+                .api(parts, body, (client, peer.ip()), &mut record)
+                .await
+                .unwrap_or_else(ApiError::into_response),
         };
         if is_api {
             registry::mark_version(&mut response);
@@ -79,7 +82,7 @@ impl Server {
         &self,
         parts: Parts,
         body: RequestBody,
-        client: IpAddr,
+        (client, peer): (IpAddr, IpAddr),
         record: &mut Record,
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
@@ -102,7 +105,7 @@ impl Server {
         record.repository = route.repository().map(|name| name.to_string()).unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
         let parsed = Parsed::new(route, parts, body);
-        self.registry.answer(parsed.permitted(permit, client)).await
+        self.registry.answer(parsed.permitted(permit, peer)).await
     }
 
     fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {

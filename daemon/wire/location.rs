@@ -15,19 +15,19 @@ pub struct Locations {
 }
 
 impl Locations {
-    /// The location of a path, for a client.
-    pub fn of(&self, path: &str, headers: &HeaderMap, client: IpAddr) -> String {
+    /// The location of a path, in an answer to what this peer has sent.
+    pub fn of(&self, path: &str, headers: &HeaderMap, peer: IpAddr) -> String {
         if let Some(url) = &self.external_url {
             return format!("{}{path}", url.trim_end_matches('/'));
         }
-        match self.forwarded(headers, client) {
+        match self.forwarded(headers, peer) {
             Some((scheme, host)) => format!("{scheme}://{host}{path}"),
             None => path.to_owned(),
         }
     }
 
-    fn forwarded(&self, headers: &HeaderMap, client: IpAddr) -> Option<(String, String)> {
-        if !self.is_trusted(client) {
+    fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, String)> {
+        if !self.is_trusted(peer) {
             return None;
         }
         let first = |name| Some(headers.get(name)?.to_str().ok()?.split(',').next()?.trim().to_owned());
@@ -37,8 +37,8 @@ impl Locations {
         (!host.is_empty() && host.chars().all(allowed)).then_some((scheme, host))
     }
 
-    fn is_trusted(&self, client: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(&client.to_canonical()))
+    fn is_trusted(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
     /// Who sent a request: the peer, or whom a trusted proxy names.

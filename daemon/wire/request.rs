@@ -34,9 +34,9 @@ impl Parsed {
     }
 
     /// The next stage: a permit is the price.
-    pub fn permitted(self, permit: Permit, client: IpAddr) -> Permitted {
+    pub fn permitted(self, permit: Permit, peer: IpAddr) -> Permitted {
         let query = Query::parse(self.parts.uri.query());
-        Permitted { route: self.route, parts: self.parts, query, body: self.body, permit, client }
+        Permitted { route: self.route, parts: self.parts, query, body: self.body, permit, peer }
     }
 }
 
@@ -52,8 +52,8 @@ pub struct Permitted {
     pub body: RequestBody,
     /// Who may do what.
     pub permit: Permit,
-    /// Where it came from.
-    pub client: IpAddr,
+    /// Who sent it: the client, or a proxy.
+    pub peer: IpAddr,
 }
 
 impl Permitted {

@@ -22,8 +22,17 @@ pub struct Daemon {
     socket: TcpListener,
     pub address: SocketAddr,
     pub data: PathBuf,
-    environment: Vec<(String, String)>,
+    start: Start,
     _directory: tempfile::TempDir,
+}
+
+/// How a daemon is started.
+#[derive(Clone, Default)]
+struct Start {
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
+    /// How many descriptors it may have, if not as many as usual.
+    descriptors: Option<u32>,
 }
 
 impl Daemon {
@@ -32,54 +41,43 @@ impl Daemon {
     }
 
     pub fn with(environment: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        Self::in_directory(directory, data, environment)
+        let start = Start { environment: owned(environment), ..Start::default() };
+        Self::in_directory(tempfile::tempdir().unwrap(), None, start)
     }
 
     /// Starts with its data in a place of the test's own.
     pub fn at(data: &Path) -> Self {
-        Self::in_directory(tempfile::tempdir().unwrap(), data.to_owned(), &[])
+        Self::in_directory(tempfile::tempdir().unwrap(), Some(data), Start::default())
     }
 
     /// Starts with so many descriptors.
     pub fn with_descriptors(count: u32) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        let mut shell = Command::new("prlimit");
-        shell.args([&format!("--nofile={count}"), "sh"]);
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let child = spawn(&data, &socket, &[], &mut shell);
-        let address = socket.local_addr().unwrap();
-        Daemon { child, socket, address, data, environment: Vec::new(), _directory: directory }
-    }
-
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Starts it again with other settings, after it has been stopped or killed.
-    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
-        self.environment =
-            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        self.restart_after_end();
+        let start = Start { descriptors: Some(count), ..Start::default() };
+        Self::in_directory(tempfile::tempdir().unwrap(), None, start)
     }
 
     /// Starts with users made by the real command line.
     pub fn with_user(name: &str, password: &str, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        add_user(&data, name, password);
-        Self::in_directory(directory, data, environment)
+        add_user(&directory.path().join("data"), name, password);
+        Self::in_directory(directory, None, Start { environment: owned(environment), ..Start::default() })
     }
 
-    fn in_directory(directory: tempfile::TempDir, data: PathBuf, environment: &[(&str, &str)]) -> Self {
-        let environment: Vec<(String, String)> =
-            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    /// Starts with a file of configuration.
+    pub fn with_file(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("holdfast.toml");
+        std::fs::write(&file, text).unwrap();
+        let arguments = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
+        Self::in_directory(directory, None, Start { arguments, ..Start::default() })
+    }
+
+    fn in_directory(directory: tempfile::TempDir, data: Option<&Path>, start: Start) -> Self {
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let child = spawn(&data, &socket, &environment, &mut Command::new("sh"));
         let address = socket.local_addr().unwrap();
-        Daemon { child, socket, address, data, environment, _directory: directory }
+        let child = spawn(&data, &socket, &start);
+        Daemon { child, socket, address, data, start, _directory: directory }
     }
 
     /// Kills it without warning and starts it again at the same address.
@@ -102,7 +100,17 @@ impl Daemon {
 
     pub fn restart_after_end(&mut self) {
         self.child.wait().unwrap();
-        self.child = spawn(&self.data, &self.socket, &self.environment, &mut Command::new("sh"));
+        self.child = spawn(&self.data, &self.socket, &self.start);
+    }
+
+    /// Starts it again with other settings, after it has been stopped or killed.
+    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+        self.start.environment = owned(environment);
+        self.restart_after_end();
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request {
@@ -149,18 +157,24 @@ impl Drop for Daemon {
     }
 }
 
-/// Hands the socket over as descriptor 3 and waits until the daemon says that it listens. The shell is the last
-/// argument of a program that runs it under its eye, if there is one.
-fn spawn(data: &Path, socket: &TcpListener, environment: &[(String, String)], shell: &mut Command) -> Child {
-    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"";
-    let mut child = shell
-        .args(["-c", script, BINARY])
+fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
+    environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+/// Hands the socket over as descriptor 3 and waits until the daemon says that it listens.
+fn spawn(data: &Path, socket: &TcpListener, start: &Start) -> Child {
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let mut command = Command::new("prlimit");
+    command.args(start.descriptors.map(|count| format!("--nofile={count}")));
+    let mut child = command
+        .args(["sh", "-c", script, BINARY])
+        .args(&start.arguments)
         .stdin(OwnedFd::from(socket.try_clone().unwrap()))
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOLDFAST_STORAGE_PATH", data)
         .env("HOLDFAST_LOG_LEVEL", "warn")
-        .envs(environment.iter().cloned())
+        .envs(start.environment.iter().cloned())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
