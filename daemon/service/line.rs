@@ -1,19 +1,24 @@
-//! A record of the log as one line of text.
+//! A record of the log as text.
 
 use std::fmt::Write;
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 
-/// The line: level, message, then `key=value` for each field that has one. Whatever a client sent cannot begin
-/// a new line or move the cursor.
+/// The line: level and text.
 pub(super) fn line(record: &Record) -> String {
     let mut line = format!("{:5} ", record.level());
-    escape(&record.args().to_string(), &mut line);
-    // Fields that cannot be shown are left out.
-    let _ = record.key_values().visit(&mut Fields(&mut line));
+    text(record, &mut line);
     line.push('\n');
     line
+}
+
+/// The message, then `key=value` for each field that has one. Whatever a client sent cannot begin a new line or
+/// move the cursor.
+pub(super) fn text(record: &Record, out: &mut String) {
+    escape(&record.args().to_string(), out);
+    // Fields that cannot be shown are left out.
+    let _ = record.key_values().visit(&mut Fields(out));
 }
 
 struct Fields<'a>(&'a mut String);

@@ -1,7 +1,7 @@
 //! The log: the journal where there is one, else stderr, written by a thread of its own.
 //!
-//! Whoever logs never waits: when stderr does not take lines fast enough they are dropped, counted, and the
-//! count is written as soon as there is room.
+//! Whoever logs never waits: when neither takes entries fast enough they are dropped, counted, and the count is
+//! written as soon as there is room.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use systemd_journal_logger::JournalLog;
+
 use super::ServiceError;
+use super::entry::Entry;
 use super::line::line;
 
 /// How many bytes of lines may wait.
@@ -26,22 +29,36 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 
 /// Ends the log: what waits is written when this goes away.
 pub struct LogGuard {
-    stderr: Option<(Sender<Event>, Receiver<()>)>,
+    events: Sender<Event>,
+    done: Receiver<()>,
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let Some((events, done)) = &self.stderr else { return };
-        if events.send(Event::End).is_ok() {
-            // A stderr that takes nothing does not keep the daemon from ending.
-            let _ = done.recv_timeout(AT_THE_END);
+        if self.events.send(Event::End).is_ok() {
+            // A log that takes nothing does not keep the daemon from ending.
+            let _ = self.done.recv_timeout(AT_THE_END);
         }
     }
 }
 
 enum Event {
+    /// For stderr.
     Line(String),
+    /// For the journal.
+    Entry(Entry),
     End,
+}
+
+impl Event {
+    /// About how many bytes it holds.
+    fn size(&self) -> usize {
+        match self {
+            Event::Line(line) => line.len(),
+            Event::Entry(entry) => entry.size(),
+            Event::End => 0,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -50,12 +67,13 @@ struct Queue {
     dropped: AtomicU64,
 }
 
-struct Stderr {
+struct Logger {
     events: Sender<Event>,
     queue: Arc<Queue>,
+    to_journal: bool,
 }
 
-impl Log for Stderr {
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
         metadata.level() <= log::max_level()
     }
@@ -64,11 +82,11 @@ impl Log for Stderr {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = line(record);
-        let waiting = self.queue.waiting.fetch_add(line.len(), Ordering::Relaxed);
-        let length = line.len();
-        if waiting + length > WAITING || self.events.send(Event::Line(line)).is_err() {
-            self.queue.waiting.fetch_sub(length, Ordering::Relaxed);
+        let event = if self.to_journal { Event::Entry(Entry::of(record)) } else { Event::Line(line(record)) };
+        let size = event.size();
+        let waiting = self.queue.waiting.fetch_add(size, Ordering::Relaxed);
+        if waiting + size > WAITING || self.events.send(event).is_err() {
+            self.queue.waiting.fetch_sub(size, Ordering::Relaxed);
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -83,25 +101,39 @@ impl Log for Stderr {
 pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
     log::set_max_level(level);
-    if systemd_journal_logger::connected_to_journal() {
-        let journal = systemd_journal_logger::JournalLog::new().map_err(|error| failed(&error))?;
-        journal.install().map_err(|error| failed(&error))?;
-        return Ok(LogGuard { stderr: None });
-    }
+    let has_journal = systemd_journal_logger::connected_to_journal();
+    let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
     let (events, receiver) = channel();
     let (ended, done) = channel();
     let queue = Arc::new(Queue::default());
-    let logger = Stderr { events: events.clone(), queue: Arc::clone(&queue) };
+    let logger = Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal };
     let thread = std::thread::Builder::new().name("log".into());
     thread
         .spawn(move || {
-            write_lines(&receiver, &queue);
+            match journal {
+                Some(journal) => send_entries(&journal, &receiver, &queue),
+                None => write_lines(&receiver, &queue),
+            }
             // The guard has given up waiting when this fails.
             let _ = ended.send(());
         })
         .map_err(|error| failed(&error))?;
     log::set_boxed_logger(Box::new(logger)).map_err(|error| failed(&error))?;
-    Ok(LogGuard { stderr: Some((events, done)) })
+    Ok(LogGuard { events, done })
+}
+
+fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
+    while let Ok(Event::Entry(entry)) = events.recv() {
+        // A journal that is gone is how people say that they do not want the log.
+        let _ = entry.with_record(|record| journal.journal_send(record));
+        queue.waiting.fetch_sub(entry.size(), Ordering::Relaxed);
+        let dropped = queue.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let lost =
+                Entry::warning(format!("{dropped} entries of the log were dropped: the journal is too slow"));
+            let _ = lost.with_record(|record| journal.journal_send(record));
+        }
+    }
 }
 
 fn write_lines(events: &Receiver<Event>, queue: &Queue) {
@@ -129,7 +161,7 @@ fn gather(events: &Receiver<Event>, lines: &mut String) -> bool {
     while lines.len() < TOGETHER {
         match events.try_recv() {
             Ok(Event::Line(line)) => lines.push_str(&line),
-            Ok(Event::End) | Err(TryRecvError::Disconnected) => return false,
+            Ok(Event::Entry(_) | Event::End) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => break,
         }
     }

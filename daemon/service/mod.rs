@@ -1,5 +1,6 @@
 //! What systemd is told and asks: inherited sockets, readiness, the journal. Without systemd all of it is quiet.
 
+mod entry;
 mod line;
 mod log;
 

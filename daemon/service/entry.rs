@@ -1,0 +1,83 @@
+//! A record of the log that can go to another thread.
+
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{Level, Record};
+
+use super::line::text;
+
+/// What a record says, in memory of its own.
+pub(super) struct Entry {
+    level: Level,
+    target: String,
+    message: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Entry {
+    /// A copy of a record. Its message says everything, for those who read; its fields, less those that have
+    /// nothing, say it once more for those who filter.
+    pub(super) fn of(record: &Record) -> Self {
+        let mut message = String::new();
+        text(record, &mut message);
+        let mut fields = Fields(Vec::new());
+        // Fields that cannot be shown are left out, too.
+        let _ = record.key_values().visit(&mut fields);
+        Entry { level: record.level(), target: record.target().to_owned(), message, fields: fields.0 }
+    }
+
+    /// A warning of the log about itself.
+    pub(super) fn warning(message: String) -> Self {
+        Entry { level: Level::Warn, target: module_path!().into(), message, fields: Vec::new() }
+    }
+
+    /// About how many bytes it holds.
+    pub(super) fn size(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.target.len() + self.message.len() + fields
+    }
+
+    /// Hands it on as a record.
+    pub(super) fn with_record<T>(&self, take: impl FnOnce(&Record) -> T) -> T {
+        take(
+            &Record::builder()
+                .level(self.level)
+                .target(&self.target)
+                .args(format_args!("{}", self.message))
+                .key_values(&self.fields)
+                .build(),
+        )
+    }
+}
+
+struct Fields(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = value.to_string();
+        if !value.is_empty() {
+            self.0.push((key.to_string(), value));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_record_again() {
+        let fields = [("user", "alice"), ("empty", "")];
+        let record = Record::builder()
+            .level(Level::Info)
+            .target("access")
+            .args(format_args!("GET /v2/"))
+            .key_values(&fields)
+            .build();
+        let entry = Entry::of(&record);
+        assert_eq!(entry.message, "GET /v2/ user=alice");
+        assert_eq!(entry.fields, [("user".to_owned(), "alice".to_owned())]);
+        let copied = entry.with_record(|record| (record.level(), record.target().to_owned()));
+        assert_eq!(copied, (Level::Info, "access".to_owned()));
+    }
+}
