@@ -80,13 +80,14 @@ impl Registry {
         &self,
         name: &RepositoryName,
         reference: Reference,
+        request: &Permitted,
     ) -> Result<Response, ApiError> {
         self.check_delete()?;
         match &reference {
             Reference::Tag(tag) => self.store.delete_tag(name, tag).await?,
             Reference::Digest(digest) => self.store.delete_manifest(name, digest).await?,
         }
-        log::info!(repository = name.as_str(); "deleted {reference} of {name}");
+        log::info!(repository = name.as_str(), user:% = request.permit.identity(); "deleted {reference} of {name}");
         Ok(empty(StatusCode::ACCEPTED))
     }
 }

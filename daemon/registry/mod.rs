@@ -46,7 +46,7 @@ impl Registry {
             Route::Tags(name) => self.tags(&name, &request).await,
             Route::GetManifest(name, reference) => self.get_manifest(&name, &reference, &request).await,
             Route::PutManifest(name, reference) => self.put_manifest(&name, reference, &mut request).await,
-            Route::DeleteManifest(name, reference) => self.delete_manifest(&name, reference).await,
+            Route::DeleteManifest(name, reference) => self.delete_manifest(&name, reference, &request).await,
             Route::GetBlob(name, digest) => self.get_blob(&name, &digest, &request).await,
             Route::DeleteBlob(name, digest) => self.delete_blob(&name, &digest).await,
             Route::StartUpload(name) => self.start_upload(&name, &mut request).await,
