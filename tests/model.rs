@@ -10,9 +10,15 @@ use crate::support::*;
 #[derive(Clone, Debug)]
 enum Call {
     PushBlob(u8, u8),
+    /// The daemon is killed between the two chunks, or is not.
+    PushInChunks(u8, u8, bool),
+    CancelUpload(u8, u8),
     DeleteBlob(u8, u8),
     Mount(u8, u8, u8),
     PutManifest(u8, u8, u8),
+    /// A signature of the manifest, which need not be there.
+    PutReferrer(u8, u8),
+    DeleteReferrer(u8, u8),
     DeleteTag(u8, u8),
     DeleteManifest(u8, u8),
     Kill,
@@ -22,6 +28,10 @@ fn call() -> impl Strategy<Value = Call> {
     let (repository, blob, tag) = (0..2u8, 0..3u8, 0..3u8);
     prop_oneof![
         4 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::PushBlob(r, b)),
+        2 => (repository.clone(), blob.clone(), any::<bool>()).prop_map(|(r, b, k)| Call::PushInChunks(r, b, k)),
+        1 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::CancelUpload(r, b)),
+        2 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::PutReferrer(r, b)),
+        1 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::DeleteReferrer(r, b)),
         1 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::DeleteBlob(r, b)),
         2 => (repository.clone(), repository.clone(), blob.clone()).prop_map(|(f, t, b)| Call::Mount(f, t, b)),
         4 => (repository.clone(), tag.clone(), blob.clone()).prop_map(|(r, t, b)| Call::PutManifest(r, t, b)),
@@ -35,6 +45,7 @@ fn call() -> impl Strategy<Value = Call> {
 struct Repository {
     blobs: BTreeSet<u8>,
     manifests: BTreeSet<u8>,
+    referrers: BTreeSet<u8>,
     tags: BTreeMap<u8, u8>,
 }
 
@@ -47,6 +58,20 @@ fn manifest(blob: u8) -> Vec<u8> {
     image(&digest, &digest, None)
 }
 
+/// A manifest that refers to the one of the same number.
+fn referrer(blob: u8) -> Vec<u8> {
+    let digest = digest(&content(blob));
+    image(&digest, &digest, Some(&crate::support::digest(&manifest(blob))))
+}
+
+/// Begins an upload with the first bytes of a blob; gives where it goes on.
+fn begin(daemon: &Daemon, repository: u8, first: &[u8]) -> String {
+    let start = daemon.request("POST", &format!("/v2/r{repository}/blobs/uploads/")).body(b"").send();
+    let location = start.expect(202).named("location");
+    let patch = daemon.request("PATCH", &location).header("Content-Range", &format!("0-{}", first.len() - 1));
+    patch.body(first).send().expect(202).named("location")
+}
+
 fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
     let delete = |daemon: &Daemon, path: String| daemon.request("DELETE", &path).send().status;
     let expected = |ok: bool, yes: u16, no: u16| if ok { yes } else { no };
@@ -54,6 +79,39 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
         Call::PushBlob(r, b) => {
             daemon.push_blob(&format!("r{r}"), &content(b));
             model[usize::from(r)].blobs.insert(b);
+        }
+        Call::PushInChunks(r, b, kill) => {
+            let content = content(b);
+            let (first, rest) = content.split_at(5);
+            let location = begin(daemon, r, first);
+            if kill {
+                daemon.kill_and_restart();
+            }
+            assert_eq!(daemon.get(&location).expect(204).named("range"), "0-4");
+            let put = format!("{location}?digest={}", digest(&content));
+            daemon.request("PUT", &put).body(rest).send().expect(201);
+            model[usize::from(r)].blobs.insert(b);
+        }
+        Call::CancelUpload(r, b) => {
+            let location = begin(daemon, r, &content(b));
+            assert_eq!(delete(daemon, location.clone()), 204);
+            daemon.get(&location).expect(404);
+        }
+        Call::PutReferrer(r, b) => {
+            let repository = &mut model[usize::from(r)];
+            let bytes = referrer(b);
+            let answer = daemon.put_manifest(&format!("r{r}"), &digest(&bytes), OCI_MANIFEST, &bytes);
+            let known = repository.blobs.contains(&b);
+            assert_eq!(answer.status, expected(known, 201, 400));
+            if known {
+                assert_eq!(answer.named("oci-subject"), digest(&manifest(b)));
+                repository.referrers.insert(b);
+            }
+        }
+        Call::DeleteReferrer(r, b) => {
+            let known = model[usize::from(r)].referrers.remove(&b);
+            let status = delete(daemon, format!("/v2/r{r}/manifests/{}", digest(&referrer(b))));
+            assert_eq!(status, expected(known, 202, 404));
         }
         Call::DeleteBlob(r, b) => {
             let known = model[usize::from(r)].blobs.remove(&b);
@@ -63,9 +121,12 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
         Call::Mount(from, to, b) => {
             let path = format!("/v2/r{to}/blobs/uploads/?mount={}&from=r{from}", digest(&content(b)));
             let known = model[usize::from(from)].blobs.contains(&b);
-            assert_eq!(daemon.request("POST", &path).body(b"").send().status, expected(known, 201, 202));
+            let answer = daemon.request("POST", &path).body(b"").send().expect(expected(known, 201, 202));
             if known {
                 model[usize::from(to)].blobs.insert(b);
+            } else {
+                // What cannot be mounted may be uploaded instead.
+                assert_eq!(delete(daemon, answer.named("location")), 204);
             }
         }
         Call::PutManifest(r, t, b) => {
@@ -98,7 +159,7 @@ fn compare(daemon: &Daemon, model: &[Repository; 2]) {
     for (number, repository) in model.iter().enumerate() {
         let tags: Vec<String> = repository.tags.keys().map(|tag| format!("t{tag}")).collect();
         let listed = daemon.get(&format!("/v2/r{number}/tags/list"));
-        if repository.manifests.is_empty() {
+        if repository.manifests.is_empty() && repository.referrers.is_empty() {
             assert_eq!(listed.status, 404);
         } else {
             names.push(format!("r{number}"));
@@ -111,14 +172,27 @@ fn compare(daemon: &Daemon, model: &[Repository; 2]) {
         for blob in 0..3 {
             let status = daemon.get(&format!("/v2/r{number}/blobs/{}", digest(&content(blob)))).status;
             assert_eq!(status == 200, repository.blobs.contains(&blob));
+            let referrers =
+                daemon.get(&format!("/v2/r{number}/referrers/{}", digest(&manifest(blob)))).expect(200);
+            let expected: Vec<String> =
+                repository.referrers.get(&blob).map(|blob| digest(&referrer(*blob))).into_iter().collect();
+            let listed = referrers.json()["manifests"].as_array().unwrap().clone();
+            let listed: Vec<&str> =
+                listed.iter().map(|descriptor| descriptor["digest"].as_str().unwrap()).collect();
+            assert_eq!(listed, expected);
         }
     }
     assert_eq!(daemon.get("/v2/_catalog").json()["repositories"], serde_json::json!(names));
 }
 
+/// Few in every run; `HOLDFAST_TEST_CASES=1000 cargo test model` looks harder.
+fn cases() -> u32 {
+    std::env::var("HOLDFAST_TEST_CASES").map_or(32, |cases| cases.parse().unwrap())
+}
+
 #[test]
 fn the_daemon_does_what_the_model_does() {
-    let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&prop::collection::vec(call(), 1..40), |calls| {
         let mut daemon = Daemon::start();
         let mut model = <[Repository; 2]>::default();
@@ -126,6 +200,7 @@ fn the_daemon_does_what_the_model_does() {
             apply(&mut daemon, &mut model, call);
             compare(&daemon, &model);
         }
+        assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0, "debris");
         Ok(())
     });
     outcome.unwrap();
