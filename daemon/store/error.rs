@@ -34,9 +34,12 @@ pub enum StoreError {
     /// A manifest points at content that the repository does not have.
     #[error("the manifest points at content that is not in this repository")]
     ManifestBlobUnknown(Vec<Digest>),
-    /// The disk or the index has no room.
+    /// The disk has no room.
     #[error("the disk is full")]
     Full,
+    /// The index has no room.
+    #[error("the index is full; set storage.index_map_size higher")]
+    IndexFull,
     /// A write or a sync failed earlier; nothing is written until a restart.
     #[error("the store is read-only since a write failed; see the log, and restart when the disk is well")]
     ReadOnly,
@@ -81,14 +84,15 @@ impl StoreError {
 
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::Index(_) | StoreError::Io { .. } | StoreError::ReadOnly)
+        use StoreError::{Full, Index, IndexFull, Io, ReadOnly};
+        matches!(self, Full | IndexFull | Index(_) | Io { .. } | ReadOnly)
     }
 }
 
 impl From<heed::Error> for StoreError {
     fn from(error: heed::Error) -> Self {
         match error {
-            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full,
+            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::IndexFull,
             heed::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
             error => StoreError::Index(error),
         }

@@ -69,6 +69,8 @@ pub enum ApiError {
     TooManyRequests(Duration),
     /// The disk is full.
     Full,
+    /// The index is full.
+    IndexFull,
     /// The store takes no writes, or cannot be asked now.
     Unavailable(String),
     /// The client did not send what it announced.
@@ -206,6 +208,12 @@ impl ApiError {
                 StatusCode::INSUFFICIENT_STORAGE,
                 ErrorCode::Denied,
                 "the registry's disk is full; delete images that are not needed",
+                Value::Null,
+            ),
+            ApiError::IndexFull => shape(
+                StatusCode::INSUFFICIENT_STORAGE,
+                ErrorCode::Denied,
+                "the registry's index is full; delete images that are not needed, or set storage.index_map_size higher",
                 Value::Null,
             ),
             ApiError::Unavailable(why) => {

@@ -33,7 +33,18 @@ pub(in crate::store) struct NewManifest {
     pub tags: Vec<Tag>,
 }
 
+/// So much of the index, at least and at most, is kept back for deletes, which need room to make room.
+const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
+
 impl Batch<'_> {
+    /// Refuses a change that makes the index larger when there is no more room than deletes may need.
+    fn check_room(&self) -> Result<(), StoreError> {
+        let size = self.index.env.info().map_size as u64;
+        let reserve = (size / 16).clamp(RESERVE.0, RESERVE.1);
+        let used = self.index.tables.used(&self.txn)?;
+        if used + reserve > size { Err(StoreError::IndexFull) } else { Ok(()) }
+    }
+
     /// Notes that the index holds everything it should: an index without this is made again when it is opened.
     pub(in crate::store) fn mark_complete(&mut self) -> Result<(), StoreError> {
         Ok(self.index.tables.meta.put(&mut self.txn, super::COMPLETE, &[])?)
@@ -45,6 +56,7 @@ impl Batch<'_> {
         repository: &RepositoryName,
         blob: &NewBlob,
     ) -> Result<(), StoreError> {
+        self.check_room()?;
         self.admit_file(blob)?;
         self.link_blob(repository, &blob.digest, blob.size)
     }
@@ -86,6 +98,7 @@ impl Batch<'_> {
         if !self.disk.blob_path(digest).exists() {
             return Ok(false);
         }
+        self.check_room()?;
         self.know_blob(digest, row.size)?;
         self.link_blob(to, digest, row.size)?;
         Ok(true)
@@ -99,6 +112,7 @@ impl Batch<'_> {
         upload: &str,
     ) -> Result<(), StoreError> {
         self.check_links(new)?;
+        self.check_room()?;
         self.admit_file(&NewBlob { upload: upload.to_owned(), digest: new.digest.clone(), size: new.size })?;
         self.index_manifest(new)
     }

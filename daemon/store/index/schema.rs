@@ -63,6 +63,20 @@ impl Tables {
             referrers: table("referrers")?,
         })
     }
+
+    /// How many bytes of the index are in use.
+    pub(in crate::store) fn used(&self, txn: &RoTxn) -> Result<u64, StoreError> {
+        let Tables { meta, repositories, tags, manifests, manifest_homes, children, .. } = *self;
+        let Tables { needed_by, links, blob_homes, blobs, referrers, .. } = *self;
+        let all = [meta, repositories, tags, manifests, manifest_homes, children];
+        let mut bytes = 0;
+        for table in all.into_iter().chain([needed_by, links, blob_homes, blobs, referrers]) {
+            let stat = table.stat(txn)?;
+            let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+            bytes += pages as u64 * u64::from(stat.page_size);
+        }
+        Ok(bytes)
+    }
 }
 
 /// What is known of a repository.

@@ -158,6 +158,7 @@ fn commit(index: &Index, disk: &Disk, jobs: &mut [Box<dyn Job>]) -> Result<(), S
 fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::Full => StoreError::Full,
+        StoreError::IndexFull => StoreError::IndexFull,
         StoreError::ReadOnly => StoreError::ReadOnly,
         other => StoreError::Io {
             action: "write the index".into(),
