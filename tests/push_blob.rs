@@ -111,22 +111,6 @@ fn goes_on_after_a_lost_connection() {
 }
 
 #[test]
-fn one_blob_from_many_at_once() {
-    let daemon = Daemon::start();
-    let content = vec![3u8; 3_000_000];
-    let digest = std::thread::scope(|scope| {
-        let pushes: Vec<_> = (0..8)
-            .map(|number| {
-                let (daemon, content) = (&daemon, &content);
-                scope.spawn(move || daemon.push_blob(&format!("r{}", number % 3), content))
-            })
-            .collect();
-        pushes.into_iter().map(|push| push.join().unwrap()).last().unwrap()
-    });
-    assert_eq!(daemon.get(&format!("/v2/r1/blobs/{digest}")).expect(200).body, content);
-}
-
-#[test]
 fn a_client_that_waits_for_leave_is_given_it() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"hello"));
