@@ -37,6 +37,7 @@ impl Server {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
             repository: String::new(),
+            reference: String::new(),
             status: 0,
             begun,
         };
@@ -103,6 +104,7 @@ impl Server {
             }
         };
         record.repository = route.repository().map(|name| name.to_string()).unwrap_or_default();
+        record.reference = route.reference().unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
         let parsed = Parsed::new(route, parts, body);
         self.registry.answer(parsed.permitted(permit, peer)).await

@@ -16,6 +16,7 @@ pub(super) struct Record {
     pub(super) method: http::Method,
     pub(super) path: String,
     pub(super) repository: String,
+    pub(super) reference: String,
     pub(super) status: u16,
     pub(super) begun: Instant,
 }
@@ -60,13 +61,13 @@ impl Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let Record { client, user, method, path, repository, status, begun } = &self.record;
+        let Record { client, user, method, path, repository, reference, status, begun } = &self.record;
         // Numbers of milliseconds need not be exact.
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         log::info!(
             target: "access",
             client = client.as_str(), user = user.as_str(), repository = repository.as_str(),
-            status = *status, bytes = self.sent, milliseconds = milliseconds;
+            reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
             "{method} {path}"
         );
     }

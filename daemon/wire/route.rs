@@ -120,6 +120,19 @@ impl Route {
             Wanted::Ping | Wanted::Catalog => None,
         }
     }
+
+    /// The tag or the digest that it is about, as text.
+    pub fn reference(&self) -> Option<String> {
+        match self {
+            Route::GetManifest(_, reference)
+            | Route::PutManifest(_, reference)
+            | Route::DeleteManifest(_, reference) => Some(reference.to_string()),
+            Route::GetBlob(_, digest) | Route::DeleteBlob(_, digest) | Route::Referrers(_, digest) => {
+                Some(digest.to_string())
+            }
+            _ => None,
+        }
+    }
 }
 
 fn read_only(method: &Method) -> Result<(), RouteError> {
