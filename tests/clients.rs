@@ -94,6 +94,40 @@ fn docker_logs_in_pushes_and_pulls() {
 }
 
 #[test]
+fn a_docker_push_outlives_a_kill_of_the_registry() {
+    let engine = Engine::start();
+    let directory = tempfile::tempdir().unwrap();
+    let (files, tar) = (directory.path().join("files"), directory.path().join("layer.tar"));
+    fs::create_dir(&files).unwrap();
+    let mut random = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), 96 << 20);
+    std::io::copy(&mut random, &mut fs::File::create(files.join("random")).unwrap()).unwrap();
+    run(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&files).arg("."));
+    let mut daemon = Daemon::start();
+    let image = format!("127.0.0.1:{}/large:1", daemon.address.port());
+    engine.docker(&["import", tar.to_str().unwrap(), &image]);
+    let push =
+        engine.command(&["push", &image]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let uploads = daemon.data.join("uploads");
+    let received = || {
+        fs::read_dir(&uploads)
+            .unwrap()
+            .flatten()
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum::<u64>()
+    };
+    let begun = Instant::now();
+    while received() < 8 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the push does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    daemon.kill_and_restart();
+    let pushed = push.wait_with_output().unwrap();
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    engine.docker(&["rmi", &image]);
+    engine.docker(&["pull", &image]);
+}
+
+#[test]
 fn skopeo_copies_inspects_lists_and_deletes() {
     let daemon = Daemon::start();
     let directory = tempfile::tempdir().unwrap();
