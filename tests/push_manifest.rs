@@ -57,6 +57,8 @@ fn refuses_what_is_no_manifest() {
         daemon.put_manifest("a", "1", "application/vnd.docker.distribution.manifest.v1+json", schema1);
     assert_eq!(answer.expect(400).code(), "MANIFEST_INVALID");
     assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, b"{").expect(400).code(), "MANIFEST_INVALID");
+    let list = daemon.put_manifest("a", "1", OCI_MANIFEST, b" []").expect(400);
+    assert_eq!(list.json()["errors"][0]["message"], "a manifest is a JSON object");
     let large = vec![b' '; (4 << 20) + 1];
     assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, &large).expect(413).code(), "SIZE_INVALID");
     assert_eq!(daemon.put_manifest("a", ".1", OCI_MANIFEST, b"{}").status, 400);

@@ -16,6 +16,9 @@ pub enum ManifestError {
     /// Not JSON, or a field has the wrong shape.
     #[error("the manifest is not valid JSON of its kind: {0}")]
     Json(#[from] serde_json::Error),
+    /// JSON, but a list or a number.
+    #[error("a manifest is a JSON object")]
+    NotAnObject,
     /// Docker schema 1, signed or not.
     #[error(
         "Docker schema 1 manifests are not accepted; push again with Docker 1.10 or later, which makes schema 2"
@@ -131,6 +134,9 @@ impl Manifest {
     pub fn parse(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if content_type.is_some_and(MediaType::is_schema1) {
             return Err(ManifestError::Schema1);
+        }
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
+            return Err(ManifestError::NotAnObject);
         }
         let raw: Raw = serde_json::from_slice(bytes)?;
         match raw.schema_version {
@@ -284,7 +290,8 @@ mod tests {
         let other = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json"}"#;
         assert!(matches!(Manifest::parse(other, Some(&oci())), Err(ManifestError::MediaType { .. })));
         assert!(matches!(Manifest::parse(b"{}", None), Err(ManifestError::Untyped)));
-        assert!(matches!(Manifest::parse(b"[", Some(&oci())), Err(ManifestError::Json(_))));
+        assert!(matches!(Manifest::parse(b"{", Some(&oci())), Err(ManifestError::Json(_))));
+        assert!(matches!(Manifest::parse(b"[]", Some(&oci())), Err(ManifestError::NotAnObject)));
     }
 
     proptest! {
