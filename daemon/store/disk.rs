@@ -136,8 +136,15 @@ impl Disk {
     /// Writes bytes at an offset of an upload and begins their write-back early.
     pub(super) fn write_upload(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_writable()?;
-        file.write_all_at(bytes, offset)
-            .map_err(|error| self.failed(StoreError::io("write an upload", error)))?;
+        if let Err(error) = file.write_all_at(bytes, offset) {
+            let error = self.failed(StoreError::io("write an upload", error));
+            if matches!(error, StoreError::Full) {
+                // What still fitted is not counted, and must not be in the file that becomes a blob.
+                file.set_len(offset)
+                    .map_err(|error| self.failed(StoreError::io("shorten an upload", error)))?;
+            }
+            return Err(error);
+        }
         let end = offset + bytes.len() as u64;
         let step = end / WRITEBACK_STEP * WRITEBACK_STEP;
         if step > offset {

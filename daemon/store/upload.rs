@@ -181,6 +181,8 @@ impl Uploads {
 
     fn own(self: &Arc<Self>, disk: &Arc<Disk>, id: UploadId, session: Arc<Session>) -> Upload {
         let owner = session.owner.fetch_add(1, Ordering::AcqRel) + 1;
+        // What the owner before is writing now still counts; after that the length is this one's to rely on.
+        drop(lock(&session.content));
         let step = Step { session, owner, disk: Arc::clone(disk) };
         Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None }
     }
