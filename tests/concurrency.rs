@@ -72,3 +72,25 @@ fn a_tag_that_is_moved_by_many_points_at_one_of_them() {
     daemon.request("DELETE", &format!("/v2/a/manifests/{tagged}")).send().expect(202);
     daemon.get("/v2/a/manifests/latest").expect(404);
 }
+
+#[test]
+fn nothing_is_written_to_an_upload_that_has_become_a_blob() {
+    let daemon = Daemon::start();
+    for round in 0..150 {
+        let content = format!("content of round {round}").into_bytes();
+        let location =
+            daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+        daemon.request("PATCH", &location).body(&content).send().expect(202);
+        let put = format!("{location}?digest={}", digest(&content));
+        let (put, patch) = std::thread::scope(|scope| {
+            let put = scope.spawn(|| daemon.request("PUT", &put).body(b"").send().status);
+            let patch = scope.spawn(|| daemon.request("PATCH", &location).body(b"more").send().status);
+            (put.join().unwrap(), patch.join().unwrap())
+        });
+        assert!(matches!((put, patch), (201, 404 | 409) | (400..=416, _)), "{put} {patch}");
+        if put == 201 {
+            let file = daemon.data.join("blobs/sha256").join(&digest(&content)["sha256:".len()..]);
+            assert_eq!(std::fs::read(file).unwrap(), content, "round {round}: {put} {patch}");
+        }
+    }
+}

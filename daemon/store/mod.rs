@@ -351,11 +351,14 @@ impl Store {
         let (store, writer) = (self.clone(), self.writer()?);
         let (repository, digest) = (repository.clone(), digest.clone());
         detached(async move {
-            let (id, size) = upload.seal(digest.clone()).await?;
-            let blob = NewBlob { upload: id.to_string(), digest, size };
-            writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await?;
-            store.0.uploads.forget(id);
-            Ok(())
+            let sealed = upload.seal(digest.clone()).await?;
+            let blob = NewBlob { upload: sealed.id.to_string(), digest, size: sealed.length };
+            let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
+            match admitted {
+                Ok(()) => store.0.uploads.forget(sealed.id),
+                Err(_) => sealed.reopen(),
+            }
+            admitted
         })
         .await
     }

@@ -105,6 +105,8 @@ struct Content {
     file: File,
     hasher: Hasher,
     length: u64,
+    /// The content is checked and is about to become a blob: nothing is written to its file any more.
+    sealed: bool,
 }
 
 impl Uploads {
@@ -122,8 +124,8 @@ impl Uploads {
     ) -> Result<Upload, StoreError> {
         let id = UploadId::new(repository, algorithm)?;
         let file = disk.create_upload(&id.to_string())?;
-        let content = Content { file, hasher: Hasher::new(algorithm), length: 0 };
-        Ok(self.keep(disk, id, content))
+        let content = Content { file, hasher: Hasher::new(algorithm), length: 0, sealed: false };
+        self.keep(disk, id, content)
     }
 
     /// Goes on with an upload of this repository. An upload that is not in memory is read and hashed again.
@@ -138,11 +140,11 @@ impl Uploads {
         }
         let known = lock(&self.sessions).get(&id).cloned();
         if let Some(session) = known {
-            return Ok(self.own(disk, id, session));
+            return self.own(disk, id, session);
         }
         let file = disk.open_upload(&id.to_string())?.ok_or(StoreError::UploadUnknown)?;
         let content = Content::read_again(file, id.algorithm())?;
-        Ok(self.keep(disk, id, content))
+        self.keep(disk, id, content)
     }
 
     /// How many bytes an upload of this repository has.
@@ -161,7 +163,12 @@ impl Uploads {
         disk.upload_length(&id.to_string())?.ok_or(StoreError::UploadUnknown)
     }
 
-    fn keep(self: &Arc<Self>, disk: &Arc<Disk>, id: UploadId, content: Content) -> Upload {
+    fn keep(
+        self: &Arc<Self>,
+        disk: &Arc<Disk>,
+        id: UploadId,
+        content: Content,
+    ) -> Result<Upload, StoreError> {
         let session = Arc::new(Session {
             owner: AtomicU64::new(0),
             length: AtomicU64::new(content.length),
@@ -179,12 +186,21 @@ impl Uploads {
         self.own(disk, id, session)
     }
 
-    fn own(self: &Arc<Self>, disk: &Arc<Disk>, id: UploadId, session: Arc<Session>) -> Upload {
-        let owner = session.owner.fetch_add(1, Ordering::AcqRel) + 1;
+    fn own(
+        self: &Arc<Self>,
+        disk: &Arc<Disk>,
+        id: UploadId,
+        session: Arc<Session>,
+    ) -> Result<Upload, StoreError> {
         // What the owner before is writing now still counts; after that the length is this one's to rely on.
-        drop(lock(&session.content));
+        let content = lock(&session.content);
+        if content.sealed {
+            return Err(StoreError::UploadUnknown);
+        }
+        let owner = session.owner.fetch_add(1, Ordering::AcqRel) + 1;
+        drop(content);
         let step = Step { session, owner, disk: Arc::clone(disk) };
-        Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None }
+        Ok(Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None })
     }
 
     /// Forgets an upload whose file is gone or has become a blob.
@@ -203,7 +219,7 @@ impl Content {
         loop {
             let count = file.read(&mut buffer).map_err(failed)?;
             if count == 0 {
-                return Ok(Content { file, hasher, length });
+                return Ok(Content { file, hasher, length, sealed: false });
             }
             hasher.update(&buffer[..count]);
             length += count as u64;
@@ -264,13 +280,28 @@ impl Step {
     /// Checks the digest and waits until the content is on the medium.
     fn seal(&self, claimed: &Digest) -> Result<u64, StoreError> {
         self.use_algorithm(claimed.algorithm())?;
-        let content = self.content()?;
+        let mut content = self.content()?;
         let actual = content.hasher.clone().finish();
         if actual != *claimed {
             return Err(StoreError::DigestMismatch { claimed: claimed.clone(), actual });
         }
         self.disk.sync_upload(&content.file)?;
+        content.sealed = true;
         Ok(content.length)
+    }
+}
+
+/// An upload whose content is checked and on the medium. Nobody can go on with it, until it is opened again.
+pub(super) struct Sealed {
+    pub(super) id: UploadId,
+    pub(super) length: u64,
+    session: Arc<Session>,
+}
+
+impl Sealed {
+    /// Lets clients go on with an upload that could not become a blob.
+    pub(super) fn reopen(self) {
+        lock(&self.session.content).sealed = false;
     }
 }
 
@@ -333,9 +364,9 @@ impl Upload {
         super::blocking(move || step.use_algorithm(algorithm)).await
     }
 
-    /// Ends the upload: everything written, its digest right, its content on the medium. Gives its length. When
-    /// the digest is not what was said the upload is removed.
-    pub(super) async fn seal(mut self, claimed: Digest) -> Result<(UploadId, u64), StoreError> {
+    /// Ends the upload: everything written, its digest right, its content on the medium. When the digest is not
+    /// what was said the upload is removed.
+    pub(super) async fn seal(mut self, claimed: Digest) -> Result<Sealed, StoreError> {
         self.pause().await?;
         let step = self.step.clone();
         match super::blocking(move || step.seal(&claimed)).await {
@@ -343,7 +374,7 @@ impl Upload {
                 self.cancel().await?;
                 Err(error)
             }
-            sealed => Ok((self.id, sealed?)),
+            sealed => Ok(Sealed { id: self.id, length: sealed?, session: self.step.session }),
         }
     }
 
