@@ -123,6 +123,11 @@ struct Raw {
 struct RawDescriptor {
     media_type: Option<String>,
     digest: Digest,
+    #[expect(
+        dead_code,
+        reason = "read only so that what is no length is refused before a client trips over it"
+    )]
+    size: Option<u64>,
     urls: Option<Vec<String>>,
 }
 
@@ -292,6 +297,15 @@ mod tests {
         assert!(matches!(Manifest::parse(b"{}", None), Err(ManifestError::Untyped)));
         assert!(matches!(Manifest::parse(b"{", Some(&oci())), Err(ManifestError::Json(_))));
         assert!(matches!(Manifest::parse(b"[]", Some(&oci())), Err(ManifestError::NotAnObject)));
+    }
+
+    #[test]
+    fn refuses_a_size_that_is_no_length() {
+        for size in ["-1", "1.5", "18446744073709551616", r#""7""#] {
+            let text =
+                format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{}","size":{size}}}]}}"#, digest('a'));
+            assert!(matches!(Manifest::parse(text.as_bytes(), Some(&oci())), Err(ManifestError::Json(_))));
+        }
     }
 
     proptest! {
