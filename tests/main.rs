@@ -11,6 +11,7 @@ mod architecture;
 mod auth;
 mod broken_disk;
 mod clients;
+mod collection;
 mod command_line;
 mod concurrency;
 mod cors;

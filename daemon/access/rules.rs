@@ -1,6 +1,6 @@
 //! The decision: a pure function.
 
-use crate::oci::RepositoryName;
+use crate::oci::{Pattern, RepositoryName};
 
 /// Something that can be done in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum Anonymous {
 pub struct Rule {
     /// The users it is about; `*` is every user.
     pub users: Vec<String>,
-    /// Patterns of repositories; `*` stands for any text.
-    pub repositories: Vec<String>,
+    /// The repositories it is about.
+    pub repositories: Vec<Pattern>,
     /// What they may do.
     pub allow: Vec<Action>,
 }
@@ -58,7 +58,7 @@ impl Rule {
     fn allows(&self, user: &str, action: Action, repository: Option<&RepositoryName>) -> bool {
         let about_user = self.users.iter().any(|name| name == "*" || name == user);
         let about_repository = repository.is_none_or(|repository| {
-            self.repositories.iter().any(|pattern| matches(pattern, repository.as_str()))
+            self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
         });
         // Whoever may pull something may see the list, which shows nothing else.
         let allowed =
@@ -67,45 +67,15 @@ impl Rule {
     }
 }
 
-/// Whether a text matches a pattern in which `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return text.ends_with(part);
-        }
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, text, expected) in [
-            ("*", "a/b", true),
-            ("team/*", "team/app", true),
-            ("team/*", "team", false),
-            ("*/app", "a/b/app", true),
-            ("a*b*c", "axxbyyc", true),
-            ("a*b*c", "axxcyyb", false),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
-    }
-
-    #[test]
     fn rules_decide() {
         let rule = Rule {
             users: vec!["ci".into()],
-            repositories: vec!["team/*".into()],
+            repositories: vec!["team/*".to_owned().into()],
             allow: vec![Action::Pull, Action::Push],
         };
         let (mine, other): (RepositoryName, RepositoryName) =

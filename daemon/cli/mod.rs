@@ -4,6 +4,7 @@
 //! happened, to what, and what to do next.
 
 mod about;
+mod gc;
 mod serve;
 mod show;
 mod status;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Overrides};
+use crate::store;
 
 /// A container registry for the edge: one daemon with TLS, users and durable storage.
 #[derive(Parser)]
@@ -51,6 +53,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Frees what nobody needs any more; the daemon does it by itself, too
+    Gc(gc::Options),
     /// Prints the completions for a shell
     Completions {
         /// The shell
@@ -107,6 +111,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::User { command } => user::run(command, &load()?),
         Command::Config { command } => show::run(&command, &load()?),
         Command::Status { json } => status::run(&load()?, json),
+        Command::Gc(options) => gc::run(&options, &load()?),
         Command::Completions { shell } => about::completions(shell),
         Command::Man => about::manual(),
     }
@@ -121,6 +126,34 @@ fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// The store as the configuration has it.
+fn store_settings(config: &Config) -> store::Settings {
+    store::Settings {
+        path: config.storage.path.clone(),
+        index_map_size: config.storage.index_map_size,
+        uploads: config.limits.uploads,
+        grace: config.gc.grace,
+    }
+}
+
+/// Refuses a data directory that is none, so that a wrong path does not become one.
+fn check_there_is_a_registry(config: &Config) -> Result<(), Failure> {
+    let path = &config.storage.path;
+    if path.join("index/data.mdb").exists() {
+        return Ok(());
+    }
+    let line = format!("there is no registry in {}; start one, or say --data DIR", path.display());
+    Err(Failure::failed(line))
+}
+
+/// A runtime for commands that use the store beside the daemon.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
 /// Warnings of the configuration, for commands that have no log.

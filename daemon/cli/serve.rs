@@ -14,12 +14,14 @@ use crate::config::{self, Allow, Config, TlsMode};
 use crate::registry::Registry;
 use crate::server::{Limits, Server};
 use crate::service;
-use crate::store::{self, Store};
+use crate::store::{Policy, Role, Store, StoreError};
 use crate::tls::{Certificates, Source};
 use crate::wire::{Cors, Locations};
 
 /// How often certificates are looked at.
 const REFRESH: Duration = Duration::from_secs(30);
+/// When the first collection begins at the latest.
+const FIRST_COLLECTION: Duration = Duration::from_mins(1);
 /// How many threads may wait for the disk at once.
 const BLOCKING_THREADS: usize = 64;
 
@@ -45,18 +47,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
     let certificates = certificates(&config).await?;
     let access = Access::open(access_settings(&config, loopback_only)).map_err(Failure::failed)?;
-    let store = Store::open(store::Settings {
-        path: config.storage.path.clone(),
-        index_map_size: config.storage.index_map_size,
-        uploads: config.limits.uploads,
-    });
-    let store = store.await.map_err(Failure::failed)?;
+    let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
+    let collection = config.gc.interval.map(|interval| (interval, super::gc::policy(&config)));
     let welcome = welcome(&config, &addresses, &access, loopback_only);
     let server = Arc::new(server(config, access, certificates.clone(), store.clone()));
     let (stopper, stop) = watch::channel(false);
     tokio::spawn(stop_on_signal(stopper)?);
     if let Some(certificates) = certificates {
         tokio::spawn(keep_fresh(certificates)?);
+    }
+    if let Some((interval, policy)) = collection {
+        tokio::spawn(keep_collecting(store.clone(), interval, policy));
     }
     print(&welcome)?;
     service::ready(&format!("serving on {}", list(&addresses)));
@@ -153,7 +154,7 @@ fn rule(rule: &config::Rule) -> access::Rule {
     };
     access::Rule {
         users: rule.users.clone(),
-        repositories: rule.repositories.clone(),
+        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
         allow: rule.allow.iter().map(action).collect(),
     }
 }
@@ -222,4 +223,27 @@ fn keep_fresh(certificates: Arc<Certificates>) -> Result<impl Future<Output = ()
             }
         }
     })
+}
+
+/// Collects now and then, for as long as the store takes changes.
+async fn keep_collecting(store: Store, interval: Duration, policy: Policy) {
+    // Soon after the start for the first time: a daemon that is only there while somebody calls collects, too.
+    tokio::time::sleep(interval.min(FIRST_COLLECTION)).await;
+    loop {
+        let mut observe = |taken| log::debug!("collected {taken:?}");
+        match store.collect(&policy, false, &mut observe).await {
+            Ok(report) if report.did_something() => log::info!(
+                "collected {} tags, {} manifests, {} blobs and {} uploads: {} bytes are free again",
+                report.freed_tags,
+                report.freed_manifests,
+                report.freed_blobs.count,
+                report.freed_uploads.count,
+                report.freed_blobs.bytes + report.freed_uploads.bytes
+            ),
+            Ok(_) => {}
+            Err(StoreError::Closing | StoreError::ReadOnly) => return,
+            Err(error) => log::error!("the collection stopped: {error}; it is tried again"),
+        }
+        tokio::time::sleep(interval).await;
+    }
 }

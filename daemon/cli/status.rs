@@ -1,17 +1,14 @@
 //! `holdfast status`.
 
-use super::{Failure, print};
+use super::{Failure, check_there_is_a_registry, print};
 use crate::config::Config;
 use crate::store;
 
 /// Prints what is in the data directory, beside a running daemon or without one.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
+    check_there_is_a_registry(config)?;
     let path = &config.storage.path;
     let status = store::status(path, config.storage.index_map_size).map_err(Failure::failed)?;
-    let Some(status) = status else {
-        let line = format!("there is no registry in {}; start one, or say --data DIR", path.display());
-        return Err(Failure::failed(line));
-    };
     if json {
         let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
         return print(&format!("{text}\n"));

@@ -14,11 +14,13 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 21] = [
+const KEYS: [(&str, Kind); 26] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
     ("storage.index_map_size", Kind::Text),
+    ("storage.reserve", Kind::Text),
+    ("storage.quota", Kind::Text),
     ("tls.mode", Kind::Text),
     ("tls.certificate", Kind::Text),
     ("tls.key", Kind::Text),
@@ -36,6 +38,9 @@ const KEYS: [(&str, Kind); 21] = [
     ("limits.list_max", Kind::Number),
     ("limits.uploads", Kind::Number),
     ("log.level", Kind::Text),
+    ("gc.interval", Kind::Text),
+    ("gc.grace", Kind::Text),
+    ("uploads.expire", Kind::Text),
 ];
 
 /// The names of registry:2 and the keys that they set.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::raw::Raw;
+pub use self::values::duration;
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
@@ -36,6 +37,10 @@ pub struct Config {
     pub limits: Limits,
     /// The log.
     pub log: Log,
+    /// Collection.
+    pub gc: Gc,
+    /// Which tags are kept; all of them where no rule says anything.
+    pub retention: Vec<Retention>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
     pub open_because_registry_environment: bool,
     /// What a person should know about this configuration.
@@ -53,6 +58,10 @@ pub struct Storage {
     pub delete: bool,
     /// How large the index may get, in bytes.
     pub index_map_size: usize,
+    /// How many bytes of the file system pushes leave free, if that is said.
+    pub reserve: Option<u64>,
+    /// How many bytes blobs and uploads may have together, if that is said.
+    pub quota: Option<u64>,
 }
 
 /// `[tls]`
@@ -165,6 +174,32 @@ pub struct Limits {
 pub struct Log {
     /// The least important lines that are written.
     pub level: log::LevelFilter,
+}
+
+/// `[gc]` and `[uploads]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gc {
+    /// How often the daemon collects, if at all.
+    pub interval: Option<Duration>,
+    /// How long something stays after its last use has gone.
+    pub grace: Duration,
+    /// How long an upload may go without a byte.
+    pub uploads_expire: Duration,
+}
+
+/// `[[retention]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Patterns of repositories.
+    pub repositories: Vec<String>,
+    /// So many tags are kept, the newest.
+    pub keep_newest: Option<usize>,
+    /// Tags that were set less long ago are kept.
+    pub keep_younger: Option<Duration>,
+    /// Tags like these patterns are kept.
+    pub keep_tags: Vec<String>,
+    /// Manifests without a tag are removed after so long.
+    pub remove_untagged: Option<Duration>,
 }
 
 /// What the command line says.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{address, duration, show_duration, show_size, size, wrong};
-use super::{Anonymous, Auth, Config, ConfigError, Http, Limits, Log, Rule, Storage, Tls, TlsMode};
+use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
+use super::{
+    Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Storage, Tls, TlsMode,
+};
 
 /// The index may get as large as this: the files of the blobs are elsewhere.
 const INDEX_MAP_SIZE: usize = if usize::BITS >= 64 { (4 << 20) * KIB } else { 256 << 20 };
@@ -24,6 +26,10 @@ pub(super) struct Raw {
     http: RawHttp,
     limits: RawLimits,
     log: RawLog,
+    gc: RawGc,
+    uploads: RawUploads,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retention: Vec<RawRetention>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +54,8 @@ struct RawStorage {
     path: Option<PathBuf>,
     delete: Option<bool>,
     index_map_size: Option<String>,
+    reserve: Option<String>,
+    quota: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -95,6 +103,33 @@ struct RawLog {
     level: Option<String>,
 }
 
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawGc {
+    interval: Option<String>,
+    grace: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawUploads {
+    expire: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRetention {
+    repositories: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_newest: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_younger: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keep_tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remove_untagged: Option<String>,
+}
+
 impl Raw {
     /// Checks every value and fills in the defaults.
     pub(super) fn validate(self) -> Result<Config, ConfigError> {
@@ -113,6 +148,8 @@ impl Raw {
             http: self.http.validate()?,
             limits: self.limits.validate()?,
             log: self.log.validate()?,
+            gc: self.gc.validate(&self.uploads)?,
+            retention: self.retention.into_iter().map(RawRetention::validate).collect::<Result<_, _>>()?,
             open_because_registry_environment: false,
             warnings: Vec::new(),
             sources: Vec::new(),
@@ -134,7 +171,14 @@ impl RawStorage {
         if path.as_os_str().is_empty() {
             return Err(wrong("storage.path", "", "the path of a directory"));
         }
-        Ok(Storage { path, delete: self.delete.unwrap_or(true), index_map_size })
+        let bytes = |key, text: Option<String>| text.map(|text| bytes(key, &text)).transpose();
+        Ok(Storage {
+            path,
+            delete: self.delete.unwrap_or(true),
+            index_map_size,
+            reserve: bytes("storage.reserve", self.reserve)?,
+            quota: bytes("storage.quota", self.quota)?,
+        })
     }
 }
 
@@ -248,6 +292,52 @@ impl RawLimits {
     }
 }
 
+impl RawGc {
+    fn validate(self, uploads: &RawUploads) -> Result<Gc, ConfigError> {
+        let key = "gc.interval";
+        let interval = match self.interval.as_deref().unwrap_or("1h") {
+            "off" => None,
+            text => match duration(key, text) {
+                Ok(interval) if !interval.is_zero() => Some(interval),
+                _ => return Err(wrong(key, text, "a duration like 30s, 5m or 1h, or off")),
+            },
+        };
+        Ok(Gc {
+            interval,
+            grace: duration("gc.grace", self.grace.as_deref().unwrap_or("1d"))?,
+            uploads_expire: duration("uploads.expire", uploads.expire.as_deref().unwrap_or("1d"))?,
+        })
+    }
+}
+
+impl RawRetention {
+    fn validate(self) -> Result<Retention, ConfigError> {
+        if self.repositories.is_empty() {
+            return Err(wrong("retention.repositories", "", "at least one pattern of repositories"));
+        }
+        let time = |key, text: Option<String>| text.map(|text| duration(key, &text)).transpose();
+        Ok(Retention {
+            repositories: self.repositories,
+            keep_newest: self.keep_newest,
+            keep_younger: time("retention.keep_younger", self.keep_younger)?,
+            keep_tags: self.keep_tags,
+            remove_untagged: time("retention.remove_untagged", self.remove_untagged)?,
+        })
+    }
+}
+
+impl From<&Retention> for RawRetention {
+    fn from(rule: &Retention) -> Self {
+        RawRetention {
+            repositories: rule.repositories.clone(),
+            keep_newest: rule.keep_newest,
+            keep_younger: rule.keep_younger.map(show_duration),
+            keep_tags: rule.keep_tags.clone(),
+            remove_untagged: rule.remove_untagged.map(show_duration),
+        }
+    }
+}
+
 impl RawLog {
     fn validate(self) -> Result<Log, ConfigError> {
         let text = self.level.as_deref().unwrap_or("info");
@@ -283,7 +373,9 @@ impl From<&Config> for Raw {
             storage: RawStorage {
                 path: Some(config.storage.path.clone()),
                 delete: Some(config.storage.delete),
-                index_map_size: Some(show_size(config.storage.index_map_size)),
+                index_map_size: Some(show_size(config.storage.index_map_size as u64)),
+                reserve: config.storage.reserve.map(show_size),
+                quota: config.storage.quota.map(show_size),
             },
             tls: RawTls { mode: Some(mode.into()), certificate, key, names: config.tls.names.clone() },
             auth: RawAuth {
@@ -300,13 +392,19 @@ impl From<&Config> for Raw {
             },
             limits: RawLimits {
                 connections: Some(limits.connections),
-                header_bytes: Some(show_size(limits.header_bytes)),
+                header_bytes: Some(show_size(limits.header_bytes as u64)),
                 header_time: Some(show_duration(limits.header_time)),
                 body_stall: Some(show_duration(limits.body_stall)),
                 list_max: Some(limits.list_max),
                 uploads: Some(limits.uploads),
             },
             log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },
+            gc: RawGc {
+                interval: Some(config.gc.interval.map_or_else(|| "off".into(), show_duration)),
+                grace: Some(show_duration(config.gc.grace)),
+            },
+            uploads: RawUploads { expire: Some(show_duration(config.gc.uploads_expire)) },
+            retention: config.retention.iter().map(RawRetention::from).collect(),
         }
     }
 }

@@ -10,8 +10,11 @@ pub(super) fn wrong(key: &str, value: &str, allowed: &str) -> ConfigError {
     ConfigError::Value { key: key.into(), value: value.into(), allowed: allowed.into() }
 }
 
-/// Reads "500ms", "30s", "5m", "2h" or "1d".
-pub(super) fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
+/// Reads "500ms", "30s", "5m", "2h" or "1d", the value of `key`.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
     let error = || wrong(key, text, "a duration like 30s, 5m or 1h");
     let (number, unit) = split(text);
     let number: u64 = number.parse().map_err(|_| error())?;
@@ -38,24 +41,31 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Reads "64KiB", "256MiB", "4GiB" or a number of bytes.
-pub(super) fn size(key: &str, text: &str) -> Result<usize, ConfigError> {
-    let error = || wrong(key, text, "a size like 64KiB, 256MiB or 4GiB that this machine can address");
+/// Reads "64KiB", "256MiB", "4GiB", "2TiB" or a number of bytes.
+pub(super) fn bytes(key: &str, text: &str) -> Result<u64, ConfigError> {
+    let error = || wrong(key, text, "a size like 64KiB, 256MiB or 4GiB");
     let (number, unit) = split(text);
-    let number: usize = number.parse().map_err(|_| error())?;
+    let number: u64 = number.parse().map_err(|_| error())?;
     let shift = match unit {
         "" | "B" => 0,
         "KiB" => 10,
         "MiB" => 20,
         "GiB" => 30,
+        "TiB" => 40,
         _ => return Err(error()),
     };
     number.checked_mul(1 << shift).ok_or_else(error)
 }
 
+/// Reads a size of something in memory.
+pub(super) fn size(key: &str, text: &str) -> Result<usize, ConfigError> {
+    let error = |_| wrong(key, text, "a size that this machine can address");
+    usize::try_from(bytes(key, text)?).map_err(error)
+}
+
 /// Writes a size in the largest unit that it is a multiple of.
-pub(super) fn show_size(size: usize) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+pub(super) fn show_size(size: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.into_iter().find(|(shift, _)| size > 0 && size.is_multiple_of(1 << shift));
     unit.map_or_else(|| size.to_string(), |(shift, unit)| format!("{}{unit}", size >> shift))
 }

@@ -9,6 +9,7 @@ mod hasher;
 mod manifest;
 mod media_type;
 mod name;
+mod pattern;
 mod reference;
 
 pub use digest::{Algorithm, Digest, ParseDigestError};
@@ -17,4 +18,5 @@ pub use hasher::Hasher;
 pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError, referrers_of_index};
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
+pub use pattern::Pattern;
 pub use reference::{ParseReferenceError, ParseTagError, Reference, Tag};

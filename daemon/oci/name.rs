@@ -25,7 +25,7 @@ pub enum ParseNameError {
 }
 
 /// The name of a repository, such as `team/app`: valid by the standard's grammar, and cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {

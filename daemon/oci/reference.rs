@@ -15,7 +15,7 @@ const MAX_LEN: usize = 128;
 pub struct ParseTagError;
 
 /// A human-readable pointer to a manifest, such as `latest`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Tag(Arc<str>);
 
 impl Tag {

@@ -134,6 +134,7 @@ impl From<StoreError> for ApiError {
             StoreError::Closing => ApiError::Unavailable("the registry is shutting down".into()),
             error @ (StoreError::Damaged(_)
             | StoreError::InUse(_)
+            | StoreError::Unready
             | StoreError::Format { .. }
             | StoreError::Io { .. }
             | StoreError::Index(_)) => {

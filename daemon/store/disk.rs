@@ -180,6 +180,52 @@ impl Disk {
             .map_err(|error| self.failed(StoreError::io("sync the directory of blobs", error)))
     }
 
+    /// Moves a blob that nobody needs to the trash; one that is not there is there already, or lost.
+    pub(super) fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.check_writable()?;
+        found(fs::rename(self.blob_path(digest), self.trash_path(digest)))
+            .map_err(|error| self.failed(StoreError::io("move a blob to the trash", error)))?;
+        Ok(())
+    }
+
+    /// Moves a blob back from the trash; its name is durable only after [`Disk::sync_blobs`].
+    pub(super) fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.check_writable()?;
+        found(fs::rename(self.trash_path(digest), self.blob_path(digest)))
+            .map_err(|error| self.failed(StoreError::io("move a blob back from the trash", error)))?;
+        Ok(())
+    }
+
+    /// Removes a blob from the trash for good.
+    pub(super) fn remove_trash(&self, digest: &Digest) -> Result<(), StoreError> {
+        found(fs::remove_file(self.trash_path(digest)))
+            .map_err(|error| StoreError::io("empty the trash", error))?;
+        Ok(())
+    }
+
+    /// The blobs in the trash.
+    pub(super) fn trash(&self) -> Result<Vec<Digest>, StoreError> {
+        let entries = fs::read_dir(self.root.join("trash"));
+        let entries = entries.map_err(|error| StoreError::io("list the trash", error))?;
+        let digest = |name: &str| name.replacen('-', ":", 1).parse().ok();
+        Ok(entries.flatten().filter_map(|entry| digest(entry.file_name().to_str()?)).collect())
+    }
+
+    fn trash_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("trash").join(format!("{}-{}", digest.algorithm(), digest.hex()))
+    }
+
+    /// The unfinished uploads: the names of their files and how many bytes they have.
+    pub(super) fn uploads(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let entries = fs::read_dir(self.root.join("uploads"));
+        let entries = entries.map_err(|error| StoreError::io("list the uploads", error))?;
+        let upload = |entry: fs::DirEntry| {
+            let length = entry.metadata().ok()?.len();
+            Some((entry.file_name().into_string().ok()?, length))
+        };
+        Ok(entries.flatten().filter_map(upload).collect())
+    }
+
     /// Opens a blob to read it.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
         match found(File::open(self.blob_path(digest))) {
@@ -189,17 +235,22 @@ impl Disk {
         }
     }
 
-    /// The digests and lengths of all blobs on the disk of one algorithm; other files are passed over.
+    /// The digests of all blobs on the disk of one algorithm; other files are passed over.
     pub(super) fn blobs(
         &self,
         algorithm: Algorithm,
-    ) -> Result<impl Iterator<Item = (Digest, u64)> + use<>, StoreError> {
+    ) -> Result<impl Iterator<Item = Digest> + use<>, StoreError> {
         let entries = fs::read_dir(self.blob_directory(algorithm));
         let entries = entries.map_err(|error| StoreError::io("list the blobs", error))?;
-        Ok(entries.flatten().filter_map(move |entry| {
-            let digest = format!("{algorithm}:{}", entry.file_name().to_str()?).parse().ok()?;
-            Some((digest, entry.metadata().ok()?.len()))
-        }))
+        Ok(entries
+            .flatten()
+            .filter_map(move |entry| format!("{algorithm}:{}", entry.file_name().to_str()?).parse().ok()))
+    }
+
+    /// The length of the file of a blob in bytes, if it is there.
+    pub(super) fn blob_length(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let metadata = found(fs::metadata(self.blob_path(digest)));
+        Ok(metadata.map_err(|error| StoreError::io("look at a blob", error))?.map(|metadata| metadata.len()))
     }
 
     /// Replaces a small file at the top of the data directory so that it is whole at any moment.

@@ -8,8 +8,10 @@
 
 mod blob;
 mod buffers;
+mod clock;
 mod disk;
 mod error;
+mod gc;
 mod index;
 mod layout;
 mod recover;
@@ -20,12 +22,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 pub use self::blob::BlobReader;
 pub use self::error::StoreError;
+pub use self::gc::{Policy, Report, Retention, Taken};
+pub use self::index::garbage::Amount;
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::upload::{ParseUploadIdError, Upload, UploadId};
 
@@ -51,6 +55,17 @@ pub struct Settings {
     pub index_map_size: usize,
     /// How many unfinished uploads are kept in memory.
     pub uploads: usize,
+    /// How long a push may count on what no manifest needs.
+    pub grace: Duration,
+}
+
+/// Who opens a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one daemon that serves it.
+    Daemon,
+    /// The command line, beside a daemon or without one.
+    Beside,
 }
 
 /// The store, cheap to clone.
@@ -62,9 +77,10 @@ struct Inner {
     index: Arc<Index>,
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
+    grace: Duration,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: DaemonLock,
+    _lock: Option<DaemonLock>,
 }
 
 /// What `holdfast status` shows of a data directory.
@@ -80,25 +96,20 @@ pub struct Status {
 }
 
 impl Store {
-    /// Opens the data directory for the daemon: locks it, climbs down the ladder to an index, starts the writer.
+    /// Opens the data directory. The daemon locks it and climbs down the ladder to an index; the command line
+    /// takes the index as it is.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another daemon has it, [`StoreError::Io`] and [`StoreError::Index`] when it
-    /// cannot be opened at all.
-    pub async fn open(settings: Settings) -> Result<Self, StoreError> {
+    /// [`StoreError::InUse`] when another daemon has it, [`StoreError::Unready`] when only a daemon can put its
+    /// index right, [`StoreError::Io`] and [`StoreError::Index`] when it cannot be opened at all.
+    pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
         let uploads = Arc::new(Uploads::new(settings.uploads, Arc::clone(&buffers)));
-        let (disk, lock, opened) = blocking(move || {
-            let disk = Disk::open(&settings.path)?;
-            let lock = disk.lock_for_daemon()?;
-            layout::mark(&disk)?;
-            let opened = recover::open(&disk, settings.index_map_size)?;
-            Ok((Arc::new(disk), lock, opened))
-        })
-        .await?;
+        let grace = settings.grace;
+        let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         let index = Arc::new(opened.index);
         let (wake, changes) = std::sync::mpsc::sync_channel(1);
-        if !disk.top("index.json").exists() {
+        if role == Role::Daemon && !disk.top("index.json").exists() {
             let _ = wake.try_send(());
         }
         let (writer, writer_thread) = Writer::start(Arc::clone(&index), Arc::clone(&disk), move || {
@@ -112,15 +123,18 @@ impl Store {
         }
         // Only now: an index that is half made again must never overwrite the index.json it is made from.
         let layout_thread = start_layout(&disk, &index, changes)?;
-        Ok(Store(Arc::new(Inner {
+        let store = Store(Arc::new(Inner {
             disk,
             index,
             uploads,
             buffers,
+            grace,
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(vec![writer_thread, layout_thread]),
             _lock: lock,
-        })))
+        }));
+        store.sort_trash().await?;
+        Ok(store)
     }
 
     /// Ends the store: no change is taken any more, those that were are committed, `index.json` is written.
@@ -174,12 +188,23 @@ impl Store {
         blocking(move || blob::read_whole(&disk, &digest, size)).await
     }
 
-    /// The length of a blob in bytes; one lookup in mapped memory.
+    /// The length of a blob in bytes; one lookup in mapped memory. A client that hears that it is there may leave
+    /// out its upload, so that a blob which only waits for its collection is kept for another grace time.
     ///
     /// # Errors
     /// [`StoreError::BlobUnknown`] when the repository does not have it.
     pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
-        self.0.index.blob(repository, digest)?.ok_or_else(|| StoreError::BlobUnknown(digest.clone()))
+        let Some(link) = self.0.index.blob(repository, digest)? else {
+            return Err(StoreError::BlobUnknown(digest.clone()));
+        };
+        if self.0.index.may_be_collected(repository, digest, &link, self.0.grace)? {
+            let (repository, digest) = (repository.clone(), digest.clone());
+            // A store that takes no writes collects nothing either.
+            if let Ok(writer) = self.writer() {
+                writer.suggest(move |batch| batch.count_on(Some(&repository), &digest, batch.moment));
+            }
+        }
+        Ok(link.size)
     }
 
     /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
@@ -194,7 +219,14 @@ impl Store {
     ) -> Result<BlobReader, StoreError> {
         let (inner, digest) = (Arc::clone(&self.0), digest.clone());
         let buffers = Arc::clone(&inner.buffers);
-        blocking(move || BlobReader::open(&inner.disk, buffers, &digest, start, length)).await
+        blocking(move || match BlobReader::open(&inner.disk, buffers, &digest, start, length) {
+            // Collected since it was found.
+            Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
+                Err(StoreError::BlobUnknown(digest))
+            }
+            opened => opened,
+        })
+        .await
     }
 
     /// A page of the tags of a repository in the order of their bytes, after `last`.
@@ -355,7 +387,8 @@ impl Store {
             let blob = NewBlob { upload: sealed.id.to_string(), digest, size: sealed.length };
             let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
             match admitted {
-                Ok(()) => store.0.uploads.forget(sealed.id),
+                // It is a blob now, or its file has been removed since.
+                Ok(()) | Err(StoreError::UploadUnknown) => store.0.uploads.forget(sealed.id),
                 Err(_) => sealed.reopen(),
             }
             admitted
@@ -457,14 +490,11 @@ impl Store {
     }
 }
 
-/// Looks at a data directory beside the daemon, or without one; blocking. Nothing if there is none.
+/// Looks at a data directory beside the daemon, or without one; blocking.
 ///
 /// # Errors
 /// [`StoreError::Index`] when its index cannot be read.
-pub fn status(path: &Path, index_map_size: usize) -> Result<Option<Status>, StoreError> {
-    if !path.join("index/data.mdb").exists() {
-        return Ok(None);
-    }
+pub fn status(path: &Path, index_map_size: usize) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(path);
     let disk = Disk::open(path)?;
     let index = Index::open(&disk, index_map_size, false)?;
@@ -472,7 +502,25 @@ pub fn status(path: &Path, index_map_size: usize) -> Result<Option<Status>, Stor
         nix::sys::statvfs::statvfs(path).map_err(|error| StoreError::io("look at the disk", error.into()))?;
     #[expect(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
     let free_bytes = u64::from(statistics.blocks_available()) * u64::from(statistics.fragment_size());
-    Ok(Some(Status { daemon_runs, counts: index.counts()?, free_bytes }))
+    Ok(Status { daemon_runs, counts: index.counts()?, free_bytes })
+}
+
+fn open_directory(
+    settings: &Settings,
+    role: Role,
+) -> Result<(Arc<Disk>, Option<DaemonLock>, recover::Opened), StoreError> {
+    let disk = Disk::open(&settings.path)?;
+    if role == Role::Beside {
+        let index = Index::open(&disk, settings.index_map_size, false)?;
+        if !index.is_complete()? {
+            return Err(StoreError::Unready);
+        }
+        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false }));
+    }
+    let lock = disk.lock_for_daemon()?;
+    layout::mark(&disk)?;
+    let opened = recover::open(&disk, settings.index_map_size)?;
+    Ok((Arc::new(disk), Some(lock), opened))
 }
 
 fn start_layout(

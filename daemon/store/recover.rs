@@ -93,7 +93,10 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), Sto
 fn all_blobs(disk: &Disk) -> Result<Vec<(Digest, u64)>, StoreError> {
     let mut blobs = Vec::new();
     for algorithm in Algorithm::ALL {
-        blobs.extend(disk.blobs(algorithm)?);
+        for digest in disk.blobs(algorithm)? {
+            let length = disk.blob_length(&digest)?;
+            blobs.extend(length.map(|length| (digest, length)));
+        }
     }
     Ok(blobs)
 }
@@ -108,7 +111,7 @@ fn restore(batch: &mut Batch, new: &NewManifest) -> Result<(), StoreError> {
 }
 
 fn read_manifest(disk: &Disk, name: &layout::Name) -> Option<NewManifest> {
-    let size = std::fs::metadata(disk.blob_path(&name.digest)).ok()?.len();
+    let size = disk.blob_length(&name.digest).ok()??;
     if size > LARGEST_MANIFEST {
         return None;
     }

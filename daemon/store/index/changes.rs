@@ -1,10 +1,10 @@
-//! The changes that the index knows, each applied inside the writer's transaction.
+//! The changes that a push makes in the index, each applied inside the writer's transaction.
 //!
 //! Every one checks first and writes afterwards, so that a refusal leaves nothing behind.
 
 use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
-use crate::oci::{Descriptor, Digest, LinkKind, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
 /// A blob whose file is synced and waits in `uploads/`.
@@ -67,10 +67,21 @@ impl Batch<'_> {
         self.know_blob(&blob.digest, blob.size)
     }
 
-    /// Makes a file in `blobs/` known.
+    /// Makes a file in `blobs/` known, and lets a push count on it from now on.
     pub(in crate::store) fn know_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        let row = BlobRow { size, stored: self.now };
-        schema::put_row(self.index.tables.blobs, &mut self.txn, &schema::digest_key(digest), &row)
+        let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
+        let known: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
+        self.count_bytes(size, known.map_or(0, |row| row.size))?;
+        schema::put_row(table, &mut self.txn, &key, &BlobRow { size, counted_on: self.moment })
+    }
+
+    /// Keeps the length of all blobs together up to date.
+    pub(super) fn count_bytes(&mut self, more: u64, less: u64) -> Result<(), StoreError> {
+        if more == less {
+            return Ok(());
+        }
+        let bytes = self.index.tables.bytes(&self.txn)?.saturating_add(more).saturating_sub(less);
+        schema::put_row(self.index.tables.meta, &mut self.txn, schema::BYTES, &bytes)
     }
 
     fn link_blob(
@@ -80,7 +91,7 @@ impl Batch<'_> {
         size: u64,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        let row = LinkRow { size, linked: self.now };
+        let row = LinkRow { size, counted_on: self.moment };
         schema::put_row(tables.links, &mut self.txn, &schema::content_key(repository, digest), &row)?;
         Ok(tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?)
     }
@@ -149,6 +160,7 @@ impl Batch<'_> {
             size: new.size,
             media_type: new.manifest.media_type().to_string(),
             pushed: self.now,
+            since: self.moment,
         };
         let key = schema::content_key(&new.repository, &new.digest);
         if tables.manifests.get(&self.txn, &key)?.is_none() {
@@ -167,9 +179,25 @@ impl Batch<'_> {
             self.put_referrer(&new.repository, subject, &descriptor)?;
         }
         for tag in &new.tags {
-            schema::put_row(tables.tags, &mut self.txn, &schema::tag_key(&new.repository, tag), &row)?;
+            self.move_tag(&new.repository, tag, &row)?;
         }
+        // Whoever pushes it wants it.
+        tables.left.delete(&mut self.txn, &key)?;
         Ok(())
+    }
+
+    fn move_tag(
+        &mut self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        row: &ManifestRow,
+    ) -> Result<(), StoreError> {
+        let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
+        let before: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
+        if let Some(before) = before.filter(|before| before.digest != row.digest) {
+            self.leave(repository, &before.digest()?, self.moment, false)?;
+        }
+        schema::put_row(table, &mut self.txn, &key, row)
     }
 
     fn put_referrer(
@@ -195,87 +223,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes one tag; its manifest and its other tags stay.
-    pub(in crate::store) fn delete_tag(
+    pub(super) fn count_manifests(
         &mut self,
         repository: &RepositoryName,
-        tag: &Tag,
+        change: i32,
     ) -> Result<(), StoreError> {
-        if self.index.tables.tags.delete(&mut self.txn, &schema::tag_key(repository, tag))? {
-            return Ok(());
-        }
-        Err(self.no_manifest(repository, Reference::Tag(tag.clone()))?)
-    }
-
-    /// Removes a manifest from a repository, and every tag that points at it.
-    pub(in crate::store) fn delete_manifest(
-        &mut self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        subject: Option<&Digest>,
-    ) -> Result<(), StoreError> {
-        let tables = self.index.tables;
-        if !tables.manifests.delete(&mut self.txn, &schema::content_key(repository, digest))? {
-            return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
-        }
-        self.count_manifests(repository, -1)?;
-        self.delete_tags_of(repository, digest)?;
-        if let Some(subject) = subject {
-            tables
-                .referrers
-                .delete(&mut self.txn, &schema::referrer_key(repository, subject, Some(digest)))?;
-        }
-        tables.manifest_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
-        let key = schema::digest_key(digest);
-        if tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_none() {
-            self.delete_edges(digest)?;
-        }
-        Ok(())
-    }
-
-    fn delete_tags_of(&mut self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
-        let (tables, wanted) = (self.index.tables, schema::digest_key(digest));
-        let mut keys = Vec::new();
-        for row in tables.tags.prefix_iter(&self.txn, &schema::repository_prefix(repository))? {
-            let (key, value) = row?;
-            if schema::decode::<ManifestRow>(value)?.digest == wanted {
-                keys.push(key.to_vec());
-            }
-        }
-        for key in keys {
-            tables.tags.delete(&mut self.txn, &key)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets what a manifest points at, once no repository has it any more.
-    fn delete_edges(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        let children = tables.children.get(&self.txn, &key)?.unwrap_or_default().to_vec();
-        let mut rest = &children[..];
-        while let Some((child, behind)) = schema::split_digest(rest) {
-            tables.needed_by.delete(&mut self.txn, &schema::edge_key(&child, digest))?;
-            rest = behind;
-        }
-        tables.children.delete(&mut self.txn, &key)?;
-        Ok(())
-    }
-
-    /// Removes a blob from a repository; others that have it keep it.
-    pub(in crate::store) fn delete_blob(
-        &mut self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let tables = self.index.tables;
-        if !tables.links.delete(&mut self.txn, &schema::content_key(repository, digest))? {
-            return Err(StoreError::BlobUnknown(digest.clone()));
-        }
-        tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
-        Ok(())
-    }
-
-    fn count_manifests(&mut self, repository: &RepositoryName, change: i32) -> Result<(), StoreError> {
         let (table, key) = (self.index.tables.repositories, repository.as_str().as_bytes());
         let manifests = self.index.manifest_count(&self.txn, repository)?.saturating_add_signed(change);
         if manifests == 0 {
@@ -283,18 +235,5 @@ impl Batch<'_> {
             return Ok(());
         }
         schema::put_row(table, &mut self.txn, key, &RepositoryRow { manifests })
-    }
-
-    fn no_manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: Reference,
-    ) -> Result<StoreError, StoreError> {
-        let known = self.index.manifest_count(&self.txn, repository)? > 0;
-        Ok(if known {
-            StoreError::ManifestUnknown(reference)
-        } else {
-            StoreError::NameUnknown(repository.clone())
-        })
     }
 }

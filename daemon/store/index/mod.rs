@@ -4,6 +4,8 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
+mod deletes;
+pub(super) mod garbage;
 pub(super) mod schema;
 pub(super) mod writer;
 
@@ -12,6 +14,7 @@ use std::ops::Bound;
 use heed::{Env, RoTxn};
 
 use self::schema::{LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::sys;
@@ -65,6 +68,7 @@ pub(super) type NameVisitor<'a> =
 pub(super) struct Index {
     pub(super) env: Env,
     pub(super) tables: Tables,
+    pub(super) clock: Clock,
 }
 
 impl Index {
@@ -79,9 +83,12 @@ impl Index {
             Some(VERSION) => {}
             Some(found) => return Err(StoreError::Format { found, known: VERSION }),
         }
+        // Kept at once, so that another process on the same index goes by the same clock.
+        let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
+        schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
         txn.commit()?;
         env.clear_stale_readers()?;
-        Ok(Index { env, tables })
+        Ok(Index { env, tables, clock })
     }
 
     /// Whether the index was filled to the end, when it was new or was made again.
@@ -106,16 +113,14 @@ impl Index {
         row.as_ref().map(entry).transpose()
     }
 
-    /// The length of a blob, if the repository has it: one lookup.
+    /// A blob, if the repository has it: one lookup.
     pub(super) fn blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<LinkRow>, StoreError> {
         let txn = self.env.read_txn()?;
-        let row: Option<LinkRow> =
-            schema::row(self.tables.links, &txn, &schema::content_key(repository, digest))?;
-        Ok(row.map(|row| row.size))
+        schema::row(self.tables.links, &txn, &schema::content_key(repository, digest))
     }
 
     /// The repositories that have a blob, at most `limit` of them.
@@ -225,20 +230,16 @@ impl Index {
         Ok(page)
     }
 
-    /// How much there is; walks the table of blobs.
+    /// How much there is.
     pub(super) fn counts(&self) -> Result<Counts, StoreError> {
         let txn = self.env.read_txn()?;
-        let mut counts = Counts {
+        Ok(Counts {
             repositories: self.tables.repositories.len(&txn)?,
             tags: self.tables.tags.len(&txn)?,
             manifests: self.tables.manifests.len(&txn)?,
             blobs: self.tables.blobs.len(&txn)?,
-            bytes: 0,
-        };
-        for row in self.tables.blobs.iter(&txn)? {
-            counts.bytes += schema::decode::<schema::BlobRow>(row?.1)?.size;
-        }
-        Ok(counts)
+            bytes: self.tables.bytes(&txn)?,
+        })
     }
 
     /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
@@ -290,7 +291,6 @@ fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {
 
 fn entry(row: &ManifestRow) -> Result<ManifestEntry, StoreError> {
     let broken = |what: &'static str| StoreError::Index(heed::Error::Decoding(what.into()));
-    let (digest, _) = schema::split_digest(&row.digest).ok_or_else(|| broken("a manifest's digest"))?;
     let media_type = row.media_type.parse().map_err(|_| broken("a manifest's media type"))?;
-    Ok(ManifestEntry { digest, size: row.size, media_type, pushed: row.pushed })
+    Ok(ManifestEntry { digest: row.digest()?, size: row.size, media_type, pushed: row.pushed })
 }

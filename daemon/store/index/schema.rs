@@ -10,10 +10,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
 /// The version of the tables that this release reads and writes.
 pub(in crate::store) const VERSION: u32 = 1;
+
+/// The row of the table `meta` with the length of all blobs together.
+pub(in crate::store) const BYTES: &[u8] = b"bytes";
+/// The row of the table `meta` with the [`ClockRow`](crate::store::clock::ClockRow).
+pub(in crate::store) const CLOCK: &[u8] = b"clock";
 
 /// A table of bytes to bytes.
 pub(in crate::store) type Table = Database<Bytes, Bytes>;
@@ -43,6 +49,10 @@ pub(in crate::store) struct Tables {
     pub blobs: Table,
     /// repository, subject, referrer to the referrer's descriptor as JSON.
     pub referrers: Table,
+    /// repository, digest to [`LeftRow`]: manifests that may be needed by nobody any more.
+    pub left: Table,
+    /// name of a file in `uploads/` to [`UploadRow`].
+    pub uploads: Table,
 }
 
 impl Tables {
@@ -61,16 +71,38 @@ impl Tables {
             blob_homes: table("blob_homes")?,
             blobs: table("blobs")?,
             referrers: table("referrers")?,
+            left: table("left")?,
+            uploads: table("uploads")?,
         })
+    }
+
+    /// The length of all blobs together, in bytes.
+    pub(in crate::store) fn bytes(&self, txn: &RoTxn) -> Result<u64, StoreError> {
+        Ok(row(self.meta, txn, BYTES)?.unwrap_or_default())
+    }
+
+    /// What a manifest points at.
+    pub(in crate::store) fn children_of(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let mut rest = self.children.get(txn, &digest_key(digest))?.unwrap_or_default();
+        let mut children = Vec::new();
+        while let Some((child, behind)) = split_digest(rest) {
+            children.push(child);
+            rest = behind;
+        }
+        Ok(children)
     }
 
     /// How many bytes of the index are in use.
     pub(in crate::store) fn used(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         let Tables { meta, repositories, tags, manifests, manifest_homes, children, .. } = *self;
-        let Tables { needed_by, links, blob_homes, blobs, referrers, .. } = *self;
+        let Tables { needed_by, links, blob_homes, blobs, referrers, left, uploads, .. } = *self;
         let all = [meta, repositories, tags, manifests, manifest_homes, children];
         let mut bytes = 0;
-        for table in all.into_iter().chain([needed_by, links, blob_homes, blobs, referrers]) {
+        for table in all.into_iter().chain([needed_by, links, blob_homes, blobs, referrers, left, uploads]) {
             let stat = table.stat(txn)?;
             let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
             bytes += pages as u64 * u64::from(stat.page_size);
@@ -95,8 +127,18 @@ pub(in crate::store) struct ManifestRow {
     pub size: u64,
     /// What it is sent as.
     pub media_type: String,
-    /// When it was pushed or the tag was set, in seconds since 1970.
+    /// When it was pushed or the tag was set, in seconds since 1970: for people, who may have set the clock wrong.
     pub pushed: u64,
+    /// The same in the time that ages are measured in.
+    pub since: Moment,
+}
+
+impl ManifestRow {
+    /// The digest.
+    pub(in crate::store) fn digest(&self) -> Result<Digest, StoreError> {
+        let digest = split_digest(&self.digest).map(|(digest, _)| digest);
+        digest.ok_or_else(|| StoreError::Index(heed::Error::Decoding("a manifest's digest".into())))
+    }
 }
 
 /// A blob in a repository.
@@ -104,8 +146,8 @@ pub(in crate::store) struct ManifestRow {
 pub(in crate::store) struct LinkRow {
     /// Its length in bytes.
     pub size: u64,
-    /// When it came into the repository, in seconds since 1970.
-    pub linked: u64,
+    /// When a push last had reason to count on it in this repository.
+    pub counted_on: Moment,
 }
 
 /// A file in `blobs/`.
@@ -113,8 +155,26 @@ pub(in crate::store) struct LinkRow {
 pub(in crate::store) struct BlobRow {
     /// Its length in bytes.
     pub size: u64,
-    /// When it was last pushed, in seconds since 1970.
-    pub stored: u64,
+    /// When a push last had reason to count on it in any repository.
+    pub counted_on: Moment,
+}
+
+/// A manifest that has lost a tag or what pointed at it.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct LeftRow {
+    /// When it lost it.
+    pub since: Moment,
+    /// Whether by a delete, rather than by a tag that moved on.
+    pub deleted: bool,
+}
+
+/// An unfinished upload as the last collection saw it.
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct UploadRow {
+    /// Its length in bytes.
+    pub length: u64,
+    /// When that length was first seen.
+    pub since: Moment,
 }
 
 /// A digest as a key: one byte for the algorithm, then the hash.

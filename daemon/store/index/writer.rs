@@ -8,17 +8,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Index;
+use super::{Index, schema};
 use crate::oci::Algorithm;
+use crate::store::clock::{ClockRow, Moment};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
 /// How many changes may wait, and the most that one transaction takes.
 const QUEUE: usize = 256;
+/// How much of the clock's time a power cut may take back while changes go on.
+const KEEP_CLOCK: Duration = Duration::from_mins(1);
 
 /// What a change works on: the transaction of its batch.
 pub(in crate::store) struct Batch<'a> {
@@ -27,6 +31,8 @@ pub(in crate::store) struct Batch<'a> {
     pub(in crate::store) txn: RwTxn<'a>,
     /// Seconds since 1970.
     pub(in crate::store) now: u64,
+    /// Now, in the time that ages are measured in.
+    pub(in crate::store) moment: Moment,
     /// The directories of blobs whose names are not yet on the medium.
     unsynced: BTreeSet<Algorithm>,
 }
@@ -35,6 +41,16 @@ impl Batch<'_> {
     /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
     pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
         self.unsynced.insert(algorithm);
+    }
+
+    /// Keeps the clock now and then: after a power cut it goes on from there.
+    fn keep_clock(&mut self) -> Result<(), StoreError> {
+        let meta = self.index.tables.meta;
+        let kept: Option<ClockRow> = schema::row(meta, &self.txn, schema::CLOCK)?;
+        if kept.is_none_or(|row| row.moment().age(self.moment) >= KEEP_CLOCK) {
+            schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())?;
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +127,15 @@ impl Writer {
         answer.await.map_err(|_| StoreError::Closing)?
     }
 
+    /// Asks for a change whose outcome nobody waits for; when the queue is full it is left out.
+    pub(in crate::store) fn suggest<F>(&self, change: F)
+    where
+        F: FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
+    {
+        let (reply, _) = oneshot::channel();
+        let _ = self.queue.try_send(Box::new(Change { apply: change, outcome: None, reply }));
+    }
+
     /// Notes that the index holds everything it should.
     pub(in crate::store) async fn mark_complete(&self) -> Result<(), StoreError> {
         #[expect(
@@ -144,7 +169,9 @@ fn commit(index: &Index, disk: &Disk, jobs: &mut [Box<dyn Job>]) -> Result<(), S
     disk.check_writable()?;
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
-    let mut batch = Batch { index, disk, txn, now, unsynced: BTreeSet::new() };
+    let moment = index.clock.now();
+    let mut batch = Batch { index, disk, txn, now, moment, unsynced: BTreeSet::new() };
+    batch.keep_clock()?;
     for job in jobs {
         job.apply(&mut batch)?;
     }

@@ -1,0 +1,108 @@
+//! `holdfast gc`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, print, runtime, store_settings};
+use crate::config::Config;
+use crate::store::{Amount, Policy, Report, Retention, Role, Store, Taken};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Only shows what would be freed
+    #[arg(long)]
+    dry_run: bool,
+    /// How long something stays after its last use has gone, instead of gc.grace; 0s frees at once, and may fail a
+    /// push that goes on
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<String>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Collects once, beside a running daemon or without one.
+pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
+    let mut policy = policy(config);
+    if let Some(grace) = &options.grace {
+        policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
+    }
+    super::check_there_is_a_registry(config)?;
+    let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
+    if options.json {
+        let mut text = serde_json::to_value(report).map_err(Failure::failed)?;
+        text["taken"] = serde_json::to_value(taken).map_err(Failure::failed)?;
+        return print(&format!("{text:#}\n"));
+    }
+    print(&summary(&report))
+}
+
+async fn collect(
+    config: &Config,
+    policy: &Policy,
+    options: &Options,
+) -> Result<(Report, Vec<Taken>), Failure> {
+    let store = Store::open(store_settings(config), Role::Beside).await.map_err(Failure::failed)?;
+    let mut taken = Vec::new();
+    let mut observe = |one: Taken| {
+        if options.json {
+            taken.push(one);
+        } else {
+            // A reader that has gone away does not stop the collection.
+            let _ = writeln!(std::io::stdout(), "{}", line(&one));
+        }
+    };
+    let report = store.collect(policy, options.dry_run, &mut observe).await;
+    let closed = store.close().await;
+    let report = report.map_err(Failure::failed)?;
+    closed.map_err(Failure::failed)?;
+    Ok((report, taken))
+}
+
+/// What a collection may take by this configuration.
+pub(super) fn policy(config: &Config) -> Policy {
+    let retention = config.retention.iter().map(|rule| Retention {
+        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
+        newest: rule.keep_newest,
+        younger: rule.keep_younger,
+        tags: rule.keep_tags.iter().cloned().map(Into::into).collect(),
+        untagged: rule.remove_untagged,
+    });
+    Policy {
+        grace: config.gc.grace,
+        uploads_expire: config.gc.uploads_expire,
+        retention: retention.collect(),
+    }
+}
+
+fn line(taken: &Taken) -> String {
+    match taken {
+        Taken::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
+        Taken::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
+        Taken::Blob { digest, bytes } => format!("blob      {digest} {bytes} bytes"),
+        Taken::Upload { id, bytes } => format!("upload    {id} {bytes} bytes"),
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let amount = |amount: Amount| format!("{} ({} bytes)", amount.count, amount.bytes);
+    let verb = if report.dry_run { "would free" } else { "freed" };
+    let took = Duration::from_millis(report.milliseconds);
+    let mut text = format!("looked at {} repositories in {took:?}\n", report.repositories);
+    text += &format!(
+        "{verb}: {} tags, {} manifests, {} blobs, {} uploads\n",
+        report.freed_tags,
+        report.freed_manifests,
+        amount(report.freed_blobs),
+        amount(report.freed_uploads)
+    );
+    text += &format!("kept, because a manifest needs them: {} blobs\n", amount(report.kept_needed));
+    text += &format!("kept, because a push may be counting on them: {} blobs\n", amount(report.kept_young));
+    text += &format!("kept, because they may go on: {} uploads\n", amount(report.kept_uploads));
+    if report.found > 0 {
+        text += &format!("found {} files that the index did not know\n", report.found);
+    }
+    text
+}

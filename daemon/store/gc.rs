@@ -1,0 +1,427 @@
+//! Collection: what nobody needs any more is freed while pushes and pulls go on.
+//!
+//! Everything is found in short reads, page by page, and taken in short transactions of the index's writer, which
+//! check it again: a push that meets the same digest at the same moment wins. A file leaves `blobs/` for `trash/`
+//! inside the transaction that forgets it, and is removed after the commit; what a power cut leaves in between is
+//! put right by [`Store::sort_trash`]. What has just lost its last use stays for the grace time.
+
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::clock::Moment;
+use super::error::StoreError;
+use super::index::garbage::{Amount, TagAge, Unneeded};
+use super::{Store, blocking};
+use crate::oci::{Algorithm, Digest, Pattern, Reference, RepositoryName, Tag};
+
+/// How many rows one read looks at.
+const PAGE: usize = 1000;
+/// How many things one transaction takes: other changes wait for it.
+const AT_ONCE: usize = 64;
+
+/// What a collection may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long something stays after its last use has gone: a push may be counting on it.
+    pub grace: Duration,
+    /// How long an unfinished upload may go without a byte.
+    pub uploads_expire: Duration,
+    /// Which tags and untagged manifests are kept; the first rule for a repository is the one for it.
+    pub retention: Vec<Retention>,
+}
+
+/// Which tags and untagged manifests of some repositories are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The repositories it is about.
+    pub repositories: Vec<Pattern>,
+    /// So many tags are kept, the newest.
+    pub newest: Option<usize>,
+    /// Tags that were set less long ago than this are kept.
+    pub younger: Option<Duration>,
+    /// Tags like these are kept.
+    pub tags: Vec<Pattern>,
+    /// Manifests without a tag are removed after so long.
+    pub untagged: Option<Duration>,
+}
+
+impl Retention {
+    /// Whether it says anything about tags: one that does not keeps them all.
+    fn is_about_tags(&self) -> bool {
+        self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
+    }
+
+    fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
+        self.younger.is_some_and(|younger| tag.since.age(now) < younger)
+            || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
+    }
+}
+
+/// Something that a collection took, or would take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Taken {
+    /// A tag that no rule of retention keeps.
+    Tag {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// What it named.
+        digest: Digest,
+    },
+    /// A manifest without a tag.
+    Manifest {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// A blob that no manifest needs.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// Its length.
+        bytes: u64,
+    },
+    /// An upload that nobody has gone on with.
+    Upload {
+        /// Its id.
+        id: String,
+        /// How much of it there was.
+        bytes: u64,
+    },
+}
+
+/// What a collection looked at, what it took, what it kept and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether it only looked.
+    pub dry_run: bool,
+    /// Repositories looked at.
+    pub repositories: u64,
+    /// Tags taken, which no rule of retention kept.
+    pub freed_tags: u64,
+    /// Manifests taken.
+    pub freed_manifests: u64,
+    /// Blobs taken.
+    pub freed_blobs: Amount,
+    /// Uploads taken.
+    pub freed_uploads: Amount,
+    /// Blobs and manifests kept because a manifest needs them or because they are one.
+    pub kept_needed: Amount,
+    /// Blobs kept because a push may still be counting on them.
+    pub kept_young: Amount,
+    /// Uploads kept because they may go on.
+    pub kept_uploads: Amount,
+    /// Files that the index did not know; they are kept for the grace time.
+    pub found: u64,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+}
+
+impl Report {
+    /// Whether anything was taken or found.
+    pub fn did_something(&self) -> bool {
+        let files = self.freed_blobs.count + self.freed_uploads.count + self.found;
+        self.freed_tags + self.freed_manifests + files > 0
+    }
+}
+
+impl Store {
+    /// Frees what nobody needs, or only looks. `observe` is told of everything that is taken.
+    ///
+    /// # Errors
+    /// What the disk or the index says; what was taken until then stays taken.
+    pub async fn collect(
+        &self,
+        policy: &Policy,
+        dry_run: bool,
+        observe: &mut (dyn FnMut(Taken) + Send),
+    ) -> Result<Report, StoreError> {
+        let began = Instant::now();
+        let report = Report { dry_run, ..Report::default() };
+        let mut collection = Collection { store: self, policy, dry_run, observe, report };
+        if !dry_run {
+            self.sort_trash().await?;
+        }
+        collection.repositories().await?;
+        collection.blobs().await?;
+        collection.unknown_files().await?;
+        collection.uploads().await?;
+        let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Report { milliseconds, ..collection.report })
+    }
+
+    /// Puts right what an interrupted collection left in `trash/`.
+    pub(super) async fn sort_trash(&self) -> Result<(), StoreError> {
+        let disk = Arc::clone(&self.0.disk);
+        let trash = blocking(move || disk.trash()).await?;
+        for part in trash.chunks(AT_ONCE) {
+            let part = part.to_vec();
+            let removable = self.writer()?.submit(move |batch| batch.sort_trash(&part)).await?;
+            self.remove_trash(removable).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_trash(&self, digests: Vec<Digest>) -> Result<(), StoreError> {
+        let disk = Arc::clone(&self.0.disk);
+        blocking(move || digests.iter().try_for_each(|digest| disk.remove_trash(digest))).await
+    }
+}
+
+struct Collection<'a> {
+    store: &'a Store,
+    policy: &'a Policy,
+    dry_run: bool,
+    observe: &'a mut (dyn FnMut(Taken) + Send),
+    report: Report,
+}
+
+impl Collection<'_> {
+    /// Tags and manifests, repository by repository.
+    async fn repositories(&mut self) -> Result<(), StoreError> {
+        let mut last = None;
+        loop {
+            let page = self.store.repositories(last, PAGE, |_| true).await?;
+            for repository in &page.items {
+                self.report.repositories += 1;
+                let rules = &mut self.policy.retention.iter();
+                let rule = rules.find(|rule| {
+                    rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
+                });
+                if let Some(rule) = rule.filter(|rule| rule.is_about_tags()) {
+                    self.tags(repository, rule).await?;
+                }
+                self.manifests(repository, rule.and_then(|rule| rule.untagged)).await?;
+            }
+            let Some(name) = page.items.last().filter(|_| page.more) else { return Ok(()) };
+            last = Some(name.to_string());
+        }
+    }
+
+    /// Removes the tags that a rule does not keep.
+    async fn tags(&mut self, repository: &RepositoryName, rule: &Retention) -> Result<(), StoreError> {
+        let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
+        let retired = blocking(move || {
+            let mut newest = BinaryHeap::new();
+            let limit = rule.newest.unwrap_or(0);
+            index.for_each_tag(&name, &mut |tag| {
+                newest.push(std::cmp::Reverse((tag.since, tag.tag)));
+                if newest.len() > limit {
+                    newest.pop();
+                }
+            })?;
+            let newest: BTreeSet<Tag> = newest.into_iter().map(|entry| entry.0.1).collect();
+            let now = index.clock.now();
+            let mut retired = Vec::new();
+            index.for_each_tag(&name, &mut |tag| {
+                if !newest.contains(&tag.tag) && !rule.keeps(&tag, now) {
+                    retired.push(tag);
+                }
+            })?;
+            Ok(retired)
+        });
+        for part in retired.await?.chunks(AT_ONCE) {
+            let (name, part) = (repository.clone(), part.to_vec());
+            let taken = if self.dry_run {
+                part
+            } else {
+                self.store.writer()?.submit(move |batch| batch.retire_tags(&name, &part)).await?
+            };
+            for TagAge { tag, digest, .. } in taken {
+                self.report.freed_tags += 1;
+                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the manifests that a delete left behind, and with `untagged` all without a tag that are so old.
+    async fn manifests(
+        &mut self,
+        repository: &RepositoryName,
+        untagged: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (store, name, grace) = (self.store.clone(), repository.clone(), self.policy.grace);
+            let (page, next) = blocking(move || {
+                let index = &store.0.index;
+                let now = index.clock.now();
+                let mut page = index.unneeded_page(&name, after.as_ref(), PAGE, untagged.is_some())?;
+                let next = page.last().filter(|_| page.len() == PAGE).map(|one| one.digest.clone());
+                page.retain(|one| {
+                    let age = one.since.age(now);
+                    (one.deleted && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
+                });
+                index.retain_unneeded(&name, &mut page)?;
+                Ok((store.without_living_subject(&name, page)?, next))
+            })
+            .await?;
+            for part in page.chunks(AT_ONCE) {
+                self.take_manifests(repository, part.to_vec()).await?;
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+
+    async fn take_manifests(
+        &mut self,
+        repository: &RepositoryName,
+        manifests: Vec<(Unneeded, Option<Digest>)>,
+    ) -> Result<(), StoreError> {
+        let name = repository.clone();
+        let taken = if self.dry_run {
+            manifests.into_iter().map(|(one, _)| one).collect()
+        } else {
+            self.store.writer()?.submit(move |batch| batch.collect_manifests(&name, &manifests)).await?
+        };
+        for Unneeded { digest, .. } in taken {
+            self.report.freed_manifests += 1;
+            (self.observe)(Taken::Manifest { repository: repository.clone(), digest });
+        }
+        Ok(())
+    }
+
+    /// Frees the blobs that no manifest needs.
+    async fn blobs(&mut self) -> Result<(), StoreError> {
+        let (mut after, grace) = (None, self.policy.grace);
+        loop {
+            let index = Arc::clone(&self.store.0.index);
+            let page = blocking(move || index.blob_page(after.as_deref(), PAGE, grace)).await?;
+            self.report.kept_needed.add_all(page.needed);
+            self.report.kept_young.add_all(page.young);
+            for part in page.garbage.chunks(AT_ONCE) {
+                self.take_blobs(part.to_vec()).await?;
+            }
+            for part in page.strays.chunks(AT_ONCE).filter(|_| !self.dry_run) {
+                let part = part.to_vec();
+                self.store.writer()?.submit(move |batch| batch.forget_strays(&part, grace)).await?;
+            }
+            if page.next.is_none() {
+                return Ok(());
+            }
+            after = page.next;
+        }
+    }
+
+    async fn take_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
+        let grace = self.policy.grace;
+        let taken = if self.dry_run {
+            blobs
+        } else {
+            let taken = self.store.writer()?.submit(move |batch| batch.discard_blobs(&blobs, grace)).await?;
+            self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
+            taken
+        };
+        for (digest, bytes) in taken {
+            self.report.freed_blobs.add(bytes);
+            (self.observe)(Taken::Blob { digest, bytes });
+        }
+        Ok(())
+    }
+
+    /// Lets the index know of files in `blobs/` that it does not: a power cut may leave them.
+    async fn unknown_files(&mut self) -> Result<(), StoreError> {
+        for algorithm in Algorithm::ALL {
+            let store = self.store.clone();
+            let unknown = blocking(move || store.unknown_files(algorithm)).await?;
+            for part in unknown.chunks(AT_ONCE) {
+                let part = part.to_vec();
+                let found = if self.dry_run {
+                    part.len() as u64
+                } else {
+                    self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await?
+                };
+                self.report.found += found;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the uploads that nobody has gone on with.
+    async fn uploads(&mut self) -> Result<(), StoreError> {
+        let (store, expire) = (self.store.clone(), self.policy.uploads_expire);
+        let (uploads, expired) = blocking(move || {
+            let uploads = store.0.disk.uploads()?;
+            let mut expired = BTreeSet::new();
+            for (name, length) in &uploads {
+                let row = store.0.index.upload(name)?.filter(|row| row.length == *length);
+                if row.is_some_and(|row| row.since.age(store.0.index.clock.now()) >= expire) {
+                    expired.insert(name.clone());
+                }
+            }
+            Ok((uploads, expired))
+        })
+        .await?;
+        let nothing_to_note = uploads.is_empty() && self.store.0.index.has_no_uploads()?;
+        if !self.dry_run && !nothing_to_note {
+            let noted = uploads.clone();
+            self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await?;
+        }
+        for (id, bytes) in uploads {
+            if !expired.contains(&id) {
+                self.report.kept_uploads.add(bytes);
+                continue;
+            }
+            if !self.dry_run {
+                self.store.expire_upload(id.clone()).await?;
+            }
+            self.report.freed_uploads.add(bytes);
+            (self.observe)(Taken::Upload { id, bytes });
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Leaves out the manifests whose subject is in the repository; gives the others with theirs.
+    fn without_living_subject(
+        &self,
+        repository: &RepositoryName,
+        manifests: Vec<Unneeded>,
+    ) -> Result<Vec<(Unneeded, Option<Digest>)>, StoreError> {
+        let mut kept = Vec::new();
+        for one in manifests {
+            // A manifest that cannot be read any more can still be collected.
+            let subject = self.subject_of(repository, &one.digest).unwrap_or_default();
+            let alive = match &subject {
+                Some(subject) => {
+                    self.0.index.manifest(repository, &Reference::Digest(subject.clone()))?.is_some()
+                }
+                None => false,
+            };
+            if !alive {
+                kept.push((one, subject));
+            }
+        }
+        Ok(kept)
+    }
+
+    fn unknown_files(&self, algorithm: Algorithm) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut unknown = Vec::new();
+        for digest in self.0.disk.blobs(algorithm)? {
+            if !self.0.index.knows_blob(&digest)? {
+                let length = self.0.disk.blob_length(&digest)?;
+                unknown.extend(length.map(|length| (digest, length)));
+            }
+        }
+        Ok(unknown)
+    }
+
+    async fn expire_upload(&self, name: String) -> Result<(), StoreError> {
+        if let Ok(id) = name.parse() {
+            self.0.uploads.forget(id);
+        }
+        let disk = Arc::clone(&self.0.disk);
+        blocking(move || disk.remove_upload(&name)).await
+    }
+}

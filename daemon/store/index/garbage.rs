@@ -1,0 +1,452 @@
+//! What nobody needs: found in short reads, and taken in short transactions that check it again.
+//!
+//! A file in `blobs/` is needed by the manifests that point at it, and by itself if it is a manifest. A blob that
+//! a repository has is needed there by a manifest of that repository. A manifest is needed by a tag, by a
+//! manifest of its repository that points at it, and by its subject.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::time::Duration;
+
+use heed::RoTxn;
+
+use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
+use super::writer::Batch;
+use super::{Index, text_behind};
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::clock::Moment;
+use crate::store::error::StoreError;
+
+/// Files, and their length together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Amount {
+    /// How many.
+    pub count: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// One more.
+    pub(in crate::store) fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    /// All of another amount more.
+    pub(in crate::store) fn add_all(&mut self, other: Amount) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+}
+
+/// One page of the files in `blobs/`, sorted by what is to become of them.
+#[derive(Default)]
+pub(in crate::store) struct BlobPage {
+    /// Those that a manifest needs.
+    pub needed: Amount,
+    /// Those that a push may be counting on.
+    pub young: Amount,
+    /// Those that nobody needs, and their length.
+    pub garbage: Vec<(Digest, u64)>,
+    /// Blobs that are needed, but not by this repository, which has them.
+    pub strays: Vec<(Digest, RepositoryName)>,
+    /// Where the next page begins; none after the last one.
+    pub next: Option<Vec<u8>>,
+}
+
+/// A tag as retention sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct TagAge {
+    pub tag: Tag,
+    pub digest: Digest,
+    pub since: Moment,
+}
+
+/// A manifest that may be needed by nobody, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Unneeded {
+    pub digest: Digest,
+    pub size: u64,
+    pub since: Moment,
+    /// Whether a delete left it behind.
+    pub deleted: bool,
+}
+
+impl Tables {
+    /// Whether a file in `blobs/` is a manifest of a repository, or one points at it.
+    fn is_needed(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some()
+            || self.needed_by.prefix_iter(txn, key)?.next().is_some())
+    }
+
+    /// Whether a manifest of the repository points at this, other than those that a delete left behind.
+    fn is_needed_in(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        left_count: bool,
+    ) -> Result<bool, StoreError> {
+        let prefix = schema::digest_key(digest);
+        for row in self.needed_by.prefix_iter(txn, &prefix)? {
+            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
+            let key = schema::content_key(repository, &parent);
+            if self.manifests.get(txn, &key)?.is_some() && (left_count || self.left.get(txn, &key)?.is_none())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The repositories in which a manifest points at this.
+    fn needing(&self, txn: &RoTxn, key: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut names = BTreeSet::new();
+        for row in self.needed_by.prefix_iter(txn, key)? {
+            let parent = &row?.0[key.len()..];
+            for home in self.manifest_homes.prefix_iter(txn, parent)? {
+                names.insert(home?.0[parent.len()..].to_vec());
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Index {
+    /// The next page of the files in `blobs/`, after the key `after`; young is what is younger than `grace`.
+    pub(in crate::store) fn blob_page(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+        grace: Duration,
+    ) -> Result<BlobPage, StoreError> {
+        let (txn, now, tables) = (self.env.read_txn()?, self.clock.now(), self.tables);
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = BlobPage::default();
+        for (number, row) in tables.blobs.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
+            let (key, value) = row?;
+            let (Some((digest, _)), row) = (schema::split_digest(key), schema::decode::<BlobRow>(value)?)
+            else {
+                continue;
+            };
+            if tables.is_needed(&txn, key)? {
+                page.needed.add(row.size);
+                self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
+            } else if row.counted_on.age(now) < grace {
+                page.young.add(row.size);
+            } else {
+                page.garbage.push((digest, row.size));
+            }
+            if number + 1 == limit {
+                page.next = Some(key.to_vec());
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    fn find_strays(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+        key: &[u8],
+        (now, grace): (Moment, Duration),
+        strays: &mut Vec<(Digest, RepositoryName)>,
+    ) -> Result<(), StoreError> {
+        let mut needing = None;
+        for row in self.tables.blob_homes.prefix_iter(txn, key)? {
+            let name = &row?.0[key.len()..];
+            let Some(repository) = text_behind(name, 0).and_then(|name| name.parse().ok()) else { continue };
+            let link: Option<LinkRow> =
+                schema::row(self.tables.links, txn, &schema::content_key(&repository, digest))?;
+            if link.is_some_and(|link| link.counted_on.age(now) < grace) {
+                continue;
+            }
+            let needing = match &mut needing {
+                Some(needing) => needing,
+                none => none.insert(self.tables.needing(txn, key)?),
+            };
+            if !needing.contains(name) {
+                strays.push((digest.clone(), repository));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a push should be let count on a blob anew: it is older than half the grace time in this
+    /// repository, and no manifest there keeps it.
+    pub(in crate::store) fn may_be_collected(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        link: &LinkRow,
+        grace: Duration,
+    ) -> Result<bool, StoreError> {
+        if link.counted_on.age(self.clock.now()) < grace / 2 {
+            return Ok(false);
+        }
+        let txn = self.env.read_txn()?;
+        Ok(!self.tables.is_needed_in(&txn, repository, digest, false)?)
+    }
+
+    /// Calls `visit` with every tag of a repository.
+    pub(in crate::store) fn for_each_tag(
+        &self,
+        repository: &RepositoryName,
+        visit: &mut dyn FnMut(TagAge),
+    ) -> Result<(), StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            let (key, value) = row?;
+            let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
+            let row: ManifestRow = schema::decode(value)?;
+            visit(TagAge { tag, digest: row.digest()?, since: row.since });
+        }
+        Ok(())
+    }
+
+    /// A page of the manifests of a repository that lost a tag or what pointed at them, after the digest `after`;
+    /// with `all`, of those too that never had either. Tagged ones may be among them.
+    pub(in crate::store) fn unneeded_page(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+        all: bool,
+    ) -> Result<Vec<Unneeded>, StoreError> {
+        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let prefix = schema::repository_prefix(repository);
+        let start = after.map_or_else(|| prefix.clone(), |after| schema::content_key(repository, after));
+        let table = if all { tables.manifests } else { tables.left };
+        let mut page = Vec::new();
+        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?.take(limit) {
+            let (key, _) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let Some((digest, _)) = schema::split_digest(&key[prefix.len()..]) else { continue };
+            let left: Option<LeftRow> = schema::row(tables.left, &txn, key)?;
+            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, key)?;
+            let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
+            let since = left.as_ref().map_or(pushed, |row| row.since.max(pushed));
+            page.push(Unneeded { digest, size, since, deleted: left.is_some_and(|row| row.deleted) });
+        }
+        Ok(page)
+    }
+
+    /// Leaves of these manifests only those that no tag names and no manifest of the repository points at.
+    pub(in crate::store) fn retain_unneeded(
+        &self,
+        repository: &RepositoryName,
+        manifests: &mut Vec<Unneeded>,
+    ) -> Result<(), StoreError> {
+        let txn = self.env.read_txn()?;
+        let unneeded = self.unneeded_among(&txn, repository, manifests.iter().map(|one| &one.digest))?;
+        manifests.retain(|one| unneeded.contains(&one.digest));
+        Ok(())
+    }
+
+    fn unneeded_among<'a>(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        manifests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<BTreeSet<Digest>, StoreError> {
+        let mut unneeded = BTreeSet::new();
+        for digest in manifests {
+            let here = self.tables.manifests.get(txn, &schema::content_key(repository, digest))?.is_some();
+            if here && !self.tables.is_needed_in(txn, repository, digest, true)? {
+                unneeded.insert(digest.clone());
+            }
+        }
+        if unneeded.is_empty() {
+            return Ok(unneeded);
+        }
+        for row in self.tables.tags.prefix_iter(txn, &schema::repository_prefix(repository))? {
+            unneeded.remove(&schema::decode::<ManifestRow>(row?.1)?.digest()?);
+        }
+        Ok(unneeded)
+    }
+
+    /// Whether the index knows the file of a blob.
+    pub(in crate::store) fn knows_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok(self.tables.blobs.get(&txn, &schema::digest_key(digest))?.is_some())
+    }
+
+    /// Whether no collection has seen an upload that may still be there.
+    pub(in crate::store) fn has_no_uploads(&self) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok(self.tables.uploads.is_empty(&txn)?)
+    }
+
+    /// What the last collection saw of an upload.
+    pub(in crate::store) fn upload(&self, name: &str) -> Result<Option<UploadRow>, StoreError> {
+        let txn = self.env.read_txn()?;
+        schema::row(self.tables.uploads, &txn, name.as_bytes())
+    }
+}
+
+impl Batch<'_> {
+    /// Takes files that nobody needs out of `blobs/`, gives those that it took; they lie in `trash/` then.
+    pub(in crate::store) fn discard_blobs(
+        &mut self,
+        blobs: &[(Digest, u64)],
+        grace: Duration,
+    ) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut taken = Vec::new();
+        for (digest, _) in blobs {
+            let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
+            let row: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
+            let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
+            if self.index.tables.is_needed(&self.txn, &key)? {
+                continue;
+            }
+            self.forget_blob(digest, row.size)?;
+            self.disk.discard(digest)?;
+            taken.push((digest.clone(), row.size));
+        }
+        Ok(taken)
+    }
+
+    /// Forgets a file in `blobs/`, everywhere.
+    fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, schema::digest_key(digest));
+        let mut homes: Vec<Vec<u8>> = Vec::new();
+        for row in tables.blob_homes.prefix_iter(&self.txn, &key)? {
+            homes.push(row?.0.to_vec());
+        }
+        for home in homes {
+            tables.blob_homes.delete(&mut self.txn, &home)?;
+            if let Some(repository) = text_behind(&home, key.len()).and_then(|name| name.parse().ok()) {
+                tables.links.delete(&mut self.txn, &schema::content_key(&repository, digest))?;
+            }
+        }
+        self.count_bytes(0, size)?;
+        tables.blobs.delete(&mut self.txn, &key)?;
+        Ok(())
+    }
+
+    /// Lets repositories forget blobs that others keep.
+    pub(in crate::store) fn forget_strays(
+        &mut self,
+        strays: &[(Digest, RepositoryName)],
+        grace: Duration,
+    ) -> Result<(), StoreError> {
+        let tables = self.index.tables;
+        for (digest, repository) in strays {
+            let key = schema::content_key(repository, digest);
+            let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
+            let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
+            if old && !tables.is_needed_in(&self.txn, repository, digest, true)? {
+                tables.links.delete(&mut self.txn, &key)?;
+                tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes tags that still are what they were, gives those that it removed.
+    pub(in crate::store) fn retire_tags(
+        &mut self,
+        repository: &RepositoryName,
+        tags: &[TagAge],
+    ) -> Result<Vec<TagAge>, StoreError> {
+        let mut retired = Vec::new();
+        for wanted in tags {
+            let key = schema::tag_key(repository, &wanted.tag);
+            let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
+            let Some(row) = row else { continue };
+            if row.since == wanted.since && row.digest()? == wanted.digest {
+                self.delete_tag(repository, &wanted.tag)?;
+                retired.push(wanted.clone());
+            }
+        }
+        Ok(retired)
+    }
+
+    /// Removes manifests that still nobody needs, each with its subject, gives those that it removed.
+    pub(in crate::store) fn collect_manifests(
+        &mut self,
+        repository: &RepositoryName,
+        manifests: &[(Unneeded, Option<Digest>)],
+    ) -> Result<Vec<Unneeded>, StoreError> {
+        let tables = self.index.tables;
+        let mut taken = Vec::new();
+        let digests = manifests.iter().map(|(one, _)| &one.digest);
+        let unneeded = self.index.unneeded_among(&self.txn, repository, digests)?;
+        for (one, subject) in manifests.iter().filter(|(one, _)| unneeded.contains(&one.digest)) {
+            let key = schema::content_key(repository, &one.digest);
+            let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+            let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
+            let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+            let about_something = match subject {
+                Some(subject) => {
+                    let key = schema::content_key(repository, subject);
+                    tables.manifests.get(&self.txn, &key)?.is_some()
+                }
+                None => false,
+            };
+            if newest.is_none_or(|newest| newest <= one.since) && !about_something {
+                let since = if one.deleted { one.since } else { self.moment };
+                self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
+                taken.push(one.clone());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
+    pub(in crate::store) fn adopt_blobs(&mut self, blobs: &[(Digest, u64)]) -> Result<u64, StoreError> {
+        let mut adopted = 0;
+        for (digest, size) in blobs {
+            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            if !known && self.disk.blob_path(digest).exists() {
+                self.know_blob(digest, *size)?;
+                adopted += 1;
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Sees to what an interrupted collection left in `trash/`: what the index still names goes back, the rest
+    /// can be removed and is given.
+    pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let mut removable = Vec::new();
+        for digest in trash {
+            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            if known && !self.disk.blob_path(digest).exists() {
+                self.disk.restore(digest)?;
+                self.renamed(digest.algorithm());
+            } else {
+                removable.push(digest.clone());
+            }
+        }
+        Ok(removable)
+    }
+
+    /// Notes how long these uploads are, and since when; forgets those that are not among them.
+    pub(in crate::store) fn note_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
+        let table = self.index.tables.uploads;
+        let there: BTreeSet<&[u8]> = uploads.iter().map(|(name, _)| name.as_bytes()).collect();
+        let mut gone = Vec::new();
+        for row in table.iter(&self.txn)? {
+            let (name, _) = row?;
+            if !there.contains(name) {
+                gone.push(name.to_vec());
+            }
+        }
+        for name in gone {
+            table.delete(&mut self.txn, &name)?;
+        }
+        for (name, length) in uploads {
+            let known: Option<UploadRow> = schema::row(table, &self.txn, name.as_bytes())?;
+            if known.is_none_or(|row| row.length != *length) {
+                let row = UploadRow { length: *length, since: self.moment };
+                schema::put_row(table, &mut self.txn, name.as_bytes(), &row)?;
+            }
+        }
+        Ok(())
+    }
+}

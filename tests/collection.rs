@@ -1,0 +1,248 @@
+//! What nobody needs any more is freed, and nothing else.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// Collects by the command line, beside the daemon; gives the report.
+fn collect(daemon: &Daemon, arguments: &[&str]) -> Value {
+    collect_with(daemon, arguments, &[])
+}
+
+fn collect_with(daemon: &Daemon, arguments: &[&str], environment: &[(&str, &str)]) -> Value {
+    let mut command = Command::new(BINARY);
+    command.env_clear().args(["gc", "--json", "--data"]).arg(&daemon.data).args(arguments);
+    command.envs(environment.iter().copied());
+    let text = run(&mut command);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn has_file(daemon: &Daemon, digest: &str) -> bool {
+    daemon.data.join("blobs/sha256").join(digest.trim_start_matches("sha256:")).exists()
+}
+
+fn delete(daemon: &Daemon, path: &str) {
+    daemon.request("DELETE", path).send().expect(202);
+}
+
+#[test]
+fn what_a_delete_leaves_behind_is_freed_and_what_is_shared_stays() {
+    let daemon = Daemon::start();
+    let (first, _) = daemon.push_image("a", "1", b"only of the first");
+    let (second, bytes) = daemon.push_image("a", "2", b"only of the second");
+    let unused = daemon.push_blob("a", b"never used");
+    delete(&daemon, &format!("/v2/a/manifests/{first}"));
+    let report = collect(&daemon, &[]);
+    assert_eq!(report["freed_blobs"]["count"], 0, "a push may be counting on it: {report}");
+    assert_eq!(report["kept_young"]["count"], 3);
+    let report = collect(&daemon, &["--grace", "0s", "--dry-run"]);
+    assert_eq!((&report["freed_blobs"]["count"], &report["dry_run"]), (&3.into(), &true.into()));
+    assert!(has_file(&daemon, &first) && has_file(&daemon, &unused));
+    let report = collect(&daemon, &["--grace", "0s"]);
+    assert_eq!(report["freed_blobs"]["count"], 3, "{report}");
+    let taken: Vec<&str> =
+        report["taken"].as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    assert!(taken.contains(&first.as_str()) && taken.contains(&digest(b"only of the first").as_str()));
+    assert!(!has_file(&daemon, &first) && !has_file(&daemon, &unused));
+    assert_eq!(std::fs::read_dir(daemon.data.join("trash")).unwrap().count(), 0);
+    daemon.request("HEAD", &format!("/v2/a/blobs/{unused}")).send().expect(404);
+    daemon.get(&format!("/v2/a/blobs/{unused}")).expect(404);
+    // The second has everything, its config among it, which was the first's too.
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{second}")).expect(200).body, bytes);
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    for blob in [&manifest["config"], &manifest["layers"][0]] {
+        daemon.get(&format!("/v2/a/blobs/{}", blob["digest"].as_str().unwrap())).expect(200);
+    }
+    assert_eq!(collect(&daemon, &["--grace", "0s"])["freed_blobs"]["count"], 0);
+}
+
+#[test]
+fn an_index_that_is_deleted_takes_its_platforms_and_what_is_about_it_along() {
+    let daemon = Daemon::start();
+    let (platform, platform_bytes) = daemon.push_image("a", "arm64", b"of a platform");
+    let (kept, _) = daemon.push_image("a", "kept", b"of another");
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[
+            {{"mediaType":"{OCI_MANIFEST}","digest":"{platform}","size":{0}}},
+            {{"mediaType":"{OCI_MANIFEST}","digest":"{kept}","size":{0}}}]}}"#,
+        platform_bytes.len()
+    );
+    daemon.put_manifest("a", "all", OCI_INDEX, index.as_bytes()).expect(201);
+    let index_digest = digest(index.as_bytes());
+    let config = daemon.push_blob("a", b"{}");
+    let signature = image(&config, &config, Some(&index_digest));
+    let signature_digest = digest(&signature);
+    daemon.put_manifest("a", &signature_digest, OCI_MANIFEST, &signature).expect(201);
+    delete(&daemon, "/v2/a/manifests/arm64");
+    // The tag is gone, but the index still has the platform, and the signature its subject.
+    assert_eq!(collect(&daemon, &["--grace", "0s"])["freed_manifests"], 0);
+    delete(&daemon, &format!("/v2/a/manifests/{index_digest}"));
+    assert_eq!(collect(&daemon, &[])["freed_manifests"], 0);
+    let report = collect(&daemon, &["--grace", "0s"]);
+    assert_eq!(report["freed_manifests"], 2, "{report}");
+    assert!(!has_file(&daemon, &platform) && !has_file(&daemon, &signature_digest));
+    assert!(!has_file(&daemon, &index_digest) && !has_file(&daemon, &digest(b"of a platform")));
+    daemon.get(&format!("/v2/a/manifests/{platform}")).expect(404);
+    daemon.get(&format!("/v2/a/manifests/{kept}")).expect(200);
+    assert!(has_file(&daemon, &digest(b"of another")));
+}
+
+#[test]
+fn an_untagged_manifest_stays_unless_its_tag_was_deleted() {
+    let daemon = Daemon::start();
+    let (moved, _) = daemon.push_image("a", "latest", b"old");
+    let (by_digest, bytes) = daemon.push_image("a", "x", b"by digest");
+    daemon.push_image("a", "latest", b"new");
+    delete(&daemon, "/v2/a/manifests/x");
+    daemon.put_manifest("a", &by_digest, OCI_MANIFEST, &bytes).expect(201);
+    assert_eq!(collect(&daemon, &["--grace", "0s"])["freed_manifests"], 0);
+    daemon.get(&format!("/v2/a/manifests/{moved}")).expect(200);
+    daemon.get(&format!("/v2/a/manifests/{by_digest}")).expect(200);
+    let (deleted, _) = daemon.push_image("b", "1", b"the only one");
+    delete(&daemon, "/v2/b/manifests/1");
+    assert_eq!(collect(&daemon, &["--grace", "0s"])["freed_manifests"], 1);
+    assert!(!has_file(&daemon, &deleted));
+    let catalog = daemon.get("/v2/_catalog").json();
+    assert_eq!(catalog["repositories"], serde_json::json!(["a"]));
+}
+
+#[test]
+fn a_repository_that_no_longer_needs_a_blob_forgets_it_while_others_keep_it() {
+    let daemon = Daemon::start();
+    let layer = daemon.push_blob("b", b"shared");
+    daemon.push_image("a", "1", b"shared");
+    daemon.get(&format!("/v2/b/blobs/{layer}")).expect(200);
+    collect(&daemon, &["--grace", "0s"]);
+    daemon.get(&format!("/v2/b/blobs/{layer}")).expect(404);
+    daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200);
+    daemon
+        .request("POST", &format!("/v2/b/blobs/uploads/?mount={layer}&from=a"))
+        .body(b"")
+        .send()
+        .expect(201);
+}
+
+#[test]
+fn a_blob_that_a_client_asks_for_is_kept_for_another_grace_time() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "4s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let asked = daemon.push_blob("a", b"asked for");
+    let forgotten = daemon.push_blob("a", b"forgotten");
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.request("HEAD", &format!("/v2/a/blobs/{asked}")).send().expect(200);
+    std::thread::sleep(Duration::from_secs(2));
+    let report = collect(&daemon, &["--grace", "4s"]);
+    assert_eq!((&report["freed_blobs"]["count"], &report["kept_young"]["count"]), (&1.into(), &1.into()));
+    assert!(has_file(&daemon, &asked) && !has_file(&daemon, &forgotten));
+    let manifest = image(&asked, &asked, None);
+    daemon.put_manifest("a", "1", OCI_MANIFEST, &manifest).expect(201);
+}
+
+#[test]
+fn retention_keeps_the_newest_the_young_and_the_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("holdfast.toml");
+    let rules = r#"
+        [[retention]]
+        repositories = ["ci/*"]
+        keep_newest = 2
+        keep_tags = ["v*"]
+        remove_untagged = "0s"
+        [[retention]]
+        repositories = ["young"]
+        keep_younger = "1h"
+    "#;
+    std::fs::write(&file, rules).unwrap();
+    let daemon = Daemon::start();
+    for tag in ["v1", "b1", "b2"] {
+        daemon.push_image("ci/app", tag, tag.as_bytes());
+    }
+    std::thread::sleep(Duration::from_millis(1100));
+    for tag in ["b3", "b4"] {
+        daemon.push_image("ci/app", tag, tag.as_bytes());
+        daemon.push_image("other", tag, tag.as_bytes());
+        daemon.push_image("young", tag, tag.as_bytes());
+    }
+    let options = ["--config", file.to_str().unwrap()];
+    let dry = collect(&daemon, &[options[0], options[1], "--dry-run"]);
+    assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&2.into(), &0.into()), "{dry}");
+    let tags = |name: &str| daemon.get(&format!("/v2/{name}/tags/list")).json()["tags"].to_string();
+    assert_eq!(tags("ci/app"), r#"["b1","b2","b3","b4","v1"]"#);
+    let report = collect(&daemon, &[options[0], options[1], "--grace", "0s"]);
+    assert_eq!((&report["freed_tags"], &report["freed_manifests"]), (&2.into(), &2.into()), "{report}");
+    assert!(!has_file(&daemon, &digest(b"b1")));
+    assert_eq!(tags("ci/app"), r#"["b3","b4","v1"]"#);
+    assert_eq!(tags("other"), r#"["b3","b4"]"#);
+    assert_eq!(tags("young"), r#"["b3","b4"]"#);
+    // index.json follows, though it was the command line that changed the index.
+    let layout = std::fs::read_to_string(daemon.data.join("index.json")).unwrap();
+    assert!(layout.contains("ci/app:b3") && !layout.contains("ci/app:b1"), "{layout}");
+}
+
+#[test]
+fn uploads_that_nobody_goes_on_with_end() {
+    let daemon = Daemon::start();
+    let start =
+        || daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let (dead, alive) = (start(), start());
+    daemon.request("PATCH", &dead).body(b"half").send().expect(202);
+    let expire = [("HOLDFAST_UPLOADS_EXPIRE", "6s")];
+    assert_eq!(collect_with(&daemon, &[], &expire)["kept_uploads"]["count"], 2);
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.request("PATCH", &alive).body(b"more").send().expect(202);
+    assert_eq!(collect_with(&daemon, &[], &expire)["kept_uploads"]["count"], 2);
+    std::thread::sleep(Duration::from_millis(3500));
+    let report = collect_with(&daemon, &[], &expire);
+    assert_eq!(
+        (&report["freed_uploads"]["count"], &report["freed_uploads"]["bytes"]),
+        (&1.into(), &4.into())
+    );
+    daemon.get(&alive).expect(204);
+    // The daemon still holds the other in memory, and notices when it is to become a blob.
+    let end = format!("{dead}?digest={}", digest(b"half"));
+    daemon.request("PUT", &end).body(b"").send().expect(404);
+    daemon.get(&dead).expect(404);
+    daemon.get(&format!("/v2/a/blobs/{}", digest(b"half"))).expect(404);
+}
+
+#[test]
+fn the_daemon_collects_by_itself() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "300ms"), ("HOLDFAST_GC_GRACE", "1s")]);
+    let (image, _) = daemon.push_image("a", "1", b"layer");
+    delete(&daemon, &format!("/v2/a/manifests/{image}"));
+    let began = Instant::now();
+    while has_file(&daemon, &image) || has_file(&daemon, &digest(b"layer")) {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_an_interrupted_collection_leaves_is_put_right() {
+    let mut daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a", "1", b"layer");
+    let layer = digest(b"layer");
+    let gone = digest(b"gone");
+    daemon.stop();
+    let name = |digest: &str| digest.replacen(':', "-", 1);
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    // Moved, but the transaction was not committed; and committed, but not removed; and forgotten, but not moved.
+    let trash = daemon.data.join("trash");
+    for digest in [&layer, &image] {
+        std::fs::rename(daemon.data.join("blobs/sha256").join(hex(digest)), trash.join(name(digest)))
+            .unwrap();
+    }
+    std::fs::write(trash.join(name(&gone)), b"gone").unwrap();
+    std::fs::write(daemon.data.join("blobs/sha256").join(hex(&digest(b"unknown"))), b"unknown").unwrap();
+    daemon.restart_after_end();
+    assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"layer");
+    assert_eq!(std::fs::read_dir(&trash).unwrap().count(), 0);
+    let report = collect(&daemon, &[]);
+    assert_eq!((&report["found"], &report["kept_needed"]["count"]), (&1.into(), &3.into()), "{report}");
+    let report = collect(&daemon, &["--grace", "0s"]);
+    assert_eq!(report["freed_blobs"]["count"], 1, "{report}");
+    assert!(!has_file(&daemon, &digest(b"unknown")));
+}
