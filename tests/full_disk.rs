@@ -1,5 +1,6 @@
 //! A disk that is really full: a small file system in memory, which needs root to be mounted.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::*;
@@ -12,6 +13,20 @@ impl SmallDisk {
         run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(directory.path()));
         SmallDisk(directory)
     }
+
+    /// A file system like a card's, in a file beside its mount point.
+    fn ext4(image: &Path, size: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::File::create(image).unwrap().set_len(size).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(directory.path()));
+        SmallDisk(directory)
+    }
+
+    fn free(&self) -> u64 {
+        let statistics = nix::sys::statvfs::statvfs(self.0.path()).unwrap();
+        statistics.blocks_available() * statistics.fragment_size()
+    }
 }
 
 impl Drop for SmallDisk {
@@ -23,7 +38,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     let disk = SmallDisk::mount();
-    let daemon = Daemon::at(&disk.0.path().join("data"));
+    let mut daemon = Daemon::at(&disk.0.path().join("data"));
     let (manifest, bytes) = daemon.push_image("a", "1", b"layer");
     let large = vec![1u8; 20 << 20];
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&large));
@@ -31,10 +46,13 @@ fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     assert_eq!(refused.code(), "DENIED");
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
-    // An upload that met the end of the disk has what was counted and nothing else.
+    // A stream that does not say how long it is meets the very end of the disk where there is no reserve, and has
+    // what was counted and nothing else.
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
-    daemon.request("PATCH", &location).body(&large).send().expect(507);
+    daemon.request("PATCH", &location).chunked(&large).send().expect(507);
     let range = daemon.get(&location).expect(204).named("range");
     let length = range.trim_start_matches("0-").parse::<usize>().unwrap() + 1;
     let part = digest(&large[..length]);
@@ -44,4 +62,77 @@ fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     daemon.request("DELETE", &format!("/v2/a/blobs/{part}")).send().expect(202);
     daemon.push_image("b", "1", b"there is room for this");
     daemon.request("DELETE", &format!("/v2/a/manifests/{manifest}")).send().expect(202);
+}
+
+#[test]
+fn a_card_that_fills_up_keeps_its_reserve_and_takes_pushes_again_after_a_collection() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::ext4(&directory.path().join("card"), 64 << 20);
+    let total = disk.free();
+    let mut daemon = Daemon::at(&disk.0.path().join("data"));
+    let layer = |number: u8| {
+        (0..3 << 20).map(|at: u32| (at.wrapping_mul(31) >> 7) as u8 ^ number).collect::<Vec<u8>>()
+    };
+    let push = |daemon: &Daemon, number: u8| {
+        let (tag, layer) = (format!("t{number}"), layer(number));
+        let manifest = image(&digest(b"{}"), &digest(&layer), None);
+        for content in [&layer[..], b"{}"] {
+            let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
+            let answer = daemon.request("POST", &path).body(content).send();
+            if answer.status != 201 {
+                assert_eq!((answer.status, answer.code().as_str()), (507, "DENIED"));
+                return None;
+            }
+        }
+        daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest).expect(201);
+        Some((digest(&manifest), manifest))
+    };
+    let mut images = Vec::new();
+    while let Some(image) = push(&daemon, images.len() as u8) {
+        images.push(image);
+        assert!(images.len() < 30, "the card never fills up");
+    }
+    assert!(images.len() > 8 && disk.free() >= total / 20, "{} images, {} free", images.len(), disk.free());
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+    // Everything else goes on, also after a restart.
+    daemon.stop_and_restart();
+    for (digest, bytes) in &images {
+        assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
+    }
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(&layer(0)))).expect(200).body, layer(0));
+    let half = images.len() / 2;
+    for (digest, _) in &images[..half] {
+        daemon.request("DELETE", &format!("/v2/a/manifests/{digest}")).send().expect(202);
+    }
+    assert_eq!(push(&daemon, 100), None);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    for number in 100..100 + half as u8 {
+        assert!(push(&daemon, number).is_some(), "there is no room for what was freed");
+    }
+    for (digest, bytes) in &images[half..] {
+        assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
+    }
+}
+
+#[test]
+fn a_quota_is_kept_and_what_is_deleted_counts_no_more() {
+    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "2MiB")]);
+    let (image, _) = daemon.push_image("a", "1", &vec![1; 1 << 20]);
+    let large = vec![2; 1 << 20];
+    let push = || {
+        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&large));
+        daemon.request("POST", &path).body(&large).send()
+    };
+    let refused = push().expect(507);
+    let message = refused.json()["errors"][0]["message"].to_string();
+    assert!(message.contains("storage.quota"), "{message}");
+    // Unfinished uploads count, too, until they are given up.
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).body(&large[..900 << 10]).send().expect(202);
+    daemon.request("PATCH", &location).body(&large[..400 << 10]).send().expect(507);
+    daemon.request("DELETE", &location).send().expect(204);
+    daemon.request("DELETE", &format!("/v2/a/manifests/{image}")).send().expect(202);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    push().expect(201);
 }

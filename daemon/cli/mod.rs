@@ -135,6 +135,7 @@ fn store_settings(config: &Config) -> store::Settings {
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
         grace: config.gc.grace,
+        room: store::RoomLimits { reserve: config.storage.reserve, quota: config.storage.quota },
     }
 }
 

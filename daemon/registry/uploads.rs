@@ -217,6 +217,7 @@ fn content_range(request: &Permitted) -> Result<Option<ContentRange>, ApiError> 
 /// can go on from there.
 async fn receive(upload: &mut Upload, request: &mut Permitted) -> Result<(), ApiError> {
     let range = content_range(request)?;
+    upload.expect(request.body.announced().unwrap_or_default()).await?;
     let before = upload.length();
     loop {
         match request.body.chunk().await {

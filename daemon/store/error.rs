@@ -37,6 +37,9 @@ pub enum StoreError {
     /// The disk has no room.
     #[error("the disk is full")]
     Full,
+    /// Blobs and uploads may not have more bytes than this.
+    #[error("the registry is full: storage.quota is used up")]
+    Quota,
     /// The index has no room.
     #[error("the index is full; set storage.index_map_size higher")]
     IndexFull,

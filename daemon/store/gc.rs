@@ -367,6 +367,7 @@ impl Collection<'_> {
             let noted = uploads.clone();
             self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await?;
         }
+        self.store.0.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
         for (id, bytes) in uploads {
             if !expired.contains(&id) {
                 self.report.kept_uploads.add(bytes);
@@ -421,7 +422,13 @@ impl Store {
         if let Ok(id) = name.parse() {
             self.0.uploads.forget(id);
         }
-        let disk = Arc::clone(&self.0.disk);
-        blocking(move || disk.remove_upload(&name)).await
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let length = inner.disk.upload_length(&name)?.unwrap_or_default();
+            inner.disk.remove_upload(&name)?;
+            inner.room.ended(length);
+            Ok(())
+        })
+        .await
     }
 }

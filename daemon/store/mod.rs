@@ -15,6 +15,7 @@ mod gc;
 mod index;
 mod layout;
 mod recover;
+mod room;
 mod sys;
 mod upload;
 
@@ -31,6 +32,7 @@ pub use self::error::StoreError;
 pub use self::gc::{Policy, Report, Retention, Taken};
 pub use self::index::garbage::Amount;
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::room::RoomLimits;
 pub use self::upload::{ParseUploadIdError, Upload, UploadId};
 
 use self::buffers::Buffers;
@@ -38,6 +40,7 @@ use self::disk::{DaemonLock, Disk};
 use self::index::Index;
 use self::index::changes::{NewBlob, NewManifest};
 use self::index::writer::Writer;
+use self::room::{Room, Space};
 use self::upload::Uploads;
 use crate::oci::{
     Algorithm, Descriptor, Digest, Hasher, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
@@ -57,6 +60,8 @@ pub struct Settings {
     pub uploads: usize,
     /// How long a push may count on what no manifest needs.
     pub grace: Duration,
+    /// How much pushes may take.
+    pub room: RoomLimits,
 }
 
 /// Who opens a data directory.
@@ -78,6 +83,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
     grace: Duration,
+    room: Arc<Room>,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: Option<DaemonLock>,
@@ -104,10 +110,11 @@ impl Store {
     /// index right, [`StoreError::Io`] and [`StoreError::Index`] when it cannot be opened at all.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
-        let uploads = Arc::new(Uploads::new(settings.uploads, Arc::clone(&buffers)));
-        let grace = settings.grace;
+        let (grace, limits, kept_uploads) = (settings.grace, settings.room, settings.uploads);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         let index = Arc::new(opened.index);
+        let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
+        let uploads = Arc::new(Uploads::new(kept_uploads, Arc::clone(&buffers), Arc::clone(&room)));
         let (wake, changes) = std::sync::mpsc::sync_channel(1);
         if role == Role::Daemon && !disk.top("index.json").exists() {
             let _ = wake.try_send(());
@@ -129,11 +136,13 @@ impl Store {
             uploads,
             buffers,
             grace,
+            room,
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(vec![writer_thread, layout_thread]),
             _lock: lock,
         }));
         store.sort_trash().await?;
+        store.count_uploads().await?;
         Ok(store)
     }
 
@@ -147,6 +156,17 @@ impl Store {
         let threads = std::mem::take(&mut *lock(&self.0.threads));
         blocking(move || {
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))
+        })
+        .await
+    }
+
+    /// Counts the bytes of the unfinished uploads anew.
+    async fn count_uploads(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let uploads = inner.disk.uploads()?;
+            inner.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
+            Ok(())
         })
         .await
     }
@@ -384,11 +404,15 @@ impl Store {
         let (repository, digest) = (repository.clone(), digest.clone());
         detached(async move {
             let sealed = upload.seal(digest.clone()).await?;
-            let blob = NewBlob { upload: sealed.id.to_string(), digest, size: sealed.length };
+            let size = sealed.length;
+            let blob = NewBlob { upload: sealed.id.to_string(), digest, size };
             let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
             match admitted {
                 // It is a blob now, or its file has been removed since.
-                Ok(()) | Err(StoreError::UploadUnknown) => store.0.uploads.forget(sealed.id),
+                Ok(()) | Err(StoreError::UploadUnknown) => {
+                    store.0.uploads.forget(sealed.id);
+                    store.0.room.ended(size);
+                }
                 Err(_) => sealed.reopen(),
             }
             admitted
@@ -436,8 +460,12 @@ impl Store {
         let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
         detached(async move {
             let (disk, name, content) = (Arc::clone(&inner.disk), repository.clone(), bytes.clone());
-            let (id, digest) = blocking(move || write_whole(&disk, &name, claimed, &content)).await?;
-            let size = bytes.len() as u64;
+            let (room, size) = (Arc::clone(&inner.room), bytes.len() as u64);
+            let written = blocking(move || {
+                room.check(size)?;
+                write_whole(&disk, &name, claimed, &content)
+            });
+            let (id, digest) = written.await?;
             let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags };
             let upload = id.to_string();
             let put = writer.submit(move |batch| batch.put_manifest(&new, &upload)).await;
@@ -498,11 +526,7 @@ pub fn status(path: &Path, index_map_size: usize) -> Result<Status, StoreError> 
     let daemon_runs = Disk::daemon_runs(path);
     let disk = Disk::open(path)?;
     let index = Index::open(&disk, index_map_size, false)?;
-    let statistics =
-        nix::sys::statvfs::statvfs(path).map_err(|error| StoreError::io("look at the disk", error.into()))?;
-    #[expect(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
-    let free_bytes = u64::from(statistics.blocks_available()) * u64::from(statistics.fragment_size());
-    Ok(Status { daemon_runs, counts: index.counts()?, free_bytes })
+    Ok(Status { daemon_runs, counts: index.counts()?, free_bytes: Space::of(path)?.free })
 }
 
 fn open_directory(

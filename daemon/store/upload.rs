@@ -21,6 +21,7 @@ use super::buffers::{self, Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::lock;
+use super::room::Room;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 
 /// The id of an upload, a UUID of version 8. It carries the algorithm that the content is hashed with, and a
@@ -92,6 +93,7 @@ pub(super) struct Uploads {
     sessions: Mutex<HashMap<UploadId, Arc<Session>>>,
     limit: usize,
     buffers: Arc<Buffers>,
+    room: Arc<Room>,
 }
 
 struct Session {
@@ -111,8 +113,8 @@ struct Content {
 
 impl Uploads {
     /// No uploads yet; at most `limit` are kept in memory, the others are hashed again when they go on.
-    pub(super) fn new(limit: usize, buffers: Arc<Buffers>) -> Self {
-        Uploads { sessions: Mutex::default(), limit, buffers }
+    pub(super) fn new(limit: usize, buffers: Arc<Buffers>, room: Arc<Room>) -> Self {
+        Uploads { sessions: Mutex::default(), limit, buffers, room }
     }
 
     /// Opens a new upload.
@@ -122,6 +124,7 @@ impl Uploads {
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<Upload, StoreError> {
+        self.room.check(0)?;
         let id = UploadId::new(repository, algorithm)?;
         let file = disk.create_upload(&id.to_string())?;
         let content = Content { file, hasher: Hasher::new(algorithm), length: 0, sealed: false };
@@ -199,7 +202,7 @@ impl Uploads {
         }
         let owner = session.owner.fetch_add(1, Ordering::AcqRel) + 1;
         drop(content);
-        let step = Step { session, owner, disk: Arc::clone(disk) };
+        let step = Step { session, owner, disk: Arc::clone(disk), room: Arc::clone(&self.room) };
         Ok(Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None })
     }
 
@@ -241,6 +244,7 @@ struct Step {
     session: Arc<Session>,
     owner: u64,
     disk: Arc<Disk>,
+    room: Arc<Room>,
 }
 
 impl Step {
@@ -256,6 +260,7 @@ impl Step {
 
     fn write(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut content = self.content()?;
+        self.room.check(bytes.len() as u64)?;
         // Hashed first: that brings the bytes into this core's cache at the pace of the hash, and the write then
         // finds them there. A write that fails leaves the hash where the file is.
         let mut hasher = content.hasher.clone();
@@ -264,6 +269,7 @@ impl Step {
         content.hasher = hasher;
         content.length += bytes.len() as u64;
         self.session.length.store(content.length, Ordering::Release);
+        self.room.uploaded(bytes.len() as u64);
         Ok(())
     }
 
@@ -314,6 +320,19 @@ impl Upload {
     /// How many bytes have been written; those that [`Upload::write`] still holds are counted once they are.
     pub fn length(&self) -> u64 {
         self.step.session.length.load(Ordering::Acquire)
+    }
+
+    /// Refuses an upload that announces more bytes than there is room for, before the first of them is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Quota`].
+    pub async fn expect(&self, bytes: u64) -> Result<(), StoreError> {
+        if bytes <= buffers::SIZE as u64 {
+            // The first write looks, too.
+            return Ok(());
+        }
+        let room = Arc::clone(&self.uploads.room);
+        super::blocking(move || room.check(bytes)).await
     }
 
     /// Takes the next bytes. They are hashed and written on another thread, a buffer at a time, while the next
@@ -386,6 +405,7 @@ impl Upload {
         // What the last step met no longer matters: its bytes go away with the file.
         let _ = self.join().await;
         self.uploads.forget(self.id);
+        self.uploads.room.ended(self.length());
         let (disk, name) = (Arc::clone(&self.step.disk), self.id.to_string());
         super::blocking(move || disk.remove_upload(&name)).await
     }

@@ -67,8 +67,10 @@ pub enum ApiError {
     Denied(String),
     /// Too many wrong passwords.
     TooManyRequests(Duration),
-    /// The disk is full.
+    /// The disk has no room.
     Full,
+    /// The quota is used up.
+    Quota,
     /// The index is full.
     IndexFull,
     /// The store takes no writes, or cannot be asked now.
@@ -207,7 +209,13 @@ impl ApiError {
             ApiError::Full => shape(
                 StatusCode::INSUFFICIENT_STORAGE,
                 ErrorCode::Denied,
-                "the registry's disk is full; delete images that are not needed",
+                "the registry's disk has no room for this; delete images that are not needed",
+                Value::Null,
+            ),
+            ApiError::Quota => shape(
+                StatusCode::INSUFFICIENT_STORAGE,
+                ErrorCode::Denied,
+                "the registry's quota is used up; delete images that are not needed, or set storage.quota higher",
                 Value::Null,
             ),
             ApiError::IndexFull => shape(

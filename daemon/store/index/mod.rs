@@ -230,6 +230,12 @@ impl Index {
         Ok(page)
     }
 
+    /// The length of all blobs together, in bytes.
+    pub(super) fn bytes(&self) -> Result<u64, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.bytes(&txn)
+    }
+
     /// How much there is.
     pub(super) fn counts(&self) -> Result<Counts, StoreError> {
         let txn = self.env.read_txn()?;

@@ -1,0 +1,106 @@
+//! Room for pushes: what the reserve and the quota leave.
+//!
+//! A push is refused before the disk is full, so that deletes, the index, the log and the rest of the machine go
+//! on. What others write to the same file system counts, since its free space is looked at each time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::statvfs::statvfs;
+
+use super::error::StoreError;
+use super::index::Index;
+
+/// The reserve, where none is set: so much of the file system, but no more bytes than this.
+const RESERVE: (u64, u64) = (20, 256 << 20);
+
+/// How much pushes may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// How many bytes of the file system stay free; a twentieth of it, 256 MiB at most, where none is said.
+    pub reserve: Option<u64>,
+    /// How many bytes blobs and uploads may have together.
+    pub quota: Option<u64>,
+}
+
+/// How large the file system is, and how much of it is free, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) total: u64,
+    pub(super) free: u64,
+}
+
+/// Looks after the room that is left.
+pub(super) struct Room {
+    root: PathBuf,
+    limits: RoomLimits,
+    index: Arc<Index>,
+    /// The bytes of unfinished uploads.
+    uploading: AtomicU64,
+}
+
+impl Room {
+    pub(super) fn new(root: PathBuf, limits: RoomLimits, index: Arc<Index>) -> Self {
+        Room { root, limits, index, uploading: AtomicU64::new(0) }
+    }
+
+    /// Refuses so many more bytes if there is no room for them.
+    pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
+        let space = Space::of(&self.root)?;
+        if space.free < more.saturating_add(reserve(self.limits.reserve, space.total)) {
+            return Err(StoreError::Full);
+        }
+        let Some(quota) = self.limits.quota else { return Ok(()) };
+        let used = self.index.bytes()?.saturating_add(self.uploading.load(Ordering::Relaxed));
+        if used.saturating_add(more) > quota { Err(StoreError::Quota) } else { Ok(()) }
+    }
+
+    /// An upload has so many bytes more.
+    pub(super) fn uploaded(&self, bytes: u64) {
+        self.uploading.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes of uploads are gone, or have become blobs.
+    pub(super) fn ended(&self, bytes: u64) {
+        let less = |uploading: u64| Some(uploading.saturating_sub(bytes));
+        // The closure always gives a value.
+        let _ = self.uploading.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// All uploads together have so many bytes.
+    pub(super) fn set_uploading(&self, bytes: u64) {
+        self.uploading.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Space {
+    /// The space of the file system that a directory is on.
+    pub(super) fn of(directory: &std::path::Path) -> Result<Self, StoreError> {
+        let statistics =
+            statvfs(directory).map_err(|error| StoreError::io("look at the disk", error.into()))?;
+        #[expect(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
+        let (total, free, unit) = (
+            u64::from(statistics.blocks()),
+            u64::from(statistics.blocks_available()),
+            u64::from(statistics.fragment_size()),
+        );
+        Ok(Space { total: total.saturating_mul(unit), free: free.saturating_mul(unit) })
+    }
+}
+
+fn reserve(said: Option<u64>, total: u64) -> u64 {
+    said.unwrap_or_else(|| (total / RESERVE.0).min(RESERVE.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_a_twentieth_and_never_large() {
+        assert_eq!(reserve(None, 64 << 20), (64 << 20) / 20);
+        assert_eq!(reserve(None, 1 << 40), 256 << 20);
+        assert_eq!(reserve(Some(7), 1 << 40), 7);
+    }
+}
