@@ -22,6 +22,7 @@ mod full_disk;
 mod limits;
 mod management;
 mod model;
+mod power_cut;
 mod proxy;
 mod pull;
 mod push_blob;

@@ -1,7 +1,7 @@
 //! The daemon under test and a small HTTP client that sends exactly what it is told.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
+
+pub mod load;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -47,7 +49,12 @@ impl Daemon {
 
     /// Starts with its data in a place of the test's own.
     pub fn at(data: &Path) -> Self {
-        Self::in_directory(tempfile::tempdir().unwrap(), Some(data), Start::default())
+        Self::at_with(data, &[])
+    }
+
+    pub fn at_with(data: &Path, environment: &[(&str, &str)]) -> Self {
+        let start = Start { environment: owned(environment), ..Start::default() };
+        Self::in_directory(tempfile::tempdir().unwrap(), Some(data), start)
     }
 
     /// Starts with so many descriptors.
@@ -114,11 +121,7 @@ impl Daemon {
     }
 
     pub fn request(&self, method: &str, path: &str) -> Request {
-        Request {
-            address: self.address,
-            head: format!("{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n"),
-            body: Vec::new(),
-        }
+        Request::new(self.address, method, path)
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -204,6 +207,11 @@ pub struct Request {
 }
 
 impl Request {
+    pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n");
+        Request { address, head, body: Vec::new() }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head += &format!("{name}: {value}\r\n");
         self
@@ -240,6 +248,21 @@ impl Request {
         stream
     }
 
+    /// As [`Request::send`], for a daemon that may end at any moment.
+    pub fn try_send(self) -> io::Result<Answer> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let written = stream
+            .write_all(format!("{}\r\n", self.head).as_bytes())
+            .and_then(|()| stream.write_all(&self.body));
+        let answer = Answer::try_read(&mut stream, self.head.starts_with("HEAD"))?;
+        // A refused body need not be read to its end.
+        if answer.status < 400 {
+            written?;
+        }
+        Ok(answer)
+    }
+
     pub fn send(self) -> Answer {
         let mut stream = self.open();
         // What is left of a refused body may be cut off by the server after its answer, but never before.
@@ -261,24 +284,35 @@ pub struct Answer {
 
 impl Answer {
     pub fn read(stream: &mut impl Read, head: bool) -> Self {
+        Self::try_read(stream, head).unwrap()
+    }
+
+    /// An answer that is cut off is an error.
+    pub fn try_read(stream: &mut impl Read, head: bool) -> io::Result<Self> {
+        let cut_off = |what: String| io::Error::new(io::ErrorKind::UnexpectedEof, what);
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {line:?}")).parse().unwrap();
+        reader.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).ok_or_else(|| cut_off(format!("no answer: {line:?}")))?;
+        let status = status.parse().unwrap();
         let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         loop {
             line.clear();
-            reader.read_line(&mut line).unwrap();
+            if reader.read_line(&mut line)? == 0 {
+                return Err(cut_off("the headers are cut off".into()));
+            }
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
             headers.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
         }
         let mut answer = Answer { status, headers, body: Vec::new() };
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         if !head && !matches!(status, 204 | 304) {
-            reader.take(length).read_to_end(&mut answer.body).unwrap();
-            assert_eq!(answer.body.len() as u64, length, "the body is cut off");
+            reader.take(length).read_to_end(&mut answer.body)?;
+            if answer.body.len() as u64 != length {
+                return Err(cut_off("the body is cut off".into()));
+            }
         }
-        answer
+        Ok(answer)
     }
 
     #[track_caller]

@@ -1,0 +1,142 @@
+//! The plug is pulled: a real file system is shut down under load without writing its log, and everything that
+//! was acknowledged has to be there after it is mounted again. Needs root.
+//!
+//! `HOLDFAST_TEST_CUTS=1000 cargo test power_cut` cuts a thousand times.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::support::load::Client;
+use crate::support::*;
+
+const CLIENTS: u64 = 4;
+/// Collections go on all the time, and take what is older than this.
+const ENVIRONMENT: [(&str, &str); 2] = [("HOLDFAST_GC_INTERVAL", "100ms"), ("HOLDFAST_GC_GRACE", "2s")];
+
+/// A file system in a file, mounted.
+struct Card {
+    directory: tempfile::TempDir,
+}
+
+impl Card {
+    fn new(kind: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let card = Card { directory };
+        std::fs::create_dir(card.mount_point()).unwrap();
+        std::fs::File::create(card.image()).unwrap().set_len(400 << 20).unwrap();
+        run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(card.image()));
+        card.mount();
+        card
+    }
+
+    fn image(&self) -> std::path::PathBuf {
+        self.directory.path().join("image")
+    }
+
+    fn mount_point(&self) -> std::path::PathBuf {
+        self.directory.path().join("card")
+    }
+
+    fn mount(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.mount_point()));
+    }
+
+    /// From now on nothing reaches the medium any more, and what did not is lost.
+    fn cut(&self) {
+        run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.mount_point()));
+    }
+
+    fn unmount(&self) {
+        run(Command::new("umount").arg(self.mount_point()));
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(self.mount_point()).output();
+    }
+}
+
+fn cuts() -> u64 {
+    let more = std::env::var("HOLDFAST_TEST_CUTS").ok().map(|text| text.parse().expect("a number of cuts"));
+    more.unwrap_or(30) / 2
+}
+
+/// Lets all clients work until the plug is pulled.
+fn work_until_cut(card: &Card, daemon: Daemon, clients: &mut [Client], time: Duration) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in clients.iter_mut() {
+            client.move_to(daemon.address);
+            let stop = &stop;
+            scope.spawn(move || while !stop.load(Ordering::Relaxed) && client.step() {});
+        }
+        std::thread::sleep(time);
+        card.cut();
+        stop.store(true, Ordering::Relaxed);
+        // Kills it, and ends the connections that wait to be accepted.
+        drop(daemon);
+    });
+}
+
+/// Pulls the plug right after an answer, when nobody else's sync can have brought the change to the medium, too.
+fn cut_after_an_answer(card: &Card, daemon: Daemon, client: &mut Client, steps: u64) {
+    for _ in 0..steps {
+        assert!(client.step());
+    }
+    card.cut();
+    drop(daemon);
+}
+
+fn cut_again_and_again(kind: &str) {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("{kind}: seed {seed}");
+    let card = Card::new(kind);
+    let data = card.mount_point().join("data");
+    let mut daemon = Daemon::at_with(&data, &ENVIRONMENT);
+    let mut clients: Vec<Client> =
+        (0..CLIENTS).map(|number| Client::new(daemon.address, number, seed)).collect();
+    let mut random = Client::new(daemon.address, 99, seed);
+    let (cuts, mut images) = (cuts(), 0);
+    for _ in 0..cuts {
+        let time = Duration::from_millis(20 + random.below(600));
+        if random.below(2) == 0 {
+            work_until_cut(&card, daemon, &mut clients, time);
+        } else {
+            let steps = 1 + random.below(10);
+            cut_after_an_answer(&card, daemon, &mut clients[0], steps);
+        }
+        card.unmount();
+        card.mount();
+        daemon = Daemon::at_with(&data, &ENVIRONMENT);
+        for client in &mut clients {
+            client.move_to(daemon.address);
+            images += client.verify();
+        }
+        assert_nothing_is_set_aside(&data);
+    }
+    let acknowledged: u64 = clients.iter().map(|client| client.acknowledged).sum();
+    println!("{kind}: {cuts} cuts, {acknowledged} changes acknowledged, {images} images read back");
+    assert!(acknowledged > cuts * 10, "{acknowledged} changes in {cuts} cuts are too few to show anything");
+    drop(daemon);
+    card.unmount();
+}
+
+/// A power cut is no reason for an index to be broken.
+fn assert_nothing_is_set_aside(data: &Path) {
+    let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    let broken: Vec<_> = names.filter(|name| name.to_string_lossy().contains("broken")).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+}
+
+#[test]
+fn what_was_acknowledged_survives_on_ext4() {
+    cut_again_and_again("ext4");
+}
+
+#[test]
+fn what_was_acknowledged_survives_on_xfs() {
+    cut_again_and_again("xfs");
+}
