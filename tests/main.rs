@@ -10,6 +10,7 @@
 mod architecture;
 mod auth;
 mod broken_disk;
+mod check;
 mod clients;
 mod collection;
 mod command_line;

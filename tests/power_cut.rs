@@ -116,6 +116,7 @@ fn cut_again_and_again(kind: &str) {
             images += client.verify();
         }
         assert_nothing_is_set_aside(&data);
+        run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&data));
     }
     let acknowledged: u64 = clients.iter().map(|client| client.acknowledged).sum();
     println!("{kind}: {cuts} cuts, {acknowledged} changes acknowledged, {images} images read back");

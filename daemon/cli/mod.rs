@@ -4,6 +4,7 @@
 //! happened, to what, and what to do next.
 
 mod about;
+mod check;
 mod gc;
 mod serve;
 mod show;
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Frees what nobody needs any more; the daemon does it by itself, too
     Gc(gc::Options),
+    /// Reads everything that is stored and says what is wrong with it
+    Check(check::Options),
     /// Prints the completions for a shell
     Completions {
         /// The shell
@@ -112,6 +115,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Config { command } => show::run(&command, &load()?),
         Command::Status { json } => status::run(&load()?, json),
         Command::Gc(options) => gc::run(&options, &load()?),
+        Command::Check(options) => check::run(&options, &load()?),
         Command::Completions { shell } => about::completions(shell),
         Command::Man => about::manual(),
     }

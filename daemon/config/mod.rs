@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::raw::Raw;
-pub use self::values::duration;
+pub use self::values::{bytes, duration};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";

@@ -41,8 +41,11 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Reads "64KiB", "256MiB", "4GiB", "2TiB" or a number of bytes.
-pub(super) fn bytes(key: &str, text: &str) -> Result<u64, ConfigError> {
+/// Reads "64KiB", "256MiB", "4GiB", "2TiB" or a number of bytes, the value of `key`.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn bytes(key: &str, text: &str) -> Result<u64, ConfigError> {
     let error = || wrong(key, text, "a size like 64KiB, 256MiB or 4GiB");
     let (number, unit) = split(text);
     let number: u64 = number.parse().map_err(|_| error())?;

@@ -19,6 +19,9 @@ use crate::oci::Digest;
 /// How many bytes are read at once: what fits into a core's cache on its way through.
 const CHUNK: usize = 128 << 10;
 
+/// No manifest is larger than this, in bytes; an index that says so is damaged.
+pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
+
 /// A range of a blob that is being read, a chunk at a time: memory for one chunk, whatever the blob's size.
 pub struct BlobReader {
     file: Arc<File>,
@@ -102,6 +105,9 @@ fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<B
 /// All bytes of a manifest; blocking.
 pub(super) fn read_whole(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     let file = disk.open_blob(digest)?;
+    if size > LARGEST_MANIFEST {
+        return Err(StoreError::Damaged(digest.clone()));
+    }
     let mut bytes = vec![0; usize::try_from(size).map_err(|_| StoreError::Damaged(digest.clone()))?];
     match file.read_exact_at(&mut bytes, 0) {
         Ok(()) => Ok(bytes.into()),

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -245,6 +245,23 @@ impl Disk {
         Ok(entries
             .flatten()
             .filter_map(move |entry| format!("{algorithm}:{}", entry.file_name().to_str()?).parse().ok()))
+    }
+
+    /// Which file a blob is, by the number that the file system has for it, if it is there.
+    pub(super) fn blob_file(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let metadata = found(fs::metadata(self.blob_path(digest)));
+        Ok(metadata.map_err(|error| StoreError::io("look at a blob", error))?.map(|metadata| metadata.ino()))
+    }
+
+    /// Moves a broken blob out of the way and keeps it beside.
+    pub(super) fn set_blob_aside(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let aside = self.root.join("damaged");
+        let name = format!("{}-{}", digest.algorithm(), digest.hex());
+        fs::create_dir_all(&aside)
+            .and_then(|()| found(fs::rename(self.blob_path(digest), aside.join(name))))
+            .map_err(|error| self.failed(StoreError::io("set a broken blob aside", error)))?;
+        Ok(())
     }
 
     /// The length of the file of a blob in bytes, if it is there.

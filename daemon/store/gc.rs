@@ -407,7 +407,8 @@ impl Store {
         Ok(kept)
     }
 
-    fn unknown_files(&self, algorithm: Algorithm) -> Result<Vec<(Digest, u64)>, StoreError> {
+    /// The files in `blobs/` that the index does not know, and their lengths.
+    pub(super) fn unknown_files(&self, algorithm: Algorithm) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut unknown = Vec::new();
         for digest in self.0.disk.blobs(algorithm)? {
             if !self.0.index.knows_blob(&digest)? {

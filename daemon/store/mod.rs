@@ -8,6 +8,7 @@
 
 mod blob;
 mod buffers;
+mod check;
 mod clock;
 mod disk;
 mod error;
@@ -28,6 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 pub use self::blob::BlobReader;
+pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::error::StoreError;
 pub use self::gc::{Policy, Report, Retention, Taken};
 pub use self::index::garbage::Amount;
@@ -71,6 +73,8 @@ pub enum Role {
     Daemon,
     /// The command line, beside a daemon or without one.
     Beside,
+    /// The command line that makes the index again, while no daemon serves it.
+    Rebuild,
 }
 
 /// The store, cheap to clone.
@@ -103,7 +107,7 @@ pub struct Status {
 
 impl Store {
     /// Opens the data directory. The daemon locks it and climbs down the ladder to an index; the command line
-    /// takes the index as it is.
+    /// takes the index as it is, or makes it again.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another daemon has it, [`StoreError::Unready`] when only a daemon can put its
@@ -543,6 +547,10 @@ fn open_directory(
     }
     let lock = disk.lock_for_daemon()?;
     layout::mark(&disk)?;
+    if role == Role::Rebuild {
+        let index = recover::start_anew(&disk, settings.index_map_size)?;
+        return Ok((Arc::new(disk), Some(lock), recover::Opened { index, rebuild: true }));
+    }
     let opened = recover::open(&disk, settings.index_map_size)?;
     Ok((Arc::new(disk), Some(lock), opened))
 }

@@ -13,9 +13,6 @@ use super::index::writer::{Batch, Writer};
 use super::layout;
 use crate::oci::{Algorithm, Digest, Manifest};
 
-/// The largest manifest that is read when the index is made again, in bytes.
-const LARGEST_MANIFEST: u64 = 4 << 20;
-
 /// What the ladder found.
 pub(super) struct Opened {
     /// The index.
@@ -42,9 +39,14 @@ pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Opened, StoreError> {
         }
         Err(error) => log::warn!("nor its previous snapshot ({error}); making it again from index.json"),
     }
+    Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true })
+}
+
+/// Sets the index aside and opens an empty one, to be filled.
+pub(super) fn start_anew(disk: &Disk, map_size: usize) -> Result<Index, StoreError> {
     let aside = disk.set_index_aside(&super::seconds_since_1970().to_string())?;
-    log::warn!("the broken index is kept in {}", aside.display());
-    Ok(Opened { index: Index::open(disk, map_size, false)?, rebuild: true })
+    log::warn!("the index that was there is kept in {}", aside.display());
+    Index::open(disk, map_size, false)
 }
 
 /// Whether an error says that the files are no index, rather than that they cannot be reached now.
@@ -112,9 +114,6 @@ fn restore(batch: &mut Batch, new: &NewManifest) -> Result<(), StoreError> {
 
 fn read_manifest(disk: &Disk, name: &layout::Name) -> Option<NewManifest> {
     let size = disk.blob_length(&name.digest).ok()??;
-    if size > LARGEST_MANIFEST {
-        return None;
-    }
     let bytes = super::blob::read_whole(disk, &name.digest, size).ok()?;
     let Ok(manifest) = Manifest::parse(&bytes, Some(&name.media_type)) else {
         log::warn!("{} of {} is not readable as a manifest and is left out", name.digest, name.repository);

@@ -84,7 +84,7 @@ impl Batch<'_> {
         schema::put_row(self.index.tables.meta, &mut self.txn, schema::BYTES, &bytes)
     }
 
-    fn link_blob(
+    pub(super) fn link_blob(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,

@@ -311,7 +311,7 @@ impl Batch<'_> {
     }
 
     /// Forgets a file in `blobs/`, everywhere.
-    fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+    pub(super) fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::digest_key(digest));
         let mut homes: Vec<Vec<u8>> = Vec::new();
         for row in tables.blob_homes.prefix_iter(&self.txn, &key)? {

@@ -6,6 +6,7 @@
 pub(super) mod changes;
 mod deletes;
 pub(super) mod garbage;
+mod repair;
 pub(super) mod schema;
 pub(super) mod writer;
 
@@ -228,6 +229,44 @@ impl Index {
             page.items.push(descriptor);
         }
         Ok(page)
+    }
+
+    /// The blobs that come after one, and their lengths.
+    pub(super) fn blobs_after(
+        &self,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let (txn, after) = (self.env.read_txn()?, after.map(schema::digest_key));
+        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut blobs = Vec::new();
+        for row in self.tables.blobs.range(&txn, &(start, Bound::Unbounded))?.take(limit) {
+            let (key, value) = row?;
+            let row: schema::BlobRow = schema::decode(value)?;
+            blobs.extend(schema::split_digest(key).map(|(digest, _)| (digest, row.size)));
+        }
+        Ok(blobs)
+    }
+
+    /// The manifests of a repository that come after one.
+    pub(super) fn manifests_after(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestEntry>, StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let start = after.map_or_else(|| prefix.clone(), |after| schema::content_key(repository, after));
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        let mut manifests = Vec::new();
+        for row in self.tables.manifests.range(&txn, &range)?.take(limit) {
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            manifests.push(entry(&schema::decode(value)?)?);
+        }
+        Ok(manifests)
     }
 
     /// The length of all blobs together, in bytes.

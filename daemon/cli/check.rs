@@ -1,0 +1,138 @@
+//! `holdfast check`.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{Failure, print, runtime, store_settings};
+use crate::config::Config;
+use crate::store::{CheckOptions, Checked, Event, Fault, Progress, Role, Store};
+
+/// How often the progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// How much is read in a second at most, such as 10MiB
+    #[arg(long, value_name = "SIZE")]
+    rate: Option<String>,
+    /// Moves what is broken aside, so that the next push heals it
+    #[arg(long)]
+    repair: bool,
+    /// Makes the index again from index.json and the blobs, before it checks; the daemon must not run
+    #[arg(long)]
+    rebuild: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks once, beside a running daemon or without one; fails where something is wrong.
+pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
+    let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
+    let rate = rate.transpose().map_err(Failure::misuse)?;
+    super::check_there_is_a_registry(config)?;
+    let how = CheckOptions { rate, repair: options.repair };
+    let role = if options.rebuild { Role::Rebuild } else { Role::Beside };
+    // What a rebuild leaves out, and where the index that was there is kept, is in the log.
+    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
+    let (checked, faults) = runtime()?.block_on(check(config, how, role, options.json))?;
+    if options.json {
+        let mut text = serde_json::to_value(checked).map_err(Failure::failed)?;
+        text["list"] = serde_json::to_value(&faults).map_err(Failure::failed)?;
+        print(&format!("{text:#}\n"))?;
+    } else {
+        print(&summary(&checked))?;
+    }
+    match checked.faults {
+        0 => Ok(()),
+        faults if options.repair => Err(Failure::failed(format!(
+            "{faults} faults, {} of them set aside or mended; push the images that are named again",
+            checked.repaired
+        ))),
+        faults => Err(Failure::failed(format!(
+            "{faults} faults; `holdfast check --repair` lets the next push of these images heal them"
+        ))),
+    }
+}
+
+async fn check(
+    config: &Config,
+    how: CheckOptions,
+    role: Role,
+    json: bool,
+) -> Result<(Checked, Vec<Fault>), Failure> {
+    let store = Store::open(store_settings(config), role).await.map_err(Failure::failed)?;
+    let mut faults = Vec::new();
+    let mut bar = Bar { shown: None, terminal: std::io::stderr().is_terminal() };
+    let mut observe = |event| match event {
+        Event::Progress(progress) => bar.show(progress),
+        Event::Fault(fault, _) if json => faults.push(fault),
+        Event::Fault(fault, repaired) => {
+            bar.clear();
+            // A reader that has gone away does not stop the check.
+            let _ =
+                writeln!(std::io::stdout(), "{}{}", line(&fault), if repaired { " (mended)" } else { "" });
+        }
+    };
+    let checked = store.check(how, &mut observe).await;
+    bar.clear();
+    let closed = store.close().await;
+    let checked = checked.map_err(Failure::failed)?;
+    closed.map_err(Failure::failed)?;
+    Ok((checked, faults))
+}
+
+/// A line of progress, on a terminal.
+struct Bar {
+    shown: Option<Instant>,
+    terminal: bool,
+}
+
+impl Bar {
+    fn show(&mut self, Progress { done, all }: Progress) {
+        if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= SHOWN_EVERY) {
+            self.shown = Some(Instant::now());
+            let mebibytes = |bytes: u64| bytes >> 20;
+            let text = format!("{} of {} blobs", done.count, all.count);
+            let (read, total) = (mebibytes(done.bytes), mebibytes(all.bytes));
+            let _ = write!(std::io::stderr(), "\r\x1b[K{text}, {read} of {total} MiB");
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.shown.take().is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn line(fault: &Fault) -> String {
+    match fault {
+        Fault::Missing { digest } => format!("missing      {digest}"),
+        Fault::Rotten { digest, actual } => format!("rotten       {digest}: its content has {actual}"),
+        Fault::Unreadable { digest, error } => format!("unreadable   {digest}: {error}"),
+        Fault::NoManifest { repository, digest } => format!("no manifest  {repository}@{digest}"),
+        Fault::Incomplete { repository, digest, missing } => {
+            format!("incomplete   {repository}@{digest}: it needs {missing}")
+        }
+        Fault::Dangling { repository, tag, digest } => {
+            format!("dangling     {repository}:{tag}: there is no {digest}")
+        }
+    }
+}
+
+fn summary(checked: &Checked) -> String {
+    let mut text = format!(
+        "checked {} blobs ({} bytes), {} manifests and {} tags: {} faults\n",
+        checked.blobs.count, checked.blobs.bytes, checked.manifests, checked.tags, checked.faults
+    );
+    if checked.unknown_files > 0 {
+        text += &format!(
+            "{} files are not in the index; the next collection sees to them\n",
+            checked.unknown_files
+        );
+    }
+    text
+}

@@ -1,0 +1,337 @@
+//! Checking: every blob against its digest, every manifest against what it points at, the index against the files.
+//!
+//! It goes on beside the daemon, in short reads of the index; what looks wrong is looked at once more before it is
+//! called so, since pushes, deletes and collections go on meanwhile.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Advice, fadvise};
+use serde::Serialize;
+
+use super::error::StoreError;
+use super::index::ManifestEntry;
+use super::index::garbage::Amount;
+use super::{Store, blob, blocking, buffers};
+use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, RepositoryName, Tag};
+
+/// How many rows one read of the index looks at.
+const PAGE: usize = 1000;
+
+/// How a check is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// How many bytes are read in a second at most.
+    pub rate: Option<u64>,
+    /// Whether what is broken is moved aside, so that the next push heals it.
+    pub repair: bool,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Fault {
+    /// The index has a blob that is not on the disk.
+    Missing {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The content of a blob is not what its digest says.
+    Rotten {
+        /// The blob.
+        digest: Digest,
+        /// What its content has.
+        actual: Digest,
+    },
+    /// The disk does not give the content of a blob.
+    Unreadable {
+        /// The blob.
+        digest: Digest,
+        /// What the system said.
+        error: String,
+    },
+    /// A manifest is none.
+    NoManifest {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// A manifest points at a blob that its repository does not have.
+    Incomplete {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+        /// What it points at.
+        missing: Digest,
+    },
+    /// A tag names a manifest that its repository does not have.
+    Dangling {
+        /// Its repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        digest: Digest,
+    },
+}
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Blobs that have been read.
+    pub done: Amount,
+    /// Blobs that there are.
+    pub all: Amount,
+}
+
+/// What a check looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Blobs and manifests that were read.
+    pub blobs: Amount,
+    /// Manifests, counted once for each repository.
+    pub manifests: u64,
+    /// Tags.
+    pub tags: u64,
+    /// Files that the index does not know; the next collection sees to them.
+    pub unknown_files: u64,
+    /// Things that are wrong.
+    pub faults: u64,
+    /// Of these, blobs that were moved aside and wait to be pushed again, or were found again.
+    pub repaired: u64,
+}
+
+/// What a check tells while it goes on.
+pub enum Event {
+    /// Something is wrong; whether it was repaired.
+    Fault(Fault, bool),
+    /// So far it has come.
+    Progress(Progress),
+}
+
+impl Store {
+    /// Checks everything; `observe` is told of what is wrong, and of the progress.
+    ///
+    /// # Errors
+    /// What the index says. A blob that cannot be read is a fault and no error.
+    pub async fn check(
+        &self,
+        options: CheckOptions,
+        observe: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Checked, StoreError> {
+        let mut check = Check { store: self, options, observe, checked: Checked::default(), pace: None };
+        check.blobs().await?;
+        let mut last = None;
+        loop {
+            let page = self.repositories(last, PAGE, |_| true).await?;
+            for repository in &page.items {
+                check.repository(repository).await?;
+            }
+            let Some(name) = page.items.last().filter(|_| page.more) else { break };
+            last = Some(name.to_string());
+        }
+        for algorithm in Algorithm::ALL {
+            let store = self.clone();
+            check.checked.unknown_files +=
+                blocking(move || store.unknown_files(algorithm)).await?.len() as u64;
+        }
+        Ok(check.checked)
+    }
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    options: CheckOptions,
+    observe: &'a mut (dyn FnMut(Event) + Send),
+    checked: Checked,
+    /// When reading began.
+    pace: Option<Instant>,
+}
+
+impl Check<'_> {
+    async fn blobs(&mut self) -> Result<(), StoreError> {
+        let counts = self.store.0.index.counts()?;
+        let all = Amount { count: counts.blobs, bytes: counts.bytes };
+        let mut after = None;
+        loop {
+            let index = Arc::clone(&self.store.0.index);
+            let page = blocking(move || index.blobs_after(after.as_ref(), PAGE)).await?;
+            for (digest, size) in &page {
+                self.blob(digest, *size).await?;
+                (self.observe)(Event::Progress(Progress { done: self.checked.blobs, all }));
+            }
+            after = page.last().map(|(digest, _)| digest.clone());
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let (store, wanted) = (self.store.clone(), digest.clone());
+        let (fault, file) = blocking(move || Ok(store.read_against_digest(&wanted))).await?;
+        self.checked.blobs.add(size);
+        self.keep_pace().await;
+        let Some(fault) = fault else { return Ok(()) };
+        if !self.store.0.index.knows_blob(digest)? {
+            // Collected meanwhile.
+            return Ok(());
+        }
+        let repaired = self.options.repair && self.set_aside(digest, file).await?;
+        self.fault(fault, repaired);
+        Ok(())
+    }
+
+    async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
+        let (writer, digest) = (self.store.writer()?, digest.clone());
+        writer.submit(move |batch| batch.set_blob_aside(&digest, file)).await
+    }
+
+    /// Sleeps for as long as more was read than may be.
+    async fn keep_pace(&mut self) {
+        let Some(rate) = self.options.rate.filter(|rate| *rate > 0) else { return };
+        let began = *self.pace.get_or_insert_with(Instant::now);
+        let due = Duration::from_millis(self.checked.blobs.bytes.saturating_mul(1000) / rate);
+        tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
+    }
+
+    fn fault(&mut self, fault: Fault, repaired: bool) {
+        self.checked.faults += 1;
+        self.checked.repaired += u64::from(repaired);
+        (self.observe)(Event::Fault(fault, repaired));
+    }
+
+    async fn repository(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
+            let page = blocking(move || index.manifests_after(&name, after.as_ref(), PAGE)).await?;
+            for entry in &page {
+                self.checked.manifests += 1;
+                self.manifest(repository, entry).await?;
+            }
+            after = page.last().map(|entry| entry.digest.clone());
+            if after.is_none() {
+                return self.tags(repository).await;
+            }
+        }
+    }
+
+    async fn manifest(
+        &mut self,
+        repository: &RepositoryName,
+        entry: &ManifestEntry,
+    ) -> Result<(), StoreError> {
+        let (store, name, entry) = (self.store.clone(), repository.clone(), entry.clone());
+        let faults = blocking(move || store.faults_of(&name, &entry)).await?;
+        for fault in faults {
+            let repaired = match &fault {
+                Fault::Incomplete { repository, missing, .. } if self.options.repair => {
+                    let (repository, digest) = (repository.clone(), missing.clone());
+                    let writer = self.store.writer()?;
+                    writer.submit(move |batch| batch.link_again(&repository, &digest)).await?
+                }
+                _ => false,
+            };
+            self.fault(fault, repaired);
+        }
+        Ok(())
+    }
+
+    async fn tags(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let (store, name) = (self.store.clone(), repository.clone());
+        let (tags, dangling) = blocking(move || {
+            let (mut tags, mut suspects) = (0, Vec::new());
+            store.0.index.for_each_tag(&name, &mut |tag| {
+                tags += 1;
+                suspects.push(tag);
+            })?;
+            let mut dangling = Vec::new();
+            for one in suspects {
+                let by_digest = Reference::Digest(one.digest.clone());
+                let by_tag = Reference::Tag(one.tag.clone());
+                let index = &store.0.index;
+                if index.manifest(&name, &by_digest)?.is_none()
+                    && index.manifest(&name, &by_tag)?.is_some_and(|entry| entry.digest == one.digest)
+                {
+                    dangling.push(one);
+                }
+            }
+            Ok((tags, dangling))
+        })
+        .await?;
+        self.checked.tags += tags;
+        for one in dangling {
+            let (repository, tag, digest) = (repository.clone(), one.tag, one.digest);
+            self.fault(Fault::Dangling { repository, tag, digest }, false);
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Reads a blob from the medium; what is wrong with it, and which file it was.
+    fn read_against_digest(&self, digest: &Digest) -> (Option<Fault>, Option<u64>) {
+        let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable {
+            digest: digest.clone(),
+            error: error.to_string(),
+        };
+        let mut file = match self.0.disk.open_blob(digest) {
+            Ok(file) => file,
+            Err(StoreError::Damaged(_)) => return (Some(Fault::Missing { digest: digest.clone() }), None),
+            Err(error) => return (Some(unreadable(&error)), None),
+        };
+        let inode = file.metadata().ok().map(|metadata| metadata.ino());
+        match hash(&mut file, digest.algorithm()) {
+            Ok(actual) if actual == *digest => (None, inode),
+            Ok(actual) => (Some(Fault::Rotten { digest: digest.clone(), actual }), inode),
+            Err(error) => (Some(unreadable(&error)), inode),
+        }
+    }
+
+    /// What is wrong with a manifest that can be read; one that cannot is a blob with a fault of its own.
+    fn faults_of(
+        &self,
+        repository: &RepositoryName,
+        entry: &ManifestEntry,
+    ) -> Result<Vec<Fault>, StoreError> {
+        let Ok(bytes) = blob::read_whole(&self.0.disk, &entry.digest, entry.size) else {
+            return Ok(Vec::new());
+        };
+        let (repository, digest) = (repository.clone(), entry.digest.clone());
+        let Ok(manifest) = Manifest::parse(&bytes, Some(&entry.media_type)) else {
+            return Ok(vec![Fault::NoManifest { repository, digest }]);
+        };
+        let mut faults = Vec::new();
+        for link in manifest.links().iter().filter(|link| link.kind == LinkKind::Blob) {
+            let index = &self.0.index;
+            let here = index.blob(&repository, &link.digest)?.is_some()
+                || index.manifest(&repository, &Reference::Digest(link.digest.clone()))?.is_some();
+            if !here && index.manifest(&repository, &Reference::Digest(digest.clone()))?.is_some() {
+                let (repository, digest, missing) = (repository.clone(), digest.clone(), link.digest.clone());
+                faults.push(Fault::Incomplete { repository, digest, missing });
+            }
+        }
+        Ok(faults)
+    }
+}
+
+/// Hashes a file as it is on the medium.
+fn hash(file: &mut File, algorithm: Algorithm) -> std::io::Result<Digest> {
+    // What the system has in memory may be better than what the card has. A system that cannot forget it reads
+    // what it has.
+    let _ = fadvise(&*file, 0, None, Advice::DontNeed);
+    let _ = fadvise(&*file, 0, None, Advice::Sequential);
+    let (mut hasher, mut buffer) = (Hasher::new(algorithm), vec![0; buffers::SIZE]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}

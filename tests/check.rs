@@ -1,0 +1,148 @@
+//! What rots on the disk is found, and heals with the next push.
+
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+fn check(daemon: &Daemon, arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.env_clear().args(["check", "--data"]).arg(&daemon.data).args(arguments);
+    command.output().unwrap()
+}
+
+/// The exit code of a check, and its report.
+fn report(daemon: &Daemon, arguments: &[&str]) -> (i32, Value) {
+    let output = check(daemon, &[arguments, &["--json"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (output.status.code().unwrap(), report)
+}
+
+fn file(daemon: &Daemon, digest: &str) -> PathBuf {
+    daemon.data.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+}
+
+/// Changes one bit of a blob on the disk.
+fn rot(daemon: &Daemon, digest: &str) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file(daemon, digest)).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 3).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], 3).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn a_healthy_registry_has_no_faults() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    daemon.push_image("b/c", "2", b"another layer");
+    let (code, report) = report(&daemon, &[]);
+    assert_eq!((code, &report["faults"]), (0, &0.into()), "{report}");
+    assert_eq!(
+        (&report["blobs"]["count"], &report["manifests"], &report["tags"]),
+        (&5.into(), &2.into(), &2.into())
+    );
+    let text = String::from_utf8(check(&daemon, &[]).stdout).unwrap();
+    assert!(text.starts_with("checked 5 blobs"), "{text}");
+}
+
+#[test]
+fn a_rotten_layer_is_named_and_heals_with_the_next_push() {
+    let daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a", "1", b"a layer that rots");
+    let layer = digest(b"a layer that rots");
+    rot(&daemon, &layer);
+    let output = check(&daemon, &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("rotten       {layer}")), "{text}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--repair"));
+    // Looking changes nothing.
+    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(200);
+    let (code, repaired) = report(&daemon, &["--repair"]);
+    assert_eq!((code, &repaired["repaired"]), (1, &1.into()), "{repaired}");
+    assert!(daemon.data.join("damaged").join(layer.replacen(':', "-", 1)).exists());
+    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(404);
+    // The image stays, and is known to be incomplete until its layer is pushed again.
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
+    assert_eq!(report(&daemon, &[]).1["list"][0]["kind"], "incomplete");
+    daemon.push_image("a", "1", b"a layer that rots");
+    assert_eq!(report(&daemon, &[]).0, 0);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that rots");
+}
+
+#[test]
+fn a_rotten_manifest_loses_its_tags_so_that_a_push_brings_it_back() {
+    let daemon = Daemon::start();
+    let (subject, _) = daemon.push_image("a", "1", b"layer");
+    let config = daemon.push_blob("a", b"{}");
+    let signature = image(&config, &config, Some(&subject));
+    let signature_digest = digest(&signature);
+    daemon.put_manifest("a", "signature", OCI_MANIFEST, &signature).expect(201);
+    rot(&daemon, &signature_digest);
+    assert_eq!(report(&daemon, &["--repair"]).1["repaired"], 1);
+    daemon.request("HEAD", "/v2/a/manifests/signature").send().expect(404);
+    let referrers = daemon.get(&format!("/v2/a/referrers/{subject}")).expect(200).json();
+    assert_eq!(referrers["manifests"], serde_json::json!([]));
+    assert_eq!(report(&daemon, &[]).0, 0);
+    daemon.put_manifest("a", "signature", OCI_MANIFEST, &signature).expect(201);
+    assert_eq!(daemon.get("/v2/a/manifests/signature").expect(200).body, signature);
+}
+
+#[test]
+fn files_that_are_gone_or_too_short_are_found() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"gone");
+    daemon.push_image("a", "2", b"too short");
+    std::fs::remove_file(file(&daemon, &digest(b"gone"))).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(file(&daemon, &digest(b"too short")))
+        .unwrap()
+        .set_len(3)
+        .unwrap();
+    let (code, found) = report(&daemon, &["--repair"]);
+    let mut kinds: Vec<_> =
+        found["list"].as_array().unwrap().iter().map(|fault| fault["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!((code, kinds), (1, vec!["incomplete", "incomplete", "missing", "rotten"]));
+    daemon.push_image("a", "1", b"gone");
+    daemon.push_image("a", "2", b"too short");
+    assert_eq!(report(&daemon, &[]).0, 0);
+}
+
+#[test]
+fn the_index_is_made_again_when_it_is_asked_for_and_nobody_serves_it() {
+    let mut daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a/b", "1", b"layer");
+    let untagged = daemon.put_manifest("a/b", &digest(&bytes), OCI_MANIFEST, &bytes);
+    untagged.expect(201);
+    let refused = check(&daemon, &["--rebuild"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("another holdfast already serves"));
+    daemon.stop();
+    let output = check(&daemon, &["--rebuild"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let aside = std::fs::read_dir(&daemon.data).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("index.broken-")));
+    daemon.restart_after_end();
+    assert_eq!(daemon.get("/v2/a/b/manifests/1").expect(200).body, bytes);
+    daemon.get(&format!("/v2/a/b/manifests/{image}")).expect(200);
+}
+
+#[test]
+fn a_check_reads_no_faster_than_it_is_told() {
+    let daemon = Daemon::start();
+    for number in 0..4u8 {
+        daemon.push_blob("a", &vec![number; 512 << 10]);
+    }
+    let began = Instant::now();
+    assert_eq!(report(&daemon, &["--rate", "1MiB"]).0, 0);
+    assert!(began.elapsed() >= Duration::from_millis(1900), "{:?}", began.elapsed());
+    assert_eq!(check(&daemon, &["--rate", "quickly"]).status.code(), Some(2));
+}
