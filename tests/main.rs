@@ -28,6 +28,7 @@ mod proxy;
 mod pull;
 mod push_blob;
 mod push_manifest;
+mod races;
 mod restart;
 mod support;
 mod tls;

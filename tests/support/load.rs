@@ -162,13 +162,19 @@ impl Client {
             Ok(404) => {}
             _ => return false,
         }
-        if self.below(2) == 0 {
+        if self.below(3) == 0 {
             let request = self.request("POST", &format!("blobs/uploads/?digest={digest}"));
             return self.send(request.body(content), 201, &[]) == Outcome::Done;
         }
-        let Ok(start) = self.request("POST", "blobs/uploads/").body(b"").try_send() else { return false };
+        // Another client may have it, or may just be losing it.
+        let from = if self.below(2) == 0 { String::new() } else { format!("&from=client{}", self.below(4)) };
+        let path = format!("blobs/uploads/?mount={digest}{from}");
+        let Ok(start) = self.request("POST", &path).body(b"").try_send() else { return false };
         if start.status >= 500 {
             return false;
+        }
+        if start.status == 201 {
+            return true;
         }
         let location = start.expect(202).named("location");
         let patch = Request::new(self.address, "PATCH", &location).chunked(content);
