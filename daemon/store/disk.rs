@@ -31,6 +31,11 @@ pub(super) struct DaemonLock {
     _file: Flock<File>,
 }
 
+/// Keeps others from writing `index.json` for as long as it lives.
+pub(super) struct LayoutLock {
+    _file: Flock<File>,
+}
+
 impl Disk {
     /// Makes the directories that are not there yet and opens the data directory.
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
@@ -55,6 +60,18 @@ impl Disk {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(DaemonLock { _file: file }),
             Err(_) => Err(StoreError::InUse(self.root.display().to_string())),
+        }
+    }
+
+    /// Waits until nobody else writes `index.json`: the daemon and the command line both do, and what is read of the
+    /// index after this is not older than what the last one has written.
+    pub(super) fn lock_layout(&self) -> Result<LayoutLock, StoreError> {
+        let failed = |error| StoreError::io("lock index.json", error);
+        let path = self.root.join("index/layout.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        match Flock::lock(file.map_err(failed)?, FlockArg::LockExclusive) {
+            Ok(file) => Ok(LayoutLock { _file: file }),
+            Err((_, error)) => Err(failed(error.into())),
         }
     }
 
