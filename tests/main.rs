@@ -10,6 +10,7 @@
 mod architecture;
 mod auth;
 mod broken_disk;
+mod broken_index;
 mod check;
 mod clients;
 mod collection;

@@ -111,6 +111,9 @@ impl Bar {
 fn line(fault: &Fault) -> String {
     match fault {
         Fault::Missing { digest } => format!("missing      {digest}"),
+        Fault::Length { digest, indexed, actual } => {
+            format!("length       {digest}: the index has {indexed} bytes, the file {actual}")
+        }
         Fault::Rotten { digest, actual } => format!("rotten       {digest}: its content has {actual}"),
         Fault::Unreadable { digest, error } => format!("unreadable   {digest}: {error}"),
         Fault::NoManifest { repository, digest } => format!("no manifest  {repository}@{digest}"),

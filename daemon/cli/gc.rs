@@ -25,7 +25,7 @@ pub(super) struct Options {
 
 /// Collects once, beside a running daemon or without one.
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
-    let mut policy = policy(config);
+    let mut policy = Policy { by_hand: true, ..policy(config) };
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
@@ -74,6 +74,7 @@ pub(super) fn policy(config: &Config) -> Policy {
         grace: config.gc.grace,
         uploads_expire: config.gc.uploads_expire,
         retention: retention.collect(),
+        by_hand: false,
     }
 }
 

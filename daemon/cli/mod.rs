@@ -6,6 +6,7 @@
 mod about;
 mod check;
 mod gc;
+mod inspect;
 mod serve;
 mod show;
 mod status;
@@ -58,6 +59,9 @@ enum Command {
     Gc(gc::Options),
     /// Reads everything that is stored and says what is wrong with it
     Check(check::Options),
+    /// Reads an index to its end; the daemon runs this after a crash
+    #[command(hide = true)]
+    InspectIndex(inspect::Options),
     /// Prints the completions for a shell
     Completions {
         /// The shell
@@ -116,6 +120,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Status { json } => status::run(&load()?, json),
         Command::Gc(options) => gc::run(&options, &load()?),
         Command::Check(options) => check::run(&options, &load()?),
+        Command::InspectIndex(options) => inspect::run(&options),
         Command::Completions { shell } => about::completions(shell),
         Command::Man => about::manual(),
     }
@@ -139,6 +144,7 @@ fn store_settings(config: &Config) -> store::Settings {
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
         grace: config.gc.grace,
+        inspect: inspect::in_own_process,
         room: store::RoomLimits { reserve: config.storage.reserve, quota: config.storage.quota },
     }
 }

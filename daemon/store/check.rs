@@ -39,6 +39,15 @@ pub enum Fault {
         /// The blob.
         digest: Digest,
     },
+    /// The index has another length for a blob than its file has.
+    Length {
+        /// The blob.
+        digest: Digest,
+        /// What the index says, in bytes.
+        indexed: u64,
+        /// What the file has, in bytes.
+        actual: u64,
+    },
     /// The content of a blob is not what its digest says.
     Rotten {
         /// The blob.
@@ -174,7 +183,7 @@ impl Check<'_> {
 
     async fn blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (store, wanted) = (self.store.clone(), digest.clone());
-        let (fault, file) = blocking(move || Ok(store.read_against_digest(&wanted))).await?;
+        let (fault, file) = blocking(move || Ok(store.read_against_digest(&wanted, size))).await?;
         self.checked.blobs.add(size);
         self.keep_pace().await;
         let Some(fault) = fault else { return Ok(()) };
@@ -276,7 +285,7 @@ impl Check<'_> {
 
 impl Store {
     /// Reads a blob from the medium; what is wrong with it, and which file it was.
-    fn read_against_digest(&self, digest: &Digest) -> (Option<Fault>, Option<u64>) {
+    fn read_against_digest(&self, digest: &Digest, indexed: u64) -> (Option<Fault>, Option<u64>) {
         let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable {
             digest: digest.clone(),
             error: error.to_string(),
@@ -286,9 +295,14 @@ impl Store {
             Err(StoreError::Damaged(_)) => return (Some(Fault::Missing { digest: digest.clone() }), None),
             Err(error) => return (Some(unreadable(&error)), None),
         };
-        let inode = file.metadata().ok().map(|metadata| metadata.ino());
+        let metadata = file.metadata().ok();
+        let inode = metadata.as_ref().map(MetadataExt::ino);
+        let actual = metadata.map_or(0, |metadata| metadata.len());
         match hash(&mut file, digest.algorithm()) {
-            Ok(actual) if actual == *digest => (None, inode),
+            Ok(found) if found == *digest && actual == indexed => (None, inode),
+            Ok(found) if found == *digest => {
+                (Some(Fault::Length { digest: digest.clone(), indexed, actual }), inode)
+            }
             Ok(actual) => (Some(Fault::Rotten { digest: digest.clone(), actual }), inode),
             Err(error) => (Some(unreadable(&error)), inode),
         }

@@ -305,15 +305,37 @@ impl Disk {
         sync_directory(&self.root).map_err(failed)
     }
 
+    /// Whether the last daemon ended in good order; forgets it.
+    pub(super) fn take_clean_mark(&self) -> bool {
+        fs::remove_file(self.root.join("index/clean")).is_ok()
+    }
+
+    /// Notes that the daemon ended in good order. Without the note the index is looked at at the next start.
+    pub(super) fn leave_clean_mark(&self) {
+        if let Err(error) = File::create(self.root.join("index/clean")) {
+            log::debug!("the end in good order is not noted: {error}");
+        }
+    }
+
+    /// Moves a broken `index.json` out of the way and keeps it beside.
+    pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
+        let aside = self.root.join(format!("index.json.broken-{suffix}"));
+        fs::rename(self.root.join("index.json"), aside)
+            .map_err(|error| StoreError::io("set the broken index.json aside", error))
+    }
+
+    /// Keeps a copy of a broken index beside.
+    pub(super) fn copy_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let failed = |error| StoreError::io("keep a copy of the broken index", error);
+        let aside = self.directory_aside(suffix);
+        fs::create_dir_all(&aside).map_err(failed)?;
+        fs::copy(self.index_directory().join("data.mdb"), aside.join("data.mdb")).map_err(failed)?;
+        Ok(aside)
+    }
+
     /// Moves a broken index out of the way and keeps it beside.
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        // An earlier one of the same second, or of a clock that stands still, stays as well.
-        let names = (0..1000).map(|number| match number {
-            0 => format!("index.broken-{suffix}"),
-            number => format!("index.broken-{suffix}-{number}"),
-        });
-        let mut free = names.map(|name| self.root.join(name)).filter(|path| !path.exists());
-        let aside = free.next().unwrap_or_else(|| self.root.join("index.broken"));
+        let aside = self.directory_aside(suffix);
         let failed = |error| StoreError::io("set the broken index aside", error);
         fs::create_dir_all(&aside).map_err(failed)?;
         for name in ["data.mdb", "lock.mdb"] {
@@ -321,6 +343,16 @@ impl Disk {
         }
         sync_directory(&self.root).map_err(failed)?;
         Ok(aside)
+    }
+
+    fn directory_aside(&self, suffix: &str) -> PathBuf {
+        // An earlier one of the same second, or of a clock that stands still, stays as well.
+        let names = (0..1000).map(|number| match number {
+            0 => format!("index.broken-{suffix}"),
+            number => format!("index.broken-{suffix}-{number}"),
+        });
+        let mut free = names.map(|name| self.root.join(name)).filter(|path| !path.exists());
+        free.next().unwrap_or_else(|| self.root.join("index.broken"))
     }
 }
 

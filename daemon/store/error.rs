@@ -1,6 +1,7 @@
 //! The one error type of the store.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::oci::{Digest, Reference, RepositoryName};
 
@@ -100,7 +101,17 @@ impl From<heed::Error> for StoreError {
         match error {
             heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::IndexFull,
             heed::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
-            error => StoreError::Index(error),
+            error => {
+                INDEX_FAILED.store(true, Ordering::Relaxed);
+                StoreError::Index(error)
+            }
         }
     }
 }
+
+/// Whether the index has failed in this process: it is looked at before it is used the next time.
+pub(super) fn index_failed() -> bool {
+    INDEX_FAILED.load(Ordering::Relaxed)
+}
+
+static INDEX_FAILED: AtomicBool = AtomicBool::new(false);

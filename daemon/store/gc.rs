@@ -31,6 +31,8 @@ pub struct Policy {
     pub uploads_expire: Duration,
     /// Which tags and untagged manifests are kept; the first rule for a repository is the one for it.
     pub retention: Vec<Retention>,
+    /// Whether a person asked for it: after names were lost nothing is collected without one.
+    pub by_hand: bool,
 }
 
 /// Which tags and untagged manifests of some repositories are kept.
@@ -144,8 +146,15 @@ impl Store {
     ) -> Result<Report, StoreError> {
         let began = Instant::now();
         let report = Report { dry_run, ..Report::default() };
+        let held = self.0.index.collection_is_held()?;
+        if held && !policy.by_hand {
+            return Ok(report);
+        }
         let mut collection = Collection { store: self, policy, dry_run, observe, report };
         if !dry_run {
+            if held {
+                self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
+            }
             self.sort_trash().await?;
         }
         collection.repositories().await?;

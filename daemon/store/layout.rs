@@ -100,7 +100,10 @@ pub(super) fn read(disk: &Disk) -> Result<Vec<Name>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("read index.json", error)),
     };
-    parse(&bytes).map_err(|error| StoreError::io("read index.json", error.into()))
+    parse(&bytes).map_err(|error| {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        StoreError::Io { action: "read index.json".into(), source }
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Name>, serde_json::Error> {

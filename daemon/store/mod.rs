@@ -33,6 +33,7 @@ pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::error::StoreError;
 pub use self::gc::{Policy, Report, Retention, Taken};
 pub use self::index::garbage::Amount;
+pub use self::index::inspect::inspect;
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::room::RoomLimits;
 pub use self::upload::{ParseUploadIdError, Upload, UploadId};
@@ -64,6 +65,9 @@ pub struct Settings {
     pub grace: Duration,
     /// How much pushes may take.
     pub room: RoomLimits,
+    /// Says whether the index in a directory, of this map size, reads to its end, at its newest snapshot or (true)
+    /// at the one before. Reading a damaged one may end the process.
+    pub inspect: fn(&Path, usize, bool) -> bool,
 }
 
 /// Who opens a data directory.
@@ -86,6 +90,7 @@ struct Inner {
     index: Arc<Index>,
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
+    role: Role,
     grace: Duration,
     room: Arc<Room>,
     writer: Mutex<Option<Writer>>,
@@ -129,6 +134,8 @@ impl Store {
         })?;
         if opened.rebuild {
             recover::rebuild(&disk, &writer).await?;
+        } else if opened.merge {
+            recover::merge_names(&disk, &index, &writer).await?;
         } else if !index.is_complete()? {
             writer.mark_complete().await?;
         }
@@ -139,6 +146,7 @@ impl Store {
             index,
             uploads,
             buffers,
+            role,
             grace,
             room,
             writer: Mutex::new(Some(writer)),
@@ -158,8 +166,13 @@ impl Store {
         let writer = lock(&self.0.writer).take();
         drop(writer);
         let threads = std::mem::take(&mut *lock(&self.0.threads));
+        let inner = Arc::clone(&self.0);
         blocking(move || {
-            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))?;
+            if inner.role == Role::Daemon && !error::index_failed() {
+                inner.disk.leave_clean_mark();
+            }
+            Ok(())
         })
         .await
     }
@@ -543,15 +556,15 @@ fn open_directory(
         if !index.is_complete()? {
             return Err(StoreError::Unready);
         }
-        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false }));
+        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, merge: false }));
     }
     let lock = disk.lock_for_daemon()?;
     layout::mark(&disk)?;
     if role == Role::Rebuild {
         let index = recover::start_anew(&disk, settings.index_map_size)?;
-        return Ok((Arc::new(disk), Some(lock), recover::Opened { index, rebuild: true }));
+        return Ok((Arc::new(disk), Some(lock), recover::Opened { index, rebuild: true, merge: false }));
     }
-    let opened = recover::open(&disk, settings.index_map_size)?;
+    let opened = recover::open(&disk, settings)?;
     Ok((Arc::new(disk), Some(lock), opened))
 }
 

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
+use super::Settings;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
 use super::index::changes::NewManifest;
 use super::index::writer::{Batch, Writer};
 use super::layout;
-use crate::oci::{Algorithm, Digest, Manifest};
+use crate::oci::{Algorithm, Digest, Manifest, Reference};
 
 /// What the ladder found.
 pub(super) struct Opened {
@@ -19,27 +20,46 @@ pub(super) struct Opened {
     pub(super) index: Index,
     /// Whether it is new and has to be filled.
     pub(super) rebuild: bool,
+    /// Whether it may miss its last change, and names have to come from `index.json`.
+    pub(super) merge: bool,
 }
 
 /// Opens the index by the first rung that holds.
-pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Opened, StoreError> {
-    let first = match Index::open(disk, map_size, false) {
-        Ok(index) => {
-            let rebuild = !index.is_complete()? && disk.top("index.json").exists();
-            return Ok(Opened { index, rebuild });
+pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+    let map_size = settings.index_map_size;
+    let there = disk.index_directory().join("data.mdb").exists();
+    let trusted = disk.take_clean_mark() || !there;
+    let reads = |previous| (settings.inspect)(&disk.index_directory(), map_size, previous);
+    let why = if trusted || reads(false) {
+        match Index::open(disk, map_size, false) {
+            Ok(index) => {
+                let rebuild = !index.is_complete()? && disk.top("index.json").exists();
+                return Ok(Opened { index, rebuild, merge: false });
+            }
+            Err(error) if !is_broken(&error) => return Err(error),
+            Err(error) => error.to_string(),
         }
-        Err(error) if !is_broken(&error) => return Err(error),
-        Err(error) => error,
+    } else {
+        "it does not read to its end".to_owned()
     };
-    log::warn!("the index cannot be opened ({first}); trying its previous snapshot");
-    match Index::open(disk, map_size, true) {
-        Ok(index) => {
-            log::warn!("the index was opened at its previous snapshot; the last change to it may be lost");
-            return Ok(Opened { index, rebuild: false });
+    log::warn!("the index is broken ({why}); trying its previous snapshot");
+    if reads(true) {
+        let aside = disk.copy_index_aside(&super::seconds_since_1970().to_string())?;
+        match Index::open(disk, map_size, true) {
+            Ok(index) if index.is_complete()? => {
+                log::warn!(
+                    "the index was opened at its previous snapshot; what the last change to it was is looked up \
+                     in index.json, and a copy of the broken one is in {}",
+                    aside.display()
+                );
+                return Ok(Opened { index, rebuild: false, merge: true });
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("the previous snapshot cannot be opened: {error}"),
         }
-        Err(error) => log::warn!("nor its previous snapshot ({error}); making it again from index.json"),
     }
-    Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true })
+    log::warn!("its previous snapshot is no better; making it again from index.json");
+    Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false })
 }
 
 /// Sets the index aside and opens an empty one, to be filled.
@@ -70,26 +90,77 @@ fn is_broken(error: &StoreError) -> bool {
 /// Fills a new index from `index.json`, the manifests it names and the blobs on the disk.
 pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), StoreError> {
     let reader = Arc::clone(disk);
-    let (names, blobs) = super::blocking(move || Ok((layout::read(&reader)?, all_blobs(&reader)?))).await?;
+    let (names, blobs) = super::blocking(move || Ok((names_or_none(&reader)?, all_blobs(&reader)?))).await?;
     log::warn!(
         "making the index again: {} names in index.json, {} blobs on the disk",
         names.len(),
         blobs.len()
     );
+    if names.is_empty() && !blobs.is_empty() {
+        log::error!(
+            "nothing names these blobs any more: none is collected until `holdfast gc` is run by hand"
+        );
+        writer.submit(|batch| batch.hold_collection(true)).await?;
+    }
     for part in blobs.chunks(1000) {
         let part = part.to_vec();
         writer.submit(move |batch| know_blobs(batch, &part)).await?;
     }
     for name in names {
-        let reader = Arc::clone(disk);
-        let new = super::blocking(move || Ok(read_manifest(&reader, &name))).await?;
-        if let Some(new) = new {
-            writer.submit(move |batch| restore(batch, &new)).await?;
-        }
+        put_back(disk, writer, name).await?;
     }
     writer.mark_complete().await?;
     log::warn!("the index is made again");
     Ok(())
+}
+
+/// Puts the names of `index.json` that an older snapshot of the index does not have back into it.
+pub(super) async fn merge_names(
+    disk: &Arc<Disk>,
+    index: &Arc<Index>,
+    writer: &Writer,
+) -> Result<(), StoreError> {
+    let (reader, known) = (Arc::clone(disk), Arc::clone(index));
+    let missing = super::blocking(move || {
+        let mut missing = Vec::new();
+        for name in names_or_none(&reader)? {
+            let reference = match &name.tag {
+                Some(tag) => Reference::Tag(tag.clone()),
+                None => Reference::Digest(name.digest.clone()),
+            };
+            if known.manifest(&name.repository, &reference)?.is_none() {
+                missing.push(name);
+            }
+        }
+        Ok(missing)
+    })
+    .await?;
+    for name in missing {
+        log::warn!("{} of {} is back from index.json", name.digest, name.repository);
+        put_back(disk, writer, name).await?;
+    }
+    Ok(())
+}
+
+async fn put_back(disk: &Arc<Disk>, writer: &Writer, name: layout::Name) -> Result<(), StoreError> {
+    let reader = Arc::clone(disk);
+    let new = super::blocking(move || Ok(read_manifest(&reader, &name))).await?;
+    match new {
+        Some(new) => writer.submit(move |batch| restore(batch, &new)).await,
+        None => Ok(()),
+    }
+}
+
+/// The names in `index.json`; if that is broken, too, it is kept beside and there are none.
+fn names_or_none(disk: &Disk) -> Result<Vec<layout::Name>, StoreError> {
+    match layout::read(disk) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+            log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
+            disk.set_layout_aside(&super::seconds_since_1970().to_string())?;
+            Ok(Vec::new())
+        }
+        names => names,
+    }
 }
 
 fn all_blobs(disk: &Disk) -> Result<Vec<(Digest, u64)>, StoreError> {
@@ -108,6 +179,7 @@ fn know_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreErr
 }
 
 fn restore(batch: &mut Batch, new: &NewManifest) -> Result<(), StoreError> {
+    batch.know_blob(&new.digest, new.size)?;
     batch.link_children(new)?;
     batch.index_manifest(new)
 }

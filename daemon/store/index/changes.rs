@@ -154,6 +154,7 @@ impl Batch<'_> {
 
     /// Writes all rows of a manifest whose file is in `blobs/`.
     pub(in crate::store) fn index_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
+        self.names_changed();
         let tables = self.index.tables;
         let row = ManifestRow {
             digest: schema::digest_key(&new.digest),

@@ -22,6 +22,7 @@ impl Batch<'_> {
             return Err(self.no_manifest(repository, Reference::Tag(tag.clone()))?);
         };
         table.delete(&mut self.txn, &key)?;
+        self.names_changed();
         self.leave(repository, &row.digest()?, self.moment, true)
     }
 
@@ -49,6 +50,7 @@ impl Batch<'_> {
         if !tables.manifests.delete(&mut self.txn, &schema::content_key(repository, digest))? {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         }
+        self.names_changed();
         self.count_manifests(repository, -1)?;
         self.leave_behind(repository, digest, since)?;
         if let Some(subject) = subject {

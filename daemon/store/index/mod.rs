@@ -6,6 +6,7 @@
 pub(super) mod changes;
 mod deletes;
 pub(super) mod garbage;
+pub(super) mod inspect;
 mod repair;
 pub(super) mod schema;
 pub(super) mod writer;
@@ -96,6 +97,12 @@ impl Index {
     pub(super) fn is_complete(&self) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
         Ok(self.tables.meta.get(&txn, COMPLETE)?.is_some())
+    }
+
+    /// Whether names were lost, so that only a person may collect.
+    pub(super) fn collection_is_held(&self) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok(self.tables.meta.get(&txn, schema::HOLD)?.is_some())
     }
 
     /// The manifest under a tag or a digest: one lookup.
@@ -216,8 +223,8 @@ impl Index {
             if !key.starts_with(&prefix) {
                 break;
             }
-            let descriptor: Descriptor = serde_json::from_slice(value)
-                .map_err(|error| StoreError::Index(heed::Error::Decoding(error.into())))?;
+            let descriptor: Descriptor =
+                serde_json::from_slice(value).map_err(|error| heed::Error::Decoding(error.into()))?;
             if !wanted(&descriptor) {
                 continue;
             }
@@ -335,7 +342,7 @@ fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {
 }
 
 fn entry(row: &ManifestRow) -> Result<ManifestEntry, StoreError> {
-    let broken = |what: &'static str| StoreError::Index(heed::Error::Decoding(what.into()));
-    let media_type = row.media_type.parse().map_err(|_| broken("a manifest's media type"))?;
+    let media_type = row.media_type.parse();
+    let media_type = media_type.map_err(|_| heed::Error::Decoding("a manifest's media type".into()))?;
     Ok(ManifestEntry { digest: row.digest()?, size: row.size, media_type, pushed: row.pushed })
 }

@@ -7,6 +7,17 @@ use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
 impl Batch<'_> {
+    /// Notes that names were lost, or that a person has seen to it: until then only a person collects.
+    pub(in crate::store) fn hold_collection(&mut self, hold: bool) -> Result<(), StoreError> {
+        let meta = self.index.tables.meta;
+        if hold {
+            meta.put(&mut self.txn, schema::HOLD, &[])?;
+        } else {
+            meta.delete(&mut self.txn, schema::HOLD)?;
+        }
+        Ok(())
+    }
+
     /// Moves a broken blob out of `blobs/` and forgets it everywhere, a manifest with its tags, so that the next push
     /// brings it again; false if it is another file by now than the one that was looked at.
     pub(in crate::store) fn set_blob_aside(

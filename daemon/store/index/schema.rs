@@ -18,6 +18,8 @@ pub(in crate::store) const VERSION: u32 = 1;
 
 /// The row of the table `meta` with the length of all blobs together.
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
+/// The row of the table `meta` that is there when names were lost, so that nothing is collected for lack of them.
+pub(in crate::store) const HOLD: &[u8] = b"hold";
 /// The row of the table `meta` with the [`ClockRow`](crate::store::clock::ClockRow).
 pub(in crate::store) const CLOCK: &[u8] = b"clock";
 
@@ -137,7 +139,7 @@ impl ManifestRow {
     /// The digest.
     pub(in crate::store) fn digest(&self) -> Result<Digest, StoreError> {
         let digest = split_digest(&self.digest).map(|(digest, _)| digest);
-        digest.ok_or_else(|| StoreError::Index(heed::Error::Decoding("a manifest's digest".into())))
+        digest.ok_or_else(|| heed::Error::Decoding("a manifest's digest".into()).into())
     }
 }
 
@@ -275,7 +277,7 @@ pub(in crate::store) fn put_row<T: Serialize>(
 
 /// Reads a row from its bytes.
 pub(in crate::store) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(bytes).map_err(|error| StoreError::Index(heed::Error::Decoding(error.into())))
+    postcard::from_bytes(bytes).map_err(|error| heed::Error::Decoding(error.into()).into())
 }
 
 #[cfg(test)]

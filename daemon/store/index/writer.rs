@@ -35,12 +35,19 @@ pub(in crate::store) struct Batch<'a> {
     pub(in crate::store) moment: Moment,
     /// The directories of blobs whose names are not yet on the medium.
     unsynced: BTreeSet<Algorithm>,
+    /// Whether a name that `index.json` has is another now.
+    names_changed: bool,
 }
 
 impl Batch<'_> {
     /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
     pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
         self.unsynced.insert(algorithm);
+    }
+
+    /// Notes that `index.json` has to be written again.
+    pub(in crate::store) fn names_changed(&mut self) {
+        self.names_changed = true;
     }
 
     /// Keeps the clock now and then: after a power cut it goes on from there.
@@ -101,7 +108,7 @@ pub(in crate::store) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `changed` is called after each transaction that changed something.
+    /// Starts the thread. `changed` is called after each transaction that changed what a manifest is called.
     pub(in crate::store) fn start(
         index: Arc<Index>,
         disk: Arc<Disk>,
@@ -149,28 +156,32 @@ impl Writer {
 fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Box<dyn Job>>, changed: &dyn Fn()) {
     let mut jobs = Vec::with_capacity(QUEUE);
     while queue.blocking_recv_many(&mut jobs, QUEUE) > 0 {
-        match commit(index, disk, &mut jobs) {
+        match commit(index, disk, &mut jobs, changed) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
             Err(error) if jobs.len() == 1 => jobs.drain(..).for_each(|job| job.answer(Err(again(&error)))),
             Err(_) => {
                 for job in jobs.drain(..) {
                     let mut alone = [job];
-                    let committed = commit(index, disk, &mut alone);
+                    let committed = commit(index, disk, &mut alone, changed);
                     let [job] = alone;
                     job.answer(committed);
                 }
             }
         }
-        changed();
     }
 }
 
-fn commit(index: &Index, disk: &Disk, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+fn commit(
+    index: &Index,
+    disk: &Disk,
+    jobs: &mut [Box<dyn Job>],
+    changed: &dyn Fn(),
+) -> Result<(), StoreError> {
     disk.check_writable()?;
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let moment = index.clock.now();
-    let mut batch = Batch { index, disk, txn, now, moment, unsynced: BTreeSet::new() };
+    let mut batch = Batch { index, disk, txn, now, moment, unsynced: BTreeSet::new(), names_changed: false };
     batch.keep_clock()?;
     for job in jobs {
         job.apply(&mut batch)?;
@@ -178,7 +189,11 @@ fn commit(index: &Index, disk: &Disk, jobs: &mut [Box<dyn Job>]) -> Result<(), S
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
-    batch.txn.commit().map_err(|error| disk.failed(error.into()))
+    batch.txn.commit().map_err(|error| disk.failed(error.into()))?;
+    if batch.names_changed {
+        changed();
+    }
+    Ok(())
 }
 
 /// The error once more, for its caller; errors of the system cannot be cloned.

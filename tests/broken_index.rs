@@ -1,0 +1,142 @@
+//! An index that breaks: each time the ladder is climbed down, the broken file is kept, and no name that index.json
+//! has is lost.
+//!
+//! `HOLDFAST_TEST_CASES=300 cargo test broken_index` breaks it three hundred times.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+const PAGE: u64 = 4096;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit
+    }
+}
+
+/// Breaks a file at random, and says how.
+fn damage(file: &Path, random: &mut Random) -> String {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let length = file.metadata().unwrap().len();
+    let pages = length / PAGE;
+    match random.below(4) {
+        0 => {
+            let length = random.below(length);
+            file.set_len(length).unwrap();
+            format!("truncated to {length}")
+        }
+        1 => {
+            let page = random.below(pages);
+            let count = 1 + random.below(3);
+            file.write_all_at(&vec![0; (count * PAGE) as usize], page * PAGE).unwrap();
+            format!("{count} pages zeroed from {page}")
+        }
+        2 => {
+            let flips: Vec<u64> = (0..1 + random.below(40)).map(|_| random.below(length)).collect();
+            for at in &flips {
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, *at).unwrap();
+                file.write_all_at(&[byte[0] ^ (1 << random.below(8))], *at).unwrap();
+            }
+            format!("bits turned over at {flips:?}")
+        }
+        _ => {
+            let page = random.below(pages);
+            let noise: Vec<u8> = (0..PAGE).map(|_| random.below(256) as u8).collect();
+            file.write_all_at(&noise, page * PAGE).unwrap();
+            format!("noise in page {page}")
+        }
+    }
+}
+
+/// What `index.json` says: each name and the digest of its manifest.
+fn names(data: &Path) -> BTreeMap<(String, Option<String>), String> {
+    let layout: Value = serde_json::from_slice(&std::fs::read(data.join("index.json")).unwrap()).unwrap();
+    let entry = |entry: &Value| {
+        let repository = entry["annotations"]["io.holdfast.repository"].as_str().unwrap().to_owned();
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str();
+        let tag = name.map(|name| name.rsplit_once(':').unwrap().1.to_owned());
+        ((repository, tag), entry["digest"].as_str().unwrap().to_owned())
+    };
+    layout["manifests"].as_array().unwrap().iter().map(entry).collect()
+}
+
+fn kept_aside(data: &Path) -> usize {
+    let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("index.broken-")).count()
+}
+
+/// Ends the daemon as a power cut does, with nothing to say that its index is in order.
+fn end_badly(daemon: &mut Daemon) {
+    daemon.stop();
+    std::fs::remove_file(daemon.data.join("index/clean")).unwrap();
+}
+
+#[test]
+fn however_it_breaks_every_name_is_there() {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut random = Random(seed | 1);
+    let mut daemon = Daemon::start();
+    for number in 0..60u32 {
+        let layer = format!("layer {}", number % 40).into_bytes();
+        daemon.push_image(&format!("team/app{}", number % 7), &format!("t{number}"), &layer);
+    }
+    daemon.request("DELETE", "/v2/team/app0/manifests/t0").send().expect(202);
+    let cases = std::env::var("HOLDFAST_TEST_CASES").map_or(25, |text| text.parse().unwrap());
+    let mut broken = 0;
+    for _ in 0..cases {
+        end_badly(&mut daemon);
+        let expected = names(&daemon.data);
+        assert_eq!(expected.len(), 60, "{expected:#?}");
+        let aside = kept_aside(&daemon.data);
+        let how = damage(&daemon.data.join("index/data.mdb"), &mut random);
+        daemon.restart_after_end();
+        for ((repository, tag), digest) in &expected {
+            let reference = tag.as_ref().unwrap_or(digest);
+            let answer = daemon.get(&format!("/v2/{repository}/manifests/{reference}"));
+            assert_eq!(answer.status, 200, "{repository}:{reference} after {how}");
+            assert_eq!(&digest_of(&answer), digest, "{repository}:{reference} after {how}");
+        }
+        let check = Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data).output();
+        let check = check.unwrap();
+        assert!(check.status.success(), "{how}: {check:?}");
+        broken += usize::from(kept_aside(&daemon.data) > aside);
+    }
+    println!("{cases} times damaged, {broken} times set aside");
+    assert!(broken * 3 > cases, "damage is not noticed: {broken} of {cases}");
+}
+
+fn digest_of(answer: &Answer) -> String {
+    digest(&answer.body)
+}
+
+#[test]
+fn without_index_json_nothing_is_collected_until_a_person_asks() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.push_image("a", "1", b"layer");
+    end_badly(&mut daemon);
+    std::fs::write(daemon.data.join("index/data.mdb"), b"garbage").unwrap();
+    std::fs::write(daemon.data.join("index.json"), b"garbage").unwrap();
+    daemon.restart_after_end();
+    daemon.get("/v2/a/manifests/1").expect(404);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
+    assert_eq!(blobs(), 3, "content that nothing names any more may be all that is left");
+    daemon.push_image("a", "1", b"layer");
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    assert_eq!(blobs(), 3);
+    daemon.get("/v2/a/manifests/1").expect(200);
+}
