@@ -17,6 +17,7 @@ mod collection;
 mod command_line;
 mod concurrency;
 mod cors;
+mod crash_points;
 mod discovery;
 mod errors;
 mod exercise;

@@ -13,6 +13,9 @@ use crate::oci::Descriptor;
 use crate::store::error::StoreError;
 use crate::store::sys;
 
+/// More than there is free in one piece, so that all that is free is looked at.
+const PROBE: usize = 4 << 20;
+
 /// What a row has to look like.
 type Reads = fn(&[u8], &[u8]) -> bool;
 
@@ -33,7 +36,7 @@ const TABLES: [(&str, Reads); 13] = [
     ("uploads", |_, row| reads::<UploadRow>(row)),
 ];
 
-/// Reads every row of an index, at its newest snapshot or at the one before.
+/// Reads every row of an index and what it has noted of free pages, at its newest snapshot or at the one before.
 ///
 /// # Errors
 /// [`StoreError::Index`] where something is not as it was written.
@@ -41,7 +44,22 @@ pub fn inspect(directory: &Path, map_size: usize, previous: bool) -> Result<(), 
     let env = sys::open_environment(directory, map_size, previous)?;
     let txn = env.read_txn()?;
     TABLES.into_iter().try_for_each(|(name, reads)| read_table(&env, &txn, name, reads))?;
-    cross_check(&env, &txn)
+    cross_check(&env, &txn)?;
+    drop(txn);
+    try_to_write(&env)
+}
+
+/// Looks for room for something large, which reads what LMDB has noted of free pages, and writes nothing.
+fn try_to_write(env: &Env) -> Result<(), StoreError> {
+    let mut txn = env.write_txn()?;
+    let meta = open(env, &txn, "meta")?;
+    match meta.put(&mut txn, b"probe", &vec![0; PROBE]) {
+        // A full index is no broken one.
+        Err(heed::Error::Mdb(heed::MdbError::MapFull)) | Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    txn.abort();
+    Ok(())
 }
 
 fn open(env: &Env, txn: &RoTxn, name: &'static str) -> Result<Table, StoreError> {

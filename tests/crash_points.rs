@@ -1,0 +1,242 @@
+//! Every step to the disk in turn: the process is killed there, or the step fails, and what is found afterwards is
+//! the old state or the new one, and the new one if that was said.
+//!
+//! A step is a system call, counted by strace in each thread. `HOLDFAST_TEST_CASES=all cargo test crash_points` takes
+//! all of them; otherwise a part of the writes is left out, another one each time.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::support::*;
+
+/// The system calls that change something, or that wait for the medium.
+const CALLS: [&str; 6] = ["rename", "fdatasync", "fsync", "pwrite64", "unlink", "ftruncate"];
+const NEW_LAYER: &[u8] = b"the new layer";
+/// No operation has more calls of a kind than this in one thread.
+const MOST: usize = 200;
+
+/// What happens at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Kill,
+    Fails(&'static str),
+}
+
+impl Effect {
+    fn injection(self, call: &str, number: usize) -> String {
+        let effect = match self {
+            Effect::Kill => "signal=SIGKILL".to_owned(),
+            Effect::Fails(error) => format!("error={error}"),
+        };
+        format!("inject={call}:{effect}:when={number}")
+    }
+}
+
+/// A strace that puts a fault into a process, and notes whether it has.
+struct Strace {
+    child: Child,
+    injected: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Strace {
+    fn attach(process: u32, effect: Effect, call: &str, number: usize) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
+        command.args(["-e", &effect.injection(call, number)]);
+        let mut child =
+            command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace does not attach");
+        let injected = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&injected);
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                noted.fetch_or(line.contains("INJECTED") || line.contains("killed by"), Ordering::Relaxed);
+            }
+        });
+        Strace { child, injected, reader: Some(reader) }
+    }
+
+    /// Lets go of the process; whether it met the fault.
+    fn end(mut self) -> bool {
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).output();
+        let _ = self.child.wait();
+        self.reader.take().unwrap().join().unwrap();
+        self.injected.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs a command line with a fault in it; whether it met the fault.
+fn run_with_fault(arguments: &[&str], daemon: &Daemon, effect: Effect, call: &str, number: usize) -> bool {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", &format!("trace={call}"), "-e", &effect.injection(call, number), BINARY]);
+    let output = command.env_clear().args(arguments).arg("--data").arg(&daemon.data).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.contains("INJECTED") || text.contains("killed by SIGKILL")
+}
+
+/// What there is before each operation.
+struct Before {
+    daemon: Daemon,
+    old: Vec<u8>,
+    other: String,
+}
+
+impl Before {
+    fn new() -> Self {
+        let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+        let (_, old) = daemon.push_image("a", "t", b"the old layer");
+        let (other, _) = daemon.push_image("a", "other", b"another layer");
+        Before { daemon, old, other }
+    }
+
+    /// Starts the daemon again, whether it is dead or takes no more writes.
+    fn restart(&mut self) {
+        self.daemon.kill_and_restart();
+    }
+
+    /// What the tag names has to be all there; gives its manifest.
+    fn read(&self, tag: &str) -> Vec<u8> {
+        let manifest = self.daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200);
+        let image = manifest.json();
+        for blob in [&image["config"]["digest"], &image["layers"][0]["digest"]] {
+            self.daemon.get(&format!("/v2/a/blobs/{}", blob.as_str().unwrap())).expect(200);
+        }
+        manifest.body
+    }
+
+    /// Nothing is wrong, and pushes work.
+    fn is_sound(&self, what: &str) {
+        let mut check = Command::new(BINARY);
+        let check = check.env_clear().args(["check", "--data"]).arg(&self.daemon.data).output().unwrap();
+        assert!(check.status.success(), "{what}: {}", String::from_utf8_lossy(&check.stdout));
+        self.daemon.push_image("a", "after", b"a layer for after");
+        self.read("after");
+    }
+}
+
+/// An operation with a fault at a step; whether there was such a step.
+type Operation = fn(Effect, &str, usize) -> bool;
+
+fn push(effect: Effect, call: &str, number: usize) -> bool {
+    let mut before = Before::new();
+    let new = image(&digest(NEW_LAYER), &digest(NEW_LAYER), None);
+    let strace = Strace::attach(before.daemon.process(), effect, call, number);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(NEW_LAYER));
+    let blob = before.daemon.request("POST", &path).body(NEW_LAYER).try_send();
+    let done = blob.is_ok_and(|answer| answer.status == 201) && {
+        let put = before.daemon.request("PUT", "/v2/a/manifests/t").header("Content-Type", OCI_MANIFEST);
+        put.body(&new).try_send().is_ok_and(|answer| answer.status == 201)
+    };
+    let met = strace.end();
+    before.restart();
+    let found = before.read("t");
+    assert!(found == new || (!done && found == before.old), "{effect:?} at {call} {number}, done: {done}");
+    before.read("other");
+    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    met
+}
+
+fn delete(effect: Effect, call: &str, number: usize) -> bool {
+    let mut before = Before::new();
+    let strace = Strace::attach(before.daemon.process(), effect, call, number);
+    let path = format!("/v2/a/manifests/{}", before.other);
+    let answer = before.daemon.request("DELETE", &path).try_send();
+    let done = answer.is_ok_and(|answer| answer.status == 202);
+    let met = strace.end();
+    before.restart();
+    let there = before.daemon.get(&path).status == 200;
+    assert!(!(done && there), "{call} {number}");
+    assert_eq!(there, before.daemon.get("/v2/a/manifests/other").status == 200, "{call} {number}");
+    if there {
+        before.read("other");
+    }
+    assert_eq!(before.read("t"), before.old);
+    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    met
+}
+
+fn collection(effect: Effect, call: &str, number: usize) -> bool {
+    let mut before = Before::new();
+    let path = format!("/v2/a/manifests/{}", before.other);
+    before.daemon.request("DELETE", &path).send().expect(202);
+    let met = run_with_fault(&["gc", "--grace", "0s"], &before.daemon, effect, call, number);
+    // Beside a daemon that goes on, and after its restart.
+    assert_eq!(before.read("t"), before.old);
+    before.restart();
+    assert_eq!(before.read("t"), before.old);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&before.daemon.data));
+    let files = std::fs::read_dir(before.daemon.data.join("blobs/sha256")).unwrap().count();
+    assert_eq!(files, 3, "{effect:?} at {call} {number}: nothing but the old image is needed");
+    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    met
+}
+
+fn rebuild(effect: Effect, call: &str, number: usize) -> bool {
+    let mut before = Before::new();
+    before.daemon.stop();
+    let met = run_with_fault(&["check", "--rebuild"], &before.daemon, effect, call, number);
+    before.daemon.restart_after_end();
+    assert_eq!(before.read("t"), before.old, "{effect:?} at {call} {number}");
+    before.read("other");
+    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    met
+}
+
+/// Puts the fault at each step in turn, until there are no more.
+fn at_every_step(operation: Operation, effects: &[Effect]) {
+    let all = std::env::var("HOLDFAST_TEST_CASES").is_ok_and(|cases| cases == "all");
+    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos() as usize;
+    let mut steps = 0;
+    for effect in effects {
+        for call in CALLS {
+            let stride = if all || call != "pwrite64" { 1 } else { 4 };
+            let mut number = 1 + start % stride;
+            while operation(*effect, call, number) {
+                steps += 1;
+                number += stride;
+                assert!(number < MOST, "there is no end to the steps of {call}");
+            }
+        }
+    }
+    println!("{steps} steps");
+    assert!(steps >= effects.len(), "only {steps} steps met their fault");
+}
+
+const KILL: [Effect; 1] = [Effect::Kill];
+const FAILS: [Effect; 2] = [Effect::Fails("EIO"), Effect::Fails("ENOSPC")];
+
+#[test]
+fn a_push_that_is_killed() {
+    at_every_step(push, &KILL);
+}
+
+#[test]
+fn a_push_whose_disk_fails() {
+    at_every_step(push, &FAILS);
+}
+
+#[test]
+fn a_delete_that_is_killed_or_fails() {
+    at_every_step(delete, &[KILL[0], FAILS[0], FAILS[1]]);
+}
+
+#[test]
+fn a_collection_that_is_killed() {
+    at_every_step(collection, &KILL);
+}
+
+#[test]
+fn a_collection_whose_disk_fails() {
+    at_every_step(collection, &FAILS);
+}
+
+#[test]
+fn a_rebuild_that_is_killed_or_fails() {
+    at_every_step(rebuild, &[KILL[0], FAILS[0], FAILS[1]]);
+}
