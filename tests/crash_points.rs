@@ -9,13 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::*;
 
 /// The system calls that change something, or that wait for the medium.
 const CALLS: [&str; 6] = ["rename", "fdatasync", "fsync", "pwrite64", "unlink", "ftruncate"];
 const NEW_LAYER: &[u8] = b"the new layer";
+/// How long strace may take to let go of a process.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// No operation has more calls of a kind than this in one thread.
 const MOST: usize = 200;
 
@@ -65,6 +67,12 @@ impl Strace {
     /// Lets go of the process; whether it met the fault.
     fn end(mut self) -> bool {
         let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).output();
+        let began = Instant::now();
+        // It may wait for ever for a thread of a process that it has killed.
+        while self.child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
         self.reader.take().unwrap().join().unwrap();
         self.injected.load(Ordering::Relaxed)
