@@ -113,7 +113,7 @@ fn however_it_breaks_every_name_is_there() {
         }
         let check = Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data).output();
         let check = check.unwrap();
-        assert!(check.status.success(), "{how}: {check:?}");
+        assert!(check.status.success(), "seed {seed}, {how}: {check:?}");
         daemon.push_image("team/extra", "1", b"pushes work");
         daemon
             .request("DELETE", &format!("/v2/team/extra/manifests/{}", tag_digest(&daemon)))

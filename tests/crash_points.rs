@@ -1,20 +1,19 @@
 //! Every step to the disk in turn: the process is killed there, or the step fails, and what is found afterwards is
 //! the old state or the new one, and the new one if that was said.
 //!
-//! A step is a system call, counted by strace in each thread. `HOLDFAST_TEST_CASES=all cargo test crash_points` takes
-//! all of them; otherwise a part of the writes is left out, another one each time.
+//! A step is a system call that changes something or waits for the medium, counted by strace in each thread.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 
 /// The system calls that change something, or that wait for the medium.
-const CALLS: [&str; 6] = ["rename", "fdatasync", "fsync", "pwrite64", "unlink", "ftruncate"];
+const CALLS: [&str; 7] = ["rename", "fdatasync", "fsync", "pwrite64", "writev", "unlink", "ftruncate"];
 const NEW_LAYER: &[u8] = b"the new layer";
 /// How long strace may take to let go of a process.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -198,16 +197,13 @@ fn rebuild(effect: Effect, call: &str, number: usize) -> bool {
 
 /// Puts the fault at each step in turn, until there are no more.
 fn at_every_step(operation: Operation, effects: &[Effect]) {
-    let all = std::env::var("HOLDFAST_TEST_CASES").is_ok_and(|cases| cases == "all");
-    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos() as usize;
     let mut steps = 0;
     for effect in effects {
         for call in CALLS {
-            let stride = if all || call != "pwrite64" { 1 } else { 4 };
-            let mut number = 1 + start % stride;
+            let mut number = 1;
             while operation(*effect, call, number) {
                 steps += 1;
-                number += stride;
+                number += 1;
                 assert!(number < MOST, "there is no end to the steps of {call}");
             }
         }

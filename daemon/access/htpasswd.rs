@@ -121,7 +121,8 @@ impl Htpasswd {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads the text of a file; lines that are no users are kept as they are.
+    pub fn parse(text: &str) -> Self {
         Htpasswd { lines: text.lines().map(|line| line.trim_end().to_owned()).collect() }
     }
 

@@ -253,10 +253,23 @@ pub fn load(
             .map_err(|error| ConfigError::Read(path.display().to_string(), error.to_string()))?,
     };
     let name = file.map_or_else(String::new, |path| path.display().to_string());
-    let syntax = |error: &toml::de::Error| ConfigError::Syntax(name.clone(), one_line(&error.to_string()));
+    from_text(&name, &text, environment, overrides)
+}
+
+/// Reads the configuration from the text of the file `name`, and the other sources.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(
+    name: &str,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    let syntax = |error: &toml::de::Error| ConfigError::Syntax(name.to_owned(), one_line(&error.to_string()));
     // Read by itself first: its errors have lines.
-    toml::from_str::<Raw>(&text).map_err(|error| syntax(&error))?;
-    let mut table: toml::Table = toml::from_str(&text).map_err(|error| syntax(&error))?;
+    toml::from_str::<Raw>(text).map_err(|error| syntax(&error))?;
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error))?;
     let found = environment::apply(environment, &mut table)?;
     if let Some(data) = &overrides.data {
         environment::set(&mut table, "storage.path", data.display().to_string().into());
@@ -309,9 +322,7 @@ mod tests {
     }
 
     fn from_text(text: &str) -> Result<Config, ConfigError> {
-        toml::from_str::<Raw>(text)
-            .map_err(|error| ConfigError::Syntax(String::new(), error.to_string()))?
-            .validate()
+        super::from_text("file", text, [], &Overrides::default())
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) fn read(disk: &Disk) -> Result<Vec<Name>, StoreError> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Name>, serde_json::Error> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Name>, serde_json::Error> {
     #[derive(Deserialize)]
     struct IndexFile {
         manifests: Vec<Descriptor>,

@@ -535,6 +535,12 @@ impl Store {
     }
 }
 
+/// How many manifests the bytes of an `index.json` name.
+#[cfg(fuzzing)]
+pub fn names_in_layout(bytes: &[u8]) -> usize {
+    layout::parse(bytes).map_or(0, |names| names.len())
+}
+
 /// Looks at a data directory beside the daemon, or without one; blocking.
 ///
 /// # Errors

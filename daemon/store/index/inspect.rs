@@ -90,6 +90,10 @@ fn cross_check(env: &Env, txn: &RoTxn) -> Result<(), StoreError> {
     let (manifests, homes) = (table("manifests")?, table("manifest_homes")?);
     let (children, needed_by) = (table("children")?, table("needed_by")?);
     let (links, blob_homes) = (table("links")?, table("blob_homes")?);
+    let blobs = table("blobs")?;
+    let stored = |digest: &[u8], size: u64| -> Result<bool, StoreError> {
+        Ok(schema::row::<BlobRow>(blobs, txn, digest)?.is_some_and(|row| row.size == size))
+    };
     each(table("tags")?, txn, "tags", &|key, value| {
         let (repository, _) = split(key);
         let row: ManifestRow = schema::decode(value)?;
@@ -99,9 +103,10 @@ fn cross_check(env: &Env, txn: &RoTxn) -> Result<(), StoreError> {
     })?;
     each(manifests, txn, "manifests", &|key, value| {
         let (repository, digest) = split(key);
-        let same = schema::decode::<ManifestRow>(value)?.digest == digest;
+        let row: ManifestRow = schema::decode(value)?;
         let home = homes.get(txn, &[digest, repository].concat())?.is_some();
-        Ok(same && home && children.get(txn, digest)?.is_some())
+        let whole = home && children.get(txn, digest)?.is_some();
+        Ok(whole && row.digest == digest && stored(digest, row.size)?)
     })?;
     each(children, txn, "children", &|parent, mut rest| {
         while let Some((child, behind)) = schema::split_digest(rest) {
@@ -113,9 +118,11 @@ fn cross_check(env: &Env, txn: &RoTxn) -> Result<(), StoreError> {
         }
         Ok(true)
     })?;
-    each(links, txn, "links", &|key, _| {
+    each(links, txn, "links", &|key, value| {
         let (repository, digest) = split(key);
-        Ok(blob_homes.get(txn, &[digest, repository].concat())?.is_some())
+        let row: LinkRow = schema::decode(value)?;
+        let home = blob_homes.get(txn, &[digest, repository].concat())?.is_some();
+        Ok(home && stored(digest, row.size)?)
     })?;
     let pairs = [("manifest_homes", manifests, homes), ("blob_homes", links, blob_homes)];
     for (name, table, homes) in pairs {

@@ -1,0 +1,12 @@
+//! The file of configuration, and what is shown of it.
+#![no_main]
+
+use holdfast::config::{Overrides, from_text};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(config) = from_text("file", text, [], &Overrides::default()) {
+        let shown = from_text("shown", &config.show(), [], &Overrides::default());
+        assert_eq!(shown.as_ref(), Ok(&config), "what is shown reads back");
+    }
+});

@@ -1,0 +1,11 @@
+//! The file of users.
+#![no_main]
+
+use holdfast::access::Htpasswd;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    for name in Htpasswd::parse(text).names() {
+        assert!(!name.as_str().is_empty() && !name.as_str().contains([':', '\n']));
+    }
+});
