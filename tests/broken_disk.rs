@@ -43,6 +43,11 @@ fn push(daemon: &Daemon, tag: &str) -> u16 {
     daemon.put_manifest("a", tag, OCI_MANIFEST, &image(&digest, &digest, None)).status
 }
 
+/// What `holdfast status` says beside the daemon.
+fn status_of(daemon: &Daemon) -> String {
+    run(Command::new(BINARY).env_clear().args(["status", "--data"]).arg(&daemon.data))
+}
+
 #[test]
 fn what_fails_is_never_acknowledged_and_latches() {
     for (call, file) in [
@@ -64,9 +69,11 @@ fn what_fails_is_never_acknowledged_and_latches() {
         let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("read-only"), "{call}: {message}");
         daemon.request("DELETE", "/v2/a/manifests/old").send().expect(503);
+        assert!(status_of(&daemon).contains("read-only: "), "{call}");
         assert_eq!(daemon.get("/v2/a/manifests/old").expect(200).body, bytes, "{call}");
         daemon.get("/v2/a/manifests/new").expect(404);
         daemon.kill_and_restart();
+        assert!(status_of(&daemon).contains("running"), "{call}");
         assert_eq!(daemon.get(&format!("/v2/a/manifests/{old}")).expect(200).body, bytes, "{call}");
         daemon.get("/v2/a/manifests/new").expect(404);
         assert_eq!(push(&daemon, "new"), 201, "{call}");

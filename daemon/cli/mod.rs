@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Overrides};
-use crate::store;
+use crate::{service, store};
 
 /// A container registry for the edge: one daemon with TLS, users and durable storage.
 #[derive(Parser)]
@@ -145,6 +145,7 @@ fn store_settings(config: &Config) -> store::Settings {
         uploads: config.limits.uploads,
         grace: config.gc.grace,
         inspect: inspect::in_own_process,
+        failed: service::status,
         room: store::RoomLimits { reserve: config.storage.reserve, quota: config.storage.quota },
     }
 }

@@ -14,14 +14,13 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
         return print(&format!("{text}\n"));
     }
     let counts = status.counts;
+    let state = match (&status.read_only, status.daemon_runs) {
+        (Some(why), _) => why,
+        (None, true) => "running",
+        (None, false) => "not running",
+    };
     print(&format!(
-        "daemon        {}\nrepositories  {}\ntags          {}\nmanifests     {}\nblobs         {} ({} bytes)\nfree          {} bytes\n",
-        if status.daemon_runs { "running" } else { "not running" },
-        counts.repositories,
-        counts.tags,
-        counts.manifests,
-        counts.blobs,
-        counts.bytes,
-        status.free_bytes,
+        "daemon        {state}\nrepositories  {}\ntags          {}\nmanifests     {}\nblobs         {} ({} bytes)\nfree          {} bytes\n",
+        counts.repositories, counts.tags, counts.manifests, counts.blobs, counts.bytes, status.free_bytes,
     ))
 }

@@ -43,6 +43,11 @@ pub fn ready(status: &str) {
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
 }
 
+/// Tells systemd how the daemon is.
+pub fn status(status: &str) {
+    notify(&[sd_notify::NotifyState::Status(status)]);
+}
+
 /// Tells systemd that the daemon ends.
 pub fn stopping() {
     notify(&[sd_notify::NotifyState::Stopping]);

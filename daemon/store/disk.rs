@@ -17,6 +17,9 @@ use super::error::StoreError;
 use super::sys;
 use crate::oci::{Algorithm, Digest};
 
+/// Says why the daemon takes no more writes, while it does not.
+const READ_ONLY: &str = "index/read-only";
+
 /// Write-back is begun in steps of this many bytes.
 const WRITEBACK_STEP: u64 = 8 << 20;
 
@@ -24,6 +27,8 @@ const WRITEBACK_STEP: u64 = 8 << 20;
 pub(super) struct Disk {
     root: PathBuf,
     latched: OnceLock<String>,
+    /// Who is told when it latches.
+    told: fn(&str),
 }
 
 /// Keeps a second daemon out of the data directory for as long as it lives.
@@ -38,8 +43,8 @@ pub(super) struct LayoutLock {
 
 impl Disk {
     /// Makes the directories that are not there yet and opens the data directory.
-    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
-        let disk = Disk { root: root.to_owned(), latched: OnceLock::new() };
+    pub(super) fn open(root: &Path, told: fn(&str)) -> Result<Self, StoreError> {
+        let disk = Disk { root: root.to_owned(), latched: OnceLock::new(), told };
         for directory in ["uploads", "index", "trash", "blobs/sha256", "blobs/sha512"] {
             let path = root.join(directory);
             fs::create_dir_all(&path)
@@ -115,11 +120,24 @@ impl Disk {
         if matches!(error, StoreError::Io { .. } | StoreError::Index(_))
             && self.latched.set(error.to_string()).is_ok()
         {
-            log::error!(
-                "the store is read-only from now on: {error}; restart the daemon when the disk is well"
-            );
+            let why = format!("read-only: {error}; restart the daemon when the disk is well");
+            log::error!("the store is {why}");
+            (self.told)(&why);
+            // For `holdfast status`; a disk that takes not even this is told of by the log alone.
+            let _ = fs::write(self.root.join(READ_ONLY), why);
         }
         error
+    }
+
+    /// Forgets why the daemon before took no more writes.
+    pub(super) fn forget_failure(&self) {
+        // It is most often not there.
+        let _ = fs::remove_file(self.root.join(READ_ONLY));
+    }
+
+    /// Why the daemon takes no more writes, if it does not.
+    pub(super) fn failure_of_daemon(&self) -> Option<String> {
+        fs::read_to_string(self.root.join(READ_ONLY)).ok()
     }
 
     /// Makes the empty file of a new upload.

@@ -68,6 +68,8 @@ pub struct Settings {
     /// Says whether the index in a directory, of this map size, reads to its end, at its newest snapshot or (true)
     /// at the one before. Reading a damaged one may end the process.
     pub inspect: fn(&Path, usize, bool) -> bool,
+    /// Is told why the store takes no more writes, once that is so.
+    pub failed: fn(&str),
 }
 
 /// Who opens a data directory.
@@ -103,6 +105,8 @@ struct Inner {
 pub struct Status {
     /// Whether a daemon serves it now.
     pub daemon_runs: bool,
+    /// Why that daemon takes no more writes, if it does not.
+    pub read_only: Option<String>,
     /// How much there is in it.
     #[serde(flatten)]
     pub counts: Counts,
@@ -547,16 +551,17 @@ pub fn names_in_layout(bytes: &[u8]) -> usize {
 /// [`StoreError::Index`] when its index cannot be read.
 pub fn status(path: &Path, index_map_size: usize) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(path);
-    let disk = Disk::open(path)?;
+    let disk = Disk::open(path, |_| {})?;
+    let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
     let index = Index::open(&disk, index_map_size, false)?;
-    Ok(Status { daemon_runs, counts: index.counts()?, free_bytes: Space::of(path)?.free })
+    Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes: Space::of(path)?.free })
 }
 
 fn open_directory(
     settings: &Settings,
     role: Role,
 ) -> Result<(Arc<Disk>, Option<DaemonLock>, recover::Opened), StoreError> {
-    let disk = Disk::open(&settings.path)?;
+    let disk = Disk::open(&settings.path, settings.failed)?;
     if role == Role::Beside {
         let index = Index::open(&disk, settings.index_map_size, false)?;
         if !index.is_complete()? {
@@ -565,6 +570,7 @@ fn open_directory(
         return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, merge: false }));
     }
     let lock = disk.lock_for_daemon()?;
+    disk.forget_failure();
     layout::mark(&disk)?;
     if role == Role::Rebuild {
         let index = recover::start_anew(&disk, settings.index_map_size)?;
