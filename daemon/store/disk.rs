@@ -42,9 +42,14 @@ pub(super) struct LayoutLock {
 }
 
 impl Disk {
+    /// A data directory to look at; nothing is made.
+    pub(super) fn at(root: &Path, told: fn(&str)) -> Self {
+        Disk { root: root.to_owned(), latched: OnceLock::new(), told }
+    }
+
     /// Makes the directories that are not there yet and opens the data directory.
     pub(super) fn open(root: &Path, told: fn(&str)) -> Result<Self, StoreError> {
-        let disk = Disk { root: root.to_owned(), latched: OnceLock::new(), told };
+        let disk = Self::at(root, told);
         for directory in ["uploads", "index", "trash", "blobs/sha256", "blobs/sha512"] {
             let path = root.join(directory);
             fs::create_dir_all(&path)

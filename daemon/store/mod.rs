@@ -551,9 +551,9 @@ pub fn names_in_layout(bytes: &[u8]) -> usize {
 /// [`StoreError::Index`] when its index cannot be read.
 pub fn status(path: &Path, index_map_size: usize) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(path);
-    let disk = Disk::open(path, |_| {})?;
+    let disk = Disk::at(path, |_| {});
     let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
-    let index = Index::open(&disk, index_map_size, false)?;
+    let index = Index::open_to_look(&disk, index_map_size)?;
     Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes: Space::of(path)?.free })
 }
 

@@ -78,6 +78,29 @@ impl Tables {
         })
     }
 
+    /// Opens the tables of an index that is complete; nothing is written.
+    pub(in crate::store) fn find(env: &Env, txn: &RoTxn) -> Result<Self, StoreError> {
+        let table = |name| {
+            let table = env.open_database::<Bytes, Bytes>(txn, Some(name))?;
+            table.ok_or_else(|| StoreError::from(heed::Error::Decoding("a table is missing".into())))
+        };
+        Ok(Tables {
+            meta: table("meta")?,
+            repositories: table("repositories")?,
+            tags: table("tags")?,
+            manifests: table("manifests")?,
+            manifest_homes: table("manifest_homes")?,
+            children: table("children")?,
+            needed_by: table("needed_by")?,
+            links: table("links")?,
+            blob_homes: table("blob_homes")?,
+            blobs: table("blobs")?,
+            referrers: table("referrers")?,
+            left: table("left")?,
+            uploads: table("uploads")?,
+        })
+    }
+
     /// The length of all blobs together, in bytes.
     pub(in crate::store) fn bytes(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         Ok(row(self.meta, txn, BYTES)?.unwrap_or_default())
