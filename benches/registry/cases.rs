@@ -10,6 +10,7 @@ use super::load::{self, Connection, Target};
 use super::peers::{self, HOLDFAST, NGINX, REGISTRY_2, Server};
 use super::push::{self, Large};
 use super::report::{Goal, Measure, Report};
+use super::upkeep;
 
 static START: Measure = Measure { name: "start to first answer, ms", goal: Goal::Most(7.0) };
 static BINARY: Measure = Measure { name: "binary, MiB", goal: Goal::Most(8.0) };
@@ -40,13 +41,16 @@ const IMAGE: &str = "/v2/app/web/manifests/latest";
 /// A case: its name for `--only`, and what it does in a round.
 type Case = (&'static str, fn(&Servers, usize, &mut Report) -> io::Result<()>);
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 9] = [
     ("start", Servers::measure_start),
     ("head", Servers::measure_head),
     ("users", Servers::measure_head_with_users),
     ("large", Servers::measure_large),
     ("small", Servers::measure_small),
     ("lists", Servers::measure_lists),
+    ("collection", Servers::measure_collection),
+    ("check", Servers::measure_check),
+    ("store", Servers::measure_large_store),
 ];
 
 /// The servers that are compared, all running, with the same content.
@@ -194,6 +198,25 @@ impl Servers {
     }
 }
 
+impl Servers {
+    fn measure_collection(&self, round: usize, report: &mut Report) -> io::Result<()> {
+        upkeep::collect(&self.holdfast.data.with_file_name(format!("collection-{round}")), report)
+    }
+
+    fn measure_check(&self, round: usize, report: &mut Report) -> io::Result<()> {
+        settle();
+        upkeep::check(&self.holdfast.data.with_file_name(format!("check-{round}")), report)
+    }
+
+    /// Only once: it takes long to make.
+    fn measure_large_store(&self, round: usize, report: &mut Report) -> io::Result<()> {
+        if round > 0 {
+            return Ok(());
+        }
+        upkeep::large_store(&self.holdfast.data.with_file_name("store"), report)
+    }
+}
+
 fn in_turn<'a>(
     servers: Vec<(&'static str, Option<&'a Server>)>,
     round: usize,
@@ -216,7 +239,7 @@ fn settle() {
     drop(std::hint::black_box(vec![1_u8; 2 * LARGE]));
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 

@@ -12,6 +12,7 @@ mod load;
 mod peers;
 mod push;
 mod report;
+mod upkeep;
 
 use std::io;
 use std::path::Path;

@@ -45,7 +45,7 @@ impl Server {
         let begun = Instant::now();
         let child = command.spawn()?;
         let mut server = Server { child, target, data: data.to_owned(), start: Duration::ZERO };
-        while begun.elapsed() < Duration::from_secs(20) {
+        while begun.elapsed() < Duration::from_mins(2) {
             if answers(&server.target, probe) {
                 server.start = begun.elapsed();
                 return Ok(server);
@@ -53,6 +53,11 @@ impl Server {
             std::thread::sleep(Duration::from_micros(200));
         }
         Err(io::Error::other(format!("{} does not answer", command.get_program().display())))
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()
     }
 
     /// The CPU seconds of all its processes up to now.

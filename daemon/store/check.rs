@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, Repos
 
 /// How many rows one read of the index looks at.
 const PAGE: usize = 1000;
+
+/// How many bytes the disk is asked for at once, ahead of what is hashed.
+const AHEAD: u64 = 4 << 20;
 
 /// How a check is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -342,10 +346,17 @@ fn hash(file: &mut File, algorithm: Algorithm) -> std::io::Result<Digest> {
     let _ = fadvise(&*file, 0, None, Advice::DontNeed);
     let _ = fadvise(&*file, 0, None, Advice::Sequential);
     let (mut hasher, mut buffer) = (Hasher::new(algorithm), vec![0; buffers::SIZE]);
+    let (mut position, mut asked) = (0, 0);
     loop {
+        if position + AHEAD / 2 >= asked {
+            // The disk fetches this while what came before is hashed.
+            let _ = fadvise(&*file, asked, NonZeroU64::new(AHEAD), Advice::WillNeed);
+            asked += AHEAD;
+        }
         match file.read(&mut buffer)? {
             0 => return Ok(hasher.finish()),
             count => hasher.update(&buffer[..count]),
         }
+        position += buffer.len() as u64;
     }
 }

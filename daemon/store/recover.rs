@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::blob::LARGEST_MANIFEST;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
@@ -13,6 +14,9 @@ use super::index::changes::NewManifest;
 use super::index::writer::{Batch, Writer};
 use super::layout;
 use crate::oci::{Algorithm, Digest, Manifest, Reference};
+
+/// How many blobs or manifests go into one transaction.
+const AT_ONCE: usize = 1000;
 
 /// What the ladder found.
 pub(super) struct Opened {
@@ -102,13 +106,11 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), Sto
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }
-    for part in blobs.chunks(1000) {
+    for part in blobs.chunks(AT_ONCE) {
         let part = part.to_vec();
         writer.submit(move |batch| know_blobs(batch, &part)).await?;
     }
-    for name in names {
-        put_back(disk, writer, name).await?;
-    }
+    put_back(disk, writer, names).await?;
     writer.mark_complete().await?;
     log::warn!("the index is made again");
     Ok(())
@@ -135,20 +137,37 @@ pub(super) async fn merge_names(
         Ok(missing)
     })
     .await?;
-    for name in missing {
+    for name in &missing {
         log::warn!("{} of {} is back from index.json", name.digest, name.repository);
-        put_back(disk, writer, name).await?;
     }
-    Ok(())
+    put_back(disk, writer, missing).await
 }
 
-async fn put_back(disk: &Arc<Disk>, writer: &Writer, name: layout::Name) -> Result<(), StoreError> {
-    let reader = Arc::clone(disk);
-    let new = super::blocking(move || Ok(read_manifest(&reader, &name))).await?;
-    match new {
-        Some(new) => writer.submit(move |batch| restore(batch, &new)).await,
-        None => Ok(()),
+/// Reads the manifests of these names and puts them into the index, many in one transaction.
+async fn put_back(disk: &Arc<Disk>, writer: &Writer, names: Vec<layout::Name>) -> Result<(), StoreError> {
+    let mut names = names.into_iter();
+    loop {
+        let reader = Arc::clone(disk);
+        let (part, rest) = super::blocking(move || Ok((read_some(&reader, &mut names), names))).await?;
+        names = rest;
+        if part.is_empty() {
+            return Ok(());
+        }
+        writer.submit(move |batch| part.iter().try_for_each(|new| restore(batch, new))).await?;
     }
+}
+
+/// The next manifests that can be read: few enough for one transaction, and for the memory.
+fn read_some(disk: &Disk, names: &mut impl Iterator<Item = layout::Name>) -> Vec<NewManifest> {
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    while part.len() < AT_ONCE && bytes < LARGEST_MANIFEST {
+        let Some(name) = names.next() else { break };
+        if let Some(new) = read_manifest(disk, &name) {
+            bytes += new.size;
+            part.push(new);
+        }
+    }
+    part
 }
 
 /// The names in `index.json`; if that is broken, too, it is kept beside and there are none.

@@ -1,0 +1,155 @@
+//! What upkeep costs: collections, checks, and opening a large store.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use holdfast::oci::{Algorithm, Hasher};
+use serde_json::{Value, json};
+
+use super::cases::milliseconds;
+use super::load::{self, Connection, Target};
+use super::peers::{self, HOLDFAST};
+use super::push::{self, Large};
+use super::report::{Goal, Measure, Report};
+
+static COLLECT: Measure = Measure { name: "collection of 100 of 200 images, ms", goal: Goal::Most(100.0) };
+static SLOWEST: Measure = Measure { name: "slowest request meanwhile, ms", goal: Goal::Most(50.0) };
+static OPEN: Measure = Measure { name: "opening 100,000 blobs, ms", goal: Goal::Most(100.0) };
+static OPEN_AFTER_CRASH: Measure = Measure { name: "the same after a crash, ms", goal: Goal::Most(1000.0) };
+static COLLECT_LARGE: Measure = Measure { name: "collecting them, ms", goal: Goal::Most(2000.0) };
+static REBUILD: Measure = Measure { name: "making their index again, ms", goal: Goal::Most(60_000.0) };
+/// The name under which the hash of the same bytes in memory stands.
+const HASH: &str = "hash alone";
+static CHECK: Measure = Measure { name: "check, MiB/s", goal: Goal::PartOf(0.5, HASH) };
+
+const MANIFESTS: usize = 10_000;
+const LAYERS_EACH: usize = 9;
+const CHECKED: usize = 512 << 20;
+
+/// Pushes 200 images, deletes 100 and collects them while others ask.
+pub fn collect(data: &Path, report: &mut Report) -> io::Result<()> {
+    let server = peers::holdfast(data)?;
+    let mut connection = Connection::open(&server.target)?;
+    let mut manifests = Vec::new();
+    for number in 0..200 {
+        manifests.push(push::small_image(&mut connection, "app/web", &format!("t{number}"))?);
+    }
+    let kept = manifests.remove(1);
+    for manifest in manifests.iter().take(100) {
+        let digest = Hasher::digest(Algorithm::Sha256, manifest);
+        let path = format!("/v2/app/web/manifests/{digest}");
+        let head = connection.head_of("DELETE", &path, "");
+        connection.exchange(&head, &[], 202)?;
+    }
+    let stop = AtomicBool::new(false);
+    let (gc, slowest) = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| slowest_request(&server.target, &kept, &stop));
+        std::thread::sleep(Duration::from_millis(50));
+        let gc = run_gc(data);
+        stop.store(true, Ordering::Relaxed);
+        (gc, load::join(asking))
+    });
+    report.add(&COLLECT, HOLDFAST, gc?);
+    report.add(&SLOWEST, HOLDFAST, slowest?);
+    Ok(())
+}
+
+/// Moves a tag and asks for another until it is told to stop; gives the longest time that an answer took, in milliseconds.
+fn slowest_request(target: &Target, manifest: &[u8], stop: &AtomicBool) -> io::Result<f64> {
+    let mut connection = Connection::open(target)?;
+    let mut slowest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        push::put_manifest(&mut connection, "app/web", "moved", manifest)?;
+        slowest = slowest.max(begun.elapsed());
+        let head = connection.head_of("HEAD", "/v2/app/web/manifests/t1", "");
+        let begun = Instant::now();
+        connection.send(&head)?;
+        connection.head()?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    Ok(milliseconds(slowest))
+}
+
+/// Collects without grace; gives how long it says that it took, in milliseconds.
+fn run_gc(data: &Path) -> io::Result<f64> {
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .env_clear()
+        .args(["gc", "--grace", "0s", "--json", "--data"])
+        .arg(data)
+        .output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    report["milliseconds"].as_f64().ok_or_else(|| io::Error::other("the collection says nothing"))
+}
+
+/// Opens and collects a store of 100,000 blobs and 10,000 tags.
+pub fn large_store(data: &Path, report: &mut Report) -> io::Result<()> {
+    make_layout(data)?;
+    let begun = Instant::now();
+    // It ends in good order where it is dropped.
+    drop(peers::holdfast(data)?);
+    report.add(&REBUILD, HOLDFAST, milliseconds(begun.elapsed()));
+    let server = peers::holdfast(data)?;
+    report.add(&OPEN, HOLDFAST, milliseconds(server.start));
+    server.kill()?;
+    let server = peers::holdfast(data)?;
+    report.add(&OPEN_AFTER_CRASH, HOLDFAST, milliseconds(server.start));
+    report.add(&COLLECT_LARGE, HOLDFAST, run_gc(data)?);
+    Ok(())
+}
+
+/// Writes the store as an image layout, from which the daemon makes its index.
+fn make_layout(data: &Path) -> io::Result<()> {
+    let blobs = data.join("blobs/sha256");
+    fs::create_dir_all(&blobs)?;
+    fs::create_dir_all(data.join("index"))?;
+    // Something that is no index, so that it is made.
+    fs::write(data.join("index/data.mdb"), b"no index")?;
+    let store = |content: &[u8]| -> io::Result<Value> {
+        let digest = Hasher::digest(Algorithm::Sha256, content);
+        fs::write(blobs.join(digest.hex()), content)?;
+        Ok(json!({"mediaType": "a/b", "digest": digest, "size": content.len()}))
+    };
+    let mut index = io::BufWriter::new(fs::File::create(data.join("index.json"))?);
+    index.write_all(b"{\"schemaVersion\":2,\"manifests\":[")?;
+    for number in 0..MANIFESTS {
+        let layers = (0..LAYERS_EACH).map(|layer| store(format!("layer {number} {layer}").as_bytes()));
+        let layers = layers.collect::<io::Result<Vec<_>>>()?;
+        let manifest = json!({"schemaVersion": 2, "config": store(b"{}")?, "layers": layers});
+        let mut entry = store(manifest.to_string().as_bytes())?;
+        let repository = format!("team/app{}", number % 100);
+        entry["mediaType"] = "application/vnd.oci.image.manifest.v1+json".into();
+        entry["annotations"] = json!({
+            "io.holdfast.repository": repository,
+            "org.opencontainers.image.ref.name": format!("{repository}:t{number}"),
+        });
+        write!(index, "{}{entry}", if number == 0 { "" } else { "," })?;
+    }
+    index.write_all(b"]}")?;
+    index.flush()
+}
+
+/// Checks a large blob, and hashes as many bytes in memory.
+pub fn check(data: &Path, report: &mut Report) -> io::Result<()> {
+    let server = peers::holdfast(data)?;
+    Large::new(CHECKED).push(&server.target, "app/large")?;
+    let mebibytes = (CHECKED >> 20) as f64;
+    let begun = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    let status = command.env_clear().args(["check", "--data"]).arg(data).stdout(Stdio::null()).status()?;
+    report.add(&CHECK, HOLDFAST, mebibytes / begun.elapsed().as_secs_f64());
+    if !status.success() {
+        return Err(io::Error::other("the check found faults"));
+    }
+    let block = push::noise(1 << 20);
+    let begun = Instant::now();
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    (0..CHECKED >> 20).for_each(|_| hasher.update(&block));
+    std::hint::black_box(hasher.finish());
+    report.add(&CHECK, HASH, mebibytes / begun.elapsed().as_secs_f64());
+    Ok(())
+}
