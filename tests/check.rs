@@ -135,6 +135,59 @@ fn the_index_is_made_again_when_it_is_asked_for_and_nobody_serves_it() {
     daemon.get(&format!("/v2/a/b/manifests/{image}")).expect(200);
 }
 
+/// Empties a table of the index, as no release ever does.
+fn empty_table(daemon: &Daemon, name: &str) {
+    let mut options = heed::EnvOpenOptions::new();
+    let options = options.max_dbs(32).map_size(64 << 20);
+    // SAFETY: nobody else has it open.
+    #[expect(unsafe_code, reason = "there is no other way to open an index")]
+    let index = unsafe { options.open(daemon.data.join("index")) }.unwrap();
+    let mut txn = index.write_txn().unwrap();
+    let table =
+        index.open_database::<heed::types::Bytes, heed::types::Bytes>(&txn, Some(name)).unwrap().unwrap();
+    table.clear(&mut txn).unwrap();
+    txn.commit().unwrap();
+    index.prepare_for_closing().wait();
+}
+
+#[test]
+fn an_index_that_contradicts_itself_is_made_again_by_a_repair() {
+    let mut daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a", "1", b"layer");
+    daemon.stop();
+    empty_table(&daemon, "manifests");
+    let (code, found) = report(&daemon, &[]);
+    assert_eq!((code, &found["list"][0]["kind"]), (1, &"dangling".into()), "{found}");
+    daemon.restart_after_end();
+    let refused = String::from_utf8(check(&daemon, &["--repair"]).stderr).unwrap();
+    assert!(refused.contains("stop the daemon"), "{refused}");
+    daemon.stop();
+    assert_eq!(report(&daemon, &["--repair"]).0, 0);
+    daemon.restart_after_end();
+    assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
+    daemon.get(&format!("/v2/a/manifests/{image}")).expect(200);
+}
+
+#[test]
+fn a_broken_index_is_named_and_made_again_by_a_repair() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    daemon.stop();
+    std::fs::remove_file(daemon.data.join("index/clean")).unwrap();
+    let index = std::fs::OpenOptions::new().write(true).open(daemon.data.join("index/data.mdb")).unwrap();
+    let length = index.metadata().unwrap().len();
+    index.write_all_at(&vec![0; length as usize - 8192], 8192).unwrap();
+    for command in ["check", "gc", "status"] {
+        let output =
+            Command::new(BINARY).env_clear().args([command, "--data"]).arg(&daemon.data).output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && line.contains("holdfast check --repair"), "{line}");
+    }
+    assert_eq!(report(&daemon, &["--repair"]).0, 0);
+    daemon.restart_after_end();
+    daemon.get("/v2/a/manifests/1").expect(200);
+}
+
 #[test]
 fn a_check_reads_no_faster_than_it_is_told() {
     let daemon = Daemon::start();

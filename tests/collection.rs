@@ -1,6 +1,7 @@
 //! What nobody needs any more is freed, and nothing else.
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -245,4 +246,55 @@ fn what_an_interrupted_collection_leaves_is_put_right() {
     let report = collect(&daemon, &["--grace", "0s"]);
     assert_eq!(report["freed_blobs"]["count"], 1, "{report}");
     assert!(!has_file(&daemon, &digest(b"unknown")));
+}
+
+/// Begins a collection that stops for a while after it has moved a file to the trash, before it commits.
+fn collect_slowly(daemon: &Daemon) -> Child {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=rename", "-e", "inject=rename:delay_exit=1500000", BINARY, "gc"]);
+    command.args(["--grace", "0s", "--data"]).arg(&daemon.data).env_clear();
+    let output = Stdio::null;
+    let child =
+        command.stdout(output()).stderr(output()).spawn().expect("the package strace has to be installed");
+    let began = Instant::now();
+    while std::fs::read_dir(daemon.data.join("trash")).unwrap().count() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing is collected");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn what_a_collection_has_not_committed_is_still_there() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let content = b"about to go";
+    let blob = daemon.push_blob("a", content);
+    let mut gc = collect_slowly(&daemon);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    assert!(gc.try_wait().unwrap().is_none(), "the collection has ended before it was looked at");
+    assert!(gc.wait().unwrap().success());
+    daemon.get(&format!("/v2/a/blobs/{blob}")).expect(404);
+}
+
+#[test]
+fn one_collection_goes_on_at_a_time() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    daemon.push_blob("a", b"about to go");
+    // Creates the lock, as another collection does.
+    collect(&daemon, &[]);
+    let mut other = Command::new("flock");
+    other.arg(daemon.data.join("index/collection.lock")).args(["sh", "-c", "echo locked; cat"]);
+    let mut other = other.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 7];
+    other.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    let mut gc = Command::new(BINARY);
+    gc.env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data).stdout(Stdio::piped());
+    let mut gc = gc.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(gc.try_wait().unwrap().is_none(), "it has not waited");
+    drop(other.stdin.take());
+    let output = gc.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 blob (11 B)"), "{output:?}");
+    other.wait().unwrap();
 }

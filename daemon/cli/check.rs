@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::words::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{CheckOptions, Checked, Event, Fault, Progress, Role, Store};
+use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store};
 
 /// How often the progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -17,7 +18,8 @@ pub(super) struct Options {
     /// How much is read in a second at most, such as 10MiB
     #[arg(long, value_name = "SIZE")]
     rate: Option<String>,
-    /// Moves what is broken aside, so that the next push heals it
+    /// Moves what is broken aside, so that the next push heals it, and while no daemon runs makes a broken index
+    /// again
     #[arg(long)]
     repair: bool,
     /// Makes the index again from index.json and the blobs, before it checks; the daemon must not run
@@ -34,10 +36,14 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let rate = rate.transpose().map_err(Failure::misuse)?;
     super::check_there_is_a_registry(config)?;
     let how = CheckOptions { rate, repair: options.repair };
-    let role = if options.rebuild { Role::Rebuild } else { Role::Beside };
+    let role = role(options, config);
     // What a rebuild leaves out, and where the index that was there is kept, is in the log.
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
-    let (checked, faults) = runtime()?.block_on(check(config, how, role, options.json))?;
+    let (mut checked, mut faults) = runtime()?.block_on(check(config, how, role, options.json))?;
+    if checked.index_faults > 0 && role == Role::Daemon {
+        log::warn!("the index contradicts itself; making it again");
+        (checked, faults) = runtime()?.block_on(check(config, how, Role::Rebuild, options.json))?;
+    }
     if options.json {
         let mut text = serde_json::to_value(checked).map_err(Failure::failed)?;
         text["list"] = serde_json::to_value(&faults).map_err(Failure::failed)?;
@@ -45,16 +51,29 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     } else {
         print(&summary(&checked))?;
     }
-    match checked.faults {
-        0 => Ok(()),
-        faults if options.repair => Err(Failure::failed(format!(
-            "{faults} faults, {} of them set aside or mended; push the images that are named again",
-            checked.repaired
-        ))),
-        faults => Err(Failure::failed(format!(
-            "{faults} faults; `holdfast check --repair` lets the next push of these images heal them"
-        ))),
+    conclude(&checked, options.repair)
+}
+
+/// A repair while no daemon runs puts the index right, too.
+fn role(options: &Options, config: &Config) -> Role {
+    match (options.rebuild, options.repair) {
+        (true, _) => Role::Rebuild,
+        (false, true) if !store::daemon_runs(&config.storage.path) => Role::Daemon,
+        (false, _) => Role::Beside,
     }
+}
+
+fn conclude(checked: &Checked, repair: bool) -> Result<(), Failure> {
+    let faults = count(checked.faults, "fault");
+    let next = match (checked.faults, checked.index_faults) {
+        (0, _) => return Ok(()),
+        (_, 0) if repair => {
+            format!("{} of them set aside or mended; push the images that are named again", checked.repaired)
+        }
+        (_, 0) => "`holdfast check --repair` lets the next push of these images heal them".to_owned(),
+        _ => "the index contradicts itself: stop the daemon and run `holdfast check --repair`".to_owned(),
+    };
+    Err(Failure::failed(format!("{faults}; {next}")))
 }
 
 async fn check(
@@ -94,10 +113,8 @@ impl Bar {
     fn show(&mut self, Progress { done, all }: Progress) {
         if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= SHOWN_EVERY) {
             self.shown = Some(Instant::now());
-            let mebibytes = |bytes: u64| bytes >> 20;
-            let text = format!("{} of {} blobs", done.count, all.count);
-            let (read, total) = (mebibytes(done.bytes), mebibytes(all.bytes));
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}, {read} of {total} MiB");
+            let text = format!("{} of {}", done.count, amount(all, "blob"));
+            let _ = write!(std::io::stderr(), "\r\x1b[K{text}, {} read", size(done.bytes));
         }
     }
 
@@ -128,14 +145,15 @@ fn line(fault: &Fault) -> String {
 
 fn summary(checked: &Checked) -> String {
     let mut text = format!(
-        "checked {} blobs ({} bytes), {} manifests and {} tags: {} faults\n",
-        checked.blobs.count, checked.blobs.bytes, checked.manifests, checked.tags, checked.faults
+        "checked {}, {} and {}: {}\n",
+        amount(checked.blobs, "blob"),
+        count(checked.manifests, "manifest"),
+        count(checked.tags, "tag"),
+        count(checked.faults, "fault")
     );
     if checked.unknown_files > 0 {
-        text += &format!(
-            "{} files are not in the index; the next collection sees to them\n",
-            checked.unknown_files
-        );
+        let files = count(checked.unknown_files, "file");
+        text += &format!("{files} not in the index; the next collection sees to that\n");
     }
     text
 }

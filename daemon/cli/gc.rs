@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::words::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Amount, Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{Policy, Report, Retention, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -82,28 +83,27 @@ fn line(taken: &Taken) -> String {
     match taken {
         Taken::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
         Taken::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
-        Taken::Blob { digest, bytes } => format!("blob      {digest} {bytes} bytes"),
-        Taken::Upload { id, bytes } => format!("upload    {id} {bytes} bytes"),
+        Taken::Blob { digest, bytes } => format!("blob      {digest} {}", size(*bytes)),
+        Taken::Upload { id, bytes } => format!("upload    {id} {}", size(*bytes)),
     }
 }
 
 fn summary(report: &Report) -> String {
-    let amount = |amount: Amount| format!("{} ({} bytes)", amount.count, amount.bytes);
     let verb = if report.dry_run { "would free" } else { "freed" };
     let took = Duration::from_millis(report.milliseconds);
     let mut text = format!("looked at {} repositories in {took:?}\n", report.repositories);
     text += &format!(
-        "{verb}: {} tags, {} manifests, {} blobs, {} uploads\n",
-        report.freed_tags,
-        report.freed_manifests,
-        amount(report.freed_blobs),
-        amount(report.freed_uploads)
+        "{verb} {}, {}, {}, {}\n",
+        count(report.freed_tags, "tag"),
+        count(report.freed_manifests, "manifest"),
+        amount(report.freed_blobs, "blob"),
+        amount(report.freed_uploads, "upload")
     );
-    text += &format!("kept, because a manifest needs them: {} blobs\n", amount(report.kept_needed));
-    text += &format!("kept, because a push may be counting on them: {} blobs\n", amount(report.kept_young));
-    text += &format!("kept, because they may go on: {} uploads\n", amount(report.kept_uploads));
+    text += &format!("kept {} that a manifest needs\n", amount(report.kept_needed, "blob"));
+    text += &format!("kept {} that a push may be counting on\n", amount(report.kept_young, "blob"));
+    text += &format!("kept {} that may go on\n", amount(report.kept_uploads, "upload"));
     if report.found > 0 {
-        text += &format!("found {} files that the index did not know\n", report.found);
+        text += &format!("found {} that the index did not know\n", count(report.found, "file"));
     }
     text
 }

@@ -11,6 +11,7 @@ mod serve;
 mod show;
 mod status;
 mod user;
+mod words;
 
 use std::ffi::OsString;
 use std::io::Write;

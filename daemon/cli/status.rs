@@ -1,26 +1,31 @@
 //! `holdfast status`.
 
-use super::{Failure, check_there_is_a_registry, print};
+use super::words::size;
+use super::{Failure, check_there_is_a_registry, print, store_settings};
 use crate::config::Config;
 use crate::store;
 
 /// Prints what is in the data directory, beside a running daemon or without one.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
     check_there_is_a_registry(config)?;
-    let path = &config.storage.path;
-    let status = store::status(path, config.storage.index_map_size).map_err(Failure::failed)?;
+    let status = store::status(&store_settings(config)).map_err(Failure::failed)?;
     if json {
         let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
         return print(&format!("{text}\n"));
     }
     let counts = status.counts;
     let state = match (&status.read_only, status.daemon_runs) {
-        (Some(why), _) => why,
+        (Some(why), _) => why.as_str(),
         (None, true) => "running",
         (None, false) => "not running",
     };
-    print(&format!(
-        "daemon        {state}\nrepositories  {}\ntags          {}\nmanifests     {}\nblobs         {} ({} bytes)\nfree          {} bytes\n",
-        counts.repositories, counts.tags, counts.manifests, counts.blobs, counts.bytes, status.free_bytes,
-    ))
+    let rows = [
+        ("daemon", state.to_owned()),
+        ("repositories", counts.repositories.to_string()),
+        ("tags", counts.tags.to_string()),
+        ("manifests", counts.manifests.to_string()),
+        ("blobs", format!("{} ({})", counts.blobs, size(counts.bytes))),
+        ("free", size(status.free_bytes)),
+    ];
+    print(&rows.map(|(name, value)| format!("{name:14}{value}\n")).concat())
 }

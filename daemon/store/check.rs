@@ -93,6 +93,13 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether the content is well and the index is not.
+    fn is_of_the_index(&self) -> bool {
+        matches!(self, Fault::Length { .. } | Fault::NoManifest { .. } | Fault::Dangling { .. })
+    }
+}
+
 /// How far a check has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -117,6 +124,8 @@ pub struct Checked {
     pub faults: u64,
     /// Of these, blobs that were moved aside and wait to be pushed again, or were found again.
     pub repaired: u64,
+    /// Of these, contradictions in the index, which go when it is made again.
+    pub index_faults: u64,
 }
 
 /// What a check tells while it goes on.
@@ -195,7 +204,8 @@ impl Check<'_> {
             // Collected meanwhile.
             return Ok(());
         }
-        let repaired = self.options.repair && self.set_aside(digest, file).await?;
+        let repair = self.options.repair && !fault.is_of_the_index();
+        let repaired = repair && self.set_aside(digest, file).await?;
         self.fault(fault, repaired);
         Ok(())
     }
@@ -216,6 +226,7 @@ impl Check<'_> {
     fn fault(&mut self, fault: Fault, repaired: bool) {
         self.checked.faults += 1;
         self.checked.repaired += u64::from(repaired);
+        self.checked.index_faults += u64::from(fault.is_of_the_index());
         (self.observe)(Event::Fault(fault, repaired));
     }
 
@@ -328,9 +339,9 @@ impl Store {
         let mut faults = Vec::new();
         for link in manifest.links().iter().filter(|link| link.kind == LinkKind::Blob) {
             let index = &self.0.index;
-            let here = index.blob(&repository, &link.digest)?.is_some()
-                || index.manifest(&repository, &Reference::Digest(link.digest.clone()))?.is_some();
-            if !here && index.manifest(&repository, &Reference::Digest(digest.clone()))?.is_some() {
+            let by_digest = |digest: &Digest| index.manifest(&repository, &Reference::Digest(digest.clone()));
+            let here = index.blob(&repository, &link.digest)?.is_some() || by_digest(&link.digest)?.is_some();
+            if !here && by_digest(&digest)?.is_some() {
                 let (repository, digest, missing) = (repository.clone(), digest.clone(), link.digest.clone());
                 faults.push(Fault::Incomplete { repository, digest, missing });
             }

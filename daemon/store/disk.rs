@@ -11,8 +11,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::error::StoreError;
 use super::sys;
 use crate::oci::{Algorithm, Digest};
@@ -29,16 +27,6 @@ pub(super) struct Disk {
     latched: OnceLock<String>,
     /// Who is told when it latches.
     told: fn(&str),
-}
-
-/// Keeps a second daemon out of the data directory for as long as it lives.
-pub(super) struct DaemonLock {
-    _file: Flock<File>,
-}
-
-/// Keeps others from writing `index.json` for as long as it lives.
-pub(super) struct LayoutLock {
-    _file: Flock<File>,
 }
 
 impl Disk {
@@ -60,35 +48,6 @@ impl Disk {
                 .map_err(|error| StoreError::io(format!("sync {}", directory.display()), error))?;
         }
         Ok(disk)
-    }
-
-    /// Takes the lock that only one daemon can have; the command line works without it.
-    pub(super) fn lock_for_daemon(&self) -> Result<DaemonLock, StoreError> {
-        let path = self.root.join("index/daemon.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| StoreError::io(format!("open {}", path.display()), error))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(DaemonLock { _file: file }),
-            Err(_) => Err(StoreError::InUse(self.root.display().to_string())),
-        }
-    }
-
-    /// Waits until nobody else writes `index.json`: the daemon and the command line both do, and what is read of the
-    /// index after this is not older than what the last one has written.
-    pub(super) fn lock_layout(&self) -> Result<LayoutLock, StoreError> {
-        let failed = |error| StoreError::io("lock index.json", error);
-        let path = self.root.join("index/layout.lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-        match Flock::lock(file.map_err(failed)?, FlockArg::LockExclusive) {
-            Ok(file) => Ok(LayoutLock { _file: file }),
-            Err((_, error)) => Err(failed(error.into())),
-        }
-    }
-
-    /// Whether a daemon holds the data directory.
-    pub(super) fn daemon_runs(root: &Path) -> bool {
-        let Ok(file) = File::open(root.join("index/daemon.lock")) else { return false };
-        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
     /// The directory of the index.
@@ -228,9 +187,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Moves a blob back from the trash; its name is durable only after [`Disk::sync_blobs`].
+    /// Moves a blob back from the trash, unless it has been pushed again; its name is durable only after
+    /// [`Disk::sync_blobs`].
     pub(super) fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
+        if self.blob_path(digest).exists() {
+            return Ok(());
+        }
         found(fs::rename(self.trash_path(digest), self.blob_path(digest)))
             .map_err(|error| self.failed(StoreError::io("move a blob back from the trash", error)))?;
         Ok(())
@@ -266,13 +229,17 @@ impl Disk {
         Ok(entries.flatten().filter_map(upload).collect())
     }
 
-    /// Opens a blob to read it.
+    /// Opens a blob that the index knows. A collection that has not committed yet, or was killed before, has it
+    /// in the trash, and it may be moved back from there meanwhile.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
-        match found(File::open(self.blob_path(digest))) {
-            Ok(Some(file)) => Ok(file),
-            Ok(None) => Err(StoreError::Damaged(digest.clone())),
-            Err(error) => Err(StoreError::io("open a blob", error)),
+        for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
+            match found(File::open(path)) {
+                Ok(Some(file)) => return Ok(file),
+                Ok(None) => {}
+                Err(error) => return Err(StoreError::io("open a blob", error)),
+            }
         }
+        Err(StoreError::Damaged(digest.clone()))
     }
 
     /// The digests of all blobs on the disk of one algorithm; other files are passed over.
@@ -328,12 +295,17 @@ impl Disk {
         sync_directory(&self.root).map_err(failed)
     }
 
-    /// Whether the last daemon ended in good order; forgets it.
+    /// Whether the last who used the index ended in good order.
+    pub(super) fn has_clean_mark(&self) -> bool {
+        self.root.join("index/clean").exists()
+    }
+
+    /// Whether the last who used the index ended in good order; forgets it.
     pub(super) fn take_clean_mark(&self) -> bool {
         fs::remove_file(self.root.join("index/clean")).is_ok()
     }
 
-    /// Notes that the daemon ended in good order. Without the note the index is looked at at the next start.
+    /// Notes that the index was closed in good order. Without the note it is looked at before it is used.
     pub(super) fn leave_clean_mark(&self) {
         if let Err(error) = File::create(self.root.join("index/clean")) {
             log::debug!("the end in good order is not noted: {error}");

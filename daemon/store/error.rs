@@ -54,7 +54,9 @@ pub enum StoreError {
     #[error("another holdfast already serves {0}; stop it first, or choose another --data")]
     InUse(String),
     /// The index has to be made again, which a daemon does when it starts.
-    #[error("the index is not complete; start the daemon, which makes it again")]
+    #[error(
+        "the index is broken or not complete; start the daemon, or run `holdfast check --repair`, which makes it again"
+    )]
     Unready,
     /// The data directory was written by a newer release.
     #[error("the index has format {found}, and this release knows {known}; install a newer release")]

@@ -3,7 +3,7 @@
 //! Everything is found in short reads, page by page, and taken in short transactions of the index's writer, which
 //! check it again: a push that meets the same digest at the same moment wins. A file leaves `blobs/` for `trash/`
 //! inside the transaction that forgets it, and is removed after the commit; what a power cut leaves in between is
-//! put right by [`Store::sort_trash`]. What has just lost its last use stays for the grace time.
+//! put right by [`Store::sort_left_trash`]. What has just lost its last use stays for the grace time.
 
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
@@ -11,56 +11,17 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::clock::Moment;
 use super::error::StoreError;
 use super::index::garbage::{Amount, TagAge, Unneeded};
+use super::locks::Lock;
+use super::retention::{Policy, Retention};
 use super::{Store, blocking};
-use crate::oci::{Algorithm, Digest, Pattern, Reference, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
 /// How many rows one read looks at.
 const PAGE: usize = 1000;
 /// How many things one transaction takes: other changes wait for it.
 const AT_ONCE: usize = 64;
-
-/// What a collection may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// How long something stays after its last use has gone: a push may be counting on it.
-    pub grace: Duration,
-    /// How long an unfinished upload may go without a byte.
-    pub uploads_expire: Duration,
-    /// Which tags and untagged manifests are kept; the first rule for a repository is the one for it.
-    pub retention: Vec<Retention>,
-    /// Whether a person asked for it: after names were lost nothing is collected without one.
-    pub by_hand: bool,
-}
-
-/// Which tags and untagged manifests of some repositories are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// The repositories it is about.
-    pub repositories: Vec<Pattern>,
-    /// So many tags are kept, the newest.
-    pub newest: Option<usize>,
-    /// Tags that were set less long ago than this are kept.
-    pub younger: Option<Duration>,
-    /// Tags like these are kept.
-    pub tags: Vec<Pattern>,
-    /// Manifests without a tag are removed after so long.
-    pub untagged: Option<Duration>,
-}
-
-impl Retention {
-    /// Whether it says anything about tags: one that does not keeps them all.
-    fn is_about_tags(&self) -> bool {
-        self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
-    }
-
-    fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
-        self.younger.is_some_and(|younger| tag.since.age(now) < younger)
-            || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
-    }
-}
 
 /// Something that a collection took, or would take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -144,8 +105,12 @@ impl Store {
         dry_run: bool,
         observe: &mut (dyn FnMut(Taken) + Send),
     ) -> Result<Report, StoreError> {
+        let lock = if dry_run { None } else { self.lock_collection(policy.by_hand).await? };
         let began = Instant::now();
         let report = Report { dry_run, ..Report::default() };
+        if lock.is_none() && !dry_run {
+            return Ok(report);
+        }
         let held = self.0.index.collection_is_held()?;
         if held && !policy.by_hand {
             return Ok(report);
@@ -165,8 +130,22 @@ impl Store {
         Ok(Report { milliseconds, ..collection.report })
     }
 
-    /// Puts right what an interrupted collection left in `trash/`.
-    pub(super) async fn sort_trash(&self) -> Result<(), StoreError> {
+    /// Puts right what an interrupted collection left in `trash/`; one that goes on has done so.
+    pub(super) async fn sort_left_trash(&self) -> Result<(), StoreError> {
+        match self.0.disk.try_lock_collection()? {
+            Some(_lock) => self.sort_trash().await,
+            None => Ok(()),
+        }
+    }
+
+    /// One collection at a time: a person waits for another, the daemon leaves it at that.
+    async fn lock_collection(&self, wait: bool) -> Result<Option<Lock>, StoreError> {
+        let disk = Arc::clone(&self.0.disk);
+        blocking(move || if wait { disk.lock_collection().map(Some) } else { disk.try_lock_collection() })
+            .await
+    }
+
+    async fn sort_trash(&self) -> Result<(), StoreError> {
         let disk = Arc::clone(&self.0.disk);
         let trash = blocking(move || disk.trash()).await?;
         for part in trash.chunks(AT_ONCE) {

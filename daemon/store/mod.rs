@@ -10,13 +10,20 @@ mod blob;
 mod buffers;
 mod check;
 mod clock;
+mod discovery;
 mod disk;
 mod error;
 mod gc;
 mod index;
 mod layout;
+mod locks;
+mod management;
+mod pull;
+mod push;
 mod recover;
+mod retention;
 mod room;
+mod status;
 mod sys;
 mod upload;
 
@@ -26,31 +33,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::error::StoreError;
-pub use self::gc::{Policy, Report, Retention, Taken};
+pub use self::gc::{Report, Taken};
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::inspect;
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::retention::{Policy, Retention};
 pub use self::room::RoomLimits;
+pub use self::status::{Status, daemon_runs, status};
 pub use self::upload::{ParseUploadIdError, Upload, UploadId};
 
 use self::buffers::Buffers;
-use self::disk::{DaemonLock, Disk};
+use self::disk::Disk;
 use self::index::Index;
-use self::index::changes::{NewBlob, NewManifest};
 use self::index::writer::Writer;
-use self::room::{Room, Space};
+use self::locks::Lock;
+use self::room::Room;
 use self::upload::Uploads;
-use crate::oci::{
-    Algorithm, Descriptor, Digest, Hasher, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
-};
-
-/// The largest list of referrers in one answer, in descriptors and in bytes.
-const REFERRERS_PAGE: (usize, usize) = (1000, 4 << 20);
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -97,21 +98,7 @@ struct Inner {
     room: Arc<Room>,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: Option<DaemonLock>,
-}
-
-/// What `holdfast status` shows of a data directory.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Status {
-    /// Whether a daemon serves it now.
-    pub daemon_runs: bool,
-    /// Why that daemon takes no more writes, if it does not.
-    pub read_only: Option<String>,
-    /// How much there is in it.
-    #[serde(flatten)]
-    pub counts: Counts,
-    /// How many bytes are free on its file system.
-    pub free_bytes: u64,
+    _lock: Option<Lock>,
 }
 
 impl Store {
@@ -157,7 +144,9 @@ impl Store {
             threads: Mutex::new(vec![writer_thread, layout_thread]),
             _lock: lock,
         }));
-        store.sort_trash().await?;
+        if role != Role::Beside {
+            store.sort_left_trash().await?;
+        }
         store.count_uploads().await?;
         Ok(store)
     }
@@ -173,7 +162,8 @@ impl Store {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))?;
-            if inner.role == Role::Daemon && !error::index_failed() {
+            let alone = inner.role != Role::Beside || !Disk::daemon_runs(&inner.disk.top(""));
+            if alone && !error::index_failed() {
                 inner.disk.leave_clean_mark();
             }
             Ok(())
@@ -196,347 +186,6 @@ impl Store {
         self.0.disk.check_writable()?;
         lock(&self.0.writer).clone().ok_or(StoreError::Closing)
     }
-
-    /// The manifest under a tag or a digest; one lookup in mapped memory.
-    ///
-    /// # Errors
-    /// [`StoreError::ManifestUnknown`], or [`StoreError::NameUnknown`] when the repository has no manifest at all.
-    pub fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Result<ManifestEntry, StoreError> {
-        if let Some(entry) = self.0.index.manifest(repository, reference)? {
-            return Ok(entry);
-        }
-        self.check_exists(repository)?;
-        Err(StoreError::ManifestUnknown(reference.clone()))
-    }
-
-    fn check_exists(&self, repository: &RepositoryName) -> Result<(), StoreError> {
-        if self.0.index.repository_exists(repository)? {
-            return Ok(());
-        }
-        Err(StoreError::NameUnknown(repository.clone()))
-    }
-
-    /// The bytes of a manifest that [`Store::manifest`] found.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] when its file is not as the index says.
-    pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
-        let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
-        blocking(move || blob::read_whole(&disk, &digest, size)).await
-    }
-
-    /// The length of a blob in bytes; one lookup in mapped memory. A client that hears that it is there may leave
-    /// out its upload, so that a blob which only waits for its collection is kept for another grace time.
-    ///
-    /// # Errors
-    /// [`StoreError::BlobUnknown`] when the repository does not have it.
-    pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
-        let Some(link) = self.0.index.blob(repository, digest)? else {
-            return Err(StoreError::BlobUnknown(digest.clone()));
-        };
-        if self.0.index.may_be_collected(repository, digest, &link, self.0.grace)? {
-            let (repository, digest) = (repository.clone(), digest.clone());
-            // A store that takes no writes collects nothing either.
-            if let Ok(writer) = self.writer() {
-                writer.suggest(move |batch| batch.count_on(Some(&repository), &digest, batch.moment));
-            }
-        }
-        Ok(link.size)
-    }
-
-    /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] when its file is not as the index says.
-    pub async fn read_blob(
-        &self,
-        digest: &Digest,
-        start: u64,
-        length: u64,
-    ) -> Result<BlobReader, StoreError> {
-        let (inner, digest) = (Arc::clone(&self.0), digest.clone());
-        let buffers = Arc::clone(&inner.buffers);
-        blocking(move || match BlobReader::open(&inner.disk, buffers, &digest, start, length) {
-            // Collected since it was found.
-            Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
-                Err(StoreError::BlobUnknown(digest))
-            }
-            opened => opened,
-        })
-        .await
-    }
-
-    /// A page of the tags of a repository in the order of their bytes, after `last`.
-    ///
-    /// # Errors
-    /// [`StoreError::NameUnknown`] when the repository has no manifest.
-    pub async fn tags(
-        &self,
-        repository: &RepositoryName,
-        last: Option<String>,
-        limit: usize,
-    ) -> Result<Page<Tag>, StoreError> {
-        let (store, repository) = (self.clone(), repository.clone());
-        blocking(move || {
-            store.check_exists(&repository)?;
-            store.0.index.tags(&repository, last.as_deref(), limit)
-        })
-        .await
-    }
-
-    /// A page of the repositories that have a manifest and that `wanted` lets through, after `last`.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub async fn repositories(
-        &self,
-        last: Option<String>,
-        limit: usize,
-        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
-    ) -> Result<Page<RepositoryName>, StoreError> {
-        let index = Arc::clone(&self.0.index);
-        blocking(move || index.repositories(last.as_deref(), limit, &wanted)).await
-    }
-
-    /// A page of the manifests in a repository whose subject is `subject`, after the digest `last`, of one
-    /// artifact type if one is named. The first page has what clients keep under the referrers tag merged into it.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`]; an unknown repository has no referrers and is no error.
-    pub async fn referrers(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-        last: Option<Digest>,
-        artifact_type: Option<String>,
-    ) -> Result<Page<Descriptor>, StoreError> {
-        let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
-        blocking(move || {
-            let wanted = |descriptor: &Descriptor| {
-                artifact_type.is_none() || descriptor.artifact_type == artifact_type
-            };
-            let index = &store.0.index;
-            let mut page = index.referrers(&repository, &subject, last.as_ref(), REFERRERS_PAGE, &wanted)?;
-            if last.is_none() {
-                let fallback = store.fallback_referrers(&repository, &subject)?;
-                page.items.extend(fallback.into_iter().filter(wanted));
-            }
-            Ok(page)
-        })
-        .await
-    }
-
-    /// The referrers in the index that clients keep under the referrers tag ("Enabling the Referrers API"), less
-    /// those that the registry lists by itself.
-    fn fallback_referrers(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, StoreError> {
-        let Ok(tag) = subject.referrers_tag().parse() else { return Ok(Vec::new()) };
-        let Some(entry) = self.0.index.manifest(repository, &Reference::Tag(tag))? else {
-            return Ok(Vec::new());
-        };
-        if !entry.media_type.is_index() {
-            return Ok(Vec::new());
-        }
-        let bytes = blob::read_whole(&self.0.disk, &entry.digest, entry.size)?;
-        let mut kept = Vec::new();
-        for descriptor in referrers_of_index(&bytes) {
-            let reference = Reference::Digest(descriptor.digest.clone());
-            let here = self.0.index.manifest(repository, &reference)?.is_some();
-            let listed =
-                here && self.subject_of(repository, &descriptor.digest)?.is_some_and(|own| own == *subject);
-            if here && !listed {
-                kept.push(descriptor);
-            }
-        }
-        Ok(kept)
-    }
-
-    /// What a manifest of a repository is about, read from its bytes.
-    fn subject_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
-        let reference = Reference::Digest(digest.clone());
-        let Some(entry) = self.0.index.manifest(repository, &reference)? else { return Ok(None) };
-        let bytes = blob::read_whole(&self.0.disk, digest, entry.size)?;
-        Ok(Manifest::parse(&bytes, Some(&entry.media_type))
-            .ok()
-            .and_then(|manifest| manifest.subject().cloned()))
-    }
-
-    /// Opens a new upload.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Io`].
-    pub async fn start_upload(
-        &self,
-        repository: &RepositoryName,
-        algorithm: Algorithm,
-    ) -> Result<Upload, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.start(&inner.disk, &repository, algorithm)).await
-    }
-
-    /// Goes on with an upload; a request that still has it loses it.
-    ///
-    /// # Errors
-    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
-    pub async fn resume_upload(
-        &self,
-        repository: &RepositoryName,
-        id: UploadId,
-    ) -> Result<Upload, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.resume(&inner.disk, &repository, id)).await
-    }
-
-    /// How many bytes an upload has, without touching it.
-    ///
-    /// # Errors
-    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
-    pub async fn upload_length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.length(&inner.disk, &repository, id)).await
-    }
-
-    /// Lets the rest of an upload be hashed with the algorithm of the digest that it will be ended with.
-    ///
-    /// # Errors
-    /// [`StoreError::UploadTakenOver`] or [`StoreError::Io`].
-    pub async fn expect_algorithm(&self, upload: &Upload, algorithm: Algorithm) -> Result<(), StoreError> {
-        upload.use_algorithm(algorithm).await
-    }
-
-    /// Ends an upload: once this says so its content is a blob of the repository, and stays one after a power cut.
-    ///
-    /// # Errors
-    /// [`StoreError::DigestMismatch`] when the content is something else, and the upload is gone then.
-    pub async fn commit_upload(
-        &self,
-        repository: &RepositoryName,
-        upload: Upload,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let (store, writer) = (self.clone(), self.writer()?);
-        let (repository, digest) = (repository.clone(), digest.clone());
-        detached(async move {
-            let sealed = upload.seal(digest.clone()).await?;
-            let size = sealed.length;
-            let blob = NewBlob { upload: sealed.id.to_string(), digest, size };
-            let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
-            match admitted {
-                // It is a blob now, or its file has been removed since.
-                Ok(()) | Err(StoreError::UploadUnknown) => {
-                    store.0.uploads.forget(sealed.id);
-                    store.0.room.ended(size);
-                }
-                Err(_) => sealed.reopen(),
-            }
-            admitted
-        })
-        .await
-    }
-
-    /// The repositories that have a blob, at most `limit` of them.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub async fn blob_homes(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>, StoreError> {
-        let (index, digest) = (Arc::clone(&self.0.index), digest.clone());
-        blocking(move || index.blob_homes(&digest, limit)).await
-    }
-
-    /// Makes a blob of one repository known in another; false when the first does not have it.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Index`].
-    pub async fn mount_blob(
-        &self,
-        from: &RepositoryName,
-        to: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let (from, to, digest) = (from.clone(), to.clone(), digest.clone());
-        let writer = self.writer()?;
-        detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
-    }
-
-    /// Takes a manifest, with the tags it is to have; gives its digest, which is the claimed one if there is one.
-    ///
-    /// # Errors
-    /// [`StoreError::DigestMismatch`] when it has another digest than was claimed,
-    /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have.
-    pub async fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        manifest: Manifest,
-        bytes: Bytes,
-        claimed: Option<Digest>,
-        tags: Vec<Tag>,
-    ) -> Result<Digest, StoreError> {
-        let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
-        detached(async move {
-            let (disk, name, content) = (Arc::clone(&inner.disk), repository.clone(), bytes.clone());
-            let (room, size) = (Arc::clone(&inner.room), bytes.len() as u64);
-            let written = blocking(move || {
-                room.check(size)?;
-                write_whole(&disk, &name, claimed, &content)
-            });
-            let (id, digest) = written.await?;
-            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags };
-            let upload = id.to_string();
-            let put = writer.submit(move |batch| batch.put_manifest(&new, &upload)).await;
-            if put.is_err() {
-                let disk = Arc::clone(&inner.disk);
-                blocking(move || disk.remove_upload(&id.to_string())).await?;
-            }
-            put.map(|()| digest)
-        })
-        .await
-    }
-
-    /// Removes a tag and nothing else.
-    ///
-    /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
-    pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
-    }
-
-    /// Removes a manifest from a repository, and every tag that points at it.
-    ///
-    /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
-    pub async fn delete_manifest(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let (writer, store) = (self.writer()?, self.clone());
-        let (repository, digest) = (repository.clone(), digest.clone());
-        detached(async move {
-            let (name, wanted) = (repository.clone(), digest.clone());
-            // A manifest that cannot be read any more can still be deleted.
-            let subject = blocking(move || Ok(store.subject_of(&name, &wanted).unwrap_or_default())).await?;
-            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, subject.as_ref())).await
-        })
-        .await
-    }
-
-    /// Removes a blob from a repository; other repositories keep it.
-    ///
-    /// # Errors
-    /// [`StoreError::BlobUnknown`].
-    pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
-        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_blob(&repository, &digest)).await })
-            .await
-    }
 }
 
 /// How many manifests the bytes of an `index.json` name.
@@ -545,24 +194,16 @@ pub fn names_in_layout(bytes: &[u8]) -> usize {
     layout::parse(bytes).map_or(0, |names| names.len())
 }
 
-/// Looks at a data directory beside the daemon, or without one; blocking.
-///
-/// # Errors
-/// [`StoreError::Index`] when its index cannot be read.
-pub fn status(path: &Path, index_map_size: usize) -> Result<Status, StoreError> {
-    let daemon_runs = Disk::daemon_runs(path);
-    let disk = Disk::at(path, |_| {});
-    let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
-    let index = Index::open_to_look(&disk, index_map_size)?;
-    Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes: Space::of(path)?.free })
-}
-
 fn open_directory(
     settings: &Settings,
     role: Role,
-) -> Result<(Arc<Disk>, Option<DaemonLock>, recover::Opened), StoreError> {
+) -> Result<(Arc<Disk>, Option<Lock>, recover::Opened), StoreError> {
     let disk = Disk::open(&settings.path, settings.failed)?;
     if role == Role::Beside {
+        recover::refuse_broken(&disk, settings)?;
+        if !Disk::daemon_runs(&settings.path) {
+            disk.take_clean_mark();
+        }
         let index = Index::open(&disk, settings.index_map_size, false)?;
         if !index.is_complete()? {
             return Err(StoreError::Unready);
@@ -590,28 +231,6 @@ fn start_layout(
     thread
         .spawn(move || layout::keep_current(&disk, &index, &changes))
         .map_err(|error| StoreError::io("start the layout writer", error))
-}
-
-/// Writes the bytes of a manifest to a file of their own, synced and ready to be admitted.
-fn write_whole(
-    disk: &Disk,
-    repository: &RepositoryName,
-    claimed: Option<Digest>,
-    bytes: &[u8],
-) -> Result<(UploadId, Digest), StoreError> {
-    let algorithm = claimed.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
-    let actual = Hasher::digest(algorithm, bytes);
-    if let Some(claimed) = claimed.filter(|claimed| *claimed != actual) {
-        return Err(StoreError::DigestMismatch { claimed, actual });
-    }
-    let id = UploadId::new(repository, algorithm)?;
-    let file = disk.create_upload(&id.to_string())?;
-    let written = disk.write_upload(&file, 0, bytes).and_then(|()| disk.sync_upload(&file));
-    if let Err(error) = written {
-        disk.remove_upload(&id.to_string())?;
-        return Err(error);
-    }
-    Ok((id, actual))
 }
 
 /// The one bridge from async: runs what waits for the disk on a blocking thread.

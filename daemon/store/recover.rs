@@ -28,6 +28,19 @@ pub(super) struct Opened {
     pub(super) merge: bool,
 }
 
+/// Refuses an index that nobody has in use and that is broken; it is only looked at if it was not closed in good
+/// order.
+pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
+    let directory = disk.index_directory();
+    if Disk::daemon_runs(&settings.path)
+        || disk.has_clean_mark()
+        || (settings.inspect)(&directory, settings.index_map_size, false)
+    {
+        return Ok(());
+    }
+    Err(StoreError::Unready)
+}
+
 /// Opens the index by the first rung that holds.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let map_size = settings.index_map_size;
@@ -94,7 +107,11 @@ fn is_broken(error: &StoreError) -> bool {
 /// Fills a new index from `index.json`, the manifests it names and the blobs on the disk.
 pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), StoreError> {
     let reader = Arc::clone(disk);
-    let (names, blobs) = super::blocking(move || Ok((names_or_none(&reader)?, all_blobs(&reader)?))).await?;
+    let read = move || {
+        empty_trash_into_blobs(&reader)?;
+        Ok((names_or_none(&reader)?, all_blobs(&reader)?))
+    };
+    let (names, blobs) = super::blocking(read).await?;
     log::warn!(
         "making the index again: {} names in index.json, {} blobs on the disk",
         names.len(),
@@ -180,6 +197,12 @@ fn names_or_none(disk: &Disk) -> Result<Vec<layout::Name>, StoreError> {
         }
         names => names,
     }
+}
+
+/// Without the index nobody knows which of the files in the trash are needed: the next collection finds out.
+fn empty_trash_into_blobs(disk: &Disk) -> Result<(), StoreError> {
+    disk.trash()?.iter().try_for_each(|digest| disk.restore(digest))?;
+    Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))
 }
 
 fn all_blobs(disk: &Disk) -> Result<Vec<(Digest, u64)>, StoreError> {

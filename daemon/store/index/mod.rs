@@ -5,6 +5,7 @@
 
 pub(super) mod changes;
 mod deletes;
+mod discard;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod repair;

@@ -14,7 +14,7 @@ use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Index, schema};
-use crate::oci::Algorithm;
+use crate::oci::{Algorithm, Digest};
 use crate::store::clock::{ClockRow, Moment};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
@@ -37,12 +37,20 @@ pub(in crate::store) struct Batch<'a> {
     unsynced: BTreeSet<Algorithm>,
     /// Whether a name that `index.json` has is another now.
     names_changed: bool,
+    /// Blobs that were moved to the trash.
+    discarded: &'a mut Vec<Digest>,
 }
 
 impl Batch<'_> {
     /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
     pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
         self.unsynced.insert(algorithm);
+    }
+
+    /// Moves a blob to the trash, for good once this is committed.
+    pub(in crate::store) fn discard(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.discarded.push(digest.clone());
+        self.disk.discard(digest)
     }
 
     /// Notes that `index.json` has to be written again.
@@ -177,11 +185,31 @@ fn commit(
     jobs: &mut [Box<dyn Job>],
     changed: &dyn Fn(),
 ) -> Result<(), StoreError> {
+    let mut discarded = Vec::new();
+    match apply(index, disk, jobs, &mut discarded) {
+        Ok(true) => changed(),
+        Ok(false) => {}
+        Err(error) => {
+            // They are still known. Where this fails the next collection does it.
+            let _ = discarded.iter().try_for_each(|digest| disk.restore(digest));
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Applies changes and commits them; whether a name in `index.json` is another now.
+fn apply(
+    index: &Index,
+    disk: &Disk,
+    jobs: &mut [Box<dyn Job>],
+    discarded: &mut Vec<Digest>,
+) -> Result<bool, StoreError> {
     disk.check_writable()?;
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
-    let moment = index.clock.now();
-    let mut batch = Batch { index, disk, txn, now, moment, unsynced: BTreeSet::new(), names_changed: false };
+    let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
+    let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, discarded };
     batch.keep_clock()?;
     for job in jobs {
         job.apply(&mut batch)?;
@@ -190,10 +218,7 @@ fn commit(
         disk.sync_blobs(algorithm)?;
     }
     batch.txn.commit().map_err(|error| disk.failed(error.into()))?;
-    if batch.names_changed {
-        changed();
-    }
-    Ok(())
+    Ok(batch.names_changed)
 }
 
 /// The error once more, for its caller; errors of the system cannot be cloned.

@@ -1,0 +1,72 @@
+//! Locks between the processes that work on one data directory. Each is a file that stays; the system unlocks it
+//! when its holder ends, however it ends.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::disk::Disk;
+use super::error::StoreError;
+
+const DAEMON: &str = "index/daemon.lock";
+const LAYOUT: &str = "index/layout.lock";
+const COLLECTION: &str = "index/collection.lock";
+
+/// A lock, held for as long as this lives.
+pub(super) struct Lock {
+    _file: Flock<File>,
+}
+
+impl Disk {
+    /// Takes the lock that only one daemon can have; the command line works without it.
+    pub(super) fn lock_for_daemon(&self) -> Result<Lock, StoreError> {
+        self.try_lock(DAEMON)?.ok_or_else(|| StoreError::InUse(self.top("").display().to_string()))
+    }
+
+    /// Waits until nobody else writes `index.json`: the daemon and the command line both do, and what is read of the
+    /// index after this is not older than what the last one has written.
+    pub(super) fn lock_layout(&self) -> Result<Lock, StoreError> {
+        self.lock(LAYOUT)
+    }
+
+    /// Waits until nobody else collects: what one has moved to the trash is nobody else's to remove.
+    pub(super) fn lock_collection(&self) -> Result<Lock, StoreError> {
+        self.lock(COLLECTION)
+    }
+
+    /// Takes the lock of [`Disk::lock_collection`], unless somebody collects.
+    pub(super) fn try_lock_collection(&self) -> Result<Option<Lock>, StoreError> {
+        self.try_lock(COLLECTION)
+    }
+
+    /// Whether a daemon holds the data directory.
+    pub(super) fn daemon_runs(root: &Path) -> bool {
+        let Ok(file) = File::open(root.join(DAEMON)) else { return false };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
+    fn lock(&self, name: &str) -> Result<Lock, StoreError> {
+        match Flock::lock(self.open_lock(name)?, FlockArg::LockExclusive) {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err((_, error)) => Err(StoreError::io(format!("lock {name}"), error.into())),
+        }
+    }
+
+    fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        match Flock::lock(self.open_lock(name)?, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(Lock { _file: file })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(StoreError::io(format!("lock {name}"), error.into())),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a lock has no content")]
+    fn open_lock(&self, name: &str) -> Result<File, StoreError> {
+        let path = self.top(name);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        file.map_err(|error| StoreError::io(format!("open {}", path.display()), error))
+    }
+}

@@ -1,0 +1,46 @@
+//! Management: what is deleted by its name or digest. Files follow with the next collection.
+
+use super::error::StoreError;
+use super::{Store, blocking, detached};
+use crate::oci::{Digest, RepositoryName, Tag};
+
+impl Store {
+    /// Removes a tag and nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
+    }
+
+    /// Removes a manifest from a repository, and every tag that points at it.
+    ///
+    /// # Errors
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    pub async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (writer, store) = (self.writer()?, self.clone());
+        let (repository, digest) = (repository.clone(), digest.clone());
+        detached(async move {
+            let (name, wanted) = (repository.clone(), digest.clone());
+            // A manifest that cannot be read any more can still be deleted.
+            let subject = blocking(move || Ok(store.subject_of(&name, &wanted).unwrap_or_default())).await?;
+            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, subject.as_ref())).await
+        })
+        .await
+    }
+
+    /// Removes a blob from a repository; other repositories keep it.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobUnknown`].
+    pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
+        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_blob(&repository, &digest)).await })
+            .await
+    }
+}

@@ -1,0 +1,47 @@
+//! What a collection may take: the rules.
+
+use std::time::Duration;
+
+use super::clock::Moment;
+use super::index::garbage::TagAge;
+use crate::oci::Pattern;
+
+/// What a collection may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long something stays after its last use has gone: a push may be counting on it.
+    pub grace: Duration,
+    /// How long an unfinished upload may go without a byte.
+    pub uploads_expire: Duration,
+    /// Which tags and untagged manifests are kept; the first rule for a repository is the one for it.
+    pub retention: Vec<Retention>,
+    /// Whether a person asked for it: after names were lost nothing is collected without one.
+    pub by_hand: bool,
+}
+
+/// Which tags and untagged manifests of some repositories are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The repositories it is about.
+    pub repositories: Vec<Pattern>,
+    /// So many tags are kept, the newest.
+    pub newest: Option<usize>,
+    /// Tags that were set less long ago than this are kept.
+    pub younger: Option<Duration>,
+    /// Tags like these are kept.
+    pub tags: Vec<Pattern>,
+    /// Manifests without a tag are removed after so long.
+    pub untagged: Option<Duration>,
+}
+
+impl Retention {
+    /// Whether it says anything about tags: one that does not keeps them all.
+    pub(super) fn is_about_tags(&self) -> bool {
+        self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
+    }
+
+    pub(super) fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
+        self.younger.is_some_and(|younger| tag.since.age(now) < younger)
+            || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
+    }
+}

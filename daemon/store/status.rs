@@ -1,0 +1,42 @@
+//! What a data directory looks like from outside, beside a daemon or without one.
+
+use std::path::Path;
+
+use super::disk::Disk;
+use super::error::StoreError;
+use super::index::{Counts, Index};
+use super::room::Space;
+use super::{Settings, recover};
+
+/// What `holdfast status` shows of a data directory.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// Whether a daemon serves it now.
+    pub daemon_runs: bool,
+    /// Why that daemon takes no more writes, if it does not.
+    pub read_only: Option<String>,
+    /// How much there is in it.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How many bytes are free on its file system.
+    pub free_bytes: u64,
+}
+
+/// Whether a daemon serves a data directory now.
+pub fn daemon_runs(path: &Path) -> bool {
+    Disk::daemon_runs(path)
+}
+
+/// Looks at a data directory beside the daemon, or without one; blocking.
+///
+/// # Errors
+/// [`StoreError::Unready`] or [`StoreError::Index`] when its index cannot be read.
+pub fn status(settings: &Settings) -> Result<Status, StoreError> {
+    let daemon_runs = Disk::daemon_runs(&settings.path);
+    let disk = Disk::at(&settings.path, |_| {});
+    let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
+    recover::refuse_broken(&disk, settings)?;
+    let index = Index::open_to_look(&disk, settings.index_map_size)?;
+    let free_bytes = Space::of(&settings.path)?.free;
+    Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes })
+}
