@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use crate::support::*;
 
 #[test]
@@ -69,4 +71,24 @@ fn a_second_daemon_is_kept_out() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("already serves"));
+}
+
+#[test]
+fn a_card_from_a_32_bit_system_just_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // Written by Holdfast on armv7.
+    let card = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/from-32-bit.tar.gz");
+    run(Command::new("tar").args(["-xzf", card, "-C"]).arg(&data));
+    let daemon = Daemon::at(&data);
+    for name in ["team/app", "tools"] {
+        let manifest = daemon.get(&format!("/v2/{name}/manifests/1.0")).expect(200).json();
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+        let content = daemon.get(&format!("/v2/{name}/blobs/{layer}")).expect(200).body;
+        assert_eq!(content, format!("layer of {name}").into_bytes());
+    }
+    let aside = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("index.broken-")));
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&data));
 }

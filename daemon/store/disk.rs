@@ -295,6 +295,23 @@ impl Disk {
         sync_directory(&self.root).map_err(failed)
     }
 
+    /// Whether LMDB's magic number stands in the index where a system of the other word size puts it: behind a page
+    /// header that begins with a number of that size.
+    pub(super) fn index_is_of_another_word_size(&self) -> Result<bool, StoreError> {
+        const MAGIC: [u8; 4] = 0xBEEF_C0DE_u32.to_ne_bytes();
+        let failed = |error| StoreError::io("look at the index", error);
+        let Some(file) = found(File::open(self.index_directory().join("data.mdb"))).map_err(failed)? else {
+            return Ok(false);
+        };
+        let mut start = [0; 20];
+        match file.read_exact_at(&mut start, 0) {
+            Ok(()) if size_of::<usize>() == 8 => Ok(start[12..16] == MAGIC),
+            Ok(()) => Ok(start[16..20] == MAGIC),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// Whether the last who used the index ended in good order.
     pub(super) fn has_clean_mark(&self) -> bool {
         self.root.join("index/clean").exists()

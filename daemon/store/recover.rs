@@ -1,7 +1,8 @@
 //! Opening the index when it may be broken: a ladder, and the log says which rung held.
 //!
 //! 1. The index as it is. 2. LMDB's snapshot before the last commit. 3. A new index, made from `index.json`, the
-//!    manifests and the blobs. A broken index is kept beside, never deleted.
+//!    manifests and the blobs; at once if the old one is of a system of another word size. A broken index is kept
+//!    beside, never deleted.
 
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ pub(super) struct Opened {
 /// order.
 pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
     let directory = disk.index_directory();
+    if disk.index_is_of_another_word_size()? {
+        return Err(StoreError::Unready);
+    }
     if Disk::daemon_runs(&settings.path)
         || disk.has_clean_mark()
         || (settings.inspect)(&directory, settings.index_map_size, false)
@@ -44,8 +48,13 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
 /// Opens the index by the first rung that holds.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let map_size = settings.index_map_size;
+    let clean = disk.take_clean_mark();
+    if disk.index_is_of_another_word_size()? {
+        log::warn!("the index was written by a system of another word size; making it again from index.json");
+        return Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false });
+    }
     let there = disk.index_directory().join("data.mdb").exists();
-    let trusted = disk.take_clean_mark() || !there;
+    let trusted = clean || !there;
     let reads = |previous| (settings.inspect)(&disk.index_directory(), map_size, previous);
     let why = if trusted || reads(false) {
         match Index::open(disk, map_size, false) {
