@@ -115,3 +115,51 @@ fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
     daemon.restart_with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "16MiB")]);
     daemon.put_manifest("a", "more", OCI_MANIFEST, &manifest).expect(201);
 }
+
+#[test]
+fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"sound");
+    let content = vec![7; 300 << 10];
+    let (image, _) = daemon.push_image("a", "2", &content);
+    let blob = digest(&content);
+    let file = daemon.data.join("blobs/sha256").join(blob.trim_start_matches("sha256:"));
+    let file = file.to_str().unwrap();
+    {
+        let _failing = Failing::begin(daemon.process(), "preadv2,pread64", Some(file));
+        // Either no answer, or one that says that it failed: never some bytes that look like all.
+        let answer = daemon.request("GET", &format!("/v2/a/blobs/{blob}")).try_send();
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 500));
+        daemon.get("/v2/a/manifests/1").expect(200);
+    }
+    assert_eq!(
+        daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body,
+        content,
+        "reading does not latch"
+    );
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-P",
+            file,
+            "-e",
+            "trace=read",
+            "-e",
+            "inject=read:error=EIO",
+            BINARY,
+            "check",
+        ]);
+        let output = command.args(arguments).arg("--data").arg(&daemon.data).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(check(&[]).contains(&format!("unreadable   {blob}: Input/output error")));
+    daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200);
+    assert!(check(&["--repair"]).contains("(mended)"));
+    daemon.get(&format!("/v2/a/blobs/{blob}")).expect(404);
+    assert_eq!(daemon.push_image("a", "2", &content).0, image);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
