@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::load::{self, Connection, Target};
 use super::peers::{self, HOLDFAST, NGINX, REGISTRY_2, Server};
 use super::push::{self, Large};
-use super::report::{Goal, Measure, Report};
+use super::report::{Goal, Measure, Report, milliseconds};
 use super::upkeep;
 
 static START: Measure = Measure { name: "start to first answer, ms", goal: Goal::Most(7.0) };
@@ -237,10 +237,6 @@ fn heads(target: &Target) -> io::Result<f64> {
 fn settle() {
     let _ = Command::new("sync").status();
     drop(std::hint::black_box(vec![1_u8; 2 * LARGE]));
-}
-
-pub fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 /// The median time of an answer, in milliseconds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use super::peers::{HOLDFAST, NGINX, REGISTRY_2};
 
@@ -40,6 +41,10 @@ impl Report {
         }
         self.rows[place].samples.entry(server).or_default().push(value);
     }
+}
+
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 impl Row {

@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use holdfast::oci::{Algorithm, Hasher};
 use serde_json::{Value, json};
 
-use super::cases::milliseconds;
 use super::load::{self, Connection, Target};
 use super::peers::{self, HOLDFAST};
 use super::push::{self, Large};
-use super::report::{Goal, Measure, Report};
+use super::report::{Goal, Measure, Report, milliseconds};
 
 static COLLECT: Measure = Measure { name: "collection of 100 of 200 images, ms", goal: Goal::Most(100.0) };
 static SLOWEST: Measure = Measure { name: "slowest request meanwhile, ms", goal: Goal::Most(50.0) };
