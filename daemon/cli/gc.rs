@@ -1,7 +1,6 @@
 //! `holdfast gc`.
 
 use std::io::Write;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -90,8 +89,8 @@ fn line(taken: &Taken) -> String {
 
 fn summary(report: &Report) -> String {
     let verb = if report.dry_run { "would free" } else { "freed" };
-    let took = Duration::from_millis(report.milliseconds);
-    let mut text = format!("looked at {} repositories in {took:?}\n", report.repositories);
+    let repositories = count(report.repositories, "repository");
+    let mut text = format!("looked at {repositories} in {} ms\n", report.milliseconds);
     text += &format!(
         "{verb} {}, {}, {}, {}\n",
         count(report.freed_tags, "tag"),
