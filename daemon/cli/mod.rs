@@ -4,9 +4,11 @@
 //! happened, to what, and what to do next.
 
 mod about;
+mod ask;
 mod check;
 mod gc;
 mod inspect;
+mod live;
 mod serve;
 mod show;
 mod status;
@@ -15,7 +17,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -51,11 +53,7 @@ enum Command {
         command: show::Command,
     },
     /// Shows what is in the registry
-    Status {
-        /// Prints JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Options),
     /// Frees what nobody needs any more; the daemon does it by itself, too
     Gc(gc::Options),
     /// Reads everything that is stored and says what is wrong with it
@@ -113,12 +111,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(Stri
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
     let overrides = Overrides { data: arguments.data };
     let file = arguments.config;
-    let load = || config::load(file.as_deref(), environment, &overrides).map_err(Failure::misuse);
+    let read = move || config::load(file.as_deref(), environment.clone(), &overrides);
+    let load = || read().map_err(Failure::misuse);
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(load()?),
+        Command::Serve => serve::run(Box::new(read)),
         Command::User { command } => user::run(command, &load()?),
         Command::Config { command } => show::run(&command, &load()?),
-        Command::Status { json } => status::run(&load()?, json),
+        Command::Status(options) => status::run(&options, &load()?),
         Command::Gc(options) => gc::run(&options, &load()?),
         Command::Check(options) => check::run(&options, &load()?),
         Command::InspectIndex(options) => inspect::run(&options),
@@ -147,8 +146,14 @@ fn store_settings(config: &Config) -> store::Settings {
         grace: config.gc.grace,
         inspect: inspect::in_own_process,
         failed: service::status,
+        opening: service::starting,
         room: store::RoomLimits { reserve: config.storage.reserve, quota: config.storage.quota },
     }
+}
+
+/// A path that does not depend on where the daemon runs.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Refuses a data directory that is none, so that a wrong path does not become one.

@@ -1,31 +1,84 @@
 //! `holdfast status`.
 
-use super::words::size;
-use super::{Failure, check_there_is_a_registry, print, store_settings};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::live::Live;
+use super::words::{count, size};
+use super::{Failure, ask, check_there_is_a_registry, print, runtime, store_settings};
 use crate::config::Config;
 use crate::store;
 
-/// Prints what is in the data directory, beside a running daemon or without one.
-pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
+/// How long it is waited between two questions.
+const PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Waits until the registry answers, for a minute or so long, and fails if it does not
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+    wait: Option<String>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what is in the data directory: what a running daemon says, or what is seen beside it or without one.
+pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
+    if let Some(patience) = &options.wait {
+        let patience = crate::config::duration("--wait", patience).map_err(Failure::misuse)?;
+        runtime()?.block_on(wait(config, patience))?;
+    }
+    // Asking would start one that systemd has not started; who may not look at the directory can only ask.
+    let may_look = std::fs::metadata(config.storage.path.join("index")).is_ok();
+    let asks = store::daemon_runs(&config.storage.path) || !may_look;
+    let live = if asks { runtime()?.block_on(ask::live(config)) } else { None };
+    if let Some(live) = live {
+        return if options.json { print_json(&live) } else { print(&rows(&live.store, Some(&live))) };
+    }
     check_there_is_a_registry(config)?;
     let status = store::status(&store_settings(config)).map_err(Failure::failed)?;
-    if json {
-        let text = serde_json::to_string_pretty(&status).map_err(Failure::failed)?;
-        return print(&format!("{text}\n"));
+    if options.json { print_json(&status) } else { print(&rows(&status, None)) }
+}
+
+async fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
+    let began = Instant::now();
+    loop {
+        if ask::answers(config).await {
+            return Ok(());
+        }
+        if began.elapsed() >= patience {
+            let line =
+                "the registry does not answer; its log says why (journalctl -u holdfast, or docker logs)";
+            return Err(Failure::failed(line));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn print_json(status: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(status).map_err(Failure::failed)?;
+    print(&format!("{text}\n"))
+}
+
+fn rows(status: &store::Status, live: Option<&Live>) -> String {
     let counts = status.counts;
     let state = match (&status.read_only, status.daemon_runs) {
         (Some(why), _) => why.as_str(),
         (None, true) => "running",
         (None, false) => "not running",
     };
-    let rows = [
-        ("daemon", state.to_owned()),
-        ("repositories", counts.repositories.to_string()),
-        ("tags", counts.tags.to_string()),
-        ("manifests", counts.manifests.to_string()),
-        ("blobs", format!("{} ({})", counts.blobs, size(counts.bytes))),
-        ("free", size(status.free_bytes)),
-    ];
-    print(&rows.map(|(name, value)| format!("{name:14}{value}\n")).concat())
+    let mut rows = vec![("daemon", state.to_owned())];
+    if let Some(live) = live {
+        rows.push(("version", live.version.clone()));
+        rows.push(("since", count(live.seconds, "second")));
+        rows.push(("requests", live.requests.to_string()));
+        rows.push(("uploads", live.uploads.to_string()));
+    }
+    rows.push(("repositories", counts.repositories.to_string()));
+    rows.push(("tags", counts.tags.to_string()));
+    rows.push(("manifests", counts.manifests.to_string()));
+    rows.push(("blobs", format!("{} ({})", counts.blobs, size(counts.bytes))));
+    rows.push(("free", size(status.free_bytes)));
+    rows.into_iter().map(|(name, value)| format!("{name:14}{value}\n")).collect()
 }

@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 26] = [
+const KEYS: [(&str, Kind); 28] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -41,6 +41,8 @@ const KEYS: [(&str, Kind); 26] = [
     ("gc.interval", Kind::Text),
     ("gc.grace", Kind::Text),
     ("uploads.expire", Kind::Text),
+    ("service.idle", Kind::Text),
+    ("service.control", Kind::Text),
 ];
 
 /// The names of registry:2 and the keys that they set.

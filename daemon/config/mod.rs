@@ -39,6 +39,8 @@ pub struct Config {
     pub log: Log,
     /// Collection.
     pub gc: Gc,
+    /// How the daemon goes with systemd.
+    pub service: Service,
     /// Which tags are kept; all of them where no rule says anything.
     pub retention: Vec<Retention>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
@@ -185,6 +187,15 @@ pub struct Gc {
     pub grace: Duration,
     /// How long an upload may go without a byte.
     pub uploads_expire: Duration,
+}
+
+/// `[service]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// After how long without a connection a daemon that systemd starts for connections ends, if at all.
+    pub idle: Option<Duration>,
+    /// The socket through which the command line asks the daemon.
+    pub control: PathBuf,
 }
 
 /// `[[retention]]`

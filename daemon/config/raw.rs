@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
-    Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Storage, Tls, TlsMode,
+    Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service, Storage, Tls,
+    TlsMode,
 };
 
 /// The index may get as large as this: the files of the blobs are elsewhere.
@@ -28,6 +30,7 @@ pub(super) struct Raw {
     log: RawLog,
     gc: RawGc,
     uploads: RawUploads,
+    service: RawService,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retention: Vec<RawRetention>,
 }
@@ -118,6 +121,13 @@ struct RawUploads {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawService {
+    idle: Option<String>,
+    control: Option<PathBuf>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawRetention {
     repositories: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +159,7 @@ impl Raw {
             limits: self.limits.validate()?,
             log: self.log.validate()?,
             gc: self.gc.validate(&self.uploads)?,
+            service: self.service.validate()?,
             retention: self.retention.into_iter().map(RawRetention::validate).collect::<Result<_, _>>()?,
             open_because_registry_environment: false,
             warnings: Vec::new(),
@@ -294,18 +305,31 @@ impl RawLimits {
 
 impl RawGc {
     fn validate(self, uploads: &RawUploads) -> Result<Gc, ConfigError> {
-        let key = "gc.interval";
-        let interval = match self.interval.as_deref().unwrap_or("1h") {
-            "off" => None,
-            text => match duration(key, text) {
-                Ok(interval) if !interval.is_zero() => Some(interval),
-                _ => return Err(wrong(key, text, "a duration like 30s, 5m or 1h, or off")),
-            },
-        };
         Ok(Gc {
-            interval,
+            interval: duration_or_off("gc.interval", self.interval.as_deref().unwrap_or("1h"))?,
             grace: duration("gc.grace", self.grace.as_deref().unwrap_or("1d"))?,
             uploads_expire: duration("uploads.expire", uploads.expire.as_deref().unwrap_or("1d"))?,
+        })
+    }
+}
+
+fn duration_or_off(key: &str, text: &str) -> Result<Option<Duration>, ConfigError> {
+    match (text, duration(key, text)) {
+        ("off", _) => Ok(None),
+        (_, Ok(time)) if !time.is_zero() => Ok(Some(time)),
+        _ => Err(wrong(key, text, "a duration like 30s, 5m or 1h, or off")),
+    }
+}
+
+fn show_duration_or_off(time: Option<Duration>) -> String {
+    time.map_or_else(|| "off".into(), show_duration)
+}
+
+impl RawService {
+    fn validate(self) -> Result<Service, ConfigError> {
+        Ok(Service {
+            idle: duration_or_off("service.idle", self.idle.as_deref().unwrap_or("5m"))?,
+            control: self.control.unwrap_or_else(|| "/run/holdfast/control.sock".into()),
         })
     }
 }
@@ -400,10 +424,14 @@ impl From<&Config> for Raw {
             },
             log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },
             gc: RawGc {
-                interval: Some(config.gc.interval.map_or_else(|| "off".into(), show_duration)),
+                interval: Some(show_duration_or_off(config.gc.interval)),
                 grace: Some(show_duration(config.gc.grace)),
             },
             uploads: RawUploads { expire: Some(show_duration(config.gc.uploads_expire)) },
+            service: RawService {
+                idle: Some(show_duration_or_off(config.service.idle)),
+                control: Some(config.service.control.clone()),
+            },
             retention: config.retention.iter().map(RawRetention::from).collect(),
         }
     }

@@ -9,9 +9,10 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 
-use super::Server;
+use super::activity::Watched;
 use super::connection::Transport;
 use super::record::{Record, Recorded};
+use super::{Server, Site};
 use crate::access::{IdentifyError, Identity, Refusal, Wanted};
 use crate::registry;
 use crate::wire::{ApiError, Parsed, RequestBody, Response, Route, empty, with_bytes};
@@ -21,13 +22,27 @@ const WELCOME: &str = "This is a Holdfast container registry; its API is under /
     Where TLS is on with its own authority, the certificate to trust is at /ca.crt.\n";
 
 impl Server {
-    /// Answers a request; whatever goes wrong is an answer, too.
+    /// Answers a request by the site of this moment.
     pub(super) async fn answer(
         &self,
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
     ) -> http::Response<Recorded> {
+        let (site, watched) = (self.site(), Watched::request(&self.watched));
+        let (record, response) = site.answer(request, peer, transport).await;
+        response.map(|body| Recorded::new(body, record, watched))
+    }
+}
+
+impl Site {
+    /// Answers a request; whatever goes wrong is an answer, too.
+    async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+        transport: Transport,
+    ) -> (Record, Response) {
         let begun = Instant::now();
         let (parts, incoming) = request.into_parts();
         let client = self.registry.locations.client(&parts.headers, peer.ip());
@@ -56,7 +71,7 @@ impl Server {
         }
         self.cors.apply(origin.as_ref(), response.headers_mut());
         record.status = response.status().as_u16();
-        response.map(|body| Recorded::new(body, record))
+        (record, response)
     }
 
     /// Answers that need nobody's permit.

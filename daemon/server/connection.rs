@@ -32,18 +32,18 @@ pub(super) enum Transport {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn run(
-    server: Arc<Server>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(server: Arc<Server>, stream: TcpStream, stop: watch::Receiver<bool>) {
+    let Ok(peer) = stream.peer_addr() else {
+        // It has gone already.
+        return;
+    };
     // Small answers wait for nothing; a socket that cannot do this works all the same.
     let _ = stream.set_nodelay(true);
-    let Some(certificates) = server.certificates.clone() else {
+    let site = server.site();
+    let Some(certificates) = site.certificates.clone() else {
         return speak(server, stream, peer, Transport::Plain, stop).await;
     };
-    let time = server.limits.header_time;
+    let time = site.limits.header_time;
     let mut first = [0];
     match tokio::time::timeout(time, stream.peek(&mut first)).await {
         Ok(Ok(1)) if first[0] != HANDSHAKE => {
@@ -69,7 +69,7 @@ async fn speak(
     transport: Transport,
     mut stop: watch::Receiver<bool>,
 ) {
-    let limits = server.limits;
+    let limits = server.site().limits;
     let service = service_fn(move |request: http::Request<Incoming>| {
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(server.answer(request, peer, transport).await) }

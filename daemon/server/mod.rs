@@ -1,13 +1,18 @@
 //! The door: accepts connections, tells TLS from plain HTTP, limits both, and drains them at the end.
+//!
+//! The [`Site`] is what a request meets: a reload exchanges it, and what goes on ends with the one that it began
+//! with.
 
+mod activity;
 mod answer;
 mod connection;
+mod heart;
 mod record;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -15,6 +20,10 @@ use crate::access::Access;
 use crate::registry::Registry;
 use crate::tls::Certificates;
 use crate::wire::Cors;
+
+pub use self::activity::Activity;
+use self::activity::Watched;
+use self::heart::{Beat, Heart};
 
 /// How long to wait when no more connections can be accepted.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -24,8 +33,6 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// What a client can use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once.
-    pub connections: u32,
     /// Bytes of the headers of a request.
     pub header_bytes: usize,
     /// How long a TLS handshake and the headers of a request may take, and a connection be idle.
@@ -34,8 +41,8 @@ pub struct Limits {
     pub body_stall: Duration,
 }
 
-/// The server.
-pub struct Server {
+/// What a request is answered by, as the configuration has it.
+pub struct Site {
     /// The API.
     pub registry: Registry,
     /// Who may do what.
@@ -50,35 +57,74 @@ pub struct Server {
     pub limits: Limits,
 }
 
+/// The server.
+pub struct Server {
+    site: ArcSwap<Site>,
+    connections: u32,
+    slots: Arc<Semaphore>,
+    watched: Arc<Watched>,
+    heart: Heart,
+}
+
 impl Server {
+    /// A server with room for so many connections at once.
+    pub fn new(site: Site, connections: u32) -> Self {
+        Server {
+            site: ArcSwap::from_pointee(site),
+            connections,
+            slots: Arc::new(Semaphore::new(connections as usize)),
+            watched: Arc::default(),
+            heart: Heart::default(),
+        }
+    }
+
+    /// What requests meet now.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// Lets the next requests meet another site.
+    pub fn exchange(&self, site: Site) {
+        self.site.store(Arc::new(site));
+    }
+
+    /// What goes on now.
+    pub fn activity(&self) -> Activity {
+        self.watched.activity()
+    }
+
+    /// Asks every loop that accepts connections whether it goes round; says so with [`Server::is_alive`].
+    pub fn ask(&self) -> u64 {
+        self.heart.ask()
+    }
+
+    /// Whether all of them have answered what was asked.
+    pub fn is_alive(&self, asked: u64) -> bool {
+        self.heart.has_answered(asked)
+    }
+
     /// Serves on the listeners until `stop` says so, and then ends what goes on: a request has half a minute.
     pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, mut stop: watch::Receiver<bool>) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections as usize));
         let mut doors = Vec::new();
         for listener in listeners {
-            let (server, slots, stop) = (Arc::clone(&self), Arc::clone(&slots), stop.clone());
-            doors.push(tokio::spawn(server.accept(listener, slots, stop)));
+            let beat = self.heart.beat();
+            doors.push(tokio::spawn(Arc::clone(&self).accept(listener, beat, stop.clone())));
         }
         // An error says that the sender is gone, which is an end as well.
         let _ = stop.wait_for(|stop| *stop).await;
         for door in doors {
             door.abort();
         }
-        let all = slots.acquire_many(self.limits.connections);
+        let all = self.slots.acquire_many(self.connections);
         if tokio::time::timeout(DRAIN, all).await.is_err() {
             log::warn!("some requests did not end in {} s and are cut off", DRAIN.as_secs());
         }
     }
 
-    async fn accept(
-        self: Arc<Self>,
-        listener: TcpListener,
-        slots: Arc<Semaphore>,
-        stop: watch::Receiver<bool>,
-    ) {
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.begin(stream, peer, slot, stop.clone()),
+    async fn accept(self: Arc<Self>, listener: TcpListener, mut beat: Beat, stop: watch::Receiver<bool>) {
+        while let Ok(slot) = beat.through(Arc::clone(&self.slots).acquire_owned()).await {
+            match beat.through(listener.accept()).await {
+                Ok((stream, _)) => self.begin(stream, slot, stop.clone()),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     log::warn!("no connection can be accepted now: {error}");
@@ -88,17 +134,11 @@ impl Server {
         }
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        slot: OwnedSemaphorePermit,
-        stop: watch::Receiver<bool>,
-    ) {
-        let server = Arc::clone(self);
+    fn begin(self: &Arc<Self>, stream: TcpStream, slot: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
+        let (server, connection) = (Arc::clone(self), Watched::connection(&self.watched));
         tokio::spawn(async move {
-            connection::run(server, stream, peer, stop).await;
-            drop(slot);
+            connection::run(server, stream, stop).await;
+            drop((slot, connection));
         });
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::activity::Request;
 use crate::wire::{BodyError, ResponseBody};
 
 /// What the line says.
@@ -26,12 +27,13 @@ pub struct Recorded {
     body: ResponseBody,
     sent: u64,
     record: Record,
+    _watched: Request,
 }
 
 impl Recorded {
     /// Watches over the body of an answer.
-    pub(super) fn new(body: ResponseBody, record: Record) -> Self {
-        Recorded { body, sent: 0, record }
+    pub(super) fn new(body: ResponseBody, record: Record, watched: Request) -> Self {
+        Recorded { body, sent: 0, record, _watched: watched }
     }
 }
 

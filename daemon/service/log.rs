@@ -122,6 +122,11 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
     Ok(LogGuard { events, done })
 }
 
+/// From now on lines of this level and more important ones are written.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
 fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
     while let Ok(Event::Entry(entry)) = events.recv() {
         // A journal that is gone is how people say that they do not want the log.

@@ -3,57 +3,73 @@
 mod entry;
 mod line;
 mod log;
+mod sockets;
 
 use std::io;
-use std::net::TcpListener;
+use std::time::Duration;
 
-pub use self::log::{LogGuard, start_logging};
+use sd_notify::NotifyState;
+
+pub use self::log::{LogGuard, set_level, start_logging};
+pub use self::sockets::Sockets;
+
+/// How much longer a start may take after each step that it tells of: an index on a slow card is read for minutes.
+const LONGER: Duration = Duration::from_mins(5);
 
 /// What the surroundings of the daemon did not give.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A socket that was handed over is not a TCP listener.
-    #[error("the inherited socket number {0} cannot be used: {1}; the daemon takes TCP listeners")]
+    /// A socket that was handed over is no listener for streams.
+    #[error(
+        "the inherited socket number {0} cannot be used: {1}; the daemon takes listeners for TCP, and for streams of Unix"
+    )]
     Socket(usize, io::Error),
     /// There is no log.
     #[error("cannot start the log: {0}")]
     Log(String),
 }
 
-/// The listening sockets that systemd holds for the daemon; none when it was started by hand.
-///
-/// # Errors
-/// [`ServiceError::Socket`].
-pub fn inherited_sockets() -> Result<Vec<TcpListener>, ServiceError> {
-    let mut inherited = listenfd::ListenFd::from_env();
-    let mut sockets = Vec::new();
-    for number in 0..inherited.len() {
-        let socket = inherited.take_tcp_listener(number);
-        let socket = socket.map_err(|error| ServiceError::Socket(number, error))?;
-        if let Some(socket) = socket {
-            socket.set_nonblocking(true).map_err(|error| ServiceError::Socket(number, error))?;
-            sockets.push(socket);
-        }
-    }
-    Ok(sockets)
+/// Tells systemd that the daemon serves, for the first time or again after a reload.
+pub fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells systemd that the daemon serves.
-pub fn ready(status: &str) {
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(status)]);
+/// Tells systemd how far the start has come, and that it takes a while longer.
+pub fn starting(status: &str) {
+    let longer = u32::try_from(LONGER.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(longer)]);
+}
+
+/// Tells systemd that the configuration is read again, until [`ready`] says that it is.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
 }
 
 /// Tells systemd how the daemon is.
 pub fn status(status: &str) {
-    notify(&[sd_notify::NotifyState::Status(status)]);
+    notify(&[NotifyState::Status(status)]);
+}
+
+/// Tells systemd that the daemon is alive.
+pub fn alive() {
+    notify(&[NotifyState::Watchdog]);
 }
 
 /// Tells systemd that the daemon ends.
 pub fn stopping() {
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-fn notify(states: &[sd_notify::NotifyState]) {
+/// How often systemd wants to hear [`alive`] at the least, if it does.
+pub fn watchdog() -> Option<Duration> {
+    let mut microseconds = 0;
+    sd_notify::watchdog_enabled(false, &mut microseconds).then(|| Duration::from_micros(microseconds))
+}
+
+fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(false, states) {
         ::log::warn!("systemd cannot be told how it goes: {error}");
     }

@@ -84,7 +84,7 @@ impl Disk {
         if matches!(error, StoreError::Io { .. } | StoreError::Index(_))
             && self.latched.set(error.to_string()).is_ok()
         {
-            let why = format!("read-only: {error}; restart the daemon when the disk is well");
+            let why = read_only(&error.to_string());
             log::error!("the store is {why}");
             (self.told)(&why);
             // For `holdfast status`; a disk that takes not even this is told of by the log alone.
@@ -97,6 +97,11 @@ impl Disk {
     pub(super) fn forget_failure(&self) {
         // It is most often not there.
         let _ = fs::remove_file(self.root.join(READ_ONLY));
+    }
+
+    /// Why nothing is written any more, if that is so.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.latched.get().map(|error| read_only(error))
     }
 
     /// Why the daemon takes no more writes, if it does not.
@@ -366,6 +371,10 @@ impl Disk {
         let mut free = names.map(|name| self.root.join(name)).filter(|path| !path.exists());
         free.next().unwrap_or_else(|| self.root.join("index.broken"))
     }
+}
+
+fn read_only(error: &str) -> String {
+    format!("read-only: {error}; restart the daemon when the disk is well")
 }
 
 /// Turns "not found" into nothing, and leaves every other error as it is.

@@ -28,7 +28,7 @@ mod sys;
 mod upload;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub inspect: fn(&Path, usize, bool) -> bool,
     /// Is told why the store takes no more writes, once that is so.
     pub failed: fn(&str),
+    /// Is told how far opening has come, when it takes long.
+    pub opening: fn(&str),
 }
 
 /// Who opens a data directory.
@@ -94,7 +96,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
     role: Role,
-    grace: Duration,
+    grace: Mutex<Duration>,
     room: Arc<Room>,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -111,6 +113,7 @@ impl Store {
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
         let (grace, limits, kept_uploads) = (settings.grace, settings.room, settings.uploads);
+        let opening = settings.opening;
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
@@ -124,7 +127,7 @@ impl Store {
             let _ = wake.try_send(());
         })?;
         if opened.rebuild {
-            recover::rebuild(&disk, &writer).await?;
+            recover::rebuild(&disk, &writer, opening).await?;
         } else if opened.merge {
             recover::merge_names(&disk, &index, &writer).await?;
         } else if !index.is_complete()? {
@@ -138,7 +141,7 @@ impl Store {
             uploads,
             buffers,
             role,
-            grace,
+            grace: Mutex::new(grace),
             room,
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(vec![writer_thread, layout_thread]),
@@ -180,6 +183,19 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    /// From now on a push may count so long on what no manifest needs, and pushes may take so much.
+    pub fn adjust(&self, grace: Duration, room: RoomLimits) {
+        *lock(&self.0.grace) = grace;
+        self.0.room.limit(room);
+    }
+
+    /// Asks the thread that writes the index for a sign of life: it comes by the channel, if it comes.
+    pub fn ping(&self, answer: SyncSender<()>) {
+        if let Some(writer) = &*lock(&self.0.writer) {
+            writer.ping(answer);
+        }
     }
 
     fn writer(&self) -> Result<Writer, StoreError> {

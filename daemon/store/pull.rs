@@ -51,7 +51,8 @@ impl Store {
         let Some(link) = self.0.index.blob(repository, digest)? else {
             return Err(StoreError::BlobUnknown(digest.clone()));
         };
-        if self.0.index.may_be_collected(repository, digest, &link, self.0.grace)? {
+        let grace = *super::lock(&self.0.grace);
+        if self.0.index.may_be_collected(repository, digest, &link, grace)? {
             let (repository, digest) = (repository.clone(), digest.clone());
             // A store that takes no writes collects nothing either.
             if let Ok(writer) = self.writer() {

@@ -49,6 +49,7 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let map_size = settings.index_map_size;
     let clean = disk.take_clean_mark();
+    (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; making it again from index.json");
         return Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false });
@@ -114,7 +115,7 @@ fn is_broken(error: &StoreError) -> bool {
 }
 
 /// Fills a new index from `index.json`, the manifests it names and the blobs on the disk.
-pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), StoreError> {
+pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -> Result<(), StoreError> {
     let reader = Arc::clone(disk);
     let read = move || {
         empty_trash_into_blobs(&reader)?;
@@ -132,11 +133,12 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer) -> Result<(), Sto
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }
-    for part in blobs.chunks(AT_ONCE) {
+    for (number, part) in blobs.chunks(AT_ONCE).enumerate() {
+        told(&format!("making the index again: {} of {} blobs", number * AT_ONCE, blobs.len()));
         let part = part.to_vec();
         writer.submit(move |batch| know_blobs(batch, &part)).await?;
     }
-    put_back(disk, writer, names).await?;
+    put_back(disk, writer, names, told).await?;
     writer.mark_complete().await?;
     log::warn!("the index is made again");
     Ok(())
@@ -166,13 +168,19 @@ pub(super) async fn merge_names(
     for name in &missing {
         log::warn!("{} of {} is back from index.json", name.digest, name.repository);
     }
-    put_back(disk, writer, missing).await
+    put_back(disk, writer, missing, |_| {}).await
 }
 
 /// Reads the manifests of these names and puts them into the index, many in one transaction.
-async fn put_back(disk: &Arc<Disk>, writer: &Writer, names: Vec<layout::Name>) -> Result<(), StoreError> {
-    let mut names = names.into_iter();
+async fn put_back(
+    disk: &Arc<Disk>,
+    writer: &Writer,
+    names: Vec<layout::Name>,
+    told: fn(&str),
+) -> Result<(), StoreError> {
+    let (all, mut names) = (names.len(), names.into_iter());
     loop {
+        told(&format!("making the index again: {} of {all} names", all - names.len()));
         let reader = Arc::clone(disk);
         let (part, rest) = super::blocking(move || Ok((read_some(&reader, &mut names), names))).await?;
         names = rest;

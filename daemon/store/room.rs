@@ -4,8 +4,8 @@
 //! on. What others write to the same file system counts, since its free space is looked at each time.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::sys::statvfs::statvfs;
 
@@ -34,7 +34,7 @@ pub(super) struct Space {
 /// Looks after the room that is left.
 pub(super) struct Room {
     root: PathBuf,
-    limits: RoomLimits,
+    limits: Mutex<RoomLimits>,
     index: Arc<Index>,
     /// The bytes of unfinished uploads.
     uploading: AtomicU64,
@@ -42,16 +42,21 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(root: PathBuf, limits: RoomLimits, index: Arc<Index>) -> Self {
-        Room { root, limits, index, uploading: AtomicU64::new(0) }
+        Room { root, limits: Mutex::new(limits), index, uploading: AtomicU64::new(0) }
+    }
+
+    /// From now on pushes may take so much.
+    pub(super) fn limit(&self, limits: RoomLimits) {
+        *super::lock(&self.limits) = limits;
     }
 
     /// Refuses so many more bytes if there is no room for them.
     pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
-        let space = Space::of(&self.root)?;
-        if space.free < more.saturating_add(reserve(self.limits.reserve, space.total)) {
+        let (space, limits) = (Space::of(&self.root)?, *super::lock(&self.limits));
+        if space.free < more.saturating_add(reserve(limits.reserve, space.total)) {
             return Err(StoreError::Full);
         }
-        let Some(quota) = self.limits.quota else { return Ok(()) };
+        let Some(quota) = limits.quota else { return Ok(()) };
         let used = self.index.bytes()?.saturating_add(self.uploading.load(Ordering::Relaxed));
         if used.saturating_add(more) > quota { Err(StoreError::Quota) } else { Ok(()) }
     }

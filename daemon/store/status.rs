@@ -6,10 +6,10 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::{Counts, Index};
 use super::room::Space;
-use super::{Settings, recover};
+use super::{Settings, Store, recover};
 
 /// What `holdfast status` shows of a data directory.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Status {
     /// Whether a daemon serves it now.
     pub daemon_runs: bool,
@@ -20,6 +20,26 @@ pub struct Status {
     pub counts: Counts,
     /// How many bytes are free on its file system.
     pub free_bytes: u64,
+}
+
+impl Store {
+    /// What the daemon that has this store open says of it; blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`] or [`StoreError::Io`].
+    pub fn status(&self) -> Result<Status, StoreError> {
+        let disk = &self.0.disk;
+        let (counts, free_bytes) = (self.0.index.counts()?, Space::of(&disk.top(""))?.free);
+        Ok(Status { daemon_runs: true, read_only: disk.failure(), counts, free_bytes })
+    }
+
+    /// How many uploads are not finished; blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn unfinished_uploads(&self) -> Result<usize, StoreError> {
+        Ok(self.0.disk.uploads()?.len())
+    }
 }
 
 /// Whether a daemon serves a data directory now.

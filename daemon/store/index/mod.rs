@@ -49,7 +49,7 @@ pub struct Page<T> {
 }
 
 /// How much there is in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Repositories with at least one manifest.
     pub repositories: u64,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -77,6 +78,13 @@ trait Job: Send {
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
+/// What the writer's thread is handed.
+enum Task {
+    Change(Box<dyn Job>),
+    /// Somebody asks whether the thread goes on.
+    Ping(SyncSender<()>),
+}
+
 struct Change<F, T> {
     apply: F,
     outcome: Option<Result<T, StoreError>>,
@@ -112,7 +120,7 @@ where
 /// Hands changes to the writer's thread.
 #[derive(Clone)]
 pub(in crate::store) struct Writer {
-    queue: mpsc::Sender<Box<dyn Job>>,
+    queue: mpsc::Sender<Task>,
 }
 
 impl Writer {
@@ -138,7 +146,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Change { apply: change, outcome: None, reply });
-        self.queue.send(job).await.map_err(|_| StoreError::Closing)?;
+        self.queue.send(Task::Change(job)).await.map_err(|_| StoreError::Closing)?;
         answer.await.map_err(|_| StoreError::Closing)?
     }
 
@@ -148,7 +156,13 @@ impl Writer {
         F: FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
     {
         let (reply, _) = oneshot::channel();
-        let _ = self.queue.try_send(Box::new(Change { apply: change, outcome: None, reply }));
+        let job = Box::new(Change { apply: change, outcome: None, reply });
+        let _ = self.queue.try_send(Task::Change(job));
+    }
+
+    /// Lets the thread answer when it comes to it; a full queue is no sign of life.
+    pub(in crate::store) fn ping(&self, answer: SyncSender<()>) {
+        let _ = self.queue.try_send(Task::Ping(answer));
     }
 
     /// Notes that the index holds everything it should.
@@ -161,9 +175,19 @@ impl Writer {
     }
 }
 
-fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Box<dyn Job>>, changed: &dyn Fn()) {
-    let mut jobs = Vec::with_capacity(QUEUE);
-    while queue.blocking_recv_many(&mut jobs, QUEUE) > 0 {
+fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dyn Fn()) {
+    let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
+    while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
+        for task in tasks.drain(..) {
+            match task {
+                Task::Change(job) => jobs.push(job),
+                // Whoever asked may have given up.
+                Task::Ping(answer) => drop(answer.try_send(())),
+            }
+        }
+        if jobs.is_empty() {
+            continue;
+        }
         match commit(index, disk, &mut jobs, changed) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
             Err(error) if jobs.len() == 1 => jobs.drain(..).for_each(|job| job.answer(Err(again(&error)))),

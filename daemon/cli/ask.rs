@@ -1,0 +1,75 @@
+//! Asks a running daemon: through its Unix socket how it is, and through its listening sockets whether it answers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::live::Live;
+use crate::config::Config;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// No answer is longer, in bytes.
+const LONGEST: usize = 64 << 10;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// How the daemon of this configuration is; nothing where there is none, or where it cannot be asked.
+pub(super) async fn live(config: &Config) -> Option<Live> {
+    let asked = tokio::time::timeout(PATIENCE, async {
+        let stream = UnixStream::connect(&config.service.control).await?;
+        let (_, body) = get(stream, "/status").await?;
+        Ok::<Live, Failed>(serde_json::from_slice(&body)?)
+    });
+    let live = asked.await.ok()?.ok()?;
+    // The socket is the system's; another data directory may be served by nobody.
+    (live.data == super::absolute(&config.storage.path)).then_some(live)
+}
+
+/// Whether the registry of this configuration answers requests.
+pub(super) async fn answers(config: &Config) -> bool {
+    if live(config).await.is_some() {
+        return true;
+    }
+    for address in &config.listen {
+        let asked = tokio::time::timeout(PATIENCE, async {
+            let stream = TcpStream::connect(reachable(*address)).await?;
+            // Plain HTTP gets an answer from a port with TLS, too.
+            get(stream, "/v2/").await.map(|(status, _)| status)
+        });
+        if asked.await.is_ok_and(|answer| answer.is_ok_and(|status| status.as_u16() < 500)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The address by which this machine reaches its own listening socket.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+async fn get(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> Result<(http::StatusCode, Bytes), Failed> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(path).header("Host", "localhost").body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LONGEST).collect().await?.to_bytes();
+    connection.abort();
+    Ok((status, body))
+}

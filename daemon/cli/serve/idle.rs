@@ -1,0 +1,33 @@
+//! A daemon that systemd starts for connections ends when nobody is there: the next connection starts it again.
+//!
+//! Connections that come meanwhile wait in the socket, which systemd keeps open; one that was accepted in the last
+//! moment is served to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::House;
+
+/// How often it is looked at the least.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Comes back when there has been no connection, and nothing that waits for one, for as long as is configured.
+pub(super) async fn until_idle(house: Arc<House>) {
+    loop {
+        let idle = house.config.load().service.idle;
+        tokio::time::sleep(idle.map_or(LOOK, |idle| LOOK.min(idle / 4)).max(Duration::from_millis(10))).await;
+        let Some(idle) = idle else { continue };
+        let quiet = house.server.activity().quiet_for.is_some_and(|quiet| quiet >= idle);
+        if quiet && no_upload_waits(&house).await {
+            log::info!("nobody has been here for {} s: the next connection starts it again", idle.as_secs());
+            return;
+        }
+    }
+}
+
+async fn no_upload_waits(house: &House) -> bool {
+    let store = house.store.clone();
+    let uploads = tokio::task::spawn_blocking(move || store.unfinished_uploads()).await;
+    // Where that cannot be said the daemon stays.
+    matches!(uploads, Ok(Ok(0)))
+}

@@ -1,0 +1,145 @@
+//! `holdfast serve`: puts the rooms together and runs until it is told to stop.
+
+mod control;
+mod idle;
+mod reload;
+mod site;
+mod state;
+mod upkeep;
+mod watchdog;
+mod welcome;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+use super::{Failure, print};
+use crate::config::{Config, ConfigError};
+use crate::server::Server;
+use crate::service::{self, Sockets};
+use crate::store::{Role, Store};
+
+/// How many threads may wait for the disk at once.
+const BLOCKING_THREADS: usize = 64;
+
+/// Reads the configuration, as often as it is asked to.
+type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Everything that runs, for the tasks that look after it.
+struct House {
+    load: Load,
+    config: ArcSwap<Config>,
+    store: Store,
+    server: Arc<Server>,
+    loopback_only: bool,
+    began: Instant,
+    /// Tells of a new configuration.
+    reloaded: Notify,
+}
+
+/// Serves until SIGTERM or SIGINT, or until nobody is there.
+pub(super) fn run(load: Load) -> Result<(), Failure> {
+    let config = load().map_err(Failure::misuse)?;
+    let log = service::start_logging(config.log.level).map_err(Failure::failed)?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let served = runtime.block_on(serve(config, load));
+    // What is still read or written now belongs to requests that were cut off.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(log);
+    served
+}
+
+async fn serve(config: Config, load: Load) -> Result<(), Failure> {
+    let inherited = Sockets::inherited().map_err(Failure::failed)?;
+    let activated = !inherited.registry.is_empty();
+    let listeners = if activated { into_tokio(inherited.registry)? } else { bind_all(&config.listen)? };
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|door| door.local_addr().ok()).collect();
+    let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
+    let certificates = site::certificates(&config).await?;
+    let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
+    let site = site::site(&config, store.clone(), certificates, loopback_only)?;
+    print(&welcome::welcome(&config, &addresses, &site.access, loopback_only))?;
+    let connections = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
+    let house = Arc::new(House {
+        load,
+        config: ArcSwap::from_pointee(config),
+        store,
+        server: Arc::new(Server::new(site, connections)),
+        loopback_only,
+        began: Instant::now(),
+        reloaded: Notify::new(),
+    });
+    let (stopper, stop) = watch::channel(false);
+    let stopper = Arc::new(stopper);
+    look_after(&house, &stopper, activated)?;
+    for socket in inherited.control {
+        tokio::spawn(control::answer(Arc::clone(&house), socket)?);
+    }
+    service::ready(&state::line(&house).await);
+    Arc::clone(&house.server).serve(listeners, stop).await;
+    service::stopping();
+    house.store.close().await.map_err(Failure::failed)
+}
+
+/// Begins the tasks that go on beside the requests.
+fn look_after(
+    house: &Arc<House>,
+    stopper: &Arc<watch::Sender<bool>>,
+    activated: bool,
+) -> Result<(), Failure> {
+    tokio::spawn(stop_on_signal(Arc::clone(stopper))?);
+    tokio::spawn(reload::on_hangup(Arc::clone(house))?);
+    tokio::spawn(upkeep::keep_fresh(Arc::clone(house)));
+    tokio::spawn(upkeep::keep_collecting(Arc::clone(house)));
+    tokio::spawn(state::keep_telling(Arc::clone(house)));
+    watchdog::start(house).map_err(|error| Failure::failed(format!("cannot start the watchdog: {error}")))?;
+    if activated {
+        let (house, stopper) = (Arc::clone(house), Arc::clone(stopper));
+        tokio::spawn(async move {
+            idle::until_idle(house).await;
+            stopper.send_replace(true);
+        });
+    }
+    Ok(())
+}
+
+fn bind_all(listen: &[SocketAddr]) -> Result<Vec<tokio::net::TcpListener>, Failure> {
+    into_tokio(listen.iter().map(|address| bind(*address)).collect::<Result<_, _>>()?)
+}
+
+fn into_tokio(sockets: Vec<TcpListener>) -> Result<Vec<tokio::net::TcpListener>, Failure> {
+    let into_tokio = |socket| tokio::net::TcpListener::from_std(socket).map_err(Failure::failed);
+    sockets.into_iter().map(into_tokio).collect()
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    });
+    bound.map_err(|error| {
+        Failure::failed(format!("cannot listen on {address}: {error}; stop what uses it, or set `listen`"))
+    })
+}
+
+fn stop_on_signal(stopper: Arc<watch::Sender<bool>>) -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        log::info!("stopping: requests that go on have 30 seconds");
+        stopper.send_replace(true);
+    })
+}

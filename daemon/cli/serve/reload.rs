@@ -1,0 +1,62 @@
+//! SIGHUP: the configuration is read again, and what goes on ends as it began.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::super::Failure;
+use super::{House, site, state, upkeep};
+use crate::config::Config;
+use crate::service;
+
+/// Reads the configuration again with each SIGHUP.
+pub(super) fn on_hangup(house: Arc<House>) -> Result<impl Future<Output = ()>, Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            service::reloading();
+            match reload(&house).await {
+                Ok(()) => log::info!("the configuration is read again"),
+                Err(failure) => log::error!("the configuration stays as it is: {}", failure.line),
+            }
+            service::ready(&state::line(&house).await);
+        }
+    })
+}
+
+async fn reload(house: &House) -> Result<(), Failure> {
+    let new = (house.load)().map_err(Failure::misuse)?;
+    let old = house.config.load_full();
+    let certificates = if new.tls == old.tls && new.storage.path == old.storage.path {
+        house.server.site().certificates.clone()
+    } else {
+        site::certificates(&new).await?
+    };
+    let site = site::site(&new, house.store.clone(), certificates, house.loopback_only)?;
+    for warning in &new.warnings {
+        log::warn!("{warning}");
+    }
+    for key in needs_restart(&old, &new) {
+        log::warn!("{key} has changed, which counts from the next restart on");
+    }
+    service::set_level(new.log.level);
+    let settings = super::super::store_settings(&new);
+    house.store.adjust(settings.grace, settings.room);
+    house.server.exchange(site);
+    house.config.store(Arc::new(new));
+    house.reloaded.notify_waiters();
+    upkeep::refresh(house).await;
+    Ok(())
+}
+
+/// The keys that have changed and that a running daemon cannot change.
+fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
+    let keys = [
+        ("listen", old.listen != new.listen),
+        ("storage.path", old.storage.path != new.storage.path),
+        ("storage.index_map_size", old.storage.index_map_size != new.storage.index_map_size),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("limits.uploads", old.limits.uploads != new.limits.uploads),
+    ];
+    keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key)
+}

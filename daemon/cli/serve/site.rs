@@ -1,0 +1,86 @@
+//! From the configuration to what requests meet.
+
+use std::sync::Arc;
+
+use super::super::Failure;
+use crate::access::{self, Access, Action, Anonymous};
+use crate::config::{self, Allow, Config, TlsMode};
+use crate::registry::Registry;
+use crate::server::{Limits, Site};
+use crate::store::Store;
+use crate::tls::{Certificates, Source};
+use crate::wire::{Cors, Locations};
+
+/// What requests meet by this configuration.
+pub(super) fn site(
+    config: &Config,
+    store: Store,
+    certificates: Option<Arc<Certificates>>,
+    loopback_only: bool,
+) -> Result<Site, Failure> {
+    let limits = config.limits;
+    let access = Access::open(access_settings(config, loopback_only)).map_err(Failure::failed)?;
+    let locations = Locations {
+        external_url: config.http.external_url.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+    };
+    Ok(Site {
+        registry: Registry { store, locations, delete: config.storage.delete, list_max: limits.list_max },
+        access,
+        certificates,
+        cors: Cors::new(&config.http.headers),
+        realm: config.auth.realm.clone(),
+        limits: Limits {
+            header_bytes: limits.header_bytes,
+            header_time: limits.header_time,
+            body_stall: limits.body_stall,
+        },
+    })
+}
+
+/// The certificates by this configuration.
+pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Failure> {
+    let source = match &config.tls.mode {
+        TlsMode::Off => return Ok(None),
+        TlsMode::Auto => {
+            let directory = config.storage.path.join("tls");
+            Source::Auto { directory, names: config.tls.names.clone() }
+        }
+        TlsMode::Files { certificate, key } => {
+            Source::Files { certificate: certificate.clone(), key: key.clone() }
+        }
+    };
+    let opened = tokio::task::spawn_blocking(move || Certificates::open(source));
+    let opened = opened.await.map_err(Failure::failed)?.map_err(Failure::failed)?;
+    Ok(Some(Arc::new(opened)))
+}
+
+fn access_settings(config: &Config, loopback_only: bool) -> access::Settings {
+    let explicit = config.auth.anonymous.map(|anonymous| match anonymous {
+        config::Anonymous::None => Anonymous::None,
+        config::Anonymous::Pull => Anonymous::Pull,
+        config::Anonymous::Full => Anonymous::Full,
+    });
+    let open = config.open_because_registry_environment.then_some(Anonymous::Full);
+    access::Settings {
+        htpasswd: config.auth.htpasswd.clone(),
+        anonymous: explicit.or(open),
+        remember: config.auth.remember,
+        rules: config.auth.rules.iter().map(rule).collect(),
+        loopback_only,
+    }
+}
+
+fn rule(rule: &config::Rule) -> access::Rule {
+    let action = |allow: &Allow| match allow {
+        Allow::Pull => Action::Pull,
+        Allow::Push => Action::Push,
+        Allow::Delete => Action::Delete,
+        Allow::Catalog => Action::Catalog,
+    };
+    access::Rule {
+        users: rule.users.clone(),
+        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
+        allow: rule.allow.iter().map(action).collect(),
+    }
+}

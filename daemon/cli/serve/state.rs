@@ -1,0 +1,62 @@
+//! How the daemon is: a line for `systemctl status`, and all of it for `holdfast status`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::House;
+use crate::cli::live::Live;
+use crate::cli::words::{count, size};
+use crate::service;
+
+/// How often the line is written, if it has changed.
+const TELL: Duration = Duration::from_secs(5);
+
+/// Keeps the line in `systemctl status` current.
+pub(super) async fn keep_telling(house: Arc<House>) {
+    let mut told = String::new();
+    loop {
+        let line = line(&house).await;
+        if line != told {
+            service::status(&line);
+            told = line;
+        }
+        tokio::time::sleep(TELL).await;
+    }
+}
+
+/// Images, disk, what goes on, and whether something is wrong.
+pub(super) async fn line(house: &Arc<House>) -> String {
+    let Some(live) = live(house).await else { return "the disk does not answer".into() };
+    let store = live.store;
+    if let Some(why) = store.read_only {
+        return why;
+    }
+    format!(
+        "serving {} in {}: {}, {} free; {}, {}",
+        count(store.counts.tags, "tag"),
+        count(store.counts.repositories, "repository"),
+        size(store.counts.bytes),
+        size(store.free_bytes),
+        count(live.requests as u64, "request"),
+        count(live.uploads as u64, "upload")
+    )
+}
+
+/// How the daemon is; nothing if the disk does not say.
+pub(super) async fn live(house: &Arc<House>) -> Option<Live> {
+    let store = house.store.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        Ok::<_, crate::store::StoreError>((store.status()?, store.unfinished_uploads()?))
+    });
+    let (store, uploads) = looked.await.ok()?.ok()?;
+    let activity = house.server.activity();
+    Some(Live {
+        version: env!("CARGO_PKG_VERSION").into(),
+        data: crate::cli::absolute(&house.config.load().storage.path),
+        seconds: house.began.elapsed().as_secs(),
+        connections: activity.connections,
+        requests: activity.requests,
+        uploads,
+        store,
+    })
+}

@@ -1,0 +1,35 @@
+//! What a person who starts the daemon by hand sees first.
+
+use std::net::SocketAddr;
+
+use crate::access::Access;
+use crate::config::{Config, TlsMode};
+
+/// The text.
+pub(super) fn welcome(
+    config: &Config,
+    addresses: &[SocketAddr],
+    access: &Access,
+    loopback_only: bool,
+) -> String {
+    let scheme = if config.tls.mode == TlsMode::Off { "http" } else { "https" };
+    let data = crate::cli::absolute(&config.storage.path);
+    let mut text = format!("Holdfast {} is a container registry.\n", env!("CARGO_PKG_VERSION"));
+    for address in addresses {
+        text += &format!("  listens on  {scheme}://{address}\n");
+    }
+    text += &format!("  keeps data  in {data}\n");
+    text += match (access.is_open(), access.has_users(), loopback_only) {
+        (true, _, true) => "  is open     to everyone on this machine, because it listens on loopback only\n",
+        (true, _, false) => {
+            "  is OPEN     to everyone who can reach it; `holdfast user add NAME` and auth close it\n"
+        }
+        (false, false, _) => "  is closed   until it has a user; add one with: holdfast user add NAME\n",
+        (false, true, _) => "  asks for    a user name and a password\n",
+    };
+    let port = addresses.first().map_or(5000, SocketAddr::port);
+    text += &format!(
+        "Try it:\n  docker tag hello-world localhost:{port}/hello:1\n  docker push localhost:{port}/hello:1\n"
+    );
+    text
+}
