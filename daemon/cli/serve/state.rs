@@ -17,8 +17,9 @@ pub(super) async fn keep_telling(house: Arc<House>) {
     loop {
         let line = line(&house).await;
         if line != told {
-            service::status(&line);
-            told = line;
+            told.clone_from(&line);
+            // Telling may block. A runtime that is ending does not tell any more.
+            let _ = tokio::task::spawn_blocking(move || service::status(&line)).await;
         }
         tokio::time::sleep(TELL).await;
     }

@@ -1,0 +1,304 @@
+//! The daemon under a service manager: activation, status, reload, watchdog, idle exit. The test plays systemd.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::support::*;
+
+/// A registry that is handed a TCP and a Unix socket, and tells how it is through a third.
+struct Unit {
+    directory: tempfile::TempDir,
+    door: TcpListener,
+    control: UnixListener,
+    notify: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Unit {
+    fn new(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let control = UnixListener::bind(path("control")).unwrap();
+        let notify = UnixDatagram::bind(path("notify")).unwrap();
+        notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let address = door.local_addr().unwrap();
+        let unit = Unit { directory, door, control, notify, address };
+        unit.configure(configuration);
+        unit
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self, text: &str) {
+        let own = format!("[service]\nidle = \"off\"\ncontrol = {:?}\n", self.path("control"));
+        let text = if text.contains("[service]") { text.to_owned() } else { format!("{text}\n{own}") };
+        std::fs::write(self.path("holdfast.toml"), text).unwrap();
+    }
+
+    /// A command line for the same registry.
+    fn command(&self) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().arg("--config").arg(self.path("holdfast.toml"));
+        command.arg("--data").arg(self.path("data"));
+        command
+    }
+
+    fn start(&self, environment: &[(&str, &str)]) -> Child {
+        let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; \
+                      LISTEN_FDS=2 LISTEN_FDNAMES=registry:control LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, BINARY, "--config"])
+            .arg(self.path("holdfast.toml"))
+            .arg("--data")
+            .arg(self.path("data"))
+            .stdin(OwnedFd::from(self.door.try_clone().unwrap()))
+            .stdout(OwnedFd::from(self.control.try_clone().unwrap()))
+            .env_clear()
+            .env("NOTIFY_SOCKET", self.path("notify"))
+            .env("HOLDFAST_LOG_LEVEL", "warn")
+            .envs(environment.iter().copied());
+        // An empty name is none.
+        environment.iter().filter(|(_, value)| value.is_empty()).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        command.spawn().unwrap()
+    }
+
+    /// What is told next.
+    fn told(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.notify.recv(&mut buffer).expect("something is told");
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    /// Waits until something like this is told.
+    fn await_told(&self, wanted: &str) -> String {
+        (0..1000).map(|_| self.told()).find(|told| told.contains(wanted)).expect(wanted)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        Request::new(self.address, "GET", path).send()
+    }
+}
+
+/// A process that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(child: &Child, signal: &str) {
+    run(Command::new("kill").args([signal, &child.id().to_string()]));
+}
+
+#[test]
+fn a_reload_takes_what_is_new_and_refuses_what_is_wrong() {
+    let unit = Unit::new("");
+    let child = Ends(unit.start(&[]));
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(200);
+    // A push goes on through both reloads.
+    let content = vec![5; 1 << 20];
+    let location =
+        Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202).named("location");
+    let request = format!(
+        "PUT {location}?digest={} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        digest(&content),
+        content.len()
+    );
+    let mut push = TcpStream::connect(unit.address).unwrap();
+    std::io::Write::write_all(&mut push, request.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut push, &content[..1000]).unwrap();
+    unit.configure("auth.anonymous = \"none\"\n");
+    signal(&child.0, "-HUP");
+    let reloading = unit.await_told("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(401);
+    unit.configure("auth.anonymous = \"perhaps\"\n");
+    signal(&child.0, "-HUP");
+    unit.await_told("RELOADING=1");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(401);
+    std::io::Write::write_all(&mut push, &content[1000..]).unwrap();
+    Answer::read(&mut push, false).expect(201);
+    unit.configure("storage.delete = false\n");
+    signal(&child.0, "-HUP");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(200);
+    Request::new(unit.address, "DELETE", &format!("/v2/a/blobs/{}", digest(&content))).send().expect(405);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_everything_goes_round_and_not_while_the_index_hangs() {
+    let unit = Unit::new("");
+    let child = Ends(unit.start(&[("WATCHDOG_USEC", "1000000")]));
+    let began = Instant::now();
+    (0..4).for_each(|_| drop(unit.await_told("WATCHDOG=1")));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    // The writer of the index waits for the disk in its next transaction.
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-p", &child.0.id().to_string(), "-P"]).arg(unit.path("data/index/data.mdb"));
+    strace.args(["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3000000"]);
+    let mut strace = Ends(strace.stderr(Stdio::null()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(500));
+    let blob = digest(b"x");
+    let address = unit.address;
+    let push = std::thread::spawn(move || {
+        let path = format!("/v2/a/blobs/uploads/?digest={blob}");
+        Request::new(address, "POST", &path).body(b"x").send().expect(201);
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    while unit.notify.set_nonblocking(true).is_ok() && unit.notify.recv(&mut [0; 4096]).is_ok() {}
+    unit.notify.set_nonblocking(false).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    unit.notify.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 4096];
+    while let Ok(length) = unit.notify.recv(&mut buffer) {
+        assert!(!buffer[..length].starts_with(b"WATCHDOG"), "it is fed though the index hangs");
+    }
+    unit.notify.set_nonblocking(false).unwrap();
+    // Killed, it might leave the daemon stopped.
+    signal(&strace.0, "-INT");
+    strace.0.wait().unwrap();
+    push.join().unwrap();
+    unit.await_told("WATCHDOG=1");
+}
+
+#[test]
+fn the_command_line_asks_the_daemon_and_can_wait_for_it() {
+    let unit = Unit::new("");
+    let refused = unit.command().args(["status", "--wait=300ms"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "nobody answers: {refused:?}");
+    let waiting = unit.command().args(["status", "--wait=20s"]).stdout(Stdio::piped()).spawn().unwrap();
+    let _child = Ends(unit.start(&[]));
+    let text = String::from_utf8(waiting.wait_with_output().unwrap().stdout).unwrap();
+    assert!(text.contains("daemon        running") && text.contains("uploads       0"), "{text}");
+    Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202);
+    let live: serde_json::Value =
+        serde_json::from_str(&run(unit.command().args(["status", "--json"]))).unwrap();
+    assert_eq!((&live["uploads"], &live["read_only"]), (&1.into(), &serde_json::Value::Null), "{live}");
+    unit.await_told("1 upload");
+    // Another data directory is none of this daemon's business.
+    let elsewhere = unit.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let mut other = Command::new(BINARY);
+    other
+        .env_clear()
+        .args(["status", "--data"])
+        .arg(&elsewhere)
+        .env("HOLDFAST_SERVICE_CONTROL", unit.path("control"));
+    assert_eq!(other.output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn a_daemon_that_listens_by_itself_can_be_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.env_clear().args(arguments).arg("--data").arg(directory.path());
+        command.env("HOLDFAST_LISTEN", format!("127.0.0.1:{port}")).env("HOLDFAST_TLS_MODE", "auto");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let _child = Ends(command(&["serve"]).spawn().unwrap());
+    assert!(command(&["status", "--wait=20s"]).status().unwrap().success());
+}
+
+/// Says so when it goes away, also by a panic.
+struct SaysStop<'a>(&'a AtomicBool);
+
+impl Drop for SaysStop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts the daemon whenever somebody knocks, as systemd does, until it is told to stop; gives how often.
+fn activate(unit: &Unit, stop: &AtomicBool) -> usize {
+    let mut starts = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut knock = [PollFd::new(unit.door.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut knock, PollTimeout::from(50u8)).unwrap() == 0 {
+            continue;
+        }
+        starts += 1;
+        // Nobody listens to what it tells.
+        let mut child = Ends(unit.start(&[("NOTIFY_SOCKET", "")]));
+        while child.0.try_wait().unwrap().is_none() && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    starts
+}
+
+#[test]
+fn nobody_is_refused_because_the_daemon_just_ends() {
+    let rounds = std::env::var("HOLDFAST_TEST_KNOCKS").map_or(60, |text| text.parse().unwrap());
+    let unit = Unit::new("[service]\nidle = \"60ms\"\n");
+    let stop = AtomicBool::new(false);
+    let starts = std::thread::scope(|scope| {
+        let manager = scope.spawn(|| activate(&unit, &stop));
+        let says_stop = SaysStop(&stop);
+        for round in 0..rounds {
+            // Around the moment at which it ends.
+            std::thread::sleep(Duration::from_millis(40 + round * 7 % 60));
+            let answer = Request::new(unit.address, "GET", "/v2/").header("Connection", "close").try_send();
+            assert_eq!(answer.expect("it is refused").status, 200, "round {round}");
+        }
+        drop(says_stop);
+        manager.join().unwrap()
+    });
+    assert!(starts as u64 > rounds / 10, "it was started {starts} times, and has hardly ever ended");
+    println!("{rounds} knocks, {starts} starts");
+}
+
+#[test]
+fn an_unfinished_upload_keeps_it_awake() {
+    let unit = Unit::new("[service]\nidle = \"100ms\"\n");
+    let mut child = Ends(unit.start(&[]));
+    let upload =
+        Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202).named("location");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(child.0.try_wait().unwrap().is_none());
+    Request::new(unit.address, "DELETE", &upload).send().expect(204);
+    let began = Instant::now();
+    while child.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it stays though nobody is there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.0.wait().unwrap().success());
+    unit.await_told("STOPPING=1");
+}
+
+#[test]
+fn an_idle_connection_is_no_reason_to_end_in_the_middle() {
+    let unit = Unit::new("[service]\nidle = \"100ms\"\n");
+    let mut child = Ends(unit.start(&[]));
+    unit.await_told("READY=1");
+    let mut stream = TcpStream::connect(unit.address).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.0.try_wait().unwrap().is_none());
+    std::io::Write::write_all(&mut stream, b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+}
