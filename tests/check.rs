@@ -177,9 +177,14 @@ fn a_broken_index_is_named_and_made_again_by_a_repair() {
     let index = std::fs::OpenOptions::new().write(true).open(daemon.data.join("index/data.mdb")).unwrap();
     let length = index.metadata().unwrap().len();
     index.write_all_at(&vec![0; length as usize - 8192], 8192).unwrap();
-    for command in ["check", "gc", "status"] {
-        let output =
-            Command::new(BINARY).env_clear().args([command, "--data"]).arg(&daemon.data).output().unwrap();
+    for arguments in [&["check"][..], &["gc", "--dry-run"], &["status"]] {
+        let output = Command::new(BINARY)
+            .env_clear()
+            .args(arguments)
+            .arg("--data")
+            .arg(&daemon.data)
+            .output()
+            .unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && line.contains("holdfast check --repair"), "{line}");
     }

@@ -73,22 +73,40 @@ fn a_second_daemon_is_kept_out() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("already serves"));
 }
 
-#[test]
-fn a_card_from_a_32_bit_system_just_starts() {
-    let directory = tempfile::tempdir().unwrap();
+/// Starts on a card of another system or release, whose index is made again.
+fn start_on(card: &str, directory: &tempfile::TempDir) -> Daemon {
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
-    // Written by Holdfast on armv7.
-    let card = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/from-32-bit.tar.gz");
-    run(Command::new("tar").args(["-xzf", card, "-C"]).arg(&data));
+    let card = format!("{}/tests/fixtures/{card}.tar.gz", env!("CARGO_MANIFEST_DIR"));
+    run(Command::new("tar").args(["-xzf", &card, "-C"]).arg(&data));
     let daemon = Daemon::at(&data);
-    for name in ["team/app", "tools"] {
-        let manifest = daemon.get(&format!("/v2/{name}/manifests/1.0")).expect(200).json();
-        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
-        let content = daemon.get(&format!("/v2/{name}/blobs/{layer}")).expect(200).body;
-        assert_eq!(content, format!("layer of {name}").into_bytes());
-    }
     let aside = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("index.broken-")));
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&data));
+    daemon
+}
+
+fn layer(daemon: &Daemon, name: &str, tag: &str) -> Vec<u8> {
+    let manifest = daemon.get(&format!("/v2/{name}/manifests/{tag}")).expect(200).json();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    daemon.get(&format!("/v2/{name}/blobs/{layer}")).expect(200).body
+}
+
+#[test]
+fn a_card_from_a_32_bit_system_just_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    // Written by Holdfast on armv7.
+    let daemon = start_on("from-32-bit", &directory);
+    for name in ["team/app", "tools"] {
+        assert_eq!(layer(&daemon, name, "1.0"), format!("layer of {name}").into_bytes());
+    }
+}
+
+#[test]
+fn an_index_without_checksums_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start_on("index-version-1", &directory);
+    for tag in ["1", "2"] {
+        assert_eq!(layer(&daemon, "team/app", tag), b"layer");
+    }
 }

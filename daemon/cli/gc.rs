@@ -7,7 +7,7 @@ use clap::Args;
 use super::words::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{self, Policy, Report, Retention, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -30,6 +30,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
     super::check_there_is_a_registry(config)?;
+    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {
         let mut text = serde_json::to_value(report).map_err(Failure::failed)?;
@@ -44,7 +45,10 @@ async fn collect(
     policy: &Policy,
     options: &Options,
 ) -> Result<(Report, Vec<Taken>), Failure> {
-    let store = Store::open(store_settings(config), Role::Beside).await.map_err(Failure::failed)?;
+    // Without a daemon this does what one does first: see to it that the index is in order.
+    let alone = !options.dry_run && !store::daemon_runs(&config.storage.path);
+    let role = if alone { Role::Daemon } else { Role::Beside };
+    let store = Store::open(store_settings(config), role).await.map_err(Failure::failed)?;
     let mut taken = Vec::new();
     let mut observe = |one: Taken| {
         if options.json {

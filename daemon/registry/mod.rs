@@ -136,6 +136,7 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::Damaged(_)
             | StoreError::InUse(_)
             | StoreError::Unready
+            | StoreError::Replaced
             | StoreError::Format { .. }
             | StoreError::Io { .. }
             | StoreError::Index(_)) => {

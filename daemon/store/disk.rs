@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::error::StoreError;
+use super::locks::Lock;
 use super::sys;
 use crate::oci::{Algorithm, Digest};
 
@@ -27,12 +28,14 @@ pub(super) struct Disk {
     latched: OnceLock<String>,
     /// Who is told when it latches.
     told: fn(&str),
+    /// The number of the file of the index, for a process that works on it beside the daemon.
+    index_file: OnceLock<u64>,
 }
 
 impl Disk {
     /// A data directory to look at; nothing is made.
     pub(super) fn at(root: &Path, told: fn(&str)) -> Self {
-        Disk { root: root.to_owned(), latched: OnceLock::new(), told }
+        Disk { root: root.to_owned(), latched: OnceLock::new(), told, index_file: OnceLock::new() }
     }
 
     /// Makes the directories that are not there yet and opens the data directory.
@@ -350,7 +353,53 @@ impl Disk {
         Ok(aside)
     }
 
-    /// Moves a broken index out of the way and keeps it beside.
+    /// Where an inspection puts its copy of the index.
+    pub(super) fn inspected_index(&self) -> PathBuf {
+        self.root.join("index/inspected.mdb")
+    }
+
+    /// Lets the copy of an inspection, if there is one, be the index; its content is that of the old one. The caller
+    /// has held [`Disk::lock_index_file`] since before the inspection.
+    pub(super) fn use_inspected_index(&self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("replace the index", error);
+        let Some(copy) = found(File::open(self.inspected_index())).map_err(failed)? else { return Ok(()) };
+        copy.sync_all().map_err(failed)?;
+        let directory = self.index_directory();
+        fs::rename(self.inspected_index(), directory.join("data.mdb")).map_err(failed)?;
+        // Its readers were those of the old one.
+        found(fs::remove_file(directory.join("lock.mdb"))).map_err(failed)?;
+        sync_directory(&directory).map_err(failed)
+    }
+
+    /// Removes the copy that an inspection has left.
+    pub(super) fn forget_inspected_index(&self) -> Result<(), StoreError> {
+        found(fs::remove_file(self.inspected_index()))
+            .map_err(|error| StoreError::io("remove the copy of the index", error))?;
+        Ok(())
+    }
+
+    /// Notes which file the index is, for a process that works on it beside the daemon.
+    pub(super) fn remember_index_file(&self) -> Result<(), StoreError> {
+        let file = self.index_file()?;
+        // It is noted once, when the directory is opened.
+        let _ = self.index_file.set(file);
+        Ok(())
+    }
+
+    /// Keeps the daemon from replacing the index for as long as this lives; refused when it has done so. The daemon
+    /// itself holds nothing.
+    pub(super) fn hold_index_file(&self) -> Result<Option<Lock>, StoreError> {
+        let Some(known) = self.index_file.get() else { return Ok(None) };
+        let lock = self.share_index_file()?;
+        if self.index_file()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
+    }
+
+    fn index_file(&self) -> Result<u64, StoreError> {
+        let metadata = fs::metadata(self.index_directory().join("data.mdb"));
+        Ok(metadata.map_err(|error| StoreError::io("look at the index", error))?.ino())
+    }
+
+    /// Moves a broken index out of the way and keeps it beside; the caller holds [`Disk::lock_index_file`].
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let aside = self.directory_aside(suffix);
         let failed = |error| StoreError::io("set the broken index aside", error);

@@ -58,6 +58,9 @@ pub enum StoreError {
         "the index is broken or not complete; start the daemon, or run `holdfast check --repair`, which makes it again"
     )]
     Unready,
+    /// The daemon has put another index into the place of the one that was opened.
+    #[error("the daemon has made the index again meanwhile; run the command once more")]
+    Replaced,
     /// The data directory was written by a newer release.
     #[error("the index has format {found}, and this release knows {known}; install a newer release")]
     Format {
@@ -93,8 +96,8 @@ impl StoreError {
 
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
-        use StoreError::{Full, Index, IndexFull, Io, ReadOnly};
-        matches!(self, Full | IndexFull | Index(_) | Io { .. } | ReadOnly)
+        use StoreError::{Full, Index, IndexFull, Io, ReadOnly, Replaced};
+        matches!(self, Full | IndexFull | Index(_) | Io { .. } | ReadOnly | Replaced)
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
 /// Writes `index.json` from the index.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("write index.json", error);
-    let _lock = disk.lock_layout()?;
+    let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     disk.replace("index.json", |file| {
         file.write_all(
             b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[",

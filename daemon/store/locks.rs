@@ -13,6 +13,7 @@ use super::error::StoreError;
 
 const DAEMON: &str = "index/daemon.lock";
 const LAYOUT: &str = "index/layout.lock";
+const INDEX: &str = "index/index.lock";
 const COLLECTION: &str = "index/collection.lock";
 
 /// A lock, held for as long as this lives.
@@ -40,6 +41,19 @@ impl Disk {
     /// Takes the lock of [`Disk::lock_collection`], unless somebody collects.
     pub(super) fn try_lock_collection(&self) -> Result<Option<Lock>, StoreError> {
         self.try_lock(COLLECTION)
+    }
+
+    /// Waits until nobody beside the daemon writes to the index file, so that it can be replaced.
+    pub(super) fn lock_index_file(&self) -> Result<Lock, StoreError> {
+        self.lock(INDEX)
+    }
+
+    /// Waits until nobody replaces the index file, so that it can be written to.
+    pub(super) fn share_index_file(&self) -> Result<Lock, StoreError> {
+        match Flock::lock(self.open_lock(INDEX)?, FlockArg::LockShared) {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err((_, error)) => Err(StoreError::io(format!("lock {INDEX}"), error.into())),
+        }
     }
 
     /// Whether a daemon holds the data directory.

@@ -27,7 +27,7 @@ mod status;
 mod sys;
 mod upload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -38,7 +38,7 @@ pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::error::StoreError;
 pub use self::gc::{Report, Taken};
 pub use self::index::garbage::Amount;
-pub use self::index::inspect::inspect;
+pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::retention::{Policy, Retention};
 pub use self::room::RoomLimits;
@@ -66,9 +66,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How much pushes may take.
     pub room: RoomLimits,
-    /// Says whether the index in a directory, of this map size, reads to its end, at its newest snapshot or (true)
-    /// at the one before. Reading a damaged one may end the process.
-    pub inspect: fn(&Path, usize, bool) -> bool,
+    /// Says whether an index reads to its end. Reading a damaged one may end the process that does.
+    pub inspect: fn(&Inspection) -> bool,
     /// Is told why the store takes no more writes, once that is so.
     pub failed: fn(&str),
     /// Is told how far opening has come, when it takes long.
@@ -165,8 +164,7 @@ impl Store {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))?;
-            let alone = inner.role != Role::Beside || !Disk::daemon_runs(&inner.disk.top(""));
-            if alone && !error::index_failed() {
+            if inner.role != Role::Beside && !error::index_failed() {
                 inner.disk.leave_clean_mark();
             }
             Ok(())
@@ -217,16 +215,16 @@ fn open_directory(
     let disk = Disk::open(&settings.path, settings.failed)?;
     if role == Role::Beside {
         recover::refuse_broken(&disk, settings)?;
-        if !Disk::daemon_runs(&settings.path) {
-            disk.take_clean_mark();
-        }
-        let index = Index::open(&disk, settings.index_map_size, false)?;
+        disk.remember_index_file()?;
+        let index = Index::open(&disk, settings.index_map_size)?;
         if !index.is_complete()? {
             return Err(StoreError::Unready);
         }
         return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, merge: false }));
     }
     let lock = disk.lock_for_daemon()?;
+    // From looking at the index to using it: what a command line commits meanwhile would be lost with the old file.
+    let _nobody_writes = disk.lock_index_file()?;
     disk.forget_failure();
     layout::mark(&disk)?;
     if role == Role::Rebuild {

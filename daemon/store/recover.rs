@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
 use super::index::changes::NewManifest;
+use super::index::inspect::Inspection;
 use super::index::writer::{Batch, Writer};
 use super::layout;
 use crate::oci::{Algorithm, Digest, Manifest, Reference};
@@ -36,10 +37,9 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
     if disk.index_is_of_another_word_size()? {
         return Err(StoreError::Unready);
     }
-    if Disk::daemon_runs(&settings.path)
-        || disk.has_clean_mark()
-        || (settings.inspect)(&directory, settings.index_map_size, false)
-    {
+    let (directory, map_size) = (&directory, settings.index_map_size);
+    let inspection = Inspection { directory, map_size, previous: false, copy: None };
+    if Disk::daemon_runs(&settings.path) || disk.has_clean_mark() || (settings.inspect)(&inspection) {
         return Ok(());
     }
     Err(StoreError::Unready)
@@ -55,10 +55,15 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         return Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false });
     }
     let there = disk.index_directory().join("data.mdb").exists();
-    let trusted = clean || !there;
-    let reads = |previous| (settings.inspect)(&disk.index_directory(), map_size, previous);
-    let why = if trusted || reads(false) {
-        match Index::open(disk, map_size, false) {
+    let sound = if clean || !there {
+        disk.forget_inspected_index()?;
+        true
+    } else {
+        reads(disk, settings, false)?
+    };
+    let why = if sound {
+        disk.use_inspected_index()?;
+        match Index::open(disk, map_size) {
             Ok(index) => {
                 let rebuild = !index.is_complete()? && disk.top("index.json").exists();
                 return Ok(Opened { index, rebuild, merge: false });
@@ -70,9 +75,10 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         "it does not read to its end".to_owned()
     };
     log::warn!("the index is broken ({why}); trying its previous snapshot");
-    if reads(true) {
+    if reads(disk, settings, true)? && disk.inspected_index().exists() {
         let aside = disk.copy_index_aside(&super::seconds_since_1970().to_string())?;
-        match Index::open(disk, map_size, true) {
+        disk.use_inspected_index()?;
+        match Index::open(disk, map_size) {
             Ok(index) if index.is_complete()? => {
                 log::warn!(
                     "the index was opened at its previous snapshot; what the last change to it was is looked up \
@@ -85,15 +91,24 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
             Err(error) => log::warn!("the previous snapshot cannot be opened: {error}"),
         }
     }
+    disk.forget_inspected_index()?;
     log::warn!("its previous snapshot is no better; making it again from index.json");
     Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false })
+}
+
+/// Whether a snapshot of the index reads to its end; there is a copy of it then, if the disk has room.
+fn reads(disk: &Disk, settings: &Settings, previous: bool) -> Result<bool, StoreError> {
+    disk.forget_inspected_index()?;
+    let (directory, copy) = (disk.index_directory(), disk.inspected_index());
+    let map_size = settings.index_map_size;
+    Ok((settings.inspect)(&Inspection { directory: &directory, map_size, previous, copy: Some(&copy) }))
 }
 
 /// Sets the index aside and opens an empty one, to be filled.
 pub(super) fn start_anew(disk: &Disk, map_size: usize) -> Result<Index, StoreError> {
     let aside = disk.set_index_aside(&super::seconds_since_1970().to_string())?;
     log::warn!("the index that was there is kept in {}", aside.display());
-    Index::open(disk, map_size, false)
+    Index::open(disk, map_size)
 }
 
 /// Whether an error says that the files are no index, rather than that they cannot be reached now.

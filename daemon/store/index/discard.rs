@@ -153,7 +153,7 @@ impl Batch<'_> {
         let table = self.index.tables.uploads;
         let there: BTreeSet<&[u8]> = uploads.iter().map(|(name, _)| name.as_bytes()).collect();
         let mut gone = Vec::new();
-        for row in table.iter(&self.txn)? {
+        for row in table.rows(&self.txn)? {
             let (name, _) = row?;
             if !there.contains(name) {
                 gone.push(name.to_vec());

@@ -10,6 +10,7 @@ pub(super) mod garbage;
 pub(super) mod inspect;
 mod repair;
 pub(super) mod schema;
+mod table;
 pub(super) mod writer;
 
 use std::ops::Bound;
@@ -75,9 +76,9 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens the index, at its newest snapshot or at the one before, and makes it where there is none.
-    pub(super) fn open(disk: &Disk, map_size: usize, previous: bool) -> Result<Self, StoreError> {
-        let env = sys::open_environment(&disk.index_directory(), map_size, previous)?;
+    /// Opens the index, and makes it where there is none.
+    pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
+        let env = sys::open_environment(&disk.index_directory(), map_size, false)?;
         let mut txn = env.write_txn()?;
         let tables = Tables::create(&env, &mut txn)?;
         let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
@@ -309,7 +310,7 @@ impl Index {
     /// where it has none.
     pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
-        for row in self.tables.repositories.iter(&txn)? {
+        for row in self.tables.repositories.rows(&txn)? {
             let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
             self.names_of(&txn, &name, visit)?;
         }

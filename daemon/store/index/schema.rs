@@ -4,17 +4,17 @@
 //! no name contains, so that a repository's rows stand together. Rows are postcard, which is the same on every
 //! machine; the version in the table `meta` says which rows these are.
 
-use heed::types::Bytes;
-use heed::{Database, Env, RoTxn, RwTxn};
+use heed::{Env, RoTxn, RwTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::table::Table;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
 /// The version of the tables that this release reads and writes.
-pub(in crate::store) const VERSION: u32 = 1;
+pub(in crate::store) const VERSION: u32 = 2;
 
 /// The row of the table `meta` with the length of all blobs together.
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
@@ -22,9 +22,6 @@ pub(in crate::store) const BYTES: &[u8] = b"bytes";
 pub(in crate::store) const HOLD: &[u8] = b"hold";
 /// The row of the table `meta` with the [`ClockRow`](crate::store::clock::ClockRow).
 pub(in crate::store) const CLOCK: &[u8] = b"clock";
-
-/// A table of bytes to bytes.
-pub(in crate::store) type Table = Database<Bytes, Bytes>;
 
 /// All tables.
 #[derive(Clone, Copy)]
@@ -60,7 +57,7 @@ pub(in crate::store) struct Tables {
 impl Tables {
     /// Opens the tables and makes those that are missing.
     pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn) -> Result<Self, StoreError> {
-        let mut table = |name| env.create_database::<Bytes, Bytes>(txn, Some(name));
+        let mut table = |name| Table::create(env, txn, name);
         Ok(Tables {
             meta: table("meta")?,
             repositories: table("repositories")?,
@@ -80,10 +77,7 @@ impl Tables {
 
     /// Opens the tables of an index that is complete; nothing is written.
     pub(in crate::store) fn find(env: &Env, txn: &RoTxn) -> Result<Self, StoreError> {
-        let table = |name| {
-            let table = env.open_database::<Bytes, Bytes>(txn, Some(name))?;
-            table.ok_or_else(|| StoreError::from(heed::Error::Decoding("a table is missing".into())))
-        };
+        let table = |name| Table::open(env, txn, name);
         Ok(Tables {
             meta: table("meta")?,
             repositories: table("repositories")?,
@@ -121,13 +115,29 @@ impl Tables {
         Ok(children)
     }
 
+    /// Every table.
+    pub(in crate::store) fn all(&self) -> [Table; 13] {
+        [
+            self.meta,
+            self.repositories,
+            self.tags,
+            self.manifests,
+            self.manifest_homes,
+            self.children,
+            self.needed_by,
+            self.links,
+            self.blob_homes,
+            self.blobs,
+            self.referrers,
+            self.left,
+            self.uploads,
+        ]
+    }
+
     /// How many bytes of the index are in use.
     pub(in crate::store) fn used(&self, txn: &RoTxn) -> Result<u64, StoreError> {
-        let Tables { meta, repositories, tags, manifests, manifest_homes, children, .. } = *self;
-        let Tables { needed_by, links, blob_homes, blobs, referrers, left, uploads, .. } = *self;
-        let all = [meta, repositories, tags, manifests, manifest_homes, children];
         let mut bytes = 0;
-        for table in all.into_iter().chain([needed_by, links, blob_homes, blobs, referrers, left, uploads]) {
+        for table in self.all() {
             let stat = table.stat(txn)?;
             let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
             bytes += pages as u64 * u64::from(stat.page_size);

@@ -230,6 +230,7 @@ fn apply(
     discarded: &mut Vec<Digest>,
 ) -> Result<bool, StoreError> {
     disk.check_writable()?;
+    let _held = disk.hold_index_file()?;
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
@@ -251,6 +252,7 @@ fn again(error: &StoreError) -> StoreError {
         StoreError::Full => StoreError::Full,
         StoreError::IndexFull => StoreError::IndexFull,
         StoreError::ReadOnly => StoreError::ReadOnly,
+        StoreError::Replaced => StoreError::Replaced,
         other => StoreError::Io {
             action: "write the index".into(),
             source: std::io::Error::other(other.to_string()),

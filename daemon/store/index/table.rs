@@ -1,0 +1,151 @@
+//! A table of bytes to bytes whose rows carry a checksum.
+//!
+//! LMDB has none: a bit that turns over on the card would be another tag, another digest or another size. So four
+//! bytes follow each value, the CRC-32 of the table's name, the key and the value, and a row that does not have it
+//! is an error and no answer.
+
+use std::ops::Bound;
+
+use heed::types::Bytes;
+use heed::{Database, DatabaseStat, Env, Error, RoTxn, RwTxn};
+
+const CHECKSUM: usize = 4;
+
+/// A row: its key and its value.
+type Row<'txn> = (&'txn [u8], &'txn [u8]);
+
+/// A table.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Table {
+    database: Database<Bytes, Bytes>,
+    name: &'static str,
+}
+
+impl Table {
+    /// Opens a table and makes it where there is none.
+    pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn, name: &'static str) -> heed::Result<Self> {
+        Ok(Table { database: env.create_database(txn, Some(name))?, name })
+    }
+
+    /// Opens a table that has to be there.
+    pub(in crate::store) fn open(env: &Env, txn: &RoTxn, name: &'static str) -> heed::Result<Self> {
+        let database = env.open_database(txn, Some(name))?;
+        let database = database.ok_or_else(|| Error::Decoding(format!("there is no table {name}").into()))?;
+        Ok(Table { database, name })
+    }
+
+    pub(in crate::store) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(in crate::store) fn get<'txn>(
+        &self,
+        txn: &'txn RoTxn,
+        key: &[u8],
+    ) -> heed::Result<Option<&'txn [u8]>> {
+        self.database.get(txn, key)?.map(|stored| self.checked(key, stored)).transpose()
+    }
+
+    pub(in crate::store) fn put(&self, txn: &mut RwTxn, key: &[u8], value: &[u8]) -> heed::Result<()> {
+        let mut stored = Vec::with_capacity(value.len() + CHECKSUM);
+        stored.extend_from_slice(value);
+        stored.extend_from_slice(&self.checksum(key, value));
+        self.database.put(txn, key, &stored)
+    }
+
+    /// Removes a row; whether it was there.
+    pub(in crate::store) fn delete(&self, txn: &mut RwTxn, key: &[u8]) -> heed::Result<bool> {
+        self.database.delete(txn, key)
+    }
+
+    pub(in crate::store) fn rows<'txn>(
+        &self,
+        txn: &'txn RoTxn,
+    ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
+        let table = *self;
+        Ok(self.database.iter(txn)?.map(move |row| table.checked_row(row)))
+    }
+
+    pub(in crate::store) fn prefix_iter<'txn>(
+        &self,
+        txn: &'txn RoTxn,
+        prefix: &[u8],
+    ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
+        let table = *self;
+        Ok(self.database.prefix_iter(txn, prefix)?.map(move |row| table.checked_row(row)))
+    }
+
+    pub(in crate::store) fn range<'txn>(
+        &self,
+        txn: &'txn RoTxn,
+        range: &(Bound<&[u8]>, Bound<&[u8]>),
+    ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
+        let table = *self;
+        Ok(self.database.range(txn, range)?.map(move |row| table.checked_row(row)))
+    }
+
+    pub(in crate::store) fn len(&self, txn: &RoTxn) -> heed::Result<u64> {
+        self.database.len(txn)
+    }
+
+    pub(in crate::store) fn is_empty(&self, txn: &RoTxn) -> heed::Result<bool> {
+        self.database.is_empty(txn)
+    }
+
+    pub(in crate::store) fn stat(&self, txn: &RoTxn) -> heed::Result<DatabaseStat> {
+        self.database.stat(txn)
+    }
+
+    fn checked_row<'txn>(&self, row: heed::Result<Row<'txn>>) -> heed::Result<Row<'txn>> {
+        let (key, stored) = row?;
+        Ok((key, self.checked(key, stored)?))
+    }
+
+    fn checked<'txn>(&self, key: &[u8], stored: &'txn [u8]) -> heed::Result<&'txn [u8]> {
+        match stored.split_last_chunk::<CHECKSUM>() {
+            Some((value, checksum)) if *checksum == self.checksum(key, value) => Ok(value),
+            _ => Err(Error::Decoding(format!("a row of the table {} is damaged", self.name).into())),
+        }
+    }
+
+    fn checksum(&self, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(self.name.as_bytes());
+        // So that what moves between key and value shows, too.
+        hasher.update(&(key.len() as u64).to_le_bytes());
+        hasher.update(key);
+        hasher.update(value);
+        hasher.finalize().to_le_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sys;
+
+    #[test]
+    fn a_row_that_was_changed_behind_its_back_is_no_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let env = sys::open_environment(directory.path(), 1 << 20, false).unwrap();
+        let mut txn = env.write_txn().unwrap();
+        let table = Table::create(&env, &mut txn, "tags").unwrap();
+        table.put(&mut txn, b"a", b"one").unwrap();
+        table.put(&mut txn, b"b", b"").unwrap();
+        assert_eq!(table.get(&txn, b"a").unwrap(), Some(&b"one"[..]));
+        assert_eq!(table.get(&txn, b"b").unwrap(), Some(&b""[..]));
+        assert_eq!(table.get(&txn, b"c").unwrap(), None);
+        let rows: Vec<_> = table.rows(&txn).unwrap().map(|row| row.unwrap().0.to_vec()).collect();
+        assert_eq!(rows, [b"a", b"b"]);
+        let stored = table.database.get(&txn, b"a").unwrap().unwrap().to_vec();
+        // Under another key, or with another value.
+        table.database.put(&mut txn, b"c", &stored).unwrap();
+        let mut other = stored;
+        other[0] ^= 1;
+        table.database.put(&mut txn, b"a", &other).unwrap();
+        assert!(table.get(&txn, b"c").is_err() && table.get(&txn, b"a").is_err());
+        assert!(table.prefix_iter(&txn, b"a").unwrap().next().unwrap().is_err());
+        table.database.put(&mut txn, b"b", b"x").unwrap();
+        assert!(table.get(&txn, b"b").is_err());
+    }
+}
