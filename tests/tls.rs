@@ -19,6 +19,17 @@ fn auto_offers_its_authority_and_redirects_plain_http() {
 }
 
 #[test]
+fn the_certificate_is_for_whatever_address_a_client_came_by() {
+    // An address of the loopback network that no interface lists, as none does in the service's sandbox.
+    let daemon = Daemon::on("127.0.0.9:0", &[("HOLDFAST_TLS_MODE", "auto")]);
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.crt");
+    std::fs::write(&ca, &daemon.get("/ca.crt").expect(200).body).unwrap();
+    let url = format!("https://{}/v2/", daemon.address);
+    assert_eq!(run(Command::new("curl").args(["-sSf", "--cacert"]).arg(&ca).arg(url)), "{}");
+}
+
+#[test]
 fn the_exercise_with_openssl_and_htpasswd() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();

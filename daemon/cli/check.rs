@@ -34,7 +34,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
     let rate = rate.transpose().map_err(Failure::misuse)?;
-    super::check_there_is_a_registry(config)?;
+    super::owner::enter(config)?;
     let how = CheckOptions { rate, repair: options.repair };
     let role = role(options, config);
     // What a rebuild leaves out, and where the index that was there is kept, is in the log.

@@ -29,7 +29,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
-    super::check_there_is_a_registry(config)?;
+    super::owner::enter(config)?;
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {

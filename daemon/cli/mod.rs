@@ -3,12 +3,14 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration. An error is one line that says what
 //! happened, to what, and what to do next.
 
-mod about;
 mod ask;
 mod check;
+mod completions;
 mod gc;
 mod inspect;
 mod live;
+mod manual;
+mod owner;
 mod serve;
 mod show;
 mod status;
@@ -66,8 +68,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page
-    Man,
+    /// Prints a manual page
+    Man {
+        /// Which page
+        #[arg(value_enum, default_value_t = manual::Page::Command)]
+        page: manual::Page,
+    },
 }
 
 /// Why a command was not done: its exit code and its line.
@@ -121,8 +127,8 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Gc(options) => gc::run(&options, &load()?),
         Command::Check(options) => check::run(&options, &load()?),
         Command::InspectIndex(options) => inspect::run(&options),
-        Command::Completions { shell } => about::completions(shell),
-        Command::Man => about::manual(),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { page } => manual::run(page),
     }
 }
 
@@ -154,16 +160,6 @@ fn store_settings(config: &Config) -> store::Settings {
 /// A path that does not depend on where the daemon runs.
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
-/// Refuses a data directory that is none, so that a wrong path does not become one.
-fn check_there_is_a_registry(config: &Config) -> Result<(), Failure> {
-    let path = &config.storage.path;
-    if path.join("index/data.mdb").exists() {
-        return Ok(());
-    }
-    let line = format!("there is no registry in {}; start one, or say --data DIR", path.display());
-    Err(Failure::failed(line))
 }
 
 /// A runtime for commands that use the store beside the daemon.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::live::Live;
 use super::words::{count, size};
-use super::{Failure, ask, check_there_is_a_registry, print, runtime, store_settings};
+use super::{Failure, ask, owner, print, runtime, store_settings};
 use crate::config::Config;
 use crate::store;
 
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     if let Some(live) = live {
         return if options.json { print_json(&live) } else { print(&rows(&live.store, Some(&live))) };
     }
-    check_there_is_a_registry(config)?;
+    owner::enter(config)?;
     let status = store::status(&store_settings(config)).map_err(Failure::failed)?;
     if options.json { print_json(&status) } else { print(&rows(&status, None)) }
 }

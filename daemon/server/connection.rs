@@ -16,6 +16,7 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
+use crate::tls::Certificates;
 
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -50,6 +51,7 @@ pub(super) async fn run(server: Arc<Server>, stream: TcpStream, stop: watch::Rec
             speak(server, stream, peer, Transport::PlainBesideTls, stop).await;
         }
         Ok(Ok(1)) => {
+            know_own_address(&certificates, &stream).await;
             let acceptor = TlsAcceptor::from(certificates.server_config());
             match tokio::time::timeout(time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => speak(server, stream, peer, Transport::Tls, stop).await,
@@ -92,6 +94,20 @@ async fn speak(
     };
     if let Err(error) = ended {
         log::debug!("the connection with {peer} ended: {error}");
+    }
+}
+
+/// Sees to it that the certificate is for the address by which the client has come.
+async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream) {
+    let Ok(address) = stream.local_addr() else { return };
+    if !certificates.lacks(address.ip()) {
+        return;
+    }
+    let certificates = Arc::clone(certificates);
+    match tokio::task::spawn_blocking(move || certificates.include(address.ip())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::error!("there is no certificate for {}: {error}", address.ip()),
+        Err(error) => log::error!("there is no certificate for {}: {error}", address.ip()),
     }
 }
 

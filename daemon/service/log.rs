@@ -101,7 +101,7 @@ impl Log for Logger {
 pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
     log::set_max_level(level);
-    let has_journal = systemd_journal_logger::connected_to_journal();
+    let has_journal = has_journal();
     let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
     let (events, receiver) = channel();
     let (ended, done) = channel();
@@ -120,6 +120,11 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
         .map_err(|error| failed(&error))?;
     log::set_boxed_logger(Box::new(logger)).map_err(|error| failed(&error))?;
     Ok(LogGuard { events, done })
+}
+
+/// Whether the log goes to the journal, where nobody sits in front of it.
+pub fn has_journal() -> bool {
+    systemd_journal_logger::connected_to_journal()
 }
 
 /// From now on lines of this level and more important ones are written.

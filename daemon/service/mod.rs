@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-pub use self::log::{LogGuard, set_level, start_logging};
+pub use self::log::{LogGuard, has_journal, set_level, start_logging};
 pub use self::sockets::Sockets;
 
 /// How much longer a start may take after each step that it tells of: an index on a slow card is read for minutes.
@@ -21,9 +21,10 @@ const LONGER: Duration = Duration::from_mins(5);
 pub enum ServiceError {
     /// A socket that was handed over is no listener for streams.
     #[error(
-        "the inherited socket number {0} cannot be used: {1}; the daemon takes listeners for TCP, and for streams of Unix"
+        "the inherited socket number {0} ({1}) cannot be used: {2}; the daemon takes listeners for TCP, named registry, and \
+         for streams of Unix, named control"
     )]
-    Socket(usize, io::Error),
+    Socket(usize, String, io::Error),
     /// There is no log.
     #[error("cannot start the log: {0}")]
     Log(String),

@@ -1,6 +1,6 @@
 //! The registry's own authority: kept for ten years, and short-lived certificates for the names of this machine.
 //!
-//! A small machine has no clock when it wakes, so everything is valid from a fixed day long past.
+//! A small machine has no clock when it wakes, and neither have its clients: everything is valid from long ago.
 #![expect(
     clippy::disallowed_methods,
     reason = "keys and certificates lie beside the data and have their own rules"
@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -22,11 +23,11 @@ use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
 use super::TlsError;
+use super::clock::{Clock, EPOCH};
 
-/// From when on certificates are valid.
-const BACK_DATED: OffsetDateTime = time::macros::datetime!(2024-01-01 0:00 UTC);
 const AUTHORITY_LASTS: Duration = Duration::days(3650);
-const LEAF_LASTS: Duration = Duration::days(90);
+/// A machine that was off for a year and has no clock has clients that have one.
+const LEAF_LASTS: Duration = Duration::days(400);
 /// Apple's clients refuse a certificate that is valid for longer than 825 days in all.
 const LEAF_SPAN: Duration = Duration::days(800);
 /// A certificate with less than this left is replaced.
@@ -54,19 +55,24 @@ impl Leaf {
     }
 
     /// Whether it is for the names that this machine has now, and for long enough.
-    pub(super) fn is_good(&self, names: &[String]) -> bool {
-        self.names == all_names(names) && now() + RENEW < self.until
+    pub(super) fn is_good(&self, names: &BTreeSet<String>, clock: &Clock) -> bool {
+        self.names == all_names(names) && (clock.is_behind() || clock.now() + RENEW < self.until)
+    }
+
+    /// Whether it is for this address.
+    pub(super) fn is_for(&self, address: IpAddr) -> bool {
+        self.names.contains(&address.to_string())
     }
 }
 
 impl Authority {
     /// Reads the authority from its directory, or makes a new one there.
-    pub(super) fn open(directory: &Path) -> Result<Self, TlsError> {
+    pub(super) fn open(directory: &Path, clock: &Clock) -> Result<Self, TlsError> {
         let failed = |error| TlsError::Io("create", directory.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
         if !certificate.exists() {
-            make(directory)?;
+            make(directory, clock)?;
         }
         let read = |path: &Path| {
             fs::read_to_string(path).map_err(|error| TlsError::Io("read", path.to_owned(), error))
@@ -89,12 +95,12 @@ impl Authority {
     }
 
     /// Makes a certificate for this machine and more names.
-    pub(super) fn issue(&self, more: &[String]) -> Result<Leaf, TlsError> {
+    pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &Clock) -> Result<Leaf, TlsError> {
         let names = all_names(more);
-        let until = now() + LEAF_LASTS;
+        let until = clock.now() + LEAF_LASTS;
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
         params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
-        params.not_before = BACK_DATED.max(until - LEAF_SPAN);
+        params.not_before = EPOCH.max(until - LEAF_SPAN);
         params.not_after = until;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -109,11 +115,11 @@ impl Authority {
 
 /// Makes a new authority: its key first, so that a power cut leaves no certificate without a key. A key that is
 /// there already is kept: clients may trust it.
-fn make(directory: &Path) -> Result<(), TlsError> {
+fn make(directory: &Path, clock: &Clock) -> Result<(), TlsError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = common_name(&format!("Holdfast CA of {}", hostname()));
-    params.not_before = BACK_DATED;
-    params.not_after = now() + AUTHORITY_LASTS;
+    params.not_before = EPOCH;
+    params.not_after = clock.now() + AUTHORITY_LASTS;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = directory.join("ca.key");
@@ -132,7 +138,8 @@ fn make(directory: &Path) -> Result<(), TlsError> {
     write(directory, "ca.crt", 0o644, &certificate.pem())
 }
 
-fn write(directory: &Path, name: &str, mode: u32, text: &str) -> Result<(), TlsError> {
+/// Writes a file of the directory, synced, whole or not at all.
+pub(super) fn write(directory: &Path, name: &str, mode: u32, text: &str) -> Result<(), TlsError> {
     let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
     let written = || -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&new)?;
@@ -150,24 +157,19 @@ fn common_name(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// The time, or the day from which certificates are valid when the clock is behind it.
-fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc().max(BACK_DATED)
-}
-
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "holdfast".into())
 }
 
 /// The names and addresses by which clients may call this machine.
-fn all_names(more: &[String]) -> BTreeSet<String> {
+fn all_names(more: &BTreeSet<String>) -> BTreeSet<String> {
     let hostname = hostname();
-    let mut names: BTreeSet<String> = more.iter().cloned().collect();
+    let mut names = more.clone();
     names.extend(["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]);
     names.insert(format!("{hostname}.local"));
     names.insert(hostname);
-    // Without the addresses of its interfaces the machine still has its names.
+    // In a sandbox without a network there are none; what clients call then is learnt from their connections.
     let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
     for address in interfaces.filter_map(|interface| interface.address) {
         if let Some(v4) = address.as_sockaddr_in() {

@@ -1,8 +1,14 @@
 //! Certificates: from an authority of the registry's own, or from files, and exchanged while it runs.
+//!
+//! In its sandbox the daemon sees no interface of the machine. The address by which a client has reached it is that of
+//! the connection, and the certificate is for it before the handshake begins.
 
 mod authority;
+mod clock;
 mod files;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +19,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use self::authority::{Authority, Leaf};
+use self::clock::Clock;
 use self::files::Stamp;
 
 /// Where the certificate comes from.
@@ -60,9 +67,25 @@ impl ResolvesServerCert for Current {
     }
 }
 
+/// So many addresses the certificate learns: a machine has few, whatever its clients do.
+const ADDRESSES: usize = 64;
+
 enum Kind {
-    Auto { authority: Box<Authority>, names: Vec<String>, leaf: Mutex<Leaf> },
+    Auto(Box<Auto>),
     Files { certificate: PathBuf, key: PathBuf, stamp: Mutex<Stamp> },
+}
+
+/// An authority of the registry's own and what it has issued.
+struct Auto {
+    authority: Authority,
+    clock: Clock,
+    issued: Mutex<Issued>,
+}
+
+struct Issued {
+    /// The names of the configuration, and the addresses by which clients came.
+    names: BTreeSet<String>,
+    leaf: Leaf,
 }
 
 /// The certificate in use, and how the next one is got.
@@ -80,10 +103,13 @@ impl Certificates {
     pub fn open(source: Source) -> Result<Self, TlsError> {
         let (kind, certified) = match source {
             Source::Auto { directory, names } => {
-                let authority = Authority::open(&directory)?;
-                let leaf = authority.issue(&names)?;
+                let clock = Clock::open(&directory);
+                let authority = Authority::open(&directory, &clock)?;
+                let names = names.into_iter().collect();
+                let leaf = authority.issue(&names, &clock)?;
                 let certified = leaf.certified()?;
-                (Kind::Auto { authority: Box::new(authority), names, leaf: Mutex::new(leaf) }, certified)
+                let issued = Mutex::new(Issued { names, leaf });
+                (Kind::Auto(Box::new(Auto { authority, clock, issued })), certified)
             }
             Source::Files { certificate, key } => {
                 let stamp = Stamp::of(&certificate, &key);
@@ -109,7 +135,7 @@ impl Certificates {
     /// The certificate of the registry's own authority, for clients to trust.
     pub fn ca_pem(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Auto { authority, .. } => Some(authority.pem()),
+            Kind::Auto(auto) => Some(auto.authority.pem()),
             Kind::Files { .. } => None,
         }
     }
@@ -121,16 +147,19 @@ impl Certificates {
     /// [`TlsError`].
     pub fn refresh(&self) -> Result<bool, TlsError> {
         let certified = match &self.kind {
-            Kind::Auto { authority, names, leaf } => {
-                let mut leaf = leaf.lock().unwrap_or_else(PoisonError::into_inner);
-                if leaf.is_good(names) {
+            Kind::Auto(auto) => {
+                auto.clock.keep()?;
+                let mut issued = lock(&auto.issued);
+                if issued.leaf.is_good(&issued.names, &auto.clock) {
                     return Ok(false);
                 }
-                *leaf = authority.issue(names)?;
-                leaf.certified()?
+                issued.leaf = auto.authority.issue(&issued.names, &auto.clock)?;
+                // Before it is unlocked, so that an older one does not take its place.
+                self.serve(issued.leaf.certified()?);
+                return Ok(true);
             }
             Kind::Files { certificate, key, stamp } => {
-                let mut stamp = stamp.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut stamp = lock(stamp);
                 let now = Stamp::of(certificate, key);
                 if *stamp == now {
                     return Ok(false);
@@ -139,9 +168,45 @@ impl Certificates {
                 files::read(certificate, key)?
             }
         };
-        self.current.0.store(Arc::new(certified));
+        self.serve(certified);
         Ok(true)
     }
+
+    /// Whether a client that has come by this address of the machine needs [`Certificates::include`] before it is
+    /// greeted.
+    pub fn lacks(&self, address: IpAddr) -> bool {
+        let Kind::Auto(auto) = &self.kind else { return false };
+        !lock(&auto.issued).leaf.is_for(address.to_canonical())
+    }
+
+    /// Makes a certificate for this address of the machine, too; blocking.
+    ///
+    /// # Errors
+    /// [`TlsError::Make`]; the old one stays in use.
+    pub fn include(&self, address: IpAddr) -> Result<(), TlsError> {
+        let Kind::Auto(auto) = &self.kind else { return Ok(()) };
+        let mut issued = lock(&auto.issued);
+        let address = address.to_canonical();
+        let learnt = issued.names.iter().filter(|name| name.parse::<IpAddr>().is_ok()).count();
+        if issued.leaf.is_for(address) || learnt >= ADDRESSES {
+            return Ok(());
+        }
+        let mut names = issued.names.clone();
+        names.insert(address.to_string());
+        let leaf = auto.authority.issue(&names, &auto.clock)?;
+        self.serve(leaf.certified()?);
+        *issued = Issued { names, leaf };
+        log::info!("the certificate is for {address}, too");
+        Ok(())
+    }
+
+    fn serve(&self, certified: CertifiedKey) {
+        self.current.0.store(Arc::new(certified));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -198,6 +263,26 @@ mod tests {
             &std::fs::metadata(directory.path().join("tls/ca.key")).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_address_that_clients_come_by_is_learnt() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = auto(directory.path());
+        let ca = certificates.ca_pem().unwrap().to_owned();
+        assert!(greets(&certificates, &ca, "192.0.2.7").is_err());
+        // As a socket for both versions says it.
+        let address: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
+        assert!(certificates.lacks(address));
+        certificates.include(address).unwrap();
+        assert!(!certificates.lacks(address));
+        greets(&certificates, &ca, "192.0.2.7").unwrap();
+        assert!(!certificates.refresh().unwrap(), "it stays good");
+        for number in 0..200 {
+            certificates.include(IpAddr::from([10, 0, 0, number])).unwrap();
+        }
+        assert!(certificates.lacks("10.0.0.199".parse().unwrap()), "and there are not too many");
+        greets(&certificates, &ca, "10.0.0.1").unwrap();
     }
 
     #[test]

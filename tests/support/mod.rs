@@ -47,6 +47,12 @@ impl Daemon {
         Self::in_directory(tempfile::tempdir().unwrap(), None, start)
     }
 
+    /// Starts at an address.
+    pub fn on(address: &str, environment: &[(&str, &str)]) -> Self {
+        let start = Start { environment: owned(environment), ..Start::default() };
+        Self::in_directory_on(address, tempfile::tempdir().unwrap(), None, start)
+    }
+
     /// Starts with its data in a place of the test's own.
     pub fn at(data: &Path) -> Self {
         Self::at_with(data, &[])
@@ -80,8 +86,17 @@ impl Daemon {
     }
 
     fn in_directory(directory: tempfile::TempDir, data: Option<&Path>, start: Start) -> Self {
+        Self::in_directory_on("127.0.0.1:0", directory, data, start)
+    }
+
+    fn in_directory_on(
+        address: &str,
+        directory: tempfile::TempDir,
+        data: Option<&Path>,
+        start: Start,
+    ) -> Self {
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpListener::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
         let child = spawn(&data, &socket, &start);
         Daemon { child, socket, address, data, start, _directory: directory }

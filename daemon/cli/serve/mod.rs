@@ -67,7 +67,11 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let site = site::site(&config, store.clone(), certificates, loopback_only)?;
-    print(&welcome::welcome(&config, &addresses, &site.access, loopback_only))?;
+    if service::has_journal() {
+        log::info!("{}", welcome::line(&config, &addresses, &site.access));
+    } else {
+        print(&welcome::welcome(&config, &addresses, &site.access, loopback_only))?;
+    }
     let connections = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
     let house = Arc::new(House {
         load,

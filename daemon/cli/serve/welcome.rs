@@ -12,7 +12,7 @@ pub(super) fn welcome(
     access: &Access,
     loopback_only: bool,
 ) -> String {
-    let scheme = if config.tls.mode == TlsMode::Off { "http" } else { "https" };
+    let scheme = scheme(config);
     let data = crate::cli::absolute(&config.storage.path);
     let mut text = format!("Holdfast {} is a container registry.\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
@@ -32,4 +32,21 @@ pub(super) fn welcome(
         "Try it:\n  docker tag hello-world localhost:{port}/hello:1\n  docker push localhost:{port}/hello:1\n"
     );
     text
+}
+
+/// The same in a line, for the journal: a service that starts whenever somebody knocks says it often.
+pub(super) fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
+    let doors: Vec<String> =
+        addresses.iter().map(|address| format!("{}://{address}", scheme(config))).collect();
+    let who = match (access.is_open(), access.has_users()) {
+        (true, _) => "is open to everyone who can reach it",
+        (false, false) => "is closed until it has a user: sudo holdfast user add NAME",
+        (false, true) => "asks for a user name and a password",
+    };
+    let (version, data) = (env!("CARGO_PKG_VERSION"), crate::cli::absolute(&config.storage.path));
+    format!("Holdfast {version} listens on {}, keeps data in {data}, {who}", doors.join(" and "))
+}
+
+fn scheme(config: &Config) -> &'static str {
+    if config.tls.mode == TlsMode::Off { "http" } else { "https" }
 }

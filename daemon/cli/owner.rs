@@ -1,0 +1,41 @@
+//! Root works on a data directory as whoever it belongs to: what a command writes there the daemon has to read.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
+
+use super::Failure;
+use crate::config::Config;
+
+/// Refuses a data directory that is none, so that a wrong path does not become one, and lets root be its owner from now
+/// on.
+pub(super) fn enter(config: &Config) -> Result<(), Failure> {
+    let path = &config.storage.path;
+    // Where the index is lost, the layout says whose it is.
+    let (index, layout) = (path.join("index/data.mdb"), path.join("index.json"));
+    match std::fs::metadata(&index).or_else(|_| std::fs::metadata(&layout)) {
+        Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Failure::failed(format!("{} is not yours to look into; use sudo", path.display())))
+        }
+        Err(_) => {
+            let line =
+                format!("there is no registry in {} yet; start one, or say --data DIR", path.display());
+            Err(Failure::failed(line))
+        }
+    }
+}
+
+fn become_owner(path: &Path, user: u32, group: u32) -> Result<(), Failure> {
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    if !geteuid().is_root() || user.is_root() {
+        return Ok(());
+    }
+    setgroups(&[group]).and_then(|()| setgid(group)).and_then(|()| setuid(user)).map_err(|error| {
+        Failure::failed(format!(
+            "cannot become the owner of {}: {error}; run this as that user",
+            path.display()
+        ))
+    })
+}
