@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use crate::support::*;
@@ -38,6 +39,25 @@ fn status_beside_the_daemon() {
 }
 
 #[test]
+fn root_works_on_the_data_as_its_owner() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let data = directory.path().join("data");
+    let mut daemon = Daemon::at(&data);
+    daemon.push_image("a", "1", b"layer");
+    daemon.request("DELETE", "/v2/a/manifests/1").send().expect(202);
+    daemon.stop();
+    run(Command::new("chown").args(["-R", &NOBODY.to_string()]).arg(&data));
+    for arguments in [&["check", "--rebuild"][..], &["gc", "--grace", "0s"], &["status"]] {
+        run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&data));
+    }
+    add_user(&data, "alice", "secret");
+    let others = run(Command::new("find").arg(&data).args(["!", "-uid", &NOBODY.to_string()]));
+    assert_eq!(others, "", "the daemon could not read these");
+}
+
+#[test]
 fn users_are_listed_and_removed() {
     let directory = tempfile::tempdir().unwrap();
     add_user(directory.path(), "alice", "secret");
@@ -50,9 +70,14 @@ fn users_are_listed_and_removed() {
 
 #[test]
 fn what_it_prints_about_itself() {
-    for arguments in
-        [&["completions", "bash"][..], &["man"], &["--version"], &["--help"], &["config", "show"]]
-    {
+    for arguments in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["man", "holdfast.toml"],
+        &["--version"],
+        &["--help"],
+        &["config", "show"],
+    ] {
         let output = holdfast(arguments);
         assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}");
     }
