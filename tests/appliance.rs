@@ -302,3 +302,22 @@ fn an_idle_connection_is_no_reason_to_end_in_the_middle() {
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
 }
+
+#[test]
+fn who_came_in_at_the_last_moment_is_still_answered() {
+    let unit = Unit::new("");
+    let mut child = Ends(unit.start(&[]));
+    unit.await_told("READY=1");
+    let mut stream = TcpStream::connect(unit.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // It is accepted, and has not said anything yet.
+    while !run(unit.command().args(["status", "--json"])).contains("\"connections\": 1") {}
+    signal(&child.0, "-TERM");
+    // New ones are not accepted any more by now.
+    std::thread::sleep(Duration::from_millis(300));
+    std::io::Write::write_all(&mut stream, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(child.0.wait().unwrap().success());
+}

@@ -11,9 +11,13 @@ struct Failing(Child);
 impl Failing {
     /// `call` fails, everywhere or only on this file.
     fn begin(process: u32, call: &str, file: Option<&str>) -> Self {
+        Self::begin_with("EIO", process, call, file)
+    }
+
+    fn begin_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         let mut command = Command::new("strace");
         command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
-        command.args(["-e", &format!("inject={call}:error=EIO")]);
+        command.args(["-e", &format!("inject={call}:error={error}")]);
         command.args(file.into_iter().flat_map(|file| ["-P", file]));
         let mut child =
             command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
@@ -162,4 +166,22 @@ fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
     assert_eq!(daemon.push_image("a", "2", &content).0, image);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
+
+#[test]
+fn a_sync_that_finds_the_disk_full_is_not_tried_again() {
+    // What it should have written may be gone from the cache by then: the next sync says yes to nothing.
+    let mut daemon = Daemon::start();
+    let content = b"layer of new";
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).chunked(content).send().expect(202);
+    let put = format!("{location}?digest={}", digest(content));
+    let failing = Failing::begin_with("ENOSPC", daemon.process(), "fdatasync", None);
+    assert!(daemon.request("PUT", &put).body(b"").send().status >= 500);
+    drop(failing);
+    daemon.request("PUT", &put).body(b"").send().expect(503);
+    assert!(status_of(&daemon).contains("read-only: "));
+    daemon.kill_and_restart();
+    daemon.request("PUT", &put).body(b"").send().expect(201);
 }

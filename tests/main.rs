@@ -24,6 +24,7 @@ mod errors;
 mod exercise;
 mod full_disk;
 mod limits;
+mod lost_names;
 mod management;
 mod model;
 mod power_cut;

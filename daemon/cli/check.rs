@@ -36,13 +36,21 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let rate = rate.transpose().map_err(Failure::misuse)?;
     super::owner::enter(config)?;
     let how = CheckOptions { rate, repair: options.repair };
-    let role = role(options, config);
     // What a rebuild leaves out, and where the index that was there is kept, is in the log.
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
-    let (mut checked, mut faults) = runtime()?.block_on(check(config, how, role, options.json))?;
-    if checked.index_faults > 0 && role == Role::Daemon {
+    let runtime = runtime()?;
+    if options.repair || options.rebuild {
+        match runtime.block_on(super::put_in_order(config)) {
+            // The index is made again anyway.
+            Err(error) if options.rebuild => log::warn!("{error}"),
+            in_order => in_order.map_err(Failure::failed)?,
+        }
+    }
+    let role = if options.rebuild { Role::Rebuild } else { Role::Beside };
+    let (mut checked, mut faults) = runtime.block_on(check(config, how, role, options.json))?;
+    if checked.index_faults > 0 && options.repair && !store::daemon_runs(&config.storage.path) {
         log::warn!("the index contradicts itself; making it again");
-        (checked, faults) = runtime()?.block_on(check(config, how, Role::Rebuild, options.json))?;
+        (checked, faults) = runtime.block_on(check(config, how, Role::Rebuild, options.json))?;
     }
     if options.json {
         let mut text = serde_json::to_value(checked).map_err(Failure::failed)?;
@@ -52,15 +60,6 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         print(&summary(&checked))?;
     }
     conclude(&checked, options.repair)
-}
-
-/// A repair while no daemon runs puts the index right, too.
-fn role(options: &Options, config: &Config) -> Role {
-    match (options.rebuild, options.repair) {
-        (true, _) => Role::Rebuild,
-        (false, true) if !store::daemon_runs(&config.storage.path) => Role::Daemon,
-        (false, _) => Role::Beside,
-    }
 }
 
 fn conclude(checked: &Checked, repair: bool) -> Result<(), Failure> {

@@ -5,9 +5,9 @@ use std::io::Write;
 use clap::Args;
 
 use super::words::{amount, count, size};
-use super::{Failure, print, runtime, store_settings};
+use super::{Failure, print, put_in_order, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{self, Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{Policy, Report, Retention, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -45,10 +45,10 @@ async fn collect(
     policy: &Policy,
     options: &Options,
 ) -> Result<(Report, Vec<Taken>), Failure> {
-    // Without a daemon this does what one does first: see to it that the index is in order.
-    let alone = !options.dry_run && !store::daemon_runs(&config.storage.path);
-    let role = if alone { Role::Daemon } else { Role::Beside };
-    let store = Store::open(store_settings(config), role).await.map_err(Failure::failed)?;
+    if !options.dry_run {
+        put_in_order(config).await.map_err(Failure::failed)?;
+    }
+    let store = Store::open(store_settings(config), Role::Beside).await.map_err(Failure::failed)?;
     let mut taken = Vec::new();
     let mut observe = |one: Taken| {
         if options.json {

@@ -1,16 +1,22 @@
 //! `holdfast inspect-index`, which the daemon runs to look at an index that may end whoever reads it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use nix::sys::signal::Signal;
 
 use super::Failure;
-use crate::store::{self, Inspection};
+use crate::service;
+use crate::store::{self, Inspection, Soundness};
 
-/// How long looking may take: pages that point at each other could go on for ever.
-const LONGEST: Duration = Duration::from_mins(2);
+/// How long looking may take: pages that point at each other could go on for ever. The slowest card has read the
+/// largest index long before.
+const LONGEST: Duration = Duration::from_mins(15);
+/// How often it is told that it goes on.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Args)]
@@ -19,9 +25,9 @@ pub(super) struct Options {
     directory: PathBuf,
     /// How large the index may get, in bytes
     map_size: usize,
-    /// Looks at the snapshot before the newest
+    /// Looks at the snapshot before the newest, which has to be of this change of names at the least
     #[arg(long)]
-    previous: bool,
+    previous: Option<u64>,
     /// Where a copy of it goes
     #[arg(long)]
     copy: Option<PathBuf>,
@@ -34,30 +40,45 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     store::inspect(&inspection).map_err(Failure::failed)
 }
 
-/// Whether an index reads to its end, as a process of its own finds. Where none can be started it is taken to do so.
-pub(super) fn in_own_process(inspection: &Inspection) -> bool {
+/// Whether an index reads to its end, as a process of its own finds.
+pub(super) fn in_own_process(inspection: &Inspection) -> Soundness {
     let mut command = Command::new("/proc/self/exe");
     command.arg("inspect-index").arg(inspection.directory).arg(inspection.map_size.to_string());
-    command.args(inspection.previous.then_some("--previous"));
+    inspection.previous.map(|least| command.arg("--previous").arg(least.to_string()));
     inspection.copy.map(|copy| command.arg("--copy").arg(copy));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            log::warn!("the index is not looked at before it is used: {error}");
-            return true;
-        }
-    };
-    let began = Instant::now();
+    match command.spawn() {
+        Ok(child) => wait(child),
+        Err(error) => Soundness::Unknown(format!("it cannot be looked at: {error}")),
+    }
+}
+
+fn wait(mut child: Child) -> Soundness {
+    let (began, mut told) = (Instant::now(), Instant::now());
     while began.elapsed() < LONGEST {
         match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
+            Ok(Some(status)) => return verdict(status),
             Ok(None) => std::thread::sleep(POLL),
-            Err(_) => break,
+            Err(error) => return Soundness::Unknown(error.to_string()),
+        }
+        if told.elapsed() > TOLD_EVERY {
+            told = Instant::now();
+            service::starting("reading the index to its end");
         }
     }
-    // Whether it can be killed or not: it is no answer.
+    // Whether it can be killed or not: nothing is ever read for so long that can be read.
     let _ = child.kill();
     let _ = child.wait();
-    false
+    Soundness::Broken
+}
+
+/// A reader that fails or crashes has met damage; one that somebody has ended says nothing.
+fn verdict(status: ExitStatus) -> Soundness {
+    let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Soundness::Sound,
+        (Some(_), _) => Soundness::Broken,
+        (None, Some(signal)) if crashes.iter().any(|crash| *crash as i32 == signal) => Soundness::Broken,
+        (None, _) => Soundness::Unknown(format!("the process that looks at it was ended ({status})")),
+    }
 }

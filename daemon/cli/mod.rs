@@ -157,6 +157,20 @@ fn store_settings(config: &Config) -> store::Settings {
     }
 }
 
+/// Does what a daemon does first, where none runs: sees to it that the index is in order and `index.json` says all that
+/// it says. A daemon that somebody's knock starts meanwhile waits for no longer than that.
+async fn put_in_order(config: &Config) -> Result<(), store::StoreError> {
+    if store::daemon_runs(&config.storage.path) {
+        return Ok(());
+    }
+    match store::Store::open(store_settings(config), store::Role::Daemon).await {
+        Ok(store) => store.close().await,
+        // There is one by now.
+        Err(store::StoreError::InUse(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A path that does not depend on where the daemon runs.
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()

@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         runtime()?.block_on(wait(config, patience))?;
     }
     // Asking would start one that systemd has not started; who may not look at the directory can only ask.
-    let may_look = std::fs::metadata(config.storage.path.join("index")).is_ok();
+    let may_look = std::fs::File::open(config.storage.path.join("index/data.mdb")).is_ok();
     let asks = store::daemon_runs(&config.storage.path) || !may_look;
     let live = if asks { runtime()?.block_on(ask::live(config)) } else { None };
     if let Some(live) = live {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,6 +19,8 @@ use tokio_rustls::TlsAcceptor;
 use super::Server;
 use crate::tls::Certificates;
 
+/// How long a connection without a request is waited for when the daemon ends.
+const LAST_MOMENT: Duration = Duration::from_secs(3);
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 
@@ -72,7 +75,9 @@ async fn speak(
     mut stop: watch::Receiver<bool>,
 ) {
     let limits = server.site().limits;
+    let (begin, mut begun) = watch::channel(false);
     let service = service_fn(move |request: http::Request<Incoming>| {
+        begin.send_replace(true);
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(server.answer(request, peer, transport).await) }
     });
@@ -87,7 +92,8 @@ async fn speak(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told(&mut stop) => {
+        // A client whose connection was accepted in the last moment still gets its first answer.
+        () = async { told(&mut stop).await; soon(&mut begun).await } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -111,7 +117,12 @@ async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream) 
     }
 }
 
-/// Waits until the daemon is told to stop; a sender that is gone says the same.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until something is said to be so, but not for long.
+async fn soon(so: &mut watch::Receiver<bool>) {
+    let _ = tokio::time::timeout(LAST_MOMENT, told(so)).await;
+}
+
+/// Waits until something is said to be so; a sender that is gone says the same.
+async fn told(so: &mut watch::Receiver<bool>) {
+    let _ = so.wait_for(|so| *so).await;
 }

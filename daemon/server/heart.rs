@@ -24,7 +24,10 @@ impl Heart {
     pub(super) fn beat(&self) -> Beat {
         let answered = Arc::new(AtomicU64::new(0));
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&answered));
-        Beat { asked: self.asked.subscribe(), answered }
+        let mut asked = self.asked.subscribe();
+        // A question that was asked before this loop began is for it, too.
+        asked.mark_changed();
+        Beat { asked, answered }
     }
 
     /// Asks all of them; gives the number of the question.
@@ -63,8 +66,9 @@ mod tests {
     #[tokio::test]
     async fn only_a_loop_that_goes_round_answers() {
         let heart = Heart::default();
-        let (mut one, mut stuck) = (heart.beat(), heart.beat());
+        let mut one = heart.beat();
         let first = heart.ask();
+        let mut stuck = heart.beat();
         tokio::time::timeout(std::time::Duration::from_millis(20), one.through(std::future::pending::<()>()))
             .await
             .unwrap_err();

@@ -6,6 +6,7 @@
 //! while the machine is off, or between the last note in the index and a power cut, does not count. Nothing ever
 //! looks older than it is.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -18,6 +19,16 @@ use super::error::StoreError;
 pub(super) struct Moment(u64);
 
 impl Moment {
+    /// The moment of this number, as [`Moment::number`] gave it.
+    pub(super) fn of(number: u64) -> Self {
+        Moment(number)
+    }
+
+    /// The moment as a number, for a file.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     /// How much time has passed from this moment until `now`, at least.
     pub(super) fn age(self, now: Moment) -> Duration {
         Duration::from_secs(now.0.saturating_sub(self.0))
@@ -42,7 +53,7 @@ pub(super) struct Clock {
     /// The seconds of the system's clock at which this one began.
     started: u64,
     /// The moment that it was then.
-    moment: Moment,
+    moment: AtomicU64,
 }
 
 impl Clock {
@@ -61,7 +72,12 @@ impl Clock {
             Some(row) => row.moment,
             None => Moment(0),
         };
-        Clock { boot, started, moment }
+        Clock { boot, started, moment: AtomicU64::new(moment.0) }
+    }
+
+    /// Goes on from a moment that it has been already, as something else than the index remembers.
+    pub(super) fn advance_to(&self, moment: Moment) {
+        self.moment.fetch_max(moment.0, Ordering::Relaxed);
     }
 
     /// The moment that it is now.
@@ -71,7 +87,7 @@ impl Clock {
     }
 
     fn at(&self, since_boot: u64) -> Moment {
-        Moment(self.moment.0 + since_boot.saturating_sub(self.started))
+        Moment(self.moment.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
     }
 
     /// What the index is to keep, so that no more than what comes after it is lost.
@@ -131,5 +147,8 @@ mod tests {
         assert_eq!(clock.at(50), Moment(0));
         assert_eq!(Moment(9).age(Moment(3)), Duration::ZERO);
         assert!(clock.now() >= Moment(0));
+        clock.advance_to(Moment(70));
+        clock.advance_to(Moment(60));
+        assert_eq!(clock.at(101), Moment(71));
     }
 }

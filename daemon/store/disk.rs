@@ -22,20 +22,23 @@ const READ_ONLY: &str = "index/read-only";
 /// Write-back is begun in steps of this many bytes.
 const WRITEBACK_STEP: u64 = 8 << 20;
 
+/// The numbers that the file system has for the files of the index.
+type IndexFiles = [u64; 2];
+
 /// The data directory.
 pub(super) struct Disk {
     root: PathBuf,
     latched: OnceLock<String>,
     /// Who is told when it latches.
     told: fn(&str),
-    /// The number of the file of the index, for a process that works on it beside the daemon.
-    index_file: OnceLock<u64>,
+    /// Which files the index is, for a process that works on it beside the daemon.
+    index_files: OnceLock<IndexFiles>,
 }
 
 impl Disk {
     /// A data directory to look at; nothing is made.
     pub(super) fn at(root: &Path, told: fn(&str)) -> Self {
-        Disk { root: root.to_owned(), latched: OnceLock::new(), told, index_file: OnceLock::new() }
+        Disk { root: root.to_owned(), latched: OnceLock::new(), told, index_files: OnceLock::new() }
     }
 
     /// Makes the directories that are not there yet and opens the data directory.
@@ -163,7 +166,7 @@ impl Disk {
     /// Waits until the content of an upload is on the medium. A failure latches and is never tried again.
     pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
         self.check_writable()?;
-        file.sync_data().map_err(|error| self.failed(StoreError::io("sync an upload", error)))
+        file.sync_data().map_err(|error| self.failed(StoreError::sync("sync an upload", error)))
     }
 
     /// Gives a synced upload its name as a blob, over an older copy if there is one. The name is durable only
@@ -184,7 +187,7 @@ impl Disk {
     pub(super) fn sync_blobs(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         self.check_writable()?;
         sync_directory(&self.blob_directory(algorithm))
-            .map_err(|error| self.failed(StoreError::io("sync the directory of blobs", error)))
+            .map_err(|error| self.failed(StoreError::sync("sync the directory of blobs", error)))
     }
 
     /// Moves a blob that nobody needs to the trash; one that is not there is there already, or lost.
@@ -325,9 +328,14 @@ impl Disk {
         self.root.join("index/clean").exists()
     }
 
-    /// Whether the last who used the index ended in good order; forgets it.
-    pub(super) fn take_clean_mark(&self) -> bool {
-        fs::remove_file(self.root.join("index/clean")).is_ok()
+    /// Whether the last who used the index ended in good order; forgets it, for good.
+    pub(super) fn take_clean_mark(&self) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::io("forget that the index is in good order", error);
+        let there = found(fs::remove_file(self.root.join("index/clean"))).map_err(failed)?.is_some();
+        if there {
+            sync_directory(&self.index_directory()).map_err(failed)?;
+        }
+        Ok(there)
     }
 
     /// Notes that the index was closed in good order. Without the note it is looked at before it is used.
@@ -344,12 +352,13 @@ impl Disk {
             .map_err(|error| StoreError::io("set the broken index.json aside", error))
     }
 
-    /// Keeps a copy of a broken index beside.
-    pub(super) fn copy_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let failed = |error| StoreError::io("keep a copy of the broken index", error);
+    /// Gives the file of a broken index a second name beside, under which it stays when another takes its place; that
+    /// needs no room. The caller holds [`Disk::lock_index_file`].
+    pub(super) fn keep_index_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let failed = |error| StoreError::io("keep the broken index", error);
         let aside = self.directory_aside(suffix);
         fs::create_dir_all(&aside).map_err(failed)?;
-        fs::copy(self.index_directory().join("data.mdb"), aside.join("data.mdb")).map_err(failed)?;
+        fs::hard_link(self.index_directory().join("data.mdb"), aside.join("data.mdb")).map_err(failed)?;
         Ok(aside)
     }
 
@@ -365,50 +374,67 @@ impl Disk {
         let Some(copy) = found(File::open(self.inspected_index())).map_err(failed)? else { return Ok(()) };
         copy.sync_all().map_err(failed)?;
         let directory = self.index_directory();
-        fs::rename(self.inspected_index(), directory.join("data.mdb")).map_err(failed)?;
-        // Its readers were those of the old one.
+        // First: readers and transactions that LMDB has noted there are those of the old one.
         found(fs::remove_file(directory.join("lock.mdb"))).map_err(failed)?;
-        sync_directory(&directory).map_err(failed)
+        fs::rename(self.inspected_index(), directory.join("data.mdb")).map_err(failed)?;
+        sync_directory(&directory).map_err(failed)?;
+        self.forget_inspected_index()
     }
 
-    /// Removes the copy that an inspection has left.
+    /// Removes the copy that an inspection has left, and the lock that LMDB keeps beside it.
     pub(super) fn forget_inspected_index(&self) -> Result<(), StoreError> {
-        found(fs::remove_file(self.inspected_index()))
-            .map_err(|error| StoreError::io("remove the copy of the index", error))?;
+        for name in ["index/inspected.mdb", "index/inspected.mdb-lock"] {
+            found(fs::remove_file(self.root.join(name)))
+                .map_err(|error| StoreError::io("remove the copy of the index", error))?;
+        }
         Ok(())
     }
 
-    /// Notes which file the index is, for a process that works on it beside the daemon.
-    pub(super) fn remember_index_file(&self) -> Result<(), StoreError> {
-        let file = self.index_file()?;
+    /// Notes which files the index is, for a process that works on it beside the daemon; it has them open, and shares
+    /// the lock of [`Disk::share_index_file`] since before it opened them.
+    pub(super) fn remember_index_files(&self) -> Result<(), StoreError> {
+        let files = self.index_files()?;
         // It is noted once, when the directory is opened.
-        let _ = self.index_file.set(file);
+        let _ = self.index_files.set(files);
         Ok(())
     }
 
     /// Keeps the daemon from replacing the index for as long as this lives; refused when it has done so. The daemon
     /// itself holds nothing.
     pub(super) fn hold_index_file(&self) -> Result<Option<Lock>, StoreError> {
-        let Some(known) = self.index_file.get() else { return Ok(None) };
+        let Some(known) = self.index_files.get() else { return Ok(None) };
         let lock = self.share_index_file()?;
-        if self.index_file()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
+        if self.index_files()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
     }
 
-    fn index_file(&self) -> Result<u64, StoreError> {
-        let metadata = fs::metadata(self.index_directory().join("data.mdb"));
-        Ok(metadata.map_err(|error| StoreError::io("look at the index", error))?.ino())
-    }
-
-    /// Moves a broken index out of the way and keeps it beside; the caller holds [`Disk::lock_index_file`].
-    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let aside = self.directory_aside(suffix);
-        let failed = |error| StoreError::io("set the broken index aside", error);
-        fs::create_dir_all(&aside).map_err(failed)?;
-        for name in ["data.mdb", "lock.mdb"] {
-            found(fs::rename(self.index_directory().join(name), aside.join(name))).map_err(failed)?;
+    fn index_files(&self) -> Result<IndexFiles, StoreError> {
+        let mut files = IndexFiles::default();
+        for (name, number) in ["data.mdb", "lock.mdb"].into_iter().zip(&mut files) {
+            let metadata = found(fs::metadata(self.index_directory().join(name)));
+            let metadata = metadata.map_err(|error| StoreError::io("look at the index", error))?;
+            // No file has the number zero.
+            *number = metadata.map_or(0, |metadata| metadata.ino());
         }
+        Ok(files)
+    }
+
+    /// Moves a broken index out of the way and keeps it beside, unless there is nothing in it; the caller holds
+    /// [`Disk::lock_index_file`]. Gives where it is.
+    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
+        let failed = |error| StoreError::io("set the broken index aside", error);
+        let (data, lock) = ("index/data.mdb", "index/lock.mdb");
+        let length = found(fs::metadata(self.root.join(data))).map_err(failed)?.map_or(0, |file| file.len());
+        found(fs::remove_file(self.root.join(lock))).map_err(failed)?;
+        if length == 0 {
+            // One that could not even be begun, for lack of room: whoever tries again and again leaves none of them.
+            found(fs::remove_file(self.root.join(data))).map_err(failed)?;
+            return Ok(None);
+        }
+        let aside = self.directory_aside(suffix);
+        fs::create_dir_all(&aside).map_err(failed)?;
+        fs::rename(self.root.join(data), aside.join("data.mdb")).map_err(failed)?;
         sync_directory(&self.root).map_err(failed)?;
-        Ok(aside)
+        Ok(Some(aside))
     }
 
     fn directory_aside(&self, suffix: &str) -> PathBuf {

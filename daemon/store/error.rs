@@ -94,6 +94,11 @@ impl StoreError {
         }
     }
 
+    /// An error of a sync. Also one that says that the disk is full means that what was written before may be lost.
+    pub(super) fn sync(action: impl Into<String>, source: io::Error) -> Self {
+        StoreError::Io { action: action.into(), source }
+    }
+
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
         use StoreError::{Full, Index, IndexFull, Io, ReadOnly, Replaced};

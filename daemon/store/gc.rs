@@ -5,6 +5,7 @@
 //! inside the transaction that forgets it, and is removed after the commit; what a power cut leaves in between is
 //! put right by [`Store::sort_left_trash`]. What has just lost its last use stays for the grace time.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,6 +118,8 @@ impl Store {
         }
         let mut collection = Collection { store: self, policy, dry_run, observe, report };
         if !dry_run {
+            // Also where nothing else is written: the ages of a registry that is only pulled from go on.
+            self.writer()?.keep_clock().await?;
             if held {
                 self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
             }
@@ -199,16 +202,18 @@ impl Collection<'_> {
             let mut newest = BinaryHeap::new();
             let limit = rule.newest.unwrap_or(0);
             index.for_each_tag(&name, &mut |tag| {
-                newest.push(std::cmp::Reverse((tag.since, tag.tag)));
+                newest.push(Reverse(tag.since));
                 if newest.len() > limit {
                     newest.pop();
                 }
             })?;
-            let newest: BTreeSet<Tag> = newest.into_iter().map(|entry| entry.0.1).collect();
+            // Of those that were set in the same second nobody can say which are newer: all of them stay.
+            let oldest_kept = newest.peek().map(|oldest| oldest.0);
             let now = index.clock.now();
             let mut retired = Vec::new();
             index.for_each_tag(&name, &mut |tag| {
-                if !newest.contains(&tag.tag) && !rule.keeps(&tag, now) {
+                let is_new = oldest_kept.is_some_and(|oldest| tag.since >= oldest);
+                if !is_new && !rule.keeps(&tag, now) {
                     retired.push(tag);
                 }
             })?;
@@ -378,10 +383,13 @@ impl Store {
         repository: &RepositoryName,
         manifests: Vec<Unneeded>,
     ) -> Result<Vec<(Unneeded, Option<Digest>)>, StoreError> {
+        if manifests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut subjects = self.0.index.subjects(repository)?;
         let mut kept = Vec::new();
         for one in manifests {
-            // A manifest that cannot be read any more can still be collected.
-            let subject = self.subject_of(repository, &one.digest).unwrap_or_default();
+            let subject = subjects.remove(&one.digest);
             let alive = match &subject {
                 Some(subject) => {
                     self.0.index.manifest(repository, &Reference::Digest(subject.clone()))?.is_some()

@@ -3,33 +3,57 @@
 //! `index.json` names every manifest of every repository, so that the index can be made again from it, and so
 //! that other tools can read the card. It is rewritten soon after changes settle, whole at any moment.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::clock::Moment;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::{Index, ManifestEntry};
-use crate::oci::{Descriptor, Digest, MediaType, RepositoryName, Tag};
+use super::index::Index;
+use super::index::schema::Given;
+use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName};
 
 /// Names `REPOSITORY:TAG`, as tools that read layouts expect.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Names the repository, also where there is no tag.
 const REPOSITORY: &str = "io.holdfast.repository";
 
+/// When the name was given, in the store's own time and in seconds since 1970.
+const SINCE: &str = "io.holdfast.since";
+const PUSHED: &str = "io.holdfast.pushed";
+/// The number of the change of names that the file is from, and the store's own time then.
+const CHANGE: &str = "io.holdfast.change";
+const NOW: &str = "io.holdfast.now";
+
 /// How long nothing has to change before `index.json` is rewritten.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a rewrite is put off at most while changes go on.
+/// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
 const AT_MOST: Duration = Duration::from_secs(10);
+
+/// What `index.json` says.
+#[derive(Default)]
+pub(super) struct Layout {
+    /// What is called what.
+    pub(super) names: Vec<Name>,
+    /// The number of the change that it is from.
+    pub(super) change: u64,
+    /// The store's own time when it was written.
+    pub(super) now: Moment,
+}
 
 /// A manifest as `index.json` names it.
 pub(super) struct Name {
     pub(super) repository: RepositoryName,
-    pub(super) tag: Option<Tag>,
+    pub(super) reference: Reference,
     pub(super) digest: Digest,
+    pub(super) size: u64,
     pub(super) media_type: MediaType,
+    /// When the name was given, if that is said.
+    pub(super) given: Option<Given>,
 }
 
 #[derive(Serialize)]
@@ -38,15 +62,7 @@ struct Entry<'a> {
     media_type: &'a str,
     digest: &'a Digest,
     size: u64,
-    annotations: Annotations<'a>,
-}
-
-#[derive(Serialize)]
-struct Annotations<'a> {
-    #[serde(rename = "io.holdfast.repository")]
-    repository: &'a str,
-    #[serde(rename = "org.opencontainers.image.ref.name", skip_serializing_if = "Option::is_none")]
-    ref_name: Option<String>,
+    annotations: BTreeMap<&'static str, String>,
 }
 
 /// Writes `oci-layout` where it is missing.
@@ -60,44 +76,92 @@ pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
     })
 }
 
-/// Writes `index.json` from the index.
+/// Writes `index.json` from the index. Where the index has become unreadable, what the file says so far stays in it,
+/// and nothing is written to the store any more.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
-    let failed = |error| StoreError::io("write index.json", error);
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
+    let mut damage = None;
     disk.replace("index.json", |file| {
-        file.write_all(
-            b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[",
-        )
-        .map_err(failed)?;
-        let mut first = true;
-        index.for_each_name(&mut |repository, tag, entry| {
-            let separator: &[u8] = if std::mem::take(&mut first) { b"\n" } else { b",\n" };
-            file.write_all(separator).map_err(failed)?;
-            serde_json::to_writer(&mut *file, &named(repository, tag, entry))
-                .map_err(|error| failed(error.into()))
-        })?;
-        file.write_all(b"\n]}\n").map_err(failed)
-    })
+        let mut list = List { file, first: true };
+        list.begin()?;
+        let mut named = index.for_each_name(&mut |name| list.add(name))?;
+        if named.damage.is_some() {
+            for name in names_kept(disk, index)? {
+                list.add(&name)?;
+            }
+            damage = named.damage.take();
+        }
+        list.end(named.change, index.clock.now())
+    })?;
+    damage.map_or(Ok(()), |damage| Err(disk.failed(damage)))
 }
 
-fn named<'a>(repository: &'a RepositoryName, tag: Option<&Tag>, entry: &'a ManifestEntry) -> Entry<'a> {
-    Entry {
-        media_type: entry.media_type.as_str(),
-        digest: &entry.digest,
-        size: entry.size,
-        annotations: Annotations {
-            repository: repository.as_str(),
-            ref_name: tag.map(|tag| format!("{repository}:{tag}")),
-        },
+/// What the old `index.json` names and an index with damaged rows does not, other than what has been deleted.
+fn names_kept(disk: &Disk, index: &Index) -> Result<Vec<Name>, StoreError> {
+    let key = |name: &Name| (name.repository.clone(), name.reference.to_string());
+    let mut readable = HashSet::new();
+    index.for_each_name(&mut |name| {
+        readable.insert(key(name));
+        Ok(())
+    })?;
+    // One that is broken, too, has nothing to give.
+    let mut names = read(disk).unwrap_or_default().names;
+    names.retain(|name| {
+        let deleted = index.manifest(&name.repository, &name.reference).is_ok_and(|entry| entry.is_none());
+        !deleted && !readable.contains(&key(name))
+    });
+    Ok(names)
+}
+
+/// The file while it is written.
+struct List<'a, W: Write> {
+    file: &'a mut W,
+    first: bool,
+}
+
+impl<W: Write> List<'_, W> {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let head =
+            "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[";
+        self.file.write_all(head.as_bytes()).map_err(failed)
+    }
+
+    fn add(&mut self, name: &Name) -> Result<(), StoreError> {
+        let separator: &[u8] = if std::mem::take(&mut self.first) { b"\n" } else { b",\n" };
+        self.file.write_all(separator).map_err(failed)?;
+        serde_json::to_writer(&mut *self.file, &entry(name)).map_err(|error| failed(error.into()))
+    }
+
+    fn end(&mut self, change: u64, now: Moment) -> Result<(), StoreError> {
+        let now = now.number();
+        let tail = format!("\n],\"annotations\":{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"}}}}\n");
+        self.file.write_all(tail.as_bytes()).map_err(failed)
     }
 }
 
-/// What `index.json` names; nothing if there is none. Entries that other tools made and that name no repository
-/// are passed over.
-pub(super) fn read(disk: &Disk) -> Result<Vec<Name>, StoreError> {
+fn failed(error: std::io::Error) -> StoreError {
+    StoreError::io("write index.json", error)
+}
+
+fn entry(name: &Name) -> Entry<'_> {
+    let Name { repository, reference, digest, size, media_type, given } = name;
+    let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
+    if let Reference::Tag(tag) = reference {
+        annotations.insert(REF_NAME, format!("{repository}:{tag}"));
+    }
+    if let Some(Given { pushed, since }) = given {
+        annotations.insert(SINCE, since.number().to_string());
+        annotations.insert(PUSHED, pushed.to_string());
+    }
+    Entry { media_type: media_type.as_str(), digest, size: *size, annotations }
+}
+
+/// What `index.json` says; nothing if there is none. Entries that other tools made and that name no repository are
+/// passed over.
+pub(super) fn read(disk: &Disk) -> Result<Layout, StoreError> {
     let bytes = match std::fs::read(disk.top("index.json")) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layout::default()),
         Err(error) => return Err(StoreError::io("read index.json", error)),
     };
     parse(&bytes).map_err(|error| {
@@ -106,41 +170,69 @@ pub(super) fn read(disk: &Disk) -> Result<Vec<Name>, StoreError> {
     })
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Name>, serde_json::Error> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Layout, serde_json::Error> {
     #[derive(Deserialize)]
     struct IndexFile {
         manifests: Vec<Descriptor>,
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
     }
     let file: IndexFile = serde_json::from_slice(bytes)?;
-    Ok(file.manifests.into_iter().filter_map(name_of).collect())
+    Ok(Layout {
+        names: file.manifests.into_iter().filter_map(name_of).collect(),
+        change: number(&file.annotations, CHANGE).unwrap_or_default(),
+        now: Moment::of(number(&file.annotations, NOW).unwrap_or_default()),
+    })
+}
+
+fn number(annotations: &BTreeMap<String, String>, name: &str) -> Option<u64> {
+    annotations.get(name)?.parse().ok()
 }
 
 fn name_of(descriptor: Descriptor) -> Option<Name> {
-    let repository = descriptor.annotations.get(REPOSITORY)?.parse().ok()?;
-    let tag = match descriptor.annotations.get(REF_NAME) {
-        Some(name) => Some(name.rsplit_once(':')?.1.parse().ok()?),
-        None => None,
+    let annotations = &descriptor.annotations;
+    let repository = annotations.get(REPOSITORY)?.parse().ok()?;
+    let reference = match annotations.get(REF_NAME) {
+        Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
+        None => Reference::Digest(descriptor.digest.clone()),
     };
-    Some(Name { repository, tag, digest: descriptor.digest, media_type: descriptor.media_type })
+    let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
+    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since) });
+    let Descriptor { digest, size, media_type, .. } = descriptor;
+    Some(Name { repository, reference, digest, size, media_type, given })
 }
 
-/// Rewrites `index.json` after changes have settled, until the sender is gone; then once more.
-pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) {
-    while changed.recv().is_ok() {
-        let first = Instant::now();
-        while first.elapsed() < AT_MOST {
-            match changed.recv_timeout(SETTLED) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+/// Rewrites `index.json` after changes have settled, until the sender is gone. Whether it says everything then.
+pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
+    let mut current = true;
+    loop {
+        // What could not be written is tried again, also if nothing changes.
+        let goes_on = if current {
+            changed.recv().is_ok()
+        } else {
+            changed.recv_timeout(AT_MOST) != Err(RecvTimeoutError::Disconnected)
+        };
+        if !goes_on && current {
+            return true;
         }
-        match write(disk, index) {
+        settle(changed);
+        let written = write(disk, index);
+        match &written {
             Ok(()) | Err(StoreError::ReadOnly) => {}
-            Err(error) => log::error!(
-                "index.json is not up to date: {error}; it is written again after the next change"
-            ),
+            Err(error) if current => log::error!("index.json is not up to date: {error}; it is tried again"),
+            Err(error) => log::debug!("index.json is still not up to date: {error}"),
+        }
+        current = written.is_ok();
+        if !goes_on {
+            return current;
         }
     }
+}
+
+/// Waits until nothing has changed for a while, or for long enough.
+fn settle(changed: &Receiver<()>) {
+    let first = Instant::now();
+    while first.elapsed() < AT_MOST && changed.recv_timeout(SETTLED).is_ok() {}
 }
 
 #[cfg(test)]
@@ -151,20 +243,27 @@ mod tests {
 
     #[test]
     fn a_name_reads_back() {
-        let entry = ManifestEntry {
-            digest: crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x"),
-            size: 1,
-            media_type: "a/b".parse().unwrap(),
-            pushed: 0,
-        };
-        let repository: RepositoryName = "team/app".parse().unwrap();
-        let tag: Tag = "1.0".parse().unwrap();
-        for tag in [Some(&tag), None] {
-            let text = serde_json::to_string(&named(&repository, tag, &entry)).unwrap();
-            let names = parse(format!("{{\"manifests\":[{text}]}}").as_bytes()).unwrap();
-            assert_eq!(names[0].repository, repository);
-            assert_eq!(names[0].tag.as_ref(), tag);
-            assert_eq!(names[0].digest, entry.digest);
+        let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
+        let given = Some(Given { pushed: 7, since: Moment::of(3) });
+        for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
+            let name = Name {
+                repository: "team/app".parse().unwrap(),
+                reference,
+                digest: digest.clone(),
+                size: 1,
+                media_type: "a/b".parse().unwrap(),
+                given,
+            };
+            let mut file = Vec::new();
+            let mut list = List { file: &mut file, first: true };
+            list.begin().unwrap();
+            list.add(&name).unwrap();
+            list.end(5, Moment::of(9)).unwrap();
+            let layout = parse(&file).unwrap();
+            assert_eq!((layout.change, layout.now), (5, Moment::of(9)));
+            let read = &layout.names[0];
+            assert_eq!((&read.repository, &read.reference), (&name.repository, &name.reference));
+            assert_eq!((&read.digest, read.size, read.given), (&name.digest, 1, given));
         }
     }
 

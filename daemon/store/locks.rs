@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -16,6 +17,10 @@ const LAYOUT: &str = "index/layout.lock";
 const INDEX: &str = "index/index.lock";
 const COLLECTION: &str = "index/collection.lock";
 
+/// Whoever asks whether a daemon runs has its lock for an instant, which is no reason not to start.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A lock, held for as long as this lives.
 pub(super) struct Lock {
     _file: Flock<File>,
@@ -24,7 +29,13 @@ pub(super) struct Lock {
 impl Disk {
     /// Takes the lock that only one daemon can have; the command line works without it.
     pub(super) fn lock_for_daemon(&self) -> Result<Lock, StoreError> {
-        self.try_lock(DAEMON)?.ok_or_else(|| StoreError::InUse(self.top("").display().to_string()))
+        for _ in 0..TRIES {
+            if let Some(lock) = self.try_lock(DAEMON)? {
+                return Ok(lock);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(StoreError::InUse(self.top("").display().to_string()))
     }
 
     /// Waits until nobody else writes `index.json`: the daemon and the command line both do, and what is read of the
@@ -48,11 +59,17 @@ impl Disk {
         self.lock(INDEX)
     }
 
-    /// Waits until nobody replaces the index file, so that it can be written to.
+    /// Waits until nobody replaces the index file, so that it can be opened, or written to.
     pub(super) fn share_index_file(&self) -> Result<Lock, StoreError> {
-        match Flock::lock(self.open_lock(INDEX)?, FlockArg::LockShared) {
-            Ok(file) => Ok(Lock { _file: file }),
-            Err((_, error)) => Err(StoreError::io(format!("lock {INDEX}"), error.into())),
+        share(self.open_lock(INDEX)?)
+    }
+
+    /// As [`Disk::share_index_file`], and writes nothing: where there is no such lock nobody has ever held it.
+    pub(super) fn share_index_file_to_look(&self) -> Result<Option<Lock>, StoreError> {
+        match File::open(self.top(INDEX)) {
+            Ok(file) => share(file).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(format!("open {INDEX}"), error)),
         }
     }
 
@@ -82,5 +99,12 @@ impl Disk {
         let path = self.top(name);
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         file.map_err(|error| StoreError::io(format!("open {}", path.display()), error))
+    }
+}
+
+fn share(file: File) -> Result<Lock, StoreError> {
+    match Flock::lock(file, FlockArg::LockShared) {
+        Ok(file) => Ok(Lock { _file: file }),
+        Err((_, error)) => Err(StoreError::io(format!("lock {INDEX}"), error.into())),
     }
 }

@@ -1,7 +1,7 @@
 //! Management: what is deleted by its name or digest. Files follow with the next collection.
 
 use super::error::StoreError;
-use super::{Store, blocking, detached};
+use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
 
 impl Store {
@@ -23,15 +23,9 @@ impl Store {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (writer, store) = (self.writer()?, self.clone());
-        let (repository, digest) = (repository.clone(), digest.clone());
-        detached(async move {
-            let (name, wanted) = (repository.clone(), digest.clone());
-            // A manifest that cannot be read any more can still be deleted.
-            let subject = blocking(move || Ok(store.subject_of(&name, &wanted).unwrap_or_default())).await?;
-            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, subject.as_ref())).await
-        })
-        .await
+        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_manifest(&repository, &digest)).await })
+            .await
     }
 
     /// Removes a blob from a repository; other repositories keep it.

@@ -40,6 +40,7 @@ pub use self::gc::{Report, Taken};
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::recover::Soundness;
 pub use self::retention::{Policy, Retention};
 pub use self::room::RoomLimits;
 pub use self::status::{Status, daemon_runs, status};
@@ -67,7 +68,7 @@ pub struct Settings {
     /// How much pushes may take.
     pub room: RoomLimits,
     /// Says whether an index reads to its end. Reading a damaged one may end the process that does.
-    pub inspect: fn(&Inspection) -> bool,
+    pub inspect: fn(&Inspection) -> Soundness,
     /// Is told why the store takes no more writes, once that is so.
     pub failed: fn(&str),
     /// Is told how far opening has come, when it takes long.
@@ -89,6 +90,12 @@ pub enum Role {
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+struct Threads {
+    writer: JoinHandle<()>,
+    /// Says at its end whether `index.json` has everything.
+    layout: JoinHandle<bool>,
+}
+
 struct Inner {
     disk: Arc<Disk>,
     index: Arc<Index>,
@@ -98,7 +105,7 @@ struct Inner {
     grace: Mutex<Duration>,
     room: Arc<Room>,
     writer: Mutex<Option<Writer>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Option<Threads>>,
     _lock: Option<Lock>,
 }
 
@@ -114,11 +121,13 @@ impl Store {
         let (grace, limits, kept_uploads) = (settings.grace, settings.room, settings.uploads);
         let opening = settings.opening;
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
+        let stale_layout = opened.stale_layout || !disk.top("index.json").exists();
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
         let uploads = Arc::new(Uploads::new(kept_uploads, Arc::clone(&buffers), Arc::clone(&room)));
         let (wake, changes) = std::sync::mpsc::sync_channel(1);
-        if role == Role::Daemon && !disk.top("index.json").exists() {
+        if role != Role::Beside && stale_layout {
+            // The channel is empty. A power cut may have come before what was last changed was written there.
             let _ = wake.try_send(());
         }
         let (writer, writer_thread) = Writer::start(Arc::clone(&index), Arc::clone(&disk), move || {
@@ -127,8 +136,6 @@ impl Store {
         })?;
         if opened.rebuild {
             recover::rebuild(&disk, &writer, opening).await?;
-        } else if opened.merge {
-            recover::merge_names(&disk, &index, &writer).await?;
         } else if !index.is_complete()? {
             writer.mark_complete().await?;
         }
@@ -143,7 +150,7 @@ impl Store {
             grace: Mutex::new(grace),
             room,
             writer: Mutex::new(Some(writer)),
-            threads: Mutex::new(vec![writer_thread, layout_thread]),
+            threads: Mutex::new(Some(Threads { writer: writer_thread, layout: layout_thread })),
             _lock: lock,
         }));
         if role != Role::Beside {
@@ -159,12 +166,16 @@ impl Store {
     /// [`StoreError::Closing`] if a thread of the store has failed.
     pub async fn close(&self) -> Result<(), StoreError> {
         let writer = lock(&self.0.writer).take();
-        drop(writer);
-        let threads = std::mem::take(&mut *lock(&self.0.threads));
+        if let Some(writer) = writer.filter(|_| self.0.role != Role::Beside) {
+            // Where nothing can be written any more the clock stays as it was kept.
+            let _ = writer.keep_clock().await;
+        }
+        let Some(threads) = lock(&self.0.threads).take() else { return Ok(()) };
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| StoreError::Closing))?;
-            if inner.role != Role::Beside && !error::index_failed() {
+            threads.writer.join().map_err(|_| StoreError::Closing)?;
+            let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
+            if inner.role != Role::Beside && layout_is_current && !error::index_failed() {
                 inner.disk.leave_clean_mark();
             }
             Ok(())
@@ -205,7 +216,7 @@ impl Store {
 /// How many manifests the bytes of an `index.json` name.
 #[cfg(fuzzing)]
 pub fn names_in_layout(bytes: &[u8]) -> usize {
-    layout::parse(bytes).map_or(0, |names| names.len())
+    layout::parse(bytes).map_or(0, |layout| layout.names.len())
 }
 
 fn open_directory(
@@ -214,24 +225,25 @@ fn open_directory(
 ) -> Result<(Arc<Disk>, Option<Lock>, recover::Opened), StoreError> {
     let disk = Disk::open(&settings.path, settings.failed)?;
     if role == Role::Beside {
+        // Nobody replaces it between the look and the use.
+        let _shared = disk.share_index_file()?;
         recover::refuse_broken(&disk, settings)?;
-        disk.remember_index_file()?;
         let index = Index::open(&disk, settings.index_map_size)?;
+        disk.remember_index_files()?;
         if !index.is_complete()? {
             return Err(StoreError::Unready);
         }
-        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, merge: false }));
+        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, stale_layout: false }));
     }
     let lock = disk.lock_for_daemon()?;
     // From looking at the index to using it: what a command line commits meanwhile would be lost with the old file.
     let _nobody_writes = disk.lock_index_file()?;
     disk.forget_failure();
     layout::mark(&disk)?;
-    if role == Role::Rebuild {
-        let index = recover::start_anew(&disk, settings.index_map_size)?;
-        return Ok((Arc::new(disk), Some(lock), recover::Opened { index, rebuild: true, merge: false }));
-    }
-    let opened = recover::open(&disk, settings)?;
+    let opened = match role {
+        Role::Rebuild => recover::start_anew(&disk, settings)?,
+        Role::Daemon | Role::Beside => recover::open(&disk, settings)?,
+    };
     Ok((Arc::new(disk), Some(lock), opened))
 }
 
@@ -239,7 +251,7 @@ fn start_layout(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
     changes: Receiver<()>,
-) -> Result<JoinHandle<()>, StoreError> {
+) -> Result<JoinHandle<bool>, StoreError> {
     let (disk, index) = (Arc::clone(disk), Arc::clone(index));
     let thread = std::thread::Builder::new().name("layout".into());
     thread

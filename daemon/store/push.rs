@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::changes::{NewBlob, NewManifest};
-use super::upload::{Upload, UploadId};
+use super::upload::{Sealed, Upload, UploadId};
 use super::{Store, blocking, detached};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
 
@@ -78,11 +78,23 @@ impl Store {
                     store.0.uploads.forget(sealed.id);
                     store.0.room.ended(size);
                 }
-                Err(_) => sealed.reopen(),
+                Err(_) => blocking(move || store.reopen(sealed)).await?,
             }
             admitted
         })
         .await
+    }
+
+    /// Lets clients go on with an upload that could not become a blob, unless its file is in its new place already: what
+    /// is written to it then would be written to a blob.
+    fn reopen(&self, sealed: Sealed) -> Result<(), StoreError> {
+        if self.0.disk.upload_length(&sealed.id.to_string())?.is_some() {
+            sealed.reopen();
+        } else {
+            self.0.uploads.forget(sealed.id);
+            self.0.room.ended(sealed.length);
+        }
+        Ok(())
     }
 
     /// The repositories that have a blob, at most `limit` of them.
@@ -131,7 +143,7 @@ impl Store {
                 write_whole(&disk, &name, claimed, &content)
             });
             let (id, digest) = written.await?;
-            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags };
+            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
             let upload = id.to_string();
             let put = writer.submit(move |batch| batch.put_manifest(&new, &upload)).await;
             if put.is_err() {

@@ -1,8 +1,8 @@
 //! Opening the index when it may be broken: a ladder, and the log says which rung held.
 //!
-//! 1. The index as it is. 2. LMDB's snapshot before the last commit. 3. A new index, made from `index.json`, the
-//!    manifests and the blobs; at once if the old one is of a system of another word size. A broken index is kept
-//!    beside, never deleted.
+//! 1. The index as it is. 2. LMDB's snapshot before the last commit, unless `index.json` is newer. 3. A new index, made
+//!    from `index.json`, the manifests and the blobs; at once if the old one is of a system of another word size. A
+//!    broken index is kept beside, never deleted.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::index::Index;
 use super::index::changes::NewManifest;
 use super::index::inspect::Inspection;
 use super::index::writer::{Batch, Writer};
-use super::layout;
+use super::layout::{self, Layout};
 use crate::oci::{Algorithm, Digest, Manifest, Reference};
 
 /// How many blobs or manifests go into one transaction.
@@ -26,47 +26,51 @@ pub(super) struct Opened {
     pub(super) index: Index,
     /// Whether it is new and has to be filled.
     pub(super) rebuild: bool,
-    /// Whether it may miss its last change, and names have to come from `index.json`.
-    pub(super) merge: bool,
+    /// Whether `index.json` may say less than the index.
+    pub(super) stale_layout: bool,
+}
+
+/// What an inspection has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Soundness {
+    /// It reads to its end.
+    Sound,
+    /// It does not.
+    Broken,
+    /// It could not be looked at, which says nothing about it; why.
+    Unknown(String),
 }
 
 /// Refuses an index that nobody has in use and that is broken; it is only looked at if it was not closed in good
 /// order.
 pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
-    let directory = disk.index_directory();
     if disk.index_is_of_another_word_size()? {
         return Err(StoreError::Unready);
     }
-    let (directory, map_size) = (&directory, settings.index_map_size);
-    let inspection = Inspection { directory, map_size, previous: false, copy: None };
-    if Disk::daemon_runs(&settings.path) || disk.has_clean_mark() || (settings.inspect)(&inspection) {
+    if Disk::daemon_runs(&settings.path) || disk.has_clean_mark() {
         return Ok(());
     }
-    Err(StoreError::Unready)
+    let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
+    let inspection = Inspection { map_size, ..Inspection::of(&directory) };
+    if is_sound(settings, &inspection)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 
-/// Opens the index by the first rung that holds.
+/// Opens the index by the first rung that holds; the caller holds [`Disk::lock_index_file`].
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
-    let map_size = settings.index_map_size;
-    let clean = disk.take_clean_mark();
+    let clean = disk.take_clean_mark()?;
     (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; making it again from index.json");
-        return Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false });
+        return start_anew(disk, settings);
     }
+    disk.forget_inspected_index()?;
     let there = disk.index_directory().join("data.mdb").exists();
-    let sound = if clean || !there {
-        disk.forget_inspected_index()?;
-        true
-    } else {
-        reads(disk, settings, false)?
-    };
-    let why = if sound {
+    let why = if clean || !there || copy_if_sound(disk, settings, None)? {
         disk.use_inspected_index()?;
-        match Index::open(disk, map_size) {
+        match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
-                let rebuild = !index.is_complete()? && disk.top("index.json").exists();
-                return Ok(Opened { index, rebuild, merge: false });
+                let rebuild = !index.is_complete()? && something_is_there(disk)?;
+                return Ok(Opened { index, rebuild, stale_layout: !clean });
             }
             Err(error) if !is_broken(&error) => return Err(error),
             Err(error) => error.to_string(),
@@ -75,40 +79,74 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         "it does not read to its end".to_owned()
     };
     log::warn!("the index is broken ({why}); trying its previous snapshot");
-    if reads(disk, settings, true)? && disk.inspected_index().exists() {
-        let aside = disk.copy_index_aside(&super::seconds_since_1970().to_string())?;
-        disk.use_inspected_index()?;
-        match Index::open(disk, map_size) {
-            Ok(index) if index.is_complete()? => {
-                log::warn!(
-                    "the index was opened at its previous snapshot; what the last change to it was is looked up \
-                     in index.json, and a copy of the broken one is in {}",
-                    aside.display()
-                );
-                return Ok(Opened { index, rebuild: false, merge: true });
-            }
-            Ok(_) => {}
-            Err(error) => log::warn!("the previous snapshot cannot be opened: {error}"),
+    match open_previous(disk, settings)? {
+        Some(index) => Ok(Opened { index, rebuild: false, stale_layout: true }),
+        None => start_anew(disk, settings),
+    }
+}
+
+/// LMDB's snapshot before the last commit, if it reads to its end and is not older than `index.json`.
+fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, StoreError> {
+    // A file that is broken says nothing.
+    let change = layout::read(disk).unwrap_or_default().change;
+    disk.forget_inspected_index()?;
+    if !copy_if_sound(disk, settings, Some(change))? || !disk.inspected_index().exists() {
+        disk.forget_inspected_index()?;
+        log::warn!("its previous snapshot is no better, or older than index.json; making it again from that");
+        return Ok(None);
+    }
+    let aside = disk.keep_index_beside(&super::seconds_since_1970().to_string())?;
+    disk.use_inspected_index()?;
+    match Index::open(disk, settings.index_map_size) {
+        Ok(index) if index.is_complete()? => {
+            let aside = aside.display();
+            log::warn!("the index was opened at its previous snapshot; the broken one is kept in {aside}");
+            Ok(Some(index))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => {
+            log::warn!("the previous snapshot cannot be opened: {error}; making it again from index.json");
+            Ok(None)
         }
     }
-    disk.forget_inspected_index()?;
-    log::warn!("its previous snapshot is no better; making it again from index.json");
-    Ok(Opened { index: start_anew(disk, map_size)?, rebuild: true, merge: false })
 }
 
-/// Whether a snapshot of the index reads to its end; there is a copy of it then, if the disk has room.
-fn reads(disk: &Disk, settings: &Settings, previous: bool) -> Result<bool, StoreError> {
-    disk.forget_inspected_index()?;
+/// Whether a snapshot of the index reads to its end: the newest, or the one before, if that is of this change of names
+/// or a later one. There is a copy of it then, if the disk has room.
+fn copy_if_sound(disk: &Disk, settings: &Settings, previous: Option<u64>) -> Result<bool, StoreError> {
     let (directory, copy) = (disk.index_directory(), disk.inspected_index());
     let map_size = settings.index_map_size;
-    Ok((settings.inspect)(&Inspection { directory: &directory, map_size, previous, copy: Some(&copy) }))
+    is_sound(settings, &Inspection { directory: &directory, map_size, previous, copy: Some(&copy) })
 }
 
-/// Sets the index aside and opens an empty one, to be filled.
-pub(super) fn start_anew(disk: &Disk, map_size: usize) -> Result<Index, StoreError> {
-    let aside = disk.set_index_aside(&super::seconds_since_1970().to_string())?;
-    log::warn!("the index that was there is kept in {}", aside.display());
-    Index::open(disk, map_size)
+fn is_sound(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreError> {
+    match (settings.inspect)(inspection) {
+        Soundness::Sound => Ok(true),
+        Soundness::Broken => Ok(false),
+        Soundness::Unknown(why) => Err(StoreError::io("look at the index", std::io::Error::other(why))),
+    }
+}
+
+/// Whether an index that is empty should not be: there are names or blobs.
+fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
+    if disk.top("index.json").exists() {
+        return Ok(true);
+    }
+    for algorithm in Algorithm::ALL {
+        if disk.blobs(algorithm)?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Sets the index aside and opens an empty one, to be filled; the caller holds [`Disk::lock_index_file`].
+pub(super) fn start_anew(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+    if let Some(aside) = disk.set_index_aside(&super::seconds_since_1970().to_string())? {
+        log::warn!("the index that was there is kept in {}", aside.display());
+    }
+    let index = Index::open(disk, settings.index_map_size)?;
+    Ok(Opened { index, rebuild: true, stale_layout: true })
 }
 
 /// Whether an error says that the files are no index, rather than that they cannot be reached now.
@@ -134,9 +172,10 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
     let reader = Arc::clone(disk);
     let read = move || {
         empty_trash_into_blobs(&reader)?;
-        Ok((names_or_none(&reader)?, all_blobs(&reader)?))
+        Ok((layout_or_none(&reader)?, all_blobs(&reader)?))
     };
-    let (names, blobs) = super::blocking(read).await?;
+    let (layout, blobs) = super::blocking(read).await?;
+    let (names, now) = (layout.names, layout.now);
     log::warn!(
         "making the index again: {} names in index.json, {} blobs on the disk",
         names.len(),
@@ -148,6 +187,12 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }
+    writer
+        .submit(move |batch| {
+            batch.index.clock.advance_to(now);
+            batch.keep_clock()
+        })
+        .await?;
     for (number, part) in blobs.chunks(AT_ONCE).enumerate() {
         told(&format!("making the index again: {} of {} blobs", number * AT_ONCE, blobs.len()));
         let part = part.to_vec();
@@ -157,33 +202,6 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
     writer.mark_complete().await?;
     log::warn!("the index is made again");
     Ok(())
-}
-
-/// Puts the names of `index.json` that an older snapshot of the index does not have back into it.
-pub(super) async fn merge_names(
-    disk: &Arc<Disk>,
-    index: &Arc<Index>,
-    writer: &Writer,
-) -> Result<(), StoreError> {
-    let (reader, known) = (Arc::clone(disk), Arc::clone(index));
-    let missing = super::blocking(move || {
-        let mut missing = Vec::new();
-        for name in names_or_none(&reader)? {
-            let reference = match &name.tag {
-                Some(tag) => Reference::Tag(tag.clone()),
-                None => Reference::Digest(name.digest.clone()),
-            };
-            if known.manifest(&name.repository, &reference)?.is_none() {
-                missing.push(name);
-            }
-        }
-        Ok(missing)
-    })
-    .await?;
-    for name in &missing {
-        log::warn!("{} of {} is back from index.json", name.digest, name.repository);
-    }
-    put_back(disk, writer, missing, |_| {}).await
 }
 
 /// Reads the manifests of these names and puts them into the index, many in one transaction.
@@ -219,15 +237,15 @@ fn read_some(disk: &Disk, names: &mut impl Iterator<Item = layout::Name>) -> Vec
     part
 }
 
-/// The names in `index.json`; if that is broken, too, it is kept beside and there are none.
-fn names_or_none(disk: &Disk) -> Result<Vec<layout::Name>, StoreError> {
+/// What `index.json` says; if that is broken, too, it is kept beside and says nothing.
+fn layout_or_none(disk: &Disk) -> Result<Layout, StoreError> {
     match layout::read(disk) {
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
             log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
             disk.set_layout_aside(&super::seconds_since_1970().to_string())?;
-            Ok(Vec::new())
+            Ok(Layout::default())
         }
-        names => names,
+        layout => layout,
     }
 }
 
@@ -265,12 +283,10 @@ fn read_manifest(disk: &Disk, name: &layout::Name) -> Option<NewManifest> {
         log::warn!("{} of {} is not readable as a manifest and is left out", name.digest, name.repository);
         return None;
     };
-    let tags = name.tag.iter().cloned().collect();
-    Some(NewManifest {
-        repository: name.repository.clone(),
-        manifest,
-        digest: name.digest.clone(),
-        size,
-        tags,
-    })
+    let tags = match &name.reference {
+        Reference::Tag(tag) => vec![tag.clone()],
+        Reference::Digest(_) => Vec::new(),
+    };
+    let (repository, digest) = (name.repository.clone(), name.digest.clone());
+    Some(NewManifest { repository, manifest, digest, size, tags, given: name.given })
 }

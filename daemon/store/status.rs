@@ -55,6 +55,7 @@ pub fn status(settings: &Settings) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(&settings.path);
     let disk = Disk::at(&settings.path, |_| {});
     let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
+    let _shared = disk.share_index_file_to_look()?;
     recover::refuse_broken(&disk, settings)?;
     let index = Index::open_to_look(&disk, settings.index_map_size)?;
     let free_bytes = Space::of(&settings.path)?.free;

@@ -1,4 +1,4 @@
-//! The only unsafe code of the daemon: two calls that have no safe form.
+//! The only unsafe code of the daemon: a few calls that have no safe form.
 #![expect(unsafe_code, reason = "LMDB is a memory map, and sync_file_range has no safe wrapper")]
 
 use std::fs::File;
@@ -18,6 +18,14 @@ pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool
     // SAFETY: the map must not be changed by anyone who ignores LMDB's lock. Only this binary opens the
     // directory, it holds LMDB's lock for every write, and it never truncates the file.
     unsafe { options.open(directory) }
+}
+
+/// Makes an LMDB environment that is a single file, for a copy.
+pub(super) fn open_environment_file(file: &Path, map_size: usize) -> heed::Result<Env> {
+    let mut options = EnvOpenOptions::new();
+    options.map_size(map_size).max_dbs(16);
+    // SAFETY: NO_SUB_DIR only says what the path names. The file is made here and nobody else knows it.
+    unsafe { options.flags(EnvFlags::NO_SUB_DIR).open(file) }
 }
 
 /// Asks the kernel to begin writing a range of a file to the disk and does not wait for it, so that the sync

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::{Duration, OffsetDateTime};
 
@@ -42,17 +42,21 @@ impl Clock {
 
     /// The time, which is never before the highest that was kept.
     pub(super) fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc().max(*self.highest.lock().unwrap_or_else(PoisonError::into_inner))
+        OffsetDateTime::now_utc().max(*self.highest())
     }
 
     /// Whether the system's clock is behind what it was already, so that it says nothing about what has expired.
     pub(super) fn is_behind(&self) -> bool {
-        OffsetDateTime::now_utc() < self.now()
+        OffsetDateTime::now_utc() < *self.highest()
+    }
+
+    fn highest(&self) -> MutexGuard<'_, OffsetDateTime> {
+        self.highest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the time, if it is a day later than what was kept.
     pub(super) fn keep(&self) -> Result<(), TlsError> {
-        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut highest = self.highest();
         let now = OffsetDateTime::now_utc();
         if now < *highest + STEP {
             return Ok(());

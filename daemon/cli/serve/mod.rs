@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::{Failure, print};
+use super::Failure;
 use crate::config::{Config, ConfigError};
 use crate::server::Server;
 use crate::service::{self, Sockets};
@@ -67,11 +67,6 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let site = site::site(&config, store.clone(), certificates, loopback_only)?;
-    if service::has_journal() {
-        log::info!("{}", welcome::line(&config, &addresses, &site.access));
-    } else {
-        print(&welcome::welcome(&config, &addresses, &site.access, loopback_only))?;
-    }
     let connections = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
     let house = Arc::new(House {
         load,
@@ -85,6 +80,8 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let (stopper, stop) = watch::channel(false);
     let stopper = Arc::new(stopper);
     look_after(&house, &stopper, activated)?;
+    // Only now: whoever has read it may send signals.
+    welcome::greet(&house, &addresses)?;
     for socket in inherited.control {
         tokio::spawn(control::answer(Arc::clone(&house), socket)?);
     }

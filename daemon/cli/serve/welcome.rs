@@ -1,17 +1,25 @@
-//! What a person who starts the daemon by hand sees first.
+//! The first words: to a person who starts the daemon by hand, or to the journal.
 
 use std::net::SocketAddr;
 
+use super::House;
 use crate::access::Access;
+use crate::cli::{Failure, print};
 use crate::config::{Config, TlsMode};
+use crate::service;
 
-/// The text.
-pub(super) fn welcome(
-    config: &Config,
-    addresses: &[SocketAddr],
-    access: &Access,
-    loopback_only: bool,
-) -> String {
+/// Says where the registry is and who may use it.
+pub(super) fn greet(house: &House, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    let (config, site) = (house.config.load(), house.server.site());
+    if service::has_journal() {
+        log::info!("{}", line(&config, addresses, &site.access));
+        return Ok(());
+    }
+    print(&text(&config, addresses, &site.access, house.loopback_only))
+}
+
+/// What a person who starts the daemon by hand sees first.
+fn text(config: &Config, addresses: &[SocketAddr], access: &Access, loopback_only: bool) -> String {
     let scheme = scheme(config);
     let data = crate::cli::absolute(&config.storage.path);
     let mut text = format!("Holdfast {} is a container registry.\n", env!("CARGO_PKG_VERSION"));
@@ -35,7 +43,7 @@ pub(super) fn welcome(
 }
 
 /// The same in a line, for the journal: a service that starts whenever somebody knocks says it often.
-pub(super) fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
+fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
     let doors: Vec<String> =
         addresses.iter().map(|address| format!("{}://{address}", scheme(config))).collect();
     let who = match (access.is_open(), access.has_users()) {

@@ -2,7 +2,7 @@
 //!
 //! Every one checks first and writes afterwards, so that a refusal leaves nothing behind.
 
-use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow};
+use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::error::StoreError;
@@ -31,6 +31,8 @@ pub(in crate::store) struct NewManifest {
     pub size: u64,
     /// The tags it gets.
     pub tags: Vec<Tag>,
+    /// When it got them, if not now.
+    pub given: Option<Given>,
 }
 
 /// So much of the index, at least and at most, is kept back for deletes, which need room to make room.
@@ -156,12 +158,13 @@ impl Batch<'_> {
     pub(in crate::store) fn index_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         self.names_changed();
         let tables = self.index.tables;
+        let given = new.given.unwrap_or(Given { pushed: self.now, since: self.moment });
         let row = ManifestRow {
             digest: schema::digest_key(&new.digest),
             size: new.size,
             media_type: new.manifest.media_type().to_string(),
-            pushed: self.now,
-            since: self.moment,
+            pushed: given.pushed,
+            since: given.since,
         };
         let key = schema::content_key(&new.repository, &new.digest);
         if tables.manifests.get(&self.txn, &key)?.is_none() {

@@ -31,9 +31,9 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-        subject: Option<&Digest>,
     ) -> Result<(), StoreError> {
-        self.delete_untagged(repository, digest, subject, self.moment)?;
+        let subject = self.index.tables.subjects(&self.txn, repository)?.remove(digest);
+        self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest)
     }
 

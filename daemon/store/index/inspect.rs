@@ -7,9 +7,9 @@
 
 use std::path::Path;
 
-use heed::{CompactionOption, RoTxn};
+use heed::{CompactionOption, Env, RoTxn};
 
-use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables};
+use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use super::table::Table;
 use crate::store::error::StoreError;
 use crate::store::sys;
@@ -21,29 +21,62 @@ pub struct Inspection<'a> {
     pub directory: &'a Path,
     /// How large the index may get, in bytes.
     pub map_size: usize,
-    /// Whether it is LMDB's snapshot before the newest.
-    pub previous: bool,
+    /// Whether it is LMDB's snapshot before the newest, and of which change of names that has to be at the least.
+    pub previous: Option<u64>,
     /// Where a copy of what was read goes, if one is wanted.
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index and copies it. A disk that has no room for the copy is no fault of the index: there is
+impl<'a> Inspection<'a> {
+    /// An inspection of the newest snapshot, without a copy.
+    pub(in crate::store) fn of(directory: &'a Path) -> Self {
+        Inspection { directory, map_size: 0, previous: None, copy: None }
+    }
+}
+
+/// Reads every row of an index and copies it. A disk that does not take the copy is no fault of the index: there is
 /// none then.
 ///
 /// # Errors
 /// [`StoreError::Index`] where something is not as it was written.
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
-    let env = sys::open_environment(inspection.directory, inspection.map_size, inspection.previous)?;
+    let Inspection { directory, map_size, previous, copy } = *inspection;
+    let env = sys::open_environment(directory, map_size, previous.is_some())?;
     let txn = env.read_txn()?;
+    let version: Option<u32> = schema::row(Table::open(&env, &txn, "meta")?, &txn, b"version")?;
+    if version.is_some_and(|version| version > VERSION) {
+        // Only the release that wrote it can say; opening it refuses it.
+        return Ok(());
+    }
     let tables = Tables::find(&env, &txn)?;
     tables.all().into_iter().try_for_each(|table| read_table(&txn, table))?;
     cross_check(&tables, &txn)?;
-    drop(txn);
-    let Some(copy) = inspection.copy else { return Ok(()) };
-    match env.copy_to_path(copy, CompactionOption::Enabled).map_err(StoreError::from) {
-        Ok(_) | Err(StoreError::Full) => Ok(()),
-        Err(error) => Err(error),
+    if previous.is_some_and(|least| tables.change(&txn).is_ok_and(|change| change < least)) {
+        return Err(StoreError::Index(heed::Error::Decoding("index.json is newer".into())));
     }
+    copy.map_or(Ok(()), |copy| copy_to(&env, &tables, &txn, copy, map_size))
+}
+
+fn copy_to(env: &Env, tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize) -> Result<(), StoreError> {
+    match env.copy_to_path(copy, CompactionOption::Enabled) {
+        Ok(_) | Err(heed::Error::Io(_)) => Ok(()),
+        // It finds the pages not to be as many as they should: what is noted of the free ones is wrong.
+        Err(_) => copy_rows(tables, txn, copy, map_size),
+    }
+}
+
+/// Copies row by row, which looks at nothing but the rows.
+fn copy_rows(tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize) -> Result<(), StoreError> {
+    let env = sys::open_environment_file(copy, map_size)?;
+    let mut new = env.write_txn()?;
+    for table in tables.all() {
+        let target = Table::create(&env, &mut new, table.name())?;
+        for row in table.rows(txn)? {
+            let (key, value) = row?;
+            target.put(&mut new, key, value)?;
+        }
+    }
+    Ok(new.commit()?)
 }
 
 /// Reads a table to its end; each row is held against its checksum.

@@ -13,14 +13,17 @@ pub(super) mod schema;
 mod table;
 pub(super) mod writer;
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use heed::{Env, RoTxn};
 
 use self::schema::{LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use self::table::Row;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
+use super::layout::Name;
 use super::sys;
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName, Tag};
 
@@ -65,8 +68,15 @@ pub struct Counts {
 }
 
 /// What [`Index::for_each_name`] calls for every name.
-pub(super) type NameVisitor<'a> =
-    dyn FnMut(&RepositoryName, Option<&Tag>, &ManifestEntry) -> Result<(), StoreError> + 'a;
+pub(super) type NameVisitor<'a> = dyn FnMut(&Name) -> Result<(), StoreError> + 'a;
+
+/// How far [`Index::for_each_name`] has come.
+pub(super) struct Named {
+    /// The number of the last change of names.
+    pub(super) change: u64,
+    /// Why some rows could not be read, if that is so.
+    pub(super) damage: Option<StoreError>,
+}
 
 /// The open index.
 pub(super) struct Index {
@@ -156,6 +166,15 @@ impl Index {
             homes.extend(text_behind(row?.0, prefix.len()).and_then(|name| name.parse().ok()));
         }
         Ok(homes)
+    }
+
+    /// What the manifests of a repository are about that are about something: each with its subject.
+    pub(super) fn subjects(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.subjects(&txn, repository)
     }
 
     /// Whether the repository has a manifest.
@@ -307,35 +326,39 @@ impl Index {
     }
 
     /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
-    /// where it has none.
-    pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<(), StoreError> {
+    /// where it has none. Damaged rows are passed over.
+    pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let txn = self.env.read_txn()?;
+        let mut named = Named { change: self.tables.change(&txn)?, damage: None };
         for row in self.tables.repositories.rows(&txn)? {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
-            self.names_of(&txn, &name, visit)?;
+            let Some((key, _)) = named.readable(row)? else { continue };
+            let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
+            self.names_of(&txn, &name, &mut named, visit)?;
         }
-        Ok(())
+        Ok(named)
     }
 
     fn names_of(
         &self,
         txn: &RoTxn,
-        name: &RepositoryName,
+        repository: &RepositoryName,
+        named: &mut Named,
         visit: &mut NameVisitor,
     ) -> Result<(), StoreError> {
-        let prefix = schema::repository_prefix(name);
+        let prefix = schema::repository_prefix(repository);
         let mut tagged = std::collections::HashSet::new();
         for row in self.tables.tags.prefix_iter(txn, &prefix)? {
-            let (key, value) = row?;
+            let Some((key, value)) = named.readable(row)? else { continue };
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
-            let entry = entry(&schema::decode(value)?)?;
-            visit(name, Some(&tag), &entry)?;
-            tagged.insert(entry.digest);
+            let row: ManifestRow = schema::decode(value)?;
+            visit(&name(repository, Some(tag), &row)?)?;
+            tagged.insert(row.digest);
         }
         for row in self.tables.manifests.prefix_iter(txn, &prefix)? {
-            let entry = entry(&schema::decode(row?.1)?)?;
-            if !tagged.contains(&entry.digest) {
-                visit(name, None, &entry)?;
+            let Some((_, value)) = named.readable(row)? else { continue };
+            let row: ManifestRow = schema::decode(value)?;
+            if !tagged.contains(&row.digest) {
+                visit(&name(repository, None, &row)?)?;
             }
         }
         Ok(())
@@ -347,6 +370,27 @@ impl Index {
             schema::row(self.tables.repositories, txn, repository.as_str().as_bytes())?;
         Ok(row.unwrap_or_default().manifests)
     }
+}
+
+impl Named {
+    /// A row, unless it is damaged, which is noted.
+    fn readable<'txn>(&mut self, row: heed::Result<Row<'txn>>) -> Result<Option<Row<'txn>>, StoreError> {
+        match row {
+            Ok(row) => Ok(Some(row)),
+            Err(error @ heed::Error::Decoding(_)) => {
+                self.damage = Some(error.into());
+                Ok(None)
+            }
+            // Where the tree itself is broken there is no next row.
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn name(repository: &RepositoryName, tag: Option<Tag>, row: &ManifestRow) -> Result<Name, StoreError> {
+    let ManifestEntry { digest, size, media_type, .. } = entry(row)?;
+    let reference = tag.map_or_else(|| Reference::Digest(digest.clone()), Reference::Tag);
+    Ok(Name { repository: repository.clone(), reference, digest, size, media_type, given: Some(row.given()) })
 }
 
 fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {

@@ -34,26 +34,13 @@ impl Batch<'_> {
             homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
         }
         for repository in homes {
-            let subject = self.subject_of(&repository, digest)?;
-            self.delete_manifest(&repository, digest, subject.as_ref())?;
+            self.delete_manifest(&repository, digest)?;
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
             self.forget_blob(digest, row.size)?;
         }
         self.disk.set_blob_aside(digest)?;
         Ok(true)
-    }
-
-    /// What a manifest is about, where its bytes can no longer say it.
-    fn subject_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
-        let prefix = schema::repository_prefix(repository);
-        for row in self.index.tables.referrers.prefix_iter(&self.txn, &prefix)? {
-            let Some((subject, rest)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
-            if schema::split_digest(rest).is_some_and(|(referrer, _)| referrer == *digest) {
-                return Ok(Some(subject));
-            }
-        }
-        Ok(None)
     }
 
     /// Makes a blob known in a repository again, if its file is there.

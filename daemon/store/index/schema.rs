@@ -4,6 +4,8 @@
 //! no name contains, so that a repository's rows stand together. Rows are postcard, which is the same on every
 //! machine; the version in the table `meta` says which rows these are.
 
+use std::collections::BTreeMap;
+
 use heed::{Env, RoTxn, RwTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ pub(in crate::store) const VERSION: u32 = 2;
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
 /// The row of the table `meta` that is there when names were lost, so that nothing is collected for lack of them.
 pub(in crate::store) const HOLD: &[u8] = b"hold";
+/// The row of the table `meta` with the number of the last change of names.
+pub(in crate::store) const CHANGE: &[u8] = b"change";
 /// The row of the table `meta` with the [`ClockRow`](crate::store::clock::ClockRow).
 pub(in crate::store) const CLOCK: &[u8] = b"clock";
 
@@ -115,6 +119,27 @@ impl Tables {
         Ok(children)
     }
 
+    /// What the manifests of a repository are about that are about something: each with its subject. The rows say it also
+    /// of those whose bytes can no longer be read.
+    pub(in crate::store) fn subjects(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
+        let prefix = repository_prefix(repository);
+        let mut subjects = BTreeMap::new();
+        for row in self.referrers.prefix_iter(txn, &prefix)? {
+            let Some((subject, rest)) = split_digest(&row?.0[prefix.len()..]) else { continue };
+            subjects.extend(split_digest(rest).map(|(referrer, _)| (referrer, subject)));
+        }
+        Ok(subjects)
+    }
+
+    /// The number of the last change of names.
+    pub(in crate::store) fn change(&self, txn: &RoTxn) -> Result<u64, StoreError> {
+        Ok(row(self.meta, txn, CHANGE)?.unwrap_or_default())
+    }
+
     /// Every table.
     pub(in crate::store) fn all(&self) -> [Table; 13] {
         [
@@ -153,6 +178,15 @@ pub(in crate::store) struct RepositoryRow {
     pub manifests: u32,
 }
 
+/// When a name was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Given {
+    /// In seconds since 1970: for people, who may have set the clock wrong.
+    pub pushed: u64,
+    /// In the time that ages are measured in.
+    pub since: Moment,
+}
+
 /// A manifest in a repository, under its digest or under a tag.
 #[derive(Serialize, Deserialize, Clone)]
 pub(in crate::store) struct ManifestRow {
@@ -169,6 +203,11 @@ pub(in crate::store) struct ManifestRow {
 }
 
 impl ManifestRow {
+    /// When the name was given.
+    pub(in crate::store) fn given(&self) -> Given {
+        Given { pushed: self.pushed, since: self.since }
+    }
+
     /// The digest.
     pub(in crate::store) fn digest(&self) -> Result<Digest, StoreError> {
         let digest = split_digest(&self.digest).map(|(digest, _)| digest);

@@ -12,7 +12,7 @@ use heed::{Database, DatabaseStat, Env, Error, RoTxn, RwTxn};
 const CHECKSUM: usize = 4;
 
 /// A row: its key and its value.
-type Row<'txn> = (&'txn [u8], &'txn [u8]);
+pub(in crate::store) type Row<'txn> = (&'txn [u8], &'txn [u8]);
 
 /// A table.
 #[derive(Clone, Copy)]

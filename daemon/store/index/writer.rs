@@ -59,14 +59,22 @@ impl Batch<'_> {
         self.names_changed = true;
     }
 
-    /// Keeps the clock now and then: after a power cut it goes on from there.
-    fn keep_clock(&mut self) -> Result<(), StoreError> {
+    /// Keeps the clock: after a power cut it goes on from there.
+    pub(in crate::store) fn keep_clock(&mut self) -> Result<(), StoreError> {
         let meta = self.index.tables.meta;
-        let kept: Option<ClockRow> = schema::row(meta, &self.txn, schema::CLOCK)?;
-        if kept.is_none_or(|row| row.moment().age(self.moment) >= KEEP_CLOCK) {
-            schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())?;
-        }
-        Ok(())
+        schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())
+    }
+
+    fn keep_clock_now_and_then(&mut self) -> Result<(), StoreError> {
+        let kept: Option<ClockRow> = schema::row(self.index.tables.meta, &self.txn, schema::CLOCK)?;
+        let old = kept.is_none_or(|row| row.moment().age(self.moment) >= KEEP_CLOCK);
+        if old { self.keep_clock() } else { Ok(()) }
+    }
+
+    /// Counts a change of names, so that of `index.json` and a snapshot it can be said which is newer.
+    fn count_change(&mut self) -> Result<(), StoreError> {
+        let change = self.index.tables.change(&self.txn)? + 1;
+        schema::put_row(self.index.tables.meta, &mut self.txn, schema::CHANGE, &change)
     }
 }
 
@@ -165,6 +173,15 @@ impl Writer {
         let _ = self.queue.try_send(Task::Ping(answer));
     }
 
+    /// Keeps the store's clock.
+    pub(in crate::store) async fn keep_clock(&self) -> Result<(), StoreError> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is not general enough"
+        )]
+        self.submit(|batch| batch.keep_clock()).await
+    }
+
     /// Notes that the index holds everything it should.
     pub(in crate::store) async fn mark_complete(&self) -> Result<(), StoreError> {
         #[expect(
@@ -235,9 +252,12 @@ fn apply(
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, discarded };
-    batch.keep_clock()?;
+    batch.keep_clock_now_and_then()?;
     for job in jobs {
         job.apply(&mut batch)?;
+    }
+    if batch.names_changed {
+        batch.count_change()?;
     }
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;

@@ -1,0 +1,268 @@
+//! What is called what outlives damage that comes together with something else: a power cut, a row that rots while the
+//! daemon runs, an index and an `index.json` that are both gone.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+const PAGE: u64 = 4096;
+
+/// What `index.json` says of tags: `REPOSITORY:TAG` and the digest.
+fn tags_in_layout(data: &Path) -> Vec<(String, String)> {
+    let Ok(bytes) = std::fs::read(data.join("index.json")) else { return Vec::new() };
+    let layout: Value = serde_json::from_slice(&bytes).unwrap();
+    let entries = layout["manifests"].as_array().unwrap().iter();
+    let tag = |entry: &Value| {
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
+        Some((name.to_owned(), entry["digest"].as_str()?.to_owned()))
+    };
+    entries.filter_map(tag).collect()
+}
+
+/// Waits until `index.json` has so many tags, the last of them with this digest.
+fn await_layout(data: &Path, name: &str, digest: &str) {
+    let began = Instant::now();
+    while !tags_in_layout(data).contains(&(name.to_owned(), digest.to_owned())) {
+        assert!(began.elapsed() < Duration::from_secs(20), "{name}: {:?}", tags_in_layout(data));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ends the daemon with nothing to say that its index is in order.
+fn end_badly(daemon: &mut Daemon) {
+    daemon.stop();
+    let _ = std::fs::remove_file(daemon.data.join("index/clean"));
+}
+
+fn index_file(daemon: &Daemon) -> std::fs::File {
+    let path = daemon.data.join("index/data.mdb");
+    std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+fn number_at(file: &std::fs::File, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at).unwrap();
+    u64::from_ne_bytes(bytes)
+}
+
+/// Where the newest of LMDB's two meta pages begins: a page header of 16 bytes, 24 bytes, two descriptions of trees of
+/// 48 bytes each, the last page, and the number of the transaction.
+fn newest_meta(file: &std::fs::File) -> u64 {
+    let transaction = |page: u64| number_at(file, page * PAGE + 144);
+    if transaction(1) > transaction(0) { PAGE } else { 0 }
+}
+
+fn broken_beside(data: &Path) -> usize {
+    let entries = std::fs::read_dir(data).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("index.broken-")).count()
+}
+
+fn command(daemon: &Daemon, arguments: &[&str]) -> String {
+    run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&daemon.data))
+}
+
+#[test]
+fn index_json_catches_up_after_a_power_cut() {
+    let mut daemon = Daemon::start();
+    let (first, _) = daemon.push_image("a", "first", b"first");
+    await_layout(&daemon.data, "a:first", &first);
+    let (second, _) = daemon.push_image("a", "second", b"second");
+    // Before it is written.
+    daemon.kill_and_restart();
+    assert_eq!(tags_in_layout(&daemon.data).len(), 1, "the test was too slow to show anything");
+    await_layout(&daemon.data, "a:second", &second);
+    // Also without any time to do so: no end in good order leaves it behind.
+    let (third, _) = daemon.push_image("a", "third", b"third");
+    daemon.kill_and_restart();
+    daemon.stop();
+    assert!(tags_in_layout(&daemon.data).contains(&("a:third".into(), third)));
+    daemon.restart_after_end();
+}
+
+#[test]
+fn a_row_that_rots_while_it_runs_costs_no_name() {
+    let mut daemon = Daemon::start();
+    let (one, _) = daemon.push_image("a", "one", b"one");
+    await_layout(&daemon.data, "a:one", &one);
+    let file = index_file(&daemon);
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let key = b"a\0one";
+    for at in (0..bytes.len() - key.len()).filter(|at| bytes[*at..].starts_with(key)) {
+        // A bit of the digest, in the row behind the key.
+        let rotten = at + key.len() + 8;
+        file.write_all_at(&[bytes[rotten] ^ 1], rotten as u64).unwrap();
+    }
+    daemon.get("/v2/a/manifests/one").expect(500);
+    let (two, _) = daemon.push_image("b", "two", b"two");
+    let (three, _) = daemon.push_image("a", "three", b"three");
+    await_layout(&daemon.data, "b:two", &two);
+    await_layout(&daemon.data, "a:three", &three);
+    assert!(tags_in_layout(&daemon.data).contains(&("a:one".into(), one.clone())), "what it said is kept");
+    // More would be more to lose.
+    let began = Instant::now();
+    while daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().status != 503 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it goes on writing to a damaged index");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    daemon.stop_and_restart();
+    for (path, digest) in [("a/manifests/one", one), ("b/manifests/two", two), ("a/manifests/three", three)] {
+        let found = daemon.get(&format!("/v2/{path}")).expect(200).named("docker-content-digest");
+        assert_eq!(found, digest, "{path}");
+    }
+    daemon.push_image("a", "four", b"four");
+}
+
+#[test]
+fn the_older_snapshot_does_not_bring_back_where_a_tag_was() {
+    let mut daemon = Daemon::start();
+    let (before, _) = daemon.push_image("a", "latest", b"before");
+    daemon.push_image("a", "gone", b"gone");
+    await_layout(&daemon.data, "a:latest", &before);
+    daemon.request("DELETE", "/v2/a/manifests/gone").send().expect(202);
+    let (after, _) = daemon.push_image("a", "latest", b"after");
+    await_layout(&daemon.data, "a:latest", &after);
+    daemon.kill_and_restart();
+    daemon.stop();
+    let _ = std::fs::remove_file(daemon.data.join("index/clean"));
+    // The root of the newest snapshot.
+    let file = index_file(&daemon);
+    let root = number_at(&file, newest_meta(&file) + 128);
+    file.write_all_at(&[0; PAGE as usize], root * PAGE).unwrap();
+    daemon.restart_after_end();
+    let found = daemon.get("/v2/a/manifests/latest").expect(200).named("docker-content-digest");
+    assert_eq!(found, after);
+    daemon.get("/v2/a/manifests/gone").expect(404);
+    assert!(broken_beside(&daemon.data) > 0);
+}
+
+#[test]
+fn a_wrong_list_of_free_pages_is_left_behind() {
+    let mut daemon = Daemon::start();
+    for number in 0..20 {
+        daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
+    }
+    end_badly(&mut daemon);
+    let file = index_file(&daemon);
+    let root = number_at(&file, newest_meta(&file) + 80);
+    let mut page = vec![0; PAGE as usize];
+    file.read_exact_at(&mut page, root * PAGE).unwrap();
+    // A leaf: where its first record lies stands behind the header; the record has a head of 8 bytes and a key of 8.
+    assert_eq!(page[10] & 2, 2, "the tree of free pages has grown more than one level");
+    let record = u64::from(u16::from_ne_bytes([page[16], page[17]]));
+    let at = root * PAGE + record + 16;
+    let count = number_at(&file, at);
+    assert!((1..500).contains(&count), "{count} is no number of pages");
+    file.write_all_at(&(count ^ 1).to_ne_bytes(), at).unwrap();
+    daemon.restart_after_end();
+    assert_eq!(broken_beside(&daemon.data), 0, "every row can be read: nothing is lost");
+    for number in 0..20 {
+        daemon.get(&format!("/v2/a/manifests/t{number}")).expect(200);
+        daemon.push_image("b", &format!("t{number}"), format!("other {number}").as_bytes());
+    }
+    command(&daemon, &["check"]);
+}
+
+#[test]
+fn blobs_that_nothing_names_any_more_are_kept_until_a_person_says_so() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    daemon.stop();
+    std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
+    std::fs::remove_file(daemon.data.join("index.json")).unwrap();
+    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    std::thread::sleep(Duration::from_secs(1));
+    let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
+    assert_eq!(blobs(), 3);
+    command(&daemon, &["gc", "--grace", "0s"]);
+    assert_eq!(blobs(), 0);
+}
+
+#[test]
+fn retention_knows_the_newest_also_when_the_index_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("holdfast.toml");
+    std::fs::write(&file, "[[retention]]\nrepositories = [\"*\"]\nkeep_newest = 1\n").unwrap();
+    let mut daemon = Daemon::start();
+    // By name the newest comes first.
+    for tag in ["c", "b", "a"] {
+        daemon.push_image("app", tag, tag.as_bytes());
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    let taken = |daemon: &Daemon| {
+        let arguments = ["gc", "--dry-run", "--json", "--config", file.to_str().unwrap()];
+        let report: Value = serde_json::from_str(&command(daemon, &arguments)).unwrap();
+        let taken = report["taken"].as_array().unwrap().iter();
+        let mut tags: Vec<_> = taken.filter_map(|one| Some(one["tag"].as_str()?.to_owned())).collect();
+        tags.sort();
+        tags
+    };
+    assert_eq!(taken(&daemon), ["b", "c"]);
+    daemon.stop();
+    command(&daemon, &["check", "--rebuild"]);
+    daemon.restart_after_end();
+    assert_eq!(taken(&daemon), ["b", "c"]);
+}
+
+#[test]
+fn a_signature_stays_while_what_it_signs_does() {
+    let mut daemon = Daemon::start();
+    let (subject, _) = daemon.push_image("a", "1", b"layer");
+    let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"signature"));
+    let signature = image(&config, &layer, Some(&subject));
+    daemon.put_manifest("a", "signature", OCI_MANIFEST, &signature).expect(201);
+    daemon.request("DELETE", "/v2/a/manifests/signature").send().expect(202);
+    // Its bytes rot, and no longer say what it is about.
+    let file = daemon.data.join("blobs/sha256").join(digest(&signature).trim_start_matches("sha256:"));
+    std::fs::write(&file, vec![b' '; signature.len()]).unwrap();
+    command(&daemon, &["gc", "--grace", "0s"]);
+    let referrers = daemon.get(&format!("/v2/a/referrers/{subject}")).expect(200).json();
+    assert_eq!(referrers["manifests"][0]["digest"], digest(&signature));
+    assert!(file.exists());
+    // It can be deleted, and is not listed any more then.
+    daemon.request("DELETE", &format!("/v2/a/manifests/{}", digest(&signature))).send().expect(202);
+    let referrers = daemon.get(&format!("/v2/a/referrers/{subject}")).expect(200).json();
+    assert_eq!(referrers["manifests"].as_array().unwrap().len(), 0);
+    daemon.stop_and_restart();
+}
+
+#[test]
+fn an_index_of_a_newer_release_is_left_alone() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    end_badly(&mut daemon);
+    let index = daemon.data.join("index/data.mdb");
+    // The row of the version, a number of one byte, and its checksum: the table's name, the length of the key, the
+    // key, the row.
+    let mut hasher = crc32fast::Hasher::new();
+    let row = [9u8];
+    for part in [&b"meta"[..], &7u64.to_le_bytes(), b"version", &row] {
+        hasher.update(part);
+    }
+    let mut bytes = std::fs::read(&index).unwrap();
+    let new = [&row[..], &hasher.finalize().to_le_bytes()].concat();
+    let rows: Vec<usize> =
+        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x02")).collect();
+    assert!(!rows.is_empty());
+    for at in rows {
+        bytes[at + 7..at + 7 + new.len()].copy_from_slice(&new);
+    }
+    std::fs::write(&index, &bytes).unwrap();
+    let output = Command::new(BINARY)
+        .env_clear()
+        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+        .args(["serve", "--data"])
+        .arg(&daemon.data)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains("install a newer release"), "{text}");
+    assert!(std::fs::read(&index).unwrap() == bytes, "it is changed");
+    assert_eq!(broken_beside(&daemon.data), 0);
+}
