@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 28] = [
+const KEYS: [(&str, Kind); 29] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -35,6 +35,7 @@ const KEYS: [(&str, Kind); 28] = [
     ("limits.header_bytes", Kind::Text),
     ("limits.header_time", Kind::Text),
     ("limits.body_stall", Kind::Text),
+    ("limits.socket_buffer", Kind::Text),
     ("limits.list_max", Kind::Number),
     ("limits.uploads", Kind::Number),
     ("log.level", Kind::Text),

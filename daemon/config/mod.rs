@@ -165,6 +165,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long a body may pause.
     pub body_stall: Duration,
+    /// Bytes that the system keeps for a connection in each direction.
+    pub socket_buffer: usize,
     /// Items in one page of a list.
     pub list_max: usize,
     /// Unfinished uploads that are kept in memory.

@@ -96,6 +96,7 @@ struct RawLimits {
     header_bytes: Option<String>,
     header_time: Option<String>,
     body_stall: Option<String>,
+    socket_buffer: Option<String>,
     list_max: Option<usize>,
     uploads: Option<usize>,
 }
@@ -280,6 +281,11 @@ impl RawLimits {
         if !(8192..=1 << 20).contains(&header_bytes) {
             return Err(wrong(key, &header_bytes.to_string(), "from 8KiB to 1MiB"));
         }
+        let key = "limits.socket_buffer";
+        let socket_buffer = size(key, self.socket_buffer.as_deref().unwrap_or("128KiB"))?;
+        if !(4096..=64 << 20).contains(&socket_buffer) {
+            return Err(wrong(key, &socket_buffer.to_string(), "from 4KiB to 64MiB"));
+        }
         let time = |key: &str, text: Option<String>, default: &str| {
             let text = text.unwrap_or_else(|| default.to_owned());
             match duration(key, &text)? {
@@ -297,6 +303,7 @@ impl RawLimits {
             header_bytes,
             header_time: time("limits.header_time", self.header_time, "30s")?,
             body_stall: time("limits.body_stall", self.body_stall, "1m")?,
+            socket_buffer,
             list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
             uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
         })
@@ -419,6 +426,7 @@ impl From<&Config> for Raw {
                 header_bytes: Some(show_size(limits.header_bytes as u64)),
                 header_time: Some(show_duration(limits.header_time)),
                 body_stall: Some(show_duration(limits.body_stall)),
+                socket_buffer: Some(show_size(limits.socket_buffer as u64)),
                 list_max: Some(limits.list_max),
                 uploads: Some(limits.uploads),
             },

@@ -10,6 +10,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -44,6 +46,7 @@ pub(super) async fn run(server: Arc<Server>, stream: TcpStream, stop: watch::Rec
     // Small answers wait for nothing; a socket that cannot do this works all the same.
     let _ = stream.set_nodelay(true);
     let site = server.site();
+    bound(&stream, site.limits.socket_buffer);
     let Some(certificates) = site.certificates.clone() else {
         return speak(server, stream, peer, Transport::Plain, stop).await;
     };
@@ -75,9 +78,9 @@ async fn speak(
     mut stop: watch::Receiver<bool>,
 ) {
     let limits = server.site().limits;
-    let (begin, mut begun) = watch::channel(false);
+    let (says_asked, mut asked) = watch::channel(false);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        begin.send_replace(true);
+        says_asked.send_replace(true);
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(server.answer(request, peer, transport).await) }
     });
@@ -93,7 +96,7 @@ async fn speak(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         // A client whose connection was accepted in the last moment still gets its first answer.
-        () = async { told(&mut stop).await; soon(&mut begun).await } => {
+        () = async { told(&mut stop).await; soon(&mut asked).await } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -101,6 +104,12 @@ async fn speak(
     if let Err(error) = ended {
         log::debug!("the connection with {peer} ended: {error}");
     }
+}
+
+/// Bounds what the system keeps for a connection; where it does not take that, it keeps what it likes.
+fn bound(stream: &TcpStream, bytes: usize) {
+    let _ = setsockopt(stream, SndBuf, &bytes);
+    let _ = setsockopt(stream, RcvBuf, &bytes);
 }
 
 /// Sees to it that the certificate is for the address by which the client has come.

@@ -39,6 +39,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long the body of a request may pause, and an answer be sent without the client taking any of it.
     pub body_stall: Duration,
+    /// Bytes that the system keeps for a connection in each direction; left to itself it keeps megabytes.
+    pub socket_buffer: usize,
 }
 
 /// What a request is answered by, as the configuration has it.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::lock;
 
 /// How many bytes a buffer takes.
-pub(super) const SIZE: usize = 256 << 10;
+pub(super) const SIZE: usize = 128 << 10;
 /// How many buffers are kept while nobody uses them.
 const SPARE: usize = 8;
 

@@ -46,6 +46,8 @@ pub(super) struct Leaf {
     key: PrivateKeyDer<'static>,
     names: BTreeSet<String>,
     until: OffsetDateTime,
+    /// Whether it was made when nobody knew what time it was.
+    unsure: bool,
 }
 
 impl Leaf {
@@ -56,7 +58,9 @@ impl Leaf {
 
     /// Whether it is for the names that this machine has now, and for long enough.
     pub(super) fn is_good(&self, names: &BTreeSet<String>, clock: &Clock) -> bool {
-        self.names == all_names(names) && (clock.is_behind() || clock.now() + RENEW < self.until)
+        // A clock that has come right is a reason for a new one, a clock that is behind is none.
+        let lasts = clock.is_behind() || (!self.unsure && clock.now() + RENEW < self.until);
+        lasts && self.names == all_names(names)
     }
 
     /// Whether it is for this address.
@@ -97,10 +101,12 @@ impl Authority {
     /// Makes a certificate for this machine and more names.
     pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &Clock) -> Result<Leaf, TlsError> {
         let names = all_names(more);
-        let until = clock.now() + LEAF_LASTS;
+        let unsure = clock.is_behind();
+        // Its clients may know better: until this machine does, too, it lasts whatever time they have.
+        let until = clock.now() + if unsure { AUTHORITY_LASTS } else { LEAF_LASTS };
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
         params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
-        params.not_before = EPOCH.max(until - LEAF_SPAN);
+        params.not_before = if unsure { EPOCH } else { EPOCH.max(until - LEAF_SPAN) };
         params.not_after = until;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -109,7 +115,7 @@ impl Authority {
         let certificate = params.signed_by(&pair, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
         let chain = vec![certificate.der().clone(), self.certificate.clone()];
-        Ok(Leaf { chain, key, names, until })
+        Ok(Leaf { chain, key, names, until, unsure })
     }
 }
 

@@ -286,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_without_a_clock_has_clients_that_have_one() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(auto(directory.path()));
+        // It knows that it is later than its clock says, but not how much.
+        let later = time::OffsetDateTime::now_utc() + time::Duration::days(1000);
+        std::fs::write(directory.path().join("tls/clock"), later.unix_timestamp().to_string()).unwrap();
+        let certificates = auto(directory.path());
+        greets(&certificates, certificates.ca_pem().unwrap(), "localhost").unwrap();
+        assert!(!certificates.refresh().unwrap(), "nothing is renewed by a clock that is behind");
+    }
+
+    #[test]
     fn a_first_start_that_was_cut_off_is_finished() {
         let directory = tempfile::tempdir().unwrap();
         drop(auto(directory.path()));

@@ -34,6 +34,7 @@ pub(super) fn site(
             header_bytes: limits.header_bytes,
             header_time: limits.header_time,
             body_stall: limits.body_stall,
+            socket_buffer: limits.socket_buffer,
         },
     })
 }
