@@ -251,7 +251,7 @@ fn what_an_interrupted_collection_leaves_is_put_right() {
 /// Begins a collection that stops for a while after it has moved a file to the trash, before it commits.
 fn collect_slowly(daemon: &Daemon) -> Child {
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "trace=rename", "-e", "inject=rename:delay_exit=1500000", BINARY, "gc"]);
+    command.args(["-f", "-qq", "-e", "trace=rename", "-e", "inject=rename:delay_exit=4000000", BINARY, "gc"]);
     command.args(["--grace", "0s", "--data"]).arg(&daemon.data).env_clear();
     let output = Stdio::null;
     let child =

@@ -60,6 +60,7 @@ fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     let file = daemon.data.join("blobs/sha256").join(part.trim_start_matches("sha256:"));
     assert_eq!(std::fs::metadata(file).unwrap().len(), length as u64);
     daemon.request("DELETE", &format!("/v2/a/blobs/{part}")).send().expect(202);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
     daemon.push_image("b", "1", b"there is room for this");
     daemon.request("DELETE", &format!("/v2/a/manifests/{manifest}")).send().expect(202);
 }

@@ -85,20 +85,66 @@ fn index_json_catches_up_after_a_power_cut() {
     daemon.restart_after_end();
 }
 
+/// Where the key of the tag `a:one` stands in the index.
+fn rows_of_the_tag(file: &std::fs::File) -> Vec<(u64, u8)> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let key = b"a\0one";
+    let keys = (0..bytes.len() - key.len()).filter(|at| bytes[*at..].starts_with(key));
+    // A byte of the digest, in the row behind the key.
+    let rows: Vec<_> = keys.map(|at| at + key.len() + 8).map(|at| (at as u64, bytes[at])).collect();
+    assert!(!rows.is_empty());
+    rows
+}
+
+fn turn_a_bit_of_the_tag(daemon: &Daemon) {
+    let file = index_file(daemon);
+    for (at, byte) in rows_of_the_tag(&file) {
+        file.write_all_at(&[byte ^ 1], at).unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_rotted_while_nothing_ran_is_healed_by_a_repair() {
+    let mut daemon = Daemon::start();
+    let (one, _) = daemon.push_image("a", "one", b"one");
+    daemon.stop();
+    turn_a_bit_of_the_tag(&daemon);
+    let mut check = Command::new(BINARY);
+    let check = check.env_clear().args(["check", "--data"]).arg(&daemon.data).output().unwrap();
+    let line = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(check.status.code() == Some(1) && line.contains("check --repair"), "{line}");
+    command(&daemon, &["check", "--repair"]);
+    command(&daemon, &["check"]);
+    daemon.restart_after_end();
+    let found = daemon.get("/v2/a/manifests/one").expect(200).named("docker-content-digest");
+    assert_eq!(found, one);
+}
+
+#[test]
+fn a_page_that_rots_while_it_runs_costs_no_name() {
+    let mut daemon = Daemon::start();
+    let (one, _) = daemon.push_image("a", "one", b"one");
+    await_layout(&daemon.data, "a:one", &one);
+    let file = index_file(&daemon);
+    for (at, _) in rows_of_the_tag(&file) {
+        file.write_all_at(&[0; PAGE as usize], at / PAGE * PAGE).unwrap();
+    }
+    let (config, layer) = (daemon.push_blob("b", b"{}"), daemon.push_blob("b", b"two"));
+    assert_eq!(daemon.put_manifest("b", "two", OCI_MANIFEST, &image(&config, &layer, None)).status, 500);
+    daemon.request("POST", "/v2/b/blobs/uploads/").body(b"").send().expect(503);
+    daemon.stop_and_restart();
+    let found = daemon.get("/v2/a/manifests/one").expect(200).named("docker-content-digest");
+    assert_eq!(found, one);
+    daemon.push_image("b", "two", b"two");
+}
+
 #[test]
 fn a_row_that_rots_while_it_runs_costs_no_name() {
     let mut daemon = Daemon::start();
     let (one, _) = daemon.push_image("a", "one", b"one");
     await_layout(&daemon.data, "a:one", &one);
-    let file = index_file(&daemon);
-    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    let key = b"a\0one";
-    for at in (0..bytes.len() - key.len()).filter(|at| bytes[*at..].starts_with(key)) {
-        // A bit of the digest, in the row behind the key.
-        let rotten = at + key.len() + 8;
-        file.write_all_at(&[bytes[rotten] ^ 1], rotten as u64).unwrap();
-    }
+    turn_a_bit_of_the_tag(&daemon);
     daemon.get("/v2/a/manifests/one").expect(500);
     let (two, _) = daemon.push_image("b", "two", b"two");
     let (three, _) = daemon.push_image("a", "three", b"three");

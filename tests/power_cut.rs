@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sched::{CloneFlags, unshare};
+
 use crate::support::load::Client;
 use crate::support::*;
 
@@ -21,7 +23,11 @@ struct Card {
 }
 
 impl Card {
+    /// In mounts of this thread's own, and of what it starts: a container that begins meanwhile would take a copy of the
+    /// mount along, and the file system that was shut down would stay.
     fn new(kind: &str) -> Self {
+        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("the test has to be run by root");
+        run(Command::new("mount").args(["--make-rprivate", "/"]));
         let directory = tempfile::tempdir().unwrap();
         let card = Card { directory };
         std::fs::create_dir(card.mount_point()).unwrap();

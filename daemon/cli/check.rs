@@ -8,7 +8,7 @@ use clap::Args;
 use super::words::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store};
+use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store, StoreError};
 
 /// How often the progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -47,10 +47,20 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         }
     }
     let role = if options.rebuild { Role::Rebuild } else { Role::Beside };
-    let (mut checked, mut faults) = runtime.block_on(check(config, how, role, options.json))?;
+    let first = runtime.block_on(check(config, how, role, options.json));
+    let (mut checked, mut faults) = match first {
+        // It has left a note that the index is damaged: this time it is looked at, and made again.
+        Err(StoreError::Index(error)) if options.repair && !store::daemon_runs(&config.storage.path) => {
+            log::warn!("the index is damaged ({error})");
+            runtime.block_on(super::put_in_order(config)).map_err(Failure::failed)?;
+            runtime.block_on(check(config, how, Role::Beside, options.json)).map_err(failed)?
+        }
+        first => first.map_err(failed)?,
+    };
     if checked.index_faults > 0 && options.repair && !store::daemon_runs(&config.storage.path) {
         log::warn!("the index contradicts itself; making it again");
-        (checked, faults) = runtime.block_on(check(config, how, Role::Rebuild, options.json))?;
+        let again = runtime.block_on(check(config, how, Role::Rebuild, options.json));
+        (checked, faults) = again.map_err(failed)?;
     }
     if options.json {
         let mut text = serde_json::to_value(checked).map_err(Failure::failed)?;
@@ -75,13 +85,22 @@ fn conclude(checked: &Checked, repair: bool) -> Result<(), Failure> {
     Err(Failure::failed(format!("{faults}; {next}")))
 }
 
+fn failed(error: StoreError) -> Failure {
+    Failure::failed(match error {
+        StoreError::Index(error) => {
+            format!("{error}; stop the daemon and run `holdfast check --repair`, which makes the index again")
+        }
+        error => error.to_string(),
+    })
+}
+
 async fn check(
     config: &Config,
     how: CheckOptions,
     role: Role,
     json: bool,
-) -> Result<(Checked, Vec<Fault>), Failure> {
-    let store = Store::open(store_settings(config), role).await.map_err(Failure::failed)?;
+) -> Result<(Checked, Vec<Fault>), StoreError> {
+    let store = Store::open(store_settings(config), role).await?;
     let mut faults = Vec::new();
     let mut bar = Bar { shown: None, terminal: std::io::stderr().is_terminal() };
     let mut observe = |event| match event {
@@ -97,8 +116,8 @@ async fn check(
     let checked = store.check(how, &mut observe).await;
     bar.clear();
     let closed = store.close().await;
-    let checked = checked.map_err(Failure::failed)?;
-    closed.map_err(Failure::failed)?;
+    let checked = checked?;
+    closed?;
     Ok((checked, faults))
 }
 

@@ -17,6 +17,8 @@ use crate::store::{self, Inspection, Soundness};
 const LONGEST: Duration = Duration::from_mins(15);
 /// How often it is told that it goes on.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
+/// The exit code of a reader that could not read, for reasons of its own.
+const SAYS_NOTHING: u8 = 3;
 const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Args)]
@@ -25,9 +27,11 @@ pub(super) struct Options {
     directory: PathBuf,
     /// How large the index may get, in bytes
     map_size: usize,
-    /// Looks at the snapshot before the newest, which has to be of this change of names at the least
+    /// Of which change of names it has to be at the least
+    least_change: u64,
+    /// Looks at the snapshot before the newest
     #[arg(long)]
-    previous: Option<u64>,
+    previous: bool,
     /// Where a copy of it goes
     #[arg(long)]
     copy: Option<PathBuf>,
@@ -36,15 +40,20 @@ pub(super) struct Options {
 /// Reads an index to its end.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let (directory, copy) = (options.directory.as_path(), options.copy.as_deref());
-    let inspection = Inspection { directory, map_size: options.map_size, previous: options.previous, copy };
-    store::inspect(&inspection).map_err(Failure::failed)
+    let Options { map_size, least_change, previous, .. } = *options;
+    let inspection = Inspection { directory, map_size, previous, least_change, copy };
+    store::inspect(&inspection).map_err(|error| Failure {
+        code: if error.says_nothing_of_the_index() { SAYS_NOTHING } else { 1 },
+        line: error.to_string(),
+    })
 }
 
 /// Whether an index reads to its end, as a process of its own finds.
 pub(super) fn in_own_process(inspection: &Inspection) -> Soundness {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("inspect-index").arg(inspection.directory).arg(inspection.map_size.to_string());
-    inspection.previous.map(|least| command.arg("--previous").arg(least.to_string()));
+    command.arg("inspect-index").arg(inspection.directory);
+    command.args([inspection.map_size.to_string(), inspection.least_change.to_string()]);
+    command.args(inspection.previous.then_some("--previous"));
     inspection.copy.map(|copy| command.arg("--copy").arg(copy));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
@@ -77,6 +86,9 @@ fn verdict(status: ExitStatus) -> Soundness {
     let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
     match (status.code(), status.signal()) {
         (Some(0), _) => Soundness::Sound,
+        (Some(code), _) if code == i32::from(SAYS_NOTHING) => {
+            Soundness::Unknown("there is no room or no memory for it; look at storage.index_map_size".into())
+        }
         (Some(_), _) => Soundness::Broken,
         (None, Some(signal)) if crashes.iter().any(|crash| *crash as i32 == signal) => Soundness::Broken,
         (None, _) => Soundness::Unknown(format!("the process that looks at it was ended ({status})")),

@@ -26,7 +26,7 @@ impl Registry {
         digest: &Digest,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        let size = self.store.blob(name, digest)?;
+        let size = self.store.blob(name, digest).await?;
         if conditional::is_known(&request.parts.headers, digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
             describe(&mut response, digest);

@@ -59,9 +59,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Goes on from what the index has kept.
     pub(super) fn start(kept: Option<&ClockRow>) -> Result<Self, StoreError> {
-        // A system that does not tell its boots apart is taken for a new one each time.
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Ok(Self::start_at(boot.trim().to_owned(), since_boot()?, kept))
+        Ok(Self::start_at(boot(), since_boot()?, kept))
     }
 
     fn start_at(boot: String, started: u64, kept: Option<&ClockRow>) -> Self {
@@ -102,6 +100,13 @@ impl ClockRow {
     pub(super) fn moment(&self) -> Moment {
         self.moment
     }
+}
+
+/// Which boot of which machine this is. A system that does not tell its boots apart says nothing, and is taken for a new
+/// one each time.
+pub(super) fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
 }
 
 /// Seconds since the machine was started, those that it slept among them.

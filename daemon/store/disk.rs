@@ -323,28 +323,6 @@ impl Disk {
         }
     }
 
-    /// Whether the last who used the index ended in good order.
-    pub(super) fn has_clean_mark(&self) -> bool {
-        self.root.join("index/clean").exists()
-    }
-
-    /// Whether the last who used the index ended in good order; forgets it, for good.
-    pub(super) fn take_clean_mark(&self) -> Result<bool, StoreError> {
-        let failed = |error| StoreError::io("forget that the index is in good order", error);
-        let there = found(fs::remove_file(self.root.join("index/clean"))).map_err(failed)?.is_some();
-        if there {
-            sync_directory(&self.index_directory()).map_err(failed)?;
-        }
-        Ok(there)
-    }
-
-    /// Notes that the index was closed in good order. Without the note it is looked at before it is used.
-    pub(super) fn leave_clean_mark(&self) {
-        if let Err(error) = File::create(self.root.join("index/clean")) {
-            log::debug!("the end in good order is not noted: {error}");
-        }
-    }
-
     /// Moves a broken `index.json` out of the way and keeps it beside.
     pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
         let aside = self.root.join(format!("index.json.broken-{suffix}"));
@@ -353,12 +331,18 @@ impl Disk {
     }
 
     /// Gives the file of a broken index a second name beside, under which it stays when another takes its place; that
-    /// needs no room. The caller holds [`Disk::lock_index_file`].
+    /// needs no room where the file system knows second names. The caller holds [`Disk::lock_index_file`].
     pub(super) fn keep_index_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let failed = |error| StoreError::io("keep the broken index", error);
         let aside = self.directory_aside(suffix);
         fs::create_dir_all(&aside).map_err(failed)?;
-        fs::hard_link(self.index_directory().join("data.mdb"), aside.join("data.mdb")).map_err(failed)?;
+        let (data, kept) = (self.index_directory().join("data.mdb"), aside.join("data.mdb"));
+        // Not every file system knows second names.
+        let kept = fs::hard_link(&data, &kept).or_else(|_| fs::copy(&data, &kept).map(drop));
+        if let Err(error) = kept {
+            let _ = fs::remove_dir_all(&aside);
+            return Err(failed(error));
+        }
         Ok(aside)
     }
 
@@ -453,7 +437,7 @@ fn read_only(error: &str) -> String {
 }
 
 /// Turns "not found" into nothing, and leaves every other error as it is.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -461,6 +445,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Waits until the names in a directory are on the medium.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

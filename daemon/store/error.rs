@@ -99,6 +99,17 @@ impl StoreError {
         StoreError::Io { action: action.into(), source }
     }
 
+    /// Whether an error that was met while reading the index is about the machine, and not about what was read.
+    pub fn says_nothing_of_the_index(&self) -> bool {
+        use io::ErrorKind::{OutOfMemory, PermissionDenied, ResourceBusy, StorageFull, WouldBlock};
+        let StoreError::Index(heed::Error::Io(error)) = self else {
+            return matches!(self, StoreError::Full | StoreError::IndexFull | StoreError::Io { .. });
+        };
+        let kinds = [OutOfMemory, PermissionDenied, ResourceBusy, StorageFull, WouldBlock];
+        kinds.contains(&error.kind())
+            || error.raw_os_error().is_some_and(|code| code == libc::EMFILE || code == libc::ENFILE)
+    }
+
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
         use StoreError::{Full, Index, IndexFull, Io, ReadOnly, Replaced};

@@ -81,7 +81,7 @@ pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     let mut damage = None;
-    disk.replace("index.json", |file| {
+    let written = disk.replace("index.json", |file| {
         let mut list = List { file, first: true };
         list.begin()?;
         let mut named = index.for_each_name(&mut |name| list.add(name))?;
@@ -92,8 +92,11 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
             damage = named.damage.take();
         }
         list.end(named.change, index.clock.now())
-    })?;
-    damage.map_or(Ok(()), |damage| Err(disk.failed(damage)))
+    });
+    match (written, damage) {
+        (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.failed(error)),
+        (written, _) => written,
+    }
 }
 
 /// What the old `index.json` names and an index with damaged rows does not, other than what has been deleted.

@@ -18,6 +18,7 @@ mod index;
 mod layout;
 mod locks;
 mod management;
+mod order;
 mod pull;
 mod push;
 mod recover;
@@ -175,8 +176,12 @@ impl Store {
         blocking(move || {
             threads.writer.join().map_err(|_| StoreError::Closing)?;
             let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
-            if inner.role != Role::Beside && layout_is_current && !error::index_failed() {
-                inner.disk.leave_clean_mark();
+            match (inner.role, error::index_failed()) {
+                (Role::Beside, true) => inner.disk.note_damage(),
+                (_, true) => {}
+                _ if !layout_is_current => {}
+                (Role::Beside, false) => inner.disk.note_end_of_change(),
+                (Role::Daemon | Role::Rebuild, false) => inner.disk.note_good_order(),
             }
             Ok(())
         })
@@ -241,7 +246,10 @@ fn open_directory(
     disk.forget_failure();
     layout::mark(&disk)?;
     let opened = match role {
-        Role::Rebuild => recover::start_anew(&disk, settings)?,
+        Role::Rebuild => {
+            disk.take_order()?;
+            recover::start_anew(&disk, settings)?
+        }
         Role::Daemon | Role::Beside => recover::open(&disk, settings)?,
     };
     Ok((Arc::new(disk), Some(lock), opened))

@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
+use super::index::garbage::Reliance;
+use super::index::writer::Batch;
 use super::{BlobReader, Store, blob, blocking};
 use crate::oci::{Digest, Reference, RepositoryName};
 
@@ -42,23 +44,31 @@ impl Store {
         blocking(move || blob::read_whole(&disk, &digest, size)).await
     }
 
-    /// The length of a blob in bytes; one lookup in mapped memory. A client that hears that it is there may leave
+    /// The length of a blob in bytes; one lookup in mapped memory, as a rule. A client that hears that it is there may leave
     /// out its upload, so that a blob which only waits for its collection is kept for another grace time.
     ///
     /// # Errors
     /// [`StoreError::BlobUnknown`] when the repository does not have it.
-    pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
-        let Some(link) = self.0.index.blob(repository, digest)? else {
-            return Err(StoreError::BlobUnknown(digest.clone()));
-        };
+    pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+        let unknown = || StoreError::BlobUnknown(digest.clone());
+        let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         let grace = *super::lock(&self.0.grace);
-        if self.0.index.may_be_collected(repository, digest, &link, grace)? {
+        let reliance = self.0.index.reliance(repository, digest, &link, grace)?;
+        // A store that takes no writes collects nothing either.
+        let Some(writer) = (reliance != Reliance::Kept).then(|| self.writer().ok()).flatten() else {
+            return Ok(link.size);
+        };
+        let renew = {
             let (repository, digest) = (repository.clone(), digest.clone());
-            // A store that takes no writes collects nothing either.
-            if let Ok(writer) = self.writer() {
-                writer.suggest(move |batch| batch.count_on(Some(&repository), &digest, batch.moment));
-            }
+            move |batch: &mut Batch| batch.count_on(Some(&repository), &digest, batch.moment)
+        };
+        if reliance == Reliance::Renewable {
+            writer.suggest(renew);
+            return Ok(link.size);
         }
+        writer.submit(renew).await?;
+        // A collection may have been quicker.
+        let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         Ok(link.size)
     }
 

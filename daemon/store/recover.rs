@@ -15,6 +15,7 @@ use super::index::changes::NewManifest;
 use super::index::inspect::Inspection;
 use super::index::writer::{Batch, Writer};
 use super::layout::{self, Layout};
+use super::order::Order;
 use crate::oci::{Algorithm, Digest, Manifest, Reference};
 
 /// How many blobs or manifests go into one transaction.
@@ -47,7 +48,7 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
     if disk.index_is_of_another_word_size()? {
         return Err(StoreError::Unready);
     }
-    if Disk::daemon_runs(&settings.path) || disk.has_clean_mark() {
+    if Disk::daemon_runs(&settings.path) || disk.order() != Order::Unknown {
         return Ok(());
     }
     let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
@@ -57,7 +58,7 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
 
 /// Opens the index by the first rung that holds; the caller holds [`Disk::lock_index_file`].
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
-    let clean = disk.take_clean_mark()?;
+    let order = disk.take_order()?;
     (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; making it again from index.json");
@@ -65,58 +66,72 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     }
     disk.forget_inspected_index()?;
     let there = disk.index_directory().join("data.mdb").exists();
-    let why = if clean || !there || copy_if_sound(disk, settings, None)? {
+    // A file that is broken says nothing.
+    let least_change = layout::read(disk).unwrap_or_default().change;
+    let looked = |previous| copy_if_sound(disk, settings, previous, least_change);
+    let why = if order != Order::Unknown || !there || looked(false)? {
         disk.use_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
                 let rebuild = !index.is_complete()? && something_is_there(disk)?;
-                return Ok(Opened { index, rebuild, stale_layout: !clean });
+                return Ok(Opened { index, rebuild, stale_layout: order != Order::Good });
             }
             Err(error) if !is_broken(&error) => return Err(error),
             Err(error) => error.to_string(),
         }
     } else {
-        "it does not read to its end".to_owned()
+        "it does not read to its end, or is older than index.json".to_owned()
     };
     log::warn!("the index is broken ({why}); trying its previous snapshot");
-    match open_previous(disk, settings)? {
-        Some(index) => Ok(Opened { index, rebuild: false, stale_layout: true }),
-        None => start_anew(disk, settings),
+    disk.forget_inspected_index()?;
+    if looked(true)?
+        && let Some(index) = open_previous(disk, settings)?
+    {
+        return Ok(Opened { index, rebuild: false, stale_layout: true });
     }
+    log::warn!("its previous snapshot is no better; making it again from index.json");
+    disk.forget_inspected_index()?;
+    start_anew(disk, settings)
 }
 
-/// LMDB's snapshot before the last commit, if it reads to its end and is not older than `index.json`.
+/// LMDB's snapshot before the last commit, of which there is a copy if the disk had room.
 fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, StoreError> {
-    // A file that is broken says nothing.
-    let change = layout::read(disk).unwrap_or_default().change;
-    disk.forget_inspected_index()?;
-    if !copy_if_sound(disk, settings, Some(change))? || !disk.inspected_index().exists() {
-        disk.forget_inspected_index()?;
-        log::warn!("its previous snapshot is no better, or older than index.json; making it again from that");
+    if !disk.inspected_index().exists() {
         return Ok(None);
     }
-    let aside = disk.keep_index_beside(&super::seconds_since_1970().to_string())?;
+    match disk.keep_index_beside(&super::seconds_since_1970().to_string()) {
+        Ok(aside) => log::warn!("the index that was there is kept in {}", aside.display()),
+        Err(error) => {
+            log::warn!("{error}");
+            return Ok(None);
+        }
+    }
     disk.use_inspected_index()?;
     match Index::open(disk, settings.index_map_size) {
         Ok(index) if index.is_complete()? => {
-            let aside = aside.display();
-            log::warn!("the index was opened at its previous snapshot; the broken one is kept in {aside}");
+            log::warn!("the index was opened at its previous snapshot");
             Ok(Some(index))
         }
         Ok(_) => Ok(None),
         Err(error) => {
-            log::warn!("the previous snapshot cannot be opened: {error}; making it again from index.json");
+            log::warn!("the previous snapshot cannot be opened: {error}");
             Ok(None)
         }
     }
 }
 
-/// Whether a snapshot of the index reads to its end: the newest, or the one before, if that is of this change of names
-/// or a later one. There is a copy of it then, if the disk has room.
-fn copy_if_sound(disk: &Disk, settings: &Settings, previous: Option<u64>) -> Result<bool, StoreError> {
+/// Whether a snapshot of the index, the newest or the one before, reads to its end and is of this change of names or a
+/// later one. There is a copy of it then, if the disk has room.
+fn copy_if_sound(
+    disk: &Disk,
+    settings: &Settings,
+    previous: bool,
+    least_change: u64,
+) -> Result<bool, StoreError> {
     let (directory, copy) = (disk.index_directory(), disk.inspected_index());
     let map_size = settings.index_map_size;
-    is_sound(settings, &Inspection { directory: &directory, map_size, previous, copy: Some(&copy) })
+    let copy = Some(copy.as_path());
+    is_sound(settings, &Inspection { directory: &directory, map_size, previous, least_change, copy })
 }
 
 fn is_sound(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreError> {
@@ -175,7 +190,7 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
         Ok((layout_or_none(&reader)?, all_blobs(&reader)?))
     };
     let (layout, blobs) = super::blocking(read).await?;
-    let (names, now) = (layout.names, layout.now);
+    let Layout { names, change, now } = layout;
     log::warn!(
         "making the index again: {} names in index.json, {} blobs on the disk",
         names.len(),
@@ -190,6 +205,7 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
     writer
         .submit(move |batch| {
             batch.index.clock.advance_to(now);
+            batch.go_on_from_change(change)?;
             batch.keep_clock()
         })
         .await?;

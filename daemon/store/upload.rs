@@ -178,6 +178,10 @@ impl Uploads {
             content: Mutex::new(content),
         });
         let mut sessions = lock(&self.sessions);
+        // Another request may have made a blob of the file while this one read it again.
+        if !sessions.contains_key(&id) && disk.upload_length(&id.to_string())?.is_none() {
+            return Err(StoreError::UploadUnknown);
+        }
         if sessions.len() >= self.limit {
             let idle =
                 sessions.iter().find(|(_, session)| Arc::strong_count(session) == 1).map(|(id, _)| *id);

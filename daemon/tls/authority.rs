@@ -102,11 +102,11 @@ impl Authority {
     pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &Clock) -> Result<Leaf, TlsError> {
         let names = all_names(more);
         let unsure = clock.is_behind();
-        // Its clients may know better: until this machine does, too, it lasts whatever time they have.
-        let until = clock.now() + if unsure { AUTHORITY_LASTS } else { LEAF_LASTS };
+        // It is later than this machine knows: nearly all of the span lies ahead then.
+        let until = clock.now() + if unsure { LEAF_SPAN - RENEW } else { LEAF_LASTS };
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
         params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
-        params.not_before = if unsure { EPOCH } else { EPOCH.max(until - LEAF_SPAN) };
+        params.not_before = EPOCH.max(until - LEAF_SPAN);
         params.not_after = until;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

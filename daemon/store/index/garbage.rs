@@ -54,6 +54,17 @@ pub(in crate::store) struct BlobPage {
     pub next: Option<Vec<u8>>,
 }
 
+/// How long a push that hears of a blob may count on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Reliance {
+    /// For long enough.
+    Kept,
+    /// For a while; another grace time should begin soon.
+    Renewable,
+    /// A collection may be about to take it: another grace time has to begin first.
+    Ending,
+}
+
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct TagAge {
@@ -173,20 +184,25 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a push should be let count on a blob anew: it is older than half the grace time in this
-    /// repository, and no manifest there keeps it.
-    pub(in crate::store) fn may_be_collected(
+    /// How long a push that hears of a blob may count on it: it is kept by a manifest of the repository, or it has not
+    /// been there without one for half the grace time, or for three quarters, or for longer.
+    pub(in crate::store) fn reliance(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         link: &LinkRow,
         grace: Duration,
-    ) -> Result<bool, StoreError> {
-        if link.counted_on.age(self.clock.now()) < grace / 2 {
-            return Ok(false);
+    ) -> Result<Reliance, StoreError> {
+        let age = link.counted_on.age(self.clock.now());
+        if age < grace / 2 {
+            return Ok(Reliance::Kept);
         }
         let txn = self.env.read_txn()?;
-        Ok(!self.tables.is_needed_in(&txn, repository, digest, false)?)
+        Ok(match self.tables.is_needed_in(&txn, repository, digest, false)? {
+            true => Reliance::Kept,
+            false if age < grace / 4 * 3 => Reliance::Renewable,
+            false => Reliance::Ending,
+        })
     }
 
     /// Calls `visit` with every tag of a repository.

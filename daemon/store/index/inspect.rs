@@ -21,8 +21,10 @@ pub struct Inspection<'a> {
     pub directory: &'a Path,
     /// How large the index may get, in bytes.
     pub map_size: usize,
-    /// Whether it is LMDB's snapshot before the newest, and of which change of names that has to be at the least.
-    pub previous: Option<u64>,
+    /// Whether it is LMDB's snapshot before the newest.
+    pub previous: bool,
+    /// Of which change of names it has to be at the least.
+    pub least_change: u64,
     /// Where a copy of what was read goes, if one is wanted.
     pub copy: Option<&'a Path>,
 }
@@ -30,7 +32,7 @@ pub struct Inspection<'a> {
 impl<'a> Inspection<'a> {
     /// An inspection of the newest snapshot, without a copy.
     pub(in crate::store) fn of(directory: &'a Path) -> Self {
-        Inspection { directory, map_size: 0, previous: None, copy: None }
+        Inspection { directory, map_size: 0, previous: false, least_change: 0, copy: None }
     }
 }
 
@@ -40,8 +42,8 @@ impl<'a> Inspection<'a> {
 /// # Errors
 /// [`StoreError::Index`] where something is not as it was written.
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
-    let Inspection { directory, map_size, previous, copy } = *inspection;
-    let env = sys::open_environment(directory, map_size, previous.is_some())?;
+    let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
+    let env = sys::open_environment(directory, map_size, previous)?;
     let txn = env.read_txn()?;
     let version: Option<u32> = schema::row(Table::open(&env, &txn, "meta")?, &txn, b"version")?;
     if version.is_some_and(|version| version > VERSION) {
@@ -51,7 +53,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let tables = Tables::find(&env, &txn)?;
     tables.all().into_iter().try_for_each(|table| read_table(&txn, table))?;
     cross_check(&tables, &txn)?;
-    if previous.is_some_and(|least| tables.change(&txn).is_ok_and(|change| change < least)) {
+    if tables.change(&txn)? < least_change {
         return Err(StoreError::Index(heed::Error::Decoding("index.json is newer".into())));
     }
     copy.map_or(Ok(()), |copy| copy_to(&env, &tables, &txn, copy, map_size))
@@ -61,8 +63,14 @@ fn copy_to(env: &Env, tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize
     match env.copy_to_path(copy, CompactionOption::Enabled) {
         Ok(_) | Err(heed::Error::Io(_)) => Ok(()),
         // It finds the pages not to be as many as they should: what is noted of the free ones is wrong.
-        Err(_) => copy_rows(tables, txn, copy, map_size),
+        Err(_) => copy_rows(tables, txn, copy, map_size).or_else(|_| remove(copy)),
     }
+}
+
+/// Removes half a copy, which must not be taken for one.
+#[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
+fn remove(copy: &Path) -> Result<(), StoreError> {
+    std::fs::remove_file(copy).map_err(|error| StoreError::io("remove half a copy of the index", error))
 }
 
 /// Copies row by row, which looks at nothing but the rows.

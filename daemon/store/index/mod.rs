@@ -18,7 +18,7 @@ use std::ops::Bound;
 
 use heed::{Env, RoTxn};
 
-use self::schema::{LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
 use super::clock::Clock;
 use super::disk::Disk;
@@ -326,39 +326,55 @@ impl Index {
     }
 
     /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
-    /// where it has none. Damaged rows are passed over.
+    /// where it has none. What is damaged is passed over.
     pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let txn = self.env.read_txn()?;
-        let mut named = Named { change: self.tables.change(&txn)?, damage: None };
+        let mut damage = Damage(None);
+        let change = damage.note(self.tables.change(&txn)).unwrap_or_default();
         for row in self.tables.repositories.rows(&txn)? {
-            let Some((key, _)) = named.readable(row)? else { continue };
+            let key = match damage.row(row) {
+                Found::Row((key, _)) => key,
+                Found::Damaged => continue,
+                Found::End => break,
+            };
             let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
-            self.names_of(&txn, &name, &mut named, visit)?;
+            self.names_of(&txn, &name, &mut damage, visit)?;
         }
-        Ok(named)
+        Ok(Named { change, damage: damage.0 })
     }
 
     fn names_of(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
-        named: &mut Named,
+        damage: &mut Damage,
         visit: &mut NameVisitor,
     ) -> Result<(), StoreError> {
         let prefix = schema::repository_prefix(repository);
         let mut tagged = std::collections::HashSet::new();
-        for row in self.tables.tags.prefix_iter(txn, &prefix)? {
-            let Some((key, value)) = named.readable(row)? else { continue };
+        for row in damage.iter(self.tables.tags.prefix_iter(txn, &prefix)) {
+            let (key, value) = match damage.row(row) {
+                Found::Row(row) => row,
+                Found::Damaged => continue,
+                Found::End => break,
+            };
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
             let row: ManifestRow = schema::decode(value)?;
-            visit(&name(repository, Some(tag), &row)?)?;
+            visit(&name(repository, Some(tag), row.given(), &row)?)?;
             tagged.insert(row.digest);
         }
-        for row in self.tables.manifests.prefix_iter(txn, &prefix)? {
-            let Some((_, value)) = named.readable(row)? else { continue };
+        for row in damage.iter(self.tables.manifests.prefix_iter(txn, &prefix)) {
+            let (key, value) = match damage.row(row) {
+                Found::Row(row) => row,
+                Found::Damaged => continue,
+                Found::End => break,
+            };
             let row: ManifestRow = schema::decode(value)?;
             if !tagged.contains(&row.digest) {
-                visit(&name(repository, None, &row)?)?;
+                // It has been without a tag since it lost its last one.
+                let left: Option<LeftRow> = damage.note(schema::row(self.tables.left, txn, key)).flatten();
+                let since = left.map_or(row.since, |left| left.since.max(row.since));
+                visit(&name(repository, None, Given { since, ..row.given() }, &row)?)?;
             }
         }
         Ok(())
@@ -372,25 +388,48 @@ impl Index {
     }
 }
 
-impl Named {
-    /// A row, unless it is damaged, which is noted.
-    fn readable<'txn>(&mut self, row: heed::Result<Row<'txn>>) -> Result<Option<Row<'txn>>, StoreError> {
+/// Why something could not be read, if that is so.
+struct Damage(Option<StoreError>);
+
+/// What there is where the next row is expected.
+enum Found<'txn> {
+    Row(Row<'txn>),
+    /// A row that is not as it was written.
+    Damaged,
+    /// Nothing that could be read: the tree itself is broken.
+    End,
+}
+
+impl Damage {
+    fn note<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
+        read.map_err(|error| self.0 = Some(error)).ok()
+    }
+
+    fn iter<I: Iterator>(&mut self, rows: heed::Result<I>) -> impl Iterator<Item = I::Item> + use<I> {
+        self.note(rows.map_err(StoreError::from)).into_iter().flatten()
+    }
+
+    fn row<'txn>(&mut self, row: heed::Result<Row<'txn>>) -> Found<'txn> {
         match row {
-            Ok(row) => Ok(Some(row)),
-            Err(error @ heed::Error::Decoding(_)) => {
-                self.damage = Some(error.into());
-                Ok(None)
+            Ok(row) => Found::Row(row),
+            Err(error) => {
+                let goes_on = matches!(error, heed::Error::Decoding(_));
+                self.0 = Some(error.into());
+                if goes_on { Found::Damaged } else { Found::End }
             }
-            // Where the tree itself is broken there is no next row.
-            Err(error) => Err(error.into()),
         }
     }
 }
 
-fn name(repository: &RepositoryName, tag: Option<Tag>, row: &ManifestRow) -> Result<Name, StoreError> {
+fn name(
+    repository: &RepositoryName,
+    tag: Option<Tag>,
+    given: Given,
+    row: &ManifestRow,
+) -> Result<Name, StoreError> {
     let ManifestEntry { digest, size, media_type, .. } = entry(row)?;
     let reference = tag.map_or_else(|| Reference::Digest(digest.clone()), Reference::Tag);
-    Ok(Name { repository: repository.clone(), reference, digest, size, media_type, given: Some(row.given()) })
+    Ok(Name { repository: repository.clone(), reference, digest, size, media_type, given: Some(given) })
 }
 
 fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {

@@ -73,7 +73,13 @@ impl Batch<'_> {
 
     /// Counts a change of names, so that of `index.json` and a snapshot it can be said which is newer.
     fn count_change(&mut self) -> Result<(), StoreError> {
-        let change = self.index.tables.change(&self.txn)? + 1;
+        let change = self.index.tables.change(&self.txn)?;
+        self.go_on_from_change(change + 1)
+    }
+
+    /// Lets the changes of names be counted from a number on.
+    pub(in crate::store) fn go_on_from_change(&mut self, change: u64) -> Result<(), StoreError> {
+        let change = change.max(self.index.tables.change(&self.txn)?);
         schema::put_row(self.index.tables.meta, &mut self.txn, schema::CHANGE, &change)
     }
 }
@@ -247,17 +253,22 @@ fn apply(
     discarded: &mut Vec<Digest>,
 ) -> Result<bool, StoreError> {
     disk.check_writable()?;
-    let _held = disk.hold_index_file()?;
+    let held = disk.hold_index_file()?;
+    if held.is_some() {
+        disk.note_change()?;
+    }
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, discarded };
-    batch.keep_clock_now_and_then()?;
+    // Into an index that is damaged nothing more is written.
+    let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
+    batch.keep_clock_now_and_then().map_err(damaged)?;
     for job in jobs {
-        job.apply(&mut batch)?;
+        job.apply(&mut batch).map_err(damaged)?;
     }
     if batch.names_changed {
-        batch.count_change()?;
+        batch.count_change().map_err(damaged)?;
     }
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
