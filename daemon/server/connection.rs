@@ -22,7 +22,7 @@ use super::Server;
 use crate::tls::Certificates;
 
 /// How long a connection without a request is waited for when the daemon ends.
-const LAST_MOMENT: Duration = Duration::from_secs(3);
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 
