@@ -57,7 +57,7 @@ fn what_the_papers_name_is_there() {
         let text = fs::read_to_string(root.join(paper)).unwrap();
         for named in text.split('`').skip(1).step_by(2) {
             let of_a_room = ROOMS.iter().any(|(room, _)| named.starts_with(&format!("{room}/")));
-            let top = ["tests/", "config/", "benches/", "docs/", "daemon/", ".ci/"];
+            let top = ["tests/", "config/", "benches/", "docs/", "daemon/", ".ci/", "systemd/", "packaging/"];
             if of_a_room || top.iter().any(|top| named.starts_with(top)) {
                 let path = if of_a_room && !named.starts_with("config/h") {
                     daemon().join(named)
