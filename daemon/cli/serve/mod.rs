@@ -88,6 +88,9 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     service::ready(&state::line(&house).await);
     Arc::clone(&house.server).serve(listeners, stop).await;
     service::stopping();
+    // A thread that ends gives its place among LMDB's readers back, which must not have gone away by then: the map stays
+    // until the process ends.
+    std::mem::forget(house.store.clone());
     house.store.close().await.map_err(Failure::failed)
 }
 

@@ -60,17 +60,32 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 }
 
 fn copy_to(env: &Env, tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize) -> Result<(), StoreError> {
-    match env.copy_to_path(copy, CompactionOption::Enabled) {
-        Ok(_) | Err(heed::Error::Io(_)) => Ok(()),
-        // It finds the pages not to be as many as they should: what is noted of the free ones is wrong.
-        Err(_) => copy_rows(tables, txn, copy, map_size).or_else(|_| remove(copy)),
+    let compacted = env.copy_to_path(copy, CompactionOption::Enabled).map(drop).map_err(StoreError::from);
+    let copied = match compacted {
+        Err(error) if !error.says_nothing_of_the_index() => {
+            // It finds the pages not to be as many as they should: what is noted of the free ones is wrong.
+            copy_rows(tables, txn, copy, map_size)
+        }
+        copied => copied,
+    };
+    match copied {
+        Err(error) => {
+            remove(copy)?;
+            if error.says_nothing_of_the_index() { Ok(()) } else { Err(error) }
+        }
+        Ok(()) => Ok(()),
     }
 }
 
 /// Removes half a copy, which must not be taken for one.
 #[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
 fn remove(copy: &Path) -> Result<(), StoreError> {
-    std::fs::remove_file(copy).map_err(|error| StoreError::io("remove half a copy of the index", error))
+    match std::fs::remove_file(copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove half a copy of the index", error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Copies row by row, which looks at nothing but the rows.
