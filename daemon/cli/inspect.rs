@@ -86,9 +86,9 @@ fn verdict(status: ExitStatus) -> Soundness {
     let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
     match (status.code(), status.signal()) {
         (Some(0), _) => Soundness::Sound,
-        (Some(code), _) if code == i32::from(SAYS_NOTHING) => {
-            Soundness::Unknown("there is no room or no memory for it; look at storage.index_map_size".into())
-        }
+        (Some(code), _) if code == i32::from(SAYS_NOTHING) => Soundness::Unknown(
+            "it may not be read, or there is no room for it, or somebody else holds it".into(),
+        ),
         (Some(_), _) => Soundness::Broken,
         (None, Some(signal)) if crashes.iter().any(|crash| *crash as i32 == signal) => Soundness::Broken,
         (None, _) => Soundness::Unknown(format!("the process that looks at it was ended ({status})")),

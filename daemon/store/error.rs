@@ -101,11 +101,12 @@ impl StoreError {
 
     /// Whether an error that was met while reading the index is about the machine, and not about what was read.
     pub fn says_nothing_of_the_index(&self) -> bool {
-        use io::ErrorKind::{OutOfMemory, PermissionDenied, ResourceBusy, StorageFull, WouldBlock};
+        use io::ErrorKind::{PermissionDenied, ResourceBusy, StorageFull, WouldBlock};
         let StoreError::Index(heed::Error::Io(error)) = self else {
             return matches!(self, StoreError::Full | StoreError::IndexFull | StoreError::Io { .. });
         };
-        let kinds = [OutOfMemory, PermissionDenied, ResourceBusy, StorageFull, WouldBlock];
+        // Too little memory is none of them: a damaged page may claim that the index is endless.
+        let kinds = [PermissionDenied, ResourceBusy, StorageFull, WouldBlock];
         kinds.contains(&error.kind())
             || error.raw_os_error().is_some_and(|code| code == libc::EMFILE || code == libc::ENFILE)
     }

@@ -16,6 +16,7 @@ use super::index::inspect::Inspection;
 use super::index::writer::{Batch, Writer};
 use super::layout::{self, Layout};
 use super::order::Order;
+use super::sys;
 use crate::oci::{Algorithm, Digest, Manifest, Reference};
 
 /// How many blobs or manifests go into one transaction.
@@ -157,6 +158,10 @@ fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
 
 /// Sets the index aside and opens an empty one, to be filled; the caller holds [`Disk::lock_index_file`].
 pub(super) fn start_anew(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+    // Where no index can be opened, for lack of room or of memory for so large a map, the old one is not at fault.
+    disk.forget_inspected_index()?;
+    drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
+    disk.forget_inspected_index()?;
     if let Some(aside) = disk.set_index_aside(&super::seconds_since_1970().to_string())? {
         log::warn!("the index that was there is kept in {}", aside.display());
     }
