@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 29] = [
+const KEYS: [(&str, Kind); 34] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -44,6 +44,11 @@ const KEYS: [(&str, Kind); 29] = [
     ("uploads.expire", Kind::Text),
     ("service.idle", Kind::Text),
     ("service.control", Kind::Text),
+    ("admin.enabled", Kind::Bool),
+    ("admin.title", Kind::Text),
+    ("admin.users", Kind::List),
+    ("admin.delete", Kind::Bool),
+    ("admin.session", Kind::Text),
 ];
 
 /// The names of registry:2 and the keys that they set.
@@ -57,6 +62,9 @@ const REGISTRY: [(&str, &str); 8] = [
     ("REGISTRY_AUTH_HTPASSWD_PATH", "auth.htpasswd"),
     ("REGISTRY_LOG_LEVEL", "log.level"),
 ];
+
+/// The names of the user interface that people run beside registry:2. They say nothing about the registry itself.
+const INTERFACE: [(&str, &str); 2] = [("REGISTRY_TITLE", "admin.title"), ("DELETE_IMAGES", "admin.delete")];
 
 const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
 
@@ -91,6 +99,9 @@ pub(super) fn apply(
     for (name, value) in pairs {
         if name.starts_with("HOLDFAST_") {
             own.push((name, value));
+        } else if let Some((_, key)) = INTERFACE.into_iter().find(|(known, _)| *known == name) {
+            set(table, key, typed(&name, &value, kind_of(key))?);
+            found.names.push(name);
         } else if name.starts_with("REGISTRY_") {
             registry(&name, &value, table, &mut found)?;
         }
@@ -126,8 +137,7 @@ fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Re
         }
         set(table, "auth.anonymous", "none".into());
     } else if let Some((_, key)) = REGISTRY.into_iter().find(|(known, _)| *known == name) {
-        let kind = KEYS.into_iter().find(|(known, _)| *known == key).map_or(Kind::Text, |(_, kind)| kind);
-        set(table, key, typed(name, value, kind)?);
+        set(table, key, typed(name, value, kind_of(key))?);
         if key.starts_with("tls.") {
             set(table, "tls.mode", "files".into());
         }
@@ -138,6 +148,10 @@ fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Re
     found.registry = true;
     found.names.push(name.to_owned());
     Ok(())
+}
+
+fn kind_of(key: &str) -> Kind {
+    KEYS.into_iter().find(|(known, _)| *known == key).map_or(Kind::Text, |(_, kind)| kind)
 }
 
 fn typed(name: &str, value: &str, kind: Kind) -> Result<Value, ConfigError> {

@@ -3,6 +3,7 @@
 //! The order is: command line, `HOLDFAST_*`, `REGISTRY_*` (the names that people have in their compose files),
 //! file, default. Every error names the key and what is allowed; an unknown key fails.
 
+mod admin;
 mod environment;
 mod raw;
 mod values;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::admin::Admin;
 use self::raw::Raw;
 pub use self::values::{bytes, duration};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub gc: Gc,
     /// How the daemon goes with systemd.
     pub service: Service,
+    /// The admin page.
+    pub admin: Admin,
     /// Which tags are kept; all of them where no rule says anything.
     pub retention: Vec<Retention>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
@@ -390,6 +394,15 @@ mod tests {
     }
 
     #[test]
+    fn takes_the_names_of_the_page_beside_registry_2() {
+        let config = with(&[("REGISTRY_TITLE", "Our Hub"), ("DELETE_IMAGES", "false")]).unwrap();
+        assert_eq!((config.admin.title.as_str(), config.admin.delete), ("Our Hub", false));
+        assert!(!config.open_because_registry_environment, "a title says nothing about who may come in");
+        let own = with(&[("REGISTRY_TITLE", "Our Hub"), ("HOLDFAST_ADMIN_TITLE", "Mine")]).unwrap();
+        assert_eq!(own.admin.title, "Mine");
+    }
+
+    #[test]
     fn errors_name_the_key() {
         for (name, value, expected) in [
             ("HOLDFAST_LISTNE", "x", "HOLDFAST_LISTNE"),
@@ -400,6 +413,8 @@ mod tests {
             ("HOLDFAST_LIMITS_BODY_STALL", "soon", "limits.body_stall"),
             ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
             ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
+            ("HOLDFAST_ADMIN_SESSION", "0s", "admin.session"),
+            ("DELETE_IMAGES", "perhaps", "DELETE_IMAGES"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::admin::RawAdmin;
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
     Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service, Storage, Tls,
@@ -31,6 +32,7 @@ pub(super) struct Raw {
     gc: RawGc,
     uploads: RawUploads,
     service: RawService,
+    admin: RawAdmin,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retention: Vec<RawRetention>,
 }
@@ -161,6 +163,7 @@ impl Raw {
             log: self.log.validate()?,
             gc: self.gc.validate(&self.uploads)?,
             service: self.service.validate()?,
+            admin: self.admin.validate()?,
             retention: self.retention.into_iter().map(RawRetention::validate).collect::<Result<_, _>>()?,
             open_because_registry_environment: false,
             warnings: Vec::new(),
@@ -440,6 +443,7 @@ impl From<&Config> for Raw {
                 idle: Some(show_duration_or_off(config.service.idle)),
                 control: Some(config.service.control.clone()),
             },
+            admin: RawAdmin::from(&config.admin),
             retention: config.retention.iter().map(RawRetention::from).collect(),
         }
     }
