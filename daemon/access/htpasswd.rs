@@ -61,6 +61,9 @@ pub enum HtpasswdError {
     /// The user is there already.
     #[error("user {0} exists already; use `holdfast user passwd {0}` to change the password")]
     Exists(UserName),
+    /// Nobody else could log in.
+    #[error("{0} is the last user who can log in, and stays")]
+    Last(UserName),
     /// There is no such user.
     #[error("there is no user {0}; `holdfast user list` shows who there is")]
     Unknown(UserName),

@@ -6,8 +6,10 @@
 //! within ten milliseconds.
 
 mod htpasswd;
+mod login;
 mod remember;
 mod rules;
+mod sessions;
 mod throttle;
 
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 
 pub use self::htpasswd::{Htpasswd, HtpasswdError, UserName};
 pub use self::rules::{Action, Anonymous, Rule};
+pub use self::sessions::Sessions;
 
 use self::htpasswd::Stamp;
 use self::remember::Remembered;
@@ -44,6 +47,8 @@ pub struct Settings {
     pub anonymous: Option<Anonymous>,
     /// How long a verified password is remembered.
     pub remember: Duration,
+    /// How long a session lasts after its last use.
+    pub session: Duration,
     /// What users may do; everything if there are no rules.
     pub rules: Vec<Rule>,
     /// Whether only this machine can reach the registry.
@@ -82,6 +87,10 @@ pub enum Wanted {
         /// What.
         action: Action,
     },
+    /// To collect and to check.
+    Upkeep,
+    /// To say who is a user.
+    Users,
 }
 
 /// The proof that a request is allowed.
@@ -120,8 +129,8 @@ pub enum IdentifyError {
     /// The user is unknown or the password wrong; which of them is not said.
     #[error("the user name or the password is wrong")]
     Wrong,
-    /// Too many wrong passwords came from this address.
-    #[error("too many wrong passwords from this address; try again in {} seconds", retry_after.as_secs())]
+    /// Too many wrong passwords came from this address, or for this user.
+    #[error("too many wrong passwords; try again in {} seconds", retry_after.as_secs())]
     Throttled {
         /// When it may try again.
         retry_after: Duration,
@@ -144,6 +153,14 @@ impl Policy {
             Identity::User(name) => Some(name.as_str()),
         };
         rules::decide(user, action, repository, self.anonymous, &self.rules)
+    }
+
+    /// Whether someone may do everything that concerns the registry as a whole.
+    fn is_master(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Anonymous => false,
+            Identity::User(name) => rules::may_do_everything(name.as_str(), &self.rules),
+        }
     }
 }
 
@@ -217,22 +234,43 @@ impl Access {
         if let Some(user) = self.remembered.find(header, users.stamp) {
             return Ok(Identity::User(user));
         }
-        self.throttle.check(client)?;
-        // A user who was added a moment ago gets in.
-        let users = self.current().await;
-        let stamp = users.stamp;
-        let Ok(_turn) = self.verifying.acquire().await else { return Err(IdentifyError::Unavailable) };
-        // Another connection with the same credentials may have been verified while this one waited.
-        if let Some(user) = self.remembered.find(header, stamp) {
-            return Ok(Identity::User(user));
-        }
-        self.throttle.check(client)?;
-        let Some(user) = verify(users, header.to_owned()).await? else {
-            self.throttle.note_failure(client);
+        let Some((name, password)) = basic_credentials(header) else {
+            self.throttle.check(client, "")?;
+            self.throttle.note_failure(client, "");
             return Err(IdentifyError::Wrong);
         };
-        self.remembered.keep(header, stamp, user.clone());
+        // Another connection with the same credentials may have been verified while this one waited.
+        let known = |stamp| self.remembered.find(header, stamp);
+        let (user, users) = self.verify(&name, &password, client, known).await?;
+        self.remembered.keep(header, users.stamp, user.clone());
         Ok(Identity::User(user))
+    }
+
+    /// Verifies a password when its turn has come, unless `known` has the answer by then; gives the user, and the
+    /// users of that moment.
+    async fn verify(
+        &self,
+        name: &str,
+        password: &str,
+        client: IpAddr,
+        known: impl Fn(Option<Stamp>) -> Option<UserName>,
+    ) -> Result<(UserName, Arc<Users>), IdentifyError> {
+        self.throttle.check(client, name)?;
+        // A user who was added a moment ago gets in.
+        let users = self.current().await;
+        if !users.readable {
+            return Err(IdentifyError::Unavailable);
+        }
+        let Ok(_turn) = self.verifying.acquire().await else { return Err(IdentifyError::Unavailable) };
+        if let Some(user) = known(users.stamp) {
+            return Ok((user, users));
+        }
+        self.throttle.check(client, name)?;
+        let Some(user) = is_right(Arc::clone(&users), name.to_owned(), password.to_owned()).await? else {
+            self.throttle.note_failure(client, name);
+            return Err(IdentifyError::Wrong);
+        };
+        Ok((user, users))
     }
 
     /// Allows a request or says why not.
@@ -246,6 +284,9 @@ impl Access {
             Wanted::Ping => policy.anonymous != Anonymous::None || identity != Identity::Anonymous,
             Wanted::Catalog => policy.decide(&identity, Action::Catalog, None),
             Wanted::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
+            Wanted::Upkeep => policy.anonymous == Anonymous::Full || policy.is_master(&identity),
+            // Whoever is let in without a name cannot make one up.
+            Wanted::Users => policy.is_master(&identity),
         };
         match identity {
             identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy) }),
@@ -305,10 +346,13 @@ impl Users {
     }
 }
 
-/// The user whose credentials these are. An unknown user costs as much as a wrong password.
-async fn verify(users: Arc<Users>, header: String) -> Result<Option<UserName>, IdentifyError> {
+/// The user, if the password is right. An unknown user costs as much as a wrong password.
+async fn is_right(
+    users: Arc<Users>,
+    name: String,
+    password: String,
+) -> Result<Option<UserName>, IdentifyError> {
     let verified = tokio::task::spawn_blocking(move || {
-        let (name, password) = basic_credentials(&header)?;
         let known = users.hashes.get(&name);
         let hash = known.or_else(|| users.hashes.values().next())?;
         let right = bcrypt::verify(password.as_bytes(), hash).unwrap_or(false);
@@ -339,6 +383,7 @@ mod tests {
             htpasswd: directory.join("htpasswd"),
             anonymous,
             remember: Duration::from_mins(1),
+            session: Duration::from_hours(1),
             rules: Vec::new(),
             loopback_only,
         })

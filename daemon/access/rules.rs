@@ -54,16 +54,28 @@ pub(super) fn decide(
     for_all || rules.is_empty() || rules.iter().any(|rule| rule.allows(user, action, repository))
 }
 
+/// Whether a user may do everything: without rules every user, and whom a rule lets delete in every repository.
+pub(super) fn may_do_everything(user: &str, rules: &[Rule]) -> bool {
+    let everything = |rule: &&Rule| {
+        let all = rule.repositories.iter().any(|pattern| pattern.to_string() == "*");
+        all && rule.allow.contains(&Action::Delete)
+    };
+    rules.is_empty() || rules.iter().filter(everything).any(|rule| rule.is_about(user))
+}
+
 impl Rule {
+    fn is_about(&self, user: &str) -> bool {
+        self.users.iter().any(|name| name == "*" || name == user)
+    }
+
     fn allows(&self, user: &str, action: Action, repository: Option<&RepositoryName>) -> bool {
-        let about_user = self.users.iter().any(|name| name == "*" || name == user);
         let about_repository = repository.is_none_or(|repository| {
             self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
         });
         // Whoever may pull something may see the list, which shows nothing else.
         let allowed =
             self.allow.contains(&action) || (action == Action::Catalog && self.allow.contains(&Action::Pull));
-        about_user && about_repository && allowed
+        self.is_about(user) && about_repository && allowed
     }
 }
 
@@ -92,5 +104,19 @@ mod tests {
         assert!(decide(None, Action::Pull, Some(&mine), Anonymous::Pull, &[]));
         assert!(!decide(None, Action::Push, Some(&mine), Anonymous::Pull, &[]));
         assert!(decide(Some("x"), Action::Delete, Some(&mine), Anonymous::None, &[]));
+    }
+
+    #[test]
+    fn who_may_delete_everywhere_may_do_everything() {
+        let rule = |repositories: &str, action| Rule {
+            users: vec!["boss".into()],
+            repositories: vec![repositories.to_owned().into()],
+            allow: vec![action],
+        };
+        let rules = [rule("*", Action::Pull), rule("team/*", Action::Delete)];
+        assert!(!may_do_everything("boss", &rules));
+        let rules = [rule("*", Action::Delete)];
+        assert!(may_do_everything("boss", &rules) && !may_do_everything("eve", &rules));
+        assert!(may_do_everything("eve", &[]));
     }
 }

@@ -117,7 +117,7 @@ impl Route {
     pub fn repository(&self) -> Option<RepositoryName> {
         match self.wanted() {
             Wanted::Repository { name, .. } => Some(name),
-            Wanted::Ping | Wanted::Catalog => None,
+            Wanted::Ping | Wanted::Catalog | Wanted::Upkeep | Wanted::Users => None,
         }
     }
 

@@ -67,6 +67,7 @@ fn access_settings(config: &Config, loopback_only: bool) -> access::Settings {
         htpasswd: config.auth.htpasswd.clone(),
         anonymous: explicit.or(open),
         remember: config.auth.remember,
+        session: config.admin.session,
         rules: config.auth.rules.iter().map(rule).collect(),
         loopback_only,
     }

@@ -1,0 +1,161 @@
+//! Logging in with a form, and what users may change of their own file.
+
+use std::net::IpAddr;
+
+use super::htpasswd::{Htpasswd, HtpasswdError, UserName};
+use super::{Access, IdentifyError, Identity, Sessions};
+
+impl Access {
+    /// Begins a session for a user with the right password; gives its secret. It costs and is throttled like any
+    /// other password.
+    ///
+    /// # Errors
+    /// [`IdentifyError`].
+    pub async fn log_in(
+        &self,
+        sessions: &Sessions,
+        name: &str,
+        password: &str,
+        client: IpAddr,
+    ) -> Result<String, IdentifyError> {
+        let (user, users) = self.verify(name, password, client, |_| None).await?;
+        // Verified a moment ago by these very users.
+        let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
+        sessions.begin(user, hash).map_err(|_| IdentifyError::Unavailable)
+    }
+
+    /// Whether this is the password of a user, who is asked for it once more.
+    ///
+    /// # Errors
+    /// [`IdentifyError`].
+    pub async fn confirm(
+        &self,
+        user: &UserName,
+        password: &str,
+        client: IpAddr,
+    ) -> Result<(), IdentifyError> {
+        self.verify(user.as_str(), password, client, |_| None).await.map(drop)
+    }
+
+    /// Who has a session with this secret.
+    pub async fn session(&self, sessions: &Sessions, secret: &str) -> Identity {
+        let users = self.lately().await;
+        let found = sessions.find(secret, self.settings.session, &users.hashes);
+        found.map_or(Identity::Anonymous, Identity::User)
+    }
+
+    /// How many are logged in.
+    pub async fn logged_in(&self, sessions: &Sessions) -> usize {
+        let users = self.current().await;
+        sessions.count(self.settings.session, &users.hashes)
+    }
+
+    /// The names of those who can log in, sorted.
+    pub async fn users(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.current().await.hashes.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`HtpasswdError::Exists`], [`HtpasswdError::Password`], or that the file cannot be changed.
+    pub async fn add_user(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
+        let name = name.clone();
+        self.edit(move |file| file.add(&name, &password)).await
+    }
+
+    /// Changes the password of a user, which ends the sessions of that user.
+    ///
+    /// # Errors
+    /// [`HtpasswdError::Unknown`], [`HtpasswdError::Password`], or that the file cannot be changed.
+    pub async fn change_password(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
+        let name = name.clone();
+        self.edit(move |file| file.change(&name, &password)).await
+    }
+
+    /// Removes a user, but not the last who can log in.
+    ///
+    /// # Errors
+    /// [`HtpasswdError::Last`], [`HtpasswdError::Unknown`], or that the file cannot be changed.
+    pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
+        let name = name.clone();
+        self.edit(move |file| {
+            let users = file.users();
+            if users.len() == 1 && users.contains_key(name.as_str()) {
+                return Err(HtpasswdError::Last(name.clone()));
+            }
+            file.remove(&name)
+        })
+        .await
+    }
+
+    async fn edit(
+        &self,
+        change: impl FnOnce(&mut Htpasswd) -> Result<(), HtpasswdError> + Send + 'static,
+    ) -> Result<(), HtpasswdError> {
+        let path = self.settings.htpasswd.clone();
+        let failed = {
+            let path = path.clone();
+            move |error| HtpasswdError::Io { action: "change", path, source: std::io::Error::other(error) }
+        };
+        // A password is hashed, which costs as much as to verify one. The semaphore is never closed.
+        let _turn = self.verifying.acquire().await;
+        let edited = tokio::task::spawn_blocking(move || Htpasswd::edit(&path, change)).await;
+        edited.map_err(failed)??;
+        self.current().await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Access, Anonymous, Settings};
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn access(directory: &std::path::Path) -> Access {
+        Access::open(Settings {
+            htpasswd: directory.join("htpasswd"),
+            anonymous: Some(Anonymous::None),
+            remember: Duration::from_mins(1),
+            session: Duration::from_hours(1),
+            rules: Vec::new(),
+            loopback_only: false,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_form_logs_in_and_a_changed_password_logs_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
+        let alice: UserName = "alice".parse().unwrap();
+        assert_eq!(access.log_in(&sessions, "alice", "one", HERE).await, Err(IdentifyError::Wrong));
+        access.add_user(&alice, "one".into()).await.unwrap();
+        assert_eq!(access.log_in(&sessions, "alice", "two", HERE).await, Err(IdentifyError::Wrong));
+        let secret = access.log_in(&sessions, "alice", "one", HERE).await.unwrap();
+        assert_eq!(access.session(&sessions, &secret).await, Identity::User(alice.clone()));
+        access.confirm(&alice, "one", HERE).await.unwrap();
+        access.change_password(&alice, "two".into()).await.unwrap();
+        assert_eq!(access.session(&sessions, &secret).await, Identity::Anonymous);
+        assert_eq!(access.logged_in(&sessions).await, 0);
+    }
+
+    #[tokio::test]
+    async fn the_last_user_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let access = access(directory.path());
+        let (alice, bob): (UserName, UserName) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        access.add_user(&alice, "one".into()).await.unwrap();
+        assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::Last(_))));
+        assert!(matches!(access.remove_user(&bob).await, Err(HtpasswdError::Unknown(_))));
+        access.add_user(&bob, "one".into()).await.unwrap();
+        access.remove_user(&alice).await.unwrap();
+        assert_eq!(access.users().await, ["bob"]);
+    }
+}
