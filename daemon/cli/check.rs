@@ -155,6 +155,9 @@ fn line(fault: &Fault) -> String {
         Fault::Incomplete { repository, digest, missing } => {
             format!("incomplete   {repository}@{digest}: it needs {missing}")
         }
+        Fault::Miscounted { repository } => {
+            format!("miscounted   {repository}: its tags or its bytes are not as many as the index says")
+        }
         Fault::Dangling { repository, tag, digest } => {
             format!("dangling     {repository}:{tag}: there is no {digest}")
         }

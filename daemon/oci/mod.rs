@@ -3,18 +3,22 @@
 //! Pure values: no I/O, nothing async. Fields are private and parsing is the only way to make one, so a
 //! [`RepositoryName`] that exists is valid and nothing behind the edge of the daemon checks it again.
 
+mod contents;
 mod digest;
 mod error_code;
 mod hasher;
+mod image_config;
 mod manifest;
 mod media_type;
 mod name;
 mod pattern;
 mod reference;
 
+pub use contents::{Contents, Part, Platform};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use error_code::ErrorCode;
 pub use hasher::Hasher;
+pub use image_config::{ImageConfig, Step};
 pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError, referrers_of_index};
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};

@@ -82,6 +82,11 @@ pub enum Fault {
         /// What it points at.
         missing: Digest,
     },
+    /// What is counted of a repository is not what it has.
+    Miscounted {
+        /// The repository.
+        repository: RepositoryName,
+    },
     /// A tag names a manifest that its repository does not have.
     Dangling {
         /// Its repository.
@@ -96,7 +101,13 @@ pub enum Fault {
 impl Fault {
     /// Whether the content is well and the index is not.
     fn is_of_the_index(&self) -> bool {
-        matches!(self, Fault::Length { .. } | Fault::NoManifest { .. } | Fault::Dangling { .. })
+        matches!(
+            self,
+            Fault::Length { .. }
+                | Fault::NoManifest { .. }
+                | Fault::Miscounted { .. }
+                | Fault::Dangling { .. }
+        )
     }
 }
 
@@ -241,9 +252,18 @@ impl Check<'_> {
             }
             after = page.last().map(|entry| entry.digest.clone());
             if after.is_none() {
+                self.counted(repository).await?;
                 return self.tags(repository).await;
             }
         }
+    }
+
+    async fn counted(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
+        if !blocking(move || index.repository_adds_up(&name)).await? {
+            self.fault(Fault::Miscounted { repository: repository.clone() }, false);
+        }
+        Ok(())
     }
 
     async fn manifest(

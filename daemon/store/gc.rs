@@ -87,6 +87,15 @@ pub struct Report {
     pub milliseconds: u64,
 }
 
+/// The last collection of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// When it ended, in seconds since 1970.
+    pub at: u64,
+    /// What it did.
+    pub report: Report,
+}
+
 impl Report {
     /// Whether anything was taken or found.
     pub fn did_something(&self) -> bool {
@@ -130,7 +139,11 @@ impl Store {
         collection.unknown_files().await?;
         collection.uploads().await?;
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Report { milliseconds, ..collection.report })
+        let report = Report { milliseconds, ..collection.report };
+        if !dry_run {
+            *super::lock(&self.0.collected) = Some(Collected { at: super::seconds_since_1970(), report });
+        }
+        Ok(report)
     }
 
     /// Puts right what an interrupted collection left in `trash/`; one that goes on has done so.

@@ -14,6 +14,19 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
     }
 
+    /// Removes tags and nothing else, all in one change; gives those that were there.
+    ///
+    /// # Errors
+    /// What the disk or the index says; nothing is removed then.
+    pub async fn delete_tags(
+        &self,
+        repository: &RepositoryName,
+        tags: Vec<Tag>,
+    ) -> Result<Vec<Tag>, StoreError> {
+        let (writer, repository) = (self.writer()?, repository.clone());
+        detached(async move { writer.submit(move |batch| batch.delete_tags(&repository, &tags)).await }).await
+    }
+
     /// Removes a manifest from a repository, and every tag that points at it.
     ///
     /// # Errors

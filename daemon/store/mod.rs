@@ -18,13 +18,16 @@ mod index;
 mod layout;
 mod locks;
 mod management;
+mod natural;
 mod order;
+mod overview;
 mod pull;
 mod push;
 mod recover;
 mod retention;
 mod room;
 mod status;
+mod summary;
 mod sys;
 mod upload;
 
@@ -37,15 +40,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::error::StoreError;
-pub use self::gc::{Report, Taken};
+pub use self::gc::{Collected, Report, Taken};
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::overview::{
+    Listing, Overview, Part, RepositoryOrder, RepositoryOverview, TagOrder, TagOverview,
+};
 pub use self::recover::Soundness;
 pub use self::retention::{Policy, Retention};
 pub use self::room::RoomLimits;
 pub use self::status::{Status, daemon_runs, status};
-pub use self::upload::{ParseUploadIdError, Upload, UploadId};
+pub use self::summary::Summary;
+pub use self::upload::{ParseUploadIdError, RunningUpload, Upload, UploadId};
 
 use self::buffers::Buffers;
 use self::disk::Disk;
@@ -105,6 +112,8 @@ struct Inner {
     role: Role,
     grace: Mutex<Duration>,
     room: Arc<Room>,
+    summaries: summary::Summaries,
+    collected: Mutex<Option<Collected>>,
     writer: Mutex<Option<Writer>>,
     threads: Mutex<Option<Threads>>,
     _lock: Option<Lock>,
@@ -150,6 +159,8 @@ impl Store {
             role,
             grace: Mutex::new(grace),
             room,
+            summaries: summary::Summaries::default(),
+            collected: Mutex::default(),
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(Some(Threads { writer: writer_thread, layout: layout_thread })),
             _lock: lock,

@@ -50,6 +50,16 @@ impl Room {
         *super::lock(&self.limits) = limits;
     }
 
+    /// How many bytes of a file system of this size stay free.
+    pub(super) fn reserve(&self, total: u64) -> u64 {
+        reserve(super::lock(&self.limits).reserve, total)
+    }
+
+    /// How many bytes blobs and uploads may have together, if that is said.
+    pub(super) fn quota(&self) -> Option<u64> {
+        super::lock(&self.limits).quota
+    }
+
     /// Refuses so many more bytes if there is no room for them.
     pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
         let (space, limits) = (Space::of(&self.root)?, *super::lock(&self.limits));

@@ -96,7 +96,21 @@ pub(super) struct Uploads {
     room: Arc<Room>,
 }
 
+/// An upload that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningUpload {
+    /// Its repository; unknown for one of before a restart, whose client has not gone on with it.
+    pub repository: Option<RepositoryName>,
+    /// How many bytes it has.
+    pub length: u64,
+    /// How many it will have, if its client has said so.
+    pub expected: Option<u64>,
+}
+
 struct Session {
+    repository: RepositoryName,
+    /// How many bytes it will have, as its client has said; zero where it has not.
+    expected: AtomicU64,
     /// Which request owns the upload: the one that came last.
     owner: AtomicU64,
     length: AtomicU64,
@@ -128,7 +142,7 @@ impl Uploads {
         let id = UploadId::new(repository, algorithm)?;
         let file = disk.create_upload(&id.to_string())?;
         let content = Content { file, hasher: Hasher::new(algorithm), length: 0, sealed: false };
-        self.keep(disk, id, content)
+        self.keep(disk, repository, id, content)
     }
 
     /// Goes on with an upload of this repository. An upload that is not in memory is read and hashed again.
@@ -147,7 +161,7 @@ impl Uploads {
         }
         let file = disk.open_upload(&id.to_string())?.ok_or(StoreError::UploadUnknown)?;
         let content = Content::read_again(file, id.algorithm())?;
-        self.keep(disk, id, content)
+        self.keep(disk, repository, id, content)
     }
 
     /// How many bytes an upload of this repository has.
@@ -169,10 +183,13 @@ impl Uploads {
     fn keep(
         self: &Arc<Self>,
         disk: &Arc<Disk>,
+        repository: &RepositoryName,
         id: UploadId,
         content: Content,
     ) -> Result<Upload, StoreError> {
         let session = Arc::new(Session {
+            repository: repository.clone(),
+            expected: AtomicU64::new(0),
             owner: AtomicU64::new(0),
             length: AtomicU64::new(content.length),
             content: Mutex::new(content),
@@ -208,6 +225,22 @@ impl Uploads {
         drop(content);
         let step = Step { session, owner, disk: Arc::clone(disk), room: Arc::clone(&self.room) };
         Ok(Upload { id, uploads: Arc::clone(self), step, waiting: None, running: None })
+    }
+
+    /// The uploads that are not finished; blocking.
+    pub(super) fn running(&self, disk: &Disk) -> Result<Vec<RunningUpload>, StoreError> {
+        let files = disk.uploads()?;
+        let sessions = lock(&self.sessions);
+        let running = files.into_iter().map(|(name, length)| {
+            let session = name.parse().ok().and_then(|id| sessions.get(&id));
+            let expected = session.map_or(0, |session| session.expected.load(Ordering::Relaxed));
+            RunningUpload {
+                repository: session.map(|session| session.repository.clone()),
+                length,
+                expected: Some(expected).filter(|expected| *expected >= length && *expected > 0),
+            }
+        });
+        Ok(running.collect())
     }
 
     /// Forgets an upload whose file is gone or has become a blob.
@@ -331,6 +364,9 @@ impl Upload {
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Quota`].
     pub async fn expect(&self, bytes: u64) -> Result<(), StoreError> {
+        if bytes > 0 {
+            self.step.session.expected.store(self.length() + bytes, Ordering::Relaxed);
+        }
         if bytes <= buffers::SIZE as u64 {
             // The first write looks, too.
             return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! Every one checks first and writes afterwards, so that a refusal leaves nothing behind.
 
-use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
+use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::error::StoreError;
@@ -93,9 +93,16 @@ impl Batch<'_> {
         size: u64,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        let row = LinkRow { size, counted_on: self.moment };
-        schema::put_row(tables.links, &mut self.txn, &schema::content_key(repository, digest), &row)?;
-        Ok(tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?)
+        let (key, row) = (schema::content_key(repository, digest), LinkRow { size, counted_on: self.moment });
+        let before: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
+        schema::put_row(tables.links, &mut self.txn, &key, &row)?;
+        tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?;
+        match before.map_or(0, |row| row.size) {
+            before if before == size => Ok(()),
+            before => self.count(repository, |counted| {
+                counted.bytes = counted.bytes.saturating_add(size).saturating_sub(before);
+            }),
+        }
     }
 
     /// Makes a blob of one repository known in another; false if the first does not have it.
@@ -167,9 +174,7 @@ impl Batch<'_> {
             since: given.since,
         };
         let key = schema::content_key(&new.repository, &new.digest);
-        if tables.manifests.get(&self.txn, &key)?.is_none() {
-            self.count_manifests(&new.repository, 1)?;
-        }
+        let is_new = tables.manifests.get(&self.txn, &key)?.is_none();
         schema::put_row(tables.manifests, &mut self.txn, &key, &row)?;
         tables.manifest_homes.put(&mut self.txn, &schema::home_key(&new.digest, &new.repository), &[])?;
         let mut children = Vec::new();
@@ -185,6 +190,7 @@ impl Batch<'_> {
         for tag in &new.tags {
             self.move_tag(&new.repository, tag, &row)?;
         }
+        self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
         // Whoever pushes it wants it.
         tables.left.delete(&mut self.txn, &key)?;
         Ok(())
@@ -198,8 +204,12 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
         let before: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
-        if let Some(before) = before.filter(|before| before.digest != row.digest) {
-            self.leave(repository, &before.digest()?, self.moment, false)?;
+        match before {
+            None => self.count(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
+            Some(before) if before.digest != row.digest => {
+                self.leave(repository, &before.digest()?, self.moment, false)?;
+            }
+            Some(_) => {}
         }
         schema::put_row(table, &mut self.txn, &key, row)
     }
@@ -225,19 +235,5 @@ impl Batch<'_> {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn count_manifests(
-        &mut self,
-        repository: &RepositoryName,
-        change: i32,
-    ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.repositories, repository.as_str().as_bytes());
-        let manifests = self.index.manifest_count(&self.txn, repository)?.saturating_add_signed(change);
-        if manifests == 0 {
-            table.delete(&mut self.txn, key)?;
-            return Ok(());
-        }
-        schema::put_row(table, &mut self.txn, key, &RepositoryRow { manifests })
     }
 }

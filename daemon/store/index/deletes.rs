@@ -23,7 +23,25 @@ impl Batch<'_> {
         };
         table.delete(&mut self.txn, &key)?;
         self.names_changed();
+        self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
         self.leave(repository, &row.digest()?, self.moment, true)
+    }
+
+    /// Removes those of some tags that are there, and gives them.
+    pub(in crate::store) fn delete_tags(
+        &mut self,
+        repository: &RepositoryName,
+        tags: &[Tag],
+    ) -> Result<Vec<Tag>, StoreError> {
+        let mut deleted = Vec::new();
+        for tag in tags {
+            match self.delete_tag(repository, tag) {
+                Ok(()) => deleted.push(tag.clone()),
+                Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
     }
 
     /// Removes a manifest from a repository, and every tag that points at it.
@@ -46,12 +64,16 @@ impl Batch<'_> {
         subject: Option<&Digest>,
         since: Moment,
     ) -> Result<(), StoreError> {
-        let tables = self.index.tables;
-        if !tables.manifests.delete(&mut self.txn, &schema::content_key(repository, digest))? {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let Some(row) = schema::row::<ManifestRow>(tables.manifests, &self.txn, &key)? else {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
-        }
+        };
+        tables.manifests.delete(&mut self.txn, &key)?;
         self.names_changed();
-        self.count_manifests(repository, -1)?;
+        self.count(repository, |counted| {
+            counted.manifests = counted.manifests.saturating_sub(1);
+            counted.bytes = counted.bytes.saturating_sub(row.size);
+        })?;
         self.leave_behind(repository, digest, since)?;
         if let Some(subject) = subject {
             tables
@@ -142,10 +164,11 @@ impl Batch<'_> {
                 keys.push(key.to_vec());
             }
         }
-        for key in keys {
-            tables.tags.delete(&mut self.txn, &key)?;
+        for key in &keys {
+            tables.tags.delete(&mut self.txn, key)?;
         }
-        Ok(())
+        let gone = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(gone))
     }
 
     /// Forgets what a manifest points at, once no repository has it any more.
@@ -164,11 +187,9 @@ impl Batch<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let tables = self.index.tables;
-        if !tables.links.delete(&mut self.txn, &schema::content_key(repository, digest))? {
+        if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
-        tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
         self.count_on(None, digest, self.moment)
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::garbage::{TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
-use super::text_behind;
 use super::writer::Batch;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
@@ -35,15 +34,8 @@ impl Batch<'_> {
     /// Forgets a file in `blobs/`, everywhere.
     pub(super) fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        let mut homes: Vec<Vec<u8>> = Vec::new();
-        for row in tables.blob_homes.prefix_iter(&self.txn, &key)? {
-            homes.push(row?.0.to_vec());
-        }
-        for home in homes {
-            tables.blob_homes.delete(&mut self.txn, &home)?;
-            if let Some(repository) = text_behind(&home, key.len()).and_then(|name| name.parse().ok()) {
-                tables.links.delete(&mut self.txn, &schema::content_key(&repository, digest))?;
-            }
+        for repository in self.homes_of(digest)? {
+            self.unlink_blob(&repository, digest)?;
         }
         self.count_bytes(0, size)?;
         tables.blobs.delete(&mut self.txn, &key)?;
@@ -62,8 +54,7 @@ impl Batch<'_> {
             let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
             let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
             if old && !tables.is_needed_in(&self.txn, repository, digest, true)? {
-                tables.links.delete(&mut self.txn, &key)?;
-                tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+                self.unlink_blob(repository, digest)?;
             }
         }
         Ok(())

@@ -176,9 +176,8 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     let mut counted = 0;
     each(tables.repositories, txn, &mut |name, value| {
         let row: RepositoryRow = schema::decode(value)?;
-        let there = tables.manifests.prefix_iter(txn, &[name, &[0]].concat())?.count() as u64;
-        counted += there;
-        Ok(there == u64::from(row.manifests))
+        counted += u64::from(row.manifests);
+        tables.adds_up(txn, name, &row)
     })?;
     if counted == tables.manifests.len(txn)? { Ok(()) } else { Err(broken(tables.repositories)) }
 }

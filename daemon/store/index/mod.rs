@@ -8,9 +8,11 @@ mod deletes;
 mod discard;
 pub(super) mod garbage;
 pub(super) mod inspect;
+mod overview;
 mod repair;
 pub(super) mod schema;
 mod table;
+mod totals;
 pub(super) mod writer;
 
 use std::collections::BTreeMap;

@@ -176,6 +176,12 @@ impl Tables {
 pub(in crate::store) struct RepositoryRow {
     /// How many manifests it has.
     pub manifests: u32,
+    /// How many tags it has.
+    pub tags: u32,
+    /// The length of its blobs and manifests together, each once, in bytes.
+    pub bytes: u64,
+    /// When a manifest was pushed to it last, in seconds since 1970.
+    pub pushed: u64,
 }
 
 /// When a name was given.

@@ -1,0 +1,166 @@
+//! What a manifest says to people: its parts with their sizes, platforms and annotations.
+//!
+//! All of it was written by strangers. A field of another shape than the standard's is left out, and nothing fails
+//! for it: [`Manifest`](super::Manifest) has decided already what is taken.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::digest::Digest;
+
+/// The configurations of images; any other one, or an artifact type, makes an artifact.
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// A manifest as people look at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Contents {
+    /// The kind of artifact, where it says one.
+    #[serde(deserialize_with = "lenient")]
+    pub artifact_type: Option<String>,
+    /// The configuration.
+    #[serde(deserialize_with = "lenient")]
+    pub config: Option<Part>,
+    /// The layers, or whatever an artifact has in their place.
+    #[serde(deserialize_with = "lenient_list")]
+    pub layers: Vec<Part>,
+    /// What an artifact of an older form has.
+    #[serde(deserialize_with = "lenient_list")]
+    pub blobs: Vec<Part>,
+    /// The manifests of an index.
+    #[serde(deserialize_with = "lenient_list")]
+    pub manifests: Vec<Part>,
+    /// What it is about.
+    #[serde(deserialize_with = "lenient")]
+    pub subject: Option<Part>,
+    /// Free annotations.
+    #[serde(deserialize_with = "lenient")]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// A descriptor as people look at it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// What it is.
+    #[serde(default, deserialize_with = "lenient")]
+    pub media_type: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes, as the manifest has it.
+    #[serde(default, deserialize_with = "lenient")]
+    pub size: Option<u64>,
+    /// What it runs on.
+    #[serde(default, deserialize_with = "lenient")]
+    pub platform: Option<Platform>,
+    /// The kind of artifact.
+    #[serde(default, deserialize_with = "lenient")]
+    pub artifact_type: Option<String>,
+    /// Free annotations.
+    #[serde(default, deserialize_with = "lenient")]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What an image runs on, such as `linux/arm/v7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Platform {
+    /// The operating system.
+    #[serde(deserialize_with = "lenient")]
+    pub os: Option<String>,
+    /// The processor.
+    #[serde(deserialize_with = "lenient")]
+    pub architecture: Option<String>,
+    /// Which one of its kind.
+    #[serde(deserialize_with = "lenient")]
+    pub variant: Option<String>,
+}
+
+impl Contents {
+    /// Reads a manifest that the registry has taken; what cannot be read is empty.
+    pub fn parse(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// What kind of artifact it is; nothing for an image.
+    pub fn kind(&self) -> Option<String> {
+        let config = self.config.as_ref().and_then(|config| config.media_type.as_ref());
+        let config = config.filter(|config| !IMAGE_CONFIGS.contains(&config.as_str()));
+        self.artifact_type.as_ref().filter(|kind| !kind.is_empty()).or(config).cloned()
+    }
+}
+
+impl Platform {
+    /// Whether it says nothing; builders write `unknown` for what is no image, such as an attestation.
+    pub fn is_unknown(&self) -> bool {
+        let says = |text: &Option<String>| text.as_deref().is_some_and(|text| !matches!(text, "" | "unknown"));
+        !says(&self.os) && !says(&self.architecture)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.os.as_deref().unwrap_or("unknown"))?;
+        for part in [&self.architecture, &self.variant].into_iter().flatten().filter(|part| !part.is_empty()) {
+            write!(f, "/{part}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value of the right shape, or none.
+pub(super) fn lenient<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+}
+
+/// Those items of a list that have the right shape.
+pub(super) fn lenient_list<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let Value::Array(items) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    Ok(items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_has_another_shape_is_left_out() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let text = format!(
+            r#"{{"artifactType":7,"layers":[{{"digest":"{digest}","size":"x","annotations":[1]}},"x",{{"digest":"y"}}],
+               "manifests":{{}},"annotations":{{"a":"b"}},
+               "config":{{"digest":"{digest}","size":3,"platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}}}}"#
+        );
+        let contents = Contents::parse(text.as_bytes());
+        assert_eq!((contents.layers.len(), contents.layers[0].size), (1, None));
+        assert_eq!(contents.config.unwrap().platform.unwrap().to_string(), "linux/arm/v7");
+        assert_eq!(contents.annotations.unwrap()["a"], "b");
+        assert_eq!((contents.artifact_type, contents.manifests), (None, Vec::new()));
+        assert_eq!(Contents::parse(b"nonsense"), Contents::default());
+    }
+
+    #[test]
+    fn an_attestation_has_no_platform() {
+        let unknown = Platform { os: Some("unknown".into()), architecture: Some("unknown".into()), variant: None };
+        assert!(unknown.is_unknown() && Platform::default().is_unknown());
+        assert!(!Platform { os: Some("linux".into()), ..Platform::default() }.is_unknown());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Contents::parse(&bytes);
+        }
+    }
+}

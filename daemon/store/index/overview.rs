@@ -1,0 +1,246 @@
+//! Lists as people read them: searched, in any order, a page at a time.
+//!
+//! One pass over the rows of the list, which is quick since their numbers stand in them; only what is on the page is
+//! sorted and looked at more closely.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use heed::RoTxn;
+use serde::Deserialize;
+
+use super::schema::{self, LinkRow, ManifestRow, RepositoryRow};
+use super::{Index, ManifestEntry, entry, text_behind};
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::store::clock::Moment;
+use crate::store::error::StoreError;
+use crate::store::natural;
+use crate::store::overview::{Listing, Part, RepositoryOrder, RepositoryOverview, TagOrder};
+
+/// A row of the table `tags`, read without copying it.
+#[derive(Deserialize)]
+struct TagRow<'a> {
+    digest: &'a [u8],
+    size: u64,
+    media_type: &'a str,
+    pushed: u64,
+    since: Moment,
+}
+
+/// A tag on a page, and how many tags of its repository have its digest.
+pub(in crate::store) type SharedTag = (Tag, ManifestEntry, usize);
+
+impl Index {
+    /// The repositories that `wanted` lets through, as a page has them, and how many there are in each namespace on
+    /// that page.
+    pub(in crate::store) fn repositories_overview(
+        &self,
+        part: &Part<RepositoryOrder>,
+        wanted: &dyn Fn(&RepositoryName) -> bool,
+    ) -> Result<(Listing<RepositoryOverview>, BTreeMap<String, usize>), StoreError> {
+        let txn = self.env.read_txn()?;
+        let search = part.search.to_lowercase();
+        let mut all = Vec::new();
+        for row in self.tables.repositories.rows(&txn)? {
+            let (key, value) = row?;
+            let Some(name) = text_behind(key, 0).filter(|name| name.contains(&search)) else { continue };
+            let Ok(name) = name.parse() else { continue };
+            if wanted(&name) {
+                let RepositoryRow { manifests, tags, bytes, pushed } = schema::decode(value)?;
+                all.push(RepositoryOverview { name, manifests, tags, bytes, pushed });
+            }
+        }
+        let bytes = all.iter().map(|one| one.bytes).sum();
+        if part.order == RepositoryOrder::Name {
+            if part.descending {
+                all.reverse();
+            }
+            let listing = Listing { total: all.len(), bytes, items: part.page(&all).to_vec() };
+            let namespaces = namespaces(&listing.items, &all);
+            return Ok((listing, namespaces));
+        }
+        let total = all.len();
+        let order = |one: &RepositoryOverview, other: &RepositoryOverview| {
+            let by = match part.order {
+                RepositoryOrder::Name => Ordering::Equal,
+                RepositoryOrder::Size => one.bytes.cmp(&other.bytes),
+                RepositoryOrder::Tags => one.tags.cmp(&other.tags),
+                RepositoryOrder::Pushed => one.pushed.cmp(&other.pushed),
+            };
+            turned(by, part.descending).then_with(|| one.name.cmp(&other.name))
+        };
+        Ok((Listing { total, bytes, items: sorted_page(all, part, order) }, BTreeMap::new()))
+    }
+
+    /// The tags of a repository as a page has them.
+    pub(in crate::store) fn tags_overview(
+        &self,
+        repository: &RepositoryName,
+        part: &Part<TagOrder>,
+    ) -> Result<Listing<SharedTag>, StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let mut all: Vec<(&str, TagRow)> = Vec::new();
+        for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            let (key, value) = row?;
+            let Some(tag) = text_behind(key, prefix.len()) else { continue };
+            let row = postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()))?;
+            all.push((tag, row));
+        }
+        let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
+        all.retain(|(tag, _)| tag.contains(&part.search));
+        let total = all.len();
+        let order = |one: &(&str, TagRow), other: &(&str, TagRow)| {
+            let by = match part.order {
+                TagOrder::Name => natural::compare(one.0, other.0),
+                TagOrder::Pushed => one.1.pushed.cmp(&other.1.pushed),
+            };
+            turned(by, part.descending).then_with(|| natural::compare(one.0, other.0))
+        };
+        let page = sorted_page(all, part, order);
+        let mut shared: HashMap<&[u8], usize> = page.iter().map(|(_, row)| (row.digest, 0)).collect();
+        for digest in digests {
+            if let Some(count) = shared.get_mut(digest) {
+                *count += 1;
+            }
+        }
+        let mut items = Vec::with_capacity(page.len());
+        for (tag, row) in page {
+            let (Ok(tag), count) = (tag.parse(), shared.get(row.digest).copied().unwrap_or(1)) else { continue };
+            items.push((tag, entry(&row.into())?, count));
+        }
+        Ok(Listing { total, bytes: 0, items })
+    }
+
+    /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
+    pub(in crate::store) fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, usize), StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (wanted, mut tags, mut count) = (schema::digest_key(digest), Vec::new(), 0);
+        for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            let (key, value) = row?;
+            let row: TagRow =
+                postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()))?;
+            if row.digest == wanted {
+                count += 1;
+                let tag = text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
+                tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
+            }
+        }
+        tags.sort_by(|one, other| natural::compare(one.as_str(), other.as_str()));
+        Ok((tags, count))
+    }
+
+    /// The length of a manifest and of all that it points at in its repository, each once, in bytes.
+    pub(in crate::store) fn whole_size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<u64, StoreError> {
+        let txn = self.env.read_txn()?;
+        let (mut seen, mut open, mut bytes) = (BTreeSet::new(), vec![digest.clone()], 0u64);
+        while let Some(digest) = open.pop() {
+            let key = schema::content_key(repository, &digest);
+            if !seen.insert(digest.clone()) {
+                continue;
+            }
+            if let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? {
+                bytes = bytes.saturating_add(row.size);
+                open.extend(self.tables.children_of(&txn, &digest)?);
+            } else {
+                bytes = bytes.saturating_add(self.link_size(&txn, &key)?);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn link_size(&self, txn: &RoTxn, key: &[u8]) -> Result<u64, StoreError> {
+        Ok(schema::row::<LinkRow>(self.tables.links, txn, key)?.map_or(0, |row| row.size))
+    }
+
+    /// How many bytes the index uses, and how many it may.
+    pub(in crate::store) fn fill(&self) -> Result<(u64, u64), StoreError> {
+        let txn = self.env.read_txn()?;
+        Ok((self.tables.used(&txn)?, self.env.info().map_size as u64))
+    }
+
+    /// The manifests of these that are in a repository.
+    pub(in crate::store) fn manifests_among(
+        &self,
+        repository: &RepositoryName,
+        digests: &[Digest],
+    ) -> Result<Vec<ManifestEntry>, StoreError> {
+        let mut there = Vec::new();
+        for digest in digests {
+            there.extend(self.manifest(repository, &Reference::Digest(digest.clone()))?);
+        }
+        Ok(there)
+    }
+}
+
+impl From<TagRow<'_>> for ManifestRow {
+    fn from(row: TagRow<'_>) -> Self {
+        ManifestRow {
+            digest: row.digest.to_vec(),
+            size: row.size,
+            media_type: row.media_type.to_owned(),
+            pushed: row.pushed,
+            since: row.since,
+        }
+    }
+}
+
+fn turned(order: Ordering, descending: bool) -> Ordering {
+    if descending { order.reverse() } else { order }
+}
+
+/// One page of a list, in its order: what is on other pages is not sorted.
+fn sorted_page<T, O>(mut all: Vec<T>, part: &Part<O>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    if part.skip >= all.len() {
+        return Vec::new();
+    }
+    if part.skip > 0 {
+        all.select_nth_unstable_by(part.skip, &order);
+        all.drain(..part.skip);
+    }
+    if all.len() > part.limit {
+        all.select_nth_unstable_by(part.limit, &order);
+        all.truncate(part.limit);
+    }
+    all.sort_unstable_by(&order);
+    all
+}
+
+/// How many of `all`, which are in the order of their names, are in each namespace that occurs on a page.
+fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for one in page {
+        for (at, _) in one.name.as_str().match_indices('/') {
+            let namespace = &one.name.as_str()[..=at];
+            if !counts.contains_key(namespace) {
+                let count = all.iter().filter(|one| one.name.as_str().starts_with(namespace)).count();
+                counts.insert(namespace.to_owned(), count);
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_sorted_whatever_is_before_it() {
+        let part = |skip, limit| Part { order: (), skip, limit, ..Part::default() };
+        let all: Vec<u32> = (0..100).map(|number| number * 37 % 100).collect();
+        let page = |skip, limit| sorted_page(all.clone(), &part(skip, limit), Ord::cmp);
+        assert_eq!(page(0, 3), [0, 1, 2]);
+        assert_eq!(page(95, 10), [95, 96, 97, 98, 99]);
+        assert_eq!(page(40, 2), [40, 41]);
+        assert!(page(100, 2).is_empty());
+    }
+}

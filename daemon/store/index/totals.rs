@@ -1,0 +1,117 @@
+//! What is counted of each repository: manifests, tags and bytes stand in its row, so that no list has to add them up.
+//!
+//! Every change that makes more or less of them says so in the same transaction. A repository has no row before its
+//! first manifest; what was pushed to it until then is added up when that comes.
+
+use heed::RoTxn;
+
+use super::schema::{self, Given, LinkRow, ManifestRow, RepositoryRow, Tables};
+use super::writer::Batch;
+use super::{Index, text_behind};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::error::StoreError;
+
+impl Tables {
+    /// Adds up what a repository has, by its other rows; when it was pushed to last is not among it.
+    pub(super) fn add_up(&self, txn: &RoTxn, repository: &[u8]) -> Result<RepositoryRow, StoreError> {
+        let prefix = [repository, &[0]].concat();
+        let mut sum = RepositoryRow::default();
+        for row in self.manifests.prefix_iter(txn, &prefix)? {
+            sum.manifests = sum.manifests.saturating_add(1);
+            sum.bytes = sum.bytes.saturating_add(schema::decode::<ManifestRow>(row?.1)?.size);
+        }
+        for row in self.links.prefix_iter(txn, &prefix)? {
+            sum.bytes = sum.bytes.saturating_add(schema::decode::<LinkRow>(row?.1)?.size);
+        }
+        for row in self.tags.prefix_iter(txn, &prefix)? {
+            row?;
+            sum.tags = sum.tags.saturating_add(1);
+        }
+        Ok(sum)
+    }
+
+    /// Whether the row of a repository says what its other rows do.
+    pub(super) fn adds_up(
+        &self,
+        txn: &RoTxn,
+        repository: &[u8],
+        row: &RepositoryRow,
+    ) -> Result<bool, StoreError> {
+        let sum = self.add_up(txn, repository)?;
+        Ok((sum.manifests, sum.tags, sum.bytes) == (row.manifests, row.tags, row.bytes))
+    }
+}
+
+impl Index {
+    /// Whether what is counted of a repository is as many as it says; one that is not there has nothing.
+    pub(in crate::store) fn repository_adds_up(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let (txn, name) = (self.env.read_txn()?, repository.as_str().as_bytes());
+        let row: Option<RepositoryRow> = schema::row(self.tables.repositories, &txn, name)?;
+        row.map_or(Ok(true), |row| self.tables.adds_up(&txn, name, &row))
+    }
+}
+
+impl Batch<'_> {
+    /// Changes what is counted of a repository, if it has a row. The row goes with the last manifest.
+    pub(super) fn count(
+        &mut self,
+        repository: &RepositoryName,
+        change: impl FnOnce(&mut RepositoryRow),
+    ) -> Result<(), StoreError> {
+        let (table, key) = (self.index.tables.repositories, repository.as_str().as_bytes());
+        let Some(mut row) = schema::row::<RepositoryRow>(table, &self.txn, key)? else { return Ok(()) };
+        change(&mut row);
+        if row.manifests == 0 {
+            table.delete(&mut self.txn, key)?;
+            return Ok(());
+        }
+        schema::put_row(table, &mut self.txn, key, &row)
+    }
+
+    /// Counts a manifest that was pushed, after all its rows are there: its length, if it is new to the repository.
+    /// One that comes back from `index.json` was pushed when that says.
+    pub(super) fn count_push(
+        &mut self,
+        repository: &RepositoryName,
+        new: Option<u64>,
+        given: Option<Given>,
+    ) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, repository.as_str().as_bytes());
+        let row: Option<RepositoryRow> = schema::row(tables.repositories, &self.txn, key)?;
+        let mut row = match (row, new) {
+            (None, _) => tables.add_up(&self.txn, key)?,
+            (Some(row), None) => row,
+            (Some(row), Some(size)) => RepositoryRow {
+                manifests: row.manifests.saturating_add(1),
+                bytes: row.bytes.saturating_add(size),
+                ..row
+            },
+        };
+        row.pushed = given.map_or(self.now, |given| given.pushed.max(row.pushed));
+        schema::put_row(tables.repositories, &mut self.txn, key, &row)
+    }
+
+    /// Takes a blob out of a repository; whether it had it.
+    pub(super) fn unlink_blob(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let Some(row) = schema::row::<LinkRow>(tables.links, &self.txn, &key)? else { return Ok(false) };
+        tables.links.delete(&mut self.txn, &key)?;
+        tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+        self.count(repository, |counted| counted.bytes = counted.bytes.saturating_sub(row.size))?;
+        Ok(true)
+    }
+
+    /// The repositories that have a blob.
+    pub(super) fn homes_of(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
+        let key = schema::digest_key(digest);
+        let mut homes = Vec::new();
+        for row in self.index.tables.blob_homes.prefix_iter(&self.txn, &key)? {
+            homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+        }
+        Ok(homes)
+    }
+}

@@ -1,0 +1,218 @@
+//! What people want to see of the store: lists with their sums, and how the disk is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::StoreError;
+use super::gc::Collected;
+use super::index::{Counts, ManifestEntry};
+use super::room::Space;
+use super::summary::Summary;
+use super::upload::RunningUpload;
+use super::{Store, blocking};
+use crate::oci::{Digest, RepositoryName, Tag};
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part<O> {
+    /// What the names contain.
+    pub search: String,
+    /// By what they are sorted.
+    pub order: O,
+    /// Whether the largest comes first.
+    pub descending: bool,
+    /// How many come before.
+    pub skip: usize,
+    /// How many it has at the most.
+    pub limit: usize,
+}
+
+/// By what repositories are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RepositoryOrder {
+    /// By their names.
+    #[default]
+    Name,
+    /// By their size.
+    Size,
+    /// By the number of their tags.
+    Tags,
+    /// By the time of the last push.
+    Pushed,
+}
+
+/// By what tags are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagOrder {
+    /// By their names, as people sort versions.
+    #[default]
+    Name,
+    /// By the time when they were set.
+    Pushed,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// What is on the page.
+    pub items: Vec<T>,
+    /// How many there are on all pages.
+    pub total: usize,
+    /// The length of all of them in bytes, where that can be said.
+    pub bytes: u64,
+}
+
+/// A repository in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryOverview {
+    /// Its name.
+    pub name: RepositoryName,
+    /// How many manifests it has.
+    pub manifests: u32,
+    /// How many tags it has.
+    pub tags: u32,
+    /// The length of its blobs and manifests, each once, in bytes.
+    pub bytes: u64,
+    /// When it was pushed to last, in seconds since 1970.
+    pub pushed: u64,
+}
+
+/// A tag in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagOverview {
+    /// The tag.
+    pub tag: Tag,
+    /// What it names.
+    pub entry: ManifestEntry,
+    /// How many tags of the repository name the same, this one among them.
+    pub shared: usize,
+    /// The length of all that it points at, in bytes.
+    pub bytes: u64,
+    /// What its manifest says.
+    pub summary: Arc<Summary>,
+}
+
+/// How the store and its disk are.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// How much there is.
+    pub counts: Counts,
+    /// The bytes of unfinished uploads.
+    pub uploading: u64,
+    /// The size of the file system, in bytes.
+    pub total_bytes: u64,
+    /// What is free of it.
+    pub free_bytes: u64,
+    /// What pushes leave free.
+    pub reserve_bytes: u64,
+    /// What blobs and uploads may have together, if that is said.
+    pub quota_bytes: Option<u64>,
+    /// How many bytes the index uses, and how many it may.
+    pub index: (u64, u64),
+    /// Why the store takes no more writes, if it does not.
+    pub read_only: Option<String>,
+    /// Whether names were lost, so that nothing is collected until a person has done so.
+    pub collection_is_held: bool,
+    /// What the last collection in this process did.
+    pub collected: Option<Collected>,
+    /// The uploads that go on.
+    pub uploads: Vec<RunningUpload>,
+}
+
+impl<O> Part<O> {
+    /// The part of a list that is sorted already.
+    pub(super) fn page<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        let rest = all.get(self.skip..).unwrap_or_default();
+        &rest[..self.limit.min(rest.len())]
+    }
+}
+
+impl Store {
+    /// How everything is.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`] or [`StoreError::Io`].
+    pub async fn overview(&self) -> Result<Overview, StoreError> {
+        let store = self.clone();
+        blocking(move || {
+            let inner = &store.0;
+            let space = Space::of(&inner.disk.top(""))?;
+            let uploads = inner.uploads.running(&inner.disk)?;
+            Ok(Overview {
+                counts: inner.index.counts()?,
+                uploading: uploads.iter().map(|one| one.length).sum(),
+                total_bytes: space.total,
+                free_bytes: space.free,
+                reserve_bytes: inner.room.reserve(space.total),
+                quota_bytes: inner.room.quota(),
+                index: inner.index.fill()?,
+                read_only: inner.disk.failure(),
+                collection_is_held: inner.index.collection_is_held()?,
+                collected: *super::lock(&inner.collected),
+                uploads,
+            })
+        })
+        .await
+    }
+
+    /// A part of the list of repositories that `wanted` lets through, and how many of all there are in each
+    /// namespace on it, where the list is by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn repositories_overview(
+        &self,
+        part: Part<RepositoryOrder>,
+        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
+    ) -> Result<(Listing<RepositoryOverview>, BTreeMap<String, usize>), StoreError> {
+        let index = Arc::clone(&self.0.index);
+        blocking(move || index.repositories_overview(&part, &wanted)).await
+    }
+
+    /// A part of the list of tags of a repository.
+    ///
+    /// # Errors
+    /// [`StoreError::NameUnknown`] when the repository has no manifest.
+    pub async fn tags_overview(
+        &self,
+        repository: &RepositoryName,
+        part: Part<TagOrder>,
+    ) -> Result<Listing<TagOverview>, StoreError> {
+        let (store, repository) = (self.clone(), repository.clone());
+        blocking(move || {
+            store.check_exists(&repository)?;
+            let Listing { items, total, bytes } = store.0.index.tags_overview(&repository, &part)?;
+            let mut tags = Vec::with_capacity(items.len());
+            for (tag, entry, shared) in items {
+                let summary = store.summary(&repository, &entry);
+                let bytes = store.0.index.whole_size(&repository, &entry.digest)?;
+                tags.push(TagOverview { tag, entry, shared, bytes, summary });
+            }
+            Ok(Listing { items: tags, total, bytes })
+        })
+        .await
+    }
+
+    /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<Tag>, usize), StoreError> {
+        let (index, repository, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
+        blocking(move || index.tags_of(&repository, &digest, limit)).await
+    }
+
+    /// The length of a manifest and of all that it points at in its repository, each once, in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn whole_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+        let (index, repository, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
+        blocking(move || index.whole_size(&repository, &digest)).await
+    }
+}
