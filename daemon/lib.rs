@@ -1,6 +1,7 @@
 //! Holdfast: a container registry for the edge. Each module is a room; ARCHITECTURE.md says who may call whom.
 
 pub mod access;
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod oci;

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may call.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("oci", &[]),
     ("store", &["oci"]),
     ("access", &["oci"]),
     ("wire", &["access", "oci"]),
     ("registry", &["wire", "store", "access", "oci"]),
-    ("server", &["wire", "registry", "access", "tls", "oci"]),
+    ("admin", &["wire", "store", "access", "oci"]),
+    ("server", &["wire", "registry", "admin", "access", "tls", "oci"]),
     ("tls", &[]),
     ("service", &[]),
     ("config", &["oci"]),

@@ -7,6 +7,7 @@
     reason = "a test ends at what it does not expect"
 )]
 
+mod admin;
 mod appliance;
 mod architecture;
 mod auth;

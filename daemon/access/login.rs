@@ -37,10 +37,11 @@ impl Access {
         self.verify(user.as_str(), password, client, |_| None).await.map(drop)
     }
 
-    /// Who has a session with this secret.
-    pub async fn session(&self, sessions: &Sessions, secret: &str) -> Identity {
+    /// Who has a session with this secret; without one it is nobody in particular. What is permitted afterwards goes by
+    /// the users of now.
+    pub async fn session(&self, sessions: &Sessions, secret: Option<&str>) -> Identity {
         let users = self.lately().await;
-        let found = sessions.find(secret, self.settings.session, &users.hashes);
+        let found = secret.and_then(|secret| sessions.find(secret, self.settings.session, &users.hashes));
         found.map_or(Identity::Anonymous, Identity::User)
     }
 
@@ -139,10 +140,10 @@ mod tests {
         access.add_user(&alice, "one".into()).await.unwrap();
         assert_eq!(access.log_in(&sessions, "alice", "two", HERE).await, Err(IdentifyError::Wrong));
         let secret = access.log_in(&sessions, "alice", "one", HERE).await.unwrap();
-        assert_eq!(access.session(&sessions, &secret).await, Identity::User(alice.clone()));
+        assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice.clone()));
         access.confirm(&alice, "one", HERE).await.unwrap();
         access.change_password(&alice, "two".into()).await.unwrap();
-        assert_eq!(access.session(&sessions, &secret).await, Identity::Anonymous);
+        assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::Anonymous);
         assert_eq!(access.logged_in(&sessions).await, 0);
     }
 

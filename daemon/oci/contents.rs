@@ -98,7 +98,8 @@ impl Contents {
 impl Platform {
     /// Whether it says nothing; builders write `unknown` for what is no image, such as an attestation.
     pub fn is_unknown(&self) -> bool {
-        let says = |text: &Option<String>| text.as_deref().is_some_and(|text| !matches!(text, "" | "unknown"));
+        let says =
+            |text: &Option<String>| text.as_deref().is_some_and(|text| !matches!(text, "" | "unknown"));
         !says(&self.os) && !says(&self.architecture)
     }
 }
@@ -106,7 +107,8 @@ impl Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.os.as_deref().unwrap_or("unknown"))?;
-        for part in [&self.architecture, &self.variant].into_iter().flatten().filter(|part| !part.is_empty()) {
+        for part in [&self.architecture, &self.variant].into_iter().flatten().filter(|part| !part.is_empty())
+        {
             write!(f, "/{part}")?;
         }
         Ok(())
@@ -152,7 +154,8 @@ mod tests {
 
     #[test]
     fn an_attestation_has_no_platform() {
-        let unknown = Platform { os: Some("unknown".into()), architecture: Some("unknown".into()), variant: None };
+        let unknown =
+            Platform { os: Some("unknown".into()), architecture: Some("unknown".into()), variant: None };
         assert!(unknown.is_unknown() && Platform::default().is_unknown());
         assert!(!Platform { os: Some("linux".into()), ..Platform::default() }.is_unknown());
     }

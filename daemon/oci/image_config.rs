@@ -74,7 +74,9 @@ impl ImageConfig {
     pub fn settings(&self) -> Vec<(&'static str, Vec<String>)> {
         let Some(running) = &self.config else { return Vec::new() };
         let one = |text: &Option<String>| text.iter().filter(|text| !text.is_empty()).cloned().collect();
-        let keys = |map: &Option<BTreeMap<String, Value>>| map.iter().flatten().map(|(key, _)| key.clone()).collect();
+        let keys = |map: &Option<BTreeMap<String, Value>>| {
+            map.iter().flatten().map(|(key, _)| key.clone()).collect()
+        };
         let settings = [
             ("Entrypoint", command(&running.entrypoint)),
             ("Command", command(&running.cmd)),
@@ -124,7 +126,10 @@ mod tests {
         assert_eq!(config.platform.to_string(), "linux/arm64");
         let settings = config.settings();
         assert_eq!(settings[0], ("Entrypoint", vec!["/run 'two words'".to_owned()]));
-        assert_eq!(settings[1..], [("Ports", vec!["80/tcp".to_owned()]), ("Environment", vec!["A=b".to_owned()])]);
+        assert_eq!(
+            settings[1..],
+            [("Ports", vec!["80/tcp".to_owned()]), ("Environment", vec!["A=b".to_owned()])]
+        );
         assert_eq!(config.labels(), [("a".to_owned(), "<b>".to_owned()), ("n".to_owned(), "1".to_owned())]);
         assert_eq!((config.layer_steps().count(), config.history.len()), (1, 2));
         assert_eq!(ImageConfig::parse(b"[]"), ImageConfig::default());

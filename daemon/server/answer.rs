@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderValue, LOCATION, ORIGIN};
+use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, LOCATION, ORIGIN};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
@@ -14,8 +14,10 @@ use super::connection::Transport;
 use super::record::{Record, Recorded};
 use super::{Server, Site};
 use crate::access::{IdentifyError, Identity, Refusal, Wanted};
+use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
-use crate::wire::{ApiError, Parsed, RequestBody, Response, Route, empty, with_bytes};
+use crate::tls::Certificates;
+use crate::wire::{ApiError, Deed, Parsed, RequestBody, Response, Route, empty, with_bytes};
 
 /// What someone sees who opens the registry in a browser.
 const WELCOME: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
@@ -30,7 +32,8 @@ impl Server {
         transport: Transport,
     ) -> http::Response<Recorded> {
         let (site, watched) = (self.site(), Watched::request(&self.watched));
-        let (record, response) = site.answer(request, peer, transport).await;
+        let requests = self.watched.activity().requests;
+        let (record, response) = site.answer(request, peer, transport, requests).await;
         response.map(|body| Recorded::new(body, record, watched))
     }
 }
@@ -42,16 +45,17 @@ impl Site {
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
+        requests: usize,
     ) -> (Record, Response) {
         let begun = Instant::now();
         let (parts, incoming) = request.into_parts();
         let client = self.registry.locations.client(&parts.headers, peer.ip());
         let mut record = Record {
-            client: client.to_string(),
+            client,
             user: String::new(),
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
-            repository: String::new(),
+            repository: None,
             reference: String::new(),
             status: 0,
             begun,
@@ -59,9 +63,26 @@ impl Site {
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
-        let mut response = match self.outside_the_api(&parts, transport) {
-            Some(response) => response,
-            None => self
+        let answered = self.outside_the_api(&parts, transport);
+        let page = self.admin.as_ref().filter(|_| answered.is_none() && !is_api && is_for_people(&parts));
+        let mut response = match (answered, page) {
+            (Some(response), _) => response,
+            (None, Some(admin)) => {
+                let surroundings = Surroundings {
+                    client,
+                    peer: peer.ip(),
+                    tls: transport == Transport::Tls,
+                    requests,
+                    certificate: self.certificates.as_deref().map(certificate),
+                };
+                let (mut response, identity) = admin.answer(parts, body, surroundings, &self.access).await;
+                record.user = identity.to_string();
+                // No page of another origin has anything to do with these.
+                self.cors.apply_plain(response.headers_mut());
+                record.status = response.status().as_u16();
+                return (record, response);
+            }
+            (None, None) => self
                 .api(parts, body, (client, peer.ip()), &mut record)
                 .await
                 .unwrap_or_else(ApiError::into_response),
@@ -91,7 +112,8 @@ impl Site {
         let welcome = || {
             with_bytes(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(WELCOME.as_bytes()))
         };
-        (reads && parts.uri.path() == "/").then(welcome)
+        let is_page = self.admin.is_some() && wants_html(parts);
+        (reads && parts.uri.path() == "/" && !is_page).then(welcome)
     }
 
     async fn api(
@@ -118,11 +140,14 @@ impl Site {
                 return Err(error.into());
             }
         };
-        record.repository = route.repository().map(|name| name.to_string()).unwrap_or_default();
+        record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
+        let (asked, method) = (route.clone(), parts.method.clone());
         let parsed = Parsed::new(route, parts, body);
-        self.registry.answer(parsed.permitted(permit, peer)).await
+        let response = self.registry.answer(parsed.permitted(permit, peer)).await?;
+        record.note(Deed::of(&asked, &method, response.status()), &self.events);
+        Ok(response)
     }
 
     fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {
@@ -145,6 +170,28 @@ impl Site {
 
     fn unauthorized(&self, message: &str) -> ApiError {
         ApiError::Unauthorized { realm: self.realm.clone(), message: message.to_owned() }
+    }
+}
+
+/// Whether a request is for the admin page: one of its paths, or anything else that a browser asks for.
+fn is_for_people(parts: &Parts) -> bool {
+    Admin::is_for(&parts.method, parts.uri.path()) || wants_html(parts)
+}
+
+/// Whether whoever asks would like a page rather than words for a terminal.
+fn wants_html(parts: &Parts) -> bool {
+    let accepts = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
+}
+
+/// The certificate as the admin page shows it.
+fn certificate(certificates: &Certificates) -> Certificate {
+    let facts = certificates.facts();
+    Certificate {
+        is_own: facts.fingerprint.is_some(),
+        until: facts.until.and_then(|until| until.try_into().ok()),
+        fingerprint: facts.fingerprint,
+        clock_is_behind: facts.clock_is_behind,
     }
 }
 

@@ -17,9 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::access::Access;
+use crate::admin::Admin;
 use crate::registry::Registry;
 use crate::tls::Certificates;
-use crate::wire::Cors;
+use crate::wire::{Cors, Events};
 
 pub use self::activity::Activity;
 use self::activity::Watched;
@@ -47,6 +48,10 @@ pub struct Limits {
 pub struct Site {
     /// The API.
     pub registry: Registry,
+    /// The admin page, if there is one.
+    pub admin: Option<Admin>,
+    /// What happened lately.
+    pub events: Arc<Events>,
     /// Who may do what.
     pub access: Access,
     /// TLS, if it is on.

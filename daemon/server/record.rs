@@ -1,6 +1,8 @@
 //! The access log: one line for each request, once its answer is sent or broken off.
 
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -8,18 +10,27 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
-use crate::wire::{BodyError, ResponseBody};
+use crate::oci::RepositoryName;
+use crate::wire::{BodyError, Deed, Event, Events, ResponseBody};
 
 /// What the line says.
 pub(super) struct Record {
-    pub(super) client: String,
+    pub(super) client: IpAddr,
     pub(super) user: String,
     pub(super) method: http::Method,
     pub(super) path: String,
-    pub(super) repository: String,
+    pub(super) repository: Option<RepositoryName>,
     pub(super) reference: String,
     pub(super) status: u16,
     pub(super) begun: Instant,
+}
+
+impl Record {
+    /// Notes what was done, for the admin page.
+    pub(super) fn note(&self, deed: Option<Deed>, events: &Arc<Events>) {
+        let (Some(deed), Some(name)) = (deed, &self.repository) else { return };
+        events.note(Event::now(deed, self.user.clone(), self.client, name.clone(), self.reference.clone()));
+    }
 }
 
 /// The body of an answer, that writes the line when it ends.
@@ -68,7 +79,8 @@ impl Drop for Recorded {
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         log::info!(
             target: "access",
-            client = client.as_str(), user = user.as_str(), repository = repository.as_str(),
+            client:% = client, user = user.as_str(),
+            repository = repository.as_ref().map_or("", RepositoryName::as_str),
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
             "{method} {path}"
         );

@@ -221,7 +221,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
+    async fn set_aside(&mut self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
         let (writer, digest) = (self.store.writer()?, digest.clone());
         writer.submit(move |batch| batch.set_blob_aside(&digest, file)).await
     }

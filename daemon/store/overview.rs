@@ -193,6 +193,27 @@ impl Store {
         .await
     }
 
+    /// Those of some tags that are there, each with the number of tags that name the same.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn tags_named(
+        &self,
+        repository: &RepositoryName,
+        tags: Vec<Tag>,
+    ) -> Result<Vec<(Tag, ManifestEntry, usize)>, StoreError> {
+        let (index, repository) = (Arc::clone(&self.0.index), repository.clone());
+        blocking(move || index.tags_named(&repository, &tags.into_iter().collect())).await
+    }
+
+    /// Whether a repository has a manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn has_repository(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        self.0.index.repository_exists(repository)
+    }
+
     /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
     ///
     /// # Errors

@@ -88,7 +88,11 @@ impl Store {
         }
     }
 
-    fn read_summary(&self, repository: &RepositoryName, entry: &ManifestEntry) -> Result<Summary, StoreError> {
+    fn read_summary(
+        &self,
+        repository: &RepositoryName,
+        entry: &ManifestEntry,
+    ) -> Result<Summary, StoreError> {
         let contents = Contents::parse(&blob::read_whole(&self.0.disk, &entry.digest, entry.size)?);
         if entry.media_type.is_index() {
             return self.index_summary(repository, &contents);

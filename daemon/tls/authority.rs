@@ -98,6 +98,13 @@ impl Authority {
         &self.pem
     }
 
+    /// The SHA-256 of its certificate, as `openssl` writes it.
+    pub(super) fn fingerprint(&self) -> String {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &self.certificate);
+        let pairs: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        pairs.join(":")
+    }
+
     /// Makes a certificate for this machine and more names.
     pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &Clock) -> Result<Leaf, TlsError> {
         let names = all_names(more);

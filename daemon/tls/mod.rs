@@ -58,6 +58,17 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+/// What people want to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Until when it is valid, in seconds since 1970.
+    pub until: Option<i64>,
+    /// The SHA-256 of the certificate of the registry's own authority, as `openssl` writes it; none if it is from files.
+    pub fingerprint: Option<String>,
+    /// Whether the clock is behind a time that was seen already.
+    pub clock_is_behind: bool,
+}
+
 #[derive(Debug)]
 struct Current(ArcSwap<CertifiedKey>);
 
@@ -138,6 +149,18 @@ impl Certificates {
             Kind::Auto(auto) => Some(auto.authority.pem()),
             Kind::Files { .. } => None,
         }
+    }
+
+    /// What people want to know of the certificate in use.
+    pub fn facts(&self) -> Facts {
+        let current = self.current.0.load();
+        let leaf = current.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
+        let until = leaf.map(|(_, leaf)| leaf.validity().not_after.timestamp());
+        let (fingerprint, clock_is_behind) = match &self.kind {
+            Kind::Auto(auto) => (Some(auto.authority.fingerprint()), auto.clock.is_behind()),
+            Kind::Files { .. } => (None, false),
+        };
+        Facts { until, fingerprint, clock_is_behind }
     }
 
     /// Gets a new certificate if it is time to, or if files, names or addresses have changed; blocking. True if

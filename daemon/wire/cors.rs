@@ -72,6 +72,15 @@ impl Cors {
         asks.then(|| empty(StatusCode::NO_CONTENT))
     }
 
+    /// Sets the configured headers on an answer that is not for pages of other origins.
+    pub fn apply_plain(&self, response: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            if !name.as_str().starts_with("access-control-") {
+                response.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
     /// Sets the configured headers on an answer to a request with these headers.
     pub fn apply(&self, request_origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         let origin = self.allowed(request_origin);

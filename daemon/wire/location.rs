@@ -26,6 +26,15 @@ impl Locations {
         }
     }
 
+    /// The scheme and the host by which a client has called, as far as that is known: whether it is https, and what
+    /// stands in its address line.
+    pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
+        match self.forwarded(headers, peer) {
+            Some((scheme, host)) => (scheme == "https", Some(host)),
+            None => (tls, headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned)),
+        }
+    }
+
     fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, String)> {
         if !self.is_trusted(peer) {
             return None;

@@ -6,6 +6,7 @@
 pub mod conditional;
 mod cors;
 mod error;
+mod events;
 mod location;
 mod range;
 mod request;
@@ -14,6 +15,7 @@ mod route;
 
 pub use self::cors::Cors;
 pub use self::error::ApiError;
+pub use self::events::{Deed, Event, Events};
 pub use self::location::Locations;
 pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};
 pub use self::request::{Parsed, Permitted, RequestBody};

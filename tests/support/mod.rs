@@ -11,6 +11,7 @@ use std::time::Duration;
 use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
 
+pub mod browser;
 pub mod load;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");

@@ -18,11 +18,17 @@ pub(super) async fn until_idle(house: Arc<House>) {
         tokio::time::sleep(idle.map_or(LOOK, |idle| LOOK.min(idle / 4)).max(Duration::from_millis(10))).await;
         let Some(idle) = idle else { continue };
         let quiet = house.server.activity().quiet_for.is_some_and(|quiet| quiet >= idle);
-        if quiet && no_upload_waits(&house).await {
+        if quiet && nobody_is_logged_in(&house).await && no_upload_waits(&house).await {
             log::info!("nobody has been here for {} s: the next connection starts it again", idle.as_secs());
             return;
         }
     }
+}
+
+/// Sessions are kept in memory: whoever is logged in on the admin page would be logged out.
+async fn nobody_is_logged_in(house: &House) -> bool {
+    let site = house.server.site();
+    !house.desk.is_at_work() && site.access.logged_in(&house.desk.sessions).await == 0
 }
 
 async fn no_upload_waits(house: &House) -> bool {

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::Failure;
+use crate::admin::Desk;
 use crate::config::{Config, ConfigError};
 use crate::server::Server;
 use crate::service::{self, Sockets};
@@ -35,6 +36,7 @@ struct House {
     config: ArcSwap<Config>,
     store: Store,
     server: Arc<Server>,
+    desk: Arc<Desk>,
     loopback_only: bool,
     began: Instant,
     /// Tells of a new configuration.
@@ -66,13 +68,15 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
-    let site = site::site(&config, store.clone(), certificates, loopback_only)?;
+    let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
+    let site = site::site(&config, store.clone(), certificates, &desk, loopback_only)?;
     let connections = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
     let house = Arc::new(House {
         load,
         config: ArcSwap::from_pointee(config),
         store,
         server: Arc::new(Server::new(site, connections)),
+        desk,
         loopback_only,
         began: Instant::now(),
         reloaded: Notify::new(),

@@ -32,7 +32,7 @@ async fn reload(house: &House) -> Result<(), Failure> {
     } else {
         site::certificates(&new).await?
     };
-    let site = site::site(&new, house.store.clone(), certificates, house.loopback_only)?;
+    let site = site::site(&new, house.store.clone(), certificates, &house.desk, house.loopback_only)?;
     for warning in &new.warnings {
         log::warn!("{warning}");
     }

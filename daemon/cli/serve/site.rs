@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous};
+use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
 use crate::registry::Registry;
 use crate::server::{Limits, Site};
-use crate::store::Store;
+use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
 use crate::wire::{Cors, Locations};
 
@@ -16,6 +17,7 @@ pub(super) fn site(
     config: &Config,
     store: Store,
     certificates: Option<Arc<Certificates>>,
+    desk: &Arc<Desk>,
     loopback_only: bool,
 ) -> Result<Site, Failure> {
     let limits = config.limits;
@@ -24,7 +26,21 @@ pub(super) fn site(
         external_url: config.http.external_url.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
     };
+    let admin = Admin {
+        settings: admin::Settings {
+            title: config.admin.title.clone(),
+            users: config.admin.users.clone(),
+            delete: config.admin.delete && config.storage.delete,
+            policy: Policy { by_hand: true, ..super::super::gc::policy(config) },
+            loopback_only,
+        },
+        desk: Arc::clone(desk),
+        store: store.clone(),
+        locations: locations.clone(),
+    };
     Ok(Site {
+        admin: config.admin.enabled.then_some(admin),
+        events: Arc::clone(&desk.events),
         registry: Registry { store, locations, delete: config.storage.delete, list_max: limits.list_max },
         access,
         certificates,

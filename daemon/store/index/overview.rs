@@ -83,8 +83,7 @@ impl Index {
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             let (key, value) = row?;
             let Some(tag) = text_behind(key, prefix.len()) else { continue };
-            let row = postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()))?;
-            all.push((tag, row));
+            all.push((tag, read_tag(value)?));
         }
         let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
         all.retain(|(tag, _)| tag.contains(&part.search));
@@ -96,19 +95,28 @@ impl Index {
             };
             turned(by, part.descending).then_with(|| natural::compare(one.0, other.0))
         };
-        let page = sorted_page(all, part, order);
-        let mut shared: HashMap<&[u8], usize> = page.iter().map(|(_, row)| (row.digest, 0)).collect();
-        for digest in digests {
-            if let Some(count) = shared.get_mut(digest) {
-                *count += 1;
-            }
-        }
-        let mut items = Vec::with_capacity(page.len());
-        for (tag, row) in page {
-            let (Ok(tag), count) = (tag.parse(), shared.get(row.digest).copied().unwrap_or(1)) else { continue };
-            items.push((tag, entry(&row.into())?, count));
-        }
+        let items = with_shares(sorted_page(all, part, order), &digests)?;
         Ok(Listing { total, bytes: 0, items })
+    }
+
+    /// Those of some tags that are there.
+    pub(in crate::store) fn tags_named(
+        &self,
+        repository: &RepositoryName,
+        wanted: &BTreeSet<Tag>,
+    ) -> Result<Vec<SharedTag>, StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (mut found, mut digests) = (Vec::new(), Vec::new());
+        let names: BTreeSet<&str> = wanted.iter().map(Tag::as_str).collect();
+        for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            let (key, value) = row?;
+            let row: TagRow = read_tag(value)?;
+            digests.push(row.digest);
+            let tag = text_behind(key, prefix.len()).filter(|tag| names.contains(tag));
+            found.extend(tag.map(|tag| (tag, row)));
+        }
+        found.sort_by(|one, other| natural::compare(one.0, other.0));
+        with_shares(found, &digests)
     }
 
     /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
@@ -122,9 +130,7 @@ impl Index {
         let (wanted, mut tags, mut count) = (schema::digest_key(digest), Vec::new(), 0);
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             let (key, value) = row?;
-            let row: TagRow =
-                postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()))?;
-            if row.digest == wanted {
+            if read_tag(value)?.digest == wanted {
                 count += 1;
                 let tag = text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
@@ -191,6 +197,28 @@ impl From<TagRow<'_>> for ManifestRow {
             since: row.since,
         }
     }
+}
+
+fn read_tag(value: &[u8]) -> Result<TagRow<'_>, StoreError> {
+    postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()).into())
+}
+
+/// Tags with the number of those among all that have the same digest.
+fn with_shares(tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag>, StoreError> {
+    let mut shared: HashMap<&[u8], usize> = tags.iter().map(|(_, row)| (row.digest, 0)).collect();
+    for digest in all {
+        if let Some(count) = shared.get_mut(digest) {
+            *count += 1;
+        }
+    }
+    let mut items = Vec::with_capacity(tags.len());
+    for (tag, row) in tags {
+        let count = shared.get(row.digest).copied().unwrap_or(1);
+        if let Ok(tag) = tag.parse() {
+            items.push((tag, entry(&row.into())?, count));
+        }
+    }
+    Ok(items)
 }
 
 fn turned(order: Ordering, descending: bool) -> Ordering {

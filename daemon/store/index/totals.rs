@@ -44,7 +44,10 @@ impl Tables {
 
 impl Index {
     /// Whether what is counted of a repository is as many as it says; one that is not there has nothing.
-    pub(in crate::store) fn repository_adds_up(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+    pub(in crate::store) fn repository_adds_up(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<bool, StoreError> {
         let (txn, name) = (self.env.read_txn()?, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(self.tables.repositories, &txn, name)?;
         row.map_or(Ok(true), |row| self.tables.adds_up(&txn, name, &row))

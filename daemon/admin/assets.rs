@@ -1,0 +1,50 @@
+//! Style, script and icon, compiled in. Their names carry a hash of their content, so that browsers keep them for good.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+
+use crate::oci::{Algorithm, Hasher};
+use crate::wire::{Response, empty, with_bytes};
+
+/// A file that pages refer to.
+struct Asset {
+    path: String,
+    content_type: &'static str,
+    content: &'static [u8],
+}
+
+impl Asset {
+    fn new(name: &str, ending: &str, content_type: &'static str, content: &'static [u8]) -> Self {
+        let hash = Hasher::digest(Algorithm::Sha256, content).hex();
+        Asset { path: format!("{name}-{}.{ending}", &hash[..16]), content_type, content }
+    }
+}
+
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+    [
+        Asset::new("style", "css", "text/css; charset=utf-8", include_bytes!("style.css")),
+        Asset::new("script", "js", "text/javascript; charset=utf-8", include_bytes!("script.js")),
+        Asset::new("icon", "svg", "image/svg+xml", include_bytes!("icon.svg")),
+    ]
+});
+
+/// The paths of style, script and icon.
+pub(super) fn paths() -> [&'static str; 3] {
+    let [style, script, icon] = &*ASSETS;
+    [&style.path, &script.path, &icon.path]
+}
+
+/// Answers with a file.
+pub(super) fn answer(name: &str) -> Response {
+    let Some(asset) = ASSETS.iter().find(|asset| asset.path == name) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
+    let mut response = with_bytes(StatusCode::OK, asset.content_type, Bytes::from_static(asset.content));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,84 @@
+//! Deleting tags, after a question that names them.
+
+use askama::Template;
+
+use super::OK;
+use super::error::AdminError;
+use super::pages::{Frame, render};
+use super::repository::may_delete;
+use super::visit::{Visit, see_other};
+use super::words::{count, short};
+use crate::access::{Action, Identity};
+use crate::oci::{RepositoryName, Tag};
+use crate::wire::{Deed, Event, Query, Response};
+
+/// How many tags are deleted at once at the most.
+const MOST: usize = 1000;
+
+#[derive(Template)]
+#[template(path = "delete.html")]
+struct Page {
+    frame: Frame,
+    name: String,
+    tags: Vec<Row>,
+    summary: String,
+}
+
+struct Row {
+    tag: String,
+    short: String,
+    digest: String,
+    /// What becomes of the image.
+    rest: String,
+}
+
+pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
+    let (name, tags) = chosen(visit, &visit.query)?;
+    let named = visit.admin.store.tags_named(&name, tags).await?;
+    if named.is_empty() {
+        return Err(AdminError::Invalid("No tag is selected that is there. Go back and select some.".into()));
+    }
+    let rows = named.iter().map(|(tag, entry, shared)| {
+        let same = named.iter().filter(|(_, other, _)| other.digest == entry.digest).count();
+        let rest = match shared.saturating_sub(same) {
+            0 => "no other tag names this image".to_owned(),
+            others => format!("{} of the same image stay", count(others as u64, "other tag")),
+        };
+        Row { tag: tag.to_string(), short: short(&entry.digest), digest: entry.digest.to_string(), rest }
+    });
+    let rows: Vec<Row> = rows.collect();
+    let summary = count(rows.len() as u64, "tag");
+    let frame = Frame::new(visit, "repositories");
+    render(OK, &Page { frame, name: name.to_string(), tags: rows, summary })
+}
+
+pub(super) async fn delete(visit: &Visit<'_>) -> Result<Response, AdminError> {
+    let (name, tags) = chosen(visit, &visit.form)?;
+    let deleted = visit.admin.store.delete_tags(&name, tags).await?;
+    for tag in &deleted {
+        let (user, client) = (visit.identity.to_string(), visit.surroundings.client);
+        log::info!(repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
+        visit.admin.desk.events.note(Event::now(Deed::Deleted, user, client, name.clone(), tag.to_string()));
+    }
+    let is_there = visit.admin.store.has_repository(&name)?;
+    let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };
+    Ok(see_other(&format!("{path}?done=deleted&count={}", deleted.len())))
+}
+
+/// The repository and the tags that are meant, if they may be deleted.
+fn chosen(visit: &Visit, from: &Query) -> Result<(RepositoryName, Vec<Tag>), AdminError> {
+    let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
+    let name = name.map_err(|error| AdminError::Invalid(format!("This is no repository: {error}.")))?;
+    if !visit.admin.settings.delete {
+        return Err(AdminError::Denied("Deleting is switched off (admin.delete or storage.delete)."));
+    }
+    visit.check(Action::Pull, &name)?;
+    if !may_delete(visit, &name) {
+        return Err(match visit.identity {
+            Identity::Anonymous => AdminError::NeedsLogin,
+            Identity::User(_) => AdminError::Denied("This user may not delete in this repository."),
+        });
+    }
+    let tags: Vec<Tag> = from.all("tag").filter_map(|tag| tag.parse().ok()).take(MOST).collect();
+    Ok((name, tags))
+}

@@ -1,0 +1,171 @@
+//! The first page: how the registry and its disk are.
+
+use askama::Template;
+
+use super::error::AdminError;
+use super::pages::{Frame, render};
+use super::visit::Visit;
+use super::warnings::{self, Warning};
+use super::words::{self, When, size};
+use super::{Certificate, OK};
+use crate::access::{Action, Permit};
+use crate::store::{Overview, Part, RepositoryOrder, RunningUpload};
+use crate::wire::Response;
+
+/// How many of the biggest repositories are shown, and how many uploads.
+const BIGGEST: usize = 5;
+const UPLOADS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    frame: Frame,
+    warnings: Vec<Warning>,
+    disk: Vec<Segment>,
+    counts: crate::store::Counts,
+    stored: String,
+    biggest: Vec<Bar>,
+    uploads: Vec<Upload>,
+    more_uploads: usize,
+    collected: Option<(When, String)>,
+    certificate: Option<Shown>,
+    uptime: String,
+    requests: usize,
+    logged_in: Option<usize>,
+}
+
+/// A part of the disk, in the picture and under it.
+struct Segment {
+    class: &'static str,
+    name: &'static str,
+    size: String,
+    /// Where it begins and how wide it is, of 1000.
+    from: u64,
+    width: u64,
+}
+
+/// A repository as a bar of 1000.
+struct Bar {
+    name: String,
+    size: String,
+    width: u64,
+}
+
+struct Upload {
+    name: String,
+    text: String,
+    /// How far it is, of 100, where that is known.
+    percent: Option<u64>,
+}
+
+struct Shown {
+    is_own: bool,
+    until: Option<When>,
+}
+
+pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
+    let permit = visit.permit()?;
+    let store = visit.admin.store.overview().await?;
+    let may_pull = permit.clone();
+    let part = Part { order: RepositoryOrder::Size, descending: true, limit: BIGGEST, ..Part::default() };
+    let lists = visit.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
+    let (biggest, _) = lists.await?;
+    let largest = biggest.items.first().map_or(1, |one| one.bytes.max(1));
+    let bars = biggest.items.iter().map(|one| Bar {
+        name: one.name.to_string(),
+        size: size(one.bytes),
+        width: share(one.bytes, largest),
+    });
+    let frame = Frame::new(visit, "overview");
+    let logged_in =
+        if frame.users { Some(visit.access.logged_in(&visit.admin.desk.sessions).await) } else { None };
+    let page = Page {
+        frame,
+        warnings: warnings::all(visit, &store),
+        disk: disk(&store),
+        counts: store.counts,
+        stored: size(store.counts.bytes),
+        biggest: bars.collect(),
+        uploads: store.uploads.iter().take(UPLOADS).map(|one| upload(one, &permit)).collect(),
+        more_uploads: store.uploads.len().saturating_sub(UPLOADS),
+        collected: store.collected.map(|one| (When::at(one.at), freed(&one.report))),
+        certificate: visit.surroundings.certificate.as_ref().map(certificate),
+        uptime: words::duration(visit.admin.desk.began.elapsed()),
+        requests: visit.surroundings.requests,
+        logged_in,
+    };
+    render(OK, &page)
+}
+
+/// What a collection has freed, in a line.
+pub(super) fn freed(report: &crate::store::Report) -> String {
+    if !report.did_something() {
+        return "there was nothing to free".into();
+    }
+    let bytes = report.freed_blobs.bytes + report.freed_uploads.bytes;
+    let images = words::count(report.freed_manifests, "image");
+    let blobs = words::count(report.freed_blobs.count, "blob");
+    let mut text = format!("{} freed: {images}, {blobs}", size(bytes));
+    for (number, noun) in [(report.freed_tags, "tag"), (report.freed_uploads.count, "upload")] {
+        if number > 0 {
+            text += &format!(", {}", words::count(number, noun));
+        }
+    }
+    text
+}
+
+fn disk(store: &Overview) -> Vec<Segment> {
+    let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0);
+    let ours = ours.min(store.total_bytes.saturating_sub(store.free_bytes));
+    let others = store.total_bytes.saturating_sub(store.free_bytes).saturating_sub(ours);
+    let reserve = store.reserve_bytes.min(store.free_bytes);
+    let parts = [
+        ("ours", "This registry", ours),
+        ("others", "Everything else", others),
+        ("free", "Free for pushes", store.free_bytes.saturating_sub(reserve)),
+        ("reserve", "Kept free", reserve),
+    ];
+    let mut from = 0;
+    let segments = parts.into_iter().map(|(class, name, bytes)| {
+        // A sliver that is there is seen.
+        let width = share(bytes, store.total_bytes.max(1)).max(u64::from(bytes > 0) * 4);
+        let segment = Segment { class, name, size: size(bytes), from, width };
+        from += width;
+        segment
+    });
+    segments.collect()
+}
+
+/// What part of the whole, of 1000.
+fn share(part: u64, whole: u64) -> u64 {
+    let share = u128::from(part) * 1000 / u128::from(whole.max(1));
+    u64::try_from(share).unwrap_or(1000).min(1000)
+}
+
+fn upload(one: &RunningUpload, permit: &Permit) -> Upload {
+    let name = match &one.repository {
+        Some(name) if permit.may(Action::Pull, name) => name.to_string(),
+        Some(_) => "another repository".into(),
+        None => "begun before the last restart".into(),
+    };
+    let text = match one.expected {
+        Some(expected) => format!("{} of {}", size(one.length), size(expected)),
+        None => size(one.length),
+    };
+    let percent = one.expected.map(|expected| share(one.length, expected) / 10);
+    Upload { name, text, percent }
+}
+
+fn certificate(one: &Certificate) -> Shown {
+    Shown { is_own: one.is_own, until: one.until.map(When::at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_never_overflow() {
+        assert_eq!((share(1, 2), share(u64::MAX, u64::MAX), share(5, 0)), (500, 1000, 1000));
+    }
+}

@@ -1,0 +1,120 @@
+//! What happened lately: who pushed, pulled and deleted what, for the admin page. In memory only: no pull costs a
+//! write to the disk.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{Method, StatusCode};
+
+use super::route::Route;
+use crate::oci::RepositoryName;
+
+/// How many events are kept.
+const KEPT: usize = 1000;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A manifest was put.
+    Pushed,
+    /// A manifest was read.
+    Pulled,
+    /// A tag, a manifest or a blob was deleted.
+    Deleted,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What.
+    pub deed: Deed,
+    /// Who, or `-` for nobody in particular.
+    pub user: String,
+    /// From where.
+    pub client: IpAddr,
+    /// In which repository.
+    pub repository: RepositoryName,
+    /// The tag or the digest.
+    pub reference: String,
+}
+
+/// The last events, the newest at the end.
+#[derive(Default)]
+pub struct Events(Mutex<VecDeque<Event>>);
+
+impl Deed {
+    /// What an answer with this status says was done; most requests do nothing that is worth an event.
+    pub fn of(route: &Route, method: &Method, status: StatusCode) -> Option<Self> {
+        match (route, status) {
+            (Route::PutManifest(..), StatusCode::CREATED) => Some(Deed::Pushed),
+            (Route::GetManifest(..), StatusCode::OK) if *method == Method::GET => Some(Deed::Pulled),
+            (Route::DeleteManifest(..) | Route::DeleteBlob(..), StatusCode::ACCEPTED) => Some(Deed::Deleted),
+            _ => None,
+        }
+    }
+}
+
+impl Event {
+    /// Something that happens now.
+    pub fn now(
+        deed: Deed,
+        user: String,
+        client: IpAddr,
+        repository: RepositoryName,
+        reference: String,
+    ) -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        Event { at, deed, user, client, repository, reference }
+    }
+}
+
+impl Events {
+    /// Notes an event; the oldest gives way.
+    pub fn note(&self, event: Event) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() >= KEPT {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    /// Those that `wanted` lets through, the newest first: at most `limit` after the first `skip`, and how many there
+    /// are.
+    pub fn newest(&self, skip: usize, limit: usize, wanted: impl Fn(&Event) -> bool) -> (Vec<Event>, usize) {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = events.iter().rev().filter(|event| wanted(event));
+        let page = all.clone().skip(skip).take(limit).cloned().collect();
+        (page, all.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_newest() {
+        let events = Events::default();
+        let name: RepositoryName = "a".parse().unwrap();
+        for number in 0..KEPT + 5 {
+            let client = IpAddr::from([127, 0, 0, 1]);
+            events.note(Event::now(Deed::Pushed, "-".into(), client, name.clone(), number.to_string()));
+        }
+        let (page, total) = events.newest(1, 2, |_| true);
+        let references: Vec<&str> = page.iter().map(|event| event.reference.as_str()).collect();
+        assert_eq!((references, total), (vec!["1003", "1002"], KEPT));
+        assert_eq!(events.newest(0, 9, |event| event.reference == "4"), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_head_is_no_pull() {
+        let route = Route::parse(&Method::GET, "/v2/a/manifests/1").unwrap();
+        assert_eq!(Deed::of(&route, &Method::GET, StatusCode::OK), Some(Deed::Pulled));
+        assert_eq!(Deed::of(&route, &Method::HEAD, StatusCode::OK), None);
+        assert_eq!(Deed::of(&route, &Method::GET, StatusCode::NOT_FOUND), None);
+    }
+}

@@ -1,0 +1,594 @@
+//! The admin page, as a browser without script sees it.
+
+use serde_json::{Value, json};
+
+use crate::support::browser::{Browser, text};
+use crate::support::*;
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Pages that everybody who is logged in may see.
+const PAGES: [&str; 7] =
+    ["/", "/repositories", "/repository/team/app", "/image/team/app:1.10", "/push", "/activity", "/account"];
+
+/// Pushes an image with a configuration; gives its digest.
+fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, manifest: &Value) -> String {
+    let config = serde_json::to_vec(config).unwrap();
+    let layer = b"a layer of seventy or so bytes, so that its size can be told from others";
+    let mut whole = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": daemon.push_blob(name, &config), "size": config.len()},
+        "layers": [{"mediaType": LAYER, "digest": daemon.push_blob(name, layer), "size": layer.len()}],
+    });
+    for (key, value) in manifest.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    let bytes = serde_json::to_vec(&whole).unwrap();
+    for tag in tags {
+        daemon.put_manifest(name, tag, OCI_MANIFEST, &bytes).expect(201);
+    }
+    if tags.is_empty() {
+        daemon.put_manifest(name, &digest(&bytes), OCI_MANIFEST, &bytes).expect(201);
+    }
+    digest(&bytes)
+}
+
+fn config() -> Value {
+    json!({
+        "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-02T03:04:05Z",
+        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "nobody",
+            "ExposedPorts": {"8080/tcp": {}}, "Volumes": {"/data": {}}, "Labels": {"vendor": "us"}},
+        "history": [{"created_by": "COPY app /bin/app"}, {"created_by": "ENV COLOUR=green", "empty_layer": true}],
+    })
+}
+
+/// An open registry with images, which its first user then closes.
+fn with_images() -> Daemon {
+    with_images_and(&[])
+}
+
+fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
+    let daemon = Daemon::with(environment);
+    push_with(
+        &daemon,
+        "team/app",
+        &["1.9", "1.10", "latest"],
+        &config(),
+        &json!({"annotations": {"note": "hand-made"}}),
+    );
+    push_with(&daemon, "team/other", &["2"], &json!({"os": "linux", "architecture": "amd64"}), &json!({}));
+    add_user(&daemon.data, "alice", "secret");
+    daemon
+}
+
+fn tags(daemon: &Daemon, name: &str) -> Vec<String> {
+    let path = format!("/v2/{name}/tags/list");
+    let answer = daemon.request("GET", &path).login("alice", "secret").send().expect(200).json();
+    answer["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn one_logs_in_and_out() {
+    let daemon = with_images();
+    let mut browser = Browser::new(&daemon);
+    assert_eq!(browser.get("/").expect(303).named("location"), "/login");
+    let to_page = browser.get("/repository/team/app?q=1").expect(303).named("location");
+    assert_eq!(to_page, "/login?next=%2Frepository%2Fteam%2Fapp%3Fq%3D1");
+    assert!(browser.page(&to_page).contains("value=\"/repository/team/app?q=1\""));
+    let fields = [("name", "alice"), ("password", "wrong"), ("next", "/activity")];
+    assert!(text(&browser.post("/login", &fields).expect(422)).contains("or the password is wrong"));
+    let fields = [("name", "alice"), ("password", "secret"), ("next", "/activity")];
+    let answer = browser.post("/login", &fields).expect(303);
+    assert_eq!(answer.named("location"), "/activity");
+    let cookie = answer.headers("set-cookie").into_iter().find(|one| !one.contains("Max-Age")).unwrap();
+    assert!(
+        cookie.starts_with("holdfast=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+    assert!(browser.page("/").contains(">alice</a>"));
+    assert_eq!(browser.get("/login").expect(303).named("location"), "/");
+    let old = browser.cookies.clone();
+    browser.post("/logout", &[]).expect(303);
+    browser.get("/").expect(303);
+    browser.cookies = old;
+    browser.get("/").expect(303);
+}
+
+#[test]
+fn cookies_are_for_tls_where_a_trusted_proxy_says_so() {
+    let daemon = with_images_and(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let mut browser =
+        Browser::new(&daemon).with("X-Forwarded-Proto", "https").with("X-Forwarded-Host", "hub.lan");
+    browser.get("/login").expect(200);
+    let token = browser.token.clone();
+    let fields = [("name", "alice"), ("password", "secret"), ("token", token.as_str())];
+    browser.post_as("/login", &fields, "http://registry").expect(403);
+    let answer = browser.post_as("/login", &fields, "https://hub.lan").expect(303);
+    let cookies = answer.headers("set-cookie");
+    let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+    assert!(browser.page("/push").contains("docker push hub.lan/hello:1"));
+}
+
+#[test]
+fn guessing_on_the_form_is_slowed_down() {
+    let daemon = with_images();
+    let mut browser = Browser::new(&daemon);
+    browser.get("/login");
+    let statuses: Vec<u16> = (0..25)
+        .map(|number| {
+            browser.post("/login", &[("name", "alice"), ("password", &format!("x{number}"))]).status
+        })
+        .collect();
+    assert_eq!((statuses[0], statuses[24]), (422, 429), "{statuses:?}");
+    // It is one throttle for the form and for the API.
+    daemon.request("GET", "/v2/").login("alice", "other").send().expect(429);
+}
+
+#[test]
+fn a_closed_registry_without_users_says_how_to_make_one() {
+    let daemon = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
+    let mut browser = Browser::new(&daemon);
+    browser.get("/").expect(303);
+    assert!(browser.page("/login").contains("sudo holdfast user add NAME"));
+    browser.post("/login", &[("name", "a"), ("password", "b")]).expect(422);
+}
+
+#[test]
+fn an_open_registry_asks_nobody() {
+    let daemon = Daemon::start();
+    push_with(&daemon, "team/app", &["1", "2"], &config(), &json!({}));
+    let mut browser = Browser::new(&daemon);
+    assert!(browser.page("/").contains("team/app"));
+    browser.page("/upkeep");
+    browser.post_as("/delete", &[("name", "team/app"), ("tag", "1")], "http://registry").expect(403);
+    browser.post("/delete", &[("name", "team/app"), ("tag", "1")]).expect(303);
+    assert_eq!(daemon.get("/v2/team/app/tags/list").expect(200).json()["tags"], json!(["2"]));
+    // Whoever is let in without a name cannot make one up.
+    browser.post("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]).expect(303);
+    assert!(!daemon.data.join("htpasswd").exists());
+}
+
+#[test]
+fn whoever_may_only_pull_without_a_name_may_only_look() {
+    let daemon = with_images_and(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let mut daemon = daemon;
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
+    let mut browser = Browser::new(&daemon);
+    assert!(!browser.page("/repository/team/app").contains("delete-selected"));
+    browser.page("/image/team/app:1.9");
+    for path in ["/activity", "/upkeep", "/users", "/account", "/delete?name=team/app&tag=1.9"] {
+        assert!(browser.get(path).expect(303).named("location").starts_with("/login?next="), "{path}");
+    }
+    browser.page("/login");
+    browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+}
+
+#[test]
+fn pages_show_what_was_pushed() {
+    let daemon = with_images();
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    let overview = browser.page("/");
+    assert!(
+        overview.contains("<rect class=\"ours\"") && overview.contains("/repository/team/app"),
+        "{overview}"
+    );
+    let list = browser.page("/repositories");
+    assert!(list.contains("data-fold=\"team/\"") && list.contains("2 repositories"), "{list}");
+    assert!(list.contains(">app</a><span>3 tags</span>"), "{list}");
+    assert!(!browser.page("/repositories?q=other").contains("team/app"));
+    let sorted = browser.page("/repositories?sort=tags&dir=down");
+    assert!(sorted.find("team/app").unwrap() < sorted.find("team/other").unwrap());
+    let repository = browser.page("/repository/team/app");
+    let place = |tag: &str| repository.find(&format!("/image/team/app:{tag}\"")).unwrap();
+    assert!(place("1.9") < place("1.10") && place("1.10") < place("latest"));
+    for shown in ["linux/arm/v7", "2 more with it", "docker pull registry/team/app:"] {
+        assert!(repository.contains(shown), "{shown} is not in {repository}");
+    }
+    let image = browser.page("/image/team/app:1.10");
+    for shown in [
+        "COPY app /bin/app",
+        "/bin/app --all",
+        "COLOUR=green",
+        "8080/tcp",
+        "nobody",
+        "/data",
+        "vendor",
+        "hand-made",
+        "linux/arm/v7",
+        "sha256:",
+        ">1.9</a>, <a",
+        "schemaVersion",
+        "72 B",
+    ] {
+        assert!(image.contains(shown), "{shown} is not in {image}");
+    }
+    let activity = browser.page("/activity");
+    assert!(activity.contains("pushed") && activity.contains("127.0.0.1"));
+    assert!(browser.page("/push").contains("docker tag hello-world registry/hello:1"));
+}
+
+#[test]
+fn an_index_shows_its_platforms_and_an_artifact_what_it_is() {
+    let daemon = Daemon::start();
+    let one = push_with(&daemon, "multi", &[], &config(), &json!({}));
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+        {"mediaType": OCI_MANIFEST, "digest": one, "size": 1, "platform": {"os": "linux", "architecture": "arm64"}},
+        {"mediaType": OCI_MANIFEST, "digest": digest(b"gone"), "size": 1,
+            "platform": {"os": "linux", "architecture": "riscv64"}},
+    ]});
+    daemon.put_manifest("multi", "1", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+    push_with(
+        &daemon,
+        "multi",
+        &[],
+        &json!({}),
+        &json!({
+            "artifactType": "application/spdx+json",
+            "subject": {"mediaType": OCI_MANIFEST, "digest": one, "size": 1},
+        }),
+    );
+    let helm = json!({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json",
+        "digest": daemon.push_blob("chart", b"{}"), "size": 2}});
+    push_with(&daemon, "chart", &["1.0.0"], &json!({}), &helm);
+    let mut browser = Browser::new(&daemon);
+    let page = browser.page("/image/multi:1");
+    assert!(page.contains(&format!("/image/multi@{one}\">linux/arm64")), "{page}");
+    assert!(page.contains("linux/riscv64") && page.contains("not here"), "{page}");
+    let page = browser.page(&format!("/image/multi@{one}"));
+    assert!(page.contains("SBOM (SPDX)") && page.contains("application/spdx+json"), "{page}");
+    assert!(browser.page("/image/chart:1.0.0").contains("Helm chart"));
+    assert!(browser.page("/repository/chart").contains("application/vnd.cncf.helm.config.v1+json"));
+    let raw = browser.get(&format!("/raw/multi@{one}")).expect(200);
+    assert_eq!((digest(&raw.body), raw.named("content-type")), (one, "text/plain; charset=utf-8".to_owned()));
+}
+
+#[test]
+fn deleting_a_tag_leaves_its_siblings() {
+    let daemon = with_images();
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    let question = browser.page("/delete?name=team%2Fapp&tag=1.9&tag=nowhere");
+    assert!(question.contains("Delete 1 tag of team/app?"), "{question}");
+    assert!(question.contains("2 other tags of the same image stay"), "{question}");
+    assert_eq!(tags(&daemon, "team/app").len(), 3, "a question deletes nothing");
+    let answer = browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    assert_eq!(answer.named("location"), "/repository/team/app?done=deleted&count=1");
+    assert!(browser.page(&answer.named("location")).contains("1 tag deleted."));
+    assert_eq!(tags(&daemon, "team/app"), ["1.10", "latest"]);
+    browser
+        .post("/delete", &[("name", "team/app"), ("tag", "1.10"), ("tag", "latest"), ("tag", "x")])
+        .expect(303);
+    assert!(tags(&daemon, "team/app").is_empty());
+    assert!(browser.page("/activity").contains("deleted"));
+    browser.get("/delete?name=team/app&tag=1.9").expect(422);
+    browser.get("/delete?name=UPPER&tag=1.9").expect(422);
+}
+
+#[test]
+fn deleting_can_be_switched_off() {
+    for name in ["HOLDFAST_ADMIN_DELETE", "DELETE_IMAGES", "HOLDFAST_STORAGE_DELETE"] {
+        let daemon = with_images_and(&[(name, "false")]);
+        let mut browser = Browser::of(&daemon, "alice", "secret");
+        assert!(!browser.page("/repository/team/app").contains("type=\"checkbox\""), "{name}");
+        assert!(!browser.page("/image/team/app:1.9").contains("delete-tags"), "{name}");
+        browser.get("/delete?name=team/app&tag=1.9").expect(403);
+        browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(403);
+        assert_eq!(tags(&daemon, "team/app").len(), 3, "{name}");
+    }
+}
+
+#[test]
+fn users_are_added_changed_and_removed_but_not_the_last() {
+    let daemon = with_images();
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    assert!(browser.page("/users").contains("the last one stays"));
+    let may =
+        |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status == 200;
+    let mut post = |path: &str, name: &str, new: &str, again: &str| {
+        browser.post(path, &[("name", name), ("new", new), ("again", again)])
+    };
+    post("/users/add", "bob", "one", "other").expect(422);
+    post("/users/add", "a:b", "one", "one").expect(422);
+    post("/users/add", "bob", "", "").expect(422);
+    assert_eq!(post("/users/add", "bob", "one", "one").expect(303).named("location"), "/users?done=added");
+    assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("There is a user bob already."));
+    assert!(may("bob", "one"));
+    post("/users/password", "bob", "two", "two").expect(303);
+    post("/users/password", "nobody", "two", "two").expect(422);
+    assert!(may("bob", "two") && !may("bob", "one"));
+    assert!(browser.page("/users/remove?name=bob").contains("Remove the user bob?"));
+    browser.get("/users/remove?name=nobody").expect(404);
+    browser.post("/users/remove", &[("name", "bob")]).expect(303);
+    assert!(!may("bob", "two"));
+    let answer = browser.post("/users/remove", &[("name", "alice")]).expect(422);
+    assert!(text(&answer).contains("the last user who can log in"));
+    assert!(may("alice", "secret"));
+}
+
+#[test]
+fn everybody_changes_their_own_password_with_the_old_one() {
+    let daemon = with_images();
+    let (mut here, mut there) =
+        (Browser::of(&daemon, "alice", "secret"), Browser::of(&daemon, "alice", "secret"));
+    let mut change = |old: &str, new: &str, again: &str| {
+        here.post("/account", &[("old", old), ("new", new), ("again", again)])
+    };
+    assert!(text(&change("wrong", "new", "new").expect(422)).contains("The old password is wrong"));
+    change("secret", "new", "other").expect(422);
+    change("secret", "", "").expect(422);
+    change("secret", "new", "new").expect(303);
+    assert!(here.page("/account?done=own-password").contains("Your password is changed"));
+    there.get("/").expect(303);
+    daemon.request("GET", "/v2/").login("alice", "new").send().expect(200);
+}
+
+#[test]
+fn a_session_ends_with_its_user_and_after_its_time() {
+    let mut daemon = with_images();
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    alice.post("/users/add", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
+    let mut bob = Browser::of(&daemon, "bob", "x");
+    bob.page("/");
+    alice.post("/users/remove", &[("name", "bob")]).expect(303);
+    bob.get("/").expect(303);
+    bob.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_ADMIN_SESSION", "1500ms")]);
+    alice.get("/").expect(303);
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    for _ in 0..5 {
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        alice.get("/").expect(200);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    alice.get("/").expect(303);
+}
+
+const READ_ONLY: &str = r#"
+    [[auth.rule]]
+    users = ["reader"]
+    repositories = ["team/*"]
+    allow = ["pull"]
+    [[auth.rule]]
+    users = ["alice"]
+    repositories = ["*"]
+    allow = ["pull", "push", "delete", "catalog"]
+"#;
+
+/// A registry with rules, whose images were pushed before them.
+fn with_rules(rules: &str) -> Daemon {
+    let daemon = Daemon::with_file(rules);
+    for name in ["alice", "reader"] {
+        add_user(&daemon.data, name, "secret");
+    }
+    let layer = digest(b"layer");
+    for name in ["team/app", "private"] {
+        let alice = |method: &str, path: String| daemon.request(method, &path).login("alice", "secret");
+        let upload = alice("POST", format!("/v2/{name}/blobs/uploads/?digest={layer}"));
+        upload.body(b"layer").send().expect(201);
+        let put = alice("PUT", format!("/v2/{name}/manifests/1")).header("Content-Type", OCI_MANIFEST);
+        put.body(&image(&layer, &layer, None)).send().expect(201);
+    }
+    daemon
+}
+
+#[test]
+fn a_user_who_may_only_read_can_push_no_button() {
+    let daemon = with_rules(READ_ONLY);
+    let mut reader = Browser::of(&daemon, "reader", "secret");
+    let page = reader.page("/repository/team/app");
+    assert!(
+        !page.contains("type=\"checkbox\"") && !page.contains("/users") && !page.contains("/upkeep"),
+        "{page}"
+    );
+    for path in ["/", "/repositories", "/activity"] {
+        let page = reader.page(path);
+        assert!(!page.contains("private"), "{path}: {page}");
+    }
+    for path in ["/repository/private", "/image/private:1", "/users", "/upkeep", "/users/remove?name=alice"] {
+        reader.get(path).expect(403);
+    }
+    let layer = digest(&image(&digest(b"layer"), &digest(b"layer"), None));
+    reader.get(&format!("/raw/private@{layer}")).expect(403);
+    // What is not there and what may not be seen look the same.
+    reader.get("/repository/nothing").expect(403);
+    let forms: [(&str, &[(&str, &str)]); 7] = [
+        ("/delete", &[("name", "team/app"), ("tag", "1")]),
+        ("/delete", &[("name", "private"), ("tag", "1")]),
+        ("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]),
+        ("/users/password", &[("name", "alice"), ("new", "x"), ("again", "x")]),
+        ("/users/remove", &[("name", "alice")]),
+        ("/upkeep/collect", &[]),
+        ("/upkeep/check", &[]),
+    ];
+    for (path, fields) in forms {
+        reader.post(path, fields).expect(403);
+    }
+    reader.get("/delete?name=team/app&tag=1").expect(403);
+    assert_eq!(tags(&daemon, "team/app"), ["1"]);
+    Browser::of(&daemon, "alice", "secret").page("/users");
+}
+
+#[test]
+fn a_forged_form_does_nothing() {
+    let daemon = with_images();
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let mut other = Browser::of(&daemon, "alice", "secret");
+    let (own, foreign) = (alice.token.clone(), other.token.clone());
+    assert_ne!(own, foreign);
+    let fields = |token: &'static str| [("name", "team/app"), ("tag", "1.9"), ("token", token)];
+    alice.post_as("/delete", &fields(""), "http://registry").expect(403);
+    alice.post_as("/delete", &[("name", "team/app"), ("tag", "1.9")], "http://registry").expect(403);
+    let with =
+        |token: &str| [("name", "team/app".to_owned()), ("tag", "1.9".into()), ("token", token.into())];
+    let send = |browser: &mut Browser, token: &str, origin: &str| {
+        let fields = with(token);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.post_as("/delete", &fields, origin)
+    };
+    send(&mut alice, &foreign, "http://registry").expect(403);
+    for origin in ["http://evil.example", "http://registry:81", "null", "", "http://registry.evil.example"] {
+        send(&mut alice, &own, origin).expect(403);
+    }
+    // An old browser that sends no Origin says where it comes from.
+    let referred = |referer: &str| {
+        let request = alice.request("POST", "/logout").header("Referer", referer);
+        request.header("Content-Type", "application/x-www-form-urlencoded").body(b"token=x").send().status
+    };
+    assert_eq!((referred("http://evil.example/"), referred("http://registry/push")), (403, 403));
+    // A Basic header authorises neither a form nor a page.
+    let basic =
+        daemon.request("POST", "/delete").login("alice", "secret").header("Origin", "http://registry");
+    let basic = basic.header("Content-Type", "application/x-www-form-urlencoded");
+    basic.body(b"name=team/app&tag=1.9").send().expect(303);
+    let page = daemon.request("GET", "/repositories").login("alice", "secret").header("Accept", "text/html");
+    page.send().expect(303);
+    // A form in another shape is none.
+    let json = alice.request("POST", "/delete").header("Origin", "http://registry");
+    json.header("Content-Type", "text/plain").body(b"name=team/app").send().expect(415);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+    send(&mut alice, &own, "http://registry").expect(303);
+    other.page("/");
+}
+
+#[test]
+fn what_strangers_write_is_text() {
+    let daemon = Daemon::start();
+    let evil = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'";
+    let long = "x".repeat(100_000);
+    let mut config = config();
+    config["config"]["Labels"] = json!({evil: evil, "long": long});
+    config["config"]["Env"] = json!([evil]);
+    config["config"]["Entrypoint"] = json!([evil, "a b"]);
+    config["os"] = json!(evil);
+    config["created"] = json!(evil);
+    config["history"] = json!([{"created_by": evil}]);
+    let more = json!({"annotations": {evil: evil, "org.opencontainers.image.title": evil}});
+    let subject = push_with(&daemon, "a", &["_tag"], &config, &more);
+    push_with(
+        &daemon,
+        "a",
+        &["artifact"],
+        &config,
+        &json!({
+            "artifactType": evil, "annotations": {"x": evil},
+            "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1},
+        }),
+    );
+    let mut browser = Browser::new(&daemon);
+    for path in ["/", "/repositories", "/repository/a", "/image/a:_tag", "/image/a:artifact", "/activity"] {
+        let page = browser.page(path);
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{path}: {page}");
+        assert!(page.len() < 44 << 10, "{path} has {} bytes", page.len());
+    }
+    assert!(browser.page("/image/a:_tag").contains("&#60;script&#62;"));
+    let paths = [
+        "/repositories?q=%3Cscript%3E&sort=%22%3E%3Cb%3E",
+        "/repository/a?q=%22%3E%3Cscript%3E",
+        "/activity?q=%3Cscript%3E",
+        "/login?next=%22%3E%3Cscript%3E",
+        "/?done=%3Cscript%3E",
+        "/nothing/%3Cscript%3E",
+    ];
+    for path in paths {
+        assert!(!text(&browser.get(path)).contains("<script>"), "{path}");
+    }
+}
+
+#[test]
+fn the_page_can_be_for_some_and_can_be_off() {
+    let daemon = with_images_and(&[("HOLDFAST_ADMIN_USERS", "alice"), ("HOLDFAST_ADMIN_TITLE", "Our <Hub>")]);
+    add_user(&daemon.data, "bob", "secret");
+    assert!(Browser::of(&daemon, "alice", "secret").page("/").contains("Our &#60;Hub&#62;"));
+    let mut bob = Browser::new(&daemon);
+    bob.get("/login");
+    bob.post("/login", &[("name", "bob"), ("password", "secret")]).expect(303);
+    for path in PAGES {
+        bob.get(path).expect(403);
+    }
+    let off = with_images_and(&[("HOLDFAST_ADMIN_ENABLED", "false")]);
+    let mut browser = Browser::new(&off);
+    assert_eq!(browser.get("/").expect(200).named("content-type"), "text/plain; charset=utf-8");
+    browser.get("/login").expect(404);
+    browser.post("/login", &[("name", "alice"), ("password", "secret")]).expect(404);
+}
+
+#[test]
+fn every_page_is_small_and_asks_nobody_else() {
+    let daemon = with_images();
+    for number in 0..100 {
+        let tag = format!("v1.{number}-with-a-rather-long-suffix");
+        let bytes = daemon.request("GET", "/v2/team/app/manifests/1.9").login("alice", "secret").send().body;
+        let put = daemon.request("PUT", &format!("/v2/team/app/manifests/{tag}")).login("alice", "secret");
+        put.header("Content-Type", OCI_MANIFEST).body(&bytes).send().expect(201);
+    }
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    let page = browser.page("/");
+    let mut assets = 0;
+    for part in page.split("/assets/").skip(1) {
+        let answer = browser.get(&format!("/assets/{}", part.split('"').next().unwrap())).expect(200);
+        assert_eq!(answer.named("cache-control"), "public, max-age=31536000, immutable");
+        assets += answer.body.len();
+    }
+    assert!(assets > 5000);
+    browser.get("/assets/style-0123456789abcdef.css").expect(404);
+    for path in
+        PAGES.into_iter().chain(["/upkeep", "/users", "/delete?name=team/app&tag=1.9", "/login", "/nothing"])
+    {
+        let answer = browser.get(path);
+        let page = text(&answer);
+        assert!(page.len() + assets < 60 << 10, "{path} has {} bytes and {assets}", page.len());
+        for (at, _) in page.match_indices("src=\"").chain(page.match_indices("href=\"")) {
+            let link = page[at..].split('"').nth(1).unwrap();
+            assert!(
+                link.starts_with('/') && !link.starts_with("//") || link.starts_with('#'),
+                "{path}: {link}"
+            );
+        }
+        assert!(!page.contains(" style=") && !page.contains(" onclick="), "{path}");
+        let policy = answer.named("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
+        assert_eq!(answer.named("x-content-type-options"), "nosniff");
+        assert_eq!(answer.named("referrer-policy"), "same-origin");
+        assert_eq!(answer.named("cache-control"), "no-store");
+    }
+}
+
+#[test]
+fn terminals_get_words_and_browsers_a_page() {
+    let daemon = with_images();
+    assert!(text(&daemon.get("/").expect(200)).starts_with("This is a Holdfast container registry"));
+    assert_eq!(daemon.get("/nothing").expect(404).code(), "UNSUPPORTED");
+    let mut browser = Browser::new(&daemon);
+    assert!(text(&browser.get("/nothing").expect(404)).contains("There is no such page."));
+    let head = browser.request("HEAD", "/login").send().expect(200);
+    assert!(head.body.is_empty() && head.named("content-length").parse::<usize>().unwrap() > 500);
+    let wrong = browser.request("PUT", "/login").body(b"").send().expect(405);
+    assert_eq!(wrong.named("allow"), "GET, HEAD, POST");
+    daemon.get("/v2/").expect(401);
+}
+
+#[test]
+fn upkeep_is_begun_and_watched() {
+    let daemon = with_images();
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    for (path, name) in [("/upkeep/collect", "Collection"), ("/upkeep/check", "Check")] {
+        browser.page("/upkeep");
+        assert!(browser.post(path, &[]).expect(303).named("location").starts_with("/upkeep?done=started"));
+        let begun = std::time::Instant::now();
+        let page = loop {
+            let page = browser.page("/upkeep");
+            if page.contains("id=\"outcome\"") {
+                break page;
+            }
+            assert!(begun.elapsed().as_secs() < 20, "{page}");
+        };
+        assert!(page.contains(&format!("<h2>{name}</h2>")), "{page}");
+    }
+    assert!(browser.page("/upkeep").contains("everything is well"));
+    assert!(browser.page("/").contains("there was nothing to free"));
+}
