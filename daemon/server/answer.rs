@@ -32,8 +32,7 @@ impl Server {
         transport: Transport,
     ) -> http::Response<Recorded> {
         let (site, watched) = (self.site(), Watched::request(&self.watched));
-        let requests = self.watched.activity().requests;
-        let (record, response) = site.answer(request, peer, transport, requests).await;
+        let (record, response) = site.answer(request, peer, transport, &self.watched).await;
         response.map(|body| Recorded::new(body, record, watched))
     }
 }
@@ -45,7 +44,7 @@ impl Site {
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
-        requests: usize,
+        others: &Watched,
     ) -> (Record, Response) {
         let begun = Instant::now();
         let (parts, incoming) = request.into_parts();
@@ -65,22 +64,14 @@ impl Site {
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
         let answered = self.outside_the_api(&parts, transport);
         let page = self.admin.as_ref().filter(|_| answered.is_none() && !is_api && is_for_people(&parts));
+        let is_page = page.is_some();
         let mut response = match (answered, page) {
             (Some(response), _) => response,
             (None, Some(admin)) => {
-                let surroundings = Surroundings {
-                    client,
-                    peer: peer.ip(),
-                    tls: transport == Transport::Tls,
-                    requests,
-                    certificate: self.certificates.as_deref().map(certificate),
-                };
-                let (mut response, identity) = admin.answer(parts, body, surroundings, &self.access).await;
+                let around = self.surroundings((client, peer.ip()), transport, others);
+                let (response, identity) = admin.answer(parts, body, around, &self.access).await;
                 record.user = identity.to_string();
-                // No page of another origin has anything to do with these.
-                self.cors.apply_plain(response.headers_mut());
-                record.status = response.status().as_u16();
-                return (record, response);
+                response
             }
             (None, None) => self
                 .api(parts, body, (client, peer.ip()), &mut record)
@@ -90,9 +81,30 @@ impl Site {
         if is_api {
             registry::mark_version(&mut response);
         }
-        self.cors.apply(origin.as_ref(), response.headers_mut());
+        if is_page {
+            // No page of another origin has anything to do with these.
+            self.cors.apply_plain(response.headers_mut());
+        } else {
+            self.cors.apply(origin.as_ref(), response.headers_mut());
+        }
         record.status = response.status().as_u16();
         (record, response)
+    }
+
+    /// What the admin page wants to know of a request and of the rooms that it does not call.
+    fn surroundings(
+        &self,
+        (client, peer): (IpAddr, IpAddr),
+        transport: Transport,
+        others: &Watched,
+    ) -> Surroundings {
+        Surroundings {
+            client,
+            peer,
+            tls: transport == Transport::Tls,
+            requests: others.activity().requests,
+            certificate: self.certificates.as_deref().map(certificate),
+        }
     }
 
     /// Answers that need nobody's permit.
@@ -143,10 +155,12 @@ impl Site {
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
-        let (asked, method) = (route.clone(), parts.method.clone());
+        let deed = Deed::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
         let response = self.registry.answer(parsed.permitted(permit, peer)).await?;
-        record.note(Deed::of(&asked, &method, response.status()), &self.events);
+        if let Some((deed, _)) = deed.filter(|(_, status)| *status == response.status()) {
+            record.note(deed, &self.events);
+        }
         Ok(response)
     }
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -27,8 +26,8 @@ pub(super) struct Record {
 
 impl Record {
     /// Notes what was done, for the admin page.
-    pub(super) fn note(&self, deed: Option<Deed>, events: &Arc<Events>) {
-        let (Some(deed), Some(name)) = (deed, &self.repository) else { return };
+    pub(super) fn note(&self, deed: Deed, events: &Events) {
+        let Some(name) = &self.repository else { return };
         events.note(Event::now(deed, self.user.clone(), self.client, name.clone(), self.reference.clone()));
     }
 }

@@ -103,7 +103,7 @@ pub struct RunningUpload {
     pub repository: Option<RepositoryName>,
     /// How many bytes it has.
     pub length: u64,
-    /// How many it will have, if its client has said so.
+    /// How many it will have after what is being sent now, if its client has said so.
     pub expected: Option<u64>,
 }
 
@@ -237,7 +237,7 @@ impl Uploads {
             RunningUpload {
                 repository: session.map(|session| session.repository.clone()),
                 length,
-                expected: Some(expected).filter(|expected| *expected >= length && *expected > 0),
+                expected: Some(expected).filter(|expected| *expected > length),
             }
         });
         Ok(running.collect())

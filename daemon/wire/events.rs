@@ -47,12 +47,12 @@ pub struct Event {
 pub struct Events(Mutex<VecDeque<Event>>);
 
 impl Deed {
-    /// What an answer with this status says was done; most requests do nothing that is worth an event.
-    pub fn of(route: &Route, method: &Method, status: StatusCode) -> Option<Self> {
-        match (route, status) {
-            (Route::PutManifest(..), StatusCode::CREATED) => Some(Deed::Pushed),
-            (Route::GetManifest(..), StatusCode::OK) if *method == Method::GET => Some(Deed::Pulled),
-            (Route::DeleteManifest(..) | Route::DeleteBlob(..), StatusCode::ACCEPTED) => Some(Deed::Deleted),
+    /// What a request does that is answered with the status beside it; most requests do nothing that is worth an event.
+    pub fn of(route: &Route, method: &Method) -> Option<(Self, StatusCode)> {
+        match route {
+            Route::PutManifest(..) => Some((Deed::Pushed, StatusCode::CREATED)),
+            Route::GetManifest(..) if *method == Method::GET => Some((Deed::Pulled, StatusCode::OK)),
+            Route::DeleteManifest(..) | Route::DeleteBlob(..) => Some((Deed::Deleted, StatusCode::ACCEPTED)),
             _ => None,
         }
     }
@@ -113,8 +113,7 @@ mod tests {
     #[test]
     fn a_head_is_no_pull() {
         let route = Route::parse(&Method::GET, "/v2/a/manifests/1").unwrap();
-        assert_eq!(Deed::of(&route, &Method::GET, StatusCode::OK), Some(Deed::Pulled));
-        assert_eq!(Deed::of(&route, &Method::HEAD, StatusCode::OK), None);
-        assert_eq!(Deed::of(&route, &Method::GET, StatusCode::NOT_FOUND), None);
+        assert_eq!(Deed::of(&route, &Method::GET), Some((Deed::Pulled, StatusCode::OK)));
+        assert_eq!(Deed::of(&route, &Method::HEAD), None);
     }
 }
