@@ -12,9 +12,10 @@
 
   // Buttons that copy what stands beside them.
   function copy(text, button) {
+    var before = button.getAttribute("data-text");
     function done(well) {
       button.textContent = well ? "Copied" : "Not copied";
-      setTimeout(function () { button.textContent = "Copy"; }, 1500);
+      setTimeout(function () { button.textContent = before; }, 1500);
     }
     function byHand() {
       var area = document.createElement("textarea");
@@ -37,12 +38,13 @@
     }
   }
 
-  function addCopyButton(place, text, label) {
+  function addCopyButton(place, text, label, name) {
     var button = document.createElement("button");
     button.type = "button";
     button.className = "small copier";
-    button.textContent = "Copy";
-    button.setAttribute("aria-label", "Copy " + label);
+    button.textContent = name || "Copy";
+    button.setAttribute("data-text", button.textContent);
+    button.setAttribute("aria-label", button.textContent + ": " + label);
     button.addEventListener("click", function () { copy(text, button); });
     place(button);
   }
@@ -63,7 +65,7 @@
       var command = "docker pull " + tags.getAttribute("data-image") + ":" + link.textContent;
       addCopyButton(function (button) {
         link.parentNode.insertBefore(button, link.nextSibling);
-      }, command, command);
+      }, command, command, "Copy pull");
     });
   }
 
