@@ -41,7 +41,7 @@ const IMAGE: &str = "/v2/app/web/manifests/latest";
 /// A case: its name for `--only`, and what it does in a round.
 type Case = (&'static str, fn(&Servers, usize, &mut Report) -> io::Result<()>);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("start", Servers::measure_start),
     ("head", Servers::measure_head),
     ("users", Servers::measure_head_with_users),
@@ -51,6 +51,7 @@ const CASES: [Case; 9] = [
     ("collection", Servers::measure_collection),
     ("check", Servers::measure_check),
     ("store", Servers::measure_large_store),
+    ("pages", Servers::measure_pages),
 ];
 
 /// The servers that are compared, all running, with the same content.
@@ -206,6 +207,14 @@ impl Servers {
     fn measure_check(&self, round: usize, report: &mut Report) -> io::Result<()> {
         settle();
         upkeep::check(&self.holdfast.data.with_file_name(format!("check-{round}")), report)
+    }
+
+    /// Only once: it takes long to make.
+    fn measure_pages(&self, round: usize, report: &mut Report) -> io::Result<()> {
+        if round > 0 {
+            return Ok(());
+        }
+        super::pages::measure(&self.holdfast.data.with_file_name("pages"), report)
     }
 
     /// Only once: it takes long to make.

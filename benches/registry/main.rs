@@ -9,6 +9,7 @@
 
 mod cases;
 mod load;
+mod pages;
 mod peers;
 mod push;
 mod report;
