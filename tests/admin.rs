@@ -592,3 +592,48 @@ fn upkeep_is_begun_and_watched() {
     assert!(browser.page("/upkeep").contains("everything is well"));
     assert!(browser.page("/").contains("there was nothing to free"));
 }
+
+#[test]
+fn what_is_counted_stays_right() {
+    let mut daemon = Daemon::start();
+    let first = push_with(&daemon, "a", &["1", "2"], &config(), &json!({}));
+    push_with(&daemon, "a", &["1"], &json!({"os": "linux"}), &json!({}));
+    push_with(&daemon, "b", &[], &config(), &json!({}));
+    daemon.push_blob("early", b"a blob that is there before its manifest");
+    push_with(&daemon, "early", &["x"], &config(), &json!({}));
+    let mount = format!(
+        "/v2/b/blobs/uploads/?from=early&mount={}",
+        digest(b"a blob that is there before its manifest")
+    );
+    daemon.request("POST", &mount).body(b"").send().expect(201);
+    daemon.request("DELETE", &format!("/v2/a/manifests/{first}")).send().expect(202);
+    daemon.request("DELETE", "/v2/early/manifests/x").send().expect(202);
+    let rows = |daemon: &Daemon| {
+        let page = Browser::new(daemon).page("/repositories");
+        let rows =
+            page.split("class=\"row\"").skip(1).map(|row| row.split("<time").next().unwrap().to_owned());
+        rows.collect::<Vec<_>>()
+    };
+    let before = rows(&daemon);
+    assert!(
+        before[0].contains(">a</a><span>1 tag</span>") && before[2].contains("<span>0 tags</span>"),
+        "{before:?}"
+    );
+    let holdfast = |arguments: &[&str], data: &std::path::Path| {
+        run(std::process::Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(data))
+    };
+    holdfast(&["check"], &daemon.data);
+    holdfast(&["gc", "--grace", "0s"], &daemon.data);
+    holdfast(&["check"], &daemon.data);
+    let after = rows(&daemon);
+    assert_eq!(after.len(), 2, "{after:?}");
+    // An index that counts wrongly would be made again after this.
+    daemon.kill_and_restart();
+    assert_eq!(rows(&daemon), after);
+    let kept = std::fs::read_dir(&daemon.data).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(kept.filter(|name| name.to_string_lossy().starts_with("index.broken")).count(), 0);
+    daemon.stop();
+    holdfast(&["check", "--rebuild"], &daemon.data);
+    daemon.restart_after_end();
+    assert_eq!(rows(&daemon), after);
+}

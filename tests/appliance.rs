@@ -289,6 +289,23 @@ fn an_unfinished_upload_keeps_it_awake() {
 }
 
 #[test]
+fn somebody_who_is_logged_in_keeps_it_awake() {
+    let unit = Unit::new("[service]\nidle = \"100ms\"\n[admin]\nsession = \"10m\"\n");
+    add_user(&unit.path("data"), "alice", "secret");
+    let mut child = Ends(unit.start(&[]));
+    let mut browser = browser::Browser::at(unit.address);
+    browser.log_in("alice", "secret").expect(303);
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(child.0.try_wait().unwrap().is_none());
+    browser.post("/logout", &[]).expect(303);
+    let began = Instant::now();
+    while child.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it stays though nobody is there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn an_idle_connection_is_no_reason_to_end_in_the_middle() {
     let unit = Unit::new("[service]\nidle = \"100ms\"\n");
     let mut child = Ends(unit.start(&[]));

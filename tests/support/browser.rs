@@ -15,8 +15,11 @@ pub struct Browser {
 
 impl Browser {
     pub fn new(daemon: &Daemon) -> Self {
-        let (cookies, token) = (BTreeMap::new(), String::new());
-        Browser { address: daemon.address, cookies, token, more: Vec::new() }
+        Browser::at(daemon.address)
+    }
+
+    pub fn at(address: SocketAddr) -> Self {
+        Browser { address, cookies: BTreeMap::new(), token: String::new(), more: Vec::new() }
     }
 
     /// As somebody who is logged in.
