@@ -49,45 +49,82 @@
     place(button);
   }
 
-  function addCopyButtons() {
-    all("pre.copy").forEach(function (pre) {
+  function addCopyButtons(within) {
+    all("pre.copy", within).forEach(function (pre) {
       var text = pre.textContent.trim();
       addCopyButton(function (button) { pre.appendChild(button); }, text, text.split("\n")[0]);
     });
-    all("[data-copy]").forEach(function (code) {
+    all("[data-copy]", within).forEach(function (code) {
       code.title = code.getAttribute("data-copy");
       addCopyButton(function (button) {
         code.parentNode.insertBefore(button, code.nextSibling);
       }, code.getAttribute("data-copy"), "the digest");
     });
-    var tags = byId("tags");
-    all("tbody th a", tags || document.createElement("p")).forEach(function (link) {
-      var command = "docker pull " + tags.getAttribute("data-image") + ":" + link.textContent;
+    all("#tags tbody th a", within).forEach(function (link) {
+      var command = "docker pull " + byId("tags").getAttribute("data-image") + ":" + link.textContent;
       addCopyButton(function (button) {
         link.parentNode.insertBefore(button, link.nextSibling);
       }, command, command, "Copy pull");
     });
   }
 
-  // Lists that are filtered while one types; the form asks for all pages.
-  function filterLists() {
+  // Lists that are searched while one types: what is on the page at once, and then all pages.
+  function searchLists() {
     all("input[data-filter]").forEach(function (input) {
-      var list = byId(input.getAttribute("data-filter"));
-      if (!list) { return; }
-      var before = input.value;
-      function filter() {
-        var wanted = input.value.trim().toLowerCase();
-        all(".row, tbody tr", list).forEach(function (row) {
-          var link = row.querySelector("th a, a");
-          var name = link && row.className === "row" ? link.getAttribute("href") : row.textContent;
-          row.hidden = wanted !== before && name.toLowerCase().indexOf(wanted) < 0;
-        });
-        all("details", list).reverse().forEach(function (details) {
-          details.hidden = !details.querySelector(".row:not([hidden])");
-        });
-      }
-      input.addEventListener("input", filter);
+      var waiting = null, asked = input.value.trim();
+      input.addEventListener("input", function () {
+        filter(byId(input.getAttribute("data-filter")), input.value.trim().toLowerCase());
+        clearTimeout(waiting);
+        waiting = setTimeout(function () {
+          var wanted = input.value.trim();
+          if (wanted !== asked) {
+            asked = wanted;
+            ask(input.form, input);
+          }
+        }, 250);
+      });
     });
+  }
+
+  function filter(list, wanted) {
+    if (!list) { return; }
+    all(".row, tbody tr", list).forEach(function (row) {
+      var link = row.className === "row" && row.querySelector("a");
+      var name = link ? link.getAttribute("href") : row.textContent;
+      row.hidden = name.toLowerCase().indexOf(wanted) < 0;
+    });
+    all("details", list).reverse().forEach(function (details) {
+      details.hidden = !details.querySelector(".row:not([hidden])");
+    });
+  }
+
+  // Asks for the page that the form would show, and takes its results.
+  function ask(form, input) {
+    var wanted = input.value;
+    var query = all("input[name]", form).map(function (field) {
+      return encodeURIComponent(field.name) + "=" + encodeURIComponent(field.value);
+    }).join("&");
+    var address = form.getAttribute("action") + "?" + query;
+    load(address, function (page) {
+      var fresh = page.getElementById("results"), old = byId("results");
+      if (!fresh || !old || input.value !== wanted) { return; }
+      fresh = document.importNode(fresh, true);
+      old.parentNode.replaceChild(fresh, old);
+      enhance(fresh);
+      if (window.history && history.replaceState) { history.replaceState(null, "", address); }
+    });
+  }
+
+  function load(address, then, always) {
+    var request = new XMLHttpRequest();
+    request.open("GET", address);
+    request.setRequestHeader("Accept", "text/html");
+    request.responseType = "document";
+    request.onload = function () {
+      if (request.status === 200 && request.response) { then(request.response); }
+    };
+    request.onloadend = always || null;
+    request.send();
   }
 
   // Select all, and ranges with shift.
@@ -134,8 +171,8 @@
   }
 
   // Which namespaces are folded is remembered for this visit.
-  function rememberFolding() {
-    all("details[data-fold]").forEach(function (details) {
+  function rememberFolding(within) {
+    all("details[data-fold]", within).forEach(function (details) {
       var key = "fold " + details.getAttribute("data-fold");
       try {
         if (sessionStorage.getItem(key)) { details.open = false; }
@@ -148,19 +185,13 @@
 
   // What goes on is asked for again until it has ended.
   function poll(section) {
-    var request = new XMLHttpRequest();
-    request.open("GET", section.getAttribute("data-poll"));
-    request.setRequestHeader("Accept", "text/html");
-    request.responseType = "document";
-    request.onload = function () {
-      var fresh = request.status === 200 && request.response && request.response.getElementById(section.id);
+    load(section.getAttribute("data-poll"), function (page) {
+      var fresh = page.getElementById(section.id);
       if (!fresh) { return; }
       var wasRunning = section.hasAttribute("data-running");
       section.parentNode.replaceChild(document.importNode(fresh, true), section);
       if (wasRunning && !fresh.hasAttribute("data-running")) { location.replace(location.pathname); }
-    };
-    request.onloadend = later;
-    request.send();
+    }, later);
   }
 
   function later() {
@@ -183,10 +214,14 @@
     warning.hidden = false;
   }
 
-  addCopyButtons();
-  filterLists();
-  addSelection();
-  rememberFolding();
+  function enhance(within) {
+    addCopyButtons(within);
+    addSelection();
+    rememberFolding(within);
+  }
+
+  enhance(document);
+  searchLists();
   compareClocks();
   later();
 })();

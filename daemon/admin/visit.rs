@@ -5,7 +5,7 @@ use http::header::{
     ORIGIN, REFERER, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::error::AdminError;
 use super::{Admin, Surroundings, pages};
@@ -43,6 +43,8 @@ pub(super) struct Visit<'a> {
     pub(super) form: Query,
     headers: HeaderMap,
     path: String,
+    /// Whether it asks for a page, rather than for a change.
+    reads: bool,
     /// What the token of forms belongs to.
     secret: String,
     cookies: Vec<String>,
@@ -75,6 +77,7 @@ impl<'a> Visit<'a> {
         Ok(Visit {
             query: Query::parse(parts.uri.query()),
             path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            reads: parts.method != Method::POST,
             headers: parts.headers,
             form: Query::default(),
             admin,
@@ -92,7 +95,9 @@ impl<'a> Visit<'a> {
     pub(super) fn check_may_see(&self) -> Result<(), AdminError> {
         let named = &self.admin.settings.users;
         match &self.identity {
-            Identity::User(name) if named.is_empty() || named.iter().any(|known| known == name.as_str()) => {
+            Identity::User(name)
+                if named.is_empty() || named.iter().any(|known| known == "*" || known == name.as_str()) =>
+            {
                 Ok(())
             }
             Identity::User(_) => {
@@ -205,11 +210,9 @@ impl<'a> Visit<'a> {
     pub(super) fn fail(&self, error: &AdminError) -> Response {
         if let AdminError::NeedsLogin = error {
             let next = form_urlencoded::byte_serialize(self.path.as_bytes()).collect::<String>();
-            return see_other(&if self.path == "/" {
-                "/login".into()
-            } else {
-                format!("/login?next={next}")
-            });
+            // A form that was not carried out is no page to come back to.
+            let has_next = self.reads && self.path != "/";
+            return see_other(&if has_next { format!("/login?next={next}") } else { "/login".into() });
         }
         let mut response = pages::failure(self, error);
         let mut set = |name, value: String| {
