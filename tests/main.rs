@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod admin_safety;
 mod appliance;
 mod architecture;
 mod auth;

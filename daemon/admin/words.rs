@@ -15,7 +15,8 @@ pub(super) fn size(bytes: u64) -> String {
 /// A count with its noun: `1 tag`, `2 repositories`.
 pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let number: u64 = number.try_into().unwrap_or(u64::MAX);
-    match (number, noun.strip_suffix('y')) {
+    // A day is none of these.
+    match (number, noun.strip_suffix('y').filter(|stem| !stem.ends_with('a'))) {
         (1, _) => format!("1 {noun}"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
         (_, None) => format!("{number} {noun}s"),
@@ -108,6 +109,11 @@ mod tests {
         assert_eq!(when(1_000_000_000), "just now");
         assert_eq!(when(1_000_000_000 - 7200), "2 hours ago");
         assert_eq!(when(1_000_000_000 - 86400), "1 day ago");
+        assert_eq!(when(1_000_000_000 - 9 * 86400), "9 days ago");
+        assert_eq!(
+            (count(0_u64, "repository"), count(1_u64, "tag")),
+            ("0 repositories".into(), "1 tag".into())
+        );
         assert_eq!(when(1_000_000_000 + 40 * 86400), "in 1 month");
         assert_eq!(When::at(0).date(), "1970-01-01 00:00 UTC");
         assert!(When::parse("1970-01-01T00:00:00Z").is_none() && When::parse("<b>").is_none());

@@ -12,6 +12,7 @@ use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
 
 pub mod browser;
+pub mod images;
 pub mod load;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");

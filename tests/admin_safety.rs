@@ -1,0 +1,322 @@
+//! The admin page against those who may not, and against those who mean no good.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::browser::{Browser, text};
+use crate::support::images::{PAGES, config, push_with, tags, with_images, with_images_and};
+use crate::support::*;
+
+#[test]
+fn cookies_are_for_tls_where_a_trusted_proxy_says_so() {
+    let daemon = with_images_and(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let mut browser =
+        Browser::new(&daemon).with("X-Forwarded-Proto", "https").with("X-Forwarded-Host", "hub.lan");
+    browser.get("/login").expect(200);
+    let token = browser.token.clone();
+    let fields = [("name", "alice"), ("password", "secret"), ("token", token.as_str())];
+    browser.post_as("/login", &fields, "http://registry").expect(403);
+    let answer = browser.post_as("/login", &fields, "https://hub.lan").expect(303);
+    let cookies = answer.headers("set-cookie");
+    let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+    assert!(browser.page("/push").contains("docker push hub.lan/hello:1"));
+}
+
+#[test]
+fn guessing_on_the_form_is_slowed_down() {
+    let daemon = with_images();
+    let mut browser = Browser::new(&daemon);
+    browser.get("/login");
+    let statuses: Vec<u16> = (0..25)
+        .map(|number| {
+            browser.post("/login", &[("name", "alice"), ("password", &format!("x{number}"))]).status
+        })
+        .collect();
+    assert_eq!((statuses[0], statuses[24]), (422, 429), "{statuses:?}");
+    // It is one throttle for the form and for the API.
+    daemon.request("GET", "/v2/").login("alice", "other").send().expect(429);
+}
+
+#[test]
+fn whoever_may_only_pull_without_a_name_may_only_look() {
+    let daemon = with_images_and(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let mut daemon = daemon;
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
+    let mut browser = Browser::new(&daemon);
+    assert!(!browser.page("/repository/team/app").contains("delete-selected"));
+    browser.page("/image/team/app:1.9");
+    for path in ["/activity", "/upkeep", "/users", "/account", "/delete?name=team/app&tag=1.9"] {
+        assert!(browser.get(path).expect(303).named("location").starts_with("/login?next="), "{path}");
+    }
+    browser.page("/login");
+    browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+}
+
+#[test]
+fn everybody_changes_their_own_password_with_the_old_one() {
+    let daemon = with_images();
+    let (mut here, mut there) =
+        (Browser::of(&daemon, "alice", "secret"), Browser::of(&daemon, "alice", "secret"));
+    let mut change = |old: &str, new: &str, again: &str| {
+        here.post("/account", &[("old", old), ("new", new), ("again", again)])
+    };
+    assert!(text(&change("wrong", "new", "new").expect(422)).contains("The old password is wrong"));
+    change("secret", "new", "other").expect(422);
+    change("secret", "", "").expect(422);
+    change("secret", "new", "new").expect(303);
+    assert!(here.page("/account?done=own-password").contains("Your password is changed"));
+    there.get("/").expect(303);
+    daemon.request("GET", "/v2/").login("alice", "new").send().expect(200);
+}
+
+#[test]
+fn a_session_ends_with_its_user_and_after_its_time() {
+    let mut daemon = with_images();
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    alice.post("/users/add", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
+    let mut bob = Browser::of(&daemon, "bob", "x");
+    bob.page("/");
+    alice.post("/users/remove", &[("name", "bob")]).expect(303);
+    bob.get("/").expect(303);
+    bob.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_ADMIN_SESSION", "1500ms")]);
+    alice.get("/").expect(303);
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    for _ in 0..5 {
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        alice.get("/").expect(200);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    alice.get("/").expect(303);
+}
+
+const READ_ONLY: &str = r#"
+    [[auth.rule]]
+    users = ["reader"]
+    repositories = ["team/*"]
+    allow = ["pull"]
+    [[auth.rule]]
+    users = ["alice"]
+    repositories = ["*"]
+    allow = ["pull", "push", "delete", "catalog"]
+"#;
+
+/// A registry with rules, whose images were pushed before them.
+fn with_rules(rules: &str) -> Daemon {
+    let daemon = Daemon::with_file(rules);
+    for name in ["alice", "reader"] {
+        add_user(&daemon.data, name, "secret");
+    }
+    let layer = digest(b"layer");
+    for name in ["team/app", "private"] {
+        let alice = |method: &str, path: String| daemon.request(method, &path).login("alice", "secret");
+        let upload = alice("POST", format!("/v2/{name}/blobs/uploads/?digest={layer}"));
+        upload.body(b"layer").send().expect(201);
+        let put = alice("PUT", format!("/v2/{name}/manifests/1")).header("Content-Type", OCI_MANIFEST);
+        put.body(&image(&layer, &layer, None)).send().expect(201);
+    }
+    daemon
+}
+
+#[test]
+fn a_user_who_may_only_read_can_push_no_button() {
+    let daemon = with_rules(READ_ONLY);
+    let mut reader = Browser::of(&daemon, "reader", "secret");
+    let page = reader.page("/repository/team/app");
+    assert!(
+        !page.contains("type=\"checkbox\"") && !page.contains("/users") && !page.contains("/upkeep"),
+        "{page}"
+    );
+    for path in ["/", "/repositories", "/activity"] {
+        let page = reader.page(path);
+        assert!(!page.contains("private"), "{path}: {page}");
+    }
+    for path in ["/repository/private", "/image/private:1", "/users", "/upkeep", "/users/remove?name=alice"] {
+        reader.get(path).expect(403);
+    }
+    let layer = digest(&image(&digest(b"layer"), &digest(b"layer"), None));
+    reader.get(&format!("/raw/private@{layer}")).expect(403);
+    // What is not there and what may not be seen look the same.
+    reader.get("/repository/nothing").expect(403);
+    let forms: [(&str, &[(&str, &str)]); 7] = [
+        ("/delete", &[("name", "team/app"), ("tag", "1")]),
+        ("/delete", &[("name", "private"), ("tag", "1")]),
+        ("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]),
+        ("/users/password", &[("name", "alice"), ("new", "x"), ("again", "x")]),
+        ("/users/remove", &[("name", "alice")]),
+        ("/upkeep/collect", &[]),
+        ("/upkeep/check", &[]),
+    ];
+    for (path, fields) in forms {
+        reader.post(path, fields).expect(403);
+    }
+    reader.get("/delete?name=team/app&tag=1").expect(403);
+    assert_eq!(tags(&daemon, "team/app"), ["1"]);
+    Browser::of(&daemon, "alice", "secret").page("/users");
+}
+
+#[test]
+fn a_forged_form_does_nothing() {
+    let daemon = with_images();
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let mut other = Browser::of(&daemon, "alice", "secret");
+    let (own, foreign) = (alice.token.clone(), other.token.clone());
+    assert_ne!(own, foreign);
+    let fields = |token: &'static str| [("name", "team/app"), ("tag", "1.9"), ("token", token)];
+    alice.post_as("/delete", &fields(""), "http://registry").expect(403);
+    alice.post_as("/delete", &[("name", "team/app"), ("tag", "1.9")], "http://registry").expect(403);
+    let with =
+        |token: &str| [("name", "team/app".to_owned()), ("tag", "1.9".into()), ("token", token.into())];
+    let send = |browser: &mut Browser, token: &str, origin: &str| {
+        let fields = with(token);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.post_as("/delete", &fields, origin)
+    };
+    send(&mut alice, &foreign, "http://registry").expect(403);
+    for origin in ["http://evil.example", "http://registry:81", "null", "", "http://registry.evil.example"] {
+        send(&mut alice, &own, origin).expect(403);
+    }
+    // An old browser that sends no Origin says where it comes from.
+    let referred = |referer: &str| {
+        let request = alice.request("POST", "/logout").header("Referer", referer);
+        request.header("Content-Type", "application/x-www-form-urlencoded").body(b"token=x").send().status
+    };
+    assert_eq!((referred("http://evil.example/"), referred("http://registry/push")), (403, 403));
+    // A Basic header authorises neither a form nor a page.
+    let basic =
+        daemon.request("POST", "/delete").login("alice", "secret").header("Origin", "http://registry");
+    let basic = basic.header("Content-Type", "application/x-www-form-urlencoded");
+    basic.body(b"name=team/app&tag=1.9").send().expect(303);
+    let page = daemon.request("GET", "/repositories").login("alice", "secret").header("Accept", "text/html");
+    page.send().expect(303);
+    // A form in another shape is none.
+    let json = alice.request("POST", "/delete").header("Origin", "http://registry");
+    json.header("Content-Type", "text/plain").body(b"name=team/app").send().expect(415);
+    assert_eq!(tags(&daemon, "team/app").len(), 3);
+    send(&mut alice, &own, "http://registry").expect(303);
+    other.page("/");
+}
+
+#[test]
+fn what_strangers_write_is_text() {
+    let daemon = Daemon::start();
+    let evil = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'";
+    let long = "x".repeat(100_000);
+    let mut config = config();
+    config["config"]["Labels"] = json!({evil: evil, "long": long});
+    config["config"]["Env"] = json!([evil]);
+    config["config"]["Entrypoint"] = json!([evil, "a b"]);
+    config["os"] = json!(evil);
+    config["created"] = json!(evil);
+    config["history"] = json!([{"created_by": evil}]);
+    let more = json!({"annotations": {evil: evil, "org.opencontainers.image.title": evil}});
+    let subject = push_with(&daemon, "a", &["_tag"], &config, &more);
+    push_with(
+        &daemon,
+        "a",
+        &["artifact"],
+        &config,
+        &json!({
+            "artifactType": evil, "annotations": {"x": evil},
+            "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1},
+        }),
+    );
+    let mut browser = Browser::new(&daemon);
+    for path in ["/", "/repositories", "/repository/a", "/image/a:_tag", "/image/a:artifact", "/activity"] {
+        let page = browser.page(path);
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{path}: {page}");
+        assert!(page.len() < 44 << 10, "{path} has {} bytes", page.len());
+    }
+    assert!(browser.page("/image/a:_tag").contains("&#60;script&#62;"));
+    let paths = [
+        "/repositories?q=%3Cscript%3E&sort=%22%3E%3Cb%3E",
+        "/repository/a?q=%22%3E%3Cscript%3E",
+        "/activity?q=%3Cscript%3E",
+        "/login?next=%22%3E%3Cscript%3E",
+        "/?done=%3Cscript%3E",
+        "/nothing/%3Cscript%3E",
+    ];
+    for path in paths {
+        assert!(!text(&browser.get(path)).contains("<script>"), "{path}");
+    }
+}
+
+#[test]
+fn the_page_can_be_for_some_and_can_be_off() {
+    let daemon = with_images_and(&[("HOLDFAST_ADMIN_USERS", "alice"), ("HOLDFAST_ADMIN_TITLE", "Our <Hub>")]);
+    add_user(&daemon.data, "bob", "secret");
+    assert!(Browser::of(&daemon, "alice", "secret").page("/").contains("Our &#60;Hub&#62;"));
+    let mut bob = Browser::new(&daemon);
+    bob.get("/login");
+    bob.post("/login", &[("name", "bob"), ("password", "secret")]).expect(303);
+    for path in PAGES {
+        bob.get(path).expect(403);
+    }
+    let off = with_images_and(&[("HOLDFAST_ADMIN_ENABLED", "false")]);
+    let mut browser = Browser::new(&off);
+    assert_eq!(browser.get("/").expect(200).named("content-type"), "text/plain; charset=utf-8");
+    browser.get("/login").expect(404);
+    browser.post("/login", &[("name", "alice"), ("password", "secret")]).expect(404);
+}
+
+#[test]
+fn over_tls_cookies_are_for_tls_and_the_fingerprint_is_that_of_the_authority() {
+    let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", "auto")]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("ca"), daemon.get("/ca.crt").expect(200).body).unwrap();
+    let url = format!("https://localhost:{}", daemon.address.port());
+    let curl = |arguments: &[&str], page: &str| {
+        let files = [
+            "-sS",
+            "--cacert",
+            &path("ca"),
+            "-c",
+            &path("jar"),
+            "-b",
+            &path("jar"),
+            "-H",
+            "Accept: text/html",
+        ];
+        run(Command::new("curl").args(files).args(arguments).arg(format!("{url}{page}")))
+    };
+    let login = curl(&[], "/login");
+    let token = login.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let form = format!("name=alice&password=secret&token={token}");
+    let answer = curl(&["-i", "-H", &format!("Origin: {url}"), "-d", &form], "/login");
+    let cookie = answer.lines().find(|line| line.contains("__Host-holdfast=") && !line.contains("Max-Age"));
+    assert!(cookie.unwrap().ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{answer}");
+    let print = ["x509", "-noout", "-fingerprint", "-sha256", "-in", &path("ca")];
+    let print = run(Command::new("openssl").args(print));
+    let fingerprint = print.trim().split('=').nth(1).unwrap();
+    let push = curl(&[], "/push");
+    assert!(push.contains(fingerprint), "{fingerprint} is not in {push}");
+    assert!(push.contains(&format!("docker login localhost:{}", daemon.address.port())));
+    assert!(curl(&[], "/").contains("renewed by itself"));
+    // A form over plain HTTP is sent to TLS and is not looked at.
+    daemon.request("POST", "/login").body(form.as_bytes()).send().expect(308);
+}
+
+#[test]
+fn a_certificate_of_ones_own_that_ends_soon_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    run(Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=localhost"])
+        .args(["-newkey", "rsa:2048", "-keyout", &path("key"), "-out", &path("certificate")]));
+    let daemon = Daemon::with(&[
+        ("HOLDFAST_AUTH_ANONYMOUS", "full"),
+        ("HOLDFAST_TLS_CERTIFICATE", &path("certificate")),
+        ("HOLDFAST_TLS_KEY", &path("key")),
+    ]);
+    let url = format!("https://localhost:{}/", daemon.address.port());
+    let page = run(Command::new("curl").args(["-sSk", "-H", "Accept: text/html", &url]));
+    let warned = page.contains("expires in 8 days") || page.contains("expires in 9 days");
+    assert!(warned, "{page}");
+}

@@ -1,0 +1,68 @@
+//! Images as builders make them, in a registry that has users.
+
+use serde_json::json;
+
+use super::*;
+
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Pages that everybody who is logged in may see.
+pub const PAGES: [&str; 7] =
+    ["/", "/repositories", "/repository/team/app", "/image/team/app:1.10", "/push", "/activity", "/account"];
+
+/// Pushes an image with a configuration; gives its digest.
+pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, manifest: &Value) -> String {
+    let config = serde_json::to_vec(config).unwrap();
+    let layer = b"a layer of seventy or so bytes, so that its size can be told from others";
+    let mut whole = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": daemon.push_blob(name, &config), "size": config.len()},
+        "layers": [{"mediaType": LAYER, "digest": daemon.push_blob(name, layer), "size": layer.len()}],
+    });
+    for (key, value) in manifest.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    let bytes = serde_json::to_vec(&whole).unwrap();
+    for tag in tags {
+        daemon.put_manifest(name, tag, OCI_MANIFEST, &bytes).expect(201);
+    }
+    if tags.is_empty() {
+        daemon.put_manifest(name, &digest(&bytes), OCI_MANIFEST, &bytes).expect(201);
+    }
+    digest(&bytes)
+}
+
+pub fn config() -> Value {
+    json!({
+        "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-02T03:04:05Z",
+        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "nobody",
+            "ExposedPorts": {"8080/tcp": {}}, "Volumes": {"/data": {}}, "Labels": {"vendor": "us"}},
+        "history": [{"created_by": "COPY app /bin/app"}, {"created_by": "ENV COLOUR=green", "empty_layer": true}],
+    })
+}
+
+/// An open registry with images, which its first user then closes.
+pub fn with_images() -> Daemon {
+    with_images_and(&[])
+}
+
+pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
+    let daemon = Daemon::with(environment);
+    push_with(
+        &daemon,
+        "team/app",
+        &["1.9", "1.10", "latest"],
+        &config(),
+        &json!({"annotations": {"note": "hand-made"}}),
+    );
+    push_with(&daemon, "team/other", &["2"], &json!({"os": "linux", "architecture": "amd64"}), &json!({}));
+    add_user(&daemon.data, "alice", "secret");
+    daemon
+}
+
+pub fn tags(daemon: &Daemon, name: &str) -> Vec<String> {
+    let path = format!("/v2/{name}/tags/list");
+    let answer = daemon.request("GET", &path).login("alice", "secret").send().expect(200).json();
+    answer["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+}
