@@ -14,6 +14,7 @@ mod architecture;
 mod auth;
 mod broken_disk;
 mod broken_index;
+mod browser;
 mod check;
 mod clients;
 mod collection;

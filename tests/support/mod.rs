@@ -318,8 +318,8 @@ impl Answer {
             if reader.read_line(&mut line)? == 0 {
                 return Err(cut_off("the headers are cut off".into()));
             }
-            let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-            headers.entry(name.to_ascii_lowercase()).or_default().push(value.to_owned());
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim_start().to_owned());
         }
         let mut answer = Answer { status, headers, body: Vec::new() };
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());

@@ -1,0 +1,44 @@
+//! Names, labels and annotations with markup are shown as the text that they are.
+
+use super::chromium::{Chromium, Script};
+use super::registry::{MARKUP, Registry, push_hostile};
+use super::tasks::log_in;
+
+#[test]
+fn markup_of_strangers_is_text() {
+    let registry = Registry::with(push_hostile);
+    let browser = Chromium::start(&registry, Script::On);
+    log_in(&browser);
+    registry.curl(&[], "/v2/hostile/manifests/_-.1");
+    browser.open("/image/hostile:1");
+    for place in ["#platform", "#layers", "#config", "#labels", "#annotations", "#referrers", "#history ol"] {
+        if place.starts_with("#history") {
+            browser.click("#history summary");
+        }
+        browser.expect(place, MARKUP);
+        check(&browser);
+    }
+    browser.expect("#labels", "</dd></dl><h1>heading");
+    browser.click("#referrers tbody th a");
+    browser.expect("#facts", MARKUP);
+    check(&browser);
+    for path in ["/repository/hostile", "/activity", "/repositories", "/"] {
+        browser.open(path);
+        browser.expect("main", "hostile");
+        check(&browser);
+    }
+    for path in ["/repositories?q=", "/repository/hostile?q=", "/activity?q=", "/login?next="] {
+        let query = percent_encoding::utf8_percent_encode(MARKUP, percent_encoding::NON_ALPHANUMERIC);
+        browser.open(&format!("{path}{query}"));
+        check(&browser);
+    }
+    browser.check_silence();
+}
+
+/// Nothing of it has become an element, and nothing of it has run.
+#[track_caller]
+fn check(browser: &Chromium) {
+    assert_eq!(browser.count("main img, main script, main h1 ~ h1, [onerror], [onload]"), 0);
+    assert_eq!(browser.count("a[href^=javascript]"), 0);
+    assert_ne!(browser.run("return document.title"), "taken");
+}

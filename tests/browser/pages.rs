@@ -1,0 +1,81 @@
+//! Every page in light and dark, on a phone and on a desk: pictures to look at, and what axe-core says.
+
+use std::collections::BTreeSet;
+
+use super::chromium::{Chromium, Script};
+use super::registry::Registry;
+use super::tasks::{enter, log_in};
+use super::watch::axe;
+
+/// Each page, and what its picture is called.
+const PAGES: [(&str, &str); 19] = [
+    ("overview", "/"),
+    ("repositories", "/repositories"),
+    ("repositories-found", "/repositories?q=team"),
+    ("repositories-none", "/repositories?q=nothing-like-it"),
+    ("repository", "/repository/team/app"),
+    ("repository-busy", "/repository/busy?sort=pushed"),
+    ("image", "/image/team/app:1.10"),
+    ("image-platforms", "/image/multi:1"),
+    ("image-signed", "/image/signed:1"),
+    ("image-chart", "/image/charts/app:1.0.0"),
+    ("image-hostile", "/image/hostile:1"),
+    ("delete", "/delete?name=team/app&tag=1.9&tag=latest"),
+    ("push", "/push"),
+    ("activity", "/activity"),
+    ("upkeep", "/upkeep"),
+    ("users", "/users"),
+    ("remove-user", "/users/remove?name=alice"),
+    ("account", "/account"),
+    ("failure", "/nothing"),
+];
+const SIZES: [(&str, u32, u32); 2] = [("phone", 390, 844), ("desk", 1280, 900)];
+
+#[test]
+fn every_page_is_for_everybody() {
+    let registry = Registry::start();
+    let browser = Chromium::start(&registry, Script::On);
+    let axe = axe();
+    let mut faults = BTreeSet::new();
+    enter(&browser, "alice", "wrong");
+    browser.find("#error");
+    look(&browser, "login", &axe, &mut faults);
+    log_in(&browser);
+    make_news(&browser, &registry);
+    for (name, path) in PAGES {
+        browser.open(path);
+        look(&browser, name, &axe, &mut faults);
+    }
+    assert!(
+        faults.is_empty(),
+        "{} faults:\n{}",
+        faults.len(),
+        faults.into_iter().collect::<Vec<_>>().join("\n")
+    );
+    browser.check_silence();
+}
+
+/// Something for overview, activity and upkeep to show.
+fn make_news(browser: &Chromium, registry: &Registry) {
+    registry.begin_upload("coming/soon");
+    registry.curl(&[], "/v2/team/app/manifests/1.9");
+    browser.open("/upkeep");
+    browser.click("#check button");
+    browser.find("#outcome");
+}
+
+fn look(browser: &Chromium, name: &str, axe: &str, faults: &mut BTreeSet<String>) {
+    browser.run("document.querySelectorAll('details').forEach(function (one) { one.open = true; })");
+    for theme in ["light", "dark"] {
+        for (size, width, height) in SIZES {
+            browser.emulate(theme, width, height);
+            browser.take_picture(&format!("{name}-{size}-{theme}"));
+            let wide = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
+            if wide.as_i64().unwrap() > 0 {
+                faults.insert(format!("{name} on a {size}: {wide} pixels wider than the window"));
+            }
+            let found = browser.faults(axe);
+            faults.extend(found.iter().map(|fault| format!("{name}, {theme}, {size}: {fault}")));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A registry over TLS, with everything that its pages can show.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::images::{config, push_with};
+use crate::support::*;
+
+/// More than a page of tags, and of repositories.
+pub const MANY_TAGS: usize = 45;
+pub const MANY_REPOSITORIES: usize = 85;
+/// What a check that goes gently reads for some seconds.
+const LARGE: usize = 14 << 20;
+pub const MARKUP: &str =
+    "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>";
+
+pub struct Registry {
+    _daemon: Daemon,
+    pub origin: String,
+    /// The file with the certificate of its authority.
+    pub authority: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Registry {
+    /// With what `fill` pushes before it has a user, alice, and TLS.
+    pub fn with(fill: impl FnOnce(&Daemon)) -> Self {
+        let mut daemon = Daemon::start();
+        fill(&daemon);
+        add_user(&daemon.data, "alice", "secret");
+        daemon.stop();
+        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto")]);
+        let directory = tempfile::tempdir().unwrap();
+        let authority = directory.path().join("ca.crt");
+        std::fs::write(&authority, daemon.get("/ca.crt").expect(200).body).unwrap();
+        let origin = format!("https://localhost:{}", daemon.address.port());
+        Registry { _daemon: daemon, origin, authority, _directory: directory }
+    }
+
+    pub fn start() -> Self {
+        Self::with(|daemon| {
+            push_app(daemon);
+            push_platforms(daemon);
+            push_artifacts(daemon);
+            push_many_tags(daemon);
+            push_hostile(daemon);
+            daemon.push_image("data/large", "1", &vec![7; LARGE]);
+        })
+    }
+
+    /// Asks as alice, over TLS.
+    pub fn curl(&self, arguments: &[&str], path: &str) -> String {
+        let mut command = Command::new("curl");
+        command.args(["-sSf", "-u", "alice:secret", "--cacert"]).arg(&self.authority).args(arguments);
+        run(command.arg(format!("{}{path}", self.origin)))
+    }
+
+    /// The tags of a repository, as the API has them.
+    pub fn tags(&self, name: &str) -> Vec<String> {
+        let list: Value = serde_json::from_str(&self.curl(&[], &format!("/v2/{name}/tags/list"))).unwrap();
+        list["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Whether somebody may log in with this password.
+    pub fn lets_in(&self, name: &str, password: &str) -> bool {
+        let status = self.status_of(&["-u", &format!("{name}:{password}")], "/v2/");
+        status == "200"
+    }
+
+    fn status_of(&self, arguments: &[&str], path: &str) -> String {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(&self.authority);
+        run(command.args(arguments).arg(format!("{}{path}", self.origin)))
+    }
+
+    /// Begins an upload and does not end it; gives the place of it.
+    pub fn begin_upload(&self, name: &str) {
+        let head =
+            self.curl(&["-D", "-", "-o", "/dev/null", "-X", "POST"], &format!("/v2/{name}/blobs/uploads/"));
+        let place = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+        });
+        let place = place.unwrap();
+        let path = place.strip_prefix(&self.origin).unwrap_or(&place).to_owned();
+        let part = "x".repeat(100_000);
+        let type_ = "Content-Type: application/octet-stream";
+        self.curl(&["-X", "PATCH", "-H", type_, "--data-binary", &part], &path);
+    }
+}
+
+/// Three tags of one image and two of their own.
+fn push_app(daemon: &Daemon) {
+    push_with(
+        daemon,
+        "team/app",
+        &["1.9", "1.10", "latest"],
+        &config(),
+        &json!({"annotations": {"note": "hand-made"}}),
+    );
+    for tag in ["1.2", "2.0-rc.1"] {
+        let mut other = config();
+        other["created"] = json!("2025-06-07T08:09:10Z");
+        push_with(daemon, "team/app", &[tag], &other, &json!({"annotations": {"version": tag}}));
+    }
+    push_with(daemon, "team/web/front", &["1"], &config(), &json!({}));
+    push_with(daemon, "team/web/back", &["1"], &config(), &json!({}));
+}
+
+/// An index of two platforms and one that is not here.
+fn push_platforms(daemon: &Daemon) {
+    let one = |architecture: &str, command: &str| {
+        let mut config = config();
+        config["architecture"] = architecture.into();
+        config["history"][0]["created_by"] = format!("COPY {command} /bin/app").into();
+        push_with(daemon, "multi", &[], &config, &json!({"annotations": {"built-for": architecture}}))
+    };
+    let child = |digest: String, architecture: &str| {
+        let platform = json!({"os": "linux", "architecture": architecture});
+        json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1, "platform": platform})
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "annotations": {"of": "two"}, "manifests": [
+        child(one("arm64", "app-arm64"), "arm64"),
+        child(one("amd64", "app-amd64"), "amd64"),
+        child(digest(b"gone"), "riscv64"),
+    ]});
+    daemon.put_manifest("multi", "1", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+}
+
+/// What refers to an image, and a chart.
+fn push_artifacts(daemon: &Daemon) {
+    let image = push_with(daemon, "signed", &["1"], &config(), &json!({}));
+    for kind in ["application/spdx+json", "application/vnd.dev.cosign.artifact.sig.v1+json"] {
+        let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
+        push_with(daemon, "signed", &[], &json!({}), &json!({"artifactType": kind, "subject": subject}));
+    }
+    let helm = json!({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json",
+        "digest": daemon.push_blob("charts/app", b"{}"), "size": 2}});
+    push_with(daemon, "charts/app", &["1.0.0"], &json!({}), &helm);
+}
+
+fn push_many_tags(daemon: &Daemon) {
+    let tags: Vec<String> = (1..=MANY_TAGS).map(|number| format!("1.{number}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    push_with(daemon, "busy", &tags, &config(), &json!({}));
+}
+
+/// More repositories than a page has.
+pub fn push_many_repositories(daemon: &Daemon) {
+    for number in 0..MANY_REPOSITORIES {
+        daemon.push_image(&format!("many/r{number}"), "1", b"layer");
+    }
+}
+
+/// Markup wherever a stranger may write.
+pub fn push_hostile(daemon: &Daemon) {
+    let mut config = config();
+    config["config"]["Labels"] = json!({MARKUP: MARKUP, "</dd></dl><h1>heading": "\"' onload=alert(1)"});
+    config["config"]["Env"] = json!([format!("A={MARKUP}")]);
+    config["config"]["Entrypoint"] = json!([MARKUP]);
+    config["config"]["User"] = MARKUP.into();
+    config["architecture"] = MARKUP.into();
+    config["history"][0]["created_by"] = MARKUP.into();
+    let annotations = json!({MARKUP: MARKUP, "link": "javascript:alert(1)"});
+    let image = push_with(daemon, "hostile", &["_-.1", "1"], &config, &json!({"annotations": annotations}));
+    let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
+    let artifact = json!({"artifactType": MARKUP, "subject": subject, "annotations": annotations});
+    push_with(daemon, "hostile", &[], &json!({}), &artifact);
+}

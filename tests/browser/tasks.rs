@@ -1,0 +1,91 @@
+//! Every task of the page, once with script and once without it, by the same hands.
+
+use super::chromium::{Chromium, Script};
+use super::registry::Registry;
+
+#[test]
+fn every_task_with_script() {
+    do_all(Script::On);
+}
+
+#[test]
+fn every_task_without_script() {
+    do_all(Script::Off);
+}
+
+fn do_all(script: Script) {
+    let registry = Registry::start();
+    let browser = Chromium::start(&registry, script);
+    check_mode(&browser);
+    log_in(&browser);
+    see_overview(&browser, &registry);
+    see_how_to_push(&browser);
+    super::lists::all(&browser, &registry);
+    super::upkeep::all(&browser, &registry);
+    log_out(&browser);
+    browser.check_silence();
+}
+
+/// The script of the page runs, or does not.
+fn check_mode(browser: &Chromium) {
+    browser.open("/login");
+    let shown = browser.count("noscript *") > 0;
+    assert!(!shown, "the log-in page needs no script");
+}
+
+/// Fills in the form of the log-in page.
+pub fn enter(browser: &Chromium, name: &str, password: &str) {
+    browser.fill("#name", name);
+    browser.fill("#password", password);
+    browser.click("#submit");
+}
+
+pub fn log_in(browser: &Chromium) {
+    browser.open("/activity?q=x");
+    browser.wait_for_address("/login?next=%2Factivity%3Fq%3Dx");
+    enter(browser, "alice", "wrong");
+    browser.expect("#error", "password is wrong");
+    assert_eq!(browser.property("#name", "value"), "alice", "the name is kept");
+    enter(browser, "alice", "secret");
+    browser.wait_for_address("/activity?q=x");
+    browser.expect("#account-link", "alice");
+}
+
+fn see_overview(browser: &Chromium, registry: &Registry) {
+    registry.begin_upload("coming/soon");
+    browser.click(".brand");
+    browser.wait_for_address("/");
+    browser.expect("#disk .legend", "free");
+    assert!(browser.count("svg.disk rect") >= 3, "no picture of the disk");
+    browser.expect("#biggest", "data/large");
+    browser.expect("#uploads", "coming/soon");
+    browser.expect("#collected", "none since the start");
+    browser.expect("#certificate", "of the registry's own authority");
+    browser.expect("#version", env!("CARGO_PKG_VERSION"));
+    browser.expect("#uptime", "second");
+    for fact in ["Repositories", "Tags", "Images", "Stored"] {
+        browser.expect("#facts", fact);
+    }
+}
+
+fn see_how_to_push(browser: &Chromium) {
+    browser.click_link("Push");
+    browser.wait_for_address("/push");
+    let host = browser.origin.strip_prefix("https://").unwrap().to_owned();
+    browser.expect("#docker-login", &format!("docker login {host}"));
+    browser.expect("#docker-tag", &format!("docker tag hello-world {host}/hello:1"));
+    browser.expect("#docker-push", &format!("docker push {host}/hello:1"));
+    for system in ["Docker on Linux", "containerd", "podman", "macOS", "Windows"] {
+        browser.expect("#trust", system);
+    }
+    assert_eq!(browser.text("#fingerprint").split(':').count(), 32);
+    // Copy buttons are for those who have script.
+    assert_eq!(browser.count(".copier") > 5, browser.script == Script::On);
+}
+
+fn log_out(browser: &Chromium) {
+    browser.click("#logout");
+    browser.wait_for_address("/login");
+    browser.open("/");
+    browser.wait_for_address("/login");
+}

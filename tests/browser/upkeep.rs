@@ -1,0 +1,119 @@
+//! Users, upkeep and activity.
+
+use super::chromium::Chromium;
+use super::registry::Registry;
+use super::tasks::enter;
+
+pub fn all(browser: &Chromium, registry: &Registry) {
+    keep_the_last_user(browser);
+    add_users(browser, registry);
+    set_a_password(browser, registry);
+    remove_a_user(browser, registry);
+    change_ones_own_password(browser, registry);
+    collect(browser);
+    check(browser);
+    see_activity(browser);
+}
+
+fn keep_the_last_user(browser: &Chromium) {
+    browser.click_link("Users");
+    browser.expect("#users", "the last one stays");
+    assert_eq!(browser.count("#users a"), 0);
+    browser.open("/users/remove?name=alice");
+    browser.expect("main", "That is you");
+    browser.click("#confirm");
+    browser.expect("#error", "the last user who can log in");
+}
+
+fn fill_in(browser: &Chromium, form: &str, new: &str, again: &str) {
+    browser.fill(&format!("#{form} [name=new]"), new);
+    browser.fill(&format!("#{form} [name=again]"), again);
+    browser.click(&format!("#{form} button"));
+}
+
+fn add_users(browser: &Chromium, registry: &Registry) {
+    browser.open("/users");
+    browser.fill("#add-name", "bob");
+    fill_in(browser, "add", "one", "other");
+    browser.expect("#error", "not the same");
+    assert_eq!(browser.property("#add-name", "value"), "bob", "the name is kept");
+    fill_in(browser, "add", "one", "one");
+    browser.expect("#notice", "added");
+    browser.expect("#users", "bob");
+    assert!(registry.lets_in("bob", "one"));
+}
+
+fn set_a_password(browser: &Chromium, registry: &Registry) {
+    browser.write("#set-name", "bob");
+    fill_in(browser, "set", "two", "two");
+    browser.expect("#notice", "password");
+    assert!(registry.lets_in("bob", "two") && !registry.lets_in("bob", "one"));
+}
+
+fn remove_a_user(browser: &Chromium, registry: &Registry) {
+    browser.open("/users");
+    browser.click("#users a[href=\"/users/remove?name=bob\"]");
+    browser.expect("h1", "Remove the user bob?");
+    browser.click("#cancel");
+    browser.click("#users a[href=\"/users/remove?name=bob\"]");
+    browser.click("#confirm");
+    browser.expect("#notice", "removed");
+    assert!(!browser.text("#users").contains("bob"));
+    assert!(!registry.lets_in("bob", "two"));
+}
+
+/// And back again, so that the rest of the test knows it.
+fn change_ones_own_password(browser: &Chromium, registry: &Registry) {
+    let change = |old: &str, new: &str| {
+        browser.open("/account");
+        browser.fill("#old", old);
+        fill_in(browser, "own", new, new);
+    };
+    change("wrong", "new");
+    browser.expect("#error", "The old password is wrong");
+    change("secret", "new");
+    browser.expect("#notice", "Your password is changed");
+    assert!(registry.lets_in("alice", "new"));
+    browser.click("#logout");
+    enter(browser, "alice", "new");
+    browser.wait_for_address("/");
+    change("new", "secret");
+    browser.expect("#notice", "Your password is changed");
+}
+
+fn collect(browser: &Chromium) {
+    browser.open("/upkeep");
+    browser.click("#collect button");
+    browser.expect("#job", "Collection");
+    browser.expect("#job", "by alice");
+    browser.find("#outcome");
+    browser.click(".brand");
+    browser.expect("#collected", "free");
+}
+
+/// One that takes some seconds is seen to go on, and to end without a hand.
+fn check(browser: &Chromium) {
+    browser.open("/upkeep");
+    browser.click("#check input[name=gently]");
+    browser.click("#check button");
+    browser.expect("#job h2", "Check goes on");
+    browser.expect("#progress", "read");
+    assert_eq!(browser.count("main button[disabled]"), 2, "one at a time");
+    browser.find("#outcome");
+    browser.expect("#outcome", "everything is well");
+    browser.expect("#job h2", "Check");
+    // The buttons are there again.
+    browser.find("#check button:not([disabled])");
+}
+
+fn see_activity(browser: &Chromium) {
+    browser.click_link("Activity");
+    browser.wait_for_address("/activity");
+    for part in ["alice", "deleted", "team/app", "latest", "127.0.0.1"] {
+        browser.expect("#events", part);
+    }
+    browser.fill("#q", "back");
+    browser.click("#search button");
+    browser.expect("#results", "1 event");
+    browser.expect("#events", "team/web/back");
+}
