@@ -42,6 +42,7 @@ pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
         let same = named.iter().filter(|(_, other, _)| other.digest == entry.digest).count();
         let rest = match shared.saturating_sub(same) {
             0 => "no other tag names this image".to_owned(),
+            1 => "1 other tag of the same image stays".to_owned(),
             others => format!("{} of the same image stay", count(others as u64, "other tag")),
         };
         Row { tag: tag.to_string(), short: short(&entry.digest), digest: entry.digest.to_string(), rest }
