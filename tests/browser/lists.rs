@@ -59,8 +59,8 @@ fn order_repositories(browser: &Chromium) {
     };
     let links = browser.texts(".sortings a");
     assert_eq!(links.len(), 4, "{links:?}");
-    first("size", "data/large");
-    first("tags", "busy");
+    first("Size", "data/large");
+    first("Tags", "busy");
 }
 
 fn find_a_tag(browser: &Chromium) {

@@ -35,7 +35,7 @@ fn add_users(browser: &Chromium, registry: &Registry) {
     browser.open("/users");
     browser.fill("#add-name", "bob");
     fill_in(browser, "add", "one", "other");
-    browser.expect("#error", "not the same");
+    browser.expect("#error", "The two passwords differ");
     assert_eq!(browser.property("#add-name", "value"), "bob", "the name is kept");
     fill_in(browser, "add", "one", "one");
     browser.expect("#notice", "added");

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::chromium::Chromium;
+use super::chromium::{Chromium, Script};
+use super::registry::Registry;
 
 /// Statuses that are answers to mistakes, which the tests make, and which Chromium calls errors.
 const MISTAKES: [&str; 3] = ["status of 422", "status of 403", "status of 404"];
@@ -13,21 +14,23 @@ impl Chromium {
     /// Nothing in the console, no report of a policy that was broken, no request to anybody else.
     #[track_caller]
     pub fn check_silence(&self) {
-        let console = self.log("browser");
-        let is_mistake = |text: &str| {
-            text.contains("Failed to load resource") && MISTAKES.iter().any(|one| text.contains(one))
-        };
-        let errors: Vec<&Value> = console
-            .iter()
-            // Chromium recommends things, too.
-            .filter(|entry| entry["level"] == "SEVERE" || entry["level"] == "WARNING")
-            .filter(|entry| !is_mistake(entry["message"].as_str().unwrap()))
-            .collect();
+        let errors = self.errors();
         assert!(errors.is_empty(), "the console says {errors:#?}");
         let asked = self.asked();
         let strangers: Vec<&String> = asked.iter().filter(|url| !self.is_ours(url)).collect();
         assert!(strangers.is_empty(), "asked somebody else: {strangers:?}");
         assert!(asked.iter().any(|url| url.ends_with(".css")), "nothing is recorded: {asked:?}");
+    }
+
+    /// What the console has had to say since the last time, but for recommendations and answers to mistakes.
+    fn errors(&self) -> Vec<String> {
+        let is_mistake = |text: &str| {
+            text.contains("Failed to load resource") && MISTAKES.iter().any(|one| text.contains(one))
+        };
+        let serious = |entry: &Value| entry["level"] == "SEVERE" || entry["level"] == "WARNING";
+        let console = self.log("browser").into_iter().filter(serious);
+        let texts = console.map(|entry| entry["message"].as_str().unwrap().to_owned());
+        texts.filter(|text| !is_mistake(text)).collect()
     }
 
     fn is_ours(&self, url: &str) -> bool {
@@ -49,7 +52,9 @@ impl Chromium {
             is_request.then(|| event["params"]["request"]["url"].as_str().unwrap().to_owned())
         });
         // Its own pages and what a page carries in itself leave for nowhere.
-        events.filter(|url| !["data:", "about:", "chrome:"].iter().any(|kind| url.starts_with(kind))).collect()
+        events
+            .filter(|url| !["data:", "about:", "chrome:"].iter().any(|kind| url.starts_with(kind)))
+            .collect()
     }
 
     /// The faults of the page that axe-core calls serious or critical, each with rule and element.
@@ -106,4 +111,20 @@ pub fn axe() -> String {
             target.join("tools").display()
         )
     })
+}
+
+/// The checks would fail if there were something.
+#[test]
+fn what_is_wrong_is_heard() {
+    let registry = Registry::with(|_| ());
+    let browser = Chromium::start(&registry, Script::On);
+    let axe = axe();
+    assert!(browser.faults(&axe).is_empty() && browser.errors().is_empty());
+    browser.run("document.querySelector('main').appendChild(document.createElement('button'))");
+    let faults = browser.faults(&axe);
+    assert!(faults.len() == 1 && faults[0].contains("button-name"), "{faults:?}");
+    browser.run("document.querySelector('main').setAttribute('style', 'color: red')");
+    assert!(browser.errors().iter().any(|error| error.contains("Content Security Policy")), "no report");
+    browser.session.call("POST", "/url", &json!({"url": registry.origin.replace("localhost", "127.0.0.1")}));
+    assert!(browser.asked().iter().any(|url| !browser.is_ours(url)), "a request to another host is not seen");
 }
