@@ -14,7 +14,9 @@ use super::registry::Registry;
 use super::webdriver::Session;
 
 const PACKAGES: &str = "the packages chromium, chromium-driver and libnss3-tools have to be installed";
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
+    // With its end Chromium ends, too.
+    "--remote-debugging-pipe",
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -61,6 +63,13 @@ impl Chromium {
     }
 }
 
+impl Drop for Chromium {
+    /// Lets it end by itself; what is left then has no choice.
+    fn drop(&mut self) {
+        let _ = self.session.try_call("DELETE", "", &Value::Null);
+    }
+}
+
 fn capabilities(home: &Path, script: Script) -> Value {
     let mut arguments: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     arguments.push(format!("--user-data-dir={}", home.join("profile").display()));
@@ -101,8 +110,9 @@ struct Driver {
 
 impl Driver {
     fn start(home: &Path) -> Self {
-        let mut child = Command::new("chromedriver")
-            .arg("--port=0")
+        // It ends even with a test that is killed.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "chromedriver", "--port=0"])
             .env("HOME", home)
             .env("TMPDIR", home)
             .env_remove("XDG_CONFIG_HOME")
@@ -112,10 +122,10 @@ impl Driver {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .expect(PACKAGES);
+            .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut driver = Driver { child, home: home.to_str().unwrap().to_owned(), port: 0 };
-        driver.port = output.lines().map_while(Result::ok).find_map(|line| port(&line)).unwrap();
+        driver.port = output.lines().map_while(Result::ok).find_map(|line| port(&line)).expect(PACKAGES);
         driver
     }
 

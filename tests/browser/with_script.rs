@@ -32,11 +32,10 @@ fn paste(browser: &Chromium, path: &str, button: &str) -> String {
     browser.open("/activity");
     browser.click("#q");
     browser.holding(CONTROL, || browser.press("v"));
-    let pasted = wait_for("what was copied", || {
+    wait_for("what was copied", || {
         let value = browser.property("#q", "value").as_str().unwrap().to_owned();
         if value.is_empty() { Err("the field is empty".into()) } else { Ok(value) }
-    });
-    pasted
+    })
 }
 
 fn copies(browser: &Chromium) {
