@@ -73,18 +73,6 @@ fn names(data: &Path) -> BTreeMap<(String, Option<String>), String> {
     layout["manifests"].as_array().unwrap().iter().map(entry).collect()
 }
 
-fn kept_aside(data: &Path) -> usize {
-    let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
-    names.filter(|name| name.to_string_lossy().starts_with("index.broken-")).count()
-}
-
-/// Ends the daemon as a power cut does, with nothing to say that its index is in order.
-fn end_badly(daemon: &mut Daemon) {
-    daemon.stop();
-    // A daemon that met damage leaves no mark itself.
-    let _ = std::fs::remove_file(daemon.data.join("index/clean"));
-}
-
 #[test]
 fn however_it_breaks_every_name_is_there() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -99,10 +87,10 @@ fn however_it_breaks_every_name_is_there() {
     let cases = std::env::var("HOLDFAST_TEST_CASES").map_or(25, |text| text.parse().unwrap());
     let mut broken = 0;
     for _ in 0..cases {
-        end_badly(&mut daemon);
+        daemon.end_badly();
         let expected = names(&daemon.data);
         assert_eq!(expected.len(), 60, "{expected:#?}");
-        let aside = kept_aside(&daemon.data);
+        let aside = daemon.broken_indexes();
         let how = damage(&daemon.data.join("index/data.mdb"), &mut random);
         daemon.restart_after_end();
         for ((repository, tag), digest) in &expected {
@@ -119,7 +107,7 @@ fn however_it_breaks_every_name_is_there() {
             .request("DELETE", &format!("/v2/team/extra/manifests/{}", tag_digest(&daemon)))
             .send()
             .expect(202);
-        broken += usize::from(kept_aside(&daemon.data) > aside);
+        broken += usize::from(daemon.broken_indexes() > aside);
     }
     println!("{cases} times damaged, {broken} times set aside");
     assert!(broken * 3 > cases, "damage is not noticed: {broken} of {cases}");
@@ -137,7 +125,7 @@ fn digest_of(answer: &Answer) -> String {
 fn without_index_json_nothing_is_collected_until_a_person_asks() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"layer");
-    end_badly(&mut daemon);
+    daemon.end_badly();
     std::fs::write(daemon.data.join("index/data.mdb"), b"garbage").unwrap();
     std::fs::write(daemon.data.join("index.json"), b"garbage").unwrap();
     daemon.restart_after_end();

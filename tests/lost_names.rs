@@ -33,12 +33,6 @@ fn await_layout(data: &Path, name: &str, digest: &str) {
     }
 }
 
-/// Ends the daemon with nothing to say that its index is in order.
-fn end_badly(daemon: &mut Daemon) {
-    daemon.stop();
-    let _ = std::fs::remove_file(daemon.data.join("index/clean"));
-}
-
 fn index_file(daemon: &Daemon) -> std::fs::File {
     let path = daemon.data.join("index/data.mdb");
     std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
@@ -55,12 +49,6 @@ fn number_at(file: &std::fs::File, at: u64) -> u64 {
 fn newest_meta(file: &std::fs::File) -> u64 {
     let transaction = |page: u64| number_at(file, page * PAGE + 144);
     if transaction(1) > transaction(0) { PAGE } else { 0 }
-}
-
-fn broken_beside(data: &Path) -> usize {
-    let entries = std::fs::read_dir(data).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("index.broken-")).count()
 }
 
 fn command(daemon: &Daemon, arguments: &[&str]) -> String {
@@ -175,8 +163,7 @@ fn the_older_snapshot_does_not_bring_back_where_a_tag_was() {
     let (after, _) = daemon.push_image("a", "latest", b"after");
     await_layout(&daemon.data, "a:latest", &after);
     daemon.kill_and_restart();
-    daemon.stop();
-    let _ = std::fs::remove_file(daemon.data.join("index/clean"));
+    daemon.end_badly();
     // The root of the newest snapshot.
     let file = index_file(&daemon);
     let root = number_at(&file, newest_meta(&file) + 128);
@@ -185,7 +172,7 @@ fn the_older_snapshot_does_not_bring_back_where_a_tag_was() {
     let found = daemon.get("/v2/a/manifests/latest").expect(200).named("docker-content-digest");
     assert_eq!(found, after);
     daemon.get("/v2/a/manifests/gone").expect(404);
-    assert!(broken_beside(&daemon.data) > 0);
+    assert!(daemon.broken_indexes() > 0);
 }
 
 #[test]
@@ -194,7 +181,7 @@ fn a_wrong_list_of_free_pages_is_left_behind() {
     for number in 0..20 {
         daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
     }
-    end_badly(&mut daemon);
+    daemon.end_badly();
     let file = index_file(&daemon);
     let root = number_at(&file, newest_meta(&file) + 80);
     let mut page = vec![0; PAGE as usize];
@@ -207,7 +194,7 @@ fn a_wrong_list_of_free_pages_is_left_behind() {
     assert!((1..500).contains(&count), "{count} is no number of pages");
     file.write_all_at(&(count ^ 1).to_ne_bytes(), at).unwrap();
     daemon.restart_after_end();
-    assert_eq!(broken_beside(&daemon.data), 0, "every row can be read: nothing is lost");
+    assert_eq!(daemon.broken_indexes(), 0, "every row can be read: nothing is lost");
     for number in 0..20 {
         daemon.get(&format!("/v2/a/manifests/t{number}")).expect(200);
         daemon.push_image("b", &format!("t{number}"), format!("other {number}").as_bytes());
@@ -282,7 +269,7 @@ fn a_signature_stays_while_what_it_signs_does() {
 fn an_index_of_a_newer_release_is_left_alone() {
     let mut daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
-    end_badly(&mut daemon);
+    daemon.end_badly();
     let index = daemon.data.join("index/data.mdb");
     // The row of the version, a number of one byte, and its checksum: the table's name, the length of the key, the
     // key, the row.
@@ -300,15 +287,9 @@ fn an_index_of_a_newer_release_is_left_alone() {
         bytes[at + 7..at + 7 + new.len()].copy_from_slice(&new);
     }
     std::fs::write(&index, &bytes).unwrap();
-    let output = Command::new(BINARY)
-        .env_clear()
-        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
-        .args(["serve", "--data"])
-        .arg(&daemon.data)
-        .output()
-        .unwrap();
+    let output = daemon.start_another();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("install a newer release"), "{text}");
     assert!(std::fs::read(&index).unwrap() == bytes, "it is changed");
-    assert_eq!(broken_beside(&daemon.data), 0);
+    assert_eq!(daemon.broken_indexes(), 0);
 }

@@ -62,13 +62,7 @@ fn a_lost_or_broken_index_is_made_again() {
 #[test]
 fn a_second_daemon_is_kept_out() {
     let daemon = Daemon::start();
-    let output = std::process::Command::new(BINARY)
-        .env_clear()
-        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
-        .args(["serve", "--data"])
-        .arg(&daemon.data)
-        .output()
-        .unwrap();
+    let output = daemon.start_another();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("already serves"));
 }

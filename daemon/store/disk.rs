@@ -1,8 +1,8 @@
 //! Every file operation on the data directory, and the latch that refuses writes after one failed.
 //!
-//! Guarantees: a file appears in `blobs/` only whole and synced. The first sync or write that fails for any
-//! reason but a full disk latches: a page may be lost though the next sync says yes, so nothing is written
-//! any more until the daemon has restarted.
+//! Guarantees: a file appears in `blobs/` only whole and synced. The first write that fails for any reason but a full
+//! disk latches, and the first sync that fails for whatever reason: a page may be lost though the next sync says yes,
+//! so nothing is written any more until the daemon has restarted.
 #![expect(clippy::disallowed_methods, reason = "this is the file that the others leave it to")]
 
 use std::fs::{self, File, OpenOptions};

@@ -53,7 +53,8 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
         return Ok(());
     }
     let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
-    let inspection = Inspection { map_size, ..Inspection::of(&directory) };
+    let inspection =
+        Inspection { directory: &directory, map_size, previous: false, least_change: 0, copy: None };
     if is_sound(settings, &inspection)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 

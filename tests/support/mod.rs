@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use holdfast::oci::{Algorithm, Hasher};
@@ -120,6 +120,26 @@ impl Daemon {
         let terminated = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(terminated.success());
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Ends it as a power cut does, with nothing to say that its index is in order.
+    pub fn end_badly(&mut self) {
+        self.stop();
+        // A daemon that met damage leaves no mark itself.
+        let _ = std::fs::remove_file(self.data.join("index/clean"));
+    }
+
+    /// How many broken indexes are kept beside.
+    pub fn broken_indexes(&self) -> usize {
+        let names = std::fs::read_dir(&self.data).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("index.broken-")).count()
+    }
+
+    /// Runs another daemon on the same data, which is to refuse to serve it.
+    pub fn start_another(&self) -> Output {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("HOLDFAST_LISTEN", "127.0.0.1:0");
+        command.args(["serve", "--data"]).arg(&self.data).output().unwrap()
     }
 
     pub fn restart_after_end(&mut self) {

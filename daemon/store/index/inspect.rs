@@ -29,13 +29,6 @@ pub struct Inspection<'a> {
     pub copy: Option<&'a Path>,
 }
 
-impl<'a> Inspection<'a> {
-    /// An inspection of the newest snapshot, without a copy.
-    pub(in crate::store) fn of(directory: &'a Path) -> Self {
-        Inspection { directory, map_size: 0, previous: false, least_change: 0, copy: None }
-    }
-}
-
 /// Reads every row of an index and copies it. A disk that does not take the copy is no fault of the index: there is
 /// none then.
 ///
