@@ -105,16 +105,7 @@ fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
     assert!(acknowledged.len() > 400);
     // What makes room is not refused, and then there is room.
     for tag in acknowledged.drain(..300) {
-        let delete = || daemon.request("DELETE", &format!("/v2/a/manifests/{tag}")).send();
-        // While index.json is written what deletes free cannot be used again: on a machine that has much else to do that
-        // takes a moment.
-        let began = std::time::Instant::now();
-        let mut answer = delete();
-        while answer.status == 507 && began.elapsed().as_secs() < 10 {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            answer = delete();
-        }
-        answer.expect(202);
+        daemon.request("DELETE", &format!("/v2/a/manifests/{tag}")).send().expect(202);
     }
     let put = daemon.put_manifest("a", "again", OCI_MANIFEST, &manifest);
     assert_eq!(put.status, 201, "after deletes there is room");

@@ -98,7 +98,7 @@ impl From<StoreError> for AdminError {
             StoreError::ManifestUnknown(Reference::Digest(_)) | StoreError::BlobUnknown(_) => {
                 AdminError::NotFound("There is no such image in this repository.".into())
             }
-            StoreError::Full | StoreError::IndexFull => {
+            StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => {
                 AdminError::NoRoom("The disk of the registry, or its index, is full.")
             }
             StoreError::ReadOnly => AdminError::Unavailable(

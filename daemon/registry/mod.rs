@@ -128,7 +128,7 @@ impl From<StoreError> for ApiError {
             StoreError::ManifestBlobUnknown(digests) => ApiError::ManifestBlobUnknown(digests),
             StoreError::Full => ApiError::Full,
             StoreError::Quota => ApiError::Quota,
-            StoreError::IndexFull => ApiError::IndexFull,
+            StoreError::IndexFull | StoreError::PagesHeld => ApiError::IndexFull,
             StoreError::ReadOnly => ApiError::Unavailable(
                 "the registry is read-only since its disk failed; pulls go on, pushes need a restart".into(),
             ),

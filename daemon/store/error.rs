@@ -44,6 +44,9 @@ pub enum StoreError {
     /// The index has no room.
     #[error("the index is full; set storage.index_map_size higher")]
     IndexFull,
+    /// The index has no free page at this moment: what was freed lately is held back for those who still read it.
+    #[error("the index is full; set storage.index_map_size higher, or try again")]
+    PagesHeld,
     /// A write or a sync failed earlier; nothing is written until a restart.
     #[error("the store is read-only since a write failed; see the log, and restart when the disk is well")]
     ReadOnly,
@@ -103,7 +106,10 @@ impl StoreError {
     pub fn says_nothing_of_the_index(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, ResourceBusy, StorageFull, WouldBlock};
         let StoreError::Index(heed::Error::Io(error)) = self else {
-            return matches!(self, StoreError::Full | StoreError::IndexFull | StoreError::Io { .. });
+            return matches!(
+                self,
+                StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld | StoreError::Io { .. }
+            );
         };
         // Too little memory is none of them: a damaged page may claim that the index is endless.
         let kinds = [PermissionDenied, ResourceBusy, StorageFull, WouldBlock];
@@ -113,15 +119,15 @@ impl StoreError {
 
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
-        use StoreError::{Full, Index, IndexFull, Io, ReadOnly, Replaced};
-        matches!(self, Full | IndexFull | Index(_) | Io { .. } | ReadOnly | Replaced)
+        use StoreError::{Full, Index, IndexFull, Io, PagesHeld, ReadOnly, Replaced};
+        matches!(self, Full | IndexFull | PagesHeld | Index(_) | Io { .. } | ReadOnly | Replaced)
     }
 }
 
 impl From<heed::Error> for StoreError {
     fn from(error: heed::Error) -> Self {
         match error {
-            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::IndexFull,
+            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::PagesHeld,
             heed::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
             error => {
                 INDEX_FAILED.store(true, Ordering::Relaxed);

@@ -3,13 +3,14 @@
 //! It takes whatever is queued into one transaction, so that many pushes share the syncs of one, and answers
 //! each caller after the commit. A change that is refused has written nothing; a change that fails for lack of
 //! room or by the disk ends the transaction, and then every change of the batch is tried again by itself, so
-//! that one push without room does not fail a delete that would make room.
+//! that one push without room does not fail a delete that would make room. Pages of the index that a change frees
+//! can be used again only when nobody reads them any more: a change that finds none waits a moment for that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,10 @@ use crate::store::error::StoreError;
 const QUEUE: usize = 256;
 /// How much of the clock's time a power cut may take back while changes go on.
 const KEEP_CLOCK: Duration = Duration::from_mins(1);
+/// How long the changes of a batch wait, all together, for readers that hold pages of a full index back; and how
+/// long between two looks.
+const PATIENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a change works on: the transaction of its batch.
 pub(in crate::store) struct Batch<'a> {
@@ -213,16 +218,27 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         }
         match commit(index, disk, &mut jobs, changed) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
-            Err(error) if jobs.len() == 1 => jobs.drain(..).for_each(|job| job.answer(Err(again(&error)))),
-            Err(_) => {
-                for job in jobs.drain(..) {
-                    let mut alone = [job];
-                    let committed = commit(index, disk, &mut alone, changed);
-                    let [job] = alone;
-                    job.answer(committed);
-                }
+            Err(error) if jobs.len() == 1 && !matches!(error, StoreError::PagesHeld) => {
+                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
             }
+            Err(_) => commit_each(index, disk, &mut jobs, changed),
         }
+    }
+}
+
+/// Tries each change of a batch by itself.
+fn commit_each(index: &Index, disk: &Disk, jobs: &mut Vec<Box<dyn Job>>, changed: &dyn Fn()) {
+    let patient_until = Instant::now() + PATIENCE;
+    for job in jobs.drain(..) {
+        let mut alone = [job];
+        let committed = loop {
+            match commit(index, disk, &mut alone, changed) {
+                Err(StoreError::PagesHeld) if Instant::now() < patient_until => std::thread::sleep(LOOK),
+                outcome => break outcome,
+            }
+        };
+        let [job] = alone;
+        job.answer(committed);
     }
 }
 
@@ -282,11 +298,55 @@ fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::Full => StoreError::Full,
         StoreError::IndexFull => StoreError::IndexFull,
+        StoreError::PagesHeld => StoreError::PagesHeld,
         StoreError::ReadOnly => StoreError::ReadOnly,
         StoreError::Replaced => StoreError::Replaced,
         other => StoreError::Io {
             action: "write the index".into(),
             source: std::io::Error::other(other.to_string()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: std::ops::Range<u32> = 0..200;
+
+    /// A full index, so that 30 deletes free more than it has left, and a reader that looks at all of it for a while.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
+        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
+        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+        let row = |batch: &mut Batch, key: u32| {
+            let table = batch.index.tables.meta;
+            Ok(table.put(&mut batch.txn, &key.to_be_bytes(), &[7; 3900])?)
+        };
+        for key in KEYS {
+            writer.submit(move |batch| row(batch, key)).await.unwrap();
+        }
+        let looking = Duration::from_millis(500);
+        let (begins, begun) = std::sync::mpsc::sync_channel(1);
+        let reader = std::thread::spawn(move || {
+            let _looks = index.env.read_txn().unwrap();
+            begins.send(()).unwrap();
+            std::thread::sleep(looking);
+        });
+        begun.recv().unwrap();
+        let began = Instant::now();
+        for key in KEYS {
+            let delete = move |batch: &mut Batch| {
+                let table = batch.index.tables.meta;
+                Ok(table.delete(&mut batch.txn, &key.to_be_bytes())?)
+            };
+            assert!(writer.submit(delete).await.unwrap());
+        }
+        assert!(began.elapsed() >= looking, "the reader held nothing back");
+        reader.join().unwrap();
+        drop(writer);
+        thread.join().unwrap();
     }
 }
