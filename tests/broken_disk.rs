@@ -1,39 +1,9 @@
 //! A disk that fails: system calls of the running daemon are made to answer EIO.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use crate::support::failing::Failing;
 use crate::support::*;
-
-/// Makes system calls of a process fail for as long as it lives.
-struct Failing(Child);
-
-impl Failing {
-    /// `call` fails, everywhere or only on this file.
-    fn begin(process: u32, call: &str, file: Option<&str>) -> Self {
-        Self::begin_with("EIO", process, call, file)
-    }
-
-    fn begin_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
-        command.args(["-e", &format!("inject={call}:error={error}")]);
-        command.args(file.into_iter().flat_map(|file| ["-P", file]));
-        let mut child =
-            command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace does not attach");
-        std::thread::spawn(move || lines.for_each(drop));
-        Failing(child)
-    }
-}
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
-        let _ = self.0.wait();
-    }
-}
 
 /// The status of a push of an image of its own, of whichever request failed first.
 fn push(daemon: &Daemon, tag: &str) -> u16 {

@@ -26,8 +26,8 @@ pub(super) fn all(visit: &Visit, store: &Overview) -> Vec<Warning> {
     if let Some((serious, text)) = disk(store) {
         warn(serious, text);
     }
-    let (used, size_of_index) = store.index;
-    if used > size_of_index / 100 * 85 {
+    let (used, usable) = store.index;
+    if used > usable / 100 * 85 {
         warn(false, "The index is nearly full: set storage.index_map_size higher.".into());
     }
     if store.collection_is_held {

@@ -107,7 +107,7 @@ pub struct Overview {
     pub reserve_bytes: u64,
     /// What blobs and uploads may have together, if that is said.
     pub quota_bytes: Option<u64>,
-    /// How many bytes the index uses, and how many it may.
+    /// How many bytes the index uses, and how many pushes may use.
     pub index: (u64, u64),
     /// Why the store takes no more writes, if it does not.
     pub read_only: Option<String>,

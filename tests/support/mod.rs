@@ -12,6 +12,7 @@ use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
 
 pub mod browser;
+pub mod failing;
 pub mod images;
 pub mod load;
 

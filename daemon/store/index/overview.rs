@@ -167,10 +167,10 @@ impl Index {
         Ok(schema::row::<LinkRow>(self.tables.links, txn, key)?.map_or(0, |row| row.size))
     }
 
-    /// How many bytes the index uses, and how many it may.
+    /// How many bytes the index uses, and how many pushes may use.
     pub(in crate::store) fn fill(&self) -> Result<(u64, u64), StoreError> {
         let txn = self.env.read_txn()?;
-        Ok((self.tables.used(&txn)?, self.env.info().map_size as u64))
+        Ok((self.tables.used(&txn)?, self.usable()))
     }
 
     /// The manifests of these that are in a repository.
