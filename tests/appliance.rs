@@ -218,8 +218,17 @@ fn a_daemon_that_listens_by_itself_can_be_waited_for() {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    let _child = Ends(command(&["serve"]).spawn().unwrap());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let _child = Ends(command(&["serve"]).stderr(log.reopen().unwrap()).spawn().unwrap());
     assert!(command(&["status", "--wait=20s"]).status().unwrap().success());
+    // A health check leaves no lines behind; what others ask does.
+    Request::new(SocketAddr::from(([127, 0, 0, 1], port)), "GET", "/v2/").send().expect(308);
+    let end = Instant::now() + Duration::from_secs(10);
+    let lines = || std::fs::read_to_string(log.path()).unwrap().matches("GET /v2/").count();
+    while lines() == 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(lines(), 1);
 }
 
 /// Says so when it goes away, also by a panic.

@@ -12,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::live::Live;
 use crate::config::Config;
+use crate::server::OWN_AGENT;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +67,8 @@ async fn get(
 ) -> Result<(http::StatusCode, Bytes), Failed> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get(path).header("Host", "localhost").body(Empty::<Bytes>::new())?;
+    let request = http::Request::get(path).header("Host", "localhost").header("User-Agent", OWN_AGENT);
+    let request = request.body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LONGEST).collect().await?.to_bytes();

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::activity::Watched;
 use super::connection::Transport;
-use super::record::{Record, Recorded};
+use super::record::{self, Record, Recorded};
 use super::{Server, Site};
 use crate::access::{IdentifyError, Identity, Refusal, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
@@ -58,6 +58,7 @@ impl Site {
             reference: String::new(),
             status: 0,
             begun,
+            level: record::level(&parts, peer.ip()),
         };
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());

@@ -25,6 +25,7 @@ use crate::wire::{Cors, Events};
 pub use self::activity::Activity;
 use self::activity::Watched;
 use self::heart::{Beat, Heart};
+pub use self::record::OWN_AGENT;
 
 /// How long to wait when no more connections can be accepted.
 const BACK_OFF: Duration = Duration::from_millis(100);

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
@@ -22,6 +24,18 @@ pub(super) struct Record {
     pub(super) reference: String,
     pub(super) status: u16,
     pub(super) begun: Instant,
+    pub(super) level: log::Level,
+}
+
+/// What the daemon's own command line calls itself when it asks whether the registry answers.
+pub const OWN_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
+
+/// How important the line of a request is. A health check asks every few seconds, and nobody wants to read that, nor
+/// have it written to a card.
+pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
+    let agent = parts.headers.get(USER_AGENT);
+    let is_own = peer.to_canonical().is_loopback() && agent.is_some_and(|agent| agent == OWN_AGENT);
+    if is_own && parts.uri.path() == "/v2/" { log::Level::Debug } else { log::Level::Info }
 }
 
 impl Record {
@@ -73,11 +87,11 @@ impl Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let Record { client, user, method, path, repository, reference, status, begun } = &self.record;
+        let Record { client, user, method, path, repository, reference, status, begun, level } = &self.record;
         // Numbers of milliseconds need not be exact.
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        log::info!(
-            target: "access",
+        log::log!(
+            target: "access", *level,
             client:% = client, user = user.as_str(),
             repository = repository.as_ref().map_or("", RepositoryName::as_str),
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
