@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -139,6 +139,81 @@ fn a_blob_that_a_client_asks_for_is_kept_for_another_grace_time() {
     assert!(has_file(&daemon, &asked) && !has_file(&daemon, &forgotten));
     let manifest = image(&asked, &asked, None);
     daemon.put_manifest("a", "1", OCI_MANIFEST, &manifest).expect(201);
+}
+
+/// An index of these manifests, which are in the repository `a`.
+fn put_index(daemon: &Daemon, reference: &str, manifests: &[&[u8]]) -> String {
+    let list: Vec<_> = manifests
+        .iter()
+        .map(|bytes| json!({"mediaType": OCI_MANIFEST, "digest": digest(bytes), "size": bytes.len()}))
+        .collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list});
+    let bytes = serde_json::to_vec(&index).unwrap();
+    let reference = if reference.is_empty() { digest(&bytes) } else { reference.to_owned() };
+    daemon.put_manifest("a", &reference, OCI_INDEX, &bytes).expect(201);
+    digest(&bytes)
+}
+
+#[test]
+fn a_manifest_that_a_client_asks_for_is_kept_for_another_grace_time() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "4s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let (asked, asked_bytes) = daemon.push_image("a", "x", b"asked for");
+    let (forgotten, forgotten_bytes) = daemon.push_image("a", "x", b"forgotten");
+    let index = put_index(&daemon, "", &[&asked_bytes, &forgotten_bytes]);
+    delete(&daemon, "/v2/a/manifests/x");
+    delete(&daemon, &format!("/v2/a/manifests/{index}"));
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.request("HEAD", &format!("/v2/a/manifests/{asked}")).send().expect(200);
+    std::thread::sleep(Duration::from_secs(2));
+    collect(&daemon, &["--grace", "4s"]);
+    daemon.request("HEAD", &format!("/v2/a/manifests/{forgotten}")).send().expect(404);
+    // What heard of it goes on from there, and what it pushes is whole.
+    put_index(&daemon, "new", &[&asked_bytes]);
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{asked}")).expect(200).body, asked_bytes);
+}
+
+#[test]
+fn a_manifest_without_a_tag_is_kept_when_somebody_asks_for_it() {
+    let text = "[gc]\ninterval = \"off\"\n[[retention]]\nrepositories = [\"*\"]\nremove_untagged = \"4s\"\n";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("holdfast.toml");
+    let data = directory.path().join("data");
+    std::fs::write(&file, format!("{text}[storage]\npath = {data:?}\n")).unwrap();
+    let daemon = Daemon::with_file(&std::fs::read_to_string(&file).unwrap());
+    let untagged = |content: &[u8]| {
+        let blob = daemon.push_blob("a", content);
+        let manifest = image(&blob, &blob, None);
+        daemon.put_manifest("a", &digest(&manifest), OCI_MANIFEST, &manifest).expect(201);
+        digest(&manifest)
+    };
+    let (asked, forgotten) = (untagged(b"asked for"), untagged(b"forgotten"));
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.get(&format!("/v2/a/manifests/{asked}")).expect(200);
+    std::thread::sleep(Duration::from_secs(2));
+    collect(&daemon, &["--config", file.to_str().unwrap()]);
+    daemon.request("HEAD", &format!("/v2/a/manifests/{asked}")).send().expect(200);
+    daemon.request("HEAD", &format!("/v2/a/manifests/{forgotten}")).send().expect(404);
+}
+
+#[test]
+fn a_blob_is_kept_though_what_leads_to_it_was_left_behind_above() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "4s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let layer = daemon.push_blob("a", b"asked for");
+    let config = daemon.push_blob("a", b"{}");
+    let manifest = image(&config, &layer, None);
+    daemon.put_manifest("a", &digest(&manifest), OCI_MANIFEST, &manifest).expect(201);
+    put_index(&daemon, "x", &[&manifest]);
+    delete(&daemon, "/v2/a/manifests/x");
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(200);
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..3 {
+        collect(&daemon, &["--grace", "4s"]);
+    }
+    daemon.request("HEAD", &format!("/v2/a/manifests/{}", digest(&manifest))).send().expect(404);
+    let manifest = image(&layer, &layer, None);
+    daemon.put_manifest("a", "new", OCI_MANIFEST, &manifest).expect(201);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"asked for");
 }
 
 #[test]

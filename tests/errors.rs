@@ -3,6 +3,18 @@ use std::io::Write;
 use crate::support::*;
 
 #[test]
+fn a_length_that_no_disk_has_is_refused() {
+    let daemon = Daemon::start();
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).body(b"some").send().expect(202);
+    let mut stream =
+        daemon.request("PATCH", &location).header("Content-Length", "18446744073709551000").open();
+    assert_eq!(Answer::read(&mut stream, false).status, 507);
+    daemon.get("/v2/").expect(200);
+}
+
+#[test]
 fn have_the_standards_shape_and_name_what_is_wrong() {
     let daemon = Daemon::start();
     for (method, path, status, code) in [

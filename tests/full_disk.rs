@@ -1,7 +1,9 @@
 //! A disk that is really full: a small file system in memory, which needs root to be mounted.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::*;
 
@@ -33,6 +35,10 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").args(["--lazy"]).arg(self.0.path()).status();
     }
+}
+
+fn delete(daemon: &Daemon, path: &str) {
+    daemon.request("DELETE", path).send().expect(202);
 }
 
 #[test]
@@ -113,6 +119,53 @@ fn a_card_that_fills_up_keeps_its_reserve_and_takes_pushes_again_after_a_collect
     for (digest, bytes) in &images[half..] {
         assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
     }
+}
+
+/// Takes all that is left.
+fn fill_up(disk: &SmallDisk) {
+    let mut file = std::fs::File::create(disk.0.path().join("others")).unwrap();
+    for size in [64 << 10, 4096, 1] {
+        while file.write_all(&vec![7; size]).is_ok() {}
+    }
+    assert_eq!(disk.free(), 0);
+}
+
+/// What others write does not know of the reserve.
+#[test]
+fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
+    let disk = SmallDisk::mount();
+    let mut daemon = Daemon::at_with(&disk.0.path().join("data"), &[("HOLDFAST_GC_GRACE", "2s")]);
+    let (old, _) = daemon.push_image("a", "1", b"old layer");
+    let (new, bytes) = daemon.push_image("a", "1", &vec![7; 1 << 20]);
+    delete(&daemon, &format!("/v2/a/manifests/{old}"));
+    // Without a good end, so that the index is looked at and copied: nothing in it is free then but what is kept so.
+    daemon.end_badly();
+    daemon.restart_after_end();
+    std::thread::sleep(Duration::from_secs(2));
+    fill_up(&disk);
+    let layer = |content: &[u8]| format!("/v2/a/blobs/{}", digest(content));
+    assert_eq!(daemon.get(&layer(b"old layer")).expect(200).body, b"old layer");
+    daemon.end_badly();
+    daemon.restart_after_end();
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{new}")).expect(200).body, bytes);
+    daemon.get(&layer(&vec![7; 1 << 20])).expect(200);
+    daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(507);
+    delete(&daemon, "/v2/a/manifests/1");
+    delete(&daemon, &format!("/v2/a/manifests/{new}"));
+    let collect = |daemon: &Daemon| {
+        run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    };
+    collect(&daemon);
+    assert!(disk.free() >= 1 << 20, "{} are free", disk.free());
+    // The command line does it where nobody serves, too.
+    daemon.stop();
+    daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
+    let (image, _) = daemon.push_image("a", "2", &vec![8; 256 << 10]);
+    delete(&daemon, &format!("/v2/a/manifests/{image}"));
+    daemon.stop();
+    fill_up(&disk);
+    collect(&daemon);
+    assert!(disk.free() >= 256 << 10, "{} are free", disk.free());
 }
 
 #[test]

@@ -218,6 +218,79 @@ fn blobs_that_nothing_names_any_more_are_kept_until_a_person_says_so() {
 }
 
 #[test]
+fn an_index_is_not_made_again_from_less_than_it_has() {
+    let mut daemon = Daemon::start();
+    let (first, _) = daemon.push_image("a", "1", b"first");
+    await_layout(&daemon.data, "a:1", &first);
+    let (second, bytes) = daemon.push_image("a", "2", b"second");
+    daemon.kill();
+    assert_eq!(tags_in_layout(&daemon.data).len(), 1, "the test was too slow to show anything");
+    // It cannot be written.
+    let in_the_way = daemon.data.join(".index.json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let rebuild = |daemon: &Daemon| {
+        let mut command = Command::new(BINARY);
+        command.env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data).output().unwrap()
+    };
+    let refused = rebuild(&daemon);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && text.contains("index.json lacks what was pushed last"), "{text}");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let made = rebuild(&daemon);
+    assert!(made.status.success(), "{made:?}");
+    daemon.restart_after_end();
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{second}")).expect(200).body, bytes);
+    daemon.get("/v2/a/manifests/2").expect(200);
+}
+
+/// A registry whose index is gone, and which would collect at once.
+fn start_without_index(daemon: &mut Daemon) {
+    std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
+    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    std::thread::sleep(Duration::from_secs(1));
+}
+
+fn has_blob(daemon: &Daemon, content: &[u8]) -> bool {
+    daemon.data.join("blobs/sha256").join(digest(content).trim_start_matches("sha256:")).exists()
+}
+
+#[test]
+fn what_an_old_index_json_does_not_name_is_kept_until_a_person_says_so() {
+    let mut daemon = Daemon::start();
+    let (first, _) = daemon.push_image("a", "1", b"first");
+    await_layout(&daemon.data, "a:1", &first);
+    daemon.push_image("a", "2", b"second");
+    daemon.kill();
+    assert_eq!(tags_in_layout(&daemon.data).len(), 1, "the test was too slow to show anything");
+    start_without_index(&mut daemon);
+    daemon.get("/v2/a/manifests/1").expect(200);
+    assert!(has_blob(&daemon, b"second"));
+    command(&daemon, &["gc", "--grace", "0s"]);
+    assert!(has_blob(&daemon, b"first") && !has_blob(&daemon, b"second"));
+}
+
+#[test]
+fn a_name_whose_manifest_cannot_be_read_is_kept_beside() {
+    let mut daemon = Daemon::start();
+    let (_, manifest) = daemon.push_image("a", "1", b"first");
+    daemon.push_image("a", "2", b"second");
+    daemon.stop();
+    let file = daemon.data.join("blobs/sha256").join(digest(&manifest).trim_start_matches("sha256:"));
+    std::fs::remove_file(file).unwrap();
+    start_without_index(&mut daemon);
+    daemon.get("/v2/a/manifests/1").expect(404);
+    daemon.get("/v2/a/manifests/2").expect(200);
+    assert!(has_blob(&daemon, b"first"));
+    let kept = std::fs::read_dir(&daemon.data).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        path.file_name()?.to_str()?.starts_with("index.json.kept-").then_some(path)
+    });
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(kept.len(), 1);
+    assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("a:1"));
+}
+
+#[test]
 fn retention_knows_the_newest_also_when_the_index_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holdfast.toml");

@@ -33,8 +33,8 @@ pub(super) fn all(visit: &Visit, store: &Overview) -> Vec<Warning> {
     if store.collection_is_held {
         warn(
             false,
-            "Names were lost with a broken index. Nothing is collected until somebody runs a collection by hand; \
-             push what is missing first."
+            "Names may have been lost with a broken index. Nothing is collected until somebody runs a collection by \
+             hand; push what is missing first."
                 .into(),
         );
     }

@@ -21,7 +21,10 @@ impl Registry {
         reference: &Reference,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        let entry = self.store.manifest(name, reference)?;
+        let entry = match reference {
+            Reference::Tag(_) => self.store.manifest(name, reference)?,
+            Reference::Digest(digest) => self.store.manifest_to_count_on(name, digest).await?,
+        };
         let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)
         } else if request.parts.method == Method::HEAD {

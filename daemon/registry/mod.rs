@@ -137,6 +137,7 @@ impl From<StoreError> for ApiError {
             | StoreError::InUse(_)
             | StoreError::Unready
             | StoreError::Replaced
+            | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
             | StoreError::Index(_)) => {

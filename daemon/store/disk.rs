@@ -330,6 +330,16 @@ impl Disk {
             .map_err(|error| StoreError::io("set the broken index.json aside", error))
     }
 
+    /// Gives `index.json` a second name beside, under which it stays when another takes its place.
+    pub(super) fn keep_layout_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let (layout, aside) = (self.top("index.json"), self.root.join(format!("index.json.kept-{suffix}")));
+        // Not every file system knows second names.
+        fs::hard_link(&layout, &aside)
+            .or_else(|_| fs::copy(&layout, &aside).map(drop))
+            .map_err(|error| StoreError::io("keep index.json", error))?;
+        Ok(aside)
+    }
+
     /// Gives the file of a broken index a second name beside, under which it stays when another takes its place; that
     /// needs no room where the file system knows second names. The caller holds [`Disk::lock_index_file`].
     pub(super) fn keep_index_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {

@@ -64,8 +64,17 @@ pub enum StoreError {
     /// The daemon has put another index into the place of the one that was opened.
     #[error("the daemon has made the index again meanwhile; run the command once more")]
     Replaced,
+    /// `index.json` lacks names that the index has, so that the index must not be made again from it.
+    #[error(
+        "index.json lacks what was pushed last, and making the index again would lose that; start the daemon, which \
+         writes index.json, and see in its log why it could not"
+    )]
+    LayoutStale,
     /// The data directory was written by a newer release.
-    #[error("the index has format {found}, and this release knows {known}; install a newer release")]
+    #[error(
+        "the index has format {found}, and this release knows {known}; install a newer release, or run \
+         `holdfast check --rebuild`, which makes the index again from index.json"
+    )]
     Format {
         /// The version in the data directory.
         found: u32,
@@ -104,7 +113,7 @@ impl StoreError {
 
     /// Whether an error that was met while reading the index is about the machine, and not about what was read.
     pub fn says_nothing_of_the_index(&self) -> bool {
-        use io::ErrorKind::{PermissionDenied, ResourceBusy, StorageFull, WouldBlock};
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock};
         let StoreError::Index(heed::Error::Io(error)) = self else {
             return matches!(
                 self,
@@ -112,7 +121,7 @@ impl StoreError {
             );
         };
         // Too little memory is none of them: a damaged page may claim that the index is endless.
-        let kinds = [PermissionDenied, ResourceBusy, StorageFull, WouldBlock];
+        let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock];
         kinds.contains(&error.kind())
             || error.raw_os_error().is_some_and(|code| code == libc::EMFILE || code == libc::ENFILE)
     }
@@ -128,7 +137,11 @@ impl From<heed::Error> for StoreError {
     fn from(error: heed::Error) -> Self {
         match error {
             heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::PagesHeld,
-            heed::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::Full,
+            heed::Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                StoreError::Full
+            }
             error => {
                 INDEX_FAILED.store(true, Ordering::Relaxed);
                 StoreError::Index(error)

@@ -127,6 +127,8 @@ impl Store {
         }
         let mut collection = Collection { store: self, policy, dry_run, observe, report };
         if !dry_run {
+            // A process that was killed while it read holds back what is freed.
+            self.0.index.env.clear_stale_readers()?;
             // Also where nothing else is written: the ages of a registry that is only pulled from go on.
             self.writer()?.keep_clock().await?;
             if held {
@@ -358,6 +360,8 @@ impl Collection<'_> {
         let (store, expire) = (self.store.clone(), self.policy.uploads_expire);
         let (uploads, expired) = blocking(move || {
             let uploads = store.0.disk.uploads()?;
+            // Whatever another process has removed is no longer counted.
+            store.0.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
             let mut expired = BTreeSet::new();
             for (name, length) in &uploads {
                 let row = store.0.index.upload(name)?.filter(|row| row.length == *length);
@@ -373,7 +377,6 @@ impl Collection<'_> {
             let noted = uploads.clone();
             self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await?;
         }
-        self.store.0.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
         for (id, bytes) in uploads {
             if !expired.contains(&id) {
                 self.report.kept_uploads.add(bytes);

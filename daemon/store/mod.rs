@@ -71,8 +71,8 @@ pub struct Settings {
     pub index_map_size: usize,
     /// How many unfinished uploads are kept in memory.
     pub uploads: usize,
-    /// How long a push may count on what no manifest needs.
-    pub grace: Duration,
+    /// How long what nobody needs is kept.
+    pub ages: Ages,
     /// How much pushes may take.
     pub room: RoomLimits,
     /// Says whether an index reads to its end. Reading a damaged one may end the process that does.
@@ -81,6 +81,15 @@ pub struct Settings {
     pub failed: fn(&str),
     /// Is told how far opening has come, when it takes long.
     pub opening: fn(&str),
+}
+
+/// How long what nobody needs is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// How long a push may count on what no manifest needs.
+    pub grace: Duration,
+    /// The shortest time after which a rule of retention takes manifests without a tag, if one does.
+    pub untagged: Option<Duration>,
 }
 
 /// Who opens a data directory.
@@ -110,7 +119,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
     role: Role,
-    grace: Mutex<Duration>,
+    ages: Mutex<Ages>,
     room: Arc<Room>,
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
@@ -128,7 +137,7 @@ impl Store {
     /// index right, [`StoreError::Io`] and [`StoreError::Index`] when it cannot be opened at all.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
-        let (grace, limits, kept_uploads) = (settings.grace, settings.room, settings.uploads);
+        let (ages, limits, kept_uploads) = (settings.ages, settings.room, settings.uploads);
         let opening = settings.opening;
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         let stale_layout = opened.stale_layout || !disk.top("index.json").exists();
@@ -144,8 +153,8 @@ impl Store {
             // A full channel means that a rewrite is due anyway.
             let _ = wake.try_send(());
         })?;
-        if opened.rebuild {
-            recover::rebuild(&disk, &writer, opening).await?;
+        if let Some(basis) = opened.rebuild {
+            recover::rebuild(&disk, &index, &writer, (basis, opening)).await?;
         } else if !index.is_complete()? {
             writer.mark_complete().await?;
         }
@@ -157,7 +166,7 @@ impl Store {
             uploads,
             buffers,
             role,
-            grace: Mutex::new(grace),
+            ages: Mutex::new(ages),
             room,
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
@@ -166,7 +175,13 @@ impl Store {
             _lock: lock,
         }));
         if role != Role::Beside {
-            store.sort_left_trash().await?;
+            match store.sort_left_trash().await {
+                // The next collection does it, when there is room.
+                Err(error @ (StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld)) => {
+                    log::warn!("the trash is not emptied: {error}");
+                }
+                sorted => sorted?,
+            }
         }
         store.count_uploads().await?;
         Ok(store)
@@ -210,9 +225,9 @@ impl Store {
         .await
     }
 
-    /// From now on a push may count so long on what no manifest needs, and pushes may take so much.
-    pub fn adjust(&self, grace: Duration, room: RoomLimits) {
-        *lock(&self.0.grace) = grace;
+    /// From now on what nobody needs is kept so long, and pushes may take so much.
+    pub fn adjust(&self, ages: Ages, room: RoomLimits) {
+        *lock(&self.0.ages) = ages;
         self.0.room.limit(room);
     }
 
@@ -249,7 +264,7 @@ fn open_directory(
         if !index.is_complete()? {
             return Err(StoreError::Unready);
         }
-        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: false, stale_layout: false }));
+        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: None, stale_layout: false }));
     }
     let lock = disk.lock_for_daemon()?;
     // From looking at the index to using it: what a command line commits meanwhile would be lost with the old file.
@@ -257,10 +272,7 @@ fn open_directory(
     disk.forget_failure();
     layout::mark(&disk)?;
     let opened = match role {
-        Role::Rebuild => {
-            disk.take_order()?;
-            recover::start_anew(&disk, settings)?
-        }
+        Role::Rebuild => recover::start_over(&disk, settings)?,
         Role::Daemon | Role::Beside => recover::open(&disk, settings)?,
     };
     Ok((Arc::new(disk), Some(lock), opened))

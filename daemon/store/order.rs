@@ -65,17 +65,21 @@ impl Disk {
         if self.order() != Order::Good {
             return Ok(());
         }
+        let boot = clock::boot();
         let note = || -> io::Result<()> {
-            let boot = clock::boot();
-            if boot.is_empty() {
-                fs::remove_file(self.top(CLEAN))?;
-                return sync_directory(&self.index_directory());
-            }
             let mut file = File::create(self.top(CLEAN))?;
             file.write_all(boot.as_bytes())?;
             file.sync_all()
         };
-        note().map_err(|error| StoreError::io("note that the index is changed", error))
+        if !boot.is_empty() && note().is_ok() {
+            return Ok(());
+        }
+        // A full disk takes no note, and collects all the same.
+        let forget = || -> io::Result<()> {
+            found(fs::remove_file(self.top(CLEAN)))?;
+            sync_directory(&self.index_directory())
+        };
+        forget().map_err(|error| StoreError::io("note that the index is changed", error))
     }
 
     /// Notes that a command line which has changed the index ended in good order.

@@ -28,6 +28,50 @@ impl Store {
         Err(StoreError::ManifestUnknown(reference.clone()))
     }
 
+    /// The manifest under a digest, for a client that goes on from what it hears: it may leave out an upload, so that one
+    /// which only waits for its collection is kept for another grace time.
+    ///
+    /// # Errors
+    /// Those of [`Store::manifest`].
+    pub async fn manifest_to_count_on(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<ManifestEntry, StoreError> {
+        let reference = Reference::Digest(digest.clone());
+        let entry = self.manifest(repository, &reference)?;
+        let ages = *super::lock(&self.0.ages);
+        let reliance = self.0.index.manifest_reliance(repository, digest, ages)?;
+        let (name, digest) = (repository.clone(), digest.clone());
+        if self.renew(reliance, move |batch| batch.count_on_manifest(&name, &digest)).await {
+            // A collection may have been quicker.
+            return self.manifest(repository, &reference);
+        }
+        Ok(entry)
+    }
+
+    /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
+    async fn renew(
+        &self,
+        reliance: Reliance,
+        change: impl FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
+    ) -> bool {
+        // A store that takes no writes collects nothing either.
+        let Ok(writer) = self.writer() else { return false };
+        match reliance {
+            Reliance::Kept => false,
+            Reliance::Renewable => {
+                writer.suggest(change);
+                false
+            }
+            Reliance::Ending => {
+                // A disk without room for this is no reason not to send what is still there.
+                let _ = writer.submit(change).await;
+                true
+            }
+        }
+    }
+
     pub(super) fn check_exists(&self, repository: &RepositoryName) -> Result<(), StoreError> {
         if self.0.index.repository_exists(repository)? {
             return Ok(());
@@ -52,23 +96,14 @@ impl Store {
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
-        let grace = *super::lock(&self.0.grace);
-        let reliance = self.0.index.reliance(repository, digest, &link, grace)?;
-        // A store that takes no writes collects nothing either.
-        let Some(writer) = (reliance != Reliance::Kept).then(|| self.writer().ok()).flatten() else {
-            return Ok(link.size);
-        };
-        let renew = {
-            let (repository, digest) = (repository.clone(), digest.clone());
-            move |batch: &mut Batch| batch.count_on(Some(&repository), &digest, batch.moment)
-        };
-        if reliance == Reliance::Renewable {
-            writer.suggest(renew);
-            return Ok(link.size);
+        let ages = *super::lock(&self.0.ages);
+        let reliance = self.0.index.blob_reliance(repository, digest, &link, ages)?;
+        let (name, wanted) = (repository.clone(), digest.clone());
+        let renewed = self.renew(reliance, move |batch| batch.count_on(Some(&name), &wanted, batch.moment));
+        if renewed.await {
+            // A collection may have been quicker.
+            return Ok(self.0.index.blob(repository, digest)?.ok_or_else(unknown)?.size);
         }
-        writer.submit(renew).await?;
-        // A collection may have been quicker.
-        let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         Ok(link.size)
     }
 

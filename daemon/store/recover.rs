@@ -26,10 +26,19 @@ const AT_ONCE: usize = 1000;
 pub(super) struct Opened {
     /// The index.
     pub(super) index: Index,
-    /// Whether it is new and has to be filled.
-    pub(super) rebuild: bool,
+    /// Whether it is new and has to be filled, and from what.
+    pub(super) rebuild: Option<Basis>,
     /// Whether `index.json` may say less than the index.
     pub(super) stale_layout: bool,
+}
+
+/// What a new index is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// An `index.json` that says all that the old index said.
+    Current,
+    /// One of which nobody knows whether it does.
+    Unsure,
 }
 
 /// What an inspection has found.
@@ -64,7 +73,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; making it again from index.json");
-        return start_anew(disk, settings);
+        return start_anew(disk, settings, Basis::after(order));
     }
     disk.forget_inspected_index()?;
     let there = disk.index_directory().join("data.mdb").exists();
@@ -76,7 +85,12 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
                 let rebuild = !index.is_complete()? && something_is_there(disk)?;
+                let rebuild = rebuild.then_some(Basis::Unsure);
                 return Ok(Opened { index, rebuild, stale_layout: order != Order::Good });
+            }
+            Err(StoreError::Format { found, known }) if found < known => {
+                log::warn!("the index was written by an older release; making it again from index.json");
+                return start_anew(disk, settings, Basis::after(order));
             }
             Err(error) if !is_broken(&error) => return Err(error),
             Err(error) => error.to_string(),
@@ -89,11 +103,41 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     if looked(true)?
         && let Some(index) = open_previous(disk, settings)?
     {
-        return Ok(Opened { index, rebuild: false, stale_layout: true });
+        return Ok(Opened { index, rebuild: None, stale_layout: true });
     }
     log::warn!("its previous snapshot is no better; making it again from index.json");
     disk.forget_inspected_index()?;
-    start_anew(disk, settings)
+    start_anew(disk, settings, Basis::Unsure)
+}
+
+impl Basis {
+    /// For an index that was left so: who ends in good order has written `index.json` before.
+    fn after(order: Order) -> Self {
+        if order == Order::Good { Basis::Current } else { Basis::Unsure }
+    }
+}
+
+/// Sets the index aside because somebody wants it to be made again, and opens an empty one; not if that would lose names.
+/// The caller holds [`Disk::lock_index_file`].
+pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+    let basis = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
+    {
+        Basis::Unsure
+    } else {
+        let known = layout::read(disk).unwrap_or_default().change;
+        let is_of = |least_change| {
+            let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
+            let directory = directory.as_path();
+            let inspection = Inspection { directory, map_size, previous: false, least_change, copy: None };
+            is_sound(settings, &inspection)
+        };
+        if is_of(known + 1)? {
+            return Err(StoreError::LayoutStale);
+        }
+        if is_of(known)? { Basis::Current } else { Basis::Unsure }
+    };
+    disk.take_order()?;
+    start_anew(disk, settings, basis)
 }
 
 /// LMDB's snapshot before the last commit, of which there is a copy if the disk had room.
@@ -158,7 +202,7 @@ fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
 }
 
 /// Sets the index aside and opens an empty one, to be filled; the caller holds [`Disk::lock_index_file`].
-pub(super) fn start_anew(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+fn start_anew(disk: &Disk, settings: &Settings, basis: Basis) -> Result<Opened, StoreError> {
     // Where no index can be opened, for lack of room or of memory for so large a map, the old one is not at fault.
     disk.forget_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
@@ -167,7 +211,7 @@ pub(super) fn start_anew(disk: &Disk, settings: &Settings) -> Result<Opened, Sto
         log::warn!("the index that was there is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;
-    Ok(Opened { index, rebuild: true, stale_layout: true })
+    Ok(Opened { index, rebuild: Some(basis), stale_layout: true })
 }
 
 /// Whether an error says that the files are no index, rather than that they cannot be reached now.
@@ -188,8 +232,14 @@ fn is_broken(error: &StoreError) -> bool {
     )
 }
 
-/// Fills a new index from `index.json`, the manifests it names and the blobs on the disk.
-pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -> Result<(), StoreError> {
+/// Fills a new index from `index.json`, the manifests it names and the blobs on the disk. Where names may be lost, what no
+/// name needs is not collected before somebody says so: it may be what they named.
+pub(super) async fn rebuild(
+    disk: &Arc<Disk>,
+    index: &Arc<Index>,
+    writer: &Writer,
+    (basis, told): (Basis, fn(&str)),
+) -> Result<(), StoreError> {
     let reader = Arc::clone(disk);
     let read = move || {
         empty_trash_into_blobs(&reader)?;
@@ -202,12 +252,6 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
         names.len(),
         blobs.len()
     );
-    if names.is_empty() && !blobs.is_empty() {
-        log::error!(
-            "nothing names these blobs any more: none is collected until `holdfast gc` is run by hand"
-        );
-        writer.submit(|batch| batch.hold_collection(true)).await?;
-    }
     writer
         .submit(move |batch| {
             batch.index.clock.advance_to(now);
@@ -220,43 +264,70 @@ pub(super) async fn rebuild(disk: &Arc<Disk>, writer: &Writer, told: fn(&str)) -
         let part = part.to_vec();
         writer.submit(move |batch| know_blobs(batch, &part)).await?;
     }
-    put_back(disk, writer, names, told).await?;
+    let left_out = put_back(disk, writer, names, told).await?;
+    if left_out > 0 {
+        let aside = disk.keep_layout_beside(&super::seconds_since_1970().to_string())?;
+        log::error!("{left_out} names are left out; they are kept in {}", aside.display());
+    }
+    let index = Arc::clone(index);
+    let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
+    if orphans > 0 && (left_out > 0 || basis == Basis::Unsure) {
+        log::error!(
+            "no name needs {orphans} of the blobs, and names may be lost: nothing is collected until `holdfast gc` is run \
+             by hand"
+        );
+        writer.submit(|batch| batch.hold_collection(true)).await?;
+    }
     writer.mark_complete().await?;
     log::warn!("the index is made again");
     Ok(())
 }
 
-/// Reads the manifests of these names and puts them into the index, many in one transaction.
+/// Reads the manifests of these names and puts them into the index, many in one transaction; gives how many could not be.
 async fn put_back(
     disk: &Arc<Disk>,
     writer: &Writer,
     names: Vec<layout::Name>,
     told: fn(&str),
-) -> Result<(), StoreError> {
-    let (all, mut names) = (names.len(), names.into_iter());
+) -> Result<usize, StoreError> {
+    let (all, mut names, mut restored) = (names.len(), names.into_iter(), 0);
     loop {
         told(&format!("making the index again: {} of {all} names", all - names.len()));
         let reader = Arc::clone(disk);
-        let (part, rest) = super::blocking(move || Ok((read_some(&reader, &mut names), names))).await?;
+        let (part, rest) = super::blocking(move || Ok((read_some(&reader, &mut names)?, names))).await?;
         names = rest;
         if part.is_empty() {
-            return Ok(());
+            return Ok(all - restored);
         }
+        restored += part.len();
         writer.submit(move |batch| part.iter().try_for_each(|new| restore(batch, new))).await?;
     }
 }
 
 /// The next manifests that can be read: few enough for one transaction, and for the memory.
-fn read_some(disk: &Disk, names: &mut impl Iterator<Item = layout::Name>) -> Vec<NewManifest> {
+fn read_some(
+    disk: &Disk,
+    names: &mut impl Iterator<Item = layout::Name>,
+) -> Result<Vec<NewManifest>, StoreError> {
     let (mut part, mut bytes) = (Vec::new(), 0);
     while part.len() < AT_ONCE && bytes < LARGEST_MANIFEST {
         let Some(name) = names.next() else { break };
-        if let Some(new) = read_manifest(disk, &name) {
-            bytes += new.size;
-            part.push(new);
+        match read_manifest(disk, &name) {
+            Ok(new) => {
+                bytes += new.size;
+                part.push(new);
+            }
+            // It may be readable in a moment.
+            Err(error) if is_for_lack_of_something(&error) => return Err(error),
+            Err(error) => log::warn!("{} of {} is left out: {error}", name.reference, name.repository),
         }
     }
-    part
+    Ok(part)
+}
+
+fn is_for_lack_of_something(error: &StoreError) -> bool {
+    let StoreError::Io { source, .. } = error else { return false };
+    source.raw_os_error().is_some_and(|code| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&code))
 }
 
 /// What `index.json` says; if that is broken, too, it is kept beside and says nothing.
@@ -298,17 +369,15 @@ fn restore(batch: &mut Batch, new: &NewManifest) -> Result<(), StoreError> {
     batch.index_manifest(new)
 }
 
-fn read_manifest(disk: &Disk, name: &layout::Name) -> Option<NewManifest> {
-    let size = disk.blob_length(&name.digest).ok()??;
-    let bytes = super::blob::read_whole(disk, &name.digest, size).ok()?;
-    let Ok(manifest) = Manifest::parse(&bytes, Some(&name.media_type)) else {
-        log::warn!("{} of {} is not readable as a manifest and is left out", name.digest, name.repository);
-        return None;
-    };
+fn read_manifest(disk: &Disk, name: &layout::Name) -> Result<NewManifest, StoreError> {
+    let damaged = || StoreError::Damaged(name.digest.clone());
+    let size = disk.blob_length(&name.digest)?.ok_or_else(damaged)?;
+    let bytes = super::blob::read_whole(disk, &name.digest, size)?;
+    let manifest = Manifest::parse(&bytes, Some(&name.media_type)).map_err(|_| damaged())?;
     let tags = match &name.reference {
         Reference::Tag(tag) => vec![tag.clone()],
         Reference::Digest(_) => Vec::new(),
     };
     let (repository, digest) = (name.repository.clone(), name.digest.clone());
-    Some(NewManifest { repository, manifest, digest, size, tags, given: name.given })
+    Ok(NewManifest { repository, manifest, digest, size, tags, given: name.given })
 }

@@ -365,7 +365,7 @@ impl Upload {
     /// [`StoreError::Full`] or [`StoreError::Quota`].
     pub async fn expect(&self, bytes: u64) -> Result<(), StoreError> {
         if bytes > 0 {
-            self.step.session.expected.store(self.length() + bytes, Ordering::Relaxed);
+            self.step.session.expected.store(self.length().saturating_add(bytes), Ordering::Relaxed);
         }
         if bytes <= buffers::SIZE as u64 {
             // The first write looks, too.

@@ -105,9 +105,15 @@ impl Daemon {
         Daemon { child, socket, address, data, start, _directory: directory }
     }
 
+    /// Kills it without warning.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Kills it without warning and starts it again at the same address.
     pub fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
+        self.kill();
         self.restart_after_end();
     }
 

@@ -106,7 +106,9 @@ impl Batch<'_> {
             about.extend(schema::split_digest(&row?.0[prefix.len()..]).map(|(referrer, _)| referrer));
         }
         for referrer in about {
-            self.leave(repository, &referrer, since, true)?;
+            // Whether something is about another is not looked up when somebody hears of its blobs: from now on those
+            // can be counted on for as long as anything that is left behind.
+            self.leave(repository, &referrer, self.moment, true)?;
         }
         tables.left.delete(&mut self.txn, &schema::content_key(repository, digest))?;
         self.count_on(None, digest, since)
@@ -128,6 +130,17 @@ impl Batch<'_> {
         let known: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
         let since = known.map_or(since, |row| row.since.max(since));
         schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since, deleted })
+    }
+
+    /// Lets a push count from now on on a manifest that something has left behind, or that has become old.
+    pub(in crate::store) fn count_on_manifest(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let key = schema::content_key(repository, digest);
+        let known: Option<LeftRow> = schema::row(self.index.tables.left, &self.txn, &key)?;
+        self.leave(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 
     /// Lets a push count on a blob from a moment on, in one repository if it is there, and at all.

@@ -53,7 +53,7 @@ impl Batch<'_> {
             let key = schema::content_key(repository, digest);
             let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
             let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
-            if old && !tables.is_needed_in(&self.txn, repository, digest, true)? {
+            if old && !tables.is_needed_in(&self.txn, repository, digest)? {
                 self.unlink_blob(repository, digest)?;
             }
         }

@@ -13,6 +13,7 @@ use heed::RoTxn;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::Ages;
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
@@ -54,8 +55,8 @@ pub(in crate::store) struct BlobPage {
     pub next: Option<Vec<u8>>,
 }
 
-/// How long a push that hears of a blob may count on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long a push that hears of a blob or a manifest may count on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Reliance {
     /// For long enough.
     Kept,
@@ -64,6 +65,20 @@ pub(in crate::store) enum Reliance {
     /// A collection may be about to take it: another grace time has to begin first.
     Ending,
 }
+
+impl Reliance {
+    /// For something that nobody has needed for so long, and that goes after this time.
+    fn of(age: Duration, lasts: Duration) -> Self {
+        match () {
+            () if age < lasts / 2 => Reliance::Kept,
+            () if age < lasts / 4 * 3 => Reliance::Renewable,
+            () => Reliance::Ending,
+        }
+    }
+}
+
+/// At how many manifests a lookup looks to see whether one keeps a blob.
+const LOOKS: u32 = 100;
 
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,19 +105,48 @@ impl Tables {
             || self.needed_by.prefix_iter(txn, key)?.next().is_some())
     }
 
-    /// Whether a manifest of the repository points at this, other than those that a delete left behind.
+    /// Whether a manifest of the repository points at this.
     pub(super) fn is_needed_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
-        left_count: bool,
     ) -> Result<bool, StoreError> {
         let prefix = schema::digest_key(digest);
         for row in self.needed_by.prefix_iter(txn, &prefix)? {
             let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
+            if self.manifests.get(txn, &schema::content_key(repository, &parent))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a manifest of the repository points at this that no collection will take, since nothing has left it behind,
+    /// nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
+    fn is_kept_in(
+        &self,
+        txn: &RoTxn,
+        (repository, digest): (&RepositoryName, &Digest),
+        takes_untagged: bool,
+        looks: &mut u32,
+    ) -> Result<bool, StoreError> {
+        let prefix = schema::digest_key(digest);
+        for row in self.needed_by.prefix_iter(txn, &prefix)? {
+            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
+            *looks = looks.saturating_sub(1);
+            if *looks == 0 {
+                return Ok(false);
+            }
             let key = schema::content_key(repository, &parent);
-            if self.manifests.get(txn, &key)?.is_some() && (left_count || self.left.get(txn, &key)?.is_none())
+            let left: Option<LeftRow> = schema::row(self.left, txn, &key)?;
+            if self.manifests.get(txn, &key)?.is_none()
+                || left.is_some_and(|row| row.deleted || takes_untagged)
+            {
+                continue;
+            }
+            if !self.is_needed_in(txn, repository, &parent)?
+                || self.is_kept_in(txn, (repository, &parent), takes_untagged, looks)?
             {
                 return Ok(true);
             }
@@ -156,6 +200,16 @@ impl Index {
         Ok(page)
     }
 
+    /// How many files in `blobs/` no manifest needs.
+    pub(in crate::store) fn blobs_nobody_needs(&self) -> Result<u64, StoreError> {
+        let txn = self.env.read_txn()?;
+        let mut count = 0;
+        for row in self.tables.blobs.rows(&txn)? {
+            count += u64::from(!self.tables.is_needed(&txn, row?.0)?);
+        }
+        Ok(count)
+    }
+
     fn find_strays(
         &self,
         txn: &RoTxn,
@@ -186,23 +240,43 @@ impl Index {
 
     /// How long a push that hears of a blob may count on it: it is kept by a manifest of the repository, or it has not
     /// been there without one for half the grace time, or for three quarters, or for longer.
-    pub(in crate::store) fn reliance(
+    pub(in crate::store) fn blob_reliance(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         link: &LinkRow,
-        grace: Duration,
+        ages: Ages,
     ) -> Result<Reliance, StoreError> {
-        let age = link.counted_on.age(self.clock.now());
-        if age < grace / 2 {
-            return Ok(Reliance::Kept);
+        let reliance = Reliance::of(link.counted_on.age(self.clock.now()), ages.grace);
+        if reliance == Reliance::Kept {
+            return Ok(reliance);
         }
         let txn = self.env.read_txn()?;
-        Ok(match self.tables.is_needed_in(&txn, repository, digest, false)? {
-            true => Reliance::Kept,
-            false if age < grace / 4 * 3 => Reliance::Renewable,
-            false => Reliance::Ending,
-        })
+        let mut looks = LOOKS;
+        let takes_untagged = ages.untagged.is_some();
+        let kept = self.tables.is_kept_in(&txn, (repository, digest), takes_untagged, &mut looks)?;
+        Ok(if kept { Reliance::Kept } else { reliance })
+    }
+
+    /// How long a push that hears of a manifest by its digest may count on it: nothing has left it behind, or not for
+    /// half the grace time, or for three quarters, or for longer. Where manifests without a tag are taken after a
+    /// while, their age counts instead of that.
+    pub(in crate::store) fn manifest_reliance(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        Ages { grace, untagged }: Ages,
+    ) -> Result<Reliance, StoreError> {
+        let (txn, key) = (self.env.read_txn()?, schema::content_key(repository, digest));
+        let now = self.clock.now();
+        let left: Option<LeftRow> = schema::row(self.tables.left, &txn, &key)?;
+        let by_delete = left.as_ref().filter(|row| row.deleted);
+        let by_delete = by_delete.map_or(Reliance::Kept, |row| Reliance::of(row.since.age(now), grace));
+        let Some(untagged) = untagged else { return Ok(by_delete) };
+        let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
+        let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+        let by_age = newest.map_or(Reliance::Kept, |since| Reliance::of(since.age(now), untagged));
+        Ok(by_delete.max(by_age))
     }
 
     /// Calls `visit` with every tag of a repository.
@@ -271,7 +345,7 @@ impl Index {
         let mut unneeded = BTreeSet::new();
         for digest in manifests {
             let here = self.tables.manifests.get(txn, &schema::content_key(repository, digest))?.is_some();
-            if here && !self.tables.is_needed_in(txn, repository, digest, true)? {
+            if here && !self.tables.is_needed_in(txn, repository, digest)? {
                 unneeded.insert(digest.clone());
             }
         }

@@ -38,36 +38,41 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = sys::open_environment(directory, map_size, previous)?;
     let txn = env.read_txn()?;
-    let version: Option<u32> = schema::row(Table::open(&env, &txn, "meta")?, &txn, b"version")?;
+    let meta = Table::open(&env, &txn, "meta")?;
+    if schema::row::<u64>(meta, &txn, schema::CHANGE)?.unwrap_or_default() < least_change {
+        return Err(StoreError::Index(heed::Error::Decoding("index.json is newer".into())));
+    }
+    let version: Option<u32> = schema::row(meta, &txn, b"version")?;
     if version.is_some_and(|version| version > VERSION) {
-        // Only the release that wrote it can say; opening it refuses it.
+        // Only the release that wrote it can say more; opening it refuses it.
         return Ok(());
     }
     let tables = Tables::find(&env, &txn)?;
     tables.all().into_iter().try_for_each(|table| read_table(&txn, table))?;
     cross_check(&tables, &txn)?;
-    if tables.change(&txn)? < least_change {
-        return Err(StoreError::Index(heed::Error::Decoding("index.json is newer".into())));
-    }
-    copy.map_or(Ok(()), |copy| copy_to(&env, &tables, &txn, copy, map_size))
+    // LMDB wants one reader at a time from a thread, and a copy is one.
+    txn.commit()?;
+    copy.map_or(Ok(()), |copy| copy_to(&env, &tables, copy, map_size))
 }
 
-fn copy_to(env: &Env, tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize) -> Result<(), StoreError> {
-    let compacted = env.copy_to_path(copy, CompactionOption::Enabled).map(drop).map_err(StoreError::from);
-    let copied = match compacted {
-        Err(error) if !error.says_nothing_of_the_index() => {
-            // It finds the pages not to be as many as they should: what is noted of the free ones is wrong.
-            copy_rows(tables, txn, copy, map_size)
-        }
-        copied => copied,
-    };
-    match copied {
-        Err(error) => {
+/// Copies an index that reads to its end: what goes wrong here says nothing of it.
+fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
+    match env.copy_to_path(copy, CompactionOption::Enabled).map_err(StoreError::from) {
+        Ok(_) => {}
+        Err(error) if error.says_nothing_of_the_index() => return remove(copy),
+        Err(_) => {
+            // It finds the pages not to be as many as they should: what is noted of the free ones is wrong, and the old
+            // file must not be used.
             remove(copy)?;
-            if error.says_nothing_of_the_index() { Ok(()) } else { Err(error) }
+            copy_rows(env, tables, copy, map_size).or_else(|error| {
+                remove(copy)?;
+                Err(StoreError::io("copy the index", std::io::Error::other(error.to_string())))
+            })?;
         }
-        Ok(()) => Ok(()),
     }
+    // A disk without room for them has the copy without them.
+    let _ = add_spare_pages(copy, map_size);
+    Ok(())
 }
 
 /// Removes half a copy, which must not be taken for one.
@@ -81,18 +86,46 @@ fn remove(copy: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// How many rows are copied in one transaction, which is in memory until its end.
+const AT_ONCE: usize = 10_000;
+
 /// Copies row by row, which looks at nothing but the rows.
-fn copy_rows(tables: &Tables, txn: &RoTxn, copy: &Path, map_size: usize) -> Result<(), StoreError> {
+fn copy_rows(old: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
     let env = sys::open_environment_file(copy, map_size)?;
-    let mut new = env.write_txn()?;
+    let txn = old.read_txn()?;
     for table in tables.all() {
+        let mut new = env.write_txn()?;
         let target = Table::create(&env, &mut new, table.name())?;
-        for row in table.rows(txn)? {
+        for (number, row) in table.rows(&txn)?.enumerate() {
             let (key, value) = row?;
             target.put(&mut new, key, value)?;
+            if number % AT_ONCE == AT_ONCE - 1 {
+                new.commit()?;
+                new = env.write_txn()?;
+            }
         }
+        new.commit()?;
     }
-    Ok(new.commit()?)
+    Ok(())
+}
+
+/// The spare pages of a copy: so many rows, at the most, of so many bytes.
+const SPARE: (usize, usize) = (16, 64 << 10);
+
+/// Gives a copy pages that are free. Without them a disk that is full to the last byte would refuse the changes that make
+/// room, since LMDB writes every page to another place.
+fn add_spare_pages(copy: &Path, map_size: usize) -> Result<(), StoreError> {
+    let env = sys::open_environment_file(copy, map_size)?;
+    let rows = (map_size / 16 / SPARE.1).min(SPARE.0);
+    let keys: Vec<_> = (0..rows).map(|number| format!("spare-{number}").into_bytes()).collect();
+    let mut txn = env.write_txn()?;
+    let meta = Table::create(&env, &mut txn, "meta")?;
+    let row = vec![0; SPARE.1];
+    keys.iter().try_for_each(|key| meta.put(&mut txn, key, &row))?;
+    txn.commit()?;
+    let mut txn = env.write_txn()?;
+    keys.iter().try_for_each(|key| meta.delete(&mut txn, key).map(drop))?;
+    Ok(txn.commit()?)
 }
 
 /// Reads a table to its end; each row is held against its checksum.

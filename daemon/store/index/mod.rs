@@ -91,25 +91,37 @@ impl Index {
     /// Opens the index, and makes it where there is none.
     pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
         let env = sys::open_environment(&disk.index_directory(), map_size, false)?;
+        env.clear_stale_readers()?;
+        match Self::begin(&env) {
+            Ok((tables, clock)) => Ok(Index { env, tables, clock }),
+            // Pulls go on all the same, and the first change that makes room keeps the clock.
+            Err(full @ (StoreError::Full | StoreError::PagesHeld)) => Self::look(env).map_err(|_| full),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what is missing, and keeps the clock at once, so that another process on the same index goes by the same.
+    fn begin(env: &Env) -> Result<(Tables, Clock), StoreError> {
         let mut txn = env.write_txn()?;
-        let tables = Tables::create(&env, &mut txn)?;
+        let tables = Tables::create(env, &mut txn)?;
         let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
         match found {
             None => schema::put_row(tables.meta, &mut txn, b"version", &VERSION)?,
             Some(VERSION) => {}
             Some(found) => return Err(StoreError::Format { found, known: VERSION }),
         }
-        // Kept at once, so that another process on the same index goes by the same clock.
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
         txn.commit()?;
-        env.clear_stale_readers()?;
-        Ok(Index { env, tables, clock })
+        Ok((tables, clock))
     }
 
     /// Opens the index to look at it: nothing is written, so that it works on a disk that takes no more writes.
     pub(super) fn open_to_look(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
-        let env = sys::open_environment(&disk.index_directory(), map_size, false)?;
+        Self::look(sys::open_environment(&disk.index_directory(), map_size, false)?)
+    }
+
+    fn look(env: Env) -> Result<Self, StoreError> {
         let txn = env.read_txn()?;
         let tables = Tables::find(&env, &txn)?;
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;

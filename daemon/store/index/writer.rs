@@ -233,7 +233,11 @@ fn commit_each(index: &Index, disk: &Disk, jobs: &mut Vec<Box<dyn Job>>, changed
         let mut alone = [job];
         let committed = loop {
             match commit(index, disk, &mut alone, changed) {
-                Err(StoreError::PagesHeld) if Instant::now() < patient_until => std::thread::sleep(LOOK),
+                Err(StoreError::PagesHeld) if Instant::now() < patient_until => {
+                    // Some may have been killed while they read.
+                    let _ = index.env.clear_stale_readers();
+                    std::thread::sleep(LOOK);
+                }
                 outcome => break outcome,
             }
         };
@@ -285,6 +289,8 @@ fn apply(
     }
     if batch.names_changed {
         batch.count_change().map_err(damaged)?;
+        // After a power cut no name is younger than the clock, and one that is given then is newer than all of them.
+        batch.keep_clock().map_err(damaged)?;
     }
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
@@ -312,6 +318,30 @@ fn again(error: &StoreError) -> StoreError {
 mod tests {
     use super::*;
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_clock_is_kept_with_every_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
+        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
+        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+        let later = Moment::of(KEEP_CLOCK.as_secs() / 2);
+        index.clock.advance_to(later);
+        let kept = || {
+            let txn = index.env.read_txn().unwrap();
+            schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().moment()
+        };
+        writer.submit(|_| Ok(())).await.unwrap();
+        assert!(kept() < later, "it is not written for nothing");
+        let given = writer.submit(|batch| {
+            batch.names_changed();
+            Ok(batch.moment)
+        });
+        // After a power cut the clock goes on from there: what is given a name then is newer.
+        assert!(given.await.unwrap() <= kept());
+        drop(writer);
+        thread.join().unwrap();
+    }
+
     const KEYS: std::ops::Range<u32> = 0..200;
 
     /// A full index, so that 30 deletes free more than it has left, and a reader that looks at all of it for a while.
@@ -329,13 +359,13 @@ mod tests {
             writer.submit(move |batch| row(batch, key)).await.unwrap();
         }
         let looking = Duration::from_millis(500);
-        let (begins, begun) = std::sync::mpsc::sync_channel(1);
+        let (begins, reads) = std::sync::mpsc::sync_channel(1);
         let reader = std::thread::spawn(move || {
             let _looks = index.env.read_txn().unwrap();
             begins.send(()).unwrap();
             std::thread::sleep(looking);
         });
-        begun.recv().unwrap();
+        reads.recv().unwrap();
         let began = Instant::now();
         for key in KEYS {
             let delete = move |batch: &mut Batch| {
