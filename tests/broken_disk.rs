@@ -1,6 +1,9 @@
 //! A disk that fails: system calls of the running daemon are made to answer EIO.
 
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::failing::Failing;
 use crate::support::*;
@@ -54,6 +57,46 @@ fn what_fails_is_never_acknowledged_and_latches() {
         daemon.kill_and_restart();
         daemon.get("/v2/a/manifests/new").expect(200);
     }
+}
+
+/// A disk that takes no new page of the index, from the start on.
+#[test]
+fn an_index_that_cannot_be_written_when_it_is_opened_is_read_all_the_same() {
+    let mut daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a", "1", b"layer");
+    daemon.stop();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("strace");
+    command.args([
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=writev",
+        "-e",
+        "inject=writev:error=ENOSPC",
+        "-P",
+    ]);
+    command.arg(daemon.data.join("index/data.mdb")).args([BINARY, "serve", "--data"]).arg(&daemon.data);
+    command.env("HOLDFAST_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let get = |path: &str| Request::new(address, "GET", path).try_send();
+    let end = Instant::now() + Duration::from_secs(20);
+    while get("/v2/").is_err() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pulled = get(&format!("/v2/a/manifests/{image}"));
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"new"));
+    let pushed = Request::new(address, "POST", &path).body(b"new").try_send();
+    // strace and what it runs.
+    run(Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]));
+    child.wait().unwrap();
+    assert_eq!(pulled.unwrap().expect(200).body, bytes);
+    pushed.unwrap().expect(507);
+    daemon.restart_after_end();
+    daemon.push_image("a", "2", b"there is room again");
 }
 
 #[test]
