@@ -173,6 +173,29 @@ fn a_manifest_that_a_client_asks_for_is_kept_for_another_grace_time() {
 }
 
 #[test]
+fn a_manifest_is_kept_though_the_index_that_lists_it_was_left_behind() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "4s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let untagged = |layer: &[u8]| {
+        let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", layer));
+        let manifest = image(&config, &layer, None);
+        daemon.put_manifest("a", &digest(&manifest), OCI_MANIFEST, &manifest).expect(201);
+        manifest
+    };
+    let (asked, other) = (untagged(b"asked for"), untagged(b"the other"));
+    put_index(&daemon, "x", &[&asked, &other]);
+    delete(&daemon, "/v2/a/manifests/x");
+    std::thread::sleep(Duration::from_secs(3));
+    daemon.request("HEAD", &format!("/v2/a/manifests/{}", digest(&asked))).send().expect(200);
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..3 {
+        collect(&daemon, &["--grace", "4s"]);
+    }
+    daemon.request("HEAD", &format!("/v2/a/manifests/{}", digest(&other))).send().expect(404);
+    put_index(&daemon, "new", &[&asked, &untagged(b"a third")]);
+    assert_eq!(daemon.get(&format!("/v2/a/manifests/{}", digest(&asked))).expect(200).body, asked);
+}
+
+#[test]
 fn a_manifest_without_a_tag_is_kept_when_somebody_asks_for_it() {
     let text = "[gc]\ninterval = \"off\"\n[[retention]]\nrepositories = [\"*\"]\nremove_untagged = \"4s\"\n";
     let directory = tempfile::tempdir().unwrap();

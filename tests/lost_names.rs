@@ -265,8 +265,29 @@ fn what_an_old_index_json_does_not_name_is_kept_until_a_person_says_so() {
     start_without_index(&mut daemon);
     daemon.get("/v2/a/manifests/1").expect(200);
     assert!(has_blob(&daemon, b"second"));
+    // An index that is made once more, also by hand, still knows.
+    daemon.stop();
+    command(&daemon, &["check", "--rebuild"]);
+    daemon.restart_after_end();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(has_blob(&daemon, b"second"));
+    daemon.stop();
+    start_without_index(&mut daemon);
+    assert!(has_blob(&daemon, b"second"));
     command(&daemon, &["gc", "--grace", "0s"]);
     assert!(has_blob(&daemon, b"first") && !has_blob(&daemon, b"second"));
+    let (third, _) = daemon.push_image("a", "3", b"third");
+    delete_and_forget(&mut daemon, &third);
+    assert!(!has_blob(&daemon, b"third"), "it was said so once for all");
+}
+
+/// Deletes an image, ends well, and makes the index again.
+fn delete_and_forget(daemon: &mut Daemon, image: &str) {
+    daemon.request("DELETE", &format!("/v2/a/manifests/{image}")).send().expect(202);
+    daemon.stop();
+    command(daemon, &["check", "--rebuild"]);
+    daemon.restart_after_end();
+    std::thread::sleep(Duration::from_secs(1));
 }
 
 #[test]
@@ -288,6 +309,7 @@ fn a_name_whose_manifest_cannot_be_read_is_kept_beside() {
     let kept: Vec<_> = kept.collect();
     assert_eq!(kept.len(), 1);
     assert!(std::fs::read_to_string(&kept[0]).unwrap().contains("a:1"));
+    assert_eq!(tags_in_layout(&daemon.data).len(), 1);
 }
 
 #[test]

@@ -67,19 +67,24 @@ async fn collect(
 
 /// What a collection may take by this configuration.
 pub(super) fn policy(config: &Config) -> Policy {
-    let retention = config.retention.iter().map(|rule| Retention {
+    Policy {
+        grace: config.gc.grace,
+        uploads_expire: config.gc.uploads_expire,
+        retention: retention(config),
+        by_hand: false,
+    }
+}
+
+/// The rules of this configuration.
+pub(super) fn retention(config: &Config) -> Vec<Retention> {
+    let rules = config.retention.iter().map(|rule| Retention {
         repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
         newest: rule.keep_newest,
         younger: rule.keep_younger,
         tags: rule.keep_tags.iter().cloned().map(Into::into).collect(),
         untagged: rule.remove_untagged,
     });
-    Policy {
-        grace: config.gc.grace,
-        uploads_expire: config.gc.uploads_expire,
-        retention: retention.collect(),
-        by_hand: false,
-    }
+    rules.collect()
 }
 
 fn line(taken: &Taken) -> String {

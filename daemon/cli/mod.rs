@@ -145,12 +145,11 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// The store as the configuration has it.
 fn store_settings(config: &Config) -> store::Settings {
-    let untagged = config.retention.iter().filter_map(|rule| rule.remove_untagged).min();
     store::Settings {
         path: config.storage.path.clone(),
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
-        ages: store::Ages { grace: config.gc.grace, untagged },
+        ages: store::Ages { grace: config.gc.grace, retention: gc::retention(config).into() },
         inspect: inspect::in_own_process,
         failed: service::status,
         opening: service::starting,

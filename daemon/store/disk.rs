@@ -325,19 +325,42 @@ impl Disk {
 
     /// Moves a broken `index.json` out of the way and keeps it beside.
     pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
-        let aside = self.root.join(format!("index.json.broken-{suffix}"));
-        fs::rename(self.root.join("index.json"), aside)
+        fs::rename(self.top("index.json"), self.free_name(&format!("index.json.broken-{suffix}")))
             .map_err(|error| StoreError::io("set the broken index.json aside", error))
     }
 
-    /// Gives `index.json` a second name beside, under which it stays when another takes its place.
+    /// Gives `index.json` a second name beside, under which it stays when another takes its place. It may have one since
+    /// an earlier attempt.
     pub(super) fn keep_layout_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let (layout, aside) = (self.top("index.json"), self.root.join(format!("index.json.kept-{suffix}")));
+        let failed = |error| StoreError::io("keep index.json", error);
+        let layout = self.top("index.json");
+        if let Some(kept) = self.other_name_of(&layout, "index.json.kept-").map_err(failed)? {
+            return Ok(kept);
+        }
+        let aside = self.free_name(&format!("index.json.kept-{suffix}"));
         // Not every file system knows second names.
-        fs::hard_link(&layout, &aside)
-            .or_else(|_| fs::copy(&layout, &aside).map(drop))
-            .map_err(|error| StoreError::io("keep index.json", error))?;
+        if fs::hard_link(&layout, &aside).is_err() {
+            let mut copy =
+                OpenOptions::new().write(true).create_new(true).mode(0o640).open(&aside).map_err(failed)?;
+            io::copy(&mut File::open(&layout).map_err(failed)?, &mut copy).map_err(failed)?;
+            copy.sync_all().map_err(failed)?;
+        }
+        sync_directory(&self.root).map_err(failed)?;
         Ok(aside)
+    }
+
+    /// Another name that a file has in the data directory, one that begins so.
+    fn other_name_of(&self, path: &Path, begins: &str) -> io::Result<Option<PathBuf>> {
+        let file = fs::metadata(path)?;
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(begins)
+                && entry.metadata()?.ino() == file.ino()
+            {
+                return Ok(Some(entry.path()));
+            }
+        }
+        Ok(None)
     }
 
     /// Gives the file of a broken index a second name beside, under which it stays when another takes its place; that
@@ -432,13 +455,16 @@ impl Disk {
     }
 
     fn directory_aside(&self, suffix: &str) -> PathBuf {
-        // An earlier one of the same second, or of a clock that stands still, stays as well.
-        let names = (0..1000).map(|number| match number {
-            0 => format!("index.broken-{suffix}"),
-            number => format!("index.broken-{suffix}-{number}"),
-        });
+        self.free_name(&format!("index.broken-{suffix}"))
+    }
+
+    /// A name in the data directory that nothing has, this or one that begins so: what was kept in the same second, or by
+    /// a clock that stands still, stays as well.
+    fn free_name(&self, name: &str) -> PathBuf {
+        let names =
+            std::iter::once(name.to_owned()).chain((1..1000).map(|number| format!("{name}-{number}")));
         let mut free = names.map(|name| self.root.join(name)).filter(|path| !path.exists());
-        free.next().unwrap_or_else(|| self.root.join("index.broken"))
+        free.next().unwrap_or_else(|| self.root.join(name))
     }
 }
 

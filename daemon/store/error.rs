@@ -66,8 +66,8 @@ pub enum StoreError {
     Replaced,
     /// `index.json` lacks names that the index has, so that the index must not be made again from it.
     #[error(
-        "index.json lacks what was pushed last, and making the index again would lose that; start the daemon, which \
-         writes index.json, and see in its log why it could not"
+        "index.json lacks what was pushed last, and making the index again would lose that; start the daemon that \
+         served it last, which writes index.json, and see in its log why it could not"
     )]
     LayoutStale,
     /// The data directory was written by a newer release.

@@ -196,10 +196,7 @@ impl Collection<'_> {
             let page = self.store.repositories(last, PAGE, |_| true).await?;
             for repository in &page.items {
                 self.report.repositories += 1;
-                let rules = &mut self.policy.retention.iter();
-                let rule = rules.find(|rule| {
-                    rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
-                });
+                let rule = Retention::of(&self.policy.retention, repository);
                 if let Some(rule) = rule.filter(|rule| rule.is_about_tags()) {
                     self.tags(repository, rule).await?;
                 }

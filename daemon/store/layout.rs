@@ -29,6 +29,9 @@ const PUSHED: &str = "io.holdfast.pushed";
 const CHANGE: &str = "io.holdfast.change";
 const NOW: &str = "io.holdfast.now";
 
+/// There where names may be lost, so that nothing is collected before a person says so.
+const HOLD: &str = "io.holdfast.hold";
+
 /// How long nothing has to change before `index.json` is rewritten.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
@@ -43,6 +46,8 @@ pub(super) struct Layout {
     pub(super) change: u64,
     /// The store's own time when it was written.
     pub(super) now: Moment,
+    /// Whether names may be lost, so that only a person may collect.
+    pub(super) hold: bool,
 }
 
 /// A manifest as `index.json` names it.
@@ -91,7 +96,7 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
             }
             damage = named.damage.take();
         }
-        list.end(named.change, index.clock.now())
+        list.end(named.change, index.clock.now(), index.collection_is_held()?)
     });
     match (written, damage) {
         (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.failed(error)),
@@ -135,9 +140,10 @@ impl<W: Write> List<'_, W> {
         serde_json::to_writer(&mut *self.file, &entry(name)).map_err(|error| failed(error.into()))
     }
 
-    fn end(&mut self, change: u64, now: Moment) -> Result<(), StoreError> {
+    fn end(&mut self, change: u64, now: Moment, hold: bool) -> Result<(), StoreError> {
         let now = now.number();
-        let tail = format!("\n],\"annotations\":{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"}}}}\n");
+        let hold = if hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
+        let tail = format!("\n],\"annotations\":{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}}}}}\n");
         self.file.write_all(tail.as_bytes()).map_err(failed)
     }
 }
@@ -185,6 +191,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Layout, serde_json::Error> {
         names: file.manifests.into_iter().filter_map(name_of).collect(),
         change: number(&file.annotations, CHANGE).unwrap_or_default(),
         now: Moment::of(number(&file.annotations, NOW).unwrap_or_default()),
+        hold: file.annotations.contains_key(HOLD),
     })
 }
 
@@ -261,9 +268,9 @@ mod tests {
             let mut list = List { file: &mut file, first: true };
             list.begin().unwrap();
             list.add(&name).unwrap();
-            list.end(5, Moment::of(9)).unwrap();
+            list.end(5, Moment::of(9), true).unwrap();
             let layout = parse(&file).unwrap();
-            assert_eq!((layout.change, layout.now), (5, Moment::of(9)));
+            assert_eq!((layout.change, layout.now, layout.hold), (5, Moment::of(9), true));
             let read = &layout.names[0];
             assert_eq!((&read.repository, &read.reference), (&name.repository, &name.reference));
             assert_eq!((&read.digest, read.size, read.given), (&name.digest, 1, given));

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
@@ -48,7 +48,7 @@ pub use self::overview::{
     Listing, Overview, Part, RepositoryOrder, RepositoryOverview, TagOrder, TagOverview,
 };
 pub use self::recover::Soundness;
-pub use self::retention::{Policy, Retention};
+pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::RoomLimits;
 pub use self::status::{Status, daemon_runs, status};
 pub use self::summary::Summary;
@@ -81,15 +81,6 @@ pub struct Settings {
     pub failed: fn(&str),
     /// Is told how far opening has come, when it takes long.
     pub opening: fn(&str),
-}
-
-/// How long what nobody needs is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ages {
-    /// How long a push may count on what no manifest needs.
-    pub grace: Duration,
-    /// The shortest time after which a rule of retention takes manifests without a tag, if one does.
-    pub untagged: Option<Duration>,
 }
 
 /// Who opens a data directory.
@@ -137,7 +128,7 @@ impl Store {
     /// index right, [`StoreError::Io`] and [`StoreError::Index`] when it cannot be opened at all.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
-        let (ages, limits, kept_uploads) = (settings.ages, settings.room, settings.uploads);
+        let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
         let opening = settings.opening;
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         let stale_layout = opened.stale_layout || !disk.top("index.json").exists();

@@ -40,14 +40,22 @@ impl Store {
     ) -> Result<ManifestEntry, StoreError> {
         let reference = Reference::Digest(digest.clone());
         let entry = self.manifest(repository, &reference)?;
-        let ages = *super::lock(&self.0.ages);
-        let reliance = self.0.index.manifest_reliance(repository, digest, ages)?;
+        let (grace, untagged) = super::lock(&self.0.ages).of(repository);
+        let reliance = self.0.index.manifest_reliance(repository, digest, grace, untagged)?;
+        if reliance != Reliance::Kept && self.is_tagged(repository, digest).await? {
+            return Ok(entry);
+        }
         let (name, digest) = (repository.clone(), digest.clone());
         if self.renew(reliance, move |batch| batch.count_on_manifest(&name, &digest)).await {
             // A collection may have been quicker.
             return self.manifest(repository, &reference);
         }
         Ok(entry)
+    }
+
+    async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
+        let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
+        blocking(move || index.is_tagged(&name, &digest)).await
     }
 
     /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
@@ -96,8 +104,8 @@ impl Store {
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
-        let ages = *super::lock(&self.0.ages);
-        let reliance = self.0.index.blob_reliance(repository, digest, &link, ages)?;
+        let grace = super::lock(&self.0.ages).grace;
+        let reliance = self.0.index.blob_reliance(repository, digest, &link, grace)?;
         let (name, wanted) = (repository.clone(), digest.clone());
         let renewed = self.renew(reliance, move |batch| batch.count_on(Some(&name), &wanted, batch.moment));
         if renewed.await {

@@ -246,7 +246,7 @@ pub(super) async fn rebuild(
         Ok((layout_or_none(&reader)?, all_blobs(&reader)?))
     };
     let (layout, blobs) = super::blocking(read).await?;
-    let Layout { names, change, now } = layout;
+    let Layout { names, change, now, hold } = layout;
     log::warn!(
         "making the index again: {} names in index.json, {} blobs on the disk",
         names.len(),
@@ -271,10 +271,10 @@ pub(super) async fn rebuild(
     }
     let index = Arc::clone(index);
     let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
-    if orphans > 0 && (left_out > 0 || basis == Basis::Unsure) {
+    if hold || orphans > 0 && (left_out > 0 || basis == Basis::Unsure) {
         log::error!(
-            "no name needs {orphans} of the blobs, and names may be lost: nothing is collected until `holdfast gc` is run \
-             by hand"
+            "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run by \
+             hand"
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }

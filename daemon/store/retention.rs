@@ -1,10 +1,11 @@
 //! What a collection may take: the rules.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Moment;
 use super::index::garbage::TagAge;
-use crate::oci::Pattern;
+use crate::oci::{Pattern, RepositoryName};
 
 /// What a collection may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,30 @@ pub struct Retention {
     pub untagged: Option<Duration>,
 }
 
+/// How long what nobody needs is kept.
+#[derive(Clone, Debug)]
+pub struct Ages {
+    /// How long a push may count on what no manifest needs.
+    pub grace: Duration,
+    /// The rules by which manifests without a tag may be taken.
+    pub retention: Arc<[Retention]>,
+}
+
+impl Ages {
+    /// The grace time, and how long a repository keeps manifests without a tag, if not for ever.
+    pub(super) fn of(&self, repository: &RepositoryName) -> (Duration, Option<Duration>) {
+        (self.grace, Retention::of(&self.retention, repository).and_then(|rule| rule.untagged))
+    }
+}
+
 impl Retention {
+    /// The rule for a repository: the first that is about it.
+    pub(super) fn of<'a>(rules: &'a [Retention], repository: &RepositoryName) -> Option<&'a Self> {
+        let is_about =
+            |rule: &&Retention| rule.repositories.iter().any(|one| one.matches(repository.as_str()));
+        rules.iter().find(is_about)
+    }
+
     /// Whether it says anything about tags: one that does not keeps them all.
     pub(super) fn is_about_tags(&self) -> bool {
         self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()

@@ -49,7 +49,7 @@ impl Index {
 
 impl Batch<'_> {
     /// Refuses a change that makes the index larger when there is no more room than deletes may need.
-    fn check_room(&self) -> Result<(), StoreError> {
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
         let used = self.index.tables.used(&self.txn)?;
         if used > self.index.usable() { Err(StoreError::IndexFull) } else { Ok(()) }
     }

@@ -140,6 +140,9 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let key = schema::content_key(repository, digest);
         let known: Option<LeftRow> = schema::row(self.index.tables.left, &self.txn, &key)?;
+        if known.is_none() {
+            self.check_room()?;
+        }
         self.leave(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 

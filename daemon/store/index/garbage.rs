@@ -13,7 +13,6 @@ use heed::RoTxn;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::Ages;
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
@@ -67,10 +66,11 @@ pub(in crate::store) enum Reliance {
 }
 
 impl Reliance {
-    /// For something that nobody has needed for so long, and that goes after this time.
+    /// For something that nobody has needed for so long, and that goes after this time; after none at all nothing can be
+    /// counted on.
     fn of(age: Duration, lasts: Duration) -> Self {
         match () {
-            () if age < lasts / 2 => Reliance::Kept,
+            () if lasts.is_zero() || age < lasts / 2 => Reliance::Kept,
             () if age < lasts / 4 * 3 => Reliance::Renewable,
             () => Reliance::Ending,
         }
@@ -122,13 +122,12 @@ impl Tables {
         Ok(false)
     }
 
-    /// Whether a manifest of the repository points at this that no collection will take, since nothing has left it behind,
-    /// nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
+    /// Whether a manifest of the repository points at this that no delete has left behind, nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
     fn is_kept_in(
         &self,
         txn: &RoTxn,
-        (repository, digest): (&RepositoryName, &Digest),
-        takes_untagged: bool,
+        repository: &RepositoryName,
+        digest: &Digest,
         looks: &mut u32,
     ) -> Result<bool, StoreError> {
         let prefix = schema::digest_key(digest);
@@ -140,13 +139,11 @@ impl Tables {
             }
             let key = schema::content_key(repository, &parent);
             let left: Option<LeftRow> = schema::row(self.left, txn, &key)?;
-            if self.manifests.get(txn, &key)?.is_none()
-                || left.is_some_and(|row| row.deleted || takes_untagged)
-            {
+            if self.manifests.get(txn, &key)?.is_none() || left.is_some_and(|row| row.deleted) {
                 continue;
             }
             if !self.is_needed_in(txn, repository, &parent)?
-                || self.is_kept_in(txn, (repository, &parent), takes_untagged, looks)?
+                || self.is_kept_in(txn, repository, &parent, looks)?
             {
                 return Ok(true);
             }
@@ -245,38 +242,71 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
         link: &LinkRow,
-        ages: Ages,
+        grace: Duration,
     ) -> Result<Reliance, StoreError> {
-        let reliance = Reliance::of(link.counted_on.age(self.clock.now()), ages.grace);
+        let reliance = Reliance::of(link.counted_on.age(self.clock.now()), grace);
         if reliance == Reliance::Kept {
             return Ok(reliance);
         }
         let txn = self.env.read_txn()?;
         let mut looks = LOOKS;
-        let takes_untagged = ages.untagged.is_some();
-        let kept = self.tables.is_kept_in(&txn, (repository, digest), takes_untagged, &mut looks)?;
+        let kept = self.tables.is_kept_in(&txn, repository, digest, &mut looks)?;
         Ok(if kept { Reliance::Kept } else { reliance })
     }
 
-    /// How long a push that hears of a manifest by its digest may count on it: nothing has left it behind, or not for
-    /// half the grace time, or for three quarters, or for longer. Where manifests without a tag are taken after a
-    /// while, their age counts instead of that.
+    /// How long a push that hears of a manifest by its digest may count on it, if no tag names it: a delete left it behind,
+    /// or all that point at it, or manifests without a tag are taken after a while; not for half that time, or for three
+    /// quarters, or for longer.
     pub(in crate::store) fn manifest_reliance(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        Ages { grace, untagged }: Ages,
+        grace: Duration,
+        untagged: Option<Duration>,
     ) -> Result<Reliance, StoreError> {
-        let (txn, key) = (self.env.read_txn()?, schema::content_key(repository, digest));
-        let now = self.clock.now();
+        let (txn, key, now) =
+            (self.env.read_txn()?, schema::content_key(repository, digest), self.clock.now());
         let left: Option<LeftRow> = schema::row(self.tables.left, &txn, &key)?;
-        let by_delete = left.as_ref().filter(|row| row.deleted);
-        let by_delete = by_delete.map_or(Reliance::Kept, |row| Reliance::of(row.since.age(now), grace));
-        let Some(untagged) = untagged else { return Ok(by_delete) };
         let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
-        let newest = left.map(|row| row.since).max(row.map(|row| row.since));
-        let by_age = newest.map_or(Reliance::Kept, |since| Reliance::of(since.age(now), untagged));
+        // A collection was quicker than the question.
+        let Some(row) = row else { return Ok(Reliance::Ending) };
+        let left_since = left.as_ref().map(|row| row.since);
+        let newest = left_since.map_or(row.since, |since| since.max(row.since));
+        let by_age = untagged.map_or(Reliance::Kept, |untagged| Reliance::of(newest.age(now), untagged));
+        let by_delete =
+            if left.is_some_and(|row| row.deleted) || self.hangs_by_left(&txn, repository, digest)? {
+                left_since.map_or(Reliance::Ending, |since| Reliance::of(since.age(now), grace))
+            } else {
+                Reliance::Kept
+            };
         Ok(by_delete.max(by_age))
+    }
+
+    /// Whether manifests point at one, and a delete has left all of them behind.
+    fn hangs_by_left(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let mut looks = LOOKS;
+        Ok(self.tables.is_needed_in(txn, repository, digest)?
+            && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
+    }
+
+    /// Whether a tag of the repository names a manifest; this looks at all of them.
+    pub(in crate::store) fn is_tagged(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let (txn, wanted) = (self.env.read_txn()?, schema::digest_key(digest));
+        for row in self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))? {
+            if schema::decode::<ManifestRow>(row?.1)?.digest == wanted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Calls `visit` with every tag of a repository.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use heed::{CompactionOption, Env, RoTxn};
 
+use super::environment;
 use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use super::table::Table;
 use crate::store::error::StoreError;
@@ -36,7 +37,7 @@ pub struct Inspection<'a> {
 /// [`StoreError::Index`] where something is not as it was written.
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
-    let env = sys::open_environment(directory, map_size, previous)?;
+    let env = environment::open(directory, map_size, previous)?;
     let txn = env.read_txn()?;
     let meta = Table::open(&env, &txn, "meta")?;
     if schema::row::<u64>(meta, &txn, schema::CHANGE)?.unwrap_or_default() < least_change {
@@ -115,8 +116,15 @@ const SPARE: (usize, usize) = (16, 64 << 10);
 /// Gives a copy pages that are free. Without them a disk that is full to the last byte would refuse the changes that make
 /// room, since LMDB writes every page to another place.
 fn add_spare_pages(copy: &Path, map_size: usize) -> Result<(), StoreError> {
-    let env = sys::open_environment_file(copy, map_size)?;
     let rows = (map_size / 16 / SPARE.1).min(SPARE.0);
+    let used = std::fs::metadata(copy)
+        .map_err(|error| StoreError::io("look at the copy of the index", error))?
+        .len();
+    // What is put there has to be removed again, which takes room.
+    if used + 3 * (rows * SPARE.1) as u64 > map_size as u64 {
+        return Ok(());
+    }
+    let env = sys::open_environment_file(copy, map_size)?;
     let keys: Vec<_> = (0..rows).map(|number| format!("spare-{number}").into_bytes()).collect();
     let mut txn = env.write_txn()?;
     let meta = Table::create(&env, &mut txn, "meta")?;

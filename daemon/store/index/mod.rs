@@ -6,6 +6,7 @@
 pub(super) mod changes;
 mod deletes;
 mod discard;
+mod environment;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod overview;
@@ -26,7 +27,6 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::Name;
-use super::sys;
 use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName, Tag};
 
 /// The row of the table `meta` that is there once the index has been filled.
@@ -90,7 +90,7 @@ pub(super) struct Index {
 impl Index {
     /// Opens the index, and makes it where there is none.
     pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
-        let env = sys::open_environment(&disk.index_directory(), map_size, false)?;
+        let env = environment::open(&disk.index_directory(), map_size, false)?;
         env.clear_stale_readers()?;
         match Self::begin(&env) {
             Ok((tables, clock)) => Ok(Index { env, tables, clock }),
@@ -118,7 +118,7 @@ impl Index {
 
     /// Opens the index to look at it: nothing is written, so that it works on a disk that takes no more writes.
     pub(super) fn open_to_look(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
-        Self::look(sys::open_environment(&disk.index_directory(), map_size, false)?)
+        Self::look(environment::open(&disk.index_directory(), map_size, false)?)
     }
 
     fn look(env: Env) -> Result<Self, StoreError> {

@@ -15,6 +15,8 @@ impl Batch<'_> {
         } else {
             meta.delete(&mut self.txn, schema::HOLD)?;
         }
+        // An index that is made again knows it from there.
+        self.names_changed();
         Ok(())
     }
 

@@ -1,0 +1,70 @@
+//! Opening LMDB's environment so that a full disk is an error and no end of the process.
+//!
+//! LMDB maps its lock file and leaves holes in it: who writes into one when the disk is full is killed by the system. So
+//! the file has all its blocks before anybody reads.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use heed::Env;
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
+
+use crate::store::sys;
+
+/// So much of the lock file LMDB writes while it opens it, in bytes.
+const HEAD: u64 = 4096;
+
+/// Opens the environment in `directory`, at its newest snapshot or at the one before.
+pub(in crate::store) fn open(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
+    let lock = open_lock(directory)?;
+    let opened = give_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
+        let env = sys::open_environment(directory, map_size, previous)?;
+        // It has made the file longer, if it was new.
+        give_blocks(&lock)?;
+        Ok(env)
+    });
+    // Closing it would take LMDB's own locks on it away from this process: that is how locks of files work.
+    std::mem::forget(lock);
+    opened
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file is LMDB's, and nothing in it has to last")]
+fn open_lock(directory: &Path) -> io::Result<File> {
+    let mut how = OpenOptions::new();
+    how.read(true).write(true).create(true).truncate(false).mode(0o600);
+    how.open(directory.join("lock.mdb"))
+}
+
+fn give_blocks(lock: &File) -> io::Result<()> {
+    let length = lock.metadata()?.len().max(HEAD);
+    match posix_fallocate(lock, 0, i64::try_from(length).unwrap_or(i64::MAX)) {
+        Err(Errno::ENOSPC) => Err(Errno::ENOSPC.into()),
+        // Not every file system can.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn the_lock_file_has_no_holes() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            drop(open(directory.path(), 1 << 20, false).unwrap());
+            let lock = std::fs::metadata(directory.path().join("lock.mdb")).unwrap();
+            assert!(
+                lock.len() > HEAD && lock.blocks() * 512 >= lock.len(),
+                "{} of {}",
+                lock.blocks(),
+                lock.len()
+            );
+        }
+    }
+}
