@@ -66,6 +66,9 @@ pub enum HtpasswdError {
     /// Nobody else could log in.
     #[error("{0} is the last user who can log in, and stays")]
     Last(UserName),
+    /// Nobody else may do everything.
+    #[error("{0} is the last user who may do everything, and stays")]
+    LastMaster(UserName),
     /// There is no such user.
     #[error("there is no user {0}; `holdfast user list` shows who there is")]
     Unknown(UserName),

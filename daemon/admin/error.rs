@@ -130,9 +130,10 @@ impl From<HtpasswdError> for AdminError {
         match error {
             HtpasswdError::Exists(name) => AdminError::Invalid(format!("There is a user {name} already.")),
             HtpasswdError::Unknown(name) => AdminError::Invalid(format!("There is no user {name}.")),
-            error @ (HtpasswdError::Name(_) | HtpasswdError::Password | HtpasswdError::Last(_)) => {
-                AdminError::Invalid(sentence(&error.to_string()))
-            }
+            error @ (HtpasswdError::Name(_)
+            | HtpasswdError::Password
+            | HtpasswdError::Last(_)
+            | HtpasswdError::LastMaster(_)) => AdminError::Invalid(sentence(&error.to_string())),
             error => {
                 log::error!("{error}");
                 AdminError::Internal
