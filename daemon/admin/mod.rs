@@ -173,6 +173,7 @@ async fn dispatch(visit: &mut Visit<'_>, page: Page, body: RequestBody) -> Resul
         Page::Delete => delete::delete(visit).await,
         Page::Users => users::show(visit).await,
         Page::AddUser => users::add(visit).await,
+        Page::PasswordForm => users::password(visit).await,
         Page::SetPassword => users::set_password(visit).await,
         Page::RemoveQuestion => users::ask(visit).await,
         Page::RemoveUser => users::remove(visit).await,
