@@ -242,6 +242,7 @@ fn every_page_is_small_and_asks_nobody_else() {
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
         assert_eq!(answer.named("x-content-type-options"), "nosniff");
         assert_eq!(answer.named("referrer-policy"), "same-origin");
+        assert_eq!(answer.named("x-frame-options"), "DENY");
         assert_eq!(answer.named("cache-control"), "no-store");
     }
 }

@@ -25,6 +25,25 @@ fn cookies_are_for_tls_where_a_trusted_proxy_says_so() {
 }
 
 #[test]
+fn cookies_are_for_tls_where_the_address_of_the_registry_is() {
+    let url = [("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry/behind/")];
+    let daemon = Daemon::with_user("alice", "secret", &url);
+    let mut browser = Browser::new(&daemon);
+    browser.get("/login").expect(200);
+    let token = browser.token.clone();
+    // A kind of content is called the same in large letters.
+    let body = format!("name=alice&password=secret&token={token}");
+    let form = browser.request("POST", "/login").header("Origin", "https://registry");
+    let form = form.header("Content-Type", "Application/X-WWW-Form-URLEncoded; charset=UTF-8");
+    let cookies = form.body(body.as_bytes()).send().expect(303).headers("set-cookie");
+    let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookies:?}");
+    // Who calls it by another name, without TLS, can log in as well.
+    let answer = daemon.request("GET", "/login").by_name("127.0.0.1").header("Accept", "text/html").send();
+    assert!(answer.expect(200).named("set-cookie").starts_with("holdfast-visit="));
+}
+
+#[test]
 fn guessing_on_the_form_is_slowed_down() {
     let daemon = with_images();
     let mut browser = Browser::new(&daemon);

@@ -31,7 +31,10 @@ impl Locations {
     pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
         match self.forwarded(headers, peer) {
             Some((scheme, host)) => (scheme == "https", Some(host)),
-            None => (tls, headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned)),
+            None => {
+                let host = headers.get("host").and_then(|host| host.to_str().ok());
+                (tls || host.is_some_and(|host| self.is_external_tls(host)), host.map(str::to_owned))
+            }
         }
     }
 

@@ -263,6 +263,12 @@ impl Request {
         Request { address, head, body: Vec::new() }
     }
 
+    /// Calls the registry by another name.
+    pub fn by_name(mut self, host: &str) -> Self {
+        self.head = self.head.replace("Host: registry\r\n", &format!("Host: {host}\r\n"));
+        self
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head += &format!("{name}: {value}\r\n");
         self
