@@ -132,13 +132,13 @@ impl Access {
     }
 }
 
+/// The error that says why a user stays.
+type Why = fn(UserName) -> HtpasswdError;
+
 /// Who has to stay, and why: the only one who can log in, or who may do everything.
-fn last(
-    users: &HashMap<String, String>,
-    rules: &[Rule],
-) -> Option<(UserName, fn(UserName) -> HtpasswdError)> {
+fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Why)> {
     let mut masters = users.keys().filter(|name| may_do_everything(name, rules));
-    let (name, why): (_, fn(UserName) -> _) = match (masters.next(), masters.next()) {
+    let (name, why): (_, Why) = match (masters.next(), masters.next()) {
         _ if users.len() == 1 => (users.keys().next()?, HtpasswdError::Last),
         (Some(only), None) => (only, HtpasswdError::LastMaster),
         _ => return None,
@@ -201,7 +201,12 @@ mod tests {
         // Lines that nobody can log in with are not counted.
         let path = directory.path().join("htpasswd");
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{text}old:$apr1$x$y\n-{}", &text[3..])).unwrap();
+        let more = Htpasswd::parse(&format!("{text}old:$apr1$x$y\n-{}", &text[3..]));
+        Htpasswd::edit(&path, |file| {
+            *file = more;
+            Ok(())
+        })
+        .unwrap();
         assert!(matches!(access.remove_user(&bob).await, Err(HtpasswdError::Last(_))));
     }
 

@@ -409,6 +409,14 @@ mod tests {
         Htpasswd::edit(&directory.join("htpasswd"), |file| file.set(&name, password, 4)).unwrap();
     }
 
+    fn write(directory: &std::path::Path, text: &str) {
+        let whole = |file: &mut Htpasswd| {
+            *file = Htpasswd::parse(text);
+            Ok(())
+        };
+        Htpasswd::edit(&directory.join("htpasswd"), whole).unwrap();
+    }
+
     #[tokio::test]
     async fn is_open_until_there_is_a_user() {
         let directory = tempfile::tempdir().unwrap();
@@ -429,10 +437,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let access = access(directory.path(), None, true);
         assert!(access.is_open_by_itself().await && access.is_open());
-        std::fs::write(directory.path().join("htpasswd"), "alice:$apr1$x$y\n").unwrap();
+        write(directory.path(), "alice:$apr1$x$y\n");
         tokio::time::sleep(MOMENT).await;
         assert!(!access.is_open_by_itself().await && !access.is_open() && !access.has_users());
-        std::fs::write(directory.path().join("htpasswd"), "\n").unwrap();
+        write(directory.path(), "\n");
         tokio::time::sleep(MOMENT).await;
         assert!(access.is_open_by_itself().await);
     }
