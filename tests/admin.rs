@@ -186,9 +186,16 @@ fn users_are_added_changed_and_removed_but_not_the_last() {
     assert_eq!(post("/users/add", "bob", "one", "one").expect(303).named("location"), "/users?done=added");
     assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("There is a user bob already."));
     assert!(may("bob", "one"));
-    post("/users/password", "bob", "two", "two").expect(303);
+    post("/users/password", "bob", "two", "other").expect(422);
+    assert_eq!(
+        post("/users/password", "bob", "two", "two").expect(303).named("location"),
+        "/users?done=password"
+    );
     post("/users/password", "nobody", "two", "two").expect(422);
     assert!(may("bob", "two") && !may("bob", "one"));
+    let form = browser.page("/users/password?name=bob");
+    assert!(form.contains("name=\"name\" value=\"bob\" autocomplete=\"username\" readonly"), "{form}");
+    browser.get("/users/password?name=nobody").expect(404);
     assert!(browser.page("/users/remove?name=bob").contains("Remove the user bob?"));
     browser.get("/users/remove?name=nobody").expect(404);
     browser.post("/users/remove", &[("name", "bob")]).expect(303);
@@ -235,6 +242,7 @@ fn every_page_is_small_and_asks_nobody_else() {
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
         assert_eq!(answer.named("x-content-type-options"), "nosniff");
         assert_eq!(answer.named("referrer-policy"), "same-origin");
+        assert_eq!(answer.named("x-frame-options"), "DENY");
         assert_eq!(answer.named("cache-control"), "no-store");
     }
 }

@@ -10,7 +10,7 @@ use crate::support::*;
 
 #[test]
 fn cookies_are_for_tls_where_a_trusted_proxy_says_so() {
-    let daemon = with_images_and(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
     let mut browser =
         Browser::new(&daemon).with("X-Forwarded-Proto", "https").with("X-Forwarded-Host", "hub.lan");
     browser.get("/login").expect(200);
@@ -22,6 +22,25 @@ fn cookies_are_for_tls_where_a_trusted_proxy_says_so() {
     let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
     assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
     assert!(browser.page("/push").contains("docker push hub.lan/hello:1"));
+}
+
+#[test]
+fn cookies_are_for_tls_where_the_address_of_the_registry_is() {
+    let url = [("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry/behind/")];
+    let daemon = Daemon::with_user("alice", "secret", &url);
+    let mut browser = Browser::new(&daemon);
+    browser.get("/login").expect(200);
+    let token = browser.token.clone();
+    // A kind of content is called the same in large letters.
+    let body = format!("name=alice&password=secret&token={token}");
+    let form = browser.request("POST", "/login").header("Origin", "https://registry");
+    let form = form.header("Content-Type", "Application/X-WWW-Form-URLEncoded; charset=UTF-8");
+    let cookies = form.body(body.as_bytes()).send().expect(303).headers("set-cookie");
+    let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookies:?}");
+    // Who calls it by another name, without TLS, can log in as well.
+    let answer = daemon.request("GET", "/login").by_name("127.0.0.1").header("Accept", "text/html").send();
+    assert!(answer.expect(200).named("set-cookie").starts_with("holdfast-visit="));
 }
 
 #[test]
@@ -71,6 +90,37 @@ fn everybody_changes_their_own_password_with_the_old_one() {
     assert!(here.page("/account?done=own-password").contains("Your password is changed"));
     there.get("/").expect(303);
     daemon.request("GET", "/v2/").login("alice", "new").send().expect(200);
+}
+
+#[test]
+fn whoever_looks_after_users_changes_the_own_password_with_the_old_one_too() {
+    let daemon = with_images();
+    add_user(&daemon.data, "bob", "secret");
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let users = alice.page("/users");
+    assert!(users.contains("/users/password?name=bob") && !users.contains("/users/password?name=alice"));
+    let form = alice.page("/users/password?name=alice");
+    assert!(form.contains("href=\"/account\">Your password") && !form.contains("name=\"new\""), "{form}");
+    let taken = alice.post("/users/password", &[("name", "alice"), ("new", "x"), ("again", "x")]);
+    let page = text(&taken.expect(422));
+    assert!(page.contains("changed with the old one") && page.contains("href=\"/account\">Your password"));
+    daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
+}
+
+#[test]
+fn who_changes_which_password_is_in_the_log() {
+    let mut daemon = with_images();
+    daemon.stop();
+    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
+    add_user(&daemon.data, "bob", "secret");
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    alice.post("/users/password", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
+    alice.post("/account", &[("old", "secret"), ("new", "y"), ("again", "y")]).expect(303);
+    daemon.stop();
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    for line in ["changed the password of bob", "alice has changed the own password"] {
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+    }
 }
 
 #[test]
@@ -159,6 +209,36 @@ fn a_user_who_may_only_read_can_push_no_button() {
     reader.get("/delete?name=team/app&tag=1").expect(403);
     assert_eq!(tags(&daemon, "team/app"), ["1"]);
     Browser::of(&daemon, "alice", "secret").page("/users");
+}
+
+#[test]
+fn the_last_who_may_do_everything_stays() {
+    let daemon = with_rules(READ_ONLY);
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let users = alice.page("/users");
+    assert!(
+        users.contains("nobody else may do everything") && !users.contains("remove?name=alice"),
+        "{users}"
+    );
+    let refused = alice.post("/users/remove", &[("name", "alice")]).expect(422);
+    assert!(text(&refused).contains("Alice is the last user who may do everything, and stays."));
+    alice.post("/users/remove", &[("name", "reader")]).expect(303);
+}
+
+/// Deleting everywhere is for janitors, who are not masters.
+#[test]
+fn whoever_may_pull_and_delete_everywhere_makes_no_users() {
+    let rules = READ_ONLY.replace(
+        "[[auth.rule]]\n    users = [\"reader\"]\n    repositories = [\"team/*\"]\n    allow = [\"pull\"]",
+        "[[auth.rule]]\n    users = [\"reader\"]\n    repositories = [\"*\"]\n    allow = [\"pull\", \"delete\"]",
+    );
+    let daemon = with_rules(&rules);
+    let mut janitor = Browser::of(&daemon, "reader", "secret");
+    for path in ["/users", "/upkeep", "/users/password?name=alice"] {
+        janitor.get(path).expect(403);
+    }
+    janitor.post("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]).expect(403);
+    janitor.post("/delete", &[("name", "private"), ("tag", "1")]).expect(303);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Output};
 
 use crate::support::*;
@@ -55,6 +55,29 @@ fn root_works_on_the_data_as_its_owner() {
     add_user(&data, "alice", "secret");
     let others = run(Command::new("find").arg(&data).args(["!", "-uid", &NOBODY.to_string()]));
     assert_eq!(others, "", "the daemon could not read these");
+}
+
+#[test]
+fn root_follows_no_link_that_the_owner_of_the_data_has_put_there() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (data, target) = (directory.path().join("data"), directory.path().join("target"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(&target, "precious").unwrap();
+    std::os::unix::fs::symlink(&target, data.join("htpasswd.new")).unwrap();
+    run(Command::new("chown").args(["-h", &NOBODY.to_string()]).arg(&data).arg(data.join("htpasswd.new")));
+    // There is no registry yet: a package has made the directory, and users come first.
+    add_user(&data, "alice", "secret");
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+    assert_eq!(std::fs::metadata(&target).unwrap().uid(), 0);
+    let users = std::fs::symlink_metadata(data.join("htpasswd")).unwrap();
+    assert!(users.is_file() && users.uid() == NOBODY);
+    // Root works as the owner, who cannot give a file away: what an editor of root's has written becomes the owner's.
+    run(Command::new("chown").arg("0").arg(data.join("htpasswd")));
+    run(Command::new("chmod").arg("644").arg(data.join("htpasswd")));
+    add_user(&data, "bob", "secret");
+    assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), NOBODY);
 }
 
 #[test]

@@ -38,5 +38,6 @@ mod push_blob;
 mod push_manifest;
 mod races;
 mod restart;
+mod strangers;
 mod support;
 mod tls;

@@ -1,5 +1,6 @@
 //! Behind a proxy: where answers say that things are.
 
+use crate::support::browser::Browser;
 use crate::support::*;
 
 fn location(daemon: &Daemon) -> String {
@@ -17,8 +18,25 @@ fn location(daemon: &Daemon) -> String {
 #[test]
 fn locations_are_relative_unless_a_trusted_proxy_or_the_configuration_says_otherwise() {
     assert!(location(&Daemon::start()).starts_with("/v2/a/blobs/uploads/"));
-    let trusting = Daemon::with(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
+    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
     assert!(location(&trusting).starts_with("https://hub.lan/v2/a/blobs/uploads/"));
-    let told = Daemon::with(&[("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
+    let told = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
     assert!(location(&told).starts_with("https://registry.example/v2/a/blobs/uploads/"));
+}
+
+#[test]
+fn a_registry_that_is_on_loopback_only_for_its_proxy_is_closed_without_users() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("htpasswd");
+    for setting in [
+        ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1"),
+        ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/"),
+        ("HOLDFAST_AUTH_HTPASSWD", users.to_str().unwrap()),
+    ] {
+        let daemon = Daemon::with(&[setting]);
+        let answer = daemon.get("/v2/").expect(401);
+        assert!(String::from_utf8_lossy(&answer.body).contains("holdfast user add"), "{setting:?}");
+        assert!(Browser::new(&daemon).page("/login").contains("sudo holdfast user add NAME"), "{setting:?}");
+    }
 }

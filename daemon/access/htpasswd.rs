@@ -15,12 +15,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::geteuid;
 
 /// The longest password that bcrypt takes in whole, in bytes.
 const LONGEST_PASSWORD: usize = 72;
 
-/// The name of a user: 1 to 64 letters, digits, `.`, `_`, `-`, `@` or `+`.
+/// The name of a user: 1 to 64 letters, digits, `.`, `_`, `-`, `@` or `+`. `-` alone is none: in the log it stands for
+/// nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(String);
 
@@ -42,7 +44,7 @@ impl FromStr for UserName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |c: char| c.is_alphanumeric() || "._-@+".contains(c);
-        if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
+        if (1..=64).contains(&text.len()) && text.chars().all(allowed) && text != "-" {
             return Ok(UserName(text.to_owned()));
         }
         Err(HtpasswdError::Name(text.escape_debug().to_string()))
@@ -53,7 +55,7 @@ impl FromStr for UserName {
 #[derive(Debug, thiserror::Error)]
 pub enum HtpasswdError {
     /// Not the name of a user.
-    #[error("\"{0}\" is no user name; use 1 to 64 letters, digits, and . _ - @ +")]
+    #[error("\"{0}\" is no user name; use 1 to 64 letters, digits, and . _ - @ +, but not - alone")]
     Name(String),
     /// A password that bcrypt would cut off, or none.
     #[error("a password has 1 to 72 bytes and no zero byte; choose another one")]
@@ -64,6 +66,9 @@ pub enum HtpasswdError {
     /// Nobody else could log in.
     #[error("{0} is the last user who can log in, and stays")]
     Last(UserName),
+    /// Nobody else may do everything.
+    #[error("{0} is the last user who may do everything, and stays")]
+    LastMaster(UserName),
     /// There is no such user.
     #[error("there is no user {0}; `holdfast user list` shows who there is")]
     Unknown(UserName),
@@ -134,19 +139,24 @@ impl Htpasswd {
         self.lines.iter().filter_map(|line| user(line)?.0.parse().ok()).collect()
     }
 
-    /// Names and hashes of those who can log in; the first line of a name counts. Other hashes than bcrypt are
-    /// told in the log.
+    /// Names and hashes of those who can log in; the first line of a name counts. Who cannot is told in the log.
     pub(super) fn users(&self) -> HashMap<String, String> {
         let mut users = HashMap::new();
         for (name, hash) in self.lines.iter().filter_map(|line| user(line)) {
-            if hash.parse::<bcrypt::HashParts>().is_err() {
-                let name = name.escape_debug();
+            if let Err(error) = name.parse::<UserName>() {
+                log::warn!("a user cannot log in: {error}");
+            } else if hash.parse::<bcrypt::HashParts>().is_err() {
                 log::warn!("user {name} cannot log in: the hash is not bcrypt; set the password again");
             } else {
                 users.entry(name.to_owned()).or_insert_with(|| hash.to_owned());
             }
         }
         users
+    }
+
+    /// Whether nobody has written anything into it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.lines.iter().all(String::is_empty)
     }
 
     fn position(&self, name: &UserName) -> Option<usize> {
@@ -225,18 +235,32 @@ impl Htpasswd {
         let beside = fs::metadata(folder).map_err(&failed)?;
         let mode = old.as_ref().map_or(0o640, |old| old.mode() & 0o777);
         let owner = old.unwrap_or(beside);
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&temporary);
-        let mut output = file.map_err(&failed)?;
+        let mut output = create_anew(&temporary, mode).map_err(&failed)?;
         for line in &self.lines {
             writeln!(output, "{line}").map_err(&failed)?;
         }
         let current = output.metadata().map_err(&failed)?;
         if (current.uid(), current.gid()) != (owner.uid(), owner.gid()) {
-            std::os::unix::fs::fchown(&output, Some(owner.uid()), Some(owner.gid())).map_err(&failed)?;
+            let given = std::os::unix::fs::fchown(&output, Some(owner.uid()), Some(owner.gid()));
+            // Only root can give a file away. Whoever else may replace it owns the directory, and keeps it.
+            if geteuid().is_root() {
+                given.map_err(&failed)?;
+            }
         }
         output.sync_all().map_err(&failed)?;
         fs::rename(&temporary, path).map_err(&failed)
     }
+}
+
+/// Makes a file in the place of what an edit that was cut off has left. Somebody else may write to the directory, and
+/// have put a link there: what it points at is not touched.
+fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true).mode(mode).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
 
 /// What a password costs: 2 to the power of this many rounds.
@@ -272,6 +296,31 @@ mod tests {
         Htpasswd::edit(&path, |file| file.remove(&bob)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "# ours\nold:$apr1$x$y\n");
         assert!(Htpasswd::edit(&path, |file| file.change(&bob, "x")).is_err());
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("htpasswd"), directory.path().join("target"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, directory.path().join("htpasswd.new")).unwrap();
+        Htpasswd::edit(&path, |file| file.set(&"bob".parse().unwrap(), "secret", 4)).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert!(Htpasswd::read(&path).unwrap().users().contains_key("bob"));
+        // What an edit left that was cut off does not stop the next one.
+        fs::write(directory.path().join("htpasswd.new"), "half").unwrap();
+        Htpasswd::edit(&path, |file| file.set(&"eve".parse().unwrap(), "secret", 4)).unwrap();
+        assert_eq!(Htpasswd::read(&path).unwrap().users().len(), 2);
+    }
+
+    #[test]
+    fn who_cannot_log_in_is_no_user() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let file = Htpasswd::parse(&format!("-:{hash}\na b:{hash}\nold:$apr1$x$y\n--:{hash}\n"));
+        assert_eq!(file.users().into_keys().collect::<Vec<_>>(), ["--"]);
+        assert_eq!(file.names().iter().map(UserName::as_str).collect::<Vec<_>>(), ["old", "--"]);
+        assert!("-".parse::<UserName>().is_err());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Logging in with a form, and what users may change of their own file.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::htpasswd::{Htpasswd, HtpasswdError, UserName};
+use super::rules::{Rule, may_do_everything};
 use super::{Access, IdentifyError, Identity, Sessions};
 
 impl Access {
@@ -58,6 +60,11 @@ impl Access {
         names
     }
 
+    /// The one who cannot be removed, if there is one.
+    pub async fn last_user(&self) -> Option<UserName> {
+        last(&self.current().await.hashes, &self.settings.rules).map(|(name, _)| name)
+    }
+
     /// Adds a user.
     ///
     /// # Errors
@@ -76,18 +83,33 @@ impl Access {
         self.edit(move |file| file.change(&name, &password)).await
     }
 
-    /// Removes a user, but not the last who can log in.
+    /// Changes the password of a user who has confirmed the old one, and begins a session with the new one; gives its
+    /// secret. The new one is not verified again: it would cost as much, and a throttle might say no to what is done.
     ///
     /// # Errors
-    /// [`HtpasswdError::Last`], [`HtpasswdError::Unknown`], or that the file cannot be changed.
+    /// As [`Access::change_password`].
+    pub async fn renew_password(
+        &self,
+        sessions: &Sessions,
+        name: &UserName,
+        password: String,
+    ) -> Result<String, HtpasswdError> {
+        self.change_password(name, password).await?;
+        let users = self.current().await;
+        let hash = users.hashes.get(name.as_str()).ok_or_else(|| HtpasswdError::Unknown(name.clone()))?;
+        sessions.begin(name.clone(), hash)
+    }
+
+    /// Removes a user, but not the last who can log in, nor the last who may do everything.
+    ///
+    /// # Errors
+    /// [`HtpasswdError::Last`], [`HtpasswdError::LastMaster`], [`HtpasswdError::Unknown`], or that the file cannot be
+    /// changed.
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
-        let name = name.clone();
-        self.edit(move |file| {
-            let users = file.users();
-            if users.len() == 1 && users.contains_key(name.as_str()) {
-                return Err(HtpasswdError::Last(name.clone()));
-            }
-            file.remove(&name)
+        let (name, rules) = (name.clone(), self.settings.rules.clone());
+        self.edit(move |file| match last(&file.users(), &rules) {
+            Some((last, why)) if last == name => Err(why(last)),
+            _ => file.remove(&name),
         })
         .await
     }
@@ -110,23 +132,41 @@ impl Access {
     }
 }
 
+/// The error that says why a user stays.
+type Why = fn(UserName) -> HtpasswdError;
+
+/// Who has to stay, and why: the only one who can log in, or who may do everything.
+fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Why)> {
+    let mut masters = users.keys().filter(|name| may_do_everything(name, rules));
+    let (name, why): (_, Why) = match (masters.next(), masters.next()) {
+        _ if users.len() == 1 => (users.keys().next()?, HtpasswdError::Last),
+        (Some(only), None) => (only, HtpasswdError::LastMaster),
+        _ => return None,
+    };
+    Some((name.parse().ok()?, why))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Access, Anonymous, Settings};
+    use super::super::{Access, Action, Anonymous, Settings, throttle};
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn access(directory: &std::path::Path) -> Access {
+        with_rules(directory, Vec::new())
+    }
+
+    fn with_rules(directory: &std::path::Path, rules: Vec<Rule>) -> Access {
         Access::open(Settings {
             htpasswd: directory.join("htpasswd"),
             anonymous: Some(Anonymous::None),
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
-            rules: Vec::new(),
-            loopback_only: false,
+            rules,
+            open_without_users: false,
         })
         .unwrap()
     }
@@ -158,5 +198,52 @@ mod tests {
         access.add_user(&bob, "one".into()).await.unwrap();
         access.remove_user(&alice).await.unwrap();
         assert_eq!(access.users().await, ["bob"]);
+        // Lines that nobody can log in with are not counted.
+        let path = directory.path().join("htpasswd");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let more = Htpasswd::parse(&format!("{text}old:$apr1$x$y\n-{}", &text[3..]));
+        Htpasswd::edit(&path, |file| {
+            *file = more;
+            Ok(())
+        })
+        .unwrap();
+        assert!(matches!(access.remove_user(&bob).await, Err(HtpasswdError::Last(_))));
+    }
+
+    #[tokio::test]
+    async fn the_last_who_may_do_everything_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = vec![Action::Pull, Action::Push, Action::Delete];
+        let rule = Rule {
+            users: vec!["alice".into(), "carol".into()],
+            repositories: vec!["*".to_owned().into()],
+            allow: all,
+        };
+        let access = with_rules(directory.path(), vec![rule]);
+        let names: [UserName; 3] = ["alice", "bob", "carol"].map(|name| name.parse().unwrap());
+        for name in &names {
+            access.add_user(name, "one".into()).await.unwrap();
+        }
+        let [alice, bob, carol] = names;
+        assert_eq!(access.last_user().await, None);
+        access.remove_user(&carol).await.unwrap();
+        assert_eq!(access.last_user().await, Some(alice.clone()));
+        assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::LastMaster(_))));
+        access.remove_user(&bob).await.unwrap();
+        assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::Last(_))));
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_changed_goes_on_although_somebody_guesses() {
+        let directory = tempfile::tempdir().unwrap();
+        let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
+        let alice: UserName = "alice".parse().unwrap();
+        access.add_user(&alice, "one".into()).await.unwrap();
+        access.confirm(&alice, "one", HERE).await.unwrap();
+        for _ in 0..throttle::ALLOWED {
+            access.throttle.note_failure(HERE, "alice");
+        }
+        let secret = access.renew_password(&sessions, &alice, "two".into()).await.unwrap();
+        assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice));
     }
 }

@@ -43,7 +43,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 pub struct Settings {
     /// The file of users.
     pub htpasswd: PathBuf,
-    /// What those who do not log in may do; nothing said means all on loopback while there are no users.
+    /// What those who do not log in may do; where nothing is said, `open_without_users` decides.
     pub anonymous: Option<Anonymous>,
     /// How long a verified password is remembered.
     pub remember: Duration,
@@ -51,8 +51,8 @@ pub struct Settings {
     pub session: Duration,
     /// What users may do; everything if there are no rules.
     pub rules: Vec<Rule>,
-    /// Whether only this machine can reach the registry.
-    pub loopback_only: bool,
+    /// Whether everybody may do everything while the file of users is blank.
+    pub open_without_users: bool,
 }
 
 /// Who sent a request.
@@ -143,6 +143,8 @@ pub enum IdentifyError {
 #[derive(Debug)]
 struct Policy {
     anonymous: Anonymous,
+    /// Whether it is open because nobody has said anything, rather than because somebody wants it to be.
+    by_itself: bool,
     rules: Vec<Rule>,
 }
 
@@ -192,7 +194,7 @@ impl Access {
     pub fn open(settings: Settings) -> Result<Self, HtpasswdError> {
         let stamp = Stamp::of(&settings.htpasswd);
         let file = Htpasswd::read(&settings.htpasswd)?;
-        let users = Users::new(&settings, stamp, file.users());
+        let users = Users::new(&settings, stamp, &file);
         Ok(Access {
             remembered: Remembered::new(settings.remember)?,
             users: ArcSwap::from_pointee(users),
@@ -207,6 +209,12 @@ impl Access {
     /// Whether anyone may do everything, and nobody has to log in.
     pub fn is_open(&self) -> bool {
         self.users.load().policy.anonymous == Anonymous::Full
+    }
+
+    /// Whether it is open only because nobody has said who may do what: then it is for this machine and the names of
+    /// a LAN, and for no others.
+    pub async fn is_open_by_itself(&self) -> bool {
+        self.lately().await.policy.by_itself
     }
 
     /// Whether there are users at all.
@@ -318,8 +326,9 @@ impl Access {
         let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
         let users = Arc::new(match read {
             Ok(Ok(file)) => {
-                log::info!("the users were read again: {} of them", file.users().len());
-                Users::new(&self.settings, stamp, file.users())
+                let users = Users::new(&self.settings, stamp, &file);
+                log::info!("the users were read again: {} of them", users.hashes.len());
+                users
             }
             Ok(Err(error)) => Users::unreadable(&self.settings, stamp, &error.to_string()),
             Err(error) => Users::unreadable(&self.settings, stamp, &error.to_string()),
@@ -330,19 +339,20 @@ impl Access {
 }
 
 impl Users {
-    fn new(settings: &Settings, stamp: Option<Stamp>, hashes: HashMap<String, String>) -> Self {
-        let open = hashes.is_empty() && settings.loopback_only;
-        let silent = if open { Anonymous::Full } else { Anonymous::None };
-        let policy =
-            Policy { anonymous: settings.anonymous.unwrap_or(silent), rules: settings.rules.clone() };
-        Users { stamp, hashes, policy: Arc::new(policy), readable: true }
+    /// Whoever has written a line wants users, even if nobody can log in by it.
+    fn new(settings: &Settings, stamp: Option<Stamp>, file: &Htpasswd) -> Self {
+        let by_itself = settings.anonymous.is_none() && settings.open_without_users && file.is_blank();
+        let silent = if by_itself { Anonymous::Full } else { Anonymous::None };
+        let anonymous = settings.anonymous.unwrap_or(silent);
+        let policy = Policy { anonymous, by_itself, rules: settings.rules.clone() };
+        Users { stamp, hashes: file.users(), policy: Arc::new(policy), readable: true }
     }
 
     /// Nobody gets in while it is not known who may.
     fn unreadable(settings: &Settings, stamp: Option<Stamp>, why: &str) -> Self {
         log::error!("{why}; nobody can log in until the file can be read");
         let closed = Settings { anonymous: Some(Anonymous::None), ..settings.clone() };
-        Users { readable: false, ..Users::new(&closed, stamp, HashMap::new()) }
+        Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default()) }
     }
 }
 
@@ -378,14 +388,14 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn access(directory: &std::path::Path, anonymous: Option<Anonymous>, loopback_only: bool) -> Access {
+    fn access(directory: &std::path::Path, anonymous: Option<Anonymous>, open_without_users: bool) -> Access {
         Access::open(Settings {
             htpasswd: directory.join("htpasswd"),
             anonymous,
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
             rules: Vec::new(),
-            loopback_only,
+            open_without_users,
         })
         .unwrap()
     }
@@ -399,8 +409,16 @@ mod tests {
         Htpasswd::edit(&directory.join("htpasswd"), |file| file.set(&name, password, 4)).unwrap();
     }
 
+    fn write(directory: &std::path::Path, text: &str) {
+        let whole = |file: &mut Htpasswd| {
+            *file = Htpasswd::parse(text);
+            Ok(())
+        };
+        Htpasswd::edit(&directory.join("htpasswd"), whole).unwrap();
+    }
+
     #[tokio::test]
-    async fn is_open_on_loopback_until_there_is_a_user() {
+    async fn is_open_until_there_is_a_user() {
         let directory = tempfile::tempdir().unwrap();
         let open = access(directory.path(), None, true);
         let who = open.identify(None, HERE).await.unwrap();
@@ -412,6 +430,26 @@ mod tests {
         tokio::time::sleep(MOMENT).await;
         let who = open.identify(None, HERE).await.unwrap();
         assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_nobody_can_log_in_with_closes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let access = access(directory.path(), None, true);
+        assert!(access.is_open_by_itself().await && access.is_open());
+        write(directory.path(), "alice:$apr1$x$y\n");
+        tokio::time::sleep(MOMENT).await;
+        assert!(!access.is_open_by_itself().await && !access.is_open() && !access.has_users());
+        write(directory.path(), "\n");
+        tokio::time::sleep(MOMENT).await;
+        assert!(access.is_open_by_itself().await);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_has_opened_is_not_open_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let access = access(directory.path(), Some(Anonymous::Full), true);
+        assert!(access.is_open() && !access.is_open_by_itself().await);
     }
 
     #[tokio::test]

@@ -54,18 +54,20 @@ pub(super) fn decide(
     for_all || rules.is_empty() || rules.iter().any(|rule| rule.allows(user, action, repository))
 }
 
-/// Whether a user may do everything: without rules every user, and whom a rule lets delete in every repository.
+/// Whether a user may do everything: without rules every user, and whom rules let pull, push and delete in `*`.
 pub(super) fn may_do_everything(user: &str, rules: &[Rule]) -> bool {
-    let everything = |rule: &&Rule| {
-        let all = rule.repositories.iter().any(|pattern| pattern.to_string() == "*");
-        all && rule.allow.contains(&Action::Delete)
-    };
-    rules.is_empty() || rules.iter().filter(everything).any(|rule| rule.is_about(user))
+    let everywhere = |action: &Action| rules.iter().any(|rule| rule.allows_everywhere(user, *action));
+    rules.is_empty() || [Action::Pull, Action::Push, Action::Delete].iter().all(everywhere)
 }
 
 impl Rule {
     fn is_about(&self, user: &str) -> bool {
         self.users.iter().any(|name| name == "*" || name == user)
+    }
+
+    fn allows_everywhere(&self, user: &str, action: Action) -> bool {
+        let all = self.repositories.iter().any(|pattern| pattern.to_string() == "*");
+        all && self.is_about(user) && self.allow.contains(&action)
     }
 
     fn allows(&self, user: &str, action: Action, repository: Option<&RepositoryName>) -> bool {
@@ -107,16 +109,25 @@ mod tests {
     }
 
     #[test]
-    fn who_may_delete_everywhere_may_do_everything() {
-        let rule = |repositories: &str, action| Rule {
-            users: vec!["boss".into()],
+    fn who_may_pull_push_and_delete_everywhere_may_do_everything() {
+        let rule = |users: &str, repositories: &str, allow: &[Action]| Rule {
+            users: vec![users.into()],
             repositories: vec![repositories.to_owned().into()],
-            allow: vec![action],
+            allow: allow.to_vec(),
         };
-        let rules = [rule("*", Action::Pull), rule("team/*", Action::Delete)];
-        assert!(!may_do_everything("boss", &rules));
-        let rules = [rule("*", Action::Delete)];
-        assert!(may_do_everything("boss", &rules) && !may_do_everything("eve", &rules));
+        let all = [Action::Pull, Action::Push, Action::Delete];
         assert!(may_do_everything("eve", &[]));
+        for rules in [
+            &[rule("boss", "*", &[Action::Pull, Action::Delete])][..],
+            &[rule("boss", "team/*", &all)],
+            &[rule("boss", "*", &all[..2]), rule("boss", "team/*", &all)],
+            &[rule("boss", "*", &all[..2]), rule("eve", "*", &all)],
+        ] {
+            assert!(!may_do_everything("boss", rules), "{rules:?}");
+        }
+        let rules = [rule("boss", "*", &all)];
+        assert!(may_do_everything("boss", &rules) && !may_do_everything("eve", &rules));
+        // More than one rule may say it.
+        assert!(may_do_everything("boss", &[rule("*", "*", &all[..2]), rule("boss", "*", &all[2..])]));
     }
 }

@@ -51,8 +51,9 @@ async fn changed(visit: &Visit<'_>, name: &UserName) -> Result<String, AdminErro
         }
         error => error,
     })?;
-    access.change_password(name, new.clone()).await?;
-    Ok(access.log_in(&visit.admin.desk.sessions, name.as_str(), &new, client).await?)
+    let secret = access.renew_password(&visit.admin.desk.sessions, name, new).await?;
+    log::info!(user = name.as_str(), client:% = client; "{name} has changed the own password");
+    Ok(secret)
 }
 
 fn own_name(visit: &Visit) -> Result<UserName, AdminError> {

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 
+use super::error::AdminError;
 use crate::oci::{Algorithm, Hasher};
-use crate::wire::{Response, empty, with_bytes};
+use crate::wire::{Response, with_bytes};
 
 /// A file that pages refer to.
 struct Asset {
@@ -40,7 +41,7 @@ pub(super) fn paths() -> [&'static str; 3] {
 /// Answers with a file.
 pub(super) fn answer(name: &str) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.path == name) else {
-        return empty(StatusCode::NOT_FOUND);
+        return AdminError::NotFound("There is no such file.".into()).plain();
     };
     let mut response = with_bytes(StatusCode::OK, asset.content_type, Bytes::from_static(asset.content));
     let headers = response.headers_mut();

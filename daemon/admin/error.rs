@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::route;
+use super::{pages, route};
 use crate::access::{HtpasswdError, IdentifyError};
 use crate::oci::Reference;
 use crate::store::StoreError;
@@ -20,6 +20,8 @@ pub(super) enum AdminError {
     Denied(&'static str),
     /// The form is none of this visit's.
     Forged(&'static str),
+    /// The registry is not for whoever calls it by this name.
+    Misdirected,
     /// There is nothing of that name.
     NotFound(String),
     /// There is, but not for this method.
@@ -47,6 +49,13 @@ impl AdminError {
             }
             AdminError::Denied(why) => (StatusCode::FORBIDDEN, "Not allowed", (*why).into()),
             AdminError::Forged(why) => (StatusCode::FORBIDDEN, "Not accepted", (*why).into()),
+            AdminError::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "Not by this name",
+                "This registry has no users, and is only for names of this machine and its network. To call it by \
+                 another name, add a user (holdfast user add NAME), or set auth.anonymous."
+                    .into(),
+            ),
             AdminError::NotFound(what) => (StatusCode::NOT_FOUND, "Not found", what.clone()),
             AdminError::Method(_) => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -73,7 +82,10 @@ impl AdminError {
     /// The error where not even a page can be made.
     pub(super) fn plain(&self) -> Response {
         let (status, heading, text) = self.shape();
-        with_bytes(status, "text/plain; charset=utf-8", Bytes::from(format!("{heading}. {text}\n")))
+        let text = Bytes::from(format!("{heading}. {text}\n"));
+        let mut response = with_bytes(status, "text/plain; charset=utf-8", text);
+        pages::protect(response.headers_mut());
+        response
     }
 }
 
@@ -130,9 +142,10 @@ impl From<HtpasswdError> for AdminError {
         match error {
             HtpasswdError::Exists(name) => AdminError::Invalid(format!("There is a user {name} already.")),
             HtpasswdError::Unknown(name) => AdminError::Invalid(format!("There is no user {name}.")),
-            error @ (HtpasswdError::Name(_) | HtpasswdError::Password | HtpasswdError::Last(_)) => {
-                AdminError::Invalid(sentence(&error.to_string()))
-            }
+            error @ (HtpasswdError::Name(_)
+            | HtpasswdError::Password
+            | HtpasswdError::Last(_)
+            | HtpasswdError::LastMaster(_)) => AdminError::Invalid(sentence(&error.to_string())),
             error => {
                 log::error!("{error}");
                 AdminError::Internal

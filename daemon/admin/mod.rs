@@ -140,6 +140,9 @@ impl Admin {
         if let Ok(Page::Asset(name)) = &page {
             return (assets::answer(name), Identity::Anonymous);
         }
+        if self.is_misdirected(&parts, &surroundings, access).await {
+            return (AdminError::Misdirected.plain(), Identity::Anonymous);
+        }
         let mut visit = match Visit::new(self, access, parts, surroundings).await {
             Ok(visit) => visit,
             Err(error) => return (error.plain(), Identity::Anonymous),
@@ -150,6 +153,11 @@ impl Admin {
         };
         let response = answered.unwrap_or_else(|error| visit.fail(&error));
         (visit.finish(response), visit.identity)
+    }
+
+    /// A registry that nobody has opened on purpose is not for names that anybody can have.
+    async fn is_misdirected(&self, parts: &Parts, around: &Surroundings, access: &Access) -> bool {
+        !self.locations.is_called_locally(&parts.headers, around.peer) && access.is_open_by_itself().await
     }
 }
 
@@ -173,6 +181,7 @@ async fn dispatch(visit: &mut Visit<'_>, page: Page, body: RequestBody) -> Resul
         Page::Delete => delete::delete(visit).await,
         Page::Users => users::show(visit).await,
         Page::AddUser => users::add(visit).await,
+        Page::PasswordForm => users::password(visit).await,
         Page::SetPassword => users::set_password(visit).await,
         Page::RemoveQuestion => users::ask(visit).await,
         Page::RemoveUser => users::remove(visit).await,

@@ -1,6 +1,7 @@
 //! Who is a user.
 
 use askama::Template;
+use http::StatusCode;
 
 use super::OK;
 use super::error::AdminError;
@@ -13,9 +14,26 @@ use crate::wire::Response;
 #[template(path = "users.html")]
 struct Page {
     frame: Frame,
-    names: Vec<String>,
+    users: Vec<Row>,
     /// What was filled in and did not do.
     name: String,
+    error: Option<String>,
+}
+
+struct Row {
+    name: String,
+    /// Whether it is who looks at the page.
+    is_own: bool,
+    /// Whether there would be nobody left to look after the registry.
+    stays: bool,
+}
+
+#[derive(Template)]
+#[template(path = "set_password.html")]
+struct PasswordForm {
+    frame: Frame,
+    name: String,
+    is_own: bool,
     error: Option<String>,
 }
 
@@ -47,26 +65,58 @@ pub(super) async fn add(visit: &Visit<'_>) -> Result<Response, AdminError> {
     .await
 }
 
+pub(super) async fn password(visit: &Visit<'_>) -> Result<Response, AdminError> {
+    check_may(visit)?;
+    let name = asked_about(visit).await?;
+    render(
+        OK,
+        &PasswordForm { frame: Frame::new(visit, "users"), is_own: is_own(visit, &name), name, error: None },
+    )
+}
+
 pub(super) async fn set_password(visit: &Visit<'_>) -> Result<Response, AdminError> {
     check_may(visit)?;
-    let changed = match (visit.field("name").parse::<UserName>(), new_password(visit)) {
-        (Ok(name), Ok(password)) => {
-            visit.access.change_password(&name, password).await.map_err(AdminError::from)
+    match changed(visit).await {
+        Ok(()) => Ok(see_other("/users?done=password")),
+        Err(AdminError::Invalid(why)) => {
+            let name = visit.field("name").to_owned();
+            let (frame, is_own) = (Frame::new(visit, "users"), is_own(visit, &name));
+            render(StatusCode::UNPROCESSABLE_ENTITY, &PasswordForm { frame, name, is_own, error: Some(why) })
         }
-        (Err(error), _) => Err(error.into()),
-        (_, Err(error)) => Err(error),
-    };
-    told(visit, "password", changed).await
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets the password of somebody else. One's own takes the old one: a browser that was left alone is not enough.
+async fn changed(visit: &Visit<'_>) -> Result<(), AdminError> {
+    let name: UserName = visit.field("name").parse()?;
+    if is_own(visit, name.as_str()) {
+        return Err(AdminError::Invalid(
+            "Your own password is changed with the old one. Nothing is changed.".into(),
+        ));
+    }
+    visit.access.change_password(&name, new_password(visit)?).await?;
+    log::info!(user:% = visit.identity; "changed the password of {name}");
+    Ok(())
 }
 
 pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
     check_may(visit)?;
+    let name = asked_about(visit).await?;
+    render(OK, &Question { frame: Frame::new(visit, "users"), is_own: is_own(visit, &name), name })
+}
+
+/// The user whom the address of a page names.
+async fn asked_about(visit: &Visit<'_>) -> Result<String, AdminError> {
     let name = visit.query.get("name").unwrap_or_default().to_owned();
-    if !visit.access.users().await.contains(&name) {
-        return Err(AdminError::NotFound("There is no such user.".into()));
+    if visit.access.users().await.contains(&name) {
+        return Ok(name);
     }
-    let is_own = visit.identity.to_string() == name;
-    render(OK, &Question { frame: Frame::new(visit, "users"), name, is_own })
+    Err(AdminError::NotFound("There is no such user.".into()))
+}
+
+fn is_own(visit: &Visit, name: &str) -> bool {
+    matches!(&visit.identity, Identity::User(own) if own.as_str() == name)
 }
 
 pub(super) async fn remove(visit: &Visit<'_>) -> Result<Response, AdminError> {
@@ -97,9 +147,15 @@ async fn told(
 }
 
 async fn page(visit: &Visit<'_>, name: String, error: Option<String>) -> Result<Response, AdminError> {
-    let status = if error.is_some() { http::StatusCode::UNPROCESSABLE_ENTITY } else { OK };
-    let names = visit.access.users().await;
-    render(status, &Page { frame: Frame::new(visit, "users"), names, name, error })
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { OK };
+    let last = visit.access.last_user().await;
+    let row = |name: String| Row {
+        is_own: is_own(visit, &name),
+        stays: last.as_ref().is_some_and(|last| last.as_str() == name),
+        name,
+    };
+    let users = visit.access.users().await.into_iter().map(row).collect();
+    render(status, &Page { frame: Frame::new(visit, "users"), users, name, error })
 }
 
 /// A new password, if it was written twice alike.

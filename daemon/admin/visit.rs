@@ -1,8 +1,7 @@
 //! A request for a page: who it is, whether its form is to be believed, and the headers of its answer.
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, LOCATION,
-    ORIGIN, REFERER, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERER, RETRY_AFTER, SET_COOKIE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -15,9 +14,6 @@ use crate::wire::{Query, RequestBody, Response, empty};
 
 /// The largest form, in bytes: a page full of tags fits.
 const LARGEST_FORM: usize = 256 << 10;
-/// What a page may load and do.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// A cookie: its name over plain HTTP; over TLS it gets a prefix that keeps other hosts and plain HTTP from setting it.
 #[derive(Clone, Copy)]
@@ -137,7 +133,8 @@ impl<'a> Visit<'a> {
     ) -> Result<(), AdminError> {
         self.check_origin()?;
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content_type.is_some_and(|text| text.starts_with("application/x-www-form-urlencoded")) {
+        let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+        if !kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(AdminError::Unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is no form."));
         }
         // Whoever is not known has nothing to send but a password.
@@ -175,14 +172,7 @@ impl<'a> Visit<'a> {
     }
 
     fn is_own(&self, url: &str) -> bool {
-        let host = url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
-        let external = self.admin.locations.external_url.as_deref();
-        let external =
-            external.and_then(|url| url.split_once("://")).map(|(_, host)| host.trim_end_matches('/'));
-        host.is_some_and(|host| {
-            let same = |other: &str| !host.is_empty() && host.eq_ignore_ascii_case(other);
-            same(&self.host) || external.is_some_and(same)
-        })
+        self.admin.locations.is_own(url, Some(&self.host))
     }
 
     /// The token for the forms of this visit.
@@ -231,11 +221,7 @@ impl<'a> Visit<'a> {
     /// Sets the headers that every page has.
     pub(super) fn finish(&self, mut response: Response) -> Response {
         let headers = response.headers_mut();
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        // Forms are checked by Origin or Referer: "no-referrer" would take both away.
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        pages::protect(headers);
         for cookie in &self.cookies {
             if let Ok(cookie) = HeaderValue::from_str(cookie) {
                 headers.append(SET_COOKIE, cookie);

@@ -27,6 +27,20 @@ pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     }
 }
 
+/// Lets root be the owner of the data directory from now on, if the file of users is in it. There need not be a registry
+/// yet, nor the directory.
+pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
+    let data = &config.storage.path;
+    let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.htpasswd.parent()) else {
+        return Ok(());
+    };
+    let is_inside = folder.canonicalize().is_ok_and(|folder| folder.starts_with(&inside));
+    match std::fs::metadata(data) {
+        Ok(metadata) if is_inside => become_owner(data, metadata.uid(), metadata.gid()),
+        _ => Ok(()),
+    }
+}
+
 fn become_owner(path: &Path, user: u32, group: u32) -> Result<(), Failure> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     if !geteuid().is_root() || user.is_root() {

@@ -44,6 +44,7 @@ pub(super) enum Command {
 
 /// Runs `holdfast user`.
 pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
+    super::owner::enter_for_users(config)?;
     let path = &config.auth.htpasswd;
     match command {
         Command::Add { name, password_stdin } => {

@@ -102,6 +102,8 @@ pub struct Auth {
     pub realm: String,
     /// The file of users.
     pub htpasswd: PathBuf,
+    /// Whether somebody has said which file that is, and so wants users.
+    pub htpasswd_is_set: bool,
     /// What those who do not log in may do, if that is said.
     pub anonymous: Option<Anonymous>,
     /// How long a verified password is remembered.
@@ -295,8 +297,7 @@ pub fn from_text(
         ConfigError::Syntax("the environment".into(), one_line(&error.to_string()))
     })?;
     let mut config = raw.validate()?;
-    let users_meant =
-        config.auth.htpasswd != config.storage.path.join("htpasswd") || !config.auth.rules.is_empty();
+    let users_meant = config.auth.htpasswd_is_set || !config.auth.rules.is_empty();
     config.open_because_registry_environment =
         found.registry && !found.registry_auth && config.auth.anonymous.is_none() && !users_meant;
     config.warnings = found.warnings;
@@ -317,6 +318,11 @@ impl Config {
         let mut text = String::new();
         for name in &self.sources {
             text += &format!("# set by {name}\n");
+        }
+        if !self.auth.htpasswd_is_set {
+            // As a key it would say that users are wanted.
+            let path = self.auth.htpasswd.display().to_string();
+            text += &format!("# auth.htpasswd = {path:?} unless it is set\n");
         }
         text += &toml::to_string(&Raw::from(self)).unwrap_or_default();
         text
@@ -367,6 +373,8 @@ mod tests {
         assert_eq!((config.limits.connections, config.listen.len()), (7, 2));
         let shown = from_text(&config.show()).unwrap();
         assert_eq!(Config { sources: Vec::new(), ..config }, shown);
+        let users = with(&[("HOLDFAST_AUTH_HTPASSWD", "./holdfast-data/htpasswd")]).unwrap();
+        assert!(users.auth.htpasswd_is_set && from_text(&users.show()).unwrap().auth == users.auth);
     }
 
     #[test]

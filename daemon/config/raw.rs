@@ -227,6 +227,7 @@ impl RawAuth {
         };
         Ok(Auth {
             realm: self.realm.unwrap_or_else(|| "Holdfast".into()),
+            htpasswd_is_set: self.htpasswd.is_some(),
             htpasswd: self.htpasswd.unwrap_or(htpasswd),
             anonymous,
             remember: duration("auth.remember", self.remember.as_deref().unwrap_or("5m"))?,
@@ -414,7 +415,7 @@ impl From<&Config> for Raw {
             tls: RawTls { mode: Some(mode.into()), certificate, key, names: config.tls.names.clone() },
             auth: RawAuth {
                 realm: Some(config.auth.realm.clone()),
-                htpasswd: Some(config.auth.htpasswd.clone()),
+                htpasswd: config.auth.htpasswd_is_set.then(|| config.auth.htpasswd.clone()),
                 anonymous: anonymous.map(Into::into),
                 remember: Some(show_duration(config.auth.remember)),
                 rule: config.auth.rules.clone(),

@@ -140,6 +140,8 @@ impl Site {
         if !is_api(path) {
             return Err(ApiError::NoEndpoint);
         }
+        self.check_name(&parts, peer).await?;
+        self.check_origin(&parts, peer)?;
         let authorization = parts.headers.get(AUTHORIZATION);
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         let identity = self.access.identify(authorization, client).await;
@@ -163,6 +165,41 @@ impl Site {
             record.note(deed, &self.events);
         }
         Ok(response)
+    }
+
+    /// A registry that nobody has opened on purpose is not for names that anybody can have.
+    async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
+        let is_local = self.registry.locations.is_called_locally(&parts.headers, peer);
+        if is_local || !self.access.is_open_by_itself().await {
+            return Ok(());
+        }
+        Err(ApiError::Misdirected(
+            "this registry has no users, and is only for names of this machine and its network; to call it by \
+             another name, run: holdfast user add NAME, or set auth.anonymous"
+                .into(),
+        ))
+    }
+
+    /// What changes something comes from a program, from a page of this host or from one of an origin that is allowed. Any
+    /// other page could send it as well, and would only not see the answer.
+    fn check_origin(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
+        if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Ok(());
+        }
+        let host = self.registry.locations.called(&parts.headers, peer, false).1;
+        let own = |origin: &str| self.registry.locations.is_own(origin, host.as_deref());
+        let is_right = match parts.headers.get(ORIGIN) {
+            Some(origin) => self.cors.allows(origin) || origin.to_str().is_ok_and(own),
+            None => parts.headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site"),
+        };
+        if is_right {
+            return Ok(());
+        }
+        Err(ApiError::Denied(
+            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in \
+             http.headers names those that may"
+                .into(),
+        ))
     }
 
     fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {

@@ -72,11 +72,17 @@ impl Cors {
         asks.then(|| empty(StatusCode::NO_CONTENT))
     }
 
-    /// Sets the configured headers on an answer that is not for pages of other origins.
+    /// Whether a page of this origin may use the registry.
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        self.allowed(Some(origin)).is_some()
+    }
+
+    /// Sets the configured headers on an answer that is not for pages of other origins. What it has already keeps it
+    /// safe, and stays.
     pub fn apply_plain(&self, response: &mut HeaderMap) {
         for (name, value) in &self.headers {
             if !name.as_str().starts_with("access-control-") {
-                response.insert(name.clone(), value.clone());
+                response.entry(name).or_insert_with(|| value.clone());
             }
         }
     }

@@ -65,6 +65,8 @@ pub enum ApiError {
     },
     /// The user may not.
     Denied(String),
+    /// The registry is not for whoever calls it by this name.
+    Misdirected(String),
     /// Too many wrong passwords.
     TooManyRequests(Duration),
     /// The disk has no room.
@@ -123,6 +125,9 @@ impl ApiError {
                 shape(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message, Value::Null)
             }
             ApiError::Denied(why) => shape(StatusCode::FORBIDDEN, ErrorCode::Denied, why, Value::Null),
+            ApiError::Misdirected(why) => {
+                shape(StatusCode::MISDIRECTED_REQUEST, ErrorCode::Denied, why, Value::Null)
+            }
             ApiError::TooManyRequests(after) => shape(
                 StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::TooManyRequests,

@@ -29,10 +29,11 @@ impl Locations {
     /// The scheme and the host by which a client has called, as far as that is known: whether it is https, and what
     /// stands in its address line.
     pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
-        match self.forwarded(headers, peer) {
-            Some((scheme, host)) => (scheme == "https", Some(host)),
-            None => (tls, headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned)),
+        if let Some((scheme, host)) = self.forwarded(headers, peer) {
+            return (scheme == "https", Some(host));
         }
+        let host = headers.get("host").and_then(|host| host.to_str().ok());
+        (tls || host.is_some_and(|host| self.is_external_tls(host)), host.map(str::to_owned))
     }
 
     fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, String)> {

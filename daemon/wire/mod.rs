@@ -8,6 +8,7 @@ mod cors;
 mod error;
 mod events;
 mod location;
+mod origin;
 mod range;
 mod request;
 mod response;

@@ -8,7 +8,7 @@ use super::tasks::{enter, log_in};
 use super::watch::axe;
 
 /// Each page, and what its picture is called.
-const PAGES: [(&str, &str); 19] = [
+const PAGES: [(&str, &str); 21] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -25,6 +25,8 @@ const PAGES: [(&str, &str); 19] = [
     ("activity", "/activity"),
     ("upkeep", "/upkeep"),
     ("users", "/users"),
+    ("set-password", "/users/password?name=bob"),
+    ("set-own-password", "/users/password?name=alice"),
     ("remove-user", "/users/remove?name=alice"),
     ("account", "/account"),
     ("failure", "/nothing"),
@@ -57,6 +59,7 @@ fn every_page_is_for_everybody() {
 
 /// Something for overview, activity and upkeep to show.
 fn make_news(browser: &Chromium, registry: &Registry) {
+    registry.add_user("bob");
     registry.begin_upload("coming/soon");
     registry.curl(&[], "/v2/team/app/manifests/1.9");
     browser.open("/upkeep");

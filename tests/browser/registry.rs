@@ -17,7 +17,7 @@ pub const MARKUP: &str =
     "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>";
 
 pub struct Registry {
-    _daemon: Daemon,
+    daemon: Daemon,
     pub origin: String,
     /// The file with the certificate of its authority.
     pub authority: PathBuf,
@@ -36,7 +36,7 @@ impl Registry {
         let authority = directory.path().join("ca.crt");
         std::fs::write(&authority, daemon.get("/ca.crt").expect(200).body).unwrap();
         let origin = format!("https://localhost:{}", daemon.address.port());
-        Registry { _daemon: daemon, origin, authority, _directory: directory }
+        Registry { daemon, origin, authority, _directory: directory }
     }
 
     pub fn start() -> Self {
@@ -48,6 +48,11 @@ impl Registry {
             push_hostile(daemon);
             daemon.push_image("data/large", "1", &vec![7; LARGE]);
         })
+    }
+
+    /// Makes another user, with the password secret.
+    pub fn add_user(&self, name: &str) {
+        add_user(&self.daemon.data, name, "secret");
     }
 
     /// Asks as alice, over TLS.

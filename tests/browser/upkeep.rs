@@ -44,7 +44,15 @@ fn add_users(browser: &Chromium, registry: &Registry) {
 }
 
 fn set_a_password(browser: &Chromium, registry: &Registry) {
-    browser.write("#set-name", "bob");
+    browser.open("/users");
+    assert_eq!(browser.count("#users a[href^=\"/users/password\"]"), 1, "one's own is not set here");
+    browser.click("#users a[href=\"/users/password?name=bob\"]");
+    browser.expect("h1", "Set the password of bob");
+    browser.click("#cancel");
+    browser.click("#users a[href=\"/users/password?name=bob\"]");
+    fill_in(browser, "set", "two", "other");
+    browser.expect("#error", "The two passwords differ");
+    assert_eq!(browser.property("#set-name", "value"), "bob", "the name is kept");
     fill_in(browser, "set", "two", "two");
     browser.expect("#notice", "password");
     assert!(registry.lets_in("bob", "two") && !registry.lets_in("bob", "one"));

@@ -38,6 +38,8 @@ struct Start {
     arguments: Vec<String>,
     /// How many descriptors it may have, if not as many as usual.
     descriptors: Option<u32>,
+    /// The file that its log goes to, if not to that of the test.
+    log: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -160,6 +162,14 @@ impl Daemon {
         self.restart_after_end();
     }
 
+    /// As [`Daemon::restart_with`]; gives the file with what it writes to stderr.
+    pub fn restart_with_log(&mut self, environment: &[(&str, &str)]) -> tempfile::NamedTempFile {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        self.start.log = Some(log.path().to_owned());
+        self.restart_with(environment);
+        log
+    }
+
     pub fn process(&self) -> u32 {
         self.child.id()
     }
@@ -213,6 +223,9 @@ fn spawn(data: &Path, socket: &TcpListener, start: &Start) -> Child {
     let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
     let mut command = Command::new("prlimit");
     command.args(start.descriptors.map(|count| format!("--nofile={count}")));
+    if let Some(log) = &start.log {
+        command.stderr(std::fs::File::create(log).unwrap());
+    }
     let mut child = command
         .args(["sh", "-c", script, BINARY])
         .args(&start.arguments)
@@ -254,6 +267,12 @@ impl Request {
     pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n");
         Request { address, head, body: Vec::new() }
+    }
+
+    /// Calls the registry by another name.
+    pub fn by_name(mut self, host: &str) -> Self {
+        self.head = self.head.replace("Host: registry\r\n", &format!("Host: {host}\r\n"));
+        self
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {

@@ -21,6 +21,7 @@ pub(super) fn site(
     loopback_only: bool,
 ) -> Result<Site, Failure> {
     let limits = config.limits;
+    let loopback_only = is_for_this_machine(config, loopback_only);
     let access = Access::open(access_settings(config, loopback_only)).map_err(Failure::failed)?;
     let locations = Locations {
         external_url: config.http.external_url.clone(),
@@ -55,6 +56,12 @@ pub(super) fn site(
     })
 }
 
+/// Whether only this machine reaches a registry whose sockets may be on loopback only: where there is a proxy, or an
+/// address by which others call it, they are only on the way.
+pub(super) fn is_for_this_machine(config: &Config, loopback_only: bool) -> bool {
+    loopback_only && config.http.external_url.is_none() && config.http.trusted_proxies.is_empty()
+}
+
 /// The certificates by this configuration.
 pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Failure> {
     let source = match &config.tls.mode {
@@ -85,7 +92,8 @@ fn access_settings(config: &Config, loopback_only: bool) -> access::Settings {
         remember: config.auth.remember,
         session: config.admin.session,
         rules: config.auth.rules.iter().map(rule).collect(),
-        loopback_only,
+        // Whoever names a file of users wants users, also before it has any.
+        open_without_users: loopback_only && !config.auth.htpasswd_is_set,
     }
 }
 

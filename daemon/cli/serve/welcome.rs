@@ -15,7 +15,8 @@ pub(super) fn greet(house: &House, addresses: &[SocketAddr]) -> Result<(), Failu
         log::info!("{}", line(&config, addresses, &site.access));
         return Ok(());
     }
-    print(&text(&config, addresses, &site.access, house.loopback_only))
+    let loopback_only = super::site::is_for_this_machine(&config, house.loopback_only);
+    print(&text(&config, addresses, &site.access, loopback_only))
 }
 
 /// What a person who starts the daemon by hand sees first.

@@ -1,0 +1,122 @@
+//! What a page of a stranger, in a browser on this machine or its network, can do to a registry.
+
+use crate::support::browser::Browser;
+use crate::support::*;
+
+const STRANGE: [&str; 3] = ["evil.example", "evil.example:5000", "127.0.0.1.evil.example"];
+
+fn asks_for_a_page(daemon: &Daemon, path: &str, host: &str) -> Answer {
+    daemon.request("GET", path).by_name(host).header("Accept", "text/html").send()
+}
+
+#[test]
+fn a_name_that_points_here_opens_no_registry_that_nobody_has_opened() {
+    let daemon = Daemon::start();
+    for host in STRANGE {
+        for (method, path) in [("GET", "/v2/"), ("GET", "/v2/_catalog"), ("POST", "/v2/a/blobs/uploads/")] {
+            let answer = daemon.request(method, path).by_name(host).body(b"").send().expect(421);
+            assert_eq!(answer.code(), "DENIED", "{host} {path}");
+            let why = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(why.contains("holdfast user add") && why.contains("auth.anonymous"), "{why}");
+        }
+        for path in ["/", "/repositories", "/login", "/nothing"] {
+            let answer = asks_for_a_page(&daemon, path, host).expect(421);
+            assert!(String::from_utf8_lossy(&answer.body).contains("add a user (holdfast user add NAME)"));
+            assert_eq!(answer.named("cache-control"), "no-store");
+            assert_eq!(answer.header("set-cookie"), None);
+        }
+    }
+    let port = daemon.address.port();
+    for host in
+        [&format!("127.0.0.1:{port}"), "[::1]:5000", "localhost", "registry.localhost:1", "pi", "pi.lan"]
+    {
+        daemon.request("GET", "/v2/").by_name(host).send().expect(200);
+        asks_for_a_page(&daemon, "/", host).expect(200);
+    }
+}
+
+#[test]
+fn where_somebody_says_who_may_come_in_every_name_will_do() {
+    let users = Daemon::with_user("alice", "secret", &[]);
+    let open = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    for host in STRANGE {
+        users.request("GET", "/v2/").by_name(host).login("alice", "secret").send().expect(200);
+        users.request("GET", "/v2/").by_name(host).send().expect(401);
+        asks_for_a_page(&users, "/login", host).expect(200);
+        open.request("GET", "/v2/").by_name(host).send().expect(200);
+        asks_for_a_page(&open, "/", host).expect(200);
+    }
+}
+
+/// Begins an upload as a browser does for a page.
+fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
+    let request = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"");
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send()
+}
+
+#[test]
+fn a_page_of_another_origin_changes_nothing() {
+    let daemon = Daemon::start();
+    for headers in [
+        &[("Origin", "http://evil.example")][..],
+        &[("Origin", "null")],
+        &[("Origin", "http://registry:81"), ("Sec-Fetch-Site", "same-site")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "same-origin")],
+    ] {
+        let answer = push(&daemon, headers).expect(403);
+        assert_eq!(answer.code(), "DENIED", "{headers:?}");
+        let why = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(why.contains("http.headers") && why.contains("Access-Control-Allow-Origin"), "{why}");
+    }
+    // A program says nothing of the kind, and a page of this host may.
+    push(&daemon, &[]).expect(202);
+    push(&daemon, &[("Origin", "http://registry"), ("Sec-Fetch-Site", "same-origin")]).expect(202);
+    push(&daemon, &[("Sec-Fetch-Site", "none")]).expect(202);
+    // Reading is left to what browsers let pages see.
+    daemon.request("GET", "/v2/").header("Origin", "http://evil.example").send().expect(200);
+}
+
+#[test]
+fn a_page_of_an_origin_that_is_allowed_may_change_something() {
+    let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
+    let daemon = Daemon::with(&[(name, "['http://ui.lan']")]);
+    push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
+    push(&daemon, &[("Origin", "http://evil.example")]).expect(403);
+    push(&daemon, &[("Sec-Fetch-Site", "cross-site")]).expect(403);
+    let every = Daemon::with(&[(name, "['*']")]);
+    push(&every, &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
+}
+
+#[test]
+fn headers_of_the_operator_do_not_take_away_what_keeps_pages_safe() {
+    let file = r#"
+        [http.headers]
+        Content-Security-Policy = ["default-src *"]
+        Cache-Control = ["public"]
+        Set-Cookie = ["a=b"]
+        X-Content-Type-Options = ["off"]
+        X-Frame-Options = ["SAMEORIGIN"]
+        Referrer-Policy = ["no-referrer"]
+        Strict-Transport-Security = ["max-age=63072000"]
+    "#;
+    let daemon = Daemon::with_file(file);
+    let mut browser = Browser::new(&daemon);
+    let page = browser.get("/").expect(200);
+    assert!(page.named("content-security-policy").starts_with("default-src 'none'"));
+    assert!(page.named("set-cookie").starts_with("holdfast-visit="));
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "same-origin"),
+        ("strict-transport-security", "max-age=63072000"),
+    ] {
+        assert_eq!(page.headers(name), [value]);
+    }
+    let gone = browser.get("/assets/style-0123456789abcdef.css").expect(404);
+    assert_eq!(
+        (gone.named("cache-control"), gone.named("x-content-type-options")),
+        ("no-store".into(), "nosniff".into())
+    );
+}
