@@ -168,17 +168,19 @@ fn a_forged_form_does_nothing() {
     let mut other = Browser::of(&daemon, "alice", "secret");
     let (own, foreign) = (alice.token.clone(), other.token.clone());
     assert_ne!(own, foreign);
-    let fields = |token: &'static str| [("name", "team/app"), ("tag", "1.9"), ("token", token)];
-    alice.post_as("/delete", &fields(""), "http://registry").expect(403);
-    alice.post_as("/delete", &[("name", "team/app"), ("tag", "1.9")], "http://registry").expect(403);
-    let with =
-        |token: &str| [("name", "team/app".to_owned()), ("tag", "1.9".into()), ("token", token.into())];
+    let doomed = other.doomed("team/app", &["1.9"]);
+    let with = |token: Option<&str>| {
+        let token = token.map(|token| ("token", token.to_owned()));
+        doomed.iter().cloned().chain(token).collect::<Vec<(&str, String)>>()
+    };
     let send = |browser: &mut Browser, token: &str, origin: &str| {
-        let fields = with(token);
+        let fields = with(Some(token).filter(|token| *token != "none"));
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         browser.post_as("/delete", &fields, origin)
     };
-    send(&mut alice, &foreign, "http://registry").expect(403);
+    for token in ["", "none", foreign.as_str()] {
+        send(&mut alice, token, "http://registry").expect(403);
+    }
     for origin in ["http://evil.example", "http://registry:81", "null", "", "http://registry.evil.example"] {
         send(&mut alice, &own, origin).expect(403);
     }
@@ -237,6 +239,7 @@ fn what_strangers_write_is_text() {
     let paths = [
         "/repositories?q=%3Cscript%3E&sort=%22%3E%3Cb%3E",
         "/repository/a?q=%22%3E%3Cscript%3E",
+    assert_eq!(tags(&daemon, "team/app").len(), 2);
         "/activity?q=%3Cscript%3E",
         "/login?next=%22%3E%3Cscript%3E",
         "/?done=%3Cscript%3E",

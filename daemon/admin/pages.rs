@@ -73,10 +73,7 @@ impl Frame {
 fn notice(query: &Query) -> Option<String> {
     let number: u32 = query.get("count").and_then(|count| count.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
-        "deleted" => format!(
-            "{} deleted. What nobody needs any more is freed by the next collection.",
-            words::count(number, "tag")
-        ),
+        "deleted" => deleted(number, query.get("moved").and_then(|moved| moved.parse().ok()).unwrap_or(0)),
         "added" => "The user is added.".into(),
         "password" => "The password is changed.".into(),
         "removed" => "The user is removed.".into(),
@@ -86,6 +83,21 @@ fn notice(query: &Query) -> Option<String> {
         "logged-out" => "You are logged out.".into(),
         _ => return None,
     })
+}
+
+fn deleted(number: u32, moved: u32) -> String {
+    let deleted = format!("{} deleted.", words::count(number, "tag"));
+    match moved {
+        0 => format!("{deleted} What nobody needs any more is freed by the next collection."),
+        1 => format!("{deleted} 1 tag stays: it names another image than the one you were asked about."),
+        _ => format!("{deleted} {moved} tags stay: they name other images than those you were asked about."),
+    }
+}
+
+/// What a list is searched for. Nothing has a longer name.
+pub(super) fn searched(query: &Query) -> String {
+    let search = query.get("q").unwrap_or_default().trim();
+    search[..search.floor_char_boundary(255)].to_owned()
 }
 
 /// A template as an answer.
