@@ -177,6 +177,15 @@ fn a_tag_that_moved_since_the_question_stays() {
 }
 
 #[test]
+fn activity_says_since_when_it_is_kept() {
+    let daemon = Daemon::start();
+    push_with(&daemon, "app", &["1"], &config(), &json!({}));
+    let page = Browser::new(&daemon).page("/activity");
+    let since = page.split("id=\"since\"").next().unwrap().rsplit("<time datetime=\"").next().unwrap();
+    assert!(since.starts_with("20") && page.contains("in memory only"), "{page}");
+}
+
+#[test]
 fn deleting_can_be_switched_off() {
     for name in ["HOLDFAST_ADMIN_DELETE", "DELETE_IMAGES", "HOLDFAST_STORAGE_DELETE"] {
         let daemon = with_images_and(&[(name, "false")]);

@@ -139,7 +139,7 @@ impl Pager {
         query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, 1_000_000)
     }
 
-    /// The pages of a list at a path with parameters; empty ones are left out.
+    /// The pages of a list, each of so many items, at a path with parameters; empty ones are left out.
     pub(super) fn new(
         page: usize,
         size: usize,
