@@ -69,9 +69,10 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
     let may_pull = permit.clone();
     let part = Part { order: RepositoryOrder::Size, descending: true, limit: BIGGEST, ..Part::default() };
     let lists = visit.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
-    let (biggest, _) = lists.await?;
-    let largest = biggest.items.first().map_or(1, |one| one.bytes.max(1));
-    let bars = biggest.items.iter().map(|one| Bar {
+    let seen = lists.await?;
+    let biggest = &seen.listing.items;
+    let largest = biggest.first().map_or(1, |one| one.bytes.max(1));
+    let bars = biggest.iter().map(|one| Bar {
         name: one.name.to_string(),
         size: size(one.bytes),
         width: share(one.bytes, largest),
@@ -114,7 +115,26 @@ pub(super) fn freed(report: &crate::store::Report) -> String {
     text
 }
 
-fn disk(store: &Overview) -> Vec<Segment> {
+fn sums_of_all(store: &Overview) -> Sums {
+    let Counts { repositories, tags, manifests, bytes, .. } = store.counts;
+    Sums { repositories, tags, manifests, stored: size(bytes) }
+}
+
+fn sums(seen: &Repositories) -> Sums {
+    let repositories = u64::try_from(seen.listing.total).unwrap_or(u64::MAX);
+    Sums { repositories, tags: seen.tags, manifests: seen.manifests, stored: size(seen.bytes) }
+}
+
+/// The uploads that somebody may see: whoever does the upkeep sees also those of which nobody knows the repository.
+fn uploads<'a>(store: &'a Overview, permit: &Permit, keeps: bool) -> Vec<&'a RunningUpload> {
+    let seen = |one: &&RunningUpload| {
+        keeps || one.repository.as_ref().is_some_and(|name| permit.may(Action::Pull, name))
+    };
+    store.uploads.iter().filter(seen).collect()
+}
+
+/// The parts of the disk; how much of it is the registry's is for those who see all of it.
+fn disk(store: &Overview, keeps: bool) -> Vec<Segment> {
     let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0);
     let ours = ours.min(store.total_bytes.saturating_sub(store.free_bytes));
     let others = store.total_bytes.saturating_sub(store.free_bytes).saturating_sub(ours);
