@@ -186,6 +186,27 @@ fn activity_says_since_when_it_is_kept() {
 }
 
 #[test]
+fn lines_with_an_ipv6_address_are_quoted() {
+    let daemon = Daemon::on("[::1]:0", &[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    push_with(&daemon, "team/app", &["1"], &config(), &json!({}));
+    let page = |path: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: [::1]:5000\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        text(&Answer::read(&mut stream, false).expect(200)).replace("&#39;", "'")
+    };
+    let push = page("/push");
+    for line in ["docker tag hello-world '[::1]:5000/hello:1'", "docker push '[::1]:5000/hello:1'"] {
+        assert!(push.contains(line), "{line} is not in {push}");
+    }
+    for path in ["/repository/team/app", "/image/team/app:1"] {
+        assert!(page(path).contains("docker pull '[::1]:5000/team/app:1'"), "{path}");
+    }
+}
+
+#[test]
 fn deleting_can_be_switched_off() {
     for name in ["HOLDFAST_ADMIN_DELETE", "DELETE_IMAGES", "HOLDFAST_STORAGE_DELETE"] {
         let daemon = with_images_and(&[(name, "false")]);
