@@ -147,6 +147,30 @@ fn what_does_not_fit_is_counted() {
 }
 
 #[test]
+fn a_check_that_finds_much_is_shown_in_part() {
+    let daemon = Daemon::start();
+    for number in 0..90 {
+        daemon.push_image(&long_name(number), "1", b"layer");
+    }
+    // All of them have the same manifest.
+    let (digest, manifest) = daemon.push_image(&long_name(90), "1", b"layer");
+    let (algorithm, hex) = digest.split_once(':').unwrap();
+    let file = daemon.data.join("blobs").join(algorithm).join(hex);
+    std::fs::write(file, vec![b'x'; manifest.len()]).unwrap();
+    let mut browser = Browser::new(&daemon);
+    browser.page("/upkeep");
+    browser.post("/upkeep/check", &[]).expect(303);
+    while !browser.page("/upkeep").contains("id=\"outcome\"") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let page = check(&mut browser, "/upkeep");
+    assert!(
+        page.contains(" faults found") && page.contains("<li>and ") && page.contains(" more</ul>"),
+        "{page}"
+    );
+}
+
+#[test]
 fn a_list_of_long_names_has_more_pages_and_is_no_deep_tree() {
     let daemon = Daemon::start();
     for number in 0..90 {
