@@ -50,7 +50,7 @@ fn an_open_registry_asks_nobody() {
     assert!(browser.page("/").contains("team/app"));
     browser.page("/upkeep");
     browser.post_as("/delete", &[("name", "team/app"), ("tag", "1")], "http://registry").expect(403);
-    browser.post("/delete", &[("name", "team/app"), ("tag", "1")]).expect(303);
+    browser.delete("team/app", &["1"]).expect(303);
     assert_eq!(daemon.get("/v2/team/app/tags/list").expect(200).json()["tags"], json!(["2"]));
     // Whoever is let in without a name cannot make one up.
     browser.post("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]).expect(303);
@@ -144,17 +144,66 @@ fn deleting_a_tag_leaves_its_siblings() {
     assert!(question.contains("Delete 1 tag of team/app?"), "{question}");
     assert!(question.contains("2 other tags of the same image stay"), "{question}");
     assert_eq!(tags(&daemon, "team/app").len(), 3, "a question deletes nothing");
-    let answer = browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
+    let answer = browser.delete("team/app", &["1.9"]).expect(303);
     assert_eq!(answer.named("location"), "/repository/team/app?done=deleted&count=1");
     assert!(browser.page(&answer.named("location")).contains("1 tag deleted."));
     assert_eq!(tags(&daemon, "team/app"), ["1.10", "latest"]);
-    browser
-        .post("/delete", &[("name", "team/app"), ("tag", "1.10"), ("tag", "latest"), ("tag", "x")])
-        .expect(303);
+    browser.delete("team/app", &["1.10", "latest", "x"]).expect(303);
     assert!(tags(&daemon, "team/app").is_empty());
     assert!(browser.page("/activity").contains("deleted"));
     browser.get("/delete?name=team/app&tag=1.9").expect(422);
     browser.get("/delete?name=UPPER&tag=1.9").expect(422);
+}
+
+#[test]
+fn a_tag_that_moved_since_the_question_stays() {
+    let daemon = Daemon::start();
+    let was = push_with(&daemon, "app", &["1", "2"], &config(), &json!({}));
+    let mut browser = Browser::new(&daemon);
+    let question = browser.doomed("app", &["1", "2"]);
+    assert_eq!(question[1], ("tag", format!("1@{was}")));
+    let is = push_with(&daemon, "app", &["1"], &json!({"os": "linux"}), &json!({}));
+    let fields: Vec<(&str, &str)> = question.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = browser.post("/delete", &fields).expect(303);
+    assert_eq!(answer.named("location"), "/repository/app?done=deleted&count=1&moved=1");
+    let page = browser.page(&answer.named("location"));
+    assert!(page.contains("1 tag deleted. 1 tag stays: it names another image"), "{page}");
+    let head = daemon.request("HEAD", "/v2/app/manifests/1").send().expect(200);
+    assert_eq!(head.named("docker-content-digest"), is);
+    // What was not asked about is not deleted either.
+    browser.post("/delete", &[("name", "app"), ("tag", "1")]).expect(303);
+    assert_eq!(daemon.get("/v2/app/tags/list").expect(200).json()["tags"], json!(["1"]));
+    browser.delete("app", &["1"]).expect(303);
+}
+
+#[test]
+fn activity_says_since_when_it_is_kept() {
+    let daemon = Daemon::start();
+    push_with(&daemon, "app", &["1"], &config(), &json!({}));
+    let page = Browser::new(&daemon).page("/activity");
+    let since = page.split("id=\"since\"").next().unwrap().rsplit("<time datetime=\"").next().unwrap();
+    assert!(since.starts_with("20") && page.contains("in memory only"), "{page}");
+}
+
+#[test]
+fn lines_with_an_ipv6_address_are_quoted() {
+    let daemon = Daemon::on("[::1]:0", &[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    push_with(&daemon, "team/app", &["1"], &config(), &json!({}));
+    let page = |path: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: [::1]:5000\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        text(&Answer::read(&mut stream, false).expect(200)).replace("&#39;", "'")
+    };
+    let push = page("/push");
+    for line in ["docker tag hello-world '[::1]:5000/hello:1'", "docker push '[::1]:5000/hello:1'"] {
+        assert!(push.contains(line), "{line} is not in {push}");
+    }
+    for path in ["/repository/team/app", "/image/team/app:1"] {
+        assert!(page(path).contains("docker pull '[::1]:5000/team/app:1'"), "{path}");
+    }
 }
 
 #[test]

@@ -238,7 +238,44 @@ fn whoever_may_pull_and_delete_everywhere_makes_no_users() {
         janitor.get(path).expect(403);
     }
     janitor.post("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]).expect(403);
-    janitor.post("/delete", &[("name", "private"), ("tag", "1")]).expect(303);
+    janitor.delete("private", &["1"]).expect(303);
+}
+
+#[test]
+fn a_limited_user_sees_the_sums_of_what_may_be_seen() {
+    let daemon = with_rules(READ_ONLY);
+    let begin = daemon.request("POST", "/v2/private/blobs/uploads/").login("alice", "secret").body(b"");
+    let place = begin.send().expect(202).named("location");
+    let path = place.strip_prefix("http://registry").unwrap_or(&place).to_owned();
+    let patch = daemon.request("PATCH", &path).login("alice", "secret");
+    patch.header("Content-Type", "application/octet-stream").body(&[7; 100_000]).send().expect(202);
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    alice.page("/upkeep");
+    alice.post("/upkeep/collect", &[]).expect(303);
+    while !alice.page("/upkeep").contains("id=\"outcome\"") {}
+    let sum = |page: &str, name: &str| {
+        let rest = page.split(&format!("<dt>{name}</dt>")).nth(1).unwrap();
+        rest.split("</div>").next().unwrap().contains(">2<")
+    };
+    let all = alice.page("/");
+    assert!(["Repositories", "Tags", "Images"].iter().all(|name| sum(&all, name)), "{all}");
+    assert!(
+        all.contains("97.7 KiB") && all.contains("Last collection") && all.contains("This registry"),
+        "{all}"
+    );
+    let mut reader = Browser::of(&daemon, "reader", "secret");
+    let some = reader.page("/");
+    assert!(["Repositories", "Tags", "Images"].iter().all(|name| !sum(&some, name)), "{some}");
+    for hidden in ["97.7 KiB", "another repository", "Last collection", "This registry"] {
+        assert!(!some.contains(hidden), "{hidden} is in {some}");
+    }
+    let failing = crate::support::failing::Failing::begin(daemon.process(), "fdatasync", None);
+    let content = b"another layer";
+    let path = format!("/v2/private/blobs/uploads/?digest={}", digest(content));
+    assert!(daemon.request("POST", &path).login("alice", "secret").body(content).send().status >= 500);
+    drop(failing);
+    assert!(!alice.page("/").contains("takes no more pushes: its disk failed."));
+    assert!(reader.page("/").contains("takes no more pushes: its disk failed."));
 }
 
 #[test]
@@ -248,17 +285,19 @@ fn a_forged_form_does_nothing() {
     let mut other = Browser::of(&daemon, "alice", "secret");
     let (own, foreign) = (alice.token.clone(), other.token.clone());
     assert_ne!(own, foreign);
-    let fields = |token: &'static str| [("name", "team/app"), ("tag", "1.9"), ("token", token)];
-    alice.post_as("/delete", &fields(""), "http://registry").expect(403);
-    alice.post_as("/delete", &[("name", "team/app"), ("tag", "1.9")], "http://registry").expect(403);
-    let with =
-        |token: &str| [("name", "team/app".to_owned()), ("tag", "1.9".into()), ("token", token.into())];
+    let doomed = other.doomed("team/app", &["1.9"]);
+    let with = |token: Option<&str>| {
+        let token = token.map(|token| ("token", token.to_owned()));
+        doomed.iter().cloned().chain(token).collect::<Vec<(&str, String)>>()
+    };
     let send = |browser: &mut Browser, token: &str, origin: &str| {
-        let fields = with(token);
+        let fields = with(Some(token).filter(|token| *token != "none"));
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         browser.post_as("/delete", &fields, origin)
     };
-    send(&mut alice, &foreign, "http://registry").expect(403);
+    for token in ["", "none", foreign.as_str()] {
+        send(&mut alice, token, "http://registry").expect(403);
+    }
     for origin in ["http://evil.example", "http://registry:81", "null", "", "http://registry.evil.example"] {
         send(&mut alice, &own, origin).expect(403);
     }
@@ -280,6 +319,7 @@ fn a_forged_form_does_nothing() {
     json.header("Content-Type", "text/plain").body(b"name=team/app").send().expect(415);
     assert_eq!(tags(&daemon, "team/app").len(), 3);
     send(&mut alice, &own, "http://registry").expect(303);
+    assert_eq!(tags(&daemon, "team/app").len(), 2);
     other.page("/");
 }
 

@@ -9,6 +9,7 @@
 
 mod admin;
 mod admin_safety;
+mod admin_size;
 mod admin_warnings;
 mod appliance;
 mod architecture;

@@ -4,14 +4,17 @@ use askama::Template;
 
 use super::OK;
 use super::error::AdminError;
-use super::pages::{Frame, Pager, render};
+use super::pages::{Frame, Pager, render, searched};
 use super::visit::Visit;
-use super::words::{When, count};
+use super::words::{self, When, count};
 use crate::access::{Action, Identity, Wanted};
 use crate::wire::{Deed, Event, Response};
 
 /// How many events are on a page.
 const PAGE: usize = 60;
+/// How many bytes of HTML there are for them, and how many of a row are no names.
+const ROOM: usize = 34_000;
+const ROW: usize = 390;
 
 #[derive(Template)]
 #[template(path = "activity.html")]
@@ -20,6 +23,8 @@ struct Page {
     search: String,
     events: Vec<Row>,
     summary: String,
+    /// Since when events are kept.
+    since: When,
     pager: Pager,
 }
 
@@ -40,21 +45,33 @@ pub(super) fn show(visit: &Visit) -> Result<Response, AdminError> {
         return Err(AdminError::NeedsLogin);
     }
     let permit = visit.permit()?;
-    let search = visit.query.get("q").unwrap_or_default().trim().to_owned();
+    let search = searched(&visit.query);
     let page = Pager::wanted(&visit.query);
     let wanted = |event: &Event| {
         let found = event.repository.as_str().contains(&search) || event.user == search;
         found && permit.may(Action::Pull, &event.repository)
     };
-    let (events, total) = visit.admin.desk.events.newest((page - 1) * PAGE, PAGE, wanted);
+    let events = visit.admin.desk.events.newest(wanted);
+    let (total, size) = (events.len(), fitting(&events));
+    let since = words::now().saturating_sub(visit.admin.desk.began.elapsed().as_secs());
     let page = Page {
         frame: Frame::new(visit, "activity"),
-        events: events.into_iter().map(row).collect(),
+        events: events.into_iter().skip((page - 1) * size).take(size).map(row).collect(),
         summary: count(total as u64, "event"),
-        pager: Pager::new(page, PAGE, total, "/activity", &[("q", &search)]),
+        since: When::at(since),
+        pager: Pager::new(page, size, total, "/activity", &[("q", &search)]),
         search,
     };
     render(OK, &page)
+}
+
+/// How many of these events a page has: fewer where names are long.
+fn fitting(events: &[Event]) -> usize {
+    // The repository stands there three times and in a link, what was pushed and pulled of it twice.
+    let names =
+        |event: &Event| 3 * event.repository.as_str().len() + 2 * event.reference.len() + event.user.len();
+    let longest = events.iter().map(names).max().unwrap_or(0);
+    (ROOM / (ROW + longest)).clamp(1, PAGE)
 }
 
 fn row(event: Event) -> Row {

@@ -1,15 +1,9 @@
 //! A manifest as a page shows it: layers with what made them, settings, labels, annotations. All of it is the text of
-//! strangers, cut off where it is long.
+//! strangers, and shown as far as it fits.
 
-use super::words::{self, clip, size};
-use crate::oci::{Contents, ImageConfig, Part};
-
-/// The longest text that is shown whole, in characters.
-const LONGEST: usize = 1000;
-/// How many layers, labels, or whatever there is in a list, are shown.
-pub(super) const MOST: usize = 100;
-/// The annotation with the name of a file.
-const TITLE: &str = "org.opencontainers.image.title";
+use super::budget::{self, Budget, Row, Section};
+use super::words::{self, size};
+use crate::oci::{self, Contents, ImageConfig, Part};
 
 /// A layer, or a file of an artifact.
 pub(super) struct Layer {
@@ -17,9 +11,10 @@ pub(super) struct Layer {
     pub(super) digest: String,
     pub(super) short: String,
     pub(super) size: String,
-    pub(super) media_type: String,
-    /// The command that made it, or the name of the file.
-    pub(super) made_by: String,
+    /// The command that made it, or the name of the file; its media type, where neither is known.
+    pub(super) what: String,
+    /// Whether that is known.
+    pub(super) is_told: bool,
 }
 
 /// A setting of an image, with its values.
@@ -28,59 +23,125 @@ pub(super) struct Setting {
     pub(super) values: Vec<String>,
 }
 
-/// The layers, each with the step that made it where the history says as many as there are.
-pub(super) fn layers(contents: &Contents, config: &ImageConfig) -> Vec<Layer> {
-    let steps: Vec<String> = config.layer_steps().map(|step| command(step.created_by.as_deref())).collect();
-    let all = contents.layers.iter().chain(&contents.blobs);
-    let is_told = steps.len() == contents.layers.len();
-    let layers = all.take(MOST).enumerate().map(|(at, part)| {
-        let step = steps.get(at).filter(|_| is_told).cloned().unwrap_or_default();
-        layer(at + 1, part, step)
+/// A name and one of its values.
+struct Pair {
+    name: String,
+    value: String,
+}
+
+/// A step of a history.
+pub(super) struct Step(pub(super) String);
+
+impl Row for Layer {
+    fn fixed(&self) -> usize {
+        230 + self.digest.len() + self.size.len()
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        vec![&mut self.what]
+    }
+}
+
+impl Row for Pair {
+    fn fixed(&self) -> usize {
+        "<dt></dt><dd><code></code><br></dd>\n".len()
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        vec![&mut self.name, &mut self.value]
+    }
+}
+
+impl Row for Step {
+    fn fixed(&self) -> usize {
+        "<li><code></code>".len()
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        vec![&mut self.0]
+    }
+}
+
+/// The layers, each with the step that made it where the history tells.
+pub(super) fn layers(contents: &Contents, config: &ImageConfig) -> (Vec<Layer>, usize) {
+    let told = is_told(contents, config);
+    let mut steps = config.layer_steps().map(|step| command(step.created_by.as_deref()));
+    let all = contents.layers.items.iter().chain(&contents.blobs.items);
+    let layers = all.enumerate().map(|(at, part)| {
+        let step = if told { steps.next() } else { None };
+        layer(at + 1, part, step.unwrap_or_default())
     });
-    layers.collect()
+    (layers.collect(), contents.layers.more + contents.blobs.more)
+}
+
+/// Whether the history says as many steps as there are layers.
+fn is_told(contents: &Contents, config: &ImageConfig) -> bool {
+    let is_whole = contents.layers.more == 0 && config.history.more == 0;
+    is_whole && config.layer_steps().count() == contents.layers.items.len()
 }
 
 fn layer(number: usize, part: &Part, step: String) -> Layer {
-    let title = part.annotations.iter().find_map(|annotations| annotations.get(TITLE));
+    let told = part.title().map_or(step, str::to_owned);
+    let is_told = !told.is_empty();
+    let media_type = || part.media_type.clone().unwrap_or_else(|| "unknown".into());
     Layer {
         number,
         digest: part.digest.to_string(),
         short: words::short(&part.digest),
         size: part.size.map_or_else(|| "unknown".into(), size),
-        media_type: clip(part.media_type.as_deref().unwrap_or("unknown"), 128),
-        made_by: title.map_or(step, |title| clip(title, LONGEST)),
+        what: if is_told { told } else { media_type() },
+        is_told,
     }
 }
 
-/// Steps that made no layer and were more than a setting, for those who want the whole history.
-pub(super) fn history(config: &ImageConfig) -> Vec<String> {
-    let steps = config.history.iter().take(MOST);
-    steps.map(|step| command(step.created_by.as_deref().or(step.comment.as_deref()))).collect()
+/// The steps that do not stand beside a layer already.
+pub(super) fn history(contents: &Contents, config: &ImageConfig) -> (Vec<Step>, usize) {
+    let told = is_told(contents, config);
+    let steps = config.history.items.iter().filter(|step| !told || !step.made_layer());
+    let steps = steps.map(|step| Step(command(step.created_by.as_deref().or(step.comment.as_deref()))));
+    (steps.collect(), config.history.more)
 }
 
 /// The command of a step without what Docker puts in front of it.
 fn command(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
-    let text = text.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(text).trim();
-    clip(text, LONGEST)
+    text.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(text).trim().to_owned()
 }
 
 /// Settings of an image.
-pub(super) fn settings(config: &ImageConfig) -> Vec<Setting> {
-    let all = config.settings().into_iter();
-    all.map(|(name, values)| Setting { name: name.to_owned(), values: clipped(values) }).collect()
+pub(super) fn settings(budget: &mut Budget, bytes: usize, config: &ImageConfig) -> Section<Setting> {
+    let all = config.settings();
+    let more = all.iter().map(|one| one.more).sum();
+    let pairs = all.into_iter().flat_map(|oci::Setting { name, values, .. }| {
+        values.into_iter().map(move |value| Pair { name: name.to_owned(), value })
+    });
+    let Section { rows, more } = budget.show(bytes, pairs.collect(), more);
+    let mut settings: Vec<Setting> = Vec::new();
+    for Pair { name, value } in rows {
+        match settings.last_mut() {
+            Some(last) if last.name == name => last.values.push(value),
+            _ => settings.push(Setting { name, values: vec![value] }),
+        }
+    }
+    Section { rows: settings, more }
 }
 
 /// Labels or annotations.
-pub(super) fn pairs(all: impl IntoIterator<Item = (String, String)>) -> Vec<Setting> {
-    let shown = all.into_iter().take(MOST);
-    shown
-        .map(|(name, value)| Setting { name: clip(&name, 256), values: vec![clip(&value, LONGEST)] })
-        .collect()
+pub(super) fn pairs(
+    budget: &mut Budget,
+    bytes: usize,
+    (all, more): (&[(String, String)], usize),
+) -> Section<Setting> {
+    let rows = all.iter().map(|(name, value)| Pair { name: name.clone(), value: value.clone() });
+    let Section { rows, more } = budget.show(bytes, rows.collect(), more);
+    let rows = rows.into_iter().map(|Pair { name, value }| Setting { name, values: vec![value] });
+    Section { rows: rows.collect(), more }
 }
 
-fn clipped(values: Vec<String>) -> Vec<String> {
-    values.into_iter().take(MOST).map(|value| clip(&value, LONGEST)).collect()
+/// The first annotations of something that refers to an image, in a line each.
+pub(super) fn notes(part: &Part) -> Vec<String> {
+    let first = part.annotations.pairs.iter().take(4);
+    first.map(|(name, value)| budget::fit(&format!("{name}: {value}"), 300)).collect()
 }
 
 /// What an artifact is, in words where it is one of those that people know.
@@ -113,8 +174,11 @@ mod tests {
         let contents = Contents::parse(text.as_bytes());
         let config = |history: &str| ImageConfig::parse(format!(r#"{{"history":[{history}]}}"#).as_bytes());
         let step = r#"{"created_by":"/bin/sh -c #(nop) COPY x"}"#;
-        let told = layers(&contents, &config(&[step, step].join(",")));
-        assert_eq!((told[0].made_by.as_str(), told.len()), ("COPY x", 2));
-        assert!(layers(&contents, &config(step))[0].made_by.is_empty());
+        let whole = config(&[step, step].join(","));
+        let (told, _) = layers(&contents, &whole);
+        assert_eq!((told[0].what.as_str(), told.len()), ("COPY x", 2));
+        assert!(history(&contents, &whole).0.is_empty(), "no step is there twice");
+        assert!(!layers(&contents, &config(step)).0[0].is_told);
+        assert_eq!(history(&contents, &config(step)).0.len(), 1);
     }
 }

@@ -9,11 +9,11 @@ use super::repository::may_delete;
 use super::visit::{Visit, see_other};
 use super::words::{count, short};
 use crate::access::{Action, Identity};
-use crate::oci::{RepositoryName, Tag};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::wire::{Deed, Event, Query, Response};
 
-/// How many tags are deleted at once at the most.
-const MOST: usize = 1000;
+/// How many tags one question has at the most, so that its page stays small whatever they are called.
+pub(super) const MOST: usize = 40;
 
 #[derive(Template)]
 #[template(path = "delete.html")]
@@ -22,6 +22,8 @@ struct Page {
     name: String,
     tags: Vec<Row>,
     summary: String,
+    /// How many more were selected.
+    more: usize,
 }
 
 struct Row {
@@ -33,7 +35,10 @@ struct Row {
 }
 
 pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    let (name, tags) = chosen(visit, &visit.query)?;
+    let name = repository(visit, &visit.query)?;
+    let mut tags: Vec<Tag> = visit.query.all("tag").filter_map(|tag| tag.parse().ok()).collect();
+    let more = tags.len().saturating_sub(MOST);
+    tags.truncate(MOST);
     let named = visit.admin.store.tags_named(&name, tags).await?;
     if named.is_empty() {
         return Err(AdminError::Invalid("No tag is selected that is there. Go back and select some.".into()));
@@ -50,12 +55,13 @@ pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
     let rows: Vec<Row> = rows.collect();
     let summary = count(rows.len() as u64, "tag");
     let frame = Frame::new(visit, "repositories");
-    render(OK, &Page { frame, name: name.to_string(), tags: rows, summary })
+    render(OK, &Page { frame, name: name.to_string(), tags: rows, summary, more })
 }
 
 pub(super) async fn delete(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    let (name, tags) = chosen(visit, &visit.form)?;
-    let deleted = visit.admin.store.delete_tags(&name, tags).await?;
+    let name = repository(visit, &visit.form)?;
+    let (tags, unsure) = shown(&visit.form);
+    let (deleted, moved) = visit.admin.store.delete_tags(&name, tags).await?;
     for tag in &deleted {
         let (user, client) = (visit.identity.to_string(), visit.surroundings.client);
         log::info!(repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
@@ -63,11 +69,28 @@ pub(super) async fn delete(visit: &Visit<'_>) -> Result<Response, AdminError> {
     }
     let is_there = visit.admin.store.has_repository(&name)?;
     let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };
-    Ok(see_other(&format!("{path}?done=deleted&count={}", deleted.len())))
+    let moved = match moved + unsure {
+        0 => String::new(),
+        moved => format!("&moved={moved}"),
+    };
+    Ok(see_other(&format!("{path}?done=deleted&count={}{moved}", deleted.len())))
 }
 
-/// The repository and the tags that are meant, if they may be deleted.
-fn chosen(visit: &Visit, from: &Query) -> Result<(RepositoryName, Vec<Tag>), AdminError> {
+/// The tags of a form, each with the digest that the question showed beside it, and how many have none: which image
+/// they were about nobody can say.
+fn shown(form: &Query) -> (Vec<(Tag, Digest)>, usize) {
+    let all: Vec<&str> = form.all("tag").take(MOST).collect();
+    let pair = |text: &&str| {
+        let (tag, digest) = text.split_once('@')?;
+        Some((tag.parse().ok()?, digest.parse().ok()?))
+    };
+    let tags: Vec<(Tag, Digest)> = all.iter().filter_map(pair).collect();
+    let unsure = all.len() - tags.len();
+    (tags, unsure)
+}
+
+/// The repository that is meant, if tags of it may be deleted here.
+fn repository(visit: &Visit, from: &Query) -> Result<RepositoryName, AdminError> {
     let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
     let name = name.map_err(|error| AdminError::Invalid(format!("This is no repository: {error}.")))?;
     if !visit.admin.settings.delete {
@@ -80,6 +103,5 @@ fn chosen(visit: &Visit, from: &Query) -> Result<(RepositoryName, Vec<Tag>), Adm
             Identity::User(_) => AdminError::Denied("This user may not delete in this repository."),
         });
     }
-    let tags: Vec<Tag> = from.all("tag").filter_map(|tag| tag.parse().ok()).take(MOST).collect();
-    Ok((name, tags))
+    Ok(name)
 }

@@ -4,21 +4,40 @@ use askama::Template;
 use bytes::Bytes;
 
 use super::OK;
-use super::artifact::{self, Layer, MOST, Setting};
+use super::artifact::{self, Layer, Setting, Step};
+use super::budget::{self, Budget, Row, Section};
 use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::repository::may_delete;
 use super::visit::Visit;
-use super::words::{When, clip, short, size};
+use super::words::{When, shell, short, size};
 use crate::access::Action;
-use crate::oci::{Contents, Descriptor, Digest, ImageConfig, Part, Reference, RepositoryName};
-use crate::store::ManifestEntry;
+use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName};
+use crate::store::{ManifestEntry, StoreError};
 use crate::wire::{Response, with_bytes};
 
-/// How much of the raw manifest is on the page, in characters; the rest has an address of its own.
-const RAW: usize = 6000;
-/// How many tags are named.
-const TAGS: usize = 40;
+/// How many tags are named, so many that one question about deleting them has room for them.
+const TAGS: usize = super::delete::MOST;
+/// How many artifacts that refer to it are looked at.
+const REFERRERS: usize = 20;
+/// How much of the raw manifest is on the page at the most, in bytes; the rest has an address of its own.
+const RAW: usize = 8000;
+
+/// The longest word of a stranger among the facts, in bytes.
+const WORD: usize = 300;
+
+/// What there is for each section of the page, in bytes of HTML, in the order in which they matter.
+mod room {
+    pub(super) const TAGS: usize = 2500;
+    pub(super) const LAYERS: usize = 14_000;
+    pub(super) const PLATFORMS: usize = 2000;
+    pub(super) const SETTINGS: usize = 3500;
+    pub(super) const LABELS: usize = 3000;
+    pub(super) const ANNOTATIONS: usize = 2000;
+    pub(super) const REFERRERS: usize = 2000;
+    pub(super) const HISTORY: usize = 1500;
+    pub(super) const RAW: usize = 1500;
+}
 
 #[derive(Template)]
 #[template(path = "image.html")]
@@ -36,19 +55,27 @@ struct Page {
     size: String,
     pushed: When,
     created: Option<When>,
-    tags: Vec<String>,
-    more_tags: usize,
-    platforms: Vec<Child>,
-    layers: Vec<Layer>,
-    settings: Vec<Setting>,
-    history: Vec<String>,
-    labels: Vec<Setting>,
-    annotations: Vec<Setting>,
+    tags: Section<Tag>,
+    platforms: Section<Child>,
+    layers: Section<Layer>,
+    settings: Section<Setting>,
+    history: Section<Step>,
+    labels: Section<Setting>,
+    annotations: Section<Setting>,
     subject: Option<(String, String)>,
-    referrers: Vec<Referrer>,
+    referrers: Section<Referrer>,
     raw: String,
-    raw_is_cut: bool,
+    /// What is too long to be shown here.
+    too_long: Option<&'static str>,
+    /// The digest of the configuration of an image.
+    config: Option<String>,
     may_delete: bool,
+}
+
+/// A tag of this manifest.
+struct Tag {
+    tag: String,
+    fixed: usize,
 }
 
 /// A manifest in an index.
@@ -58,6 +85,7 @@ struct Child {
     short: String,
     /// Its size with all that it points at, if it is here.
     size: Option<String>,
+    fixed: usize,
 }
 
 /// An artifact that is about this manifest.
@@ -67,7 +95,50 @@ struct Referrer {
     digest: String,
     short: String,
     size: String,
-    annotations: Vec<Setting>,
+    annotations: Vec<String>,
+    fixed: usize,
+}
+
+impl Row for Tag {
+    fn fixed(&self) -> usize {
+        self.fixed
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        Vec::new()
+    }
+}
+
+impl Row for Child {
+    fn fixed(&self) -> usize {
+        self.fixed
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        vec![&mut self.platform]
+    }
+}
+
+impl Row for Referrer {
+    fn fixed(&self) -> usize {
+        self.fixed
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        std::iter::once(&mut self.artifact_type).chain(&mut self.annotations).collect()
+    }
+}
+
+/// What was read to make the page.
+struct Read {
+    bytes: Bytes,
+    contents: Contents,
+    /// The kind of an artifact.
+    kind: Option<String>,
+    config: ImageConfig,
+    /// The digest of the configuration, where it is not too long.
+    config_digest: Option<Digest>,
+    too_long: Option<&'static str>,
 }
 
 pub(super) async fn show(
@@ -76,64 +147,136 @@ pub(super) async fn show(
     reference: &Reference,
 ) -> Result<Response, AdminError> {
     visit.check(Action::Pull, name)?;
+    let _turn = visit.admin.store.turn_to_read().await;
+    let entry = visit.admin.store.manifest(name, reference)?;
+    let read = read(visit, name, &entry).await?;
+    let page = page(visit, name, reference, &entry, read).await?;
+    render(OK, &page)
+}
+
+async fn read(visit: &Visit<'_>, name: &RepositoryName, entry: &ManifestEntry) -> Result<Read, AdminError> {
     let store = &visit.admin.store;
-    let entry = store.manifest(name, reference)?;
-    let bytes = store.read_manifest(&entry).await?;
+    let bytes = store.read_manifest_shown(entry).await?;
+    let is_long = bytes.is_none();
+    let bytes = bytes.unwrap_or_default();
     let contents = Contents::parse(&bytes);
     let kind = contents.kind();
-    let config = match (&contents.config, &kind) {
-        (Some(config), None) => store.read_config(name, &config.digest).await?.unwrap_or_default(),
-        _ => Bytes::new(),
+    let config = contents.config.as_ref().filter(|_| kind.is_none()).map(|config| config.digest.clone());
+    let config_bytes = match &config {
+        Some(config) => store.read_config(name, config).await?,
+        None => None,
     };
-    let config = ImageConfig::parse(&config);
-    let (tags, all_tags) = store.tags_of(name, &entry.digest, TAGS).await?;
-    let pull = match (reference, tags.first()) {
-        (Reference::Tag(tag), _) | (_, Some(tag)) => format!("{}/{name}:{tag}", visit.host),
-        _ => format!("{}/{name}@{}", visit.host, entry.digest),
-    };
-    let referrers = store.referrers(name, &entry.digest, None, None).await?;
-    let (raw, raw_is_cut) = raw_text(&bytes);
-    let page = Page {
+    let config_is_long = config.is_some() && config_bytes.is_none();
+    Ok(Read {
+        bytes,
+        contents,
+        kind,
+        config: ImageConfig::parse(&config_bytes.unwrap_or_default()),
+        config_digest: config.filter(|_| !config_is_long),
+        too_long: is_long.then_some("manifest").or(config_is_long.then_some("configuration")),
+    })
+}
+
+/// The page with as much of each section as fits. They are asked in the order in which they matter.
+async fn page(
+    visit: &Visit<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+    entry: &ManifestEntry,
+    read: Read,
+) -> Result<Page, AdminError> {
+    let (store, mut budget) = (&visit.admin.store, Budget::default());
+    let Read { bytes, contents, kind, config, config_digest, too_long } = read;
+    let tags = tags(visit, name, entry, &mut budget).await?;
+    let (layers, more) = artifact::layers(&contents, &config);
+    let layers = budget.show(room::LAYERS, layers, more);
+    let mut platforms = budget.show(room::PLATFORMS, children(name, &contents), contents.manifests.more);
+    measure(visit, name, &mut platforms.rows, &contents).await?;
+    let settings = artifact::settings(&mut budget, room::SETTINGS, &config);
+    let labels = artifact::pairs(&mut budget, room::LABELS, config.labels());
+    let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
+    let annotations = artifact::pairs(&mut budget, room::ANNOTATIONS, annotations);
+    let (referrers, more) = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
+    let referrers = referrers.iter().map(|part| referrer(name, part)).collect();
+    let referrers = budget.show(room::REFERRERS, referrers, more);
+    let (history, more) = artifact::history(&contents, &config);
+    let history = budget.show(room::HISTORY, history, more);
+    let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
+    Ok(Page {
         frame: Frame::new(visit, "repositories"),
         name: name.to_string(),
         digest: entry.digest.to_string(),
         short: short(&entry.digest),
-        pull,
+        pull: pull(visit, name, reference, entry, tags.rows.first()),
         media_type: entry.media_type.to_string(),
-        kind: kind_of(&entry, kind.as_deref()),
-        artifact: kind.map(|kind| clip(&kind, 256)),
-        platform: Some(&config.platform)
-            .filter(|one| !one.is_unknown())
-            .map(|one| clip(&one.to_string(), 128)),
+        kind: kind_of(entry, kind.as_deref()),
+        artifact: kind.map(|kind| budget::fit(&kind, WORD)),
+        platform: platform.map(|platform| budget::fit(&platform.to_string(), WORD)),
         size: size(store.whole_size(name, &entry.digest).await?),
         pushed: When::at(entry.pushed),
         created: config.created.as_deref().and_then(When::parse),
-        more_tags: all_tags.saturating_sub(tags.len()),
-        tags: tags.iter().map(ToString::to_string).collect(),
-        platforms: children(visit, name, &contents).await?,
-        layers: artifact::layers(&contents, &config),
-        settings: artifact::settings(&config),
-        history: artifact::history(&config),
-        labels: artifact::pairs(config.labels()),
-        annotations: artifact::pairs(contents.annotations.clone().unwrap_or_default()),
+        tags,
+        platforms,
+        layers,
+        settings,
+        history,
+        labels,
+        annotations,
         subject: contents.subject.map(|part| (part.digest.to_string(), short(&part.digest))),
-        referrers: referrers.items.into_iter().take(MOST).map(referrer).collect(),
-        raw,
-        raw_is_cut,
+        referrers,
+        raw: raw_text(&bytes, budget.rest(room::RAW).min(RAW)),
+        too_long,
+        config: config_digest.map(|digest| digest.to_string()),
         may_delete: may_delete(visit, name),
-    };
-    render(OK, &page)
+    })
 }
 
-/// The manifest as it was pushed.
+/// The line that pulls it: by the tag that was asked for, any other, or its digest.
+fn pull(
+    visit: &Visit,
+    name: &RepositoryName,
+    reference: &Reference,
+    entry: &ManifestEntry,
+    tag: Option<&Tag>,
+) -> String {
+    shell(&match (reference, tag) {
+        (Reference::Tag(tag), _) => format!("{}/{name}:{tag}", visit.host),
+        (_, Some(Tag { tag, .. })) => format!("{}/{name}:{tag}", visit.host),
+        _ => format!("{}/{name}@{}", visit.host, entry.digest),
+    })
+}
+
+async fn tags(
+    visit: &Visit<'_>,
+    name: &RepositoryName,
+    entry: &ManifestEntry,
+    budget: &mut Budget,
+) -> Result<Section<Tag>, AdminError> {
+    let (tags, all) = visit.admin.store.tags_of(name, &entry.digest, TAGS).await?;
+    let more = all.saturating_sub(tags.len());
+    let tags = tags.into_iter().map(|tag| {
+        let tag = tag.to_string();
+        // In the list, its link, and the form.
+        Tag { fixed: 90 + name.as_str().len() + 3 * tag.len(), tag }
+    });
+    Ok(budget.show(room::TAGS, tags.collect(), more))
+}
+
+/// A manifest as it was pushed, or the configuration of an image.
 pub(super) async fn raw(
     visit: &Visit<'_>,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response, AdminError> {
     visit.check(Action::Pull, name)?;
-    let entry = visit.admin.store.manifest(name, &Reference::Digest(digest.clone()))?;
-    let bytes = visit.admin.store.read_manifest(&entry).await?;
+    let store = &visit.admin.store;
+    let bytes = match store.manifest(name, &Reference::Digest(digest.clone())) {
+        Ok(entry) => store.read_manifest(&entry).await?,
+        Err(unknown @ StoreError::ManifestUnknown(_)) => {
+            store.read_config(name, digest).await?.ok_or(unknown)?
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(with_bytes(OK, "text/plain; charset=utf-8", bytes))
 }
 
@@ -145,56 +288,61 @@ fn kind_of(entry: &ManifestEntry, kind: Option<&str>) -> String {
     }
 }
 
-async fn children(
+/// The manifests of an index; what is here of them is found out for those that are shown.
+fn children(name: &RepositoryName, contents: &Contents) -> Vec<Child> {
+    let all = contents.manifests.items.iter().map(|part| {
+        let digest = part.digest.to_string();
+        Child {
+            platform: platform(part),
+            short: short(&part.digest),
+            size: None,
+            fixed: 190 + name.as_str().len() + digest.len(),
+            digest,
+        }
+    });
+    all.collect()
+}
+
+async fn measure(
     visit: &Visit<'_>,
     name: &RepositoryName,
+    children: &mut [Child],
     contents: &Contents,
-) -> Result<Vec<Child>, AdminError> {
-    let mut children = Vec::new();
-    for part in contents.manifests.iter().take(MOST) {
-        let is_here = visit.admin.store.manifest(name, &Reference::Digest(part.digest.clone())).is_ok();
-        let whole =
-            if is_here { Some(visit.admin.store.whole_size(name, &part.digest).await?) } else { None };
-        children.push(Child {
-            platform: platform(part),
-            digest: part.digest.to_string(),
-            short: short(&part.digest),
-            size: whole.map(size),
-        });
-    }
-    Ok(children)
-}
-
-fn platform(part: &Part) -> String {
-    match &part.platform {
-        Some(platform) if !platform.is_unknown() => clip(&platform.to_string(), 128),
-        _ => {
-            let kind = part.annotations.iter().find_map(|one| one.get("vnd.docker.reference.type"));
-            kind.or(part.artifact_type.as_ref()).map_or_else(|| "no platform".into(), |kind| clip(kind, 128))
+) -> Result<(), AdminError> {
+    for (child, part) in children.iter_mut().zip(&contents.manifests.items) {
+        if visit.admin.store.manifest(name, &Reference::Digest(part.digest.clone())).is_ok() {
+            child.size = Some(size(visit.admin.store.whole_size(name, &part.digest).await?));
         }
     }
+    Ok(())
 }
 
-fn referrer(one: Descriptor) -> Referrer {
-    let artifact_type = clip(one.artifact_type.as_deref().unwrap_or("unknown"), 256);
+fn platform(part: &oci::Part) -> String {
+    match &part.platform {
+        Some(platform) if !platform.is_unknown() => platform.to_string(),
+        _ => part.reference_type().or(part.artifact_type.as_deref()).unwrap_or("no platform").to_owned(),
+    }
+}
+
+fn referrer(name: &RepositoryName, part: &oci::Part) -> Referrer {
+    let artifact_type = budget::fit(part.artifact_type.as_deref().unwrap_or("unknown"), WORD);
+    let (digest, annotations) = (part.digest.to_string(), artifact::notes(part));
     Referrer {
         kind: artifact::name_of(&artifact_type).unwrap_or("Artifact").to_owned(),
         artifact_type,
-        short: short(&one.digest),
-        digest: one.digest.to_string(),
-        size: size(one.size),
-        annotations: artifact::pairs(one.annotations.into_iter().take(4)),
+        short: short(&part.digest),
+        size: part.size.map_or_else(|| "unknown".into(), size),
+        fixed: 270 + name.as_str().len() + 2 * digest.len() + 20 * annotations.len(),
+        digest,
+        annotations,
     }
 }
 
-/// The manifest as far as it fits on the page, and whether that is not all of it. One that was pushed in a single line
-/// gets line breaks; its order stays.
-fn raw_text(bytes: &[u8]) -> (String, bool) {
-    let text = String::from_utf8_lossy(bytes);
-    let text = if text.trim().contains('\n') { text.into_owned() } else { in_lines(&clip(&text, RAW)) };
-    let cut = clip(&text, RAW);
-    let is_cut = cut.len() < text.len() || cut.ends_with('…');
-    (cut, is_cut)
+/// The manifest as far as it fits on the page. One that was pushed in a single line gets line breaks; its order stays.
+fn raw_text(bytes: &[u8], longest: usize) -> String {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(longest.saturating_mul(4))]);
+    let text = if start.trim().contains('\n') { start.into_owned() } else { in_lines(&start) };
+    budget::fit(&text, longest)
 }
 
 /// JSON with a line for each item.
@@ -242,11 +390,11 @@ mod tests {
 
     #[test]
     fn a_manifest_in_one_line_gets_more_of_them() {
-        let (text, cut) = raw_text(br#"{"b":[1,"a,\"{"],"a":{}}"#);
+        let text = raw_text(br#"{"b":[1,"a,\"{"],"a":{}}"#, RAW);
         assert_eq!(text, "{\n  \"b\": [\n    1,\n    \"a,\\\"{\"\n  ],\n  \"a\": {\n    \n  }\n}");
-        assert!(!cut);
-        assert!(raw_text(format!("\"{}\"", "x".repeat(RAW)).as_bytes()).1);
+        let cut = raw_text(format!("\"{}\"", "x".repeat(RAW)).as_bytes(), RAW);
+        assert!(cut.ends_with('…') && budget::length(&cut) <= RAW);
         let as_it_is = "{\n\"a\":1}";
-        assert_eq!(raw_text(as_it_is.as_bytes()), (as_it_is.to_owned(), false));
+        assert_eq!(raw_text(as_it_is.as_bytes(), RAW), as_it_is);
     }
 }

@@ -9,6 +9,7 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod budget;
 mod delete;
 mod error;
 mod image;

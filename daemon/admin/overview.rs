@@ -8,8 +8,8 @@ use super::visit::Visit;
 use super::warnings::{self, Warning};
 use super::words::{self, When, size};
 use super::{Certificate, OK};
-use crate::access::{Action, Permit};
-use crate::store::{Overview, Part, RepositoryOrder, RunningUpload};
+use crate::access::{Action, Permit, Wanted};
+use crate::store::{Counts, Overview, Part, Repositories, RepositoryOrder, RunningUpload};
 use crate::wire::Response;
 
 /// How many of the biggest repositories are shown, and how many uploads.
@@ -22,16 +22,25 @@ struct Page {
     frame: Frame,
     warnings: Vec<Warning>,
     disk: Vec<Segment>,
-    counts: crate::store::Counts,
-    stored: String,
+    sums: Sums,
     biggest: Vec<Bar>,
     uploads: Vec<Upload>,
     more_uploads: usize,
+    /// Whether this is somebody who may see how everything is.
+    keeps: bool,
     collected: Option<(When, String)>,
     certificate: Option<Shown>,
     uptime: String,
     requests: usize,
     logged_in: Option<usize>,
+}
+
+/// How much there is, of what one may see.
+struct Sums {
+    repositories: u64,
+    tags: u64,
+    manifests: u64,
+    stored: String,
 }
 
 /// A part of the disk, in the picture and under it.
@@ -69,9 +78,10 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
     let may_pull = permit.clone();
     let part = Part { order: RepositoryOrder::Size, descending: true, limit: BIGGEST, ..Part::default() };
     let lists = visit.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
-    let (biggest, _) = lists.await?;
-    let largest = biggest.items.first().map_or(1, |one| one.bytes.max(1));
-    let bars = biggest.items.iter().map(|one| Bar {
+    let seen = lists.await?;
+    let biggest = &seen.listing.items;
+    let largest = biggest.first().map_or(1, |one| one.bytes.max(1));
+    let bars = biggest.iter().map(|one| Bar {
         name: one.name.to_string(),
         size: size(one.bytes),
         width: share(one.bytes, largest),
@@ -79,16 +89,18 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
     let frame = Frame::new(visit, "overview");
     let logged_in =
         if frame.users { Some(visit.access.logged_in(&visit.admin.desk.sessions).await) } else { None };
+    let keeps = visit.may(&Wanted::Upkeep);
+    let uploads = uploads(&store, &permit, keeps);
     let page = Page {
         frame,
-        warnings: warnings::all(visit, &store),
-        disk: disk(&store),
-        counts: store.counts,
-        stored: size(store.counts.bytes),
+        warnings: warnings::all(visit, &store, keeps),
+        disk: disk(&store, keeps),
+        sums: if keeps { sums_of_all(&store) } else { sums(&seen) },
         biggest: bars.collect(),
-        uploads: store.uploads.iter().take(UPLOADS).map(|one| upload(one, &permit)).collect(),
-        more_uploads: store.uploads.len().saturating_sub(UPLOADS),
-        collected: store.collected.map(|one| (When::at(one.at), freed(&one.report))),
+        more_uploads: uploads.len().saturating_sub(UPLOADS),
+        uploads: uploads.into_iter().take(UPLOADS).map(|one| upload(one, &permit)).collect(),
+        keeps,
+        collected: store.collected.filter(|_| keeps).map(|one| (When::at(one.at), freed(&one.report))),
         certificate: visit.surroundings.certificate.as_ref().map(certificate),
         uptime: words::duration(visit.admin.desk.began.elapsed()),
         requests: visit.surroundings.requests,
@@ -114,19 +126,41 @@ pub(super) fn freed(report: &crate::store::Report) -> String {
     text
 }
 
-fn disk(store: &Overview) -> Vec<Segment> {
+fn sums_of_all(store: &Overview) -> Sums {
+    let Counts { repositories, tags, manifests, bytes, .. } = store.counts;
+    Sums { repositories, tags, manifests, stored: size(bytes) }
+}
+
+fn sums(seen: &Repositories) -> Sums {
+    let repositories = u64::try_from(seen.listing.total).unwrap_or(u64::MAX);
+    Sums { repositories, tags: seen.tags, manifests: seen.manifests, stored: size(seen.bytes) }
+}
+
+/// The uploads that somebody may see: whoever does the upkeep sees also those of which nobody knows the repository.
+fn uploads<'a>(store: &'a Overview, permit: &Permit, keeps: bool) -> Vec<&'a RunningUpload> {
+    let seen = |one: &&RunningUpload| {
+        keeps || one.repository.as_ref().is_some_and(|name| permit.may(Action::Pull, name))
+    };
+    store.uploads.iter().filter(seen).collect()
+}
+
+/// The parts of the disk; how much of it is the registry's is for those who see all of it.
+fn disk(store: &Overview, keeps: bool) -> Vec<Segment> {
     let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0);
     let ours = ours.min(store.total_bytes.saturating_sub(store.free_bytes));
     let others = store.total_bytes.saturating_sub(store.free_bytes).saturating_sub(ours);
     let reserve = store.reserve_bytes.min(store.free_bytes);
+    let (ours, others, name) =
+        if keeps { (ours, others, "Everything else") } else { (0, ours.saturating_add(others), "In use") };
     let parts = [
         ("ours", "This registry", ours),
-        ("others", "Everything else", others),
+        ("others", name, others),
         ("free", "Free for pushes", store.free_bytes.saturating_sub(reserve)),
         ("reserve", "Kept free", reserve),
     ];
     let mut from = 0;
-    let segments = parts.into_iter().map(|(class, name, bytes)| {
+    let parts = parts.into_iter().filter(|(class, ..)| keeps || *class != "ours");
+    let segments = parts.map(|(class, name, bytes)| {
         // A sliver that is there is seen.
         let width = share(bytes, store.total_bytes.max(1)).max(u64::from(bytes > 0) * 4);
         let segment = Segment { class, name, size: size(bytes), from, width };

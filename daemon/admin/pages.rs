@@ -92,10 +92,7 @@ impl Frame {
 fn notice(query: &Query) -> Option<String> {
     let number: u32 = query.get("count").and_then(|count| count.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
-        "deleted" => format!(
-            "{} deleted. What nobody needs any more is freed by the next collection.",
-            words::count(number, "tag")
-        ),
+        "deleted" => deleted(number, query.get("moved").and_then(|moved| moved.parse().ok()).unwrap_or(0)),
         "added" => "The user is added.".into(),
         "password" => "The password is changed.".into(),
         "removed" => "The user is removed.".into(),
@@ -105,6 +102,21 @@ fn notice(query: &Query) -> Option<String> {
         "logged-out" => "You are logged out.".into(),
         _ => return None,
     })
+}
+
+fn deleted(number: u32, moved: u32) -> String {
+    let deleted = format!("{} deleted.", words::count(number, "tag"));
+    match moved {
+        0 => format!("{deleted} What nobody needs any more is freed by the next collection."),
+        1 => format!("{deleted} 1 tag stays: it names another image than the one you were asked about."),
+        _ => format!("{deleted} {moved} tags stay: they name other images than those you were asked about."),
+    }
+}
+
+/// What a list is searched for. Nothing has a longer name.
+pub(super) fn searched(query: &Query) -> String {
+    let search = query.get("q").unwrap_or_default().trim();
+    search[..search.floor_char_boundary(255)].to_owned()
 }
 
 /// A template as an answer.
@@ -146,7 +158,7 @@ impl Pager {
         query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, 1_000_000)
     }
 
-    /// The pages of a list at a path with parameters; empty ones are left out.
+    /// The pages of a list, each of so many items, at a path with parameters; empty ones are left out.
     pub(super) fn new(
         page: usize,
         size: usize,

@@ -6,6 +6,7 @@ use super::OK;
 use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::visit::Visit;
+use super::words::shell;
 use crate::wire::Response;
 
 #[derive(Template)]
@@ -19,6 +20,18 @@ struct Page {
     trust: Trust,
     fingerprint: Option<String>,
     has_users: bool,
+}
+
+impl Page {
+    /// A word of a command with the host in it.
+    fn word(&self, before: &str, after: &str) -> String {
+        shell(&format!("{before}{}{after}", self.host))
+    }
+
+    /// The same with the host without its port.
+    fn file(&self, before: &str, after: &str) -> String {
+        shell(&format!("{before}{}{after}", self.machine))
+    }
 }
 
 /// What clients need before they talk to this host.

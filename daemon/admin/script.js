@@ -61,7 +61,9 @@
       }, code.getAttribute("data-copy"), "the digest");
     });
     all("#tags tbody th a", within).forEach(function (link) {
-      var command = "docker pull " + byId("tags").getAttribute("data-image") + ":" + link.textContent;
+      var image = byId("tags").getAttribute("data-image") + ":" + link.textContent;
+      // In zsh, brackets are a pattern.
+      var command = "docker pull " + (image.indexOf("[") < 0 ? image : "'" + image + "'");
       addCopyButton(function (button) {
         link.parentNode.insertBefore(button, link.nextSibling);
       }, command, command, "Copy pull");

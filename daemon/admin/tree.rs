@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::RepositoryOverview;
+use crate::store::{NAMESPACES, RepositoryOverview};
 
 use super::words::{When, count, size};
 
@@ -45,7 +45,8 @@ impl Row {
     }
 }
 
-/// The lines of repositories that stand in the order of their names, `counts` of them in each namespace.
+/// The lines of repositories that stand in the order of their names, `counts` of them in each namespace. What is deeper
+/// than [`NAMESPACES`] is shown as the rest of a name.
 pub(super) fn lines(items: &[RepositoryOverview], counts: &BTreeMap<String, usize>) -> Vec<Line> {
     let (mut lines, mut open): (Vec<Line>, Vec<&str>) = (Vec::new(), Vec::new());
     for one in items {
@@ -55,7 +56,7 @@ pub(super) fn lines(items: &[RepositoryOverview], counts: &BTreeMap<String, usiz
             lines.push(Line::Close);
         }
         let within = open.last().map_or(0, |path| path.len());
-        for (at, _) in name[within..].match_indices('/') {
+        for (at, _) in name[within..].match_indices('/').take(NAMESPACES - open.len()) {
             let (start, path) = (open.last().map_or(0, |path| path.len()), &name[..=within + at]);
             let inside = counts.get(path).copied().unwrap_or(1);
             // A namespace of one repository would be a line more for nothing.
@@ -84,29 +85,35 @@ pub(super) fn flat(items: &[RepositoryOverview]) -> Vec<Line> {
 mod tests {
     use super::*;
 
+    fn shown(names: &[&str], counts: &[(&str, usize)]) -> Vec<String> {
+        let one = |name: &&str| RepositoryOverview {
+            name: name.parse().unwrap(),
+            manifests: 1,
+            tags: 1,
+            bytes: 1,
+            pushed: 1,
+        };
+        let items: Vec<RepositoryOverview> = names.iter().map(one).collect();
+        let counts = counts.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect();
+        let line = |line| match line {
+            Line::Open { path, label, count } => format!("{path} ({label}): {count}"),
+            Line::Close => ")".into(),
+            Line::Repository(row) => row.label,
+        };
+        lines(&items, &counts).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn deep_names_end_in_one_line() {
+        let counts = ["a/", "a/b/", "a/b/c/", "a/b/c/d/", "a/b/c/d/e/"].map(|path| (path, 2));
+        let shown = shown(&["a/b/c/d/e/one", "a/b/c/d/e/two"], &counts);
+        assert_eq!(shown[3..6], ["a/b/c/d/ (d/): 2 repositories", "e/one", "e/two"]);
+    }
+
     #[test]
     fn namespaces_open_and_close_around_their_repositories() {
         let names = ["a/b/one", "a/b/two", "a/c", "lonely/one", "plain"];
-        let items: Vec<RepositoryOverview> = names
-            .iter()
-            .map(|name| RepositoryOverview {
-                name: name.parse().unwrap(),
-                manifests: 1,
-                tags: 1,
-                bytes: 1,
-                pushed: 1,
-            })
-            .collect();
-        let counts = [("a/", 3), ("a/b/", 2), ("lonely/", 1)];
-        let counts = counts.into_iter().map(|(path, count)| (path.to_owned(), count)).collect();
-        let shown: Vec<String> = lines(&items, &counts)
-            .into_iter()
-            .map(|line| match line {
-                Line::Open { path, label, count } => format!("{path} ({label}): {count}"),
-                Line::Close => ")".into(),
-                Line::Repository(row) => row.label,
-            })
-            .collect();
+        let shown = shown(&names, &[("a/", 3), ("a/b/", 2), ("lonely/", 1)]);
         assert_eq!(
             shown,
             [

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::OK;
+use super::budget::{Budget, Row, Section};
 use super::error::AdminError;
 use super::jobs::{Job, Work};
 use super::overview::freed;
@@ -16,6 +17,8 @@ use crate::wire::Response;
 const AGAIN: u32 = 2;
 /// How much a gentle check reads in a second, in bytes.
 const GENTLE: u64 = 5 << 20;
+/// How many bytes of HTML there are for faults.
+const FAULTS: usize = 24_000;
 
 #[derive(Template)]
 #[template(path = "upkeep.html")]
@@ -35,7 +38,20 @@ struct Shown {
     state: String,
     percent: Option<u64>,
     outcome: Option<(bool, String)>,
-    faults: Vec<String>,
+    faults: Section<Line>,
+}
+
+/// A fault in words.
+struct Line(String);
+
+impl Row for Line {
+    fn fixed(&self) -> usize {
+        "<li>".len() + super::budget::length(&self.0)
+    }
+
+    fn texts(&mut self) -> Vec<&mut String> {
+        Vec::new()
+    }
 }
 
 pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
@@ -95,6 +111,6 @@ fn shown(job: Job) -> Shown {
         percent: job.percent(),
         by: job.by,
         outcome: job.outcome,
-        faults: job.faults,
+        faults: Budget::default().show(FAULTS, job.faults.into_iter().map(Line).collect(), 0),
     }
 }

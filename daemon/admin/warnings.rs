@@ -16,21 +16,23 @@ pub(super) struct Warning {
     pub(super) text: String,
 }
 
-/// Everything that needs a person now.
-pub(super) fn all(visit: &Visit, store: &Overview) -> Vec<Warning> {
+/// Everything that needs a person now. Why the disk failed, and what only somebody who does the upkeep can mend, is for
+/// those who do.
+pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |serious, text: String| warnings.push(Warning { serious, text });
     if let Some(why) = &store.read_only {
+        let why = if keeps { why.as_str() } else { "its disk failed." };
         warn(true, format!("The registry takes no more pushes: {why}"));
     }
     if let Some((serious, text)) = disk(store) {
         warn(serious, text);
     }
     let (used, usable) = store.index;
-    if used > usable / 100 * 85 {
+    if keeps && used > usable / 100 * 85 {
         warn(false, "The index is nearly full: set storage.index_map_size higher.".into());
     }
-    if store.collection_is_held {
+    if keeps && store.collection_is_held {
         warn(
             false,
             "Names may have been lost with a broken index. Nothing is collected until somebody runs a collection by \

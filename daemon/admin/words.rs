@@ -86,12 +86,9 @@ fn span(seconds: u64) -> String {
     unit.map_or_else(|| count(seconds, "second"), |(length, unit)| count(seconds / length, unit))
 }
 
-/// Where the text of a stranger is cut off.
-pub(super) fn clip(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+/// A word of a command as every shell takes it: zsh looks for files where there are brackets, as in `[::1]:5000`.
+pub(super) fn shell(word: &str) -> String {
+    if word.contains(['[', ']']) { format!("'{word}'") } else { word.to_owned() }
 }
 
 /// A digest for the eye: its first twelve digits.
@@ -121,7 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_at_a_character() {
-        assert_eq!((clip("äöü", 2), clip("äöü", 3)), ("äö…".into(), "äöü".into()));
+    fn brackets_are_quoted() {
+        assert_eq!(
+            (shell("[::1]:5000/a:1"), shell("pi:5000")),
+            ("'[::1]:5000/a:1'".into(), "pi:5000".into())
+        );
     }
 }

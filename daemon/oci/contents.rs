@@ -3,44 +3,45 @@
 //! All of it was written by strangers. A field of another shape than the standard's is left out, and nothing fails
 //! for it: [`Manifest`](super::Manifest) has decided already what is taken.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::digest::Digest;
+use super::lenient::{List, Pairs, lenient, lenient_text};
 
 /// The configurations of images; any other one, or an artifact type, makes an artifact.
 const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// The annotation with the name of a file.
+pub(super) const TITLE: &str = "org.opencontainers.image.title";
+/// The annotation of what builders add to an index that is no image.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// Annotations that are kept, however many there are.
+pub(super) const ASKED_FOR: [&str; 2] = [TITLE, REFERENCE_TYPE];
 
 /// A manifest as people look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Contents {
     /// The kind of artifact, where it says one.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub artifact_type: Option<String>,
     /// The configuration.
     #[serde(deserialize_with = "lenient")]
     pub config: Option<Part>,
     /// The layers, or whatever an artifact has in their place.
-    #[serde(deserialize_with = "lenient_list")]
-    pub layers: Vec<Part>,
+    pub layers: List<Part>,
     /// What an artifact of an older form has.
-    #[serde(deserialize_with = "lenient_list")]
-    pub blobs: Vec<Part>,
+    pub blobs: List<Part>,
     /// The manifests of an index.
-    #[serde(deserialize_with = "lenient_list")]
-    pub manifests: Vec<Part>,
+    pub manifests: List<Part>,
     /// What it is about.
     #[serde(deserialize_with = "lenient")]
     pub subject: Option<Part>,
     /// Free annotations.
-    #[serde(deserialize_with = "lenient")]
-    pub annotations: Option<BTreeMap<String, String>>,
+    pub annotations: Pairs<200>,
 }
 
 /// A descriptor as people look at it.
@@ -48,7 +49,7 @@ pub struct Contents {
 #[serde(rename_all = "camelCase")]
 pub struct Part {
     /// What it is.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient_text")]
     pub media_type: Option<String>,
     /// Its digest.
     pub digest: Digest,
@@ -59,11 +60,11 @@ pub struct Part {
     #[serde(default, deserialize_with = "lenient")]
     pub platform: Option<Platform>,
     /// The kind of artifact.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "lenient_text")]
     pub artifact_type: Option<String>,
     /// Free annotations.
-    #[serde(default, deserialize_with = "lenient")]
-    pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub annotations: Pairs<8>,
 }
 
 /// What an image runs on, such as `linux/arm/v7`.
@@ -71,13 +72,13 @@ pub struct Part {
 #[serde(default)]
 pub struct Platform {
     /// The operating system.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub os: Option<String>,
     /// The processor.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub architecture: Option<String>,
     /// Which one of its kind.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub variant: Option<String>,
 }
 
@@ -92,6 +93,18 @@ impl Contents {
         let config = self.config.as_ref().and_then(|config| config.media_type.as_ref());
         let config = config.filter(|config| !IMAGE_CONFIGS.contains(&config.as_str()));
         self.artifact_type.as_ref().filter(|kind| !kind.is_empty()).or(config).cloned()
+    }
+}
+
+impl Part {
+    /// The name of the file that it is, where it has one.
+    pub fn title(&self) -> Option<&str> {
+        self.annotations.get(TITLE)
+    }
+
+    /// What it is beside the images of an index, where builders say so.
+    pub fn reference_type(&self) -> Option<&str> {
+        self.annotations.get(REFERENCE_TYPE)
     }
 }
 
@@ -115,21 +128,6 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A value of the right shape, or none.
-pub(super) fn lenient<'de, T: DeserializeOwned, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
-}
-
-/// Those items of a list that have the right shape.
-pub(super) fn lenient_list<'de, T: DeserializeOwned, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
-    let Value::Array(items) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
-    Ok(items.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -145,10 +143,10 @@ mod tests {
                "config":{{"digest":"{digest}","size":3,"platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}}}}"#
         );
         let contents = Contents::parse(text.as_bytes());
-        assert_eq!((contents.layers.len(), contents.layers[0].size), (1, None));
+        assert_eq!((contents.layers.items.len(), contents.layers.items[0].size), (1, None));
         assert_eq!(contents.config.unwrap().platform.unwrap().to_string(), "linux/arm/v7");
-        assert_eq!(contents.annotations.unwrap()["a"], "b");
-        assert_eq!((contents.artifact_type, contents.manifests), (None, Vec::new()));
+        assert_eq!(contents.annotations.get("a"), Some("b"));
+        assert_eq!((contents.artifact_type, contents.manifests), (None, List::default()));
         assert_eq!(Contents::parse(b"nonsense"), Contents::default());
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::lenient::lenient;
 use super::media_type::MediaType;
 
 /// Why bytes are not a manifest that can be taken.
@@ -237,13 +238,17 @@ fn artifact_type(
 
 /// The referrers in an index that a client pushed under the referrers tag; none if it is no such index.
 pub fn referrers_of_index(bytes: &[u8]) -> Vec<Descriptor> {
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Index {
-        #[serde(default)]
-        manifests: Vec<serde_json::Value>,
+        manifests: Vec<Entry>,
     }
-    let index: Index = serde_json::from_slice(bytes).unwrap_or(Index { manifests: Vec::new() });
-    index.manifests.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
+    // What has another shape is never held as a value, which is many times as large as its text.
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Entry(#[serde(deserialize_with = "lenient")] Option<Descriptor>);
+    let index: Index = serde_json::from_slice(bytes).unwrap_or_default();
+    index.manifests.into_iter().filter_map(|entry| entry.0).collect()
 }
 
 #[cfg(test)]

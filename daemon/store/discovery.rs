@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::index::Page;
+use super::index::{ManifestEntry, Page};
 use super::{Store, blob, blocking};
 use crate::oci::{Descriptor, Digest, Manifest, Reference, RepositoryName, Tag, referrers_of_index};
 
@@ -78,13 +78,7 @@ impl Store {
         repository: &RepositoryName,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        let Ok(tag) = subject.referrers_tag().parse() else { return Ok(Vec::new()) };
-        let Some(entry) = self.0.index.manifest(repository, &Reference::Tag(tag))? else {
-            return Ok(Vec::new());
-        };
-        if !entry.media_type.is_index() {
-            return Ok(Vec::new());
-        }
+        let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Vec::new()) };
         let bytes = blob::read_whole(&self.0.disk, &entry.digest, entry.size)?;
         let mut kept = Vec::new();
         for descriptor in referrers_of_index(&bytes) {
@@ -97,6 +91,17 @@ impl Store {
             }
         }
         Ok(kept)
+    }
+
+    /// The index under the referrers tag, if there is one.
+    pub(super) fn fallback_index(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Option<ManifestEntry>, StoreError> {
+        let Ok(tag) = subject.referrers_tag().parse() else { return Ok(None) };
+        let entry = self.0.index.manifest(repository, &Reference::Tag(tag))?;
+        Ok(entry.filter(|entry| entry.media_type.is_index()))
     }
 
     /// What a manifest of a repository is about, read from its bytes.

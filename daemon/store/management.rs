@@ -14,15 +14,16 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
     }
 
-    /// Removes tags and nothing else, all in one change; gives those that were there.
+    /// Removes tags that still name the manifest beside them, and nothing else, all in one change; gives those that
+    /// were removed, and how many name another manifest by now and stay.
     ///
     /// # Errors
     /// What the disk or the index says; nothing is removed then.
     pub async fn delete_tags(
         &self,
         repository: &RepositoryName,
-        tags: Vec<Tag>,
-    ) -> Result<Vec<Tag>, StoreError> {
+        tags: Vec<(Tag, Digest)>,
+    ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (writer, repository) = (self.writer()?, repository.clone());
         detached(async move { writer.submit(move |batch| batch.delete_tags(&repository, &tags)).await }).await
     }

@@ -45,13 +45,14 @@ pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::overview::{
-    Listing, Overview, Part, RepositoryOrder, RepositoryOverview, TagOrder, TagOverview,
+    Fit, Listing, NAMESPACES, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    TagOverview,
 };
 pub use self::recover::Soundness;
 pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::RoomLimits;
 pub use self::status::{Status, daemon_runs, status};
-pub use self::summary::Summary;
+pub use self::summary::{Summary, Turn};
 pub use self::upload::{ParseUploadIdError, RunningUpload, Upload, UploadId};
 
 use self::buffers::Buffers;

@@ -10,7 +10,22 @@ use super::room::Space;
 use super::summary::Summary;
 use super::upload::RunningUpload;
 use super::{Store, blocking};
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::{self, Contents, Digest, RepositoryName, Tag};
+
+/// How deep a list of repositories goes into namespaces.
+pub const NAMESPACES: usize = 4;
+
+/// How many bytes there are for a page, so that one of long names has fewer of them. All pages of a list have the same
+/// number: the longest name on any of them decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// What there is for all.
+    pub bytes: usize,
+    /// What each item takes, whatever its name.
+    pub each: usize,
+    /// How often the name of an item is on the page.
+    pub names: usize,
+}
 
 /// Which part of a list is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +36,12 @@ pub struct Part<O> {
     pub order: O,
     /// Whether the largest comes first.
     pub descending: bool,
-    /// How many come before.
-    pub skip: usize,
-    /// How many it has at the most.
+    /// How many pages come before.
+    pub page: usize,
+    /// How many items a page has at the most.
     pub limit: usize,
+    /// What limits them further, if something does.
+    pub fit: Option<Fit>,
 }
 
 /// By what repositories are sorted.
@@ -58,8 +75,23 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// How many there are on all pages.
     pub total: usize,
-    /// The length of all of them in bytes, where that can be said.
+    /// How many a page has, but the last.
+    pub size: usize,
+}
+
+/// A part of the list of repositories, and what all that may be seen are together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repositories {
+    /// What is on the page.
+    pub listing: Listing<RepositoryOverview>,
+    /// How many there are in each namespace on the page, where the list is by name.
+    pub namespaces: BTreeMap<String, usize>,
+    /// The length of all of them, in bytes.
     pub bytes: u64,
+    /// Their tags.
+    pub tags: u64,
+    /// Their manifests.
+    pub manifests: u64,
 }
 
 /// A repository in a list.
@@ -120,10 +152,10 @@ pub struct Overview {
 }
 
 impl<O> Part<O> {
-    /// The part of a list that is sorted already.
-    pub(super) fn page<'a, T>(&self, all: &'a [T]) -> &'a [T] {
-        let rest = all.get(self.skip..).unwrap_or_default();
-        &rest[..self.limit.min(rest.len())]
+    /// How many items a page has, where the longest of all names has so many bytes.
+    pub(super) fn size(&self, longest: usize) -> usize {
+        let fitting = self.fit.map_or(self.limit, |fit| fit.bytes / (fit.each + fit.names * longest).max(1));
+        fitting.clamp(1, self.limit.max(1))
     }
 }
 
@@ -155,8 +187,7 @@ impl Store {
         .await
     }
 
-    /// A part of the list of repositories that `wanted` lets through, and how many of all there are in each
-    /// namespace on it, where the list is by name.
+    /// A part of the list of repositories that `wanted` lets through.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -164,7 +195,7 @@ impl Store {
         &self,
         part: Part<RepositoryOrder>,
         wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
-    ) -> Result<(Listing<RepositoryOverview>, BTreeMap<String, usize>), StoreError> {
+    ) -> Result<Repositories, StoreError> {
         let index = Arc::clone(&self.0.index);
         blocking(move || index.repositories_overview(&part, &wanted)).await
     }
@@ -178,17 +209,18 @@ impl Store {
         repository: &RepositoryName,
         part: Part<TagOrder>,
     ) -> Result<Listing<TagOverview>, StoreError> {
-        let (store, repository) = (self.clone(), repository.clone());
+        let (store, repository, turn) = (self.clone(), repository.clone(), self.turn_to_read().await);
         blocking(move || {
+            let _turn = turn;
             store.check_exists(&repository)?;
-            let Listing { items, total, bytes } = store.0.index.tags_overview(&repository, &part)?;
+            let Listing { items, total, size } = store.0.index.tags_overview(&repository, &part)?;
             let mut tags = Vec::with_capacity(items.len());
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
                 let bytes = store.0.index.whole_size(&repository, &entry.digest)?;
                 tags.push(TagOverview { tag, entry, shared, bytes, summary });
             }
-            Ok(Listing { items: tags, total, bytes })
+            Ok(Listing { items: tags, total, size })
         })
         .await
     }
@@ -204,6 +236,38 @@ impl Store {
     ) -> Result<Vec<(Tag, ManifestEntry, usize)>, StoreError> {
         let (index, repository) = (Arc::clone(&self.0.index), repository.clone());
         blocking(move || index.tags_named(&repository, &tags.into_iter().collect())).await
+    }
+
+    /// What refers to a manifest, `limit` of it at the most, and how much more there is. What clients keep under the
+    /// referrers tag is among it.
+    ///
+    /// # Errors
+    /// What the disk or the index says.
+    pub async fn referrers_overview(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<oci::Part>, usize), StoreError> {
+        let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
+        blocking(move || {
+            let (mut found, mut more) = store.0.index.referrers_overview(&repository, &subject, limit)?;
+            let Some(entry) = store.fallback_index(&repository, &subject)? else { return Ok((found, more)) };
+            let listed = Contents::parse(&store.read_shown(&entry)?.unwrap_or_default()).manifests;
+            more += listed.more;
+            for part in listed.items {
+                if !store.0.index.is_only_listed(&repository, &subject, &part.digest)? {
+                    continue;
+                }
+                if found.len() < limit {
+                    found.push(part);
+                } else {
+                    more += 1;
+                }
+            }
+            Ok((found, more))
+        })
+        .await
     }
 
     /// Whether a repository has a manifest.

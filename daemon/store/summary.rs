@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
@@ -14,10 +15,13 @@ use crate::oci::{Contents, Digest, ImageConfig, Platform, RepositoryName};
 
 /// How many are remembered.
 const KEPT: usize = 2000;
+/// How many pages read manifests at once, and with them what that takes in memory.
+const READERS: usize = 2;
 /// How many platforms one names at the most.
 const PLATFORMS: usize = 16;
-/// The longest configuration that is read to show it, in bytes.
-const LONGEST_CONFIG: u64 = 1 << 20;
+/// The longest manifest or configuration that is read to show what it says, in bytes: many times what builders make,
+/// and less than what the registry takes.
+const LONGEST_SHOWN: u64 = 1 << 20;
 /// The longest word of a stranger that is kept.
 const LONGEST_WORD: usize = 128;
 
@@ -32,17 +36,31 @@ pub struct Summary {
     pub artifact: Option<String>,
 }
 
-/// The summaries that are remembered.
-#[derive(Default)]
-pub(super) struct Summaries(Mutex<HashMap<Digest, Arc<Summary>>>);
+/// The summaries that are remembered, and the turns of those who read more.
+pub(super) struct Summaries {
+    kept: Mutex<HashMap<Digest, Arc<Summary>>>,
+    turns: Arc<Semaphore>,
+}
+
+/// Leave to read what manifests and configurations say, for as long as this lives. How much memory that takes is
+/// decided by the number of turns, and not by the number of those who ask.
+pub struct Turn(
+    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
+);
+
+impl Default for Summaries {
+    fn default() -> Self {
+        Summaries { kept: Mutex::default(), turns: Arc::new(Semaphore::new(READERS)) }
+    }
+}
 
 impl Summaries {
     fn find(&self, digest: &Digest) -> Option<Arc<Summary>> {
-        lock(&self.0).get(digest).cloned()
+        lock(&self.kept).get(digest).cloned()
     }
 
     fn keep(&self, digest: &Digest, summary: &Arc<Summary>) {
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         if kept.len() >= KEPT {
             kept.clear();
         }
@@ -51,6 +69,12 @@ impl Summaries {
 }
 
 impl Store {
+    /// Waits for a turn to read what manifests say.
+    pub async fn turn_to_read(&self) -> Turn {
+        // The semaphore is never closed.
+        Turn(Arc::clone(&self.0.summaries.turns).acquire_owned().await.ok())
+    }
+
     /// The configuration of an image, if the repository has it and it is not too long to be read; nobody counts on
     /// it for that.
     ///
@@ -65,8 +89,23 @@ impl Store {
         blocking(move || store.config(&repository, &digest)).await
     }
 
+    /// The bytes of a manifest, if they are not too many to be shown.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn read_manifest_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
+        let (store, entry) = (self.clone(), entry.clone());
+        blocking(move || store.read_shown(&entry)).await
+    }
+
+    /// The same, blocking.
+    pub(super) fn read_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
+        let entry = Some(entry).filter(|entry| entry.size <= LONGEST_SHOWN);
+        entry.map(|entry| blob::read_whole(&self.0.disk, &entry.digest, entry.size)).transpose()
+    }
+
     fn config(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        let link = self.0.index.blob(repository, digest)?.filter(|link| link.size <= LONGEST_CONFIG);
+        let link = self.0.index.blob(repository, digest)?.filter(|link| link.size <= LONGEST_SHOWN);
         link.map(|link| blob::read_whole(&self.0.disk, digest, link.size)).transpose()
     }
 
@@ -93,7 +132,7 @@ impl Store {
         repository: &RepositoryName,
         entry: &ManifestEntry,
     ) -> Result<Summary, StoreError> {
-        let contents = Contents::parse(&blob::read_whole(&self.0.disk, &entry.digest, entry.size)?);
+        let contents = Contents::parse(&self.read_shown(entry)?.unwrap_or_default());
         if entry.media_type.is_index() {
             return self.index_summary(repository, &contents);
         }
@@ -104,14 +143,14 @@ impl Store {
         let config = self.config(repository, &config.digest)?.unwrap_or_default();
         let config = ImageConfig::parse(&config);
         Ok(Summary {
-            platforms: platforms(std::iter::once(&config.platform)),
+            platforms: platforms(std::iter::once(&config.platform())),
             created: config.created.map(short),
             artifact: None,
         })
     }
 
     fn index_summary(&self, repository: &RepositoryName, contents: &Contents) -> Result<Summary, StoreError> {
-        let images = contents.manifests.iter().filter(|part| part.platform.is_some());
+        let images = contents.manifests.items.iter().filter(|part| part.platform.is_some());
         let digests: Vec<Digest> = images.clone().take(1).map(|part| part.digest.clone()).collect();
         let first = self.0.index.manifests_among(repository, &digests)?;
         // An index that points at itself is impossible: its digest would have to be known before it was made.

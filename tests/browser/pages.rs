@@ -57,6 +57,31 @@ fn every_page_is_for_everybody() {
     browser.check_silence();
 }
 
+/// On the narrowest phones, too.
+#[test]
+fn the_menu_is_whole_on_a_phone() {
+    let registry = Registry::with(|_| {});
+    let browser = Chromium::start(&registry, Script::On);
+    log_in(&browser);
+    for width in [320, 360] {
+        browser.emulate("light", width, 640);
+        for path in ["/", "/repositories", "/users"] {
+            browser.open(path);
+            let outside = browser.run(
+                "return Array.prototype.filter.call(document.querySelectorAll('#menu a, .who a, .who button'), \
+                 function (one) { var box = one.getBoundingClientRect(); \
+                 return box.left < 0 || box.right > document.documentElement.clientWidth || !box.width || \
+                 one.scrollWidth > one.clientWidth; }).map(function (one) { return one.textContent; })",
+            );
+            assert_eq!(outside.as_array().unwrap(), &Vec::<serde_json::Value>::new(), "{path} at {width}");
+            assert_eq!(browser.count("#menu a"), 6);
+            let wide = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
+            assert!(wide.as_i64().unwrap() <= 0, "{path} at {width} is {wide} pixels too wide");
+        }
+    }
+    browser.check_silence();
+}
+
 /// Something for overview, activity and upkeep to show.
 fn make_news(browser: &Chromium, registry: &Registry) {
     registry.add_user("bob");

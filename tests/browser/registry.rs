@@ -168,6 +168,7 @@ pub fn push_hostile(daemon: &Daemon) {
     config["config"]["User"] = MARKUP.into();
     config["architecture"] = MARKUP.into();
     config["history"][0]["created_by"] = MARKUP.into();
+    config["history"][1]["created_by"] = MARKUP.into();
     let annotations = json!({MARKUP: MARKUP, "link": "javascript:alert(1)"});
     let image = push_with(daemon, "hostile", &["_-.1", "1"], &config, &json!({"annotations": annotations}));
     let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});

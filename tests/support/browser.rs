@@ -84,6 +84,25 @@ impl Browser {
         answer
     }
 
+    /// Asks about tags and says yes to what the question shows.
+    #[track_caller]
+    pub fn delete(&mut self, name: &str, tags: &[&str]) -> Answer {
+        let fields = self.doomed(name, tags);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.post("/delete", &fields)
+    }
+
+    /// The fields of the question about some tags.
+    #[track_caller]
+    pub fn doomed(&mut self, name: &str, tags: &[&str]) -> Vec<(&'static str, String)> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("name", name).extend_pairs(tags.iter().map(|tag| ("tag", tag)));
+        let question = self.page(&format!("/delete?{}", query.finish()));
+        let values = question.split("name=\"tag\" value=\"").skip(1);
+        let tags = values.map(|rest| ("tag", rest.split('"').next().unwrap().to_owned()));
+        std::iter::once(("name", name.to_owned())).chain(tags).collect()
+    }
+
     fn keep(&mut self, answer: Answer) -> Answer {
         for cookie in answer.headers("set-cookie") {
             let (name, rest) = cookie.split_once('=').unwrap();

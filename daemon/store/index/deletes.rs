@@ -27,21 +27,27 @@ impl Batch<'_> {
         self.leave(repository, &row.digest()?, self.moment, true)
     }
 
-    /// Removes those of some tags that are there, and gives them.
+    /// Removes those of some tags that still name the manifest beside them, and gives them and the number of those
+    /// that name another one by now.
     pub(in crate::store) fn delete_tags(
         &mut self,
         repository: &RepositoryName,
-        tags: &[Tag],
-    ) -> Result<Vec<Tag>, StoreError> {
-        let mut deleted = Vec::new();
-        for tag in tags {
-            match self.delete_tag(repository, tag) {
-                Ok(()) => deleted.push(tag.clone()),
-                Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
-                Err(error) => return Err(error),
+        tags: &[(Tag, Digest)],
+    ) -> Result<(Vec<Tag>, usize), StoreError> {
+        let (mut deleted, mut moved) = (Vec::new(), 0);
+        for (tag, digest) in tags {
+            let key = schema::tag_key(repository, tag);
+            let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
+            match row {
+                Some(row) if row.digest()? == *digest => {
+                    self.delete_tag(repository, tag)?;
+                    deleted.push(tag.clone());
+                }
+                Some(_) => moved += 1,
+                None => {}
             }
         }
-        Ok(deleted)
+        Ok((deleted, moved))
     }
 
     /// Removes a manifest from a repository, and every tag that points at it.

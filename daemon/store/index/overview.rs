@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use super::schema::{self, LinkRow, ManifestRow, RepositoryRow};
 use super::{Index, ManifestEntry, entry, text_behind};
-use crate::oci::{Digest, Reference, RepositoryName, Tag};
+use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 use crate::store::natural;
-use crate::store::overview::{Listing, Part, RepositoryOrder, RepositoryOverview, TagOrder};
+use crate::store::overview::{
+    Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+};
 
 /// A row of the table `tags`, read without copying it.
 #[derive(Deserialize)]
@@ -31,13 +33,12 @@ struct TagRow<'a> {
 pub(in crate::store) type SharedTag = (Tag, ManifestEntry, usize);
 
 impl Index {
-    /// The repositories that `wanted` lets through, as a page has them, and how many there are in each namespace on
-    /// that page.
+    /// The repositories that `wanted` lets through, as a page has them.
     pub(in crate::store) fn repositories_overview(
         &self,
         part: &Part<RepositoryOrder>,
         wanted: &dyn Fn(&RepositoryName) -> bool,
-    ) -> Result<(Listing<RepositoryOverview>, BTreeMap<String, usize>), StoreError> {
+    ) -> Result<Repositories, StoreError> {
         let txn = self.env.read_txn()?;
         let search = part.search.to_lowercase();
         let mut all = Vec::new();
@@ -50,26 +51,60 @@ impl Index {
                 all.push(RepositoryOverview { name, manifests, tags, bytes, pushed });
             }
         }
-        let bytes = all.iter().map(|one| one.bytes).sum();
-        if part.order == RepositoryOrder::Name {
-            if part.descending {
-                all.reverse();
-            }
-            let listing = Listing { total: all.len(), bytes, items: part.page(&all).to_vec() };
-            let namespaces = namespaces(&listing.items, &all);
-            return Ok((listing, namespaces));
-        }
-        let total = all.len();
-        let order = |one: &RepositoryOverview, other: &RepositoryOverview| {
-            let by = match part.order {
-                RepositoryOrder::Name => Ordering::Equal,
-                RepositoryOrder::Size => one.bytes.cmp(&other.bytes),
-                RepositoryOrder::Tags => one.tags.cmp(&other.tags),
-                RepositoryOrder::Pushed => one.pushed.cmp(&other.pushed),
-            };
-            turned(by, part.descending).then_with(|| one.name.cmp(&other.name))
+        let size = part.size(all.iter().map(|one| one.name.as_str().len()).max().unwrap_or(0));
+        let mut repositories = Repositories {
+            bytes: all.iter().map(|one| one.bytes).sum(),
+            tags: all.iter().map(|one| u64::from(one.tags)).sum(),
+            manifests: all.iter().map(|one| u64::from(one.manifests)).sum(),
+            namespaces: BTreeMap::new(),
+            listing: Listing { total: all.len(), size, items: Vec::new() },
         };
-        Ok((Listing { total, bytes, items: sorted_page(all, part, order) }, BTreeMap::new()))
+        let skip = part.page.saturating_mul(size);
+        if part.order == RepositoryOrder::Name {
+            let items = page_by_name(&all, part.descending, skip, size);
+            repositories.namespaces = namespaces(&items, &all);
+            repositories.listing.items = items;
+        } else {
+            let order = |one: &RepositoryOverview, other: &RepositoryOverview| {
+                turned(by(part.order, one, other), part.descending).then_with(|| one.name.cmp(&other.name))
+            };
+            repositories.listing.items = sorted_page(all, skip, size, order);
+        }
+        Ok(repositories)
+    }
+
+    /// What refers to a manifest by itself, `limit` of it at the most, and how much more there is.
+    pub(in crate::store) fn referrers_overview(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        limit: usize,
+    ) -> Result<(Vec<oci::Part>, usize), StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::referrer_key(repository, subject, None));
+        let (mut found, mut more) = (Vec::new(), 0);
+        for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
+            let (_, value) = row?;
+            if found.len() < limit {
+                let part = serde_json::from_slice(value);
+                found.push(part.map_err(|error| heed::Error::Decoding(error.into()))?);
+            } else {
+                more += 1;
+            }
+        }
+        Ok((found, more))
+    }
+
+    /// Whether a manifest is here and does not say itself that it is about `subject`.
+    pub(in crate::store) fn is_only_listed(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let txn = self.env.read_txn()?;
+        let is_here = self.tables.manifests.get(&txn, &schema::content_key(repository, digest))?.is_some();
+        let key = schema::referrer_key(repository, subject, Some(digest));
+        Ok(is_here && self.tables.referrers.get(&txn, &key)?.is_none())
     }
 
     /// The tags of a repository as a page has them.
@@ -95,8 +130,9 @@ impl Index {
             };
             turned(by, part.descending).then_with(|| natural::compare(one.0, other.0))
         };
-        let items = with_shares(sorted_page(all, part, order), &digests)?;
-        Ok(Listing { total, bytes: 0, items })
+        let size = part.size(all.iter().map(|(tag, _)| tag.len()).max().unwrap_or(0));
+        let page = sorted_page(all, part.page.saturating_mul(size), size, order);
+        Ok(Listing { total, size, items: with_shares(page, &digests)? })
     }
 
     /// Those of some tags that are there.
@@ -225,31 +261,55 @@ fn turned(order: Ordering, descending: bool) -> Ordering {
     if descending { order.reverse() } else { order }
 }
 
+fn by(order: RepositoryOrder, one: &RepositoryOverview, other: &RepositoryOverview) -> Ordering {
+    match order {
+        RepositoryOrder::Name => one.name.cmp(&other.name),
+        RepositoryOrder::Size => one.bytes.cmp(&other.bytes),
+        RepositoryOrder::Tags => one.tags.cmp(&other.tags),
+        RepositoryOrder::Pushed => one.pushed.cmp(&other.pushed),
+    }
+}
+
+/// One page of repositories that are in the order of their names.
+fn page_by_name(
+    all: &[RepositoryOverview],
+    descending: bool,
+    skip: usize,
+    size: usize,
+) -> Vec<RepositoryOverview> {
+    if descending {
+        return all.iter().rev().skip(skip).take(size).cloned().collect();
+    }
+    all.iter().skip(skip).take(size).cloned().collect()
+}
+
 /// One page of a list, in its order: what is on other pages is not sorted.
-fn sorted_page<T, O>(mut all: Vec<T>, part: &Part<O>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
-    if part.skip >= all.len() {
+fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    if skip >= all.len() {
         return Vec::new();
     }
-    if part.skip > 0 {
-        all.select_nth_unstable_by(part.skip, &order);
-        all.drain(..part.skip);
+    if skip > 0 {
+        all.select_nth_unstable_by(skip, &order);
+        all.drain(..skip);
     }
-    if all.len() > part.limit {
-        all.select_nth_unstable_by(part.limit, &order);
-        all.truncate(part.limit);
+    if all.len() > size {
+        all.select_nth_unstable_by(size, &order);
+        all.truncate(size);
     }
     all.sort_unstable_by(&order);
     all
 }
 
-/// How many of `all`, which are in the order of their names, are in each namespace that occurs on a page.
+/// How many of `all`, which are in the order of their names, are in each of the upper namespaces on a page. Those of a
+/// namespace stand side by side, so that its two ends are all that has to be found.
 fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for one in page {
-        for (at, _) in one.name.as_str().match_indices('/') {
+        for (at, _) in one.name.as_str().match_indices('/').take(NAMESPACES) {
             let namespace = &one.name.as_str()[..=at];
             if !counts.contains_key(namespace) {
-                let count = all.iter().filter(|one| one.name.as_str().starts_with(namespace)).count();
+                let first = all.partition_point(|one| one.name.as_str() < namespace);
+                let count = all[first..].partition_point(|one| one.name.as_str().starts_with(namespace));
                 counts.insert(namespace.to_owned(), count);
             }
         }
@@ -260,15 +320,38 @@ fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::overview::Fit;
 
     #[test]
     fn a_page_is_sorted_whatever_is_before_it() {
-        let part = |skip, limit| Part { order: (), skip, limit, ..Part::default() };
         let all: Vec<u32> = (0..100).map(|number| number * 37 % 100).collect();
-        let page = |skip, limit| sorted_page(all.clone(), &part(skip, limit), Ord::cmp);
+        let page = |skip, size| sorted_page(all.clone(), skip, size, Ord::cmp);
         assert_eq!(page(0, 3), [0, 1, 2]);
         assert_eq!(page(95, 10), [95, 96, 97, 98, 99]);
         assert_eq!(page(40, 2), [40, 41]);
         assert!(page(100, 2).is_empty());
+    }
+
+    #[test]
+    fn namespaces_are_counted_beyond_the_page_and_not_too_deep() {
+        let names = ["a", "a-b/x", "a/b/c/d/e/one", "a/b/c/d/e/two", "a/z", "a0/x"];
+        let one = |name: &&str| RepositoryOverview {
+            name: name.parse().unwrap(),
+            manifests: 1,
+            tags: 1,
+            bytes: 1,
+            pushed: 1,
+        };
+        let all: Vec<RepositoryOverview> = names.iter().map(one).collect();
+        let counts = namespaces(&all[2..3], &all);
+        let expected = [("a/", 3), ("a/b/", 2), ("a/b/c/", 2), ("a/b/c/d/", 2)];
+        assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)).into());
+    }
+
+    #[test]
+    fn a_page_of_long_names_has_fewer() {
+        let fit = Some(Fit { bytes: 1000, each: 10, names: 2 });
+        let part = Part { order: (), limit: 20, fit, ..Part::default() };
+        assert_eq!((part.size(5), part.size(45), part.size(5000)), (20, 10, 1));
     }
 }
