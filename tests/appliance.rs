@@ -223,6 +223,16 @@ fn a_check_of_the_configuration_reads_the_certificate_and_its_key() {
     let mut powerless = powerless(&["config", "check", "--config"]);
     let text = refusal(powerless.arg(unit.path("holdfast.toml")));
     assert!(text.contains("key may not be read by the user") && text.contains("mode 640"), "{text}");
+    // Nor is it good for the service because root may read it.
+    run(Command::new("chown").arg("0").arg(unit.path("key")));
+    std::fs::create_dir(unit.path("data")).unwrap();
+    run(Command::new("chown").arg("65534").arg(unit.path("data")));
+    for (name, mode) in [("", "755"), ("certificate", "644"), ("key", "600")] {
+        run(Command::new("chmod").arg(mode).arg(unit.path(name)));
+    }
+    assert!(refusal(&mut check("key")).contains("key may not be read by the user"));
+    run(Command::new("chmod").arg("644").arg(unit.path("key")));
+    run(&mut check("key"));
 }
 
 #[test]

@@ -27,6 +27,14 @@ pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     }
 }
 
+/// Lets root be the owner of a data directory from now on, if there is one already.
+pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
+        Err(_) => Ok(()),
+    }
+}
+
 fn become_owner(path: &Path, user: u32, group: u32) -> Result<(), Failure> {
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     if !geteuid().is_root() || user.is_root() {

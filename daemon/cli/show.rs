@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, look_at_files, print, warn};
+use super::{Failure, look_at_files, owner, print, warn};
 use crate::config::Config;
 
 #[derive(Subcommand)]
@@ -18,6 +18,8 @@ pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
     warn(config);
     match command {
         Command::Check => {
+            // What root may read the daemon may not.
+            owner::become_owner_if_any(&config.storage.path)?;
             look_at_files(config)?;
             print("the configuration is valid\n")
         }
