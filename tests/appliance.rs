@@ -55,6 +55,11 @@ impl Unit {
     }
 
     fn start(&self, environment: &[(&str, &str)]) -> Child {
+        self.start_with(environment, Stdio::inherit())
+    }
+
+    /// Starts it with its log somewhere else.
+    fn start_with(&self, environment: &[(&str, &str)], log: Stdio) -> Child {
         let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; \
                       LISTEN_FDS=2 LISTEN_FDNAMES=registry:control LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
@@ -65,6 +70,7 @@ impl Unit {
             .arg(self.path("data"))
             .stdin(OwnedFd::from(self.door.try_clone().unwrap()))
             .stdout(OwnedFd::from(self.control.try_clone().unwrap()))
+            .stderr(log)
             .env_clear()
             .env("NOTIFY_SOCKET", self.path("notify"))
             .env("HOLDFAST_LOG_LEVEL", "warn")
@@ -143,6 +149,125 @@ fn a_reload_takes_what_is_new_and_refuses_what_is_wrong() {
     unit.await_told("READY=1");
     unit.get("/v2/").expect(200);
     Request::new(unit.address, "DELETE", &format!("/v2/a/blobs/{}", digest(&content))).send().expect(405);
+}
+
+/// What is said by a command that has to fail, in its one line.
+fn refusal(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.trim_end().lines().count() == 1, "{text}");
+    text
+}
+
+/// A command line that has no rights beyond those of files, whoever runs the tests.
+fn powerless(arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.env_clear().args(["--bounding-set=-all", "--inh-caps=-all", BINARY]).args(arguments);
+    command
+}
+
+#[test]
+fn it_does_not_end_while_it_could_not_start_again() {
+    let unit = Unit::new("[service]\nidle = \"100ms\"\n");
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut child = Ends(unit.start_with(&[], log.reopen().unwrap().into()));
+    unit.await_told("READY=1");
+    // Refused when it was to be read again.
+    unit.configure("[service]\nidle = \"100ms\"\n[auth]\nanonymous = \"perhaps\"\n");
+    std::thread::sleep(Duration::from_millis(800));
+    unit.get("/v2/").expect(200);
+    // No better is one whose key cannot be used.
+    std::fs::write(unit.path("key"), "nonsense").unwrap();
+    let files = format!("certificate = {:?}\nkey = {:?}", unit.path("key"), unit.path("key"));
+    unit.configure(&format!("[service]\nidle = \"100ms\"\n[tls]\nmode = \"files\"\n{files}\n"));
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(child.0.try_wait().unwrap().is_none(), "it ends");
+    unit.get("/v2/").expect(200);
+    unit.configure("[service]\nidle = \"100ms\"\n");
+    let began = Instant::now();
+    while child.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it stays though nobody is there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.0.wait().unwrap().success());
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(text.matches("it stays").count(), 2, "each reason is said once: {text}");
+    assert!(text.contains("perhaps") && text.contains("has no certificate in it"), "{text}");
+}
+
+#[test]
+fn a_check_of_the_configuration_reads_the_certificate_and_its_key() {
+    let unit = Unit::new("");
+    let made = |name: &str| {
+        let files = [unit.path("certificate"), unit.path(name)].map(|path| path.to_str().unwrap().to_owned());
+        run(Command::new("openssl")
+            .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-subj", "/CN=localhost", "-out", &files[0], "-keyout", &files[1]]));
+    };
+    made("another");
+    made("key");
+    let check = |key: &str| {
+        let tls =
+            format!("[tls]\ncertificate = {:?}\nkey = {:?}\n", unit.path("certificate"), unit.path(key));
+        unit.configure(&tls);
+        let mut command = unit.command();
+        command.args(["config", "check"]);
+        command
+    };
+    assert_eq!(run(&mut check("key")), "the configuration is valid\n");
+    assert!(refusal(&mut check("another")).contains("is not the key of"));
+    assert!(refusal(&mut check("nowhere")).contains("cannot read"));
+    // As the service, that may not read a key of somebody else.
+    check("key");
+    run(Command::new("chown").arg("65534").arg(unit.path("key")));
+    let mut powerless = powerless(&["config", "check", "--config"]);
+    let text = refusal(powerless.arg(unit.path("holdfast.toml")));
+    assert!(text.contains("key may not be read by the user") && text.contains("mode 640"), "{text}");
+    // Nor is it good for the service because root may read it.
+    run(Command::new("chown").arg("0").arg(unit.path("key")));
+    std::fs::create_dir(unit.path("data")).unwrap();
+    run(Command::new("chown").arg("65534").arg(unit.path("data")));
+    for (name, mode) in [("", "755"), ("certificate", "644"), ("key", "600")] {
+        run(Command::new("chmod").arg(mode).arg(unit.path(name)));
+    }
+    assert!(refusal(&mut check("key")).contains("key may not be read by the user"));
+    run(Command::new("chmod").arg("644").arg(unit.path("key")));
+    run(&mut check("key"));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_is_refused_with_what_to_do() {
+    let unit = Unit::new("");
+    std::fs::create_dir(unit.path("disk")).unwrap();
+    run(Command::new("chown").arg("65534").arg(unit.path("disk")));
+    let mut powerless = powerless(&["serve", "--data"]);
+    powerless.arg(unit.path("disk/data")).env("HOLDFAST_LISTEN", "127.0.0.1:0");
+    let text = refusal(&mut powerless);
+    assert!(text.contains("ReadWritePaths=") && text.contains("systemctl edit holdfast"), "{text}");
+}
+
+#[test]
+fn without_a_daemon_the_status_says_that_one_waits_to_be_started() {
+    let unit = Unit::new("");
+    let mut child = Ends(unit.start(&[]));
+    unit.await_told("READY=1");
+    signal(&child.0, "-TERM");
+    assert!(child.0.wait().unwrap().success());
+    let service = format!("[service]\ncontrol = {:?}\n", unit.path("control"));
+    unit.configure(&format!("storage.path = {:?}\n{service}", unit.path("data")));
+    let mut status = Command::new(BINARY);
+    status.env_clear().arg("status").arg("--config").arg(unit.path("holdfast.toml"));
+    assert!(run(&mut status).contains("daemon        waiting for a connection"));
+    // Nobody was started for that, and another directory is not the service's.
+    let mut knock = [PollFd::new(unit.control.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut knock, PollTimeout::ZERO).unwrap(), 0);
+    assert!(run(unit.command().arg("status")).contains("daemon        not running"));
+    let json: serde_json::Value = serde_json::from_str(&run(status.arg("--json"))).unwrap();
+    assert_eq!(json["daemon_runs"], false);
+    std::fs::remove_file(unit.path("control")).unwrap();
+    let mut status = Command::new(BINARY);
+    status.env_clear().arg("status").arg("--config").arg(unit.path("holdfast.toml"));
+    assert!(run(&mut status).contains("daemon        not running"));
 }
 
 #[test]

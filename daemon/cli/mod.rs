@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Overrides};
-use crate::{service, store};
+use crate::config::{self, Config, Overrides, TlsMode};
+use crate::{service, store, tls};
 
 /// A container registry for the edge: one daemon with TLS, users and durable storage.
 #[derive(Parser)]
@@ -115,6 +115,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(Stri
 }
 
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
+    let is_the_services = arguments.data.is_none();
     let overrides = Overrides { data: arguments.data };
     let file = arguments.config;
     let read = move || config::load(file.as_deref(), environment.clone(), &overrides);
@@ -123,7 +124,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::Serve => serve::run(Box::new(read)),
         Command::User { command } => user::run(command, &load()?),
         Command::Config { command } => show::run(&command, &load()?),
-        Command::Status(options) => status::run(&options, &load()?),
+        Command::Status(options) => status::run(&options, &load()?, is_the_services),
         Command::Gc(options) => gc::run(&options, &load()?),
         Command::Check(options) => check::run(&options, &load()?),
         Command::InspectIndex(options) => inspect::run(&options),
@@ -168,6 +169,14 @@ async fn put_in_order(config: &Config) -> Result<(), store::StoreError> {
         // There is one by now.
         Err(store::StoreError::InUse(_)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Looks at the files that a configuration names and a daemon cannot start without.
+fn look_at_files(config: &Config) -> Result<(), Failure> {
+    match &config.tls.mode {
+        TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse),
+        TlsMode::Auto | TlsMode::Off => Ok(()),
     }
 }
 

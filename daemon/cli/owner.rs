@@ -35,9 +35,14 @@ pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
         return Ok(());
     };
     let is_inside = folder.canonicalize().is_ok_and(|folder| folder.starts_with(&inside));
-    match std::fs::metadata(data) {
-        Ok(metadata) if is_inside => become_owner(data, metadata.uid(), metadata.gid()),
-        _ => Ok(()),
+    if is_inside { become_owner_if_any(data) } else { Ok(()) }
+}
+
+/// Lets root be the owner of a data directory from now on, if there is one already.
+pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
+        Err(_) => Ok(()),
     }
 }
 

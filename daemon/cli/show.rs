@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 
-use super::{Failure, print, warn};
+use super::{Failure, look_at_files, owner, print, warn};
 use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Says whether the configuration is valid
+    /// Says whether the configuration is valid, and its certificate and key can be used
     Check,
     /// Prints the configuration that is in effect
     Show,
@@ -17,7 +17,12 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
     warn(config);
     match command {
-        Command::Check => print("the configuration is valid\n"),
+        Command::Check => {
+            // What root may read the daemon may not.
+            owner::become_owner_if_any(&config.storage.path)?;
+            look_at_files(config)?;
+            print("the configuration is valid\n")
+        }
         Command::Show => print(&config.show()),
     }
 }

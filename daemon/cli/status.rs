@@ -1,5 +1,6 @@
 //! `holdfast status`.
 
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -23,8 +24,9 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// Prints what is in the data directory: what a running daemon says, or what is seen beside it or without one.
-pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
+/// Prints what is in the data directory: what a running daemon says, or what is seen beside it or without one. Whether it
+/// is the directory of a service, and not one that was named, says what it means that no daemon runs.
+pub(super) fn run(options: &Options, config: &Config, is_the_services: bool) -> Result<(), Failure> {
     if let Some(patience) = &options.wait {
         let patience = crate::config::duration("--wait", patience).map_err(Failure::misuse)?;
         runtime()?.block_on(wait(config, patience))?;
@@ -34,11 +36,17 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let asks = store::daemon_runs(&config.storage.path) || !may_look;
     let live = if asks { runtime()?.block_on(ask::live(config)) } else { None };
     if let Some(live) = live {
-        return if options.json { print_json(&live) } else { print(&rows(&live.store, Some(&live))) };
+        return if options.json { print_json(&live) } else { print(&rows(&live.store, Some(&live), false)) };
     }
     owner::enter(config)?;
     let status = store::status(&store_settings(config)).map_err(Failure::failed)?;
-    if options.json { print_json(&status) } else { print(&rows(&status, None)) }
+    let waits = is_the_services && socket_is_there(config);
+    if options.json { print_json(&status) } else { print(&rows(&status, None, waits)) }
+}
+
+/// Whether systemd holds the socket through which a daemon is asked. To connect would start one.
+fn socket_is_there(config: &Config) -> bool {
+    std::fs::metadata(&config.service.control).is_ok_and(|file| file.file_type().is_socket())
 }
 
 async fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
@@ -61,11 +69,12 @@ fn print_json(status: &impl serde::Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-fn rows(status: &store::Status, live: Option<&Live>) -> String {
+fn rows(status: &store::Status, live: Option<&Live>, waits: bool) -> String {
     let counts = status.counts;
     let state = match (&status.read_only, status.daemon_runs) {
         (Some(why), _) => why.as_str(),
         (None, true) => "running",
+        (None, false) if waits => "waiting for a connection, which starts it",
         (None, false) => "not running",
     };
     let mut rows = vec![("daemon", state.to_owned())];

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{FORWARDED, USER_AGENT};
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
@@ -30,12 +30,14 @@ pub(super) struct Record {
 /// What the daemon's own command line calls itself when it asks whether the registry answers.
 pub const OWN_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
 
-/// How important the line of a request is. A health check asks every few seconds, and nobody wants to read that, nor
-/// have it written to a card.
+/// How important the line of a request is, if it is answered. A health check asks every few seconds, and nobody wants to
+/// read that, nor have it written to a card. What a proxy on this machine passes on is somebody else's.
 pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
     let agent = parts.headers.get(USER_AGENT);
     let is_own = peer.to_canonical().is_loopback() && agent.is_some_and(|agent| agent == OWN_AGENT);
-    if is_own && parts.uri.path() == "/v2/" { log::Level::Debug } else { log::Level::Info }
+    let passed_on =
+        parts.headers.keys().any(|name| *name == FORWARDED || name.as_str().starts_with("x-forwarded-"));
+    if is_own && !passed_on && parts.uri.path() == "/v2/" { log::Level::Debug } else { log::Level::Info }
 }
 
 impl Record {
@@ -88,14 +90,44 @@ impl Body for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         let Record { client, user, method, path, repository, reference, status, begun, level } = &self.record;
+        // That a health check fails is worth reading.
+        let level = if *status >= 500 { (*level).min(log::Level::Info) } else { *level };
         // Numbers of milliseconds need not be exact.
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         log::log!(
-            target: "access", *level,
+            target: "access", level,
             client:% = client, user = user.as_str(),
             repository = repository.as_ref().map_or("", RepositoryName::as_str),
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
             "{method} {path}"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_health_check_of_this_machine_is_quiet() {
+        let level = |path: &str, peer: &str, headers: &[(&str, &str)]| {
+            let mut request = http::Request::get(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            super::level(&request.body(()).unwrap().into_parts().0, peer.parse().unwrap())
+        };
+        let own = ("User-Agent", OWN_AGENT);
+        assert_eq!(level("/v2/", "127.0.0.1", &[own]), log::Level::Debug);
+        assert_eq!(level("/v2/", "::ffff:127.0.0.1", &[own]), log::Level::Debug);
+        for (path, peer, headers) in [
+            ("/v2/", "192.0.2.1", &[own][..]),
+            ("/v2/a/tags/list", "127.0.0.1", &[own]),
+            ("/v2/", "127.0.0.1", &[]),
+            ("/v2/", "127.0.0.1", &[own, ("X-Forwarded-For", "192.0.2.1")]),
+            ("/v2/", "127.0.0.1", &[own, ("Forwarded", "for=192.0.2.1")]),
+        ] {
+            assert_eq!(level(path, peer, headers), log::Level::Info, "{path} {peer} {headers:?}");
+        }
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Leaf {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     names: BTreeSet<String>,
+    from: OffsetDateTime,
     until: OffsetDateTime,
     /// Whether it was made when nobody knew what time it was.
     unsure: bool,
@@ -58,9 +59,14 @@ impl Leaf {
 
     /// Whether it is for the names that this machine has now, and for long enough.
     pub(super) fn is_good(&self, names: &BTreeSet<String>, clock: &Clock) -> bool {
-        // A clock that has come right is a reason for a new one, a clock that is behind is none.
-        let lasts = clock.is_behind() || (!self.unsure && clock.now() + RENEW < self.until);
-        lasts && self.names == all_names(names)
+        self.is_valid(clock) && self.names == all_names(names)
+    }
+
+    /// Whether it is valid now, for long enough, and as well as it can be: one that was made by a clock that was ahead is
+    /// not valid yet, and one that was made when nobody knew the time is replaced as soon as somebody does.
+    pub(super) fn is_valid(&self, clock: &Clock) -> bool {
+        let now = clock.likely();
+        self.from <= now && now + RENEW < self.until && (!self.unsure || clock.is_behind())
     }
 
     /// Whether it is for this address.
@@ -109,11 +115,13 @@ impl Authority {
     pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &Clock) -> Result<Leaf, TlsError> {
         let names = all_names(more);
         let unsure = clock.is_behind();
-        // It is later than this machine knows: nearly all of the span lies ahead then.
-        let until = clock.now() + if unsure { LEAF_SPAN - RENEW } else { LEAF_LASTS };
+        // It is later than this machine knows: nearly all of the span lies ahead then. What was kept lies in it as well,
+        // unless it is years ahead of a clock that may be right.
+        let until = clock.likely() + if unsure { LEAF_SPAN - RENEW } else { LEAF_LASTS };
+        let from = EPOCH.max(until - LEAF_SPAN);
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
         params.distinguished_name = common_name(&format!("Holdfast {}", hostname()));
-        params.not_before = EPOCH.max(until - LEAF_SPAN);
+        params.not_before = from;
         params.not_after = until;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -122,7 +130,7 @@ impl Authority {
         let certificate = params.signed_by(&pair, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
         let chain = vec![certificate.der().clone(), self.certificate.clone()];
-        Ok(Leaf { chain, key, names, until, unsure })
+        Ok(Leaf { chain, key, names, from, until, unsure })
     }
 }
 
@@ -192,4 +200,21 @@ fn all_names(more: &BTreeSet<String>) -> BTreeSet<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_by_a_clock_that_was_ahead_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::open(directory.path());
+        let authority = Authority::open(directory.path(), &clock).unwrap();
+        let mut leaf = authority.issue(&BTreeSet::new(), &clock).unwrap();
+        assert!(leaf.is_valid(&clock) && leaf.is_good(&BTreeSet::new(), &clock));
+        leaf.from += AUTHORITY_LASTS;
+        leaf.until += AUTHORITY_LASTS;
+        assert!(!leaf.is_valid(&clock) && !leaf.is_good(&BTreeSet::new(), &clock));
+    }
 }

@@ -1,6 +1,7 @@
 //! A certificate and its key from PEM files.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -47,5 +48,11 @@ pub(super) fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsEr
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Io("read", path.to_owned(), error))
+    fs::read(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let why = "may not be read by the user that the registry runs as; give it to that user's group, with mode 640";
+            return TlsError::Content(path.to_owned(), why.into());
+        }
+        TlsError::Io("read", path.to_owned(), error)
+    })
 }

@@ -9,7 +9,7 @@ mod files;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -67,6 +67,14 @@ pub struct Facts {
     pub fingerprint: Option<String>,
     /// Whether the clock is behind a time that was seen already.
     pub clock_is_behind: bool,
+}
+
+/// Whether a chain and its key can be used, as whoever asks; blocking.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn look_at(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+    files::read(certificate, key).map(drop)
 }
 
 #[derive(Debug)]
@@ -196,13 +204,14 @@ impl Certificates {
     }
 
     /// Whether a client that has come by this address of the machine needs [`Certificates::include`] before it is
-    /// greeted.
+    /// greeted: because the certificate is not for that, or because the clock has leapt.
     pub fn lacks(&self, address: IpAddr) -> bool {
         let Kind::Auto(auto) = &self.kind else { return false };
-        !lock(&auto.issued).leaf.is_for(address.to_canonical())
+        let leaf = &lock(&auto.issued).leaf;
+        !leaf.is_for(address.to_canonical()) || !leaf.is_valid(&auto.clock)
     }
 
-    /// Makes a certificate for this address of the machine, too; blocking.
+    /// Makes a certificate for this address of the machine, too, and for this moment; blocking.
     ///
     /// # Errors
     /// [`TlsError::Make`]; the old one stays in use.
@@ -211,15 +220,22 @@ impl Certificates {
         let mut issued = lock(&auto.issued);
         let address = address.to_canonical();
         let learnt = issued.names.iter().filter(|name| name.parse::<IpAddr>().is_ok()).count();
-        if issued.leaf.is_for(address) || learnt >= ADDRESSES {
+        let is_new = !issued.leaf.is_for(address) && learnt < ADDRESSES;
+        if !is_new && issued.leaf.is_valid(&auto.clock) {
             return Ok(());
         }
         let mut names = issued.names.clone();
-        names.insert(address.to_string());
+        if is_new {
+            names.insert(address.to_string());
+        }
         let leaf = auto.authority.issue(&names, &auto.clock)?;
         self.serve(leaf.certified()?);
         *issued = Issued { names, leaf };
-        log::info!("the certificate is for {address}, too");
+        if is_new {
+            log::info!("the certificate is for {address}, too");
+        } else {
+            log::info!("the certificate is replaced, since the clock has changed");
+        }
         Ok(())
     }
 
@@ -318,6 +334,18 @@ mod tests {
         let certificates = auto(directory.path());
         greets(&certificates, certificates.ca_pem().unwrap(), "localhost").unwrap();
         assert!(!certificates.refresh().unwrap(), "nothing is renewed by a clock that is behind");
+    }
+
+    #[test]
+    fn a_time_that_was_wrongly_kept_is_no_reason_to_refuse() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(auto(directory.path()));
+        let wrong = time::OffsetDateTime::now_utc() + time::Duration::days(3650);
+        std::fs::write(directory.path().join("tls/clock"), wrong.unix_timestamp().to_string()).unwrap();
+        let certificates = auto(directory.path());
+        assert!(certificates.facts().clock_is_behind);
+        greets(&certificates, certificates.ca_pem().unwrap(), "localhost").unwrap();
+        assert!(!certificates.refresh().unwrap() && !certificates.lacks("127.0.0.1".parse().unwrap()));
     }
 
     #[test]

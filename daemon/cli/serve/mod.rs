@@ -10,10 +10,13 @@ mod watchdog;
 mod welcome;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
@@ -66,6 +69,7 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let listeners = if activated { into_tokio(inherited.registry)? } else { bind_all(&config.listen)? };
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|door| door.local_addr().ok()).collect();
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
+    may_write(&config.storage.path)?;
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
@@ -118,6 +122,21 @@ fn look_after(
         });
     }
     Ok(())
+}
+
+/// Refuses a data directory that cannot be written, and says what to do: in the service's sandbox only one can be.
+fn may_write(data: &Path) -> Result<(), Failure> {
+    let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+    match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
+            "cannot write to {}: {}; it has to belong to the registry's user, and a service has to be told of one outside \
+             of /var/lib/holdfast: systemctl edit holdfast, with ReadWritePaths={0} in [Service]",
+            super::absolute(data),
+            error.desc()
+        ))),
+        // Whatever else there is, who needs it finds.
+        _ => Ok(()),
+    }
 }
 
 fn bind_all(listen: &[SocketAddr]) -> Result<Vec<tokio::net::TcpListener>, Failure> {
