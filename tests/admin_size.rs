@@ -204,6 +204,25 @@ fn a_list_of_long_names_has_more_pages_and_is_no_deep_tree() {
 
 /// The list of referrers that a client keeps under a tag is read by the API, too.
 #[test]
+fn many_users_are_on_several_pages() {
+    let daemon = Daemon::with_user("alice", "secret", &[]);
+    let file = daemon.data.join("htpasswd");
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let hash = lines.trim().split_once(':').unwrap().1.to_owned();
+    let others = (0..150).map(|number| format!("{number:03}{}:{hash}\n", "@".repeat(61)));
+    std::fs::write(&file, lines + &others.collect::<String>()).unwrap();
+    let mut browser = Browser::of(&daemon, "alice", "secret");
+    let shown: usize = (1..=4)
+        .map(|page| {
+            let page = check(&mut browser, &format!("/users?page={page}"));
+            page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap().matches("<tr>").count()
+        })
+        .sum();
+    assert_eq!(shown, 151);
+    browser.get("/users?page=1000000000000000000000").expect(200);
+}
+
+#[test]
 fn a_large_list_of_referrers_takes_no_more_memory_than_its_text() {
     let daemon = Daemon::start();
     let (subject, _) = daemon.push_image("a", "1", b"layer");

@@ -5,16 +5,22 @@ use http::StatusCode;
 
 use super::OK;
 use super::error::AdminError;
-use super::pages::{Frame, render};
+use super::pages::{Frame, Pager, render};
 use super::visit::{Visit, see_other};
 use crate::access::{Identity, UserName, Wanted};
 use crate::wire::Response;
+
+/// How many users are on a page: their names may have 64 letters, stand in a row six times, and are longer in addresses.
+const PAGE: usize = 45;
 
 #[derive(Template)]
 #[template(path = "users.html")]
 struct Page {
     frame: Frame,
     users: Vec<Row>,
+    /// How many there are on all pages.
+    total: usize,
+    pager: Pager,
     /// What was filled in and did not do.
     name: String,
     error: Option<String>,
@@ -154,8 +160,10 @@ async fn page(visit: &Visit<'_>, name: String, error: Option<String>) -> Result<
         stays: last.as_ref().is_some_and(|last| last.as_str() == name),
         name,
     };
-    let users = visit.access.users().await.into_iter().map(row).collect();
-    render(status, &Page { frame: Frame::new(visit, "users"), users, name, error })
+    let (all, page) = (visit.access.users().await, Pager::wanted(&visit.query));
+    let (total, pager) = (all.len(), Pager::new(page, PAGE, all.len(), "/users", &[]));
+    let users = all.into_iter().skip((page - 1).saturating_mul(PAGE)).take(PAGE).map(row).collect();
+    render(status, &Page { frame: Frame::new(visit, "users"), users, total, pager, name, error })
 }
 
 /// A new password, if it was written twice alike.
