@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::chromium::{Chromium, Script};
-use super::registry::Registry;
+use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 use super::watch::axe;
 
@@ -54,6 +54,35 @@ fn every_page_is_for_everybody() {
         faults.len(),
         faults.into_iter().collect::<Vec<_>>().join("\n")
     );
+    browser.check_silence();
+}
+
+/// What those see who have no user, and those who may only read.
+#[test]
+fn a_guest_sees_what_a_guest_may() {
+    let axe = axe();
+    let mut faults = BTreeSet::new();
+    let registry = Registry::for_guests(|_| {}, "none", |_| {});
+    let browser = Chromium::start(&registry, Script::On);
+    browser.expect("#no-users", "has no users yet");
+    look(&browser, "login-no-users", &axe, &mut faults);
+    let registry = Registry::for_guests(push_app, "pull", |_| {});
+    let browser = Chromium::start(&registry, Script::On);
+    for (name, path) in [
+        ("guest-overview", "/"),
+        ("guest-repository", "/repository/team/app"),
+        ("guest-image", "/image/team/app:1.10"),
+        ("guest-refused", "/users"),
+    ] {
+        browser.open(path);
+        assert_eq!(
+            browser.count("#delete-selected, #delete-tags, input[name=tag], a[href^='/delete'], #users"),
+            0,
+            "{path}"
+        );
+        look(&browser, name, &axe, &mut faults);
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
     browser.check_silence();
 }
 

@@ -1,6 +1,6 @@
 //! A registry over TLS, with everything that its pages can show.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -27,11 +27,16 @@ pub struct Registry {
 impl Registry {
     /// With what `fill` pushes before it has a user, alice, and TLS.
     pub fn with(fill: impl FnOnce(&Daemon)) -> Self {
+        Self::for_guests(fill, "none", |data| add_user(data, "alice", "secret"))
+    }
+
+    /// The same where guests may do something, with the users that are made.
+    pub fn for_guests(fill: impl FnOnce(&Daemon), may: &str, make_users: impl FnOnce(&Path)) -> Self {
         let mut daemon = Daemon::start();
         fill(&daemon);
-        add_user(&daemon.data, "alice", "secret");
+        make_users(&daemon.data);
         daemon.stop();
-        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto")]);
+        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", may)]);
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
         std::fs::write(&authority, daemon.get("/ca.crt").expect(200).body).unwrap();
@@ -97,7 +102,7 @@ impl Registry {
 }
 
 /// Three tags of one image and two of their own.
-fn push_app(daemon: &Daemon) {
+pub fn push_app(daemon: &Daemon) {
     push_with(
         daemon,
         "team/app",
