@@ -174,6 +174,35 @@ fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
     assert!(disk.free() >= 256 << 10, "{} are free", disk.free());
 }
 
+/// However little there is, what is sound is not called broken, and no name is lost.
+#[test]
+fn an_index_is_sound_also_on_a_disk_that_fills_up_while_it_is_looked_at() {
+    for pages in 0..=24 {
+        let disk = SmallDisk::mount();
+        let mut daemon = Daemon::at(&disk.0.path().join("data"));
+        daemon.push_image("a", "old", b"old layer");
+        daemon.stop_and_restart();
+        daemon.push_image("a", "new", b"new layer");
+        daemon.kill();
+        fill_up(&disk);
+        let others = disk.0.path().join("others");
+        let file = std::fs::OpenOptions::new().write(true).open(&others).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 4096 * 4096 - pages * 4096).unwrap();
+        // It goes down the ladder as the daemon does, and may say that the disk is full.
+        let mut collect = Command::new(BINARY);
+        collect.env_clear().args(["gc", "--data"]).arg(&daemon.data);
+        let collected = collect.output().unwrap();
+        assert!(collected.status.code().is_some(), "{pages}: it is killed: {collected:?}");
+        assert_eq!(daemon.broken_indexes(), 0, "{pages}: {collected:?}");
+        std::fs::remove_file(&others).unwrap();
+        daemon.restart_after_end();
+        for tag in ["old", "new"] {
+            let answer = daemon.get(&format!("/v2/a/manifests/{tag}"));
+            assert_eq!(answer.status, 200, "{tag} with {pages} pages: {collected:?}");
+        }
+    }
+}
+
 #[test]
 fn a_quota_is_kept_and_what_is_deleted_counts_no_more() {
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "2MiB")]);

@@ -1,12 +1,13 @@
 //! `holdfast inspect-index`, which the daemon runs to look at an index that may end whoever reads it.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use nix::sys::signal::Signal;
+use nix::sys::statvfs::statvfs;
 
 use super::Failure;
 use crate::service;
@@ -57,9 +58,19 @@ pub(super) fn in_own_process(inspection: &Inspection) -> Soundness {
     inspection.copy.map(|copy| command.arg("--copy").arg(copy));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {
-        Ok(child) => wait(child),
+        Ok(child) => match wait(child) {
+            // Who writes to a mapped file then is killed by the same signal as who reads a damaged one.
+            Soundness::Broken if is_full(inspection.directory) => Soundness::Unknown(
+                "it does not read to its end, but the disk is full: make room first".into(),
+            ),
+            soundness => soundness,
+        },
         Err(error) => Soundness::Unknown(format!("it cannot be looked at: {error}")),
     }
+}
+
+fn is_full(directory: &Path) -> bool {
+    statvfs(directory).is_ok_and(|disk| disk.blocks_available() == 0)
 }
 
 fn wait(mut child: Child) -> Soundness {

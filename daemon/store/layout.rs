@@ -96,7 +96,8 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
             }
             damage = named.damage.take();
         }
-        list.end(named.change, index.clock.now(), index.collection_is_held()?)
+        // Where that cannot be read names may well be lost.
+        list.end(named.change, index.clock.now(), index.collection_is_held().unwrap_or(true))
     });
     match (written, damage) {
         (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.failed(error)),

@@ -42,7 +42,9 @@ impl Store {
         let entry = self.manifest(repository, &reference)?;
         let (grace, untagged) = super::lock(&self.0.ages).of(repository);
         let reliance = self.0.index.manifest_reliance(repository, digest, grace, untagged)?;
-        if reliance != Reliance::Kept && self.is_tagged(repository, digest).await? {
+        // A store that takes no writes collects nothing either; a tag that cannot be read is none.
+        let may_go = reliance != Reliance::Kept && self.writer().is_ok();
+        if !may_go || self.is_tagged(repository, digest).await.unwrap_or(false) {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());

@@ -24,8 +24,9 @@ pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool
 pub(super) fn open_environment_file(file: &Path, map_size: usize) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(16);
-    // SAFETY: NO_SUB_DIR only says what the path names. The file is made here and nobody else knows it.
-    unsafe { options.flags(EnvFlags::NO_SUB_DIR).open(file) }
+    // SAFETY: NO_SUB_DIR only says what the path names. The file is made here and nobody else knows it, so that it needs
+    // no lock, whose file would have holes that end the process on a full disk.
+    unsafe { options.flags(EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK).open(file) }
 }
 
 /// Asks the kernel to begin writing a range of a file to the disk and does not wait for it, so that the sync

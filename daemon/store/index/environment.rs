@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use heed::Env;
@@ -39,18 +39,24 @@ fn open_lock(directory: &Path) -> io::Result<File> {
 }
 
 fn give_blocks(lock: &File) -> io::Result<()> {
-    let length = lock.metadata()?.len().max(HEAD);
-    match posix_fallocate(lock, 0, i64::try_from(length).unwrap_or(i64::MAX)) {
-        Err(Errno::ENOSPC) => Err(Errno::ENOSPC.into()),
-        // Not every file system can.
-        _ => Ok(()),
+    let metadata = lock.metadata()?;
+    // XFS asks for free blocks also where none are needed.
+    if metadata.len() >= HEAD && metadata.blocks() * 512 >= metadata.len() {
+        return Ok(());
+    }
+    let length = i64::try_from(metadata.len().max(HEAD)).unwrap_or(i64::MAX);
+    loop {
+        match posix_fallocate(lock, 0, length) {
+            Err(Errno::EINTR) => {}
+            Err(full @ (Errno::ENOSPC | Errno::EDQUOT)) => return Err(full.into()),
+            // Not every file system can.
+            _ => return Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
