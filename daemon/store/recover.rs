@@ -61,10 +61,7 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
     if Disk::daemon_runs(&settings.path) || disk.order() != Order::Unknown {
         return Ok(());
     }
-    let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
-    let inspection =
-        Inspection { directory: &directory, map_size, previous: false, least_change: 0, copy: None };
-    if is_sound(settings, &inspection)? { Ok(()) } else { Err(StoreError::Unready) }
+    if is_sound(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 
 /// Opens the index by the first rung that holds; the caller holds [`Disk::lock_index_file`].
@@ -125,16 +122,10 @@ pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, Sto
         Basis::Unsure
     } else {
         let known = layout::read(disk).unwrap_or_default().change;
-        let is_of = |least_change| {
-            let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
-            let directory = directory.as_path();
-            let inspection = Inspection { directory, map_size, previous: false, least_change, copy: None };
-            is_sound(settings, &inspection)
-        };
-        if is_of(known + 1)? {
+        if is_sound(disk, settings, known + 1)? {
             return Err(StoreError::LayoutStale);
         }
-        if is_of(known)? { Basis::Current } else { Basis::Unsure }
+        if is_sound(disk, settings, known)? { Basis::Current } else { Basis::Unsure }
     };
     disk.take_order()?;
     start_anew(disk, settings, basis)
@@ -177,10 +168,19 @@ fn copy_if_sound(
     let (directory, copy) = (disk.index_directory(), disk.inspected_index());
     let map_size = settings.index_map_size;
     let copy = Some(copy.as_path());
-    is_sound(settings, &Inspection { directory: &directory, map_size, previous, least_change, copy })
+    verdict(settings, &Inspection { directory: &directory, map_size, previous, least_change, copy })
 }
 
-fn is_sound(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreError> {
+/// Whether the index reads to its end and is of this change of names or a later one.
+fn is_sound(disk: &Disk, settings: &Settings, least_change: u64) -> Result<bool, StoreError> {
+    let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
+    verdict(
+        settings,
+        &Inspection { directory: &directory, map_size, previous: false, least_change, copy: None },
+    )
+}
+
+fn verdict(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreError> {
     match (settings.inspect)(inspection) {
         Soundness::Sound => Ok(true),
         Soundness::Broken => Ok(false),

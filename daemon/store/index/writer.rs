@@ -318,12 +318,18 @@ fn again(error: &StoreError) -> StoreError {
 mod tests {
     use super::*;
 
+    /// The writer of an index of 1 MiB.
+    fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
+        let disk = Arc::new(Disk::open(directory, |_| ()).unwrap());
+        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
+        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+        (index, writer, thread)
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn the_clock_is_kept_with_every_name() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
-        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+        let (index, writer, thread) = start(directory.path());
         let later = Moment::of(KEEP_CLOCK.as_secs() / 2);
         index.clock.advance_to(later);
         let kept = || {
@@ -348,9 +354,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
-        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+        let (index, writer, thread) = start(directory.path());
         let row = |batch: &mut Batch, key: u32| {
             let table = batch.index.tables.meta;
             Ok(table.put(&mut batch.txn, &key.to_be_bytes(), &[7; 3900])?)
