@@ -85,7 +85,13 @@ impl Unit {
     /// What is told next.
     fn told(&self) -> String {
         let mut buffer = [0; 4096];
-        let length = self.notify.recv(&mut buffer).expect("something is told");
+        let length = loop {
+            match self.notify.recv(&mut buffer) {
+                // A wait that has an end does not go on by itself when the machine has been frozen for a moment.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                told => break told.expect("something is told"),
+            }
+        };
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
