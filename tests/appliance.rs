@@ -43,6 +43,8 @@ impl Unit {
     fn configure(&self, text: &str) {
         let own = format!("[service]\nidle = \"off\"\ncontrol = {:?}\n", self.path("control"));
         let text = if text.contains("[service]") { text.to_owned() } else { format!("{text}\n{own}") };
+        let data = format!("storage.path = {:?}\n", self.path("data"));
+        let text = if text.contains("storage.path") { text } else { data + &text };
         std::fs::write(self.path("holdfast.toml"), text).unwrap();
     }
 
@@ -66,8 +68,6 @@ impl Unit {
         command
             .args(["-c", script, BINARY, "--config"])
             .arg(self.path("holdfast.toml"))
-            .arg("--data")
-            .arg(self.path("data"))
             .stdin(OwnedFd::from(self.door.try_clone().unwrap()))
             .stdout(OwnedFd::from(self.control.try_clone().unwrap()))
             .stderr(log)
@@ -157,6 +157,35 @@ fn a_reload_takes_what_is_new_and_refuses_what_is_wrong() {
     Request::new(unit.address, "DELETE", &format!("/v2/a/blobs/{}", digest(&content))).send().expect(405);
 }
 
+#[test]
+fn a_reload_leaves_the_data_where_it_is_and_users_and_authority_with_it() {
+    let unit = Unit::new("tls.mode = \"auto\"\n");
+    let add = ["user", "add", "alice", "--password-stdin"];
+    let mut child = unit.command().args(add).stdin(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"secret\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let child = Ends(unit.start_with(&[], log.reopen().unwrap().into()));
+    unit.await_told("READY=1");
+    let authority = unit.get("/ca.crt").expect(200).body;
+    let elsewhere = format!("storage.path = {:?}\nlisten = [\":1\"]\n", unit.path("elsewhere"));
+    unit.configure(&format!("{elsewhere}tls.mode = \"auto\"\ntls.names = [\"pi.lan\"]\n"));
+    signal(&child.0, "-HUP");
+    unit.await_told("READY=1");
+    assert!(unit.get("/ca.crt").expect(200).body == authority, "it has another authority");
+    let users = unit.command().args(["user", "list"]).output().unwrap();
+    assert_eq!(String::from_utf8(users.stdout).unwrap(), "alice\n");
+    assert!(!unit.path("elsewhere").exists());
+    // Without users it would be open, since it is on loopback.
+    unit.configure(&elsewhere);
+    signal(&child.0, "-HUP");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(401);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert!(text.contains("storage.path has changed, which counts from the next restart on"), "{text}");
+    assert!(text.contains("the port is that of holdfast.socket"), "{text}");
+}
+
 /// What is said by a command that has to fail, in its one line.
 fn refusal(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -187,6 +216,12 @@ fn it_does_not_end_while_it_could_not_start_again() {
     let files = format!("certificate = {:?}\nkey = {:?}", unit.path("key"), unit.path("key"));
     unit.configure(&format!("[service]\nidle = \"100ms\"\n[tls]\nmode = \"files\"\n{files}\n"));
     std::thread::sleep(Duration::from_millis(800));
+    // Or whose users cannot be read, or whose names no certificate can have.
+    let users = format!("[auth]\nhtpasswd = {:?}\n", unit.path("data"));
+    unit.configure(&format!("[service]\nidle = \"100ms\"\n{users}"));
+    std::thread::sleep(Duration::from_millis(800));
+    unit.configure("[service]\nidle = \"100ms\"\n[tls]\nmode = \"auto\"\nnames = [\"m\u{fc}ller.lan\"]\n");
+    std::thread::sleep(Duration::from_millis(800));
     assert!(child.0.try_wait().unwrap().is_none(), "it ends");
     unit.get("/v2/").expect(200);
     unit.configure("[service]\nidle = \"100ms\"\n");
@@ -197,8 +232,10 @@ fn it_does_not_end_while_it_could_not_start_again() {
     }
     assert!(child.0.wait().unwrap().success());
     let text = std::fs::read_to_string(log.path()).unwrap();
-    assert_eq!(text.matches("it stays").count(), 2, "each reason is said once: {text}");
-    assert!(text.contains("perhaps") && text.contains("has no certificate in it"), "{text}");
+    assert_eq!(text.matches("it stays").count(), 4, "each reason is said once: {text}");
+    for reason in ["perhaps", "has no certificate in it", "cannot read", "tls.names is \"m\u{fc}ller.lan\""] {
+        assert!(text.contains(reason), "{reason} is not in {text}");
+    }
 }
 
 #[test]

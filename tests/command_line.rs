@@ -1,5 +1,6 @@
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::support::*;
 
@@ -78,6 +79,28 @@ fn root_follows_no_link_that_the_owner_of_the_data_has_put_there() {
     run(Command::new("chmod").arg("644").arg(data.join("htpasswd")));
     add_user(&data, "bob", "secret");
     assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), NOBODY);
+}
+
+#[test]
+fn users_in_a_directory_of_root_s_are_for_the_group_of_the_data() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().unwrap();
+    let (data, users) = (directory.path().join("data"), directory.path().join("etc/htpasswd"));
+    std::fs::create_dir(&data).unwrap();
+    std::fs::create_dir(directory.path().join("etc")).unwrap();
+    run(Command::new("chown").arg(format!("{NOBODY}:{NOBODY}")).arg(&data));
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOLDFAST_AUTH_HTPASSWD", &users).arg("--data").arg(&data);
+    let mut child =
+        command.args(["user", "add", "alice", "--password-stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    let file = std::fs::metadata(&users).unwrap();
+    assert_eq!(
+        (file.uid(), file.gid(), file.mode() & 0o777),
+        (0, NOBODY, 0o640),
+        "the daemon cannot read it"
+    );
 }
 
 #[test]

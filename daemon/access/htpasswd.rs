@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::unistd::geteuid;
+use nix::unistd::{getegid, geteuid};
 
 /// The longest password that bcrypt takes in whole, in bytes.
 const LONGEST_PASSWORD: usize = 72;
@@ -231,17 +231,22 @@ impl Htpasswd {
         let temporary = path.with_extension("new");
         let failed = failed("write", path);
         let old = fs::metadata(path).ok();
-        // A file that root makes belongs to whom the directory belongs to, or the daemon could not read it.
-        let beside = fs::metadata(folder).map_err(&failed)?;
         let mode = old.as_ref().map_or(0o640, |old| old.mode() & 0o777);
-        let owner = old.unwrap_or(beside);
         let mut output = create_anew(&temporary, mode).map_err(&failed)?;
+        // A file that root makes belongs to whom the directory belongs to, or the daemon could not read it. In a directory
+        // of root's it has the group that the caller has taken.
+        let beside = fs::metadata(folder).map_err(&failed)?;
+        let owner = match old {
+            Some(old) => (old.uid(), old.gid()),
+            None if beside.uid() == 0 => (0, getegid().as_raw()),
+            None => (beside.uid(), beside.gid()),
+        };
         for line in &self.lines {
             writeln!(output, "{line}").map_err(&failed)?;
         }
         let current = output.metadata().map_err(&failed)?;
-        if (current.uid(), current.gid()) != (owner.uid(), owner.gid()) {
-            let given = std::os::unix::fs::fchown(&output, Some(owner.uid()), Some(owner.gid()));
+        if (current.uid(), current.gid()) != owner {
+            let given = std::os::unix::fs::fchown(&output, Some(owner.0), Some(owner.1));
             // Only root can give a file away. Whoever else may replace it owns the directory, and keeps it.
             if geteuid().is_root() {
                 given.map_err(&failed)?;

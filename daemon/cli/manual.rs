@@ -1,6 +1,7 @@
 //! `holdfast man`: the manual pages, made from what the program knows of itself.
 
-use clap::{Arg, CommandFactory, ValueEnum};
+use clap::builder::PossibleValue;
+use clap::{CommandFactory, ValueEnum};
 use roff::{Roff, bold, italic, roman};
 
 use super::{Arguments, Failure, print};
@@ -43,7 +44,7 @@ fn command_line() -> String {
          directory; root works there as its owner.",
     );
     page.control("SH", ["OPTIONS"]);
-    options(&mut page, &command, &[]);
+    arguments(&mut page, &command, &[]);
     page.control("SH", ["COMMANDS"]);
     commands(&mut page, &command, "holdfast");
     page.control("SH", ["EXIT STATUS"]);
@@ -62,7 +63,10 @@ fn command_line() -> String {
             "sudo holdfast user add alice",
             "Adds the first user; a registry without one refuses everybody from outside.",
         ),
-        ("sudo systemctl reload holdfast", "Takes a changed configuration, without dropping a transfer."),
+        (
+            "sudo systemctl try-reload-or-restart holdfast",
+            "Takes a changed configuration, without dropping a transfer.",
+        ),
         ("sudo holdfast gc --dry-run", "Shows what a collection would free."),
         ("journalctl -u holdfast REPOSITORY=team/app", "Shows who did what with a repository."),
     ] {
@@ -80,7 +84,7 @@ fn command_line() -> String {
     page.to_roff()
 }
 
-/// The commands below a command, with their options.
+/// The commands below a command, with their arguments.
 fn commands(page: &mut Roff, command: &clap::Command, above: &str) {
     for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help")
     {
@@ -89,18 +93,22 @@ fn commands(page: &mut Roff, command: &clap::Command, above: &str) {
             commands(page, below, &name);
             continue;
         }
-        let arguments: String = below.get_positionals().map(|argument| format!(" {argument}")).collect();
-        page.control("SS", [format!("{name}{arguments}").as_str()]);
+        let positionals: String = below.get_positionals().map(|argument| format!(" {argument}")).collect();
+        page.control("SS", [format!("{name}{positionals}").as_str()]);
         paragraph(page, &below.get_about().map(ToString::to_string).unwrap_or_default());
-        options(page, below, &GLOBAL);
+        arguments(page, below, &GLOBAL);
     }
 }
 
-fn options(page: &mut Roff, command: &clap::Command, known: &[&str]) {
-    let named = |argument: &&Arg| !argument.is_positional() && !known.contains(&argument.get_id().as_str());
-    for argument in command.get_arguments().filter(named) {
-        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        entry(page, &argument.to_string(), &help);
+fn arguments(page: &mut Roff, command: &clap::Command, known: &[&str]) {
+    for argument in command.get_arguments().filter(|argument| !known.contains(&argument.get_id().as_str())) {
+        let mut text = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let values = argument.get_possible_values();
+        if !values.is_empty() {
+            let names: Vec<_> = values.iter().map(PossibleValue::get_name).collect();
+            text += &format!(": {}", names.join(", "));
+        }
+        entry(page, &argument.to_string(), &text);
     }
 }
 
@@ -183,7 +191,15 @@ mod tests {
     #[test]
     fn every_command_and_key_has_its_place() {
         let page = command_line();
-        for name in ["holdfast user add", "holdfast gc", "holdfast check", "dry", "holdfast status"] {
+        for name in [
+            "holdfast user add",
+            "holdfast gc",
+            "holdfast check",
+            "dry",
+            "holdfast status",
+            "zsh",
+            "holdfast, holdfast.toml",
+        ] {
             assert!(page.contains(name), "{name} is not in {page}");
         }
         assert!(!page.contains("inspect"), "what nobody calls by hand is not explained");

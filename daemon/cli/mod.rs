@@ -22,7 +22,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
+use crate::access::Htpasswd;
 use crate::config::{self, Config, Overrides, TlsMode};
 use crate::{service, store, tls};
 
@@ -33,7 +36,7 @@ pub struct Arguments {
     /// The configuration file [default: /etc/holdfast/holdfast.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The data directory [default: ./holdfast-data]
+    /// The data directory [default: storage.path of the configuration, or ./holdfast-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -172,11 +175,28 @@ async fn put_in_order(config: &Config) -> Result<(), store::StoreError> {
     }
 }
 
-/// Looks at the files that a configuration names and a daemon cannot start without.
-fn look_at_files(config: &Config) -> Result<(), Failure> {
+/// Looks at what a configuration names and a daemon cannot start without.
+fn could_start(config: &Config) -> Result<(), Failure> {
+    may_write(&config.storage.path)?;
+    Htpasswd::read(&config.auth.htpasswd).map_err(Failure::misuse)?;
     match &config.tls.mode {
         TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse),
         TlsMode::Auto | TlsMode::Off => Ok(()),
+    }
+}
+
+/// Refuses a data directory that cannot be written, and says what to do: in the service's sandbox only one can be.
+fn may_write(data: &Path) -> Result<(), Failure> {
+    let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+    match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
+            "cannot write to {}: {}; it has to belong to the registry's user, and a service has to be told of one outside \
+             of /var/lib/holdfast: systemctl edit holdfast, with ReadWritePaths={0} in [Service]",
+            absolute(data),
+            error.desc()
+        ))),
+        // Whatever else there is, who needs it finds.
+        _ => Ok(()),
     }
 }
 

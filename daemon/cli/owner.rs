@@ -27,15 +27,15 @@ pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Lets root be the owner of the data directory from now on, if the file of users is in it. There need not be a registry
-/// yet, nor the directory.
+/// Lets root be the owner of the data directory from now on, if the file of users is in it, and else be of its group: the
+/// daemon has to read what is made. There need not be a registry yet, nor the directory.
 pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     let data = &config.storage.path;
     let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.htpasswd.parent()) else {
         return Ok(());
     };
     let is_inside = folder.canonicalize().is_ok_and(|folder| folder.starts_with(&inside));
-    if is_inside { become_owner_if_any(data) } else { Ok(()) }
+    if is_inside { become_owner_if_any(data) } else { join_group(data) }
 }
 
 /// Lets root be the owner of a data directory from now on, if there is one already.
@@ -43,6 +43,16 @@ pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
         Err(_) => Ok(()),
+    }
+}
+
+fn join_group(data: &Path) -> Result<(), Failure> {
+    let group = std::fs::metadata(data).map(|metadata| Gid::from_raw(metadata.gid()));
+    match group {
+        Ok(group) if geteuid().is_root() => setgid(group).map_err(|error| {
+            Failure::failed(format!("cannot join the group of {}: {error}", data.display()))
+        }),
+        _ => Ok(()),
     }
 }
 

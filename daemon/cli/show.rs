@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 
-use super::{Failure, look_at_files, owner, print, warn};
+use super::{Failure, could_start, owner, print, warn};
 use crate::config::Config;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Says whether the configuration is valid, and its certificate and key can be used
+    /// Says whether the configuration is valid, and what it names can be used
     Check,
     /// Prints the configuration that is in effect
     Show,
@@ -20,7 +20,7 @@ pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Check => {
             // What root may read the daemon may not.
             owner::become_owner_if_any(&config.storage.path)?;
-            look_at_files(config)?;
+            could_start(config)?;
             print("the configuration is valid\n")
         }
         Command::Show => print(&config.show()),

@@ -1,4 +1,4 @@
-//! The environment: `HOLDFAST_*` for every key, and the `REGISTRY_*` names of compose files.
+//! The environment: `HOLDFAST_*` for every key that is no table, and the `REGISTRY_*` names of compose files.
 
 use toml::{Table, Value};
 

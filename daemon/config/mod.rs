@@ -228,6 +228,11 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
 }
 
+/// The file of users of a data directory.
+fn users_in(data: &Path) -> PathBuf {
+    data.join("htpasswd")
+}
+
 /// Why there is no valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -238,7 +243,7 @@ pub enum ConfigError {
     #[error("{0}: {1}")]
     Syntax(String, String),
     /// A name in the environment is unknown.
-    #[error("{0} is no setting of Holdfast; `holdfast config show` lists those there are")]
+    #[error("{0} is no setting of Holdfast; `holdfast man holdfast.toml` explains those there are")]
     UnknownName(String),
     /// A value is not allowed.
     #[error("{key} is {value:?}, and has to be {allowed}")]
@@ -313,6 +318,14 @@ pub fn from_text(
 }
 
 impl Config {
+    /// Leaves the data where it is, and the users whose file lies beside it.
+    pub fn keep_data_in(&mut self, path: PathBuf) {
+        if !self.auth.htpasswd_is_set {
+            self.auth.htpasswd = users_in(&path);
+        }
+        self.storage.path = path;
+    }
+
     /// The configuration as a file that reads back as this one.
     pub fn show(&self) -> String {
         let mut text = String::new();
@@ -418,6 +431,8 @@ mod tests {
             ("HOLDFAST_STORAGE_DELETE", "maybe", "HOLDFAST_STORAGE_DELETE"),
             ("HOLDFAST_TLS_MODE", "x", "tls.mode"),
             ("HOLDFAST_TLS_MODE", "files", "tls.certificate"),
+            ("HOLDFAST_TLS_NAMES", "pi.lan,m\u{fc}ller.lan", "tls.names is \"m\u{fc}ller.lan\""),
+            ("HOLDFAST_TLS_NAMES", "pi.lan:5000", "without a port"),
             ("HOLDFAST_LIMITS_BODY_STALL", "soon", "limits.body_stall"),
             ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
             ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
@@ -427,6 +442,8 @@ mod tests {
             let error = with(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
+        let names = "pi,pi.lan,*.lan,my_pi.local,192.0.2.7,fe80::1,xn--mller-kva.lan";
+        assert_eq!(with(&[("HOLDFAST_TLS_NAMES", names)]).unwrap().tls.names.len(), 7);
         assert!(from_text("[storage]\npaht = \"x\"").is_err());
         let star = "[http.headers]\nAccess-Control-Allow-Origin = [\"*\"]\nAccess-Control-Allow-Credentials = [\"true\"]";
         assert!(from_text(star).is_err());

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
 use super::admin::RawAdmin;
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
     Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service, Storage, Tls,
-    TlsMode,
+    TlsMode, users_in,
 };
 
 /// The index may get as large as this: the files of the blobs are elsewhere.
@@ -152,7 +153,7 @@ impl Raw {
         }
         let listen = listen.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
         let storage = self.storage.validate()?;
-        let htpasswd = storage.path.join("htpasswd");
+        let htpasswd = users_in(&storage.path);
         Ok(Config {
             listen,
             storage,
@@ -212,8 +213,18 @@ impl RawTls {
             }
             (Some(other), _, _) => return Err(wrong("tls.mode", other, "off, auto or files")),
         };
+        if let Some(name) = self.names.iter().find(|name| !is_certifiable(name)) {
+            let allowed = "a name as certificates have it, or an address, without a port; one with other letters begins \
+                           with xn-- there";
+            return Err(wrong("tls.names", name, allowed));
+        }
         Ok(Tls { mode, names: self.names })
     }
+}
+
+/// Whether a name or an address can stand in a certificate.
+fn is_certifiable(name: &str) -> bool {
+    ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok()
 }
 
 impl RawAuth {

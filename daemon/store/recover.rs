@@ -273,8 +273,8 @@ pub(super) async fn rebuild(
     let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
     if hold || orphans > 0 && (left_out > 0 || basis == Basis::Unsure) {
         log::error!(
-            "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run by \
-             hand"
+            "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run, or \
+             the admin page told to collect"
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }

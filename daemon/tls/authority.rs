@@ -180,7 +180,7 @@ fn common_name(name: &str) -> DistinguishedName {
 
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "holdfast".into())
+    name.filter(|name| !name.is_empty() && name.is_ascii()).unwrap_or_else(|| "holdfast".into())
 }
 
 /// The names and addresses by which clients may call this machine.

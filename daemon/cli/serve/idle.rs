@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Failure, look_at_files};
+use super::super::{Failure, could_start};
 use super::House;
 
 /// How often it is looked at the least.
@@ -42,7 +42,7 @@ async fn could_start_again(house: &Arc<House>) -> Result<(), Failure> {
     let house = Arc::clone(house);
     let looked = tokio::task::spawn_blocking(move || {
         let config = (house.load)().map_err(Failure::misuse)?;
-        look_at_files(&config)
+        could_start(&config)
     });
     looked.await.map_err(Failure::failed)?
 }

@@ -10,13 +10,10 @@ mod watchdog;
 mod welcome;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
@@ -41,6 +38,8 @@ struct House {
     server: Arc<Server>,
     desk: Arc<Desk>,
     loopback_only: bool,
+    /// Whether systemd has the sockets.
+    activated: bool,
     began: Instant,
     /// Tells of a new configuration.
     reloaded: Notify,
@@ -69,7 +68,7 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let listeners = if activated { into_tokio(inherited.registry)? } else { bind_all(&config.listen)? };
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|door| door.local_addr().ok()).collect();
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
-    may_write(&config.storage.path)?;
+    super::may_write(&config.storage.path)?;
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
@@ -82,12 +81,13 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
         server: Arc::new(Server::new(site, connections)),
         desk,
         loopback_only,
+        activated,
         began: Instant::now(),
         reloaded: Notify::new(),
     });
     let (stopper, stop) = watch::channel(false);
     let stopper = Arc::new(stopper);
-    look_after(&house, &stopper, activated)?;
+    look_after(&house, &stopper)?;
     // Only now: whoever has read it may send signals.
     welcome::greet(&house, &addresses)?;
     for socket in inherited.control {
@@ -103,18 +103,14 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
 }
 
 /// Begins the tasks that go on beside the requests.
-fn look_after(
-    house: &Arc<House>,
-    stopper: &Arc<watch::Sender<bool>>,
-    activated: bool,
-) -> Result<(), Failure> {
+fn look_after(house: &Arc<House>, stopper: &Arc<watch::Sender<bool>>) -> Result<(), Failure> {
     tokio::spawn(stop_on_signal(Arc::clone(stopper))?);
     tokio::spawn(reload::on_hangup(Arc::clone(house))?);
     tokio::spawn(upkeep::keep_fresh(Arc::clone(house)));
     tokio::spawn(upkeep::keep_collecting(Arc::clone(house)));
     tokio::spawn(state::keep_telling(Arc::clone(house)));
     watchdog::start(house).map_err(|error| Failure::failed(format!("cannot start the watchdog: {error}")))?;
-    if activated {
+    if house.activated {
         let (house, stopper) = (Arc::clone(house), Arc::clone(stopper));
         tokio::spawn(async move {
             idle::until_idle(house).await;
@@ -122,21 +118,6 @@ fn look_after(
         });
     }
     Ok(())
-}
-
-/// Refuses a data directory that cannot be written, and says what to do: in the service's sandbox only one can be.
-fn may_write(data: &Path) -> Result<(), Failure> {
-    let there = data.ancestors().find(|path| path.exists()).unwrap_or(data);
-    match access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
-        Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
-            "cannot write to {}: {}; it has to belong to the registry's user, and a service has to be told of one outside \
-             of /var/lib/holdfast: systemctl edit holdfast, with ReadWritePaths={0} in [Service]",
-            super::absolute(data),
-            error.desc()
-        ))),
-        // Whatever else there is, who needs it finds.
-        _ => Ok(()),
-    }
 }
 
 fn bind_all(listen: &[SocketAddr]) -> Result<Vec<tokio::net::TcpListener>, Failure> {

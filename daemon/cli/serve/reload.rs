@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::Failure;
+use super::super::{Failure, could_start};
 use super::{House, site, state, upkeep};
 use crate::config::Config;
 use crate::service;
@@ -24,10 +24,13 @@ pub(super) fn on_hangup(house: Arc<House>) -> Result<impl Future<Output = ()>, F
     })
 }
 
-async fn reload(house: &House) -> Result<(), Failure> {
-    let new = (house.load)().map_err(Failure::misuse)?;
+async fn reload(house: &Arc<House>) -> Result<(), Failure> {
+    let mut new = read(house).await?;
     let old = house.config.load_full();
-    let certificates = if new.tls == old.tls && new.storage.path == old.storage.path {
+    let later: Vec<_> = needs_restart(&old, &new).collect();
+    // Where the images are, users and authority stay as well.
+    new.keep_data_in(old.storage.path.clone());
+    let certificates = if new.tls == old.tls {
         house.server.site().certificates.clone()
     } else {
         site::certificates(&new).await?
@@ -36,8 +39,14 @@ async fn reload(house: &House) -> Result<(), Failure> {
     for warning in &new.warnings {
         log::warn!("{warning}");
     }
-    for key in needs_restart(&old, &new) {
-        log::warn!("{key} has changed, which counts from the next restart on");
+    for key in later {
+        if key == "listen" && house.activated {
+            log::warn!(
+                "listen has changed, which counts for nothing here: the port is that of holdfast.socket"
+            );
+        } else {
+            log::warn!("{key} has changed, which counts from the next restart on");
+        }
     }
     service::set_level(new.log.level);
     let settings = super::super::store_settings(&new);
@@ -47,6 +56,17 @@ async fn reload(house: &House) -> Result<(), Failure> {
     house.reloaded.notify_waiters();
     upkeep::refresh(house).await;
     Ok(())
+}
+
+/// Reads the configuration, and refuses one that no daemon could start with: the next start would meet it.
+async fn read(house: &Arc<House>) -> Result<Config, Failure> {
+    let house = Arc::clone(house);
+    let read = tokio::task::spawn_blocking(move || {
+        let config = (house.load)().map_err(Failure::misuse)?;
+        could_start(&config)?;
+        Ok(config)
+    });
+    read.await.map_err(Failure::failed)?
 }
 
 /// The keys that have changed and that a running daemon cannot change.
