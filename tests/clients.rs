@@ -1,4 +1,4 @@
-//! Real clients: a Docker engine, skopeo, buildah and podman. They are packages of the system; `.ci/run` installs them.
+//! Real clients: a Docker engine, skopeo, buildah and podman. They are packages of the system; `tests/run` installs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
