@@ -1,8 +1,10 @@
 //! The daemon under a service manager: activation, status, reload, watchdog, idle exit. The test plays systemd.
 
+use std::fs::Permissions;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -45,7 +47,9 @@ impl Unit {
         let text = if text.contains("[service]") { text.to_owned() } else { format!("{text}\n{own}") };
         let data = format!("storage.path = {:?}\n", self.path("data"));
         let text = if text.contains("storage.path") { text } else { data + &text };
-        std::fs::write(self.path("holdfast.toml"), text).unwrap();
+        // At once: half a configuration may be a valid one.
+        std::fs::write(self.path("new.toml"), text).unwrap();
+        std::fs::rename(self.path("new.toml"), self.path("holdfast.toml")).unwrap();
     }
 
     /// A command line for the same registry.
@@ -62,11 +66,18 @@ impl Unit {
 
     /// Starts it with its log somewhere else.
     fn start_with(&self, environment: &[(&str, &str)], log: Stdio) -> Child {
+        self.start_by(&[], environment, log)
+    }
+
+    /// Has a command start it, which makes it somebody else.
+    fn start_by(&self, starter: &[&str], environment: &[(&str, &str)], log: Stdio) -> Child {
         let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; \
-                      LISTEN_FDS=2 LISTEN_FDNAMES=registry:control LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
+                      LISTEN_FDS=2 LISTEN_FDNAMES=registry:control LISTEN_PID=$$ WATCHDOG_PID=$$ exec \"$@\"";
         let mut command = Command::new("sh");
         command
-            .args(["-c", script, BINARY, "--config"])
+            .args(["-c", script, "sh"])
+            .args(starter)
+            .args([BINARY, "--config"])
             .arg(self.path("holdfast.toml"))
             .stdin(OwnedFd::from(self.door.try_clone().unwrap()))
             .stdout(OwnedFd::from(self.control.try_clone().unwrap()))
@@ -173,8 +184,6 @@ fn a_reload_leaves_the_data_where_it_is_and_users_and_authority_with_it() {
     signal(&child.0, "-HUP");
     unit.await_told("READY=1");
     assert!(unit.get("/ca.crt").expect(200).body == authority, "it has another authority");
-    let users = unit.command().args(["user", "list"]).output().unwrap();
-    assert_eq!(String::from_utf8(users.stdout).unwrap(), "alice\n");
     assert!(!unit.path("elsewhere").exists());
     // Without users it would be open, since it is on loopback.
     unit.configure(&elsewhere);
@@ -287,6 +296,47 @@ fn a_data_directory_that_cannot_be_written_is_refused_with_what_to_do() {
     powerless.arg(unit.path("disk/data")).env("HOLDFAST_LISTEN", "127.0.0.1:0");
     let text = refusal(&mut powerless);
     assert!(text.contains("ReadWritePaths=") && text.contains("systemctl edit holdfast"), "{text}");
+    // Its owner is told so by a check, and whoever else asks is not, since they cannot know.
+    std::fs::set_permissions(unit.path(""), Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(unit.path("disk"), Permissions::from_mode(0o555)).unwrap();
+    let check = ["config", "check", "--data", unit.path("disk").to_str().unwrap()].map(str::to_owned);
+    let check = check.each_ref().map(String::as_str);
+    let mut owner = Command::new(BINARY);
+    assert!(refusal(owner.env_clear().args(check)).contains("cannot write to"));
+    let mut somebody = Command::new("setpriv");
+    somebody.env_clear().args(["--reuid=65533", "--regid=65533", "--clear-groups", BINARY]).args(check);
+    assert_eq!(run(&mut somebody), "the configuration is valid\n");
+}
+
+#[test]
+fn a_reload_refuses_data_that_cannot_be_written_and_minds_no_disk_that_fails() {
+    let unit = Unit::new("");
+    std::fs::set_permissions(unit.path(""), Permissions::from_mode(0o755)).unwrap();
+    for name in ["data", "disk"] {
+        std::fs::create_dir(unit.path(name)).unwrap();
+    }
+    run(Command::new("chown")
+        .arg("65534:65534")
+        .args(["data", "notify", "holdfast.toml"].map(|name| unit.path(name))));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let child = Ends(unit.start_by(
+        &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+        &[],
+        log.reopen().unwrap().into(),
+    ));
+    unit.await_told("READY=1");
+    unit.configure(&format!("storage.path = {:?}\nauth.anonymous = \"none\"\n", unit.path("disk")));
+    signal(&child.0, "-HUP");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(200);
+    std::fs::set_permissions(unit.path("data"), Permissions::from_mode(0o555)).unwrap();
+    unit.configure("auth.anonymous = \"none\"\n");
+    run(unit.command().args(["config", "check"]));
+    signal(&child.0, "-HUP");
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(401);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(text.matches("cannot write to").count(), 1, "{text}");
 }
 
 #[test]

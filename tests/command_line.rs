@@ -89,10 +89,11 @@ fn users_in_a_directory_of_root_s_are_for_the_group_of_the_data() {
     std::fs::create_dir(&data).unwrap();
     std::fs::create_dir(directory.path().join("etc")).unwrap();
     run(Command::new("chown").arg(format!("{NOBODY}:{NOBODY}")).arg(&data));
-    let mut command = Command::new(BINARY);
-    command.env_clear().env("HOLDFAST_AUTH_HTPASSWD", &users).arg("--data").arg(&data);
-    let mut child =
-        command.args(["user", "add", "alice", "--password-stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+    // With root's habits at its worst.
+    let mut command = Command::new("sh");
+    command.env_clear().args(["-c", "umask 077; exec \"$@\"", "sh", BINARY, "--data"]).arg(&data);
+    command.env("HOLDFAST_AUTH_HTPASSWD", &users).args(["user", "add", "alice", "--password-stdin"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
     assert!(child.wait().unwrap().success());
     let file = std::fs::metadata(&users).unwrap();

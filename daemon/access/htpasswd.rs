@@ -9,9 +9,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -233,12 +233,14 @@ impl Htpasswd {
         let old = fs::metadata(path).ok();
         let mode = old.as_ref().map_or(0o640, |old| old.mode() & 0o777);
         let mut output = create_anew(&temporary, mode).map_err(&failed)?;
+        // Whatever the umask takes away.
+        output.set_permissions(Permissions::from_mode(mode)).map_err(&failed)?;
         // A file that root makes belongs to whom the directory belongs to, or the daemon could not read it. In a directory
         // of root's it has the group that the caller has taken.
         let beside = fs::metadata(folder).map_err(&failed)?;
         let owner = match old {
             Some(old) => (old.uid(), old.gid()),
-            None if beside.uid() == 0 => (0, getegid().as_raw()),
+            None if beside.uid() == 0 && getegid().as_raw() != 0 => (0, getegid().as_raw()),
             None => (beside.uid(), beside.gid()),
         };
         for line in &self.lines {

@@ -178,7 +178,16 @@ async fn put_in_order(config: &Config) -> Result<(), store::StoreError> {
 /// Looks at what a configuration names and a daemon cannot start without.
 fn could_start(config: &Config) -> Result<(), Failure> {
     may_write(&config.storage.path)?;
+    look_at_files(config)
+}
+
+/// Looks at the files beside the data, as whoever the daemon is.
+fn look_at_files(config: &Config) -> Result<(), Failure> {
     Htpasswd::read(&config.auth.htpasswd).map_err(Failure::misuse)?;
+    look_at_certificate(config)
+}
+
+fn look_at_certificate(config: &Config) -> Result<(), Failure> {
     match &config.tls.mode {
         TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse),
         TlsMode::Auto | TlsMode::Off => Ok(()),

@@ -1,9 +1,10 @@
 //! Root works on a data directory as whoever it belongs to: what a command writes there the daemon has to read.
 
+use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
 
 use super::Failure;
 use crate::config::Config;
@@ -46,6 +47,11 @@ pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether a directory belongs to whoever runs this.
+pub(super) fn owns(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == geteuid().as_raw())
+}
+
 fn join_group(data: &Path) -> Result<(), Failure> {
     let group = std::fs::metadata(data).map(|metadata| Gid::from_raw(metadata.gid()));
     match group {
@@ -61,10 +67,19 @@ fn become_owner(path: &Path, user: u32, group: u32) -> Result<(), Failure> {
     if !geteuid().is_root() || user.is_root() {
         return Ok(());
     }
-    setgroups(&[group]).and_then(|()| setgid(group)).and_then(|()| setuid(user)).map_err(|error| {
+    groups_of(user, group).and_then(|()| setgid(group)).and_then(|()| setuid(user)).map_err(|error| {
         Failure::failed(format!(
             "cannot become the owner of {}: {error}; run this as that user",
             path.display()
         ))
     })
+}
+
+/// Takes the groups that a service of this user has: a key may be for one of them.
+fn groups_of(user: Uid, group: Gid) -> nix::Result<()> {
+    let name = User::from_uid(user).ok().flatten().and_then(|user| CString::new(user.name).ok());
+    match name {
+        Some(name) => initgroups(&name, group),
+        None => setgroups(&[group]),
+    }
 }

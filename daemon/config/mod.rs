@@ -431,8 +431,6 @@ mod tests {
             ("HOLDFAST_STORAGE_DELETE", "maybe", "HOLDFAST_STORAGE_DELETE"),
             ("HOLDFAST_TLS_MODE", "x", "tls.mode"),
             ("HOLDFAST_TLS_MODE", "files", "tls.certificate"),
-            ("HOLDFAST_TLS_NAMES", "pi.lan,m\u{fc}ller.lan", "tls.names is \"m\u{fc}ller.lan\""),
-            ("HOLDFAST_TLS_NAMES", "pi.lan:5000", "without a port"),
             ("HOLDFAST_LIMITS_BODY_STALL", "soon", "limits.body_stall"),
             ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
             ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
@@ -442,8 +440,17 @@ mod tests {
             let error = with(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
+        for name in ["m\u{fc}ller.lan", "pi.lan:5000", "", "*"] {
+            let text = format!("[tls]\nmode = \"auto\"\nnames = [\"pi.lan\", \"{name}\"]");
+            let error = from_text(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("tls.names is {name:?}")), "{error}");
+            assert!(from_text(&text.replace("auto", "off")).is_ok(), "nobody needs it");
+        }
         let names = "pi,pi.lan,*.lan,my_pi.local,192.0.2.7,fe80::1,xn--mller-kva.lan";
-        assert_eq!(with(&[("HOLDFAST_TLS_NAMES", names)]).unwrap().tls.names.len(), 7);
+        assert_eq!(
+            with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", names)]).unwrap().tls.names.len(),
+            7
+        );
         assert!(from_text("[storage]\npaht = \"x\"").is_err());
         let star = "[http.headers]\nAccess-Control-Allow-Origin = [\"*\"]\nAccess-Control-Allow-Credentials = [\"true\"]";
         assert!(from_text(star).is_err());

@@ -213,7 +213,8 @@ impl RawTls {
             }
             (Some(other), _, _) => return Err(wrong("tls.mode", other, "off, auto or files")),
         };
-        if let Some(name) = self.names.iter().find(|name| !is_certifiable(name)) {
+        let wrong_name = self.names.iter().find(|name| mode == TlsMode::Auto && !is_certifiable(name));
+        if let Some(name) = wrong_name {
             let allowed = "a name as certificates have it, or an address, without a port; one with other letters begins \
                            with xn-- there";
             return Err(wrong("tls.names", name, allowed));
