@@ -181,6 +181,15 @@ fn could_start(config: &Config) -> Result<(), Failure> {
     look_at_files(config)
 }
 
+/// The same of a configuration that a daemon may be about to take. A disk that fails under a running one is no fault of the
+/// configuration, and no reason to keep the old one.
+fn could_take(config: &Config) -> Result<(), Failure> {
+    if !store::daemon_runs(&config.storage.path) {
+        may_write(&config.storage.path)?;
+    }
+    look_at_files(config)
+}
+
 /// Looks at the files beside the data, as whoever the daemon is.
 fn look_at_files(config: &Config) -> Result<(), Failure> {
     Htpasswd::read(&config.auth.htpasswd).map_err(Failure::misuse)?;

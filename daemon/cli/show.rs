@@ -2,9 +2,8 @@
 
 use clap::Subcommand;
 
-use super::{Failure, look_at_certificate, look_at_files, may_write, owner, print, warn};
+use super::{Failure, could_take, look_at_certificate, owner, print, warn};
 use crate::config::Config;
-use crate::store;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -16,15 +15,7 @@ pub(super) enum Command {
 
 /// Looks at what a daemon needs. Whoever is not the daemon's user cannot say what that one may do.
 fn check(config: &Config) -> Result<(), Failure> {
-    let data = &config.storage.path;
-    if !owner::owns(data) {
-        return look_at_certificate(config);
-    }
-    // A disk that fails under a running daemon is no fault of the configuration, and no reason to keep the old one.
-    if !store::daemon_runs(data) {
-        may_write(data)?;
-    }
-    look_at_files(config)
+    if owner::owns(&config.storage.path) { could_take(config) } else { look_at_certificate(config) }
 }
 
 /// Runs `holdfast config`; a configuration that is wrong has been refused before.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::{Failure, look_at_files, may_write};
+use super::super::{Failure, could_take};
 use super::{House, site, state, upkeep};
 use crate::config::Config;
 use crate::service;
@@ -63,11 +63,7 @@ async fn read(house: &Arc<House>) -> Result<Config, Failure> {
     let house = Arc::clone(house);
     let read = tokio::task::spawn_blocking(move || {
         let config = (house.load)().map_err(Failure::misuse)?;
-        // The data stays where it is until then; a disk that has failed meanwhile is no reason to keep the old one.
-        if config.storage.path != house.config.load().storage.path {
-            may_write(&config.storage.path)?;
-        }
-        look_at_files(&config)?;
+        could_take(&config)?;
         Ok(config)
     });
     read.await.map_err(Failure::failed)?
