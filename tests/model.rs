@@ -1,6 +1,7 @@
 //! Random sequences of calls against the daemon and against a simple model of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -22,10 +23,15 @@ enum Call {
     DeleteTag(u8, u8),
     DeleteManifest(u8, u8),
     Kill,
+    /// A person makes the index again.
+    Rebuild,
+    /// An image whose layer is foreign, and need not be there.
+    PutForeign(u8, u8),
 }
 
 fn call() -> impl Strategy<Value = Call> {
     let (repository, blob, tag) = (0..2u8, 0..3u8, 0..3u8);
+    let (repository_of, blob_of) = (repository.clone(), blob.clone());
     prop_oneof![
         4 => (repository.clone(), blob.clone()).prop_map(|(r, b)| Call::PushBlob(r, b)),
         2 => (repository.clone(), blob.clone(), any::<bool>()).prop_map(|(r, b, k)| Call::PushInChunks(r, b, k)),
@@ -38,6 +44,8 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (repository.clone(), tag).prop_map(|(r, t)| Call::DeleteTag(r, t)),
         2 => (repository, blob).prop_map(|(r, b)| Call::DeleteManifest(r, b)),
         1 => Just(Call::Kill),
+        1 => Just(Call::Rebuild),
+        2 => (repository_of.clone(), blob_of.clone()).prop_map(|(r, b)| Call::PutForeign(r, b)),
     ]
 }
 
@@ -46,6 +54,8 @@ struct Repository {
     blobs: BTreeSet<u8>,
     manifests: BTreeSet<u8>,
     referrers: BTreeSet<u8>,
+    /// Images with a foreign layer, each with whether the layer was there when it was pushed last.
+    foreign: BTreeMap<u8, bool>,
     tags: BTreeMap<u8, u8>,
 }
 
@@ -62,6 +72,18 @@ fn manifest(blob: u8) -> Vec<u8> {
 fn referrer(blob: u8) -> Vec<u8> {
     let digest = digest(&content(blob));
     image(&digest, &digest, Some(&crate::support::digest(&manifest(blob))))
+}
+
+/// The number of the configuration of images with a foreign layer.
+const CONFIG: u8 = 9;
+
+/// An image whose only layer is to be had elsewhere.
+fn foreign(blob: u8) -> Vec<u8> {
+    let config = digest(&content(CONFIG));
+    let mut image: serde_json::Value =
+        serde_json::from_slice(&image(&config, &digest(&content(blob)), None)).unwrap();
+    image["layers"][0]["urls"] = serde_json::json!(["https://elsewhere.example/layer"]);
+    serde_json::to_vec(&image).unwrap()
 }
 
 /// Begins an upload with the first bytes of a blob; gives where it goes on.
@@ -151,6 +173,32 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             assert_eq!(status, expected(known, 202, 404));
         }
         Call::Kill => daemon.kill_and_restart(),
+        Call::Rebuild => {
+            daemon.stop();
+            run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
+            daemon.restart_after_end();
+            // A blob that no manifest of the repository names is pushed again with its image.
+            for repository in model {
+                let Repository { blobs, manifests, referrers, foreign, .. } = repository;
+                blobs.retain(|blob| {
+                    let named = manifests.contains(blob) || referrers.contains(blob);
+                    named || foreign.get(blob).copied().unwrap_or_default()
+                });
+                if !foreign.is_empty() {
+                    blobs.insert(CONFIG);
+                }
+            }
+        }
+        Call::PutForeign(r, b) => {
+            let repository = &mut model[usize::from(r)];
+            daemon.push_blob(&format!("r{r}"), &content(CONFIG));
+            repository.blobs.insert(CONFIG);
+            let bytes = foreign(b);
+            daemon.put_manifest(&format!("r{r}"), &digest(&bytes), OCI_MANIFEST, &bytes).expect(201);
+            let known = repository.blobs.contains(&b);
+            let before = repository.foreign.entry(b).or_default();
+            *before |= known;
+        }
     }
 }
 
@@ -159,7 +207,8 @@ fn compare(daemon: &Daemon, model: &[Repository; 2]) {
     for (number, repository) in model.iter().enumerate() {
         let tags: Vec<String> = repository.tags.keys().map(|tag| format!("t{tag}")).collect();
         let listed = daemon.get(&format!("/v2/r{number}/tags/list"));
-        if repository.manifests.is_empty() && repository.referrers.is_empty() {
+        let is_empty = repository.manifests.is_empty() && repository.referrers.is_empty();
+        if is_empty && repository.foreign.is_empty() {
             assert_eq!(listed.status, 404);
         } else {
             names.push(format!("r{number}"));

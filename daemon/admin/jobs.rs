@@ -177,6 +177,7 @@ fn sentence(fault: &Fault) -> String {
         Fault::Incomplete { repository, digest, missing } => {
             format!("{digest} of {repository} needs {missing}, which is not there")
         }
+        Fault::Index => "rows of the index are missing or do not agree".to_owned(),
         Fault::Dangling { repository, tag, digest } => {
             format!("{repository}:{tag} names {digest}, which is not there")
         }

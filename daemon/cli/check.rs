@@ -158,6 +158,7 @@ fn line(fault: &Fault) -> String {
         Fault::Miscounted { repository } => {
             format!("miscounted   {repository}: its tags or its bytes are not as many as the index says")
         }
+        Fault::Index => "index        rows are missing or do not agree".to_owned(),
         Fault::Dangling { repository, tag, digest } => {
             format!("dangling     {repository}:{tag}: there is no {digest}")
         }

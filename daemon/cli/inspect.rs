@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::Failure;
 use crate::service;
-use crate::store::{self, Inspection, Soundness};
+use crate::store::{self, IndexHealth, Inspection};
 
 /// How long looking may take: pages that point at each other could go on for ever. The slowest card has read the
 /// largest index long before.
@@ -50,7 +50,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Whether an index reads to its end, as a process of its own finds.
-pub(super) fn in_own_process(inspection: &Inspection) -> Soundness {
+pub(super) fn in_own_process(inspection: &Inspection) -> IndexHealth {
     let mut command = Command::new("/proc/self/exe");
     command.arg("inspect-index").arg(inspection.directory);
     command.args([inspection.map_size.to_string(), inspection.least_change.to_string()]);
@@ -60,12 +60,12 @@ pub(super) fn in_own_process(inspection: &Inspection) -> Soundness {
     match command.spawn() {
         Ok(child) => match wait(child) {
             // Who writes to a mapped file then is killed by the same signal as who reads a damaged one.
-            Soundness::Broken if is_full(inspection.directory) => Soundness::Unknown(
+            IndexHealth::Corrupt if is_full(inspection.directory) => IndexHealth::Unknown(
                 "it does not read to its end, but the disk is full: make room first".into(),
             ),
-            soundness => soundness,
+            health => health,
         },
-        Err(error) => Soundness::Unknown(format!("it cannot be looked at: {error}")),
+        Err(error) => IndexHealth::Unknown(format!("it cannot be looked at: {error}")),
     }
 }
 
@@ -73,13 +73,13 @@ fn is_full(directory: &Path) -> bool {
     statvfs(directory).is_ok_and(|disk| disk.blocks_available() == 0)
 }
 
-fn wait(mut child: Child) -> Soundness {
+fn wait(mut child: Child) -> IndexHealth {
     let (began, mut told) = (Instant::now(), Instant::now());
     while began.elapsed() < LONGEST {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status),
             Ok(None) => std::thread::sleep(POLL),
-            Err(error) => return Soundness::Unknown(error.to_string()),
+            Err(error) => return IndexHealth::Unknown(error.to_string()),
         }
         if told.elapsed() > TOLD_EVERY {
             told = Instant::now();
@@ -89,19 +89,19 @@ fn wait(mut child: Child) -> Soundness {
     // Whether it can be killed or not: nothing is ever read for so long that can be read.
     let _ = child.kill();
     let _ = child.wait();
-    Soundness::Broken
+    IndexHealth::Corrupt
 }
 
 /// A reader that fails or crashes has met damage; one that somebody has ended says nothing.
-fn verdict(status: ExitStatus) -> Soundness {
+fn verdict(status: ExitStatus) -> IndexHealth {
     let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
     match (status.code(), status.signal()) {
-        (Some(0), _) => Soundness::Sound,
-        (Some(code), _) if code == i32::from(SAYS_NOTHING) => Soundness::Unknown(
+        (Some(0), _) => IndexHealth::Healthy,
+        (Some(code), _) if code == i32::from(SAYS_NOTHING) => IndexHealth::Unknown(
             "it may not be read, or there is no room for it, or somebody else holds it".into(),
         ),
-        (Some(_), _) => Soundness::Broken,
-        (None, Some(signal)) if crashes.iter().any(|crash| *crash as i32 == signal) => Soundness::Broken,
-        (None, _) => Soundness::Unknown(format!("the process that looks at it was ended ({status})")),
+        (Some(_), _) => IndexHealth::Corrupt,
+        (None, Some(signal)) if crashes.iter().any(|crash| *crash as i32 == signal) => IndexHealth::Corrupt,
+        (None, _) => IndexHealth::Unknown(format!("the process that looks at it was ended ({status})")),
     }
 }

@@ -157,7 +157,14 @@ fn store_settings(config: &Config) -> store::Settings {
         inspect: inspect::in_own_process,
         failed: service::status,
         opening: service::starting,
-        room: store::RoomLimits { reserve: config.storage.reserve, quota: config.storage.quota },
+        room: store::RoomLimits {
+            reserve: config.storage.reserve,
+            quota: config.storage.quota,
+            names: store::NameLimits {
+                tags_per_repository: config.limits.tags_per_repository,
+                names: config.limits.names,
+            },
+        },
     }
 }
 

@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 34] = [
+const KEYS: [(&str, Kind); 36] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -38,6 +38,8 @@ const KEYS: [(&str, Kind); 34] = [
     ("limits.socket_buffer", Kind::Text),
     ("limits.list_max", Kind::Number),
     ("limits.uploads", Kind::Number),
+    ("limits.tags_per_repository", Kind::Number),
+    ("limits.names", Kind::Number),
     ("log.level", Kind::Text),
     ("gc.interval", Kind::Text),
     ("gc.grace", Kind::Text),

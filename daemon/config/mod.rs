@@ -177,6 +177,10 @@ pub struct Limits {
     pub list_max: usize,
     /// Unfinished uploads that are kept in memory.
     pub uploads: usize,
+    /// Tags of one repository.
+    pub tags_per_repository: u64,
+    /// Tags and manifests of all repositories together.
+    pub names: u64,
 }
 
 /// `[log]`

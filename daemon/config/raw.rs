@@ -102,6 +102,8 @@ struct RawLimits {
     socket_buffer: Option<String>,
     list_max: Option<usize>,
     uploads: Option<usize>,
+    tags_per_repository: Option<u64>,
+    names: Option<u64>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -290,6 +292,9 @@ fn check_headers(headers: &BTreeMap<String, Vec<String>>) -> Result<(), ConfigEr
     Ok(())
 }
 
+/// The most names that a limit can allow.
+const MOST_NAMES: u64 = 100_000_000;
+
 impl RawLimits {
     fn validate(self) -> Result<Limits, ConfigError> {
         let key = "limits.header_bytes";
@@ -314,6 +319,11 @@ impl RawLimits {
             value if value > 1_000_000 => Err(wrong(key, &value.to_string(), "at most 1000000")),
             value => Ok(value),
         };
+        let names = |key: &str, value: Option<u64>, default: u64| match value.unwrap_or(default) {
+            0 => Err(wrong(key, "0", "at least 1")),
+            value if value > MOST_NAMES => Err(wrong(key, &value.to_string(), "at most 100000000")),
+            value => Ok(value),
+        };
         Ok(Limits {
             connections: at_least_one("limits.connections", self.connections, 512)?,
             header_bytes,
@@ -322,6 +332,8 @@ impl RawLimits {
             socket_buffer,
             list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
             uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
+            tags_per_repository: names("limits.tags_per_repository", self.tags_per_repository, 100_000)?,
+            names: names("limits.names", self.names, 1_000_000)?,
         })
     }
 }
@@ -445,6 +457,8 @@ impl From<&Config> for Raw {
                 socket_buffer: Some(show_size(limits.socket_buffer as u64)),
                 list_max: Some(limits.list_max),
                 uploads: Some(limits.uploads),
+                tags_per_repository: Some(limits.tags_per_repository),
+                names: Some(limits.names),
             },
             log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },
             gc: RawGc {

@@ -126,6 +126,9 @@ impl From<StoreError> for ApiError {
                 json!({ "given": claimed, "actual": actual }),
             ),
             StoreError::ManifestBlobUnknown(digests) => ApiError::ManifestBlobUnknown(digests),
+            error @ (StoreError::TooManyTags { .. } | StoreError::TooManyNames { .. }) => {
+                ApiError::Denied(error.to_string())
+            }
             StoreError::Full => ApiError::Full,
             StoreError::Quota => ApiError::Quota,
             StoreError::IndexFull | StoreError::PagesHeld => ApiError::IndexFull,

@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
-use super::index::garbage::Amount;
-use super::{Store, blob, blocking, buffers};
+use super::index::garbage::{Amount, TagAge};
+use super::index::schema::LinkExceptionRow;
+use super::{Store, blob, blocking, blocking_job, buffers};
 use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, RepositoryName, Tag};
 
 /// How many rows one read of the index looks at.
@@ -87,6 +88,8 @@ pub enum Fault {
         /// The repository.
         repository: RepositoryName,
     },
+    /// The index does not read to its end, or its tables do not agree.
+    Index,
     /// A tag names a manifest that its repository does not have.
     Dangling {
         /// Its repository.
@@ -106,6 +109,7 @@ impl Fault {
             Fault::Length { .. }
                 | Fault::NoManifest { .. }
                 | Fault::Miscounted { .. }
+                | Fault::Index
                 | Fault::Dangling { .. }
         )
     }
@@ -158,6 +162,7 @@ impl Store {
         observe: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Checked, StoreError> {
         let mut check = Check { store: self, options, observe, checked: Checked::default(), pace: None };
+        check.index().await?;
         check.blobs().await?;
         let mut last = None;
         loop {
@@ -253,6 +258,7 @@ impl Check<'_> {
             after = page.last().map(|entry| entry.digest.clone());
             if after.is_none() {
                 self.counted(repository).await?;
+                self.links(repository).await?;
                 return self.tags(repository).await;
             }
         }
@@ -288,33 +294,105 @@ impl Check<'_> {
     }
 
     async fn tags(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
-        let (store, name) = (self.store.clone(), repository.clone());
-        let (tags, dangling) = blocking(move || {
-            let (mut tags, mut suspects) = (0, Vec::new());
-            store.0.index.for_each_tag(&name, &mut |tag| {
-                tags += 1;
-                suspects.push(tag);
-            })?;
-            let mut dangling = Vec::new();
-            for one in suspects {
-                let by_digest = Reference::Digest(one.digest.clone());
-                let by_tag = Reference::Tag(one.tag.clone());
-                let index = &store.0.index;
-                if index.manifest(&name, &by_digest)?.is_none()
-                    && index.manifest(&name, &by_tag)?.is_some_and(|entry| entry.digest == one.digest)
-                {
-                    dangling.push(one);
-                }
+        let mut after = None;
+        loop {
+            let (store, name) = (self.store.clone(), repository.clone());
+            let (page, dangling) = blocking_job(move || {
+                let page = store.0.index.tags_after(&name, after.as_ref(), PAGE)?;
+                let dangling = store.dangling(&name, &page)?;
+                Ok((page, dangling))
+            })
+            .await?;
+            self.checked.tags += page.len() as u64;
+            for one in dangling {
+                let (repository, tag, digest) = (repository.clone(), one.tag, one.digest);
+                self.fault(Fault::Dangling { repository, tag, digest }, false);
             }
-            Ok((tags, dangling))
-        })
-        .await?;
-        self.checked.tags += tags;
-        for one in dangling {
-            let (repository, tag, digest) = (repository.clone(), one.tag, one.digest);
-            self.fault(Fault::Dangling { repository, tag, digest }, false);
+            after = page.into_iter().next_back().map(|last| last.tag);
+            if after.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// Checks that the index agrees with itself.
+    async fn index(&mut self) -> Result<(), StoreError> {
+        match self.store.verify_index().await {
+            Err(StoreError::Unready) => {
+                self.fault(Fault::Index, false);
+                Ok(())
+            }
+            verified => verified,
+        }
+    }
+
+    /// Checks that each blob that a repository has is a file of its length. The files themselves are read elsewhere,
+    /// which misses those that the table of blobs does not have.
+    async fn links(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let (store, name) = (self.store.clone(), repository.clone());
+            let (last, faults) = blocking_job(move || store.faults_of_links(&name, after.as_ref())).await?;
+            for fault in faults {
+                self.fault(fault, false);
+            }
+            after = last;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Returns the tags of a page that still name a manifest which their repository does not have.
+    fn dangling(&self, repository: &RepositoryName, page: &[TagAge]) -> Result<Vec<TagAge>, StoreError> {
+        let index = &self.0.index;
+        let mut dangling = Vec::new();
+        for one in page {
+            let by_digest = Reference::Digest(one.digest.clone());
+            let by_tag = Reference::Tag(one.tag.clone());
+            if index.manifest(repository, &by_digest)?.is_none()
+                && index.manifest(repository, &by_tag)?.is_some_and(|entry| entry.digest == one.digest)
+            {
+                dangling.push(one.clone());
+            }
+        }
+        Ok(dangling)
+    }
+
+    /// Returns the faults of a page of the blobs that a repository has, after the digest `after`, and the last of them.
+    fn faults_of_links(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+    ) -> Result<(Option<Digest>, Vec<Fault>), StoreError> {
+        let index = &self.0.index;
+        let page = index.links_after(repository, after, PAGE)?;
+        let mut faults = Vec::new();
+        for (digest, size) in &page {
+            if let Some(fault) = self.fault_of_file(digest, *size)?
+                // A delete or a collection may have come in between.
+                && index.blob(repository, digest)?.is_some_and(|row| row.size == *size)
+            {
+                faults.push(fault);
+            }
+        }
+        Ok((page.into_iter().next_back().map(|(digest, _)| digest), faults))
+    }
+
+    /// Returns the fault of content that a repository has and the table of blobs does not have with this length; the
+    /// check of the blobs finds the others.
+    fn fault_of_file(&self, digest: &Digest, size: u64) -> Result<Option<Fault>, StoreError> {
+        match self.0.index.blob_size(digest)? {
+            Some(known) if known == size => return Ok(None),
+            _ => {}
+        }
+        let digest = digest.clone();
+        Ok(Some(match self.0.disk.blob_length(&digest)? {
+            None => Fault::Missing { digest },
+            Some(actual) => Fault::Length { digest, indexed: size, actual },
+        }))
     }
 }
 
@@ -349,6 +427,11 @@ impl Store {
         repository: &RepositoryName,
         entry: &ManifestEntry,
     ) -> Result<Vec<Fault>, StoreError> {
+        if let Some(fault) = self.fault_of_file(&entry.digest, entry.size)? {
+            let is_there =
+                self.0.index.manifest(repository, &Reference::Digest(entry.digest.clone()))?.is_some();
+            return Ok(Vec::from_iter(is_there.then_some(fault)));
+        }
         let Ok(bytes) = blob::read_whole(&self.0.disk, &entry.digest, entry.size) else {
             return Ok(Vec::new());
         };
@@ -361,7 +444,10 @@ impl Store {
             let index = &self.0.index;
             let by_digest = |digest: &Digest| index.manifest(&repository, &Reference::Digest(digest.clone()));
             let here = index.blob(&repository, &link.digest)?.is_some() || by_digest(&link.digest)?.is_some();
-            if !here && by_digest(&digest)?.is_some() {
+            // A client that deleted the blob from the repository wanted that.
+            let is_deleted =
+                index.link_exception(&repository, &link.digest)? == Some(LinkExceptionRow::Deleted);
+            if !here && !is_deleted && by_digest(&digest)?.is_some() {
                 let (repository, digest, missing) = (repository.clone(), digest.clone(), link.digest.clone());
                 faults.push(Fault::Incomplete { repository, digest, missing });
             }

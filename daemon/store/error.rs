@@ -35,6 +35,22 @@ pub enum StoreError {
     /// A manifest points at content that the repository does not have.
     #[error("the manifest points at content that is not in this repository")]
     ManifestBlobUnknown(Vec<Digest>),
+    /// The repository would have more tags than it may.
+    #[error(
+        "repository {repository} may have at most {limit} tags; delete some, or raise limits.tags_per_repository"
+    )]
+    TooManyTags {
+        /// The repository.
+        repository: RepositoryName,
+        /// `limits.tags_per_repository`.
+        limit: u64,
+    },
+    /// The registry would have more tags and manifests than it may.
+    #[error("the registry may have at most {limit} tags and manifests; delete some, or raise limits.names")]
+    TooManyNames {
+        /// `limits.names`.
+        limit: u64,
+    },
     /// The disk has no room.
     #[error("the disk is full")]
     Full,
@@ -124,6 +140,12 @@ impl StoreError {
         let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock];
         kinds.contains(&error.kind())
             || error.raw_os_error().is_some_and(|code| code == libc::EMFILE || code == libc::ENFILE)
+    }
+
+    /// Returns true if the system lacked descriptors or memory: that says nothing about the medium, and may pass.
+    pub(super) fn is_lack_of_resources(&self) -> bool {
+        let StoreError::Io { source, .. } = self else { return false };
+        source.raw_os_error().is_some_and(|code| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&code))
     }
 
     /// Whether the index transaction that met this error can only be given up.

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::clock::Moment;
 use super::error::StoreError;
 use super::index::garbage::{Amount, TagAge, Unneeded};
 use super::locks::Lock;
 use super::retention::{Policy, Retention};
+use super::verify::Share;
 use super::{Store, blocking};
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
@@ -125,7 +127,10 @@ impl Store {
         if held && !policy.by_hand {
             return Ok(report);
         }
-        let mut collection = Collection { store: self, policy, dry_run, observe, report };
+        let counts = self.0.index.counts()?;
+        let share = Share::of(counts.blobs.saturating_add(counts.manifests));
+        let mut collection =
+            Collection { store: self, policy, dry_run, observe, report, share, verified: false };
         if !dry_run {
             // A process that was killed while it read holds back what is freed.
             self.0.index.env.clear_stale_readers()?;
@@ -138,6 +143,7 @@ impl Store {
         }
         collection.repositories().await?;
         collection.blobs().await?;
+        collection.link_exceptions().await?;
         collection.unknown_files().await?;
         collection.uploads().await?;
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -186,9 +192,25 @@ struct Collection<'a> {
     dry_run: bool,
     observe: &'a mut (dyn FnMut(Taken) + Send),
     report: Report,
+    share: Share,
+    /// Whether this collection has verified the index.
+    verified: bool,
 }
 
 impl Collection<'_> {
+    /// Verifies the index before content is taken: once in the life of the process, and once more when this collection
+    /// is about to take a large part of all content. Content is taken for lack of rows that need it, and rows that
+    /// damage has removed are not noticed otherwise.
+    async fn before_taking(&mut self, count: usize) -> Result<(), StoreError> {
+        let is_large = self.share.take(count as u64);
+        let is_due = !self.store.index_is_verified() || (is_large && !self.verified);
+        if count > 0 && is_due {
+            self.store.verify_index().await?;
+            self.verified = true;
+        }
+        Ok(())
+    }
+
     /// Tags and manifests, repository by repository.
     async fn repositories(&mut self) -> Result<(), StoreError> {
         let mut last = None;
@@ -209,29 +231,28 @@ impl Collection<'_> {
 
     /// Removes the tags that a rule does not keep.
     async fn tags(&mut self, repository: &RepositoryName, rule: &Retention) -> Result<(), StoreError> {
-        let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
-        let retired = blocking(move || {
-            let mut newest = BinaryHeap::new();
-            let limit = rule.newest.unwrap_or(0);
-            index.for_each_tag(&name, &mut |tag| {
-                newest.push(Reverse(tag.since));
-                if newest.len() > limit {
-                    newest.pop();
-                }
-            })?;
-            // Of those that were set in the same second nobody can say which are newer: all of them stay.
-            let oldest_kept = newest.peek().map(|oldest| oldest.0);
-            let now = index.clock.now();
-            let mut retired = Vec::new();
-            index.for_each_tag(&name, &mut |tag| {
+        // Of those that were set in the same second it is unknown which are newer: all of them stay.
+        let oldest_kept = self.store.oldest_kept(repository, rule.newest.unwrap_or(0)).await?;
+        let mut after = None;
+        loop {
+            let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
+            let (mut page, now) =
+                blocking(move || Ok((index.tags_after(&name, after.as_ref(), PAGE)?, index.clock.now())))
+                    .await?;
+            after = page.last().map(|last| last.tag.clone());
+            if after.is_none() {
+                return Ok(());
+            }
+            page.retain(|tag| {
                 let is_new = oldest_kept.is_some_and(|oldest| tag.since >= oldest);
-                if !is_new && !rule.keeps(&tag, now) {
-                    retired.push(tag);
-                }
-            })?;
-            Ok(retired)
-        });
-        for part in retired.await?.chunks(AT_ONCE) {
+                !is_new && !rule.keeps(tag, now)
+            });
+            self.retire(repository, &page).await?;
+        }
+    }
+
+    async fn retire(&mut self, repository: &RepositoryName, tags: &[TagAge]) -> Result<(), StoreError> {
+        for part in tags.chunks(AT_ONCE) {
             let (name, part) = (repository.clone(), part.to_vec());
             let taken = if self.dry_run {
                 part
@@ -287,6 +308,7 @@ impl Collection<'_> {
         let taken = if self.dry_run {
             manifests.into_iter().map(|(one, _)| one).collect()
         } else {
+            self.before_taking(manifests.len()).await?;
             self.store.writer()?.submit(move |batch| batch.collect_manifests(&name, &manifests)).await?
         };
         for Unneeded { digest, .. } in taken {
@@ -307,7 +329,9 @@ impl Collection<'_> {
             for part in page.garbage.chunks(AT_ONCE) {
                 self.take_blobs(part.to_vec()).await?;
             }
-            for part in page.strays.chunks(AT_ONCE).filter(|_| !self.dry_run) {
+            let strays = if self.dry_run { Vec::new() } else { page.strays };
+            for part in strays.chunks(AT_ONCE) {
+                self.before_taking(part.len()).await?;
                 let part = part.to_vec();
                 self.store.writer()?.submit(move |batch| batch.forget_strays(&part, grace)).await?;
             }
@@ -323,6 +347,7 @@ impl Collection<'_> {
         let taken = if self.dry_run {
             blobs
         } else {
+            self.before_taking(blobs.len()).await?;
             let taken = self.store.writer()?.submit(move |batch| batch.discard_blobs(&blobs, grace)).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
             taken
@@ -332,6 +357,26 @@ impl Collection<'_> {
             (self.observe)(Taken::Blob { digest, bytes });
         }
         Ok(())
+    }
+
+    /// Removes the link exceptions that no manifest needs any more.
+    async fn link_exceptions(&mut self) -> Result<(), StoreError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let (index, last) = (Arc::clone(&self.store.0.index), after.take());
+            let page = blocking(move || index.link_exceptions_after(last.as_ref(), PAGE)).await?;
+            for part in page.chunks(AT_ONCE) {
+                let part = part.to_vec();
+                self.store.writer()?.submit(move |batch| batch.forget_link_exceptions(&part)).await?;
+            }
+            after = page.into_iter().next_back();
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Lets the index know of files in `blobs/` that it does not: a power cut may leave them.
@@ -390,6 +435,32 @@ impl Collection<'_> {
 }
 
 impl Store {
+    /// Returns when the oldest of the newest tags of a repository was set, so many of them.
+    async fn oldest_kept(
+        &self,
+        repository: &RepositoryName,
+        newest: usize,
+    ) -> Result<Option<Moment>, StoreError> {
+        let (index, name) = (Arc::clone(&self.0.index), repository.clone());
+        blocking(move || {
+            let (mut kept, mut after) = (BinaryHeap::new(), None);
+            loop {
+                let page = index.tags_after(&name, after.as_ref(), PAGE)?;
+                for tag in &page {
+                    kept.push(Reverse(tag.since));
+                    if kept.len() > newest {
+                        kept.pop();
+                    }
+                }
+                after = page.into_iter().next_back().map(|last| last.tag);
+                if after.is_none() {
+                    return Ok(kept.peek().map(|oldest| oldest.0));
+                }
+            }
+        })
+        .await
+    }
+
     /// Leaves out the manifests whose subject is in the repository; gives the others with theirs.
     fn without_living_subject(
         &self,

@@ -3,54 +3,54 @@
 //! `index.json` names every manifest of every repository, so that the index can be made again from it, and so
 //! that other tools can read the card. It is rewritten soon after changes settle, whole at any moment.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::clock::Moment;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::Index;
-use super::index::schema::Given;
-use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName};
+use super::index::exceptions::LinkException;
+use super::index::schema::{Given, LinkExceptionRow};
+use super::index::{Index, Named};
+use super::layout_reader::{Entry, EntryVisitor, Head, read_entries};
+use crate::oci::{Digest, MediaType, Reference, RepositoryName};
 
 /// Names `REPOSITORY:TAG`, as tools that read layouts expect.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Names the repository, also where there is no tag.
-const REPOSITORY: &str = "io.holdfast.repository";
+pub(super) const REPOSITORY: &str = "io.holdfast.repository";
 
 /// When the name was given, in the store's own time and in seconds since 1970.
-const SINCE: &str = "io.holdfast.since";
-const PUSHED: &str = "io.holdfast.pushed";
+pub(super) const SINCE: &str = "io.holdfast.since";
+pub(super) const PUSHED: &str = "io.holdfast.pushed";
 /// The number of the change of names that the file is from, and the store's own time then.
-const CHANGE: &str = "io.holdfast.change";
-const NOW: &str = "io.holdfast.now";
+pub(super) const CHANGE: &str = "io.holdfast.change";
+pub(super) const NOW: &str = "io.holdfast.now";
 
 /// There where names may be lost, so that nothing is collected before a person says so.
-const HOLD: &str = "io.holdfast.hold";
+pub(super) const HOLD: &str = "io.holdfast.hold";
+
+/// The list of links that the manifests do not imply, and the two kinds of them.
+pub(super) const LINK_EXCEPTIONS: &str = "io.holdfast.links";
+pub(super) const DELETED: &str = "deleted";
+pub(super) const LINKED: &str = "linked";
+
+/// Stands between the last manifest and the head, and nowhere else: JSON text has no line break inside of a string.
+pub(super) const TAIL: &str = "\n],\"annotations\":";
+
+/// The link exceptions that one read of the index returns.
+const PAGE: usize = 1000;
 
 /// How long nothing has to change before `index.json` is rewritten.
 const SETTLED: Duration = Duration::from_secs(1);
 /// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
 const AT_MOST: Duration = Duration::from_secs(10);
 
-/// What `index.json` says.
-#[derive(Default)]
-pub(super) struct Layout {
-    /// What is called what.
-    pub(super) names: Vec<Name>,
-    /// The number of the change that it is from.
-    pub(super) change: u64,
-    /// The store's own time when it was written.
-    pub(super) now: Moment,
-    /// Whether names may be lost, so that only a person may collect.
-    pub(super) hold: bool,
-}
-
 /// A manifest as `index.json` names it.
+#[derive(Clone)]
 pub(super) struct Name {
     pub(super) repository: RepositoryName,
     pub(super) reference: Reference,
@@ -62,7 +62,7 @@ pub(super) struct Name {
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct NameEntry<'a> {
     #[serde(rename = "mediaType")]
     media_type: &'a str,
     digest: &'a Digest,
@@ -89,15 +89,17 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let written = disk.replace("index.json", |file| {
         let mut list = List { file, first: true };
         list.begin()?;
+        let exceptions_damage = write_exceptions(&mut list, disk, index)?;
+        list.begin_manifests()?;
         let mut named = index.for_each_name(&mut |name| list.add(name))?;
+        named.damage = named.damage.or(exceptions_damage);
         if named.damage.is_some() {
-            for name in names_kept(disk, index)? {
-                list.add(&name)?;
-            }
-            damage = named.damage.take();
+            keep_unreadable(&mut list, disk, index, &named)?;
         }
+        damage = named.damage;
         // Where that cannot be read names may well be lost.
-        list.end(named.change, index.clock.now(), index.collection_is_held().unwrap_or(true))
+        let hold = index.collection_is_held().unwrap_or(true);
+        list.end(Head { change: named.change, now: index.clock.now(), hold })
     });
     match (written, damage) {
         (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.failed(error)),
@@ -105,21 +107,63 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     }
 }
 
-/// What the old `index.json` names and an index with damaged rows does not, other than what has been deleted.
-fn names_kept(disk: &Disk, index: &Index) -> Result<Vec<Name>, StoreError> {
-    let key = |name: &Name| (name.repository.clone(), name.reference.to_string());
-    let mut readable = HashSet::new();
-    index.for_each_name(&mut |name| {
-        readable.insert(key(name));
-        Ok(())
+/// Writes the links that the manifests do not imply. Where the index cannot show them all, those of the old file stay,
+/// other than those that it knows to be gone; returns why it cannot.
+fn write_exceptions<W: Write>(
+    list: &mut List<W>,
+    disk: &Disk,
+    index: &Index,
+) -> Result<Option<StoreError>, StoreError> {
+    let mut after = None;
+    let damage = loop {
+        let page = match index.link_exceptions_after(after.as_ref(), PAGE) {
+            Ok(page) => page,
+            Err(error) => break error,
+        };
+        for exception in &page {
+            list.add_exception(exception)?;
+        }
+        after = page.into_iter().next_back();
+        if after.is_none() {
+            return Ok(None);
+        }
+    };
+    read_old(disk, &mut |entry| match entry {
+        Entry::Name(_) => Ok(()),
+        Entry::Exception(old) => match index.link_exception(&old.repository, &old.digest) {
+            Ok(None) => Ok(()),
+            Ok(Some(kind)) => list.add_exception(&LinkException { kind, ..old }),
+            Err(_) => list.add_exception(&old),
+        },
     })?;
-    // One that is broken, too, has nothing to give.
-    let mut names = read(disk).unwrap_or_default().names;
-    names.retain(|name| {
-        let deleted = index.manifest(&name.repository, &name.reference).is_ok_and(|entry| entry.is_none());
-        !deleted && !readable.contains(&key(name))
-    });
-    Ok(names)
+    Ok(Some(damage))
+}
+
+/// Reads the file that is about to be replaced, as far as it can be read.
+fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
+    match read_entries(disk, visit) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => Ok(()),
+        read => read.map(drop),
+    }
+}
+
+/// Adds the names of the old file that an index with damaged rows cannot show, other than those that were deleted. A
+/// name that the index still finds by itself is added as it is there, since the walk may have ended before it.
+fn keep_unreadable<W: Write>(
+    list: &mut List<W>,
+    disk: &Disk,
+    index: &Index,
+    named: &Named,
+) -> Result<(), StoreError> {
+    read_old(disk, &mut |entry| match entry {
+        Entry::Exception(_) => Ok(()),
+        Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) if named.complete => Ok(()),
+            Ok(Some(current)) => list.add(&current),
+            Err(_) => list.add(&name),
+        },
+    })
 }
 
 /// The file while it is written.
@@ -130,9 +174,29 @@ struct List<'a, W: Write> {
 
 impl<W: Write> List<'_, W> {
     fn begin(&mut self) -> Result<(), StoreError> {
-        let head =
-            "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[";
+        let head = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",";
         self.file.write_all(head.as_bytes()).map_err(failed)
+    }
+
+    /// Writes one of the link exceptions, which come before the manifests. A file without any has no list of them.
+    fn add_exception(&mut self, exception: &LinkException) -> Result<(), StoreError> {
+        let LinkException { repository, digest, kind } = exception;
+        let kind = match kind {
+            LinkExceptionRow::Deleted => DELETED,
+            LinkExceptionRow::Linked => LINKED,
+        };
+        let separator =
+            if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
+        // Neither names nor digests have characters that JSON would escape.
+        let entry = format!(
+            "{separator}{{\"repository\":\"{repository}\",\"digest\":\"{digest}\",\"kind\":\"{kind}\"}}"
+        );
+        self.file.write_all(entry.as_bytes()).map_err(failed)
+    }
+
+    fn begin_manifests(&mut self) -> Result<(), StoreError> {
+        let closing = if std::mem::replace(&mut self.first, true) { "" } else { "\n],\n" };
+        self.file.write_all(format!("{closing}\"manifests\":[").as_bytes()).map_err(failed)
     }
 
     fn add(&mut self, name: &Name) -> Result<(), StoreError> {
@@ -141,10 +205,10 @@ impl<W: Write> List<'_, W> {
         serde_json::to_writer(&mut *self.file, &entry(name)).map_err(|error| failed(error.into()))
     }
 
-    fn end(&mut self, change: u64, now: Moment, hold: bool) -> Result<(), StoreError> {
-        let now = now.number();
-        let hold = if hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
-        let tail = format!("\n],\"annotations\":{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}}}}}\n");
+    fn end(&mut self, head: Head) -> Result<(), StoreError> {
+        let (change, now) = (head.change, head.now.number());
+        let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
+        let tail = format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}}}}}\n");
         self.file.write_all(tail.as_bytes()).map_err(failed)
     }
 }
@@ -153,7 +217,7 @@ fn failed(error: std::io::Error) -> StoreError {
     StoreError::io("write index.json", error)
 }
 
-fn entry(name: &Name) -> Entry<'_> {
+fn entry(name: &Name) -> NameEntry<'_> {
     let Name { repository, reference, digest, size, media_type, given } = name;
     let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
     if let Reference::Tag(tag) = reference {
@@ -163,54 +227,7 @@ fn entry(name: &Name) -> Entry<'_> {
         annotations.insert(SINCE, since.number().to_string());
         annotations.insert(PUSHED, pushed.to_string());
     }
-    Entry { media_type: media_type.as_str(), digest, size: *size, annotations }
-}
-
-/// What `index.json` says; nothing if there is none. Entries that other tools made and that name no repository are
-/// passed over.
-pub(super) fn read(disk: &Disk) -> Result<Layout, StoreError> {
-    let bytes = match std::fs::read(disk.top("index.json")) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layout::default()),
-        Err(error) => return Err(StoreError::io("read index.json", error)),
-    };
-    parse(&bytes).map_err(|error| {
-        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
-        StoreError::Io { action: "read index.json".into(), source }
-    })
-}
-
-pub(super) fn parse(bytes: &[u8]) -> Result<Layout, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct IndexFile {
-        manifests: Vec<Descriptor>,
-        #[serde(default)]
-        annotations: BTreeMap<String, String>,
-    }
-    let file: IndexFile = serde_json::from_slice(bytes)?;
-    Ok(Layout {
-        names: file.manifests.into_iter().filter_map(name_of).collect(),
-        change: number(&file.annotations, CHANGE).unwrap_or_default(),
-        now: Moment::of(number(&file.annotations, NOW).unwrap_or_default()),
-        hold: file.annotations.contains_key(HOLD),
-    })
-}
-
-fn number(annotations: &BTreeMap<String, String>, name: &str) -> Option<u64> {
-    annotations.get(name)?.parse().ok()
-}
-
-fn name_of(descriptor: Descriptor) -> Option<Name> {
-    let annotations = &descriptor.annotations;
-    let repository = annotations.get(REPOSITORY)?.parse().ok()?;
-    let reference = match annotations.get(REF_NAME) {
-        Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
-        None => Reference::Digest(descriptor.digest.clone()),
-    };
-    let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
-    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since) });
-    let Descriptor { digest, size, media_type, .. } = descriptor;
-    Some(Name { repository, reference, digest, size, media_type, given })
+    NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
 }
 
 /// Rewrites `index.json` after changes have settled, until the sender is gone. Whether it says everything then.
@@ -248,40 +265,75 @@ fn settle(changed: &Receiver<()>) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::store::clock::Moment;
+    use crate::store::layout_reader::parse;
+
+    fn written(names: &[Name], exceptions: &[LinkException], head: Head) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut list = List { file: &mut file, first: true };
+        list.begin().unwrap();
+        for exception in exceptions {
+            list.add_exception(exception).unwrap();
+        }
+        list.begin_manifests().unwrap();
+        for name in names {
+            list.add(name).unwrap();
+        }
+        list.end(head).unwrap();
+        file
+    }
 
     #[test]
     fn a_name_reads_back() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
         let given = Some(Given { pushed: 7, since: Moment::of(3) });
+        let head = Head { change: 5, now: Moment::of(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {
                 repository: "team/app".parse().unwrap(),
-                reference,
+                reference: reference.clone(),
                 digest: digest.clone(),
                 size: 1,
                 media_type: "a/b".parse().unwrap(),
                 given,
             };
-            let mut file = Vec::new();
-            let mut list = List { file: &mut file, first: true };
-            list.begin().unwrap();
-            list.add(&name).unwrap();
-            list.end(5, Moment::of(9), true).unwrap();
-            let layout = parse(&file).unwrap();
-            assert_eq!((layout.change, layout.now, layout.hold), (5, Moment::of(9), true));
-            let read = &layout.names[0];
-            assert_eq!((&read.repository, &read.reference), (&name.repository, &name.reference));
-            assert_eq!((&read.digest, read.size, read.given), (&name.digest, 1, given));
+            let file = written(&[name], &[], head);
+            let mut names = Vec::new();
+            let read = parse(&file[..], &mut |entry| {
+                if let Entry::Name(name) = entry {
+                    names.push(name);
+                }
+                Ok(())
+            });
+            assert_eq!(read.unwrap(), head);
+            let read = &names[0];
+            assert_eq!((read.repository.as_str(), &read.reference), ("team/app", &reference));
+            assert_eq!((&read.digest, read.size, read.given), (&digest, 1, given));
         }
     }
 
-    proptest! {
-        #[test]
-        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
+    #[test]
+    fn link_exceptions_read_back() {
+        let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
+        let exception = |repository: &str, kind| LinkException {
+            repository: repository.parse().unwrap(),
+            digest: digest.clone(),
+            kind,
+        };
+        let (deleted, foreign) =
+            (exception("a", LinkExceptionRow::Deleted), exception("b/c", LinkExceptionRow::Linked));
+        for exceptions in [&[][..], std::slice::from_ref(&deleted), &[deleted.clone(), foreign]] {
+            let file = written(&[], exceptions, Head::default());
+            let mut read = Vec::new();
+            parse(&file[..], &mut |entry| {
+                if let Entry::Exception(exception) = entry {
+                    read.push(exception);
+                }
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(read, exceptions);
         }
     }
 }

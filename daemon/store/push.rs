@@ -125,7 +125,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::DigestMismatch`] when it has another digest than was claimed,
-    /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have.
+    /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have,
+    /// [`StoreError::TooManyTags`] or [`StoreError::TooManyNames`] when there would be more names than may be.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,
@@ -145,7 +146,8 @@ impl Store {
             let (id, digest) = written.await?;
             let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
             let upload = id.to_string();
-            let put = writer.submit(move |batch| batch.put_manifest(&new, &upload)).await;
+            let limits = inner.room.names();
+            let put = writer.submit(move |batch| batch.put_manifest(&new, &upload, limits)).await;
             if put.is_err() {
                 let disk = Arc::clone(&inner.disk);
                 blocking(move || disk.remove_upload(&id.to_string())).await?;

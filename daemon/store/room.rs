@@ -22,6 +22,24 @@ pub struct RoomLimits {
     pub reserve: Option<u64>,
     /// How many bytes blobs and uploads may have together.
     pub quota: Option<u64>,
+    /// How many names there may be.
+    pub names: NameLimits,
+}
+
+/// How many names pushes may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLimits {
+    /// Tags of one repository.
+    pub tags_per_repository: u64,
+    /// Tags and manifests of all repositories together.
+    pub names: u64,
+}
+
+impl Default for NameLimits {
+    /// No limits.
+    fn default() -> Self {
+        NameLimits { tags_per_repository: u64::MAX, names: u64::MAX }
+    }
 }
 
 /// How large the file system is, and how much of it is free, in bytes.
@@ -53,6 +71,11 @@ impl Room {
     /// How many bytes of a file system of this size stay free.
     pub(super) fn reserve(&self, total: u64) -> u64 {
         reserve(super::lock(&self.limits).reserve, total)
+    }
+
+    /// How many names pushes may make.
+    pub(super) fn names(&self) -> NameLimits {
+        super::lock(&self.limits).names
     }
 
     /// How many bytes blobs and uploads may have together, if that is said.

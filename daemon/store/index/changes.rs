@@ -2,11 +2,14 @@
 //!
 //! Every one checks first and writes afterwards, so that a refusal leaves nothing behind.
 
+use std::collections::BTreeSet;
+
 use super::Index;
-use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow};
+use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::error::StoreError;
+use crate::store::room::NameLimits;
 
 /// A blob whose file is synced and waits in `uploads/`.
 #[derive(Clone)]
@@ -104,6 +107,7 @@ impl Batch<'_> {
         let before: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
         schema::put_row(tables.links, &mut self.txn, &key, &row)?;
         tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?;
+        self.undo_blob_deletion(repository, digest)?;
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),
             before => self.count(repository, |counted| {
@@ -137,11 +141,43 @@ impl Batch<'_> {
         &mut self,
         new: &NewManifest,
         upload: &str,
+        limits: NameLimits,
     ) -> Result<(), StoreError> {
         self.check_links(new)?;
+        self.check_names(new, limits)?;
         self.check_room()?;
         self.admit_file(&NewBlob { upload: upload.to_owned(), digest: new.digest.clone(), size: new.size })?;
         self.index_manifest(new)
+    }
+
+    /// Refuses new names beyond the limits; a tag that moves is not new.
+    fn check_names(&self, new: &NewManifest, limits: NameLimits) -> Result<(), StoreError> {
+        let tables = self.index.tables;
+        let mut tags = BTreeSet::new();
+        for tag in &new.tags {
+            let key = schema::tag_key(&new.repository, tag);
+            if tables.tags.get(&self.txn, &key)?.is_none() {
+                tags.insert(key);
+            }
+        }
+        let key = schema::content_key(&new.repository, &new.digest);
+        let manifests = u64::from(tables.manifests.get(&self.txn, &key)?.is_none());
+        let tags = tags.len() as u64;
+        if tags > 0 {
+            let key = new.repository.as_str().as_bytes();
+            let row: Option<RepositoryRow> = schema::row(tables.repositories, &self.txn, key)?;
+            let limit = limits.tags_per_repository;
+            if u64::from(row.unwrap_or_default().tags) + tags > limit {
+                return Err(StoreError::TooManyTags { repository: new.repository.clone(), limit });
+            }
+        }
+        if tags + manifests > 0 {
+            let names = tables.tags.len(&self.txn)? + tables.manifests.len(&self.txn)?;
+            if names + tags + manifests > limits.names {
+                return Err(StoreError::TooManyNames { limit: limits.names });
+            }
+        }
+        Ok(())
     }
 
     /// An image needs all its blobs; an index needs one of its manifests, since copies of single platforms are
@@ -184,12 +220,7 @@ impl Batch<'_> {
         let is_new = tables.manifests.get(&self.txn, &key)?.is_none();
         schema::put_row(tables.manifests, &mut self.txn, &key, &row)?;
         tables.manifest_homes.put(&mut self.txn, &schema::home_key(&new.digest, &new.repository), &[])?;
-        let mut children = Vec::new();
-        for link in new.manifest.links() {
-            children.extend_from_slice(&schema::digest_key(&link.digest));
-            tables.needed_by.put(&mut self.txn, &schema::edge_key(&link.digest, &new.digest), &[])?;
-        }
-        tables.children.put(&mut self.txn, &row.digest, &children)?;
+        self.put_edges(new)?;
         if let Some(subject) = new.manifest.subject() {
             let descriptor = new.manifest.descriptor(new.digest.clone(), new.size);
             self.put_referrer(&new.repository, subject, &descriptor)?;
@@ -201,6 +232,42 @@ impl Batch<'_> {
         // Whoever pushes it wants it.
         tables.left.delete(&mut self.txn, &key)?;
         Ok(())
+    }
+
+    /// Writes which content a manifest holds. Another repository with the same manifest may hold a foreign layer that
+    /// this one does not: its edge stays.
+    fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
+        let tables = self.index.tables;
+        let mut held: BTreeSet<Digest> = tables.children_of(&self.txn, &new.digest)?.into_iter().collect();
+        held.extend(self.holding_links(&new.repository, new.manifest.links())?.into_iter().cloned());
+        let mut children = Vec::new();
+        for child in &held {
+            children.extend_from_slice(&schema::digest_key(child));
+            tables.needed_by.put(&mut self.txn, &schema::edge_key(child, &new.digest), &[])?;
+        }
+        tables.children.put(&mut self.txn, &schema::digest_key(&new.digest), &children)?;
+        Ok(())
+    }
+
+    /// Restores a tag of a manifest that the index has already; false if it does not have it.
+    pub(in crate::store) fn restore_tag(
+        &mut self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        given: Option<Given>,
+    ) -> Result<bool, StoreError> {
+        let (table, key) = (self.index.tables.manifests, schema::content_key(repository, digest));
+        let Some(row) = schema::row::<ManifestRow>(table, &self.txn, &key)? else { return Ok(false) };
+        let given = given.unwrap_or(Given { pushed: self.now, since: self.moment });
+        let named = ManifestRow { pushed: given.pushed, since: given.since, ..row.clone() };
+        if given.since > row.since {
+            schema::put_row(table, &mut self.txn, &key, &named)?;
+        }
+        self.names_changed();
+        self.move_tag(repository, tag, &named)?;
+        self.count_push(repository, None, Some(given))?;
+        Ok(true)
     }
 
     fn move_tag(
@@ -230,17 +297,5 @@ impl Batch<'_> {
         let value = serde_json::to_vec(descriptor).map_err(|error| heed::Error::Encoding(error.into()))?;
         let key = schema::referrer_key(repository, subject, Some(&descriptor.digest));
         Ok(self.index.tables.referrers.put(&mut self.txn, &key, &value)?)
-    }
-
-    /// Links every blob of a manifest that is on the disk to its repository; used when the index is rebuilt.
-    pub(in crate::store) fn link_children(&mut self, new: &NewManifest) -> Result<(), StoreError> {
-        for link in new.manifest.links().iter().filter(|link| link.kind != LinkKind::Manifest) {
-            let key = schema::digest_key(&link.digest);
-            let row: Option<BlobRow> = schema::row(self.index.tables.blobs, &self.txn, &key)?;
-            if let Some(row) = row {
-                self.link_blob(&new.repository, &link.digest, row.size)?;
-            }
-        }
-        Ok(())
     }
 }

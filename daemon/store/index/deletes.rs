@@ -212,6 +212,7 @@ impl Batch<'_> {
         if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
+        self.note_blob_deletion(repository, digest)?;
         self.count_on(None, digest, self.moment)
     }
 

@@ -99,10 +99,10 @@ pub(in crate::store) struct Unneeded {
 }
 
 impl Tables {
-    /// Whether a file in `blobs/` is a manifest of a repository, or one points at it.
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a manifest of a repository names it from
+    /// which no client deleted it.
     pub(super) fn is_needed(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some()
-            || self.needed_by.prefix_iter(txn, key)?.next().is_some())
+        Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some() || self.has_live_parent(txn, key)?)
     }
 
     /// Whether a manifest of the repository points at this.
@@ -309,20 +309,27 @@ impl Index {
         Ok(false)
     }
 
-    /// Calls `visit` with every tag of a repository.
-    pub(in crate::store) fn for_each_tag(
+    /// Returns a page of the tags of a repository, in the order of their bytes, after the tag `after`.
+    pub(in crate::store) fn tags_after(
         &self,
         repository: &RepositoryName,
-        visit: &mut dyn FnMut(TagAge),
-    ) -> Result<(), StoreError> {
+        after: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<TagAge>, StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
-        for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+        let start = after.map_or_else(|| prefix.clone(), |after| schema::tag_key(repository, after));
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        let mut page = Vec::new();
+        for row in self.tables.tags.range(&txn, &range)? {
             let (key, value) = row?;
+            if !key.starts_with(&prefix) || page.len() == limit {
+                break;
+            }
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
             let row: ManifestRow = schema::decode(value)?;
-            visit(TagAge { tag, digest: row.digest()?, since: row.since });
+            page.push(TagAge { tag, digest: row.digest()?, since: row.since });
         }
-        Ok(())
+        Ok(page)
     }
 
     /// A page of the manifests of a repository that lost a tag or what pointed at them, after the digest `after`;

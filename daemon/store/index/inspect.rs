@@ -44,8 +44,8 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
         return Err(StoreError::Index(heed::Error::Decoding("index.json is newer".into())));
     }
     let version: Option<u32> = schema::row(meta, &txn, b"version")?;
-    if version.is_some_and(|version| version > VERSION) {
-        // Only the release that wrote it can say more; opening it refuses it.
+    if version.is_some_and(|version| version != VERSION) {
+        // Only a release of that version can say more: opening refuses a newer one and makes an older one again.
         return Ok(());
     }
     let tables = Tables::find(&env, &txn)?;

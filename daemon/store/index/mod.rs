@@ -7,6 +7,7 @@ pub(super) mod changes;
 mod deletes;
 mod discard;
 mod environment;
+pub(super) mod exceptions;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod overview;
@@ -16,7 +17,8 @@ mod table;
 mod totals;
 pub(super) mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
 use heed::{Env, RoTxn};
@@ -78,6 +80,8 @@ pub(super) struct Named {
     pub(super) change: u64,
     /// Why some rows could not be read, if that is so.
     pub(super) damage: Option<StoreError>,
+    /// Whether all rows that can be read were visited: damage to a tree ends the walk through it.
+    pub(super) complete: bool,
 }
 
 /// The open index.
@@ -127,6 +131,17 @@ impl Index {
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         txn.commit()?;
         Ok(Index { env, tables, clock })
+    }
+
+    /// Returns how large the index may get, in bytes.
+    pub(super) fn map_size(&self) -> usize {
+        self.env.info().map_size
+    }
+
+    /// Returns the number of the last change of names.
+    pub(super) fn change(&self) -> Result<u64, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.change(&txn)
     }
 
     /// Whether the index was filled to the end, when it was new or was made again.
@@ -300,6 +315,35 @@ impl Index {
         Ok(blobs)
     }
 
+    /// Returns the length of a file in `blobs/` as the index knows it.
+    pub(super) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let row: Option<schema::BlobRow> = schema::row(self.tables.blobs, &txn, &schema::digest_key(digest))?;
+        Ok(row.map(|row| row.size))
+    }
+
+    /// Returns a page of the blobs that a repository has, and their lengths, after the digest `after`.
+    pub(super) fn links_after(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let start = after.map_or_else(|| prefix.clone(), |after| schema::content_key(repository, after));
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        let mut links = Vec::new();
+        for row in self.tables.links.range(&txn, &range)?.take(limit) {
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let row: LinkRow = schema::decode(value)?;
+            links.extend(schema::split_digest(&key[prefix.len()..]).map(|(digest, _)| (digest, row.size)));
+        }
+        Ok(links)
+    }
+
     /// The manifests of a repository that come after one.
     pub(super) fn manifests_after(
         &self,
@@ -343,7 +387,7 @@ impl Index {
     /// where it has none. What is damaged is passed over.
     pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let txn = self.env.read_txn()?;
-        let mut damage = Damage(None);
+        let mut damage = Damage { error: None, ended_early: false };
         let change = damage.note(self.tables.change(&txn)).unwrap_or_default();
         for row in self.tables.repositories.rows(&txn)? {
             let key = match damage.row(row) {
@@ -354,7 +398,23 @@ impl Index {
             let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
             self.names_of(&txn, &name, &mut damage, visit)?;
         }
-        Ok(Named { change, damage: damage.0 })
+        Ok(Named { change, complete: !damage.ended_early, damage: damage.error })
+    }
+
+    /// Returns a name as `index.json` has it, by a lookup of its own; an untagged manifest by its digest.
+    pub(super) fn name_of(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<Name>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let (key, tag) = match reference {
+            Reference::Tag(tag) => (schema::tag_key(repository, tag), Some(tag.clone())),
+            Reference::Digest(digest) => (schema::content_key(repository, digest), None),
+        };
+        let table = if tag.is_some() { self.tables.tags } else { self.tables.manifests };
+        let row: Option<ManifestRow> = schema::row(table, &txn, &key)?;
+        row.map(|row| name(repository, tag, row.given(), &row)).transpose()
     }
 
     fn names_of(
@@ -365,7 +425,7 @@ impl Index {
         visit: &mut NameVisitor,
     ) -> Result<(), StoreError> {
         let prefix = schema::repository_prefix(repository);
-        let mut tagged = std::collections::HashSet::new();
+        let mut tagged = Fingerprints::default();
         for row in damage.iter(self.tables.tags.prefix_iter(txn, &prefix)) {
             let (key, value) = match damage.row(row) {
                 Found::Row(row) => row,
@@ -375,7 +435,7 @@ impl Index {
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
             let row: ManifestRow = schema::decode(value)?;
             visit(&name(repository, Some(tag), row.given(), &row)?)?;
-            tagged.insert(row.digest);
+            tagged.insert(&row.digest);
         }
         for row in damage.iter(self.tables.manifests.prefix_iter(txn, &prefix)) {
             let (key, value) = match damage.row(row) {
@@ -402,8 +462,30 @@ impl Index {
     }
 }
 
+/// A set of digests of which eight bytes each are kept, so that a repository with a million tags costs megabytes. The
+/// hash is keyed at random: no client can choose two digests that are taken for one.
+#[derive(Default)]
+struct Fingerprints {
+    state: RandomState,
+    known: HashSet<u64>,
+}
+
+impl Fingerprints {
+    fn insert(&mut self, digest: &[u8]) {
+        self.known.insert(self.state.hash_one(digest));
+    }
+
+    fn contains(&self, digest: &[u8]) -> bool {
+        self.known.contains(&self.state.hash_one(digest))
+    }
+}
+
 /// Why something could not be read, if that is so.
-struct Damage(Option<StoreError>);
+struct Damage {
+    error: Option<StoreError>,
+    /// Whether a walk through a tree ended before its last row.
+    ended_early: bool,
+}
 
 /// What there is where the next row is expected.
 enum Found<'txn> {
@@ -416,11 +498,13 @@ enum Found<'txn> {
 
 impl Damage {
     fn note<T>(&mut self, read: Result<T, StoreError>) -> Option<T> {
-        read.map_err(|error| self.0 = Some(error)).ok()
+        read.map_err(|error| self.error = Some(error)).ok()
     }
 
     fn iter<I: Iterator>(&mut self, rows: heed::Result<I>) -> impl Iterator<Item = I::Item> + use<I> {
-        self.note(rows.map_err(StoreError::from)).into_iter().flatten()
+        let rows = self.note(rows.map_err(StoreError::from));
+        self.ended_early |= rows.is_none();
+        rows.into_iter().flatten()
     }
 
     fn row<'txn>(&mut self, row: heed::Result<Row<'txn>>) -> Found<'txn> {
@@ -428,7 +512,8 @@ impl Damage {
             Ok(row) => Found::Row(row),
             Err(error) => {
                 let goes_on = matches!(error, heed::Error::Decoding(_));
-                self.0 = Some(error.into());
+                self.error = Some(error.into());
+                self.ended_early |= !goes_on;
                 if goes_on { Found::Damaged } else { Found::End }
             }
         }

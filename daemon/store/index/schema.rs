@@ -16,7 +16,7 @@ use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
 /// The version of the tables that this release reads and writes.
-pub(in crate::store) const VERSION: u32 = 2;
+pub(in crate::store) const VERSION: u32 = 3;
 
 /// The row of the table `meta` with the length of all blobs together.
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
@@ -48,6 +48,8 @@ pub(in crate::store) struct Tables {
     pub links: Table,
     /// digest, repository to nothing: where a blob is.
     pub blob_homes: Table,
+    /// repository, digest to [`LinkExceptionRow`]: links that cannot be derived from the manifests of the repository.
+    pub link_exceptions: Table,
     /// digest to [`BlobRow`]: every file in `blobs/`.
     pub blobs: Table,
     /// repository, subject, referrer to the referrer's descriptor as JSON.
@@ -72,6 +74,7 @@ impl Tables {
             needed_by: table("needed_by")?,
             links: table("links")?,
             blob_homes: table("blob_homes")?,
+            link_exceptions: table("link_exceptions")?,
             blobs: table("blobs")?,
             referrers: table("referrers")?,
             left: table("left")?,
@@ -92,6 +95,7 @@ impl Tables {
             needed_by: table("needed_by")?,
             links: table("links")?,
             blob_homes: table("blob_homes")?,
+            link_exceptions: table("link_exceptions")?,
             blobs: table("blobs")?,
             referrers: table("referrers")?,
             left: table("left")?,
@@ -141,7 +145,7 @@ impl Tables {
     }
 
     /// Every table.
-    pub(in crate::store) fn all(&self) -> [Table; 13] {
+    pub(in crate::store) fn all(&self) -> [Table; 14] {
         [
             self.meta,
             self.repositories,
@@ -152,6 +156,7 @@ impl Tables {
             self.needed_by,
             self.links,
             self.blob_homes,
+            self.link_exceptions,
             self.blobs,
             self.referrers,
             self.left,
@@ -228,6 +233,16 @@ pub(in crate::store) struct LinkRow {
     pub size: u64,
     /// When a push last had reason to count on it in this repository.
     pub counted_on: Moment,
+}
+
+/// A link between a repository and a blob that the manifests of the repository do not imply. `index.json` carries these
+/// rows, so that a rebuilt index grants the same rights as the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) enum LinkExceptionRow {
+    /// A client deleted the blob while a manifest of the repository names it: there is no link.
+    Deleted,
+    /// A client pushed the blob, and the manifests of the repository may name it only as foreign: there is a link.
+    Linked,
 }
 
 /// A file in `blobs/`.

@@ -1,0 +1,209 @@
+//! Links between repositories and blobs that cannot be derived from manifests.
+//!
+//! A rebuilt index links each blob that a manifest of the repository names as its config or layer. Two kinds of links
+//! differ from that, and each has a row here, which `index.json` carries: a blob that a client deleted while a manifest
+//! names it, and a foreign layer that a client pushed all the same. A foreign descriptor by itself never links: a client
+//! may name any digest there without having the content.
+
+use std::ops::Bound;
+
+use heed::RoTxn;
+
+use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
+use super::writer::Batch;
+use super::{Index, text_behind};
+use crate::oci::{Digest, Link, LinkKind, RepositoryName};
+use crate::store::error::StoreError;
+
+/// A link exception with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct LinkException {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The blob.
+    pub digest: Digest,
+    /// The kind of exception.
+    pub kind: LinkExceptionRow,
+}
+
+impl Tables {
+    /// Returns true if a manifest of some repository names the blob, and no client deleted the blob from that repository.
+    pub(super) fn has_live_parent(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
+        let deletions = !self.link_exceptions.is_empty(txn)?;
+        for row in self.needed_by.prefix_iter(txn, key)? {
+            if !deletions {
+                return Ok(true);
+            }
+            let parent = &row?.0[key.len()..];
+            for home in self.manifest_homes.prefix_iter(txn, parent)? {
+                let repository = &home?.0[parent.len()..];
+                if !self.is_deleted_from(txn, repository, key)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_deleted_from(&self, txn: &RoTxn, repository: &[u8], digest: &[u8]) -> Result<bool, StoreError> {
+        let row = schema::row(self.link_exceptions, txn, &[repository, &[0], digest].concat())?;
+        Ok(row == Some(LinkExceptionRow::Deleted))
+    }
+}
+
+impl Index {
+    /// Returns the link exception of a blob in a repository, if there is one.
+    pub(in crate::store) fn link_exception(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<LinkExceptionRow>, StoreError> {
+        let txn = self.env.read_txn()?;
+        schema::row(self.tables.link_exceptions, &txn, &schema::content_key(repository, digest))
+    }
+
+    /// Returns a page of the link exceptions, in the order of their keys, after `after`.
+    pub(in crate::store) fn link_exceptions_after(
+        &self,
+        after: Option<&LinkException>,
+        limit: usize,
+    ) -> Result<Vec<LinkException>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let after = after.map(|after| schema::content_key(&after.repository, &after.digest));
+        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for row in self.tables.link_exceptions.range(&txn, &(start, Bound::Unbounded))?.take(limit) {
+            let (key, value) = row?;
+            let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+            let repository = text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
+            let digest = key.get(end + 1..).and_then(schema::split_digest).map(|(digest, _)| digest);
+            if let (Some(repository), Some(digest)) = (repository, digest) {
+                page.push(LinkException { repository, digest, kind: schema::decode(value)? });
+            }
+        }
+        Ok(page)
+    }
+}
+
+impl Batch<'_> {
+    /// Returns the links of a manifest that hold content in the store: all but foreign layers that the repository does
+    /// not have. Notes the foreign layers that it has, since a rebuild cannot derive them.
+    pub(super) fn holding_links<'a>(
+        &mut self,
+        repository: &RepositoryName,
+        links: &'a [Link],
+    ) -> Result<Vec<&'a Digest>, StoreError> {
+        let tables = self.index.tables;
+        let mut holding = Vec::with_capacity(links.len());
+        for link in links {
+            if link.kind == LinkKind::Foreign {
+                let key = schema::content_key(repository, &link.digest);
+                if tables.links.get(&self.txn, &key)?.is_none() {
+                    continue;
+                }
+                schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
+            }
+            holding.push(&link.digest);
+        }
+        Ok(holding)
+    }
+
+    /// Notes that a client deleted a blob from a repository in which a manifest may name it. Where none does, the next
+    /// collection removes the row.
+    pub(super) fn note_blob_deletion(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let is_named = tables.needed_by.prefix_iter(&self.txn, &schema::digest_key(digest))?.next().is_some();
+        if is_named {
+            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
+        } else {
+            tables.link_exceptions.delete(&mut self.txn, &key)?;
+        }
+        self.names_changed();
+        Ok(())
+    }
+
+    /// Notes that a client pushes a blob again that was deleted from the repository.
+    pub(super) fn undo_blob_deletion(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (table, key) = (self.index.tables.link_exceptions, schema::content_key(repository, digest));
+        // Most often there is no row, and a lookup writes no page.
+        if schema::row(table, &self.txn, &key)? == Some(LinkExceptionRow::Deleted) {
+            // Not removed: the manifests may name the blob only as foreign.
+            schema::put_row(table, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
+            self.names_changed();
+        }
+        Ok(())
+    }
+
+    /// Restores a link exception from `index.json`, before or after the manifests that it is about.
+    pub(in crate::store) fn restore_link_exception(
+        &mut self,
+        exception: &LinkException,
+    ) -> Result<(), StoreError> {
+        let LinkException { repository, digest, kind } = exception;
+        let tables = self.index.tables;
+        match kind {
+            LinkExceptionRow::Deleted => {
+                self.unlink_blob(repository, digest)?;
+            }
+            LinkExceptionRow::Linked => {
+                let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &schema::digest_key(digest))?;
+                if let Some(row) = row {
+                    self.link_blob(repository, digest, row.size)?;
+                }
+            }
+        }
+        let key = schema::content_key(repository, digest);
+        schema::put_row(tables.link_exceptions, &mut self.txn, &key, kind)
+    }
+
+    /// Links every blob of a manifest that is on the disk to its repository, but for the exceptions; used when the index
+    /// is rebuilt, after the exceptions are restored.
+    pub(in crate::store) fn link_children(
+        &mut self,
+        repository: &RepositoryName,
+        links: &[Link],
+    ) -> Result<(), StoreError> {
+        let tables = self.index.tables;
+        for link in links {
+            let exception = schema::content_key(repository, &link.digest);
+            let exception = schema::row(tables.link_exceptions, &self.txn, &exception)?;
+            let is_linked = match link.kind {
+                LinkKind::Manifest => false,
+                LinkKind::Blob => exception != Some(LinkExceptionRow::Deleted),
+                LinkKind::Foreign => exception == Some(LinkExceptionRow::Linked),
+            };
+            let key = schema::digest_key(&link.digest);
+            let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
+            if let Some(row) = row.filter(|_| is_linked) {
+                self.link_blob(repository, &link.digest, row.size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes link exceptions that no manifest of their repository needs any more.
+    pub(in crate::store) fn forget_link_exceptions(
+        &mut self,
+        exceptions: &[LinkException],
+    ) -> Result<(), StoreError> {
+        let tables = self.index.tables;
+        for LinkException { repository, digest, .. } in exceptions {
+            if tables.is_needed_in(&self.txn, repository, digest)? {
+                continue;
+            }
+            let key = schema::content_key(repository, digest);
+            if tables.link_exceptions.delete(&mut self.txn, &key)? {
+                self.names_changed();
+            }
+        }
+        Ok(())
+    }
+}

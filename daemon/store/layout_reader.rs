@@ -1,0 +1,287 @@
+//! Reading `index.json`, entry by entry, so that a registry with a million names needs no more memory than one with ten.
+//!
+//! The head of the file (the change number, the store's time, the hold) stands at its end, where the writer puts it, and
+//! is read from there alone. A file in another form, such as one that another tool rewrote, is read as a whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::clock::Moment;
+use super::disk::{Disk, found};
+use super::error::StoreError;
+use super::index::exceptions::LinkException;
+use super::index::schema::{Given, LinkExceptionRow};
+use super::layout::{
+    CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, PUSHED, REF_NAME, REPOSITORY, SINCE, TAIL,
+};
+use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+
+/// The bytes at the end of the file in which the head is looked for; a head is much shorter.
+const TAIL_BYTES: u64 = 4096;
+
+/// The annotations of `index.json` itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The number of the change of names that the file is from.
+    pub(super) change: u64,
+    /// The store's time when it was written.
+    pub(super) now: Moment,
+    /// Whether names may be lost, so that only a person may collect.
+    pub(super) hold: bool,
+}
+
+/// An entry of `index.json`.
+pub(super) enum Entry {
+    /// A manifest with one of its names.
+    Name(Name),
+    /// A link that the manifests do not imply.
+    Exception(LinkException),
+}
+
+/// Receives each entry; an error ends the reading.
+pub(super) type EntryVisitor<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
+
+/// Reads the head; a directory without the file has an empty one.
+///
+/// # Errors
+/// [`StoreError::Io`] of kind `InvalidData` when the file is not an image index.
+pub(super) fn read_head(disk: &Disk) -> Result<Head, StoreError> {
+    let Some(file) = open(disk)? else { return Ok(Head::default()) };
+    match head_at_end(&file).map_err(|error| StoreError::io("read index.json", error))? {
+        Some(head) => Ok(head),
+        None => read(file, &mut |_| Ok(())),
+    }
+}
+
+/// Calls `visit` with every entry, in the order of the file, and returns the head. Entries of other tools that name no
+/// repository are passed over.
+///
+/// # Errors
+/// As [`read_head`], or what `visit` returns. Entries before the damage have been visited then.
+pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
+    open(disk)?.map_or_else(|| Ok(Head::default()), |file| read(file, visit))
+}
+
+fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
+    found(File::open(disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
+}
+
+/// Reads the head from the last bytes of a file that Holdfast wrote.
+fn head_at_end(file: &File) -> io::Result<Option<Head>> {
+    let length = file.metadata()?.len();
+    let mut tail = vec![0; usize::try_from(length.min(TAIL_BYTES)).unwrap_or_default()];
+    file.read_exact_at(&mut tail, length.saturating_sub(TAIL_BYTES))?;
+    Ok(parse_tail(&tail))
+}
+
+fn parse_tail(tail: &[u8]) -> Option<Head> {
+    let begins = tail.windows(TAIL.len()).rposition(|part| part == TAIL.as_bytes())?;
+    // What follows the marker is the value of `annotations` and the brace that closes the file.
+    let annotations = tail[begins + TAIL.len()..].trim_ascii_end().strip_suffix(b"}")?;
+    serde_json::from_slice(annotations).ok().map(|annotations| head_of(&annotations))
+}
+
+fn read(file: File, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
+    parse(BufReader::with_capacity(64 << 10, file), visit)
+}
+
+/// Reads the file from its bytes.
+pub(super) fn parse(bytes: impl Read, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
+    let mut refused = None;
+    let mut json = serde_json::Deserializer::from_reader(bytes);
+    let read = FileSeed { visit, refused: &mut refused }.deserialize(&mut json);
+    match (read.and_then(|head| json.end().map(|()| head)), refused) {
+        (_, Some(refused)) => Err(refused),
+        (Ok(head), None) => Ok(head),
+        (Err(error), None) => {
+            // What the medium says is no damage to the file.
+            let source =
+                if error.is_io() { error.into() } else { io::Error::new(io::ErrorKind::InvalidData, error) };
+            Err(StoreError::Io { action: "read index.json".into(), source })
+        }
+    }
+}
+
+fn head_of(annotations: &BTreeMap<String, String>) -> Head {
+    Head {
+        change: number(annotations, CHANGE).unwrap_or_default(),
+        now: Moment::of(number(annotations, NOW).unwrap_or_default()),
+        hold: annotations.contains_key(HOLD),
+    }
+}
+
+fn number(annotations: &BTreeMap<String, String>, name: &str) -> Option<u64> {
+    annotations.get(name)?.parse().ok()
+}
+
+/// Reads the object that is the file, and hands out the entries of its lists.
+struct FileSeed<'a, 'b> {
+    visit: &'a mut EntryVisitor<'b>,
+    refused: &'a mut Option<StoreError>,
+}
+
+impl<'de> DeserializeSeed<'de> for FileSeed<'_, '_> {
+    type Value = Head;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Head, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FileSeed<'_, '_> {
+    type Value = Head;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an OCI image index")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head, A::Error> {
+        let (mut head, mut has_manifests) = (Head::default(), false);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "manifests" => {
+                    has_manifests = true;
+                    let (visit, refused) = (&mut *self.visit, &mut *self.refused);
+                    map.next_value_seed(ListSeed { entry: name_of, visit, refused })?;
+                }
+                LINK_EXCEPTIONS => {
+                    let (visit, refused) = (&mut *self.visit, &mut *self.refused);
+                    map.next_value_seed(ListSeed { entry: StoredException::read, visit, refused })?;
+                }
+                "annotations" => head = head_of(&map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        if has_manifests { Ok(head) } else { Err(A::Error::missing_field("manifests")) }
+    }
+}
+
+/// Reads a list, one item in memory at a time.
+struct ListSeed<'a, 'b, T> {
+    entry: fn(T) -> Option<Entry>,
+    visit: &'a mut EntryVisitor<'b>,
+    refused: &'a mut Option<StoreError>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for ListSeed<'_, '_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListSeed<'_, '_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(item) = list.next_element()? {
+            let Some(entry) = (self.entry)(item) else { continue };
+            if let Err(error) = (self.visit)(entry) {
+                *self.refused = Some(error);
+                return Err(A::Error::custom("the entry is refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A link exception as the file has it.
+#[derive(Deserialize)]
+struct StoredException {
+    repository: String,
+    digest: Digest,
+    kind: String,
+}
+
+impl StoredException {
+    /// Returns the exception; none for a kind that this release does not know.
+    fn read(self) -> Option<Entry> {
+        let kind = match self.kind.as_str() {
+            DELETED => LinkExceptionRow::Deleted,
+            LINKED => LinkExceptionRow::Linked,
+            _ => return None,
+        };
+        let repository = self.repository.parse().ok()?;
+        Some(Entry::Exception(LinkException { repository, digest: self.digest, kind }))
+    }
+}
+
+fn name_of(descriptor: Descriptor) -> Option<Entry> {
+    let annotations = &descriptor.annotations;
+    let repository: RepositoryName = annotations.get(REPOSITORY)?.parse().ok()?;
+    let reference = match annotations.get(REF_NAME) {
+        Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
+        None => Reference::Digest(descriptor.digest.clone()),
+    };
+    let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
+    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since) });
+    let Descriptor { digest, size, media_type, .. } = descriptor;
+    Some(Entry::Name(Name { repository, reference, digest, size, media_type, given }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILE: &str = concat!(
+        r#"{"schemaVersion":2,"manifests":["#,
+        "\n],\"annotations\":{\"io.holdfast.change\":\"12\",\"io.holdfast.now\":\"7\"}}\n"
+    );
+
+    fn heads(file: &str) -> (Option<Head>, Option<Head>) {
+        (parse_tail(file.as_bytes()), parse(file.as_bytes(), &mut |_| Ok(())).ok())
+    }
+
+    #[test]
+    fn the_head_is_found_at_the_end() {
+        let head = Head { change: 12, now: Moment::of(7), hold: false };
+        assert_eq!(heads(FILE), (Some(head), Some(head)));
+        let without_newline = FILE.trim_end();
+        assert_eq!(parse_tail(without_newline.as_bytes()), Some(head));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_has_no_head() {
+        for length in 0..FILE.trim_end().len() {
+            assert_eq!(heads(&FILE[..length]), (None, None), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_refused_entry_ends_the_reading_with_its_error() {
+        let exception = format!(
+            r#"{{"io.holdfast.links":[{{"repository":"a","digest":"sha256:{}","kind":"deleted"}}],"manifests":[]}}"#,
+            "0".repeat(64)
+        );
+        let read = parse(exception.as_bytes(), &mut |_| Err(StoreError::Full));
+        assert!(matches!(read, Err(StoreError::Full)));
+        let mut seen = 0;
+        parse(exception.as_bytes(), &mut |_| {
+            seen += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes[..], &mut |_| Ok(()));
+            let _ = parse_tail(&bytes);
+        }
+    }
+}

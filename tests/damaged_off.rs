@@ -1,0 +1,141 @@
+//! An index that is damaged while the machine is off, with the note of a good end in place.
+//!
+//! `HOLDFAST_TEST_CASES=60 cargo test damaged_off` damages it sixty times.
+
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::support::*;
+
+const PAGE: u64 = 4096;
+
+fn below(state: &mut u64, limit: u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 11) % limit
+}
+
+/// Swaps two pages, or cuts the file; says how.
+fn damage(daemon: &Daemon, random: &mut u64) -> String {
+    let path = daemon.data.join("index/data.mdb");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let pages = length / PAGE;
+    if below(random, 4) == 0 {
+        let length = below(random, length);
+        file.set_len(length).unwrap();
+        return format!("cut at {length}");
+    }
+    let (one, other) = (2 + below(random, pages - 2), 2 + below(random, pages - 2));
+    let (mut first, mut second) = (vec![0; PAGE as usize], vec![0; PAGE as usize]);
+    file.read_exact_at(&mut first, one * PAGE).unwrap();
+    file.read_exact_at(&mut second, other * PAGE).unwrap();
+    file.write_all_at(&second, one * PAGE).unwrap();
+    file.write_all_at(&first, other * PAGE).unwrap();
+    format!("pages {one} and {other} swapped")
+}
+
+fn check(daemon: &Daemon) -> (bool, String) {
+    let output =
+        Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    (output.status.success(), text)
+}
+
+/// Collects in the running daemon's own way; a refusal is an answer, too.
+fn collect(daemon: &Daemon) {
+    Command::new(BINARY)
+        .env_clear()
+        .args(["gc", "--grace", "0s", "--data"])
+        .arg(&daemon.data)
+        .output()
+        .unwrap();
+}
+
+#[test]
+fn no_needed_blob_is_collected_and_no_start_ends_without_a_word() {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut random = seed;
+    let cases: u32 = std::env::var("HOLDFAST_TEST_CASES").map_or(12, |text| text.parse().unwrap());
+    for case in 0..cases {
+        // In every second case the index is larger than what the note looks at as a whole.
+        let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+        let images: Vec<_> = (0..30)
+            .map(|number| {
+                let tag = format!("t{number}");
+                let (digest, manifest) = daemon.push_image(
+                    &format!("r{}", number % 3),
+                    &tag,
+                    format!("layer {number}").as_bytes(),
+                );
+                (format!("r{}", number % 3), tag, digest, manifest)
+            })
+            .collect();
+        daemon.stop();
+        assert!(daemon.data.join("index/clean").exists());
+        let how = damage(&daemon, &mut random);
+        let log = daemon.restart_with_log(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+        let told = std::fs::read_to_string(log.path()).unwrap();
+        let (context, said) = (format!("seed {seed}, case {case}, {how}"), !told.is_empty());
+        collect(&daemon);
+        for (repository, tag, digest, manifest) in &images {
+            let answer = daemon.get(&format!("/v2/{repository}/manifests/{tag}")).expect(200);
+            assert_eq!(&answer.body, manifest, "{context}");
+            daemon.get(&format!("/v2/{repository}/manifests/{digest}")).expect(200);
+        }
+        for number in 0..30 {
+            let blob = digest(format!("layer {number}").as_bytes());
+            let answer = daemon.get(&format!("/v2/r{}/blobs/{blob}", number % 3));
+            assert_eq!(answer.status, 200, "{context}");
+        }
+        let (clean, text) = check(&daemon);
+        assert!(clean, "{context}: {text}");
+        assert!(said || !how.starts_with("cut"), "{context}: not a word in the log");
+    }
+}
+
+/// Damage that the note does not see: it is written after the daemon has opened the index.
+#[test]
+fn a_collection_verifies_the_index_before_it_takes_anything() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    for number in 0..60 {
+        daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
+    }
+    daemon.stop_and_restart();
+    // The rows that say which manifests need a layer: without one the layer looks unneeded.
+    let path = daemon.data.join("index/data.mdb");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let layer: Vec<u8> = hex_of(&digest(b"layer 7"));
+    let mut pages: Vec<u64> = (0..bytes.len() - layer.len())
+        .filter(|at| bytes[*at..].starts_with(&layer))
+        .map(|at| at as u64 / PAGE)
+        .collect();
+    pages.dedup();
+    assert!(pages.len() > 2, "{pages:?}");
+    let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
+    let before = blobs();
+    // Each page that has the digest, one after the other, loses its rows: a leaf without any.
+    for page in pages {
+        let mut leaf = bytes[(page * PAGE) as usize..][..PAGE as usize].to_vec();
+        if leaf[10] & 2 != 2 {
+            continue;
+        }
+        // Its free space begins behind the header and ends at the end of the page.
+        leaf[12..14].copy_from_slice(&16u16.to_ne_bytes());
+        leaf[14..16].copy_from_slice(&(PAGE as u16).to_ne_bytes());
+        file.write_all_at(&leaf, page * PAGE).unwrap();
+        collect(&daemon);
+        assert_eq!(blobs(), before, "page {page}");
+        file.write_all_at(&bytes[(page * PAGE) as usize..][..PAGE as usize], page * PAGE).unwrap();
+    }
+}
+
+fn hex_of(digest: &str) -> Vec<u8> {
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}

@@ -1,0 +1,116 @@
+//! Rights are not derived from content: an index that is made again grants what the one before granted, whatever
+//! manifests name.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::*;
+
+/// Makes the index again, as a person does.
+fn rebuild(daemon: &mut Daemon) {
+    daemon.stop();
+    run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
+    daemon.restart_after_end();
+}
+
+/// Pushes an image whose only layer is foreign.
+fn push_foreign(daemon: &Daemon, repository: &str, tag: &str, layer: &str) {
+    let config = daemon.push_blob(repository, b"{}");
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{
+            "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            "digest": layer, "size": 6, "urls": ["https://elsewhere.example/layer"],
+        }],
+    });
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    daemon.put_manifest(repository, tag, OCI_MANIFEST, &bytes).expect(201);
+}
+
+fn status(daemon: &Daemon, repository: &str, digest: &str) -> u16 {
+    daemon.get(&format!("/v2/{repository}/blobs/{digest}")).status
+}
+
+fn delete_blob(daemon: &Daemon, repository: &str, digest: &str) {
+    daemon.request("DELETE", &format!("/v2/{repository}/blobs/{digest}")).send().expect(202);
+}
+
+fn file_is_there(daemon: &Daemon, digest: &str) -> bool {
+    daemon.data.join("blobs").join(digest.replace(':', "/")).exists()
+}
+
+#[test]
+fn a_foreign_descriptor_opens_no_content_of_another_repository() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("a/app", "1", b"secret");
+    let secret = digest(b"secret");
+    push_foreign(&daemon, "b/app", "1", &secret);
+    for _ in 0..2 {
+        assert_eq!(status(&daemon, "a/app", &secret), 200);
+        assert_eq!(status(&daemon, "b/app", &secret), 404);
+        let mount = format!("/v2/c/app/blobs/uploads/?mount={secret}&from=b/app");
+        daemon.request("POST", &mount).body(b"").send().expect(202);
+        rebuild(&mut daemon);
+    }
+    let check =
+        Command::new(BINARY).env_clear().args(["check", "--repair", "--data"]).arg(&daemon.data).output();
+    assert!(check.unwrap().status.success());
+    assert_eq!(status(&daemon, "b/app", &secret), 404);
+}
+
+#[test]
+fn a_foreign_layer_that_was_pushed_stays() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
+    let layer = daemon.push_blob("b/app", b"pushed");
+    push_foreign(&daemon, "b/app", "1", &layer);
+    for _ in 0..3 {
+        assert_eq!(status(&daemon, "b/app", &layer), 200);
+        run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+        assert_eq!(status(&daemon, "b/app", &layer), 200);
+        rebuild(&mut daemon);
+    }
+    // The note goes with the last manifest that names it, and the blob with both.
+    let path = "/v2/b/app/manifests/1";
+    let manifest = daemon.get(path).expect(200).named("docker-content-digest");
+    daemon.request("DELETE", &format!("/v2/b/app/manifests/{manifest}")).send().expect(202);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    assert!(!file_is_there(&daemon, &layer));
+    daemon.stop();
+    let layout = std::fs::read_to_string(daemon.data.join("index.json")).unwrap();
+    assert!(!layout.contains("io.holdfast.links"), "{layout}");
+    daemon.restart_after_end();
+}
+
+#[test]
+fn a_blob_that_was_deleted_stays_deleted() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.push_image("a", "1", b"regretted");
+    daemon.push_image("b", "1", b"regretted");
+    let layer = digest(b"regretted");
+    delete_blob(&daemon, "a", &layer);
+    for _ in 0..2 {
+        assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (404, 200));
+        daemon.get("/v2/a/manifests/1").expect(200);
+        rebuild(&mut daemon);
+    }
+    let repair = ["check", "--repair", "--data"];
+    run(Command::new(BINARY).env_clear().args(repair).arg(&daemon.data));
+    assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (404, 200));
+    delete_blob(&daemon, "b", &layer);
+    // Both manifests still name it, and neither repository wants it.
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    assert!(!file_is_there(&daemon, &layer), "a deleted blob is freed");
+    rebuild(&mut daemon);
+    run(Command::new(BINARY).env_clear().args(repair).arg(&daemon.data));
+    assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (404, 404));
+    // A push brings it back, for good.
+    daemon.push_blob("a", b"regretted");
+    for _ in 0..2 {
+        assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (200, 404));
+        run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+        rebuild(&mut daemon);
+    }
+}
