@@ -28,6 +28,7 @@ mod discovery;
 mod errors;
 mod exercise;
 mod full_disk;
+mod http_edges;
 mod limits;
 mod lost_names;
 mod management;

@@ -17,7 +17,7 @@ use crate::access::{IdentifyError, Identity, Refusal, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
 use crate::tls::Certificates;
-use crate::wire::{ApiError, Deed, Parsed, RequestBody, Response, Route, empty, with_bytes};
+use crate::wire::{ApiError, Deed, Parsed, RequestBody, Response, Route, check_host, empty, with_bytes};
 
 /// What someone sees who opens the registry in a browser.
 const WELCOME: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
@@ -47,7 +47,7 @@ impl Site {
         others: &Watched,
     ) -> (Record, Response) {
         let begun = Instant::now();
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let client = self.registry.locations.client(&parts.headers, peer.ip());
         let mut record = Record {
             client,
@@ -63,7 +63,10 @@ impl Site {
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
-        let answered = self.outside_the_api(&parts, transport);
+        let answered = match check_host(&mut parts) {
+            Ok(()) => self.outside_the_api(&parts, transport),
+            Err(why) => Some(ApiError::Host(why).into_response()),
+        };
         let page = self.admin.as_ref().filter(|_| answered.is_none() && !is_api && is_for_people(&parts));
         let is_page = page.is_some();
         let mut response = match (answered, page) {
