@@ -86,6 +86,7 @@ fn a_request_names_exactly_one_host() {
         let answer = ask(&daemon, head).expect(400);
         assert_eq!(answer.code(), "UNSUPPORTED", "{head:?}");
         assert_eq!(answer.named("connection"), "close", "{head:?}");
+        assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
     }
     for head in [
         "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n",

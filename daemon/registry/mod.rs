@@ -10,6 +10,8 @@ mod referrers;
 mod tags;
 mod uploads;
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LINK};
 use serde_json::json;
@@ -76,6 +78,10 @@ impl Registry {
     fn location(&self, path: &str, request: &Permitted) -> String {
         self.locations.of(path, &request.parts.headers, request.peer)
     }
+
+    fn client(&self, request: &Permitted) -> IpAddr {
+        self.locations.client(&request.parts.headers, request.peer)
+    }
 }
 
 /// end-1: the registry is there and speaks this API.
@@ -140,10 +146,7 @@ impl From<StoreError> for ApiError {
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
-            | StoreError::Index(_)) => {
-                log::error!("{error}");
-                ApiError::Internal
-            }
+            | StoreError::Index(_)) => ApiError::Internal(error.to_string()),
         }
     }
 }

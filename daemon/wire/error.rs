@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde_json::{Value, json};
 
 use super::response::{Response, json as json_response};
@@ -81,8 +83,8 @@ pub enum ApiError {
     Unavailable(String),
     /// The client did not send what it announced.
     Stalled,
-    /// Something failed that the client can do nothing about; the log has more.
-    Internal,
+    /// Something failed that the client can do nothing about; the text is for the log only.
+    Internal(String),
 }
 
 /// Status, code, message and detail of an error.
@@ -248,6 +250,12 @@ impl ApiError {
                 Value::Null,
             ),
         }
+    }
+
+    /// Returns the status, the code and the message, for the log.
+    pub fn summary(&self) -> (StatusCode, &'static str, String) {
+        let Shape(status, code, message, _) = self.shape();
+        (status, code.as_str(), message)
     }
 
     /// The answer to a request that met this error.
