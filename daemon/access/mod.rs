@@ -371,6 +371,11 @@ async fn is_right(
     verified.await.map_err(|_| IdentifyError::Unavailable)
 }
 
+/// Returns the name that a client gives in its `Authorization` header, right or wrong.
+pub fn claimed_name(authorization: &str) -> Option<String> {
+    basic_credentials(authorization).map(|(name, _)| name)
+}
+
 fn basic_credentials(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

@@ -9,7 +9,7 @@ use super::pages::{Frame, render};
 use super::users::new_password;
 use super::visit::{Visit, see_other};
 use crate::access::{Identity, UserName};
-use crate::wire::Response;
+use crate::wire::{Response, audit};
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -45,11 +45,14 @@ async fn changed(visit: &Visit<'_>, name: &UserName) -> Result<String, AdminErro
     let new = new_password(visit)?;
     let (access, client) = (visit.access, visit.surroundings.client);
     let old = visit.form.get("old").unwrap_or_default();
-    access.confirm(name, old, client).await.map_err(|error| match AdminError::from(error) {
-        AdminError::Invalid(_) => {
-            AdminError::Invalid("The old password is wrong. Nothing is changed.".into())
+    access.confirm(name, old, client).await.map_err(|error| {
+        audit::login_failed(client, "admin", name.as_str(), &error);
+        match AdminError::from(error) {
+            AdminError::Invalid(_) => {
+                AdminError::Invalid("The old password is wrong. Nothing is changed.".into())
+            }
+            error => error,
         }
-        error => error,
     })?;
     let secret = access.renew_password(&visit.admin.desk.sessions, name, new).await?;
     log::info!(user = name.as_str(), client:% = client; "{name} has changed the own password");

@@ -64,7 +64,7 @@ pub(super) async fn delete(visit: &Visit<'_>) -> Result<Response, AdminError> {
     let (deleted, moved) = visit.admin.store.delete_tags(&name, tags).await?;
     for tag in &deleted {
         let (user, client) = (visit.identity.to_string(), visit.surroundings.client);
-        log::info!(repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
+        log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
         visit.admin.desk.events.note(Event::now(Deed::Deleted, user, client, name.clone(), tag.to_string()));
     }
     let is_there = visit.admin.store.has_repository(&name)?;

@@ -1,5 +1,6 @@
 //! What goes wrong on a page, in words for the person in front of it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub(super) enum AdminError {
     Unavailable(String),
     /// There is no room.
     NoRoom(&'static str),
-    /// Something failed; the log has more.
-    Internal,
+    /// Something failed; the text is for the log only.
+    Internal(String),
 }
 
 impl AdminError {
@@ -71,11 +72,18 @@ impl AdminError {
             ),
             AdminError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, "Not now", why.clone()),
             AdminError::NoRoom(why) => (StatusCode::INSUFFICIENT_STORAGE, "No room", (*why).into()),
-            AdminError::Internal => (
+            AdminError::Internal(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "The registry failed",
                 "Its log says more: journalctl -u holdfast, or docker logs.".into(),
             ),
+        }
+    }
+
+    /// Logs what the client is not told.
+    pub(super) fn log(&self, client: IpAddr) {
+        if let AdminError::Internal(why) = self {
+            log::error!(client:% = client; "{why}");
         }
     }
 
@@ -117,10 +125,7 @@ impl From<StoreError> for AdminError {
                 "The registry is read-only since its disk failed; restart it when the disk is well.".into(),
             ),
             StoreError::Closing => AdminError::Unavailable("The registry is shutting down.".into()),
-            error => {
-                log::error!("{error}");
-                AdminError::Internal
-            }
+            error => AdminError::Internal(error.to_string()),
         }
     }
 }
@@ -146,10 +151,7 @@ impl From<HtpasswdError> for AdminError {
             | HtpasswdError::Password
             | HtpasswdError::Last(_)
             | HtpasswdError::LastMaster(_)) => AdminError::Invalid(sentence(&error.to_string())),
-            error => {
-                log::error!("{error}");
-                AdminError::Internal
-            }
+            error => AdminError::Internal(error.to_string()),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::words::{When, shell, short, size};
 use crate::access::Action;
 use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName};
 use crate::store::{ManifestEntry, StoreError};
-use crate::wire::{Response, with_bytes};
+use crate::wire::{Response, confine, with_bytes};
 
 /// How many tags are named, so many that one question about deleting them has room for them.
 const TAGS: usize = super::delete::MOST;
@@ -277,7 +277,9 @@ pub(super) async fn raw(
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(with_bytes(OK, "text/plain; charset=utf-8", bytes))
+    let mut response = with_bytes(OK, "text/plain; charset=utf-8", bytes);
+    confine(response.headers_mut());
+    Ok(response)
 }
 
 fn kind_of(entry: &ManifestEntry, kind: Option<&str>) -> String {

@@ -7,7 +7,7 @@ use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::visit::{Visit, see_other};
 use crate::access::Identity;
-use crate::wire::Response;
+use crate::wire::{Response, audit};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -42,9 +42,8 @@ pub(super) async fn log_in(visit: &mut Visit<'_>) -> Result<Response, AdminError
             Ok(see_other(&next))
         }
         Err(error) => {
-            let error = AdminError::from(error);
-            let (status, _, text) = error.shape();
-            log::info!(client:% = client; "a log-in on the admin page failed");
+            audit::login_failed(client, "admin", &name, &error);
+            let (status, _, text) = AdminError::from(error).shape();
             form(visit, status, next, name, Some(text))
         }
     }

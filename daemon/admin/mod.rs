@@ -144,15 +144,22 @@ impl Admin {
         if self.is_misdirected(&parts, &surroundings, access).await {
             return (AdminError::Misdirected.plain(), Identity::Anonymous);
         }
+        let client = surroundings.client;
         let mut visit = match Visit::new(self, access, parts, surroundings).await {
             Ok(visit) => visit,
-            Err(error) => return (error.plain(), Identity::Anonymous),
+            Err(error) => {
+                error.log(client);
+                return (error.plain(), Identity::Anonymous);
+            }
         };
         let answered = match page {
             Ok(page) => dispatch(&mut visit, page, body).await,
             Err(error) => Err(error.into()),
         };
-        let response = answered.unwrap_or_else(|error| visit.fail(&error));
+        let response = answered.unwrap_or_else(|error| {
+            error.log(client);
+            visit.fail(&error)
+        });
         (visit.finish(response), visit.identity)
     }
 

@@ -18,9 +18,10 @@ use crate::wire::{Query, Response, with_bytes};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Sets the headers that keep what is shown here safe from other pages, and for nobody else.
+/// Sets the headers that keep what is shown here safe from other pages, and for nobody else. Stored content that is shown
+/// as it is has a stricter policy already.
 pub(super) fn protect(headers: &mut HeaderMap) {
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // For browsers that do not know frame-ancestors.
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
@@ -121,10 +122,8 @@ pub(super) fn searched(query: &Query) -> String {
 
 /// A template as an answer.
 pub(super) fn render(status: StatusCode, template: &impl Template) -> Result<Response, AdminError> {
-    let html = template.render().map_err(|error| {
-        log::error!("a page cannot be made: {error}");
-        AdminError::Internal
-    })?;
+    let html = template.render();
+    let html = html.map_err(|error| AdminError::Internal(format!("a page cannot be made: {error}")))?;
     Ok(with_bytes(status, "text/html; charset=utf-8", Bytes::from(html)))
 }
 
@@ -140,7 +139,10 @@ struct Failure {
 pub(super) fn failure(visit: &Visit, error: &AdminError) -> Response {
     let (status, heading, text) = error.shape();
     let page = Failure { frame: Frame::new(visit, ""), heading, text };
-    render(status, &page).unwrap_or_else(|error| error.plain())
+    render(status, &page).unwrap_or_else(|error| {
+        error.log(visit.surroundings.client);
+        error.plain()
+    })
 }
 
 /// A list in pages: which one this is, and the way to the others.

@@ -86,7 +86,7 @@ pub(super) fn check(visit: &Visit) -> Result<Response, AdminError> {
 
 fn begun(visit: &Visit, begins: bool, what: &str) -> Response {
     if begins {
-        log::info!(user:% = visit.identity; "a {what} begins, asked for on the admin page");
+        log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "a {what} begins, asked for on the admin page");
     }
     see_other(if begins { "/upkeep?done=started" } else { "/upkeep?done=busy" })
 }

@@ -66,7 +66,7 @@ pub(super) async fn add(visit: &Visit<'_>) -> Result<Response, AdminError> {
     told(
         visit,
         "added",
-        added.map(|()| log::info!(user:% = visit.identity; "added user {}", visit.field("name"))),
+        added.map(|()| log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "added user {}", visit.field("name"))),
     )
     .await
 }
@@ -102,7 +102,7 @@ async fn changed(visit: &Visit<'_>) -> Result<(), AdminError> {
         ));
     }
     visit.access.change_password(&name, new_password(visit)?).await?;
-    log::info!(user:% = visit.identity; "changed the password of {name}");
+    log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "changed the password of {name}");
     Ok(())
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn remove(visit: &Visit<'_>) -> Result<Response, AdminError> {
     told(
         visit,
         "removed",
-        removed.map(|()| log::info!(user:% = visit.identity; "removed user {}", visit.field("name"))),
+        removed.map(|()| log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "removed user {}", visit.field("name"))),
     )
     .await
 }

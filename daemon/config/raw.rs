@@ -271,10 +271,25 @@ impl RawHttp {
     }
 }
 
+/// Headers that describe one answer or its transfer: the same for all of them, they would break answers, and let a browser
+/// take stored content for a page.
+const OF_ONE_ANSWER: [&str; 7] = [
+    "Connection",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "Transfer-Encoding",
+];
+
 fn check_headers(headers: &BTreeMap<String, Vec<String>>) -> Result<(), ConfigError> {
     for (name, values) in headers {
         if name.parse::<http::HeaderName>().is_err() {
             return Err(wrong("http.headers", name, "names of headers"));
+        }
+        if OF_ONE_ANSWER.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            return Err(wrong("http.headers", name, "headers that are the same for every answer"));
         }
         if let Some(value) = values.iter().find(|value| value.parse::<http::HeaderValue>().is_err()) {
             return Err(wrong(&format!("http.headers.{name}"), value, "a value of a header"));

@@ -11,6 +11,9 @@ use super::digest::Digest;
 use super::lenient::lenient;
 use super::media_type::MediaType;
 
+/// How much of a wrong `mediaType` an error repeats, in bytes.
+const LONGEST_SHOWN: usize = 255;
+
 /// Why bytes are not a manifest that can be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -33,6 +36,12 @@ pub enum ManifestError {
         /// What the request's header said.
         outside: String,
     },
+    /// The media type is not one for manifests.
+    #[error(
+        "a manifest cannot have the media type {0}; it has to be one of JSON, such as \
+         application/vnd.oci.image.manifest.v1+json or application/vnd.NAME+json"
+    )]
+    NoManifestType(MediaType),
     /// Neither the header nor the manifest says what it is.
     #[error("the media type of the manifest is unknown; send it as Content-Type or in the field mediaType")]
     Untyped,
@@ -160,6 +169,22 @@ impl Manifest {
         })
     }
 
+    /// Reads a manifest that a client pushes: as [`Manifest::parse`], and only with a media type for manifests. What is
+    /// stored already may have another one from an earlier release, and is still read.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`], and [`ManifestError::NoManifestType`].
+    pub fn parse_pushed(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
+        if let Some(other) = content_type.filter(|media_type| !media_type.is_for_manifests()) {
+            return Err(ManifestError::NoManifestType(other.clone()));
+        }
+        let manifest = Self::parse(bytes, content_type)?;
+        if manifest.media_type.is_for_manifests() {
+            return Ok(manifest);
+        }
+        Err(ManifestError::NoManifestType(manifest.media_type))
+    }
+
     /// What the manifest is, to be sent as `Content-Type` when it is pulled.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
@@ -192,7 +217,8 @@ impl Raw {
         let inside = self.media_type.as_deref().filter(|text| !text.is_empty());
         match (inside, content_type) {
             (Some(inside), Some(outside)) if inside != outside.as_str() => {
-                Err(ManifestError::MediaType { inside: inside.to_owned(), outside: outside.to_string() })
+                let inside = inside[..inside.floor_char_boundary(LONGEST_SHOWN)].to_owned();
+                Err(ManifestError::MediaType { inside, outside: outside.to_string() })
             }
             (_, Some(outside)) => Ok(outside.clone()),
             (Some(inside), None) => inside.parse().map_err(|_| ManifestError::Untyped),
@@ -302,6 +328,19 @@ mod tests {
         assert!(matches!(Manifest::parse(b"{}", None), Err(ManifestError::Untyped)));
         assert!(matches!(Manifest::parse(b"{", Some(&oci())), Err(ManifestError::Json(_))));
         assert!(matches!(Manifest::parse(b"[]", Some(&oci())), Err(ManifestError::NotAnObject)));
+    }
+
+    #[test]
+    fn only_a_push_asks_for_a_media_type_for_manifests() {
+        let html: MediaType = "text/html".parse().unwrap();
+        assert!(Manifest::parse(b"{}", Some(&html)).is_ok());
+        let pushed = |bytes: &[u8], media_type: Option<&MediaType>| Manifest::parse_pushed(bytes, media_type);
+        assert!(matches!(pushed(b"{}", Some(&html)), Err(ManifestError::NoManifestType(_))));
+        let inside = br#"{"mediaType":"text/html"}"#;
+        assert!(matches!(pushed(inside, None), Err(ManifestError::NoManifestType(_))));
+        let error = pushed(inside, Some(&oci())).unwrap_err().to_string();
+        assert!(error.contains("text/html") && error.contains(MediaType::OCI_MANIFEST), "{error}");
+        assert!(pushed(b"{}", Some(&oci())).is_ok());
     }
 
     #[test]

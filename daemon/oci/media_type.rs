@@ -26,6 +26,9 @@ impl MediaType {
     /// A Docker manifest list.
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+    /// Bytes of any kind, which no browser shows.
+    pub const BYTES: &str = "application/octet-stream";
+
     /// The media type as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,6 +56,23 @@ impl MediaType {
             "application/vnd.docker.distribution.manifest.v1+json"
                 | "application/vnd.docker.distribution.manifest.v1+prettyjws"
         )
+    }
+
+    /// Returns true if a manifest may have this media type: one of JSON, in the grammar of RFC 6838, which no browser
+    /// renders or runs. These are `application/json`, `application/*+json`, and `application/vnd.*+prettyjws`.
+    pub fn is_for_manifests(&self) -> bool {
+        let text = self.as_str().to_ascii_lowercase();
+        let Some(subtype) = text.strip_prefix("application/").filter(|name| is_restricted_name(name)) else {
+            return false;
+        };
+        let has_base = |suffix: &str| subtype.strip_suffix(suffix).is_some_and(|base| !base.is_empty());
+        subtype == "json" || has_base("+json") || (subtype.starts_with("vnd.") && has_base("+prettyjws"))
+    }
+
+    /// Returns the `Content-Type` to serve a manifest with: its own media type, or that of mere bytes for a manifest that
+    /// was stored before [`MediaType::is_for_manifests`] was asked.
+    pub fn content_type(&self) -> &str {
+        if self.is_for_manifests() { self.as_str() } else { Self::BYTES }
     }
 
     /// Whether a layer of this type is fetched from elsewhere and need not be in the registry.
@@ -94,6 +114,14 @@ impl FromStr for MediaType {
     }
 }
 
+/// Returns true for a `restricted-name` (RFC 6838 section 4.2).
+fn is_restricted_name(text: &str) -> bool {
+    let is_rest = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(byte);
+    text.len() <= 127
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.as_bytes().iter().all(is_rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +132,63 @@ mod tests {
         assert_eq!(parsed.as_str(), "application/json");
         for text in ["", "json", "/", "a/", "/b", "a/b/c", "a b/c", "a/b\nc"] {
             assert!(text.parse::<MediaType>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn manifests_have_media_types_of_json_only() {
+        for text in [
+            MediaType::OCI_MANIFEST,
+            MediaType::OCI_INDEX,
+            MediaType::DOCKER_MANIFEST,
+            MediaType::DOCKER_LIST,
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/vnd.oci.artifact.manifest.v1+json",
+            "application/vnd.example.thing+json",
+            "APPLICATION/VND.Example+JSON",
+            "application/spdx+json",
+            "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        ] {
+            let media_type: MediaType = text.parse().unwrap();
+            assert!(media_type.is_for_manifests(), "{text}");
+            assert_eq!(media_type.content_type(), media_type.as_str());
+        }
+        let long = format!("application/vnd.{}+json", "a".repeat(120));
+        for text in [
+            "text/html",
+            "Text/HTML; charset=utf-8",
+            "text/xml",
+            "text/plain",
+            "text/json",
+            "text/vnd.x+json",
+            "image/svg+xml",
+            "image/png",
+            "multipart/x-mixed-replace",
+            "message/rfc822",
+            "video/vnd.x+json",
+            "application/xml",
+            "application/xhtml+xml",
+            "application/vnd.x+xml",
+            "application/atom+xml",
+            "application/javascript",
+            "application/ecmascript",
+            "application/pdf",
+            "application/x-shockwave-flash",
+            "application/wasm",
+            "application/octet-stream",
+            "application/vnd.x",
+            "application/+json",
+            "application/.x+json",
+            "application/x*+json",
+            "application/x~+json",
+            "application/prettyjws+x",
+            "a/json",
+            &long,
+        ] {
+            let media_type: MediaType = text.parse().unwrap();
+            assert!(!media_type.is_for_manifests(), "{text}");
+            assert_eq!(media_type.content_type(), "application/octet-stream");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Blobs: read in whole or in part, and deleted ("Pulling Blobs", "Deleting Blobs").
 
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,11 +10,11 @@ use http::header::{
 use http::{Method, StatusCode};
 
 use super::{Registry, name_digest, set};
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::BlobReader;
 use crate::wire::{
-    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty,
-    resolve_range,
+    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, as_download, conditional,
+    empty, resolve_range,
 };
 
 /// Content with a digest never changes.
@@ -40,11 +41,14 @@ impl Registry {
         let mut response = empty(status);
         if request.parts.method != Method::HEAD {
             let reader = self.store.read_blob(digest, start, length).await?;
-            *response.body_mut() =
-                ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone() }));
+            *response.body_mut() = ResponseBody::Stream(Box::new(Download {
+                reader,
+                digest: digest.clone(),
+                client: self.client(request),
+            }));
         }
         describe(&mut response, digest);
-        set(&mut response, CONTENT_TYPE, "application/octet-stream");
+        set(&mut response, CONTENT_TYPE, MediaType::BYTES);
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         if status == StatusCode::PARTIAL_CONTENT {
             set(&mut response, CONTENT_RANGE, &format!("bytes {start}-{}/{size}", start + length - 1));
@@ -75,18 +79,20 @@ fn describe(response: &mut Response, digest: &Digest) {
     set(response, ETAG, &conditional::etag(digest));
     set(response, CACHE_CONTROL, IMMUTABLE);
     set(response, ACCEPT_RANGES, "bytes");
+    as_download(response.headers_mut());
 }
 
 /// A blob on its way to a client.
 struct Download {
     reader: BlobReader,
     digest: Digest,
+    client: IpAddr,
 }
 
 impl Chunks for Download {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.reader.poll_chunk(context).map_err(|error| {
-            log::error!("{} broke off while it was sent: {error}", self.digest);
+            log::error!(client:% = self.client; "{} broke off while it was sent: {error}", self.digest);
             BodyError
         })
     }

@@ -2,7 +2,7 @@
 
 use super::{Registry, name_digest, set};
 use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::wire::{ApiError, Permitted, Response, conditional, empty, with_bytes};
+use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 
@@ -30,12 +30,15 @@ impl Registry {
         } else if request.parts.method == Method::HEAD {
             let mut response = empty(StatusCode::OK);
             response.headers_mut().insert(CONTENT_LENGTH, entry.size.into());
-            set(&mut response, CONTENT_TYPE, entry.media_type.as_str());
+            set(&mut response, CONTENT_TYPE, entry.media_type.content_type());
             response
         } else {
             let bytes = self.store.read_manifest(&entry).await?;
-            with_bytes(StatusCode::OK, entry.media_type.as_str(), bytes)
+            with_bytes(StatusCode::OK, entry.media_type.content_type(), bytes)
         };
+        if !entry.media_type.is_for_manifests() {
+            as_download(response.headers_mut());
+        }
         name_digest(&mut response, &entry.digest);
         set(&mut response, ETAG, &conditional::etag(&entry.digest));
         let lasts = match reference {
@@ -75,7 +78,11 @@ impl Registry {
                 }
             }
         }
-        log::info!(repository = name.as_str(), user:% = request.permit.identity(); "pushed {reference} of {name}");
+        let client = self.client(request);
+        log::info!(
+            client:% = client, repository = name.as_str(), user:% = request.permit.identity();
+            "pushed {reference} of {name}"
+        );
         Ok(response)
     }
 
@@ -90,21 +97,31 @@ impl Registry {
             Reference::Tag(tag) => self.store.delete_tag(name, tag).await?,
             Reference::Digest(digest) => self.store.delete_manifest(name, digest).await?,
         }
-        log::info!(repository = name.as_str(), user:% = request.permit.identity(); "deleted {reference} of {name}");
+        let client = self.client(request);
+        log::info!(
+            client:% = client, repository = name.as_str(), user:% = request.permit.identity();
+            "deleted {reference} of {name}"
+        );
         Ok(empty(StatusCode::ACCEPTED))
     }
 }
 
 fn parse(bytes: &[u8], request: &Permitted) -> Result<Manifest, ApiError> {
-    let content_type =
-        match request.header(CONTENT_TYPE.as_str()) {
-            None => None,
-            Some(text) => Some(text.parse::<MediaType>().map_err(|_| {
-                ApiError::ManifestInvalid(format!("the Content-Type {text:?} is no media type"))
-            })?),
-        };
-    Manifest::parse(bytes, content_type.as_ref())
+    let content_type = content_type(request)?;
+    Manifest::parse_pushed(bytes, content_type.as_ref())
         .map_err(|error| ApiError::ManifestInvalid(error.to_string()))
+}
+
+/// Returns the media type that the request gives its body, without parameters.
+fn content_type(request: &Permitted) -> Result<Option<MediaType>, ApiError> {
+    let mut values = request.parts.headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ApiError::ManifestInvalid("there is more than one Content-Type".into()));
+    }
+    let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
+    let invalid = || ApiError::ManifestInvalid(format!("the Content-Type {value:?} is no media type"));
+    parsed.map(Some).ok_or_else(invalid)
 }
 
 /// The tags that a manifest pushed by digest is to have ("Pushing Manifests with tags").

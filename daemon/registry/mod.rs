@@ -10,6 +10,8 @@ mod referrers;
 mod tags;
 mod uploads;
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LINK};
 use serde_json::json;
@@ -75,6 +77,10 @@ impl Registry {
 
     fn location(&self, path: &str, request: &Permitted) -> String {
         self.locations.of(path, &request.parts.headers, request.peer)
+    }
+
+    fn client(&self, request: &Permitted) -> IpAddr {
+        self.locations.client(&request.parts.headers, request.peer)
     }
 }
 
@@ -143,10 +149,7 @@ impl From<StoreError> for ApiError {
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
-            | StoreError::Index(_)) => {
-                log::error!("{error}");
-                ApiError::Internal
-            }
+            | StoreError::Index(_)) => ApiError::Internal(error.to_string()),
         }
     }
 }

@@ -8,16 +8,20 @@ use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, LOCATION, ORIGIN};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use super::activity::Watched;
 use super::connection::Transport;
 use super::record::{self, Record, Recorded};
+use super::refusal::Open;
 use super::{Server, Site};
-use crate::access::{IdentifyError, Identity, Refusal, Wanted};
+use crate::access::{self, IdentifyError, Identity, Refusal, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
 use crate::tls::Certificates;
-use crate::wire::{ApiError, Deed, Parsed, RequestBody, Response, Route, empty, with_bytes};
+use crate::wire::{
+    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty, with_bytes,
+};
 
 /// What someone sees who opens the registry in a browser.
 const WELCOME: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
@@ -30,10 +34,11 @@ impl Server {
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
+        open: Open,
     ) -> http::Response<Recorded> {
         let (site, watched) = (self.site(), Watched::request(&self.watched));
         let (record, response) = site.answer(request, peer, transport, &self.watched).await;
-        response.map(|body| Recorded::new(body, record, watched))
+        response.map(|body| Recorded::new(body, record, (watched, open)))
     }
 }
 
@@ -47,14 +52,15 @@ impl Site {
         others: &Watched,
     ) -> (Record, Response) {
         let begun = Instant::now();
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let client = self.registry.locations.client(&parts.headers, peer.ip());
         let mut record = Record {
             client,
             user: String::new(),
             method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
+            path: audit::shown_path(parts.uri.path()),
             repository: None,
+            login_failed: false,
             reference: String::new(),
             status: 0,
             begun,
@@ -63,8 +69,11 @@ impl Site {
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
-        let answered = self.outside_the_api(&parts, transport);
-        let page = self.admin.as_ref().filter(|_| answered.is_none() && !is_api && is_for_people(&parts));
+        let answered = match check_host(&mut parts) {
+            Ok(()) => self.outside_the_api(&parts, transport),
+            Err(why) => Some(ApiError::Host(why).into_response()),
+        };
+        let page = self.admin.as_ref().filter(|_| answered.is_none() && is_for_people(&parts));
         let is_page = page.is_some();
         let mut response = match (answered, page) {
             (Some(response), _) => response,
@@ -74,10 +83,13 @@ impl Site {
                 record.user = identity.to_string();
                 response
             }
-            (None, None) => self
-                .api(parts, body, (client, peer.ip()), &mut record)
-                .await
-                .unwrap_or_else(ApiError::into_response),
+            (None, None) => match self.api(parts, body, (client, peer.ip()), &mut record).await {
+                Ok(response) => response,
+                Err(error) => {
+                    record.log(&error);
+                    error.into_response()
+                }
+            },
         };
         if is_api {
             registry::mark_version(&mut response);
@@ -87,6 +99,8 @@ impl Site {
             self.cors.apply_plain(response.headers_mut());
         } else {
             self.cors.apply(origin.as_ref(), response.headers_mut());
+            // After what is configured, which cannot take this away.
+            confine(response.headers_mut());
         }
         record.status = response.status().as_u16();
         (record, response)
@@ -145,7 +159,12 @@ impl Site {
         let authorization = parts.headers.get(AUTHORIZATION);
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         let identity = self.access.identify(authorization, client).await;
-        let identity = identity.map_err(|error| self.unidentified(&error))?;
+        let identity = identity.map_err(|error| {
+            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
+            audit::login_failed(client, "api", &name, &error);
+            record.login_failed = true;
+            self.unidentified(&error)
+        })?;
         record.user = identity.to_string();
         let route = match Route::parse(&parts.method, path) {
             Ok(route) => route,
@@ -225,8 +244,13 @@ impl Site {
     }
 }
 
-/// Whether a request is for the admin page: one of its paths, or anything else that a browser asks for.
+/// Whether a request is for the admin page: one of its paths, or anything else that a browser asks for. What is under the
+/// path of the API is never a page, however it is escaped.
 fn is_for_people(parts: &Parts) -> bool {
+    let path = percent_decode_str(parts.uri.path()).collect::<Vec<u8>>();
+    if path == b"/v2" || path.starts_with(b"/v2/") {
+        return false;
+    }
     Admin::is_for(&parts.method, parts.uri.path()) || wants_html(parts)
 }
 

@@ -19,6 +19,7 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
+use super::refusal::{Completed, Exchange};
 use crate::tls::Certificates;
 
 /// How long a connection without a request is waited for when the daemon ends.
@@ -57,12 +58,12 @@ pub(super) async fn run(server: Arc<Server>, stream: TcpStream, stop: watch::Rec
             speak(server, stream, peer, Transport::PlainBesideTls, stop).await;
         }
         Ok(Ok(1)) => {
-            know_own_address(&certificates, &stream).await;
+            know_own_address(&certificates, &stream, peer).await;
             let acceptor = TlsAcceptor::from(certificates.server_config());
             match tokio::time::timeout(time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => speak(server, stream, peer, Transport::Tls, stop).await,
-                Ok(Err(error)) => log::debug!("no TLS with {peer}: {error}"),
-                Err(_) => log::debug!("no TLS with {peer} in time"),
+                Ok(Err(error)) => log::debug!(client:% = peer.ip(); "no TLS with {peer}: {error}"),
+                Err(_) => log::debug!(client:% = peer.ip(); "no TLS with {peer} in time"),
             }
         }
         // The client went away, or said nothing.
@@ -79,10 +80,12 @@ async fn speak(
 ) {
     let limits = server.site().limits;
     let (says_asked, mut asked) = watch::channel(false);
+    let exchange = Arc::new(Exchange::default());
+    let stream = Completed::new(stream, Arc::clone(&exchange));
     let service = service_fn(move |request: http::Request<Incoming>| {
         says_asked.send_replace(true);
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(server.answer(request, peer, transport).await) }
+        let (server, open) = (Arc::clone(&server), Exchange::begin(&exchange));
+        async move { Ok::<_, Infallible>(server.answer(request, peer, transport, open).await) }
     });
     // A client that takes nothing of an answer must not hold its connection for ever.
     let mut stream = TimeoutWriter::new(stream);
@@ -91,6 +94,7 @@ async fn speak(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes)
+        .max_header_size(limits.header_bytes)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -102,7 +106,7 @@ async fn speak(
         }
     };
     if let Err(error) = ended {
-        log::debug!("the connection with {peer} ended: {error}");
+        log::debug!(client:% = peer.ip(); "the connection with {peer} ended: {error}");
     }
 }
 
@@ -113,17 +117,19 @@ fn bound(stream: &TcpStream, bytes: usize) {
 }
 
 /// Sees to it that the certificate is for the address by which the client has come.
-async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream) {
+async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream, peer: SocketAddr) {
     let Ok(address) = stream.local_addr() else { return };
     if !certificates.lacks(address.ip()) {
         return;
     }
     let certificates = Arc::clone(certificates);
-    match tokio::task::spawn_blocking(move || certificates.include(address.ip())).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::error!("there is no certificate for {}: {error}", address.ip()),
-        Err(error) => log::error!("there is no certificate for {}: {error}", address.ip()),
-    }
+    let included = tokio::task::spawn_blocking(move || certificates.include(address.ip())).await;
+    let error = match included {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    log::error!(client:% = peer.ip(); "there is no certificate for {}: {error}", address.ip());
 }
 
 /// Waits until something is said to be so, but not for long.

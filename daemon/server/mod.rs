@@ -8,9 +8,10 @@ mod answer;
 mod connection;
 mod heart;
 mod record;
+mod refusal;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,8 @@ pub use self::record::OWN_AGENT;
 
 /// How long to wait when no more connections can be accepted.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// How often the log says so.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// How long requests may still take after the daemon was told to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -130,12 +133,17 @@ impl Server {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, mut beat: Beat, stop: watch::Receiver<bool>) {
+        let mut told: Option<Instant> = None;
         while let Ok(slot) = beat.through(Arc::clone(&self.slots).acquire_owned()).await {
             match beat.through(listener.accept()).await {
                 Ok((stream, _)) => self.begin(stream, slot, stop.clone()),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    log::warn!("no connection can be accepted now: {error}");
+                    // Clients can hold all descriptors for as long as they like.
+                    if told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
+                        told = Some(Instant::now());
+                        log::warn!("no connection can be accepted now: {error}");
+                    }
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }

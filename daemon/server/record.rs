@@ -11,8 +11,9 @@ use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
+use super::refusal::Open;
 use crate::oci::RepositoryName;
-use crate::wire::{BodyError, Deed, Event, Events, ResponseBody};
+use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit};
 
 /// What the line says.
 pub(super) struct Record {
@@ -21,6 +22,8 @@ pub(super) struct Record {
     pub(super) method: http::Method,
     pub(super) path: String,
     pub(super) repository: Option<RepositoryName>,
+    /// Whether the request has a line already because of its password.
+    pub(super) login_failed: bool,
     pub(super) reference: String,
     pub(super) status: u16,
     pub(super) begun: Instant,
@@ -41,6 +44,16 @@ pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
 }
 
 impl Record {
+    /// Logs an error that the request met, where that has a line of its own.
+    pub(super) fn log(&self, error: &ApiError) {
+        let repository = self.repository.as_ref().map_or("", RepositoryName::as_str);
+        if let ApiError::Internal(why) = error {
+            log::error!(client:% = self.client, repository = repository; "{why}");
+        } else if !self.login_failed {
+            audit::refused(self.client, &self.method, &self.user, repository, error);
+        }
+    }
+
     /// Notes what was done, for the admin page.
     pub(super) fn note(&self, deed: Deed, events: &Events) {
         let Some(name) = &self.repository else { return };
@@ -53,13 +66,13 @@ pub struct Recorded {
     body: ResponseBody,
     sent: u64,
     record: Record,
-    _watched: Request,
+    _until_sent: (Request, Open),
 }
 
 impl Recorded {
     /// Watches over the body of an answer.
-    pub(super) fn new(body: ResponseBody, record: Record, watched: Request) -> Self {
-        Recorded { body, sent: 0, record, _watched: watched }
+    pub(super) fn new(body: ResponseBody, record: Record, until_sent: (Request, Open)) -> Self {
+        Recorded { body, sent: 0, record, _until_sent: until_sent }
     }
 }
 
@@ -89,7 +102,8 @@ impl Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let Record { client, user, method, path, repository, reference, status, begun, level } = &self.record;
+        let Record { client, user, method, path, repository, reference, status, begun, level, .. } =
+            &self.record;
         // That a health check fails is worth reading.
         let level = if *status >= 500 { (*level).min(log::Level::Info) } else { *level };
         // Numbers of milliseconds need not be exact.
@@ -99,7 +113,7 @@ impl Drop for Recorded {
             client:% = client, user = user.as_str(),
             repository = repository.as_ref().map_or("", RepositoryName::as_str),
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
-            "{method} {path}"
+            "{} {path}", audit::shown_method(method)
         );
     }
 }

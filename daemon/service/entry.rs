@@ -3,7 +3,7 @@
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 
-use super::line::text;
+use super::line::{self, text};
 
 /// What a record says, in memory of its own.
 pub(super) struct Entry {
@@ -36,6 +36,11 @@ impl Entry {
         self.target.len() + self.message.len() + fields
     }
 
+    /// The message, for the log about itself.
+    pub(super) fn line(&self) -> String {
+        format!("{:5} {}\n", self.level, self.message)
+    }
+
     /// Hands it on as a record.
     pub(super) fn with_record<T>(&self, take: impl FnOnce(&Record) -> T) -> T {
         take(
@@ -55,7 +60,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let value = value.to_string();
         if !value.is_empty() {
-            self.0.push((key.to_string(), value));
+            self.0.push((key.to_string(), line::value(&value)));
         }
         Ok(())
     }

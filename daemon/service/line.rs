@@ -5,6 +5,11 @@ use std::fmt::Write;
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 
+/// The longest message, in bytes; errors of the daemon's own fit.
+const LONGEST_MESSAGE: usize = 4096;
+/// The longest value of a field, in bytes.
+const LONGEST_VALUE: usize = 256;
+
 /// The line: level and text.
 pub(super) fn line(record: &Record) -> String {
     let mut line = format!("{:5} ", record.level());
@@ -13,48 +18,97 @@ pub(super) fn line(record: &Record) -> String {
     line
 }
 
-/// The message, then `key=value` for each field that has one. Whatever a client sent cannot begin a new line or
-/// move the cursor.
+/// The message, then `key=value` for each field that has one. Whatever a client sent cannot begin a new line, move the
+/// cursor or look like another field, and is not longer than some hundred bytes.
 pub(super) fn text(record: &Record, out: &mut String) {
-    escape(&record.args().to_string(), out);
+    escape(cut(&record.args().to_string(), LONGEST_MESSAGE), out);
     // Fields that cannot be shown are left out.
     let _ = record.key_values().visit(&mut Fields(out));
+}
+
+/// Returns a value of a field without control characters, and not too long.
+pub(super) fn value(value: &str) -> String {
+    let mut text = String::new();
+    escape(cut(value, LONGEST_VALUE), &mut text);
+    text
 }
 
 struct Fields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        let value = value.to_string();
-        if !value.is_empty() {
-            // Writing to a string does not fail.
-            let _ = write!(self.0, " {key}=");
-            escape(&value, self.0);
+        let text = value.to_string();
+        if text.is_empty() {
+            return Ok(());
         }
+        // Writing to a string does not fail.
+        let _ = write!(self.0, " {key}=");
+        if !text.contains(|letter: char| letter.is_whitespace() || "\"=\\".contains(letter)) {
+            escape(cut(&text, LONGEST_VALUE), self.0);
+            return Ok(());
+        }
+        let text = self::value(&text.replace('\\', "\\\\").replace('"', "\\\""));
+        self.0.push('"');
+        self.0.push_str(&text);
+        self.0.push('"');
         Ok(())
     }
 }
 
-fn escape(text: &str, line: &mut String) {
+/// A text that is cut at a letter, and what shows that it is.
+fn cut(text: &str, longest: usize) -> (&str, &'static str) {
+    if text.len() <= longest { (text, "") } else { (&text[..text.floor_char_boundary(longest)], "…") }
+}
+
+fn escape((text, ellipsis): (&str, &str), line: &mut String) {
     for letter in text.chars() {
-        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+        if is_invisible(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
     }
+    line.push_str(ellipsis);
+}
+
+/// Returns true for control characters, and for those of Unicode that break lines, change the direction of what follows, or
+/// are not seen at all.
+fn is_invisible(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shown(message: &str, fields: &[(&str, &str)]) -> String {
+        let level = log::Level::Info;
+        line(&Record::builder().level(level).args(format_args!("{message}")).key_values(&fields).build())
+    }
+
     #[test]
     fn is_one_line_with_its_fields() {
         let fields = [("user", "alice"), ("empty", "")];
-        let shown = line(
-            &Record::builder()
-                .level(log::Level::Info)
-                .args(format_args!("a\nb\x1b[2J"))
-                .key_values(&fields)
-                .build(),
-        );
-        assert_eq!(shown, "INFO  a\\nb\\u{1b}[2J user=alice\n");
+        assert_eq!(shown("a\nb\x1b[2J", &fields), "INFO  a\\nb\\u{1b}[2J user=alice\n");
+    }
+
+    #[test]
+    fn a_value_cannot_look_like_another_field() {
+        let fields = [("user", "x client=192.0.2.1"), ("name", "a\"b\\"), ("more", "c\nd")];
+        let line = shown("m", &fields);
+        assert_eq!(line, "INFO  m user=\"x client=192.0.2.1\" name=\"a\\\"b\\\\\" more=\"c\\nd\"\n");
+    }
+
+    #[test]
+    fn nothing_is_longer_than_it_may_be() {
+        let fields = [("user", "ä".repeat(5000)), ("agent", "a ".repeat(5000))];
+        let fields = fields.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let line = shown(&"m".repeat(100_000), &fields);
+        let [message, user, agent] = [LONGEST_MESSAGE, LONGEST_VALUE, LONGEST_VALUE];
+        let (message, user) = ("m".repeat(message), "ä".repeat(user / 2));
+        assert_eq!(line, format!("INFO  {message}… user={user}… agent=\"{}…\"\n", "a ".repeat(agent / 2)));
+    }
+
+    #[test]
+    fn what_turns_text_round_is_escaped() {
+        assert_eq!(shown("a\u{202e}b\u{2028}c\u{feff}é", &[]), "INFO  a\\u{202e}b\\u{2028}c\\u{feff}é\n");
     }
 }

@@ -1,13 +1,13 @@
 //! The log: the journal where there is one, else stderr, written by a thread of its own.
 //!
 //! Whoever logs never waits: when neither takes entries fast enough they are dropped, counted, and the count is
-//! written as soon as there is room.
+//! written as soon as there is room. What one client can cause is limited (`limit.rs`).
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -15,6 +15,7 @@ use systemd_journal_logger::JournalLog;
 
 use super::ServiceError;
 use super::entry::Entry;
+use super::limit::{self, Decision, Limiter};
 use super::line::line;
 
 /// How many bytes of lines may wait.
@@ -47,6 +48,8 @@ enum Event {
     Line(String),
     /// For the journal.
     Entry(Entry),
+    /// A summary is to come: the thread has to wake up for it.
+    Suppressed,
     End,
 }
 
@@ -56,15 +59,43 @@ impl Event {
         match self {
             Event::Line(line) => line.len(),
             Event::Entry(entry) => entry.size(),
-            Event::End => 0,
+            Event::Suppressed | Event::End => 0,
         }
     }
 }
 
-#[derive(Default)]
 struct Queue {
     waiting: AtomicUsize,
     dropped: AtomicU64,
+    limiter: Limiter,
+}
+
+impl Queue {
+    fn new() -> Self {
+        let limiter = Limiter::new(Instant::now());
+        Queue { waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0), limiter }
+    }
+
+    /// Waits for the next event, or until a summary is due.
+    fn next(&self, events: &Receiver<Event>) -> Event {
+        let Some(wait) = self.limiter.next_summary(Instant::now()) else {
+            return events.recv().unwrap_or(Event::End);
+        };
+        match events.recv_timeout(wait) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Suppressed,
+            Err(RecvTimeoutError::Disconnected) => Event::End,
+        }
+    }
+
+    /// Returns the summary of what was suppressed, if it is due or the last one.
+    fn summary(&self, is_last: bool) -> Vec<Entry> {
+        let is_due = |wait: Duration| is_last || wait.is_zero();
+        if !self.limiter.next_summary(Instant::now()).is_some_and(is_due) {
+            return Vec::new();
+        }
+        self.limiter.summary().into_iter().map(Entry::warning).collect()
+    }
 }
 
 struct Logger {
@@ -81,6 +112,17 @@ impl Log for Logger {
     fn log(&self, record: &Record) {
         if !self.enabled(record.metadata()) {
             return;
+        }
+        if let Some(client) = limit::client(record) {
+            match self.queue.limiter.decide(client, record.level(), Instant::now()) {
+                Decision::Logged => {}
+                Decision::Suppressed => return,
+                Decision::FirstSuppressed => {
+                    // Without the thread there is no log.
+                    let _ = self.events.send(Event::Suppressed);
+                    return;
+                }
+            }
         }
         let event = if self.to_journal { Event::Entry(Entry::of(record)) } else { Event::Line(line(record)) };
         let size = event.size();
@@ -105,7 +147,7 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
     let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
     let (events, receiver) = channel();
     let (ended, done) = channel();
-    let queue = Arc::new(Queue::default());
+    let queue = Arc::new(Queue::new());
     let logger = Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal };
     let thread = std::thread::Builder::new().name("log".into());
     thread
@@ -133,15 +175,24 @@ pub fn set_level(level: LevelFilter) {
 }
 
 fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
-    while let Ok(Event::Entry(entry)) = events.recv() {
-        // A journal that is gone is how people say that they do not want the log.
-        let _ = entry.with_record(|record| journal.journal_send(record));
-        queue.waiting.fetch_sub(entry.size(), Ordering::Relaxed);
+    // A journal that is gone is how people say that they do not want the log.
+    let send = |entry: &Entry| entry.with_record(|record| drop(journal.journal_send(record)));
+    let mut goes_on = true;
+    while goes_on {
+        match queue.next(events) {
+            Event::Entry(entry) => {
+                send(&entry);
+                queue.waiting.fetch_sub(entry.size(), Ordering::Relaxed);
+            }
+            Event::Suppressed => {}
+            Event::Line(_) | Event::End => goes_on = false,
+        }
+        queue.summary(!goes_on).iter().for_each(send);
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let lost =
-                Entry::warning(format!("{dropped} entries of the log were dropped: the journal is too slow"));
-            let _ = lost.with_record(|record| journal.journal_send(record));
+            send(&Entry::warning(format!(
+                "{dropped} entries of the log were dropped: the journal is too slow"
+            )));
         }
     }
 }
@@ -151,10 +202,12 @@ fn write_lines(events: &Receiver<Event>, queue: &Queue) {
     let mut lines = String::with_capacity(TOGETHER);
     let mut goes_on = true;
     while goes_on {
-        goes_on = gather(events, &mut lines);
+        goes_on = gather(events, queue, &mut lines);
+        let taken = lines.len();
+        queue.summary(!goes_on).iter().for_each(|entry| lines.push_str(&entry.line()));
         // A closed stderr is how people say that they do not want the log.
         let _ = stderr.write_all(lines.as_bytes());
-        queue.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+        queue.waiting.fetch_sub(taken, Ordering::Relaxed);
         lines.clear();
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
@@ -164,13 +217,17 @@ fn write_lines(events: &Receiver<Event>, queue: &Queue) {
 }
 
 /// Waits for a line, and a moment for those that follow it; false at the end.
-fn gather(events: &Receiver<Event>, lines: &mut String) -> bool {
-    let Ok(Event::Line(first)) = events.recv() else { return false };
-    lines.push_str(&first);
+fn gather(events: &Receiver<Event>, queue: &Queue, lines: &mut String) -> bool {
+    match queue.next(events) {
+        Event::Line(first) => lines.push_str(&first),
+        Event::Suppressed => return true,
+        Event::Entry(_) | Event::End => return false,
+    }
     std::thread::sleep(PAUSE);
     while lines.len() < TOGETHER {
         match events.try_recv() {
             Ok(Event::Line(line)) => lines.push_str(&line),
+            Ok(Event::Suppressed) => {}
             Ok(Event::Entry(_) | Event::End) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => break,
         }

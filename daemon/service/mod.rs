@@ -1,6 +1,7 @@
 //! What systemd is told and asks: inherited sockets, readiness, the journal. Without systemd all of it is quiet.
 
 mod entry;
+mod limit;
 mod line;
 mod log;
 mod sockets;

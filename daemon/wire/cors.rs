@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use super::confine::is_of_one_answer;
 use super::response::{Response, empty};
 
 /// What is set on answers.
@@ -20,11 +21,14 @@ pub struct Cors {
 
 impl Cors {
     /// Takes configured headers; `Access-Control-*` answer browsers, the others go on every answer. Names and
-    /// values that are no headers are passed over: the configuration has refused them.
+    /// values that are no headers are passed over, and so are headers of one answer: the configuration has refused them.
     pub fn new(configured: &BTreeMap<String, Vec<String>>) -> Self {
         let mut cors = Cors::default();
         for (name, values) in configured {
             let Ok(name) = name.parse::<HeaderName>() else { continue };
+            if is_of_one_answer(&name) {
+                continue;
+            }
             if name == ACCESS_CONTROL_ALLOW_ORIGIN {
                 cors.origins = values.iter().filter_map(|value| value.parse().ok()).collect();
             } else if let Ok(value) = values.join(", ").parse() {

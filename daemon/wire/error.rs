@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ALLOW, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde_json::{Value, json};
 
 use super::response::{Response, json as json_response};
@@ -13,6 +15,8 @@ use crate::oci::{Digest, ErrorCode};
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
+    /// The request names no host, several, or one that is malformed.
+    Host(&'static str),
     /// There is no such endpoint.
     NoEndpoint,
     /// The endpoint has other methods.
@@ -79,8 +83,8 @@ pub enum ApiError {
     Unavailable(String),
     /// The client did not send what it announced.
     Stalled,
-    /// Something failed that the client can do nothing about; the log has more.
-    Internal,
+    /// Something failed that the client can do nothing about; the text is for the log only.
+    Internal(String),
 }
 
 /// Status, code, message and detail of an error.
@@ -94,6 +98,7 @@ impl ApiError {
     /// What is wrong with the request as such.
     fn request_shape(&self) -> Option<Shape> {
         Some(match self {
+            ApiError::Host(why) => shape(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, *why, Value::Null),
             ApiError::NoEndpoint => {
                 shape(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there is no such endpoint", Value::Null)
             }
@@ -247,6 +252,12 @@ impl ApiError {
         }
     }
 
+    /// Returns the status, the code and the message, for the log.
+    pub fn summary(&self) -> (StatusCode, &'static str, String) {
+        let Shape(status, code, message, _) = self.shape();
+        (status, code.as_str(), message)
+    }
+
     /// The answer to a request that met this error.
     pub fn into_response(self) -> Response {
         let Shape(status, code, message, detail) = self.shape();
@@ -258,6 +269,8 @@ impl ApiError {
             }
         };
         match self {
+            // What follows on the connection may be meant for another server.
+            ApiError::Host(_) => set(CONNECTION, "close".into()),
             ApiError::Method(allow) => set(ALLOW, allow.into()),
             ApiError::DeleteDisabled => set(ALLOW, "GET, HEAD".into()),
             ApiError::Unauthorized { realm, .. } => {

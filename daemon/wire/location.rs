@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use super::host::Host;
+
 /// Makes the `Location` of answers: relative, unless the outside address is known.
 #[derive(Clone, Debug, Default)]
 pub struct Locations {
@@ -21,8 +23,8 @@ impl Locations {
             return format!("{}{path}", url.trim_end_matches('/'));
         }
         match self.forwarded(headers, peer) {
-            Some((scheme, host)) => format!("{scheme}://{host}{path}"),
-            None => path.to_owned(),
+            Some((scheme, Some(host))) => format!("{scheme}://{host}{path}"),
+            Some((_, None)) | None => path.to_owned(),
         }
     }
 
@@ -30,21 +32,22 @@ impl Locations {
     /// stands in its address line.
     pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
         if let Some((scheme, host)) = self.forwarded(headers, peer) {
-            return (scheme == "https", Some(host));
+            return (scheme == "https", host);
         }
         let host = headers.get("host").and_then(|host| host.to_str().ok());
         (tls || host.is_some_and(|host| self.is_external_tls(host)), host.map(str::to_owned))
     }
 
-    fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, String)> {
+    /// Returns the scheme and the host that a trusted proxy passes on; no host where what it passes on is malformed.
+    fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, Option<String>)> {
         if !self.is_trusted(peer) {
             return None;
         }
         let first = |name| Some(headers.get(name)?.to_str().ok()?.split(',').next()?.trim().to_owned());
         let scheme = first("x-forwarded-proto").filter(|scheme| scheme == "http" || scheme == "https")?;
-        let host = first("x-forwarded-host").or_else(|| first("host"))?;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-        (!host.is_empty() && host.chars().all(allowed)).then_some((scheme, host))
+        let name = if headers.contains_key("x-forwarded-host") { "x-forwarded-host" } else { "host" };
+        let host = first(name);
+        Some((scheme, host.filter(|host| Host::parse(host).is_some())))
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {

@@ -3,10 +3,13 @@
 //! A request is [`Parsed`] first and gives nothing but its route; with a permit it becomes [`Permitted`], and
 //! only that has a body. Whatever arrives, it gets an answer or the connection ends; nothing here panics.
 
+pub mod audit;
 pub mod conditional;
+mod confine;
 mod cors;
 mod error;
 mod events;
+mod host;
 mod location;
 mod origin;
 mod range;
@@ -14,9 +17,11 @@ mod request;
 mod response;
 mod route;
 
+pub use self::confine::{as_download, confine, is_of_one_answer};
 pub use self::cors::Cors;
 pub use self::error::ApiError;
 pub use self::events::{Deed, Event, Events};
+pub use self::host::check_host;
 pub use self::location::Locations;
 pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};
 pub use self::request::{Parsed, Permitted, RequestBody};

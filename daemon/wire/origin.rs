@@ -4,10 +4,8 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
+use super::host::{Host, is_local};
 use super::location::Locations;
-
-/// What no name of the public DNS ends with.
-const LOCAL: [&str; 6] = [".localhost", ".local", ".lan", ".internal", ".home.arpa", ".test"];
 
 impl Locations {
     /// Whether a URL is of a page of this registry, which is called by `host`.
@@ -25,12 +23,14 @@ impl Locations {
     }
 
     /// Whether a client calls the registry by an address, or by a name that only a LAN can have. A page of anybody's may
-    /// let its own name point at this machine, and is then in the eyes of a browser a page of this registry.
+    /// let its own name point at this machine, and is then in the eyes of a browser a page of this registry. A host that is
+    /// malformed is not local. Without one (HTTP/1.0, which no browser speaks) only this machine is.
     pub fn is_called_locally(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
-        // What is no text is no name of a LAN either.
-        !headers.contains_key("host") || {
-            self.called(headers, peer, false).1.is_some_and(|host| is_local(name(&host)))
+        if let Some(host) = self.called(headers, peer, false).1 {
+            return Host::parse(&host).is_some_and(|host| is_local(host.name));
         }
+        let names_none = !headers.contains_key("host") && !headers.contains_key("x-forwarded-host");
+        names_none && peer.to_canonical().is_loopback()
     }
 }
 
@@ -56,23 +56,38 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// The name or the address in a `Host` header, without its port.
-fn name(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    }
-}
-
-fn is_local(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let is_address = name.parse::<IpAddr>().is_ok();
-    is_address || !name.contains('.') || LOCAL.iter().any(|end| name.ends_with(end))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn is_called_locally(host: &str) -> bool {
+        let headers = HeaderMap::from_iter([(http::header::HOST, host.parse().unwrap())]);
+        Locations::default().is_called_locally(&headers, PEER)
+    }
+
+    #[test]
+    fn without_a_host_only_this_machine_is_local() {
+        let none = HeaderMap::new();
+        assert!(Locations::default().is_called_locally(&none, PEER));
+        assert!(!Locations::default().is_called_locally(&none, "192.168.1.7".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_malformed_host_of_a_proxy_is_not_local() {
+        let locations =
+            Locations { external_url: None, trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()] };
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "localhost".parse().unwrap());
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        for host in ["evil.example", "[::1]evil.example", "a@localhost", ""] {
+            headers.insert("x-forwarded-host", host.parse().unwrap());
+            assert!(!locations.is_called_locally(&headers, PEER), "{host}");
+        }
+        headers.insert("x-forwarded-host", "pi.lan".parse().unwrap());
+        assert!(locations.is_called_locally(&headers, PEER));
+    }
 
     #[test]
     fn a_name_that_anybody_can_have_is_not_local() {
@@ -92,7 +107,7 @@ mod tests {
             "pi.home.arpa",
             "x.test",
         ] {
-            assert!(is_local(name(host)), "{host}");
+            assert!(is_called_locally(host), "{host}");
         }
         for host in [
             "evil.example",
@@ -100,8 +115,19 @@ mod tests {
             "1.2.3.4.evil.example",
             "localhost.evil.example.",
             "x.lan.de",
+            // Malformed ones.
+            "",
+            ":5000",
+            "[::1]evil.example",
+            "[::1",
+            "localhost:80:evil.example",
+            "evil.example:.lan",
+            "localhost/evil.example",
+            "evil@localhost",
+            "local host",
+            "a..lan",
         ] {
-            assert!(!is_local(name(host)), "{host}");
+            assert!(!is_called_locally(host), "{host}");
         }
     }
 

@@ -7,6 +7,7 @@ mod keyboard;
 mod lists;
 mod pages;
 mod registry;
+mod stored;
 mod tasks;
 mod upkeep;
 mod watch;

@@ -36,6 +36,11 @@ impl Registry {
         fill(&daemon);
         make_users(&daemon.data);
         daemon.stop();
+        Self::over_tls(daemon, may)
+    }
+
+    /// Starts a daemon that has been stopped, with TLS.
+    pub fn over_tls(mut daemon: Daemon, may: &str) -> Self {
         daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", may)]);
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");

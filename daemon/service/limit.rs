@@ -1,0 +1,282 @@
+//! How many lines of the log one client can cause.
+//!
+//! Lines with a field `client` count against the address in it; others are the daemon's own and are not limited. An address
+//! has two budgets, so that ordinary lines do not crowd out warnings. What exceeds a budget is counted, and the count is
+//! logged every ten seconds. The table is bounded: when it is full of busy addresses, further ones share one entry.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::kv::Key;
+use log::{Level, Record};
+
+/// How often what was suppressed is told.
+pub(super) const SUMMARY: Duration = Duration::from_secs(10);
+/// How many addresses the table holds.
+const ADDRESSES: usize = 2048;
+/// How many addresses a summary names; the rest is one line.
+const NAMED: usize = 20;
+/// How long the table is left alone after it was searched for entries that are not needed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lines at once, and lines for each second after that.
+#[derive(Clone, Copy)]
+struct Budget {
+    burst: f64,
+    rate: f64,
+}
+
+/// What INFO, DEBUG and TRACE have together.
+const ROUTINE: Budget = Budget { burst: 500.0, rate: 20.0 };
+/// What ERROR and WARN have together.
+const NOTABLE: Budget = Budget { burst: 100.0, rate: 5.0 };
+
+/// What an address has left of a budget, at some moment.
+struct Bucket {
+    budget: Budget,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(budget: Budget, now: Instant) -> Self {
+        Bucket { budget, left: budget.burst, at: now }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.budget.rate;
+        self.left = (self.left + earned).min(self.budget.burst);
+        self.at = now;
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        let is_left = self.left >= 1.0;
+        if is_left {
+            self.left -= 1.0;
+        }
+        is_left
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left >= self.budget.burst
+    }
+}
+
+struct Client {
+    routine: Bucket,
+    notable: Bucket,
+    suppressed: u64,
+}
+
+impl Client {
+    fn new(now: Instant) -> Self {
+        Client { routine: Bucket::new(ROUTINE, now), notable: Bucket::new(NOTABLE, now), suppressed: 0 }
+    }
+
+    fn is_idle(&mut self, now: Instant) -> bool {
+        self.suppressed == 0 && self.routine.is_full(now) && self.notable.is_full(now)
+    }
+}
+
+/// Whether a line is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Logged,
+    Suppressed,
+    /// Suppressed, and the first one since the last summary.
+    FirstSuppressed,
+}
+
+struct Table {
+    clients: HashMap<IpAddr, Client>,
+    /// All addresses for which the table has no room.
+    others: Client,
+    searched: Option<Instant>,
+    /// When the first line was suppressed that no summary has told of.
+    suppressed_since: Option<Instant>,
+}
+
+/// Limits the lines of each client.
+pub(super) struct Limiter(Mutex<Table>);
+
+impl Limiter {
+    pub(super) fn new(now: Instant) -> Self {
+        Limiter(Mutex::new(Table {
+            clients: HashMap::new(),
+            others: Client::new(now),
+            searched: None,
+            suppressed_since: None,
+        }))
+    }
+
+    /// Decides about a line that a client has caused.
+    pub(super) fn decide(&self, client: IpAddr, level: Level, now: Instant) -> Decision {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = table.client(network(client), now);
+        let bucket = if level <= Level::Warn { &mut client.notable } else { &mut client.routine };
+        if bucket.take(now) {
+            return Decision::Logged;
+        }
+        client.suppressed += 1;
+        if table.suppressed_since.is_some() {
+            return Decision::Suppressed;
+        }
+        table.suppressed_since = Some(now);
+        Decision::FirstSuppressed
+    }
+
+    /// Returns how long it is to the next summary, if there is one to come.
+    pub(super) fn next_summary(&self, now: Instant) -> Option<Duration> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.suppressed_since.map(|since| (since + SUMMARY).saturating_duration_since(now))
+    }
+
+    /// Takes the counts of what was suppressed, as messages.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.suppressed_since = None;
+        let counts =
+            table.clients.iter_mut().map(|(address, client)| (*address, take(&mut client.suppressed)));
+        let mut counts: Vec<(IpAddr, u64)> = counts.filter(|(_, count)| *count > 0).collect();
+        let mut rest = take(&mut table.others.suppressed);
+        drop(table);
+        counts.sort_by_key(|(address, count)| (std::cmp::Reverse(*count), *address));
+        rest += counts.iter().skip(NAMED).map(|(_, count)| count).sum::<u64>();
+        let named = counts.iter().take(NAMED);
+        let mut messages: Vec<String> = named
+            .map(|(address, count)| format!("suppressed {count} lines from {}", shown(*address)))
+            .collect();
+        if rest > 0 {
+            messages.push(format!("suppressed {rest} lines from other addresses"));
+        }
+        messages
+    }
+}
+
+impl Table {
+    fn client(&mut self, address: IpAddr, now: Instant) -> &mut Client {
+        let is_full = self.clients.len() >= ADDRESSES && !self.clients.contains_key(&address);
+        let may_search = self.searched.is_none_or(|at| now.saturating_duration_since(at) >= PAUSE);
+        if is_full && may_search {
+            self.searched = Some(now);
+            self.clients.retain(|_, client| !client.is_idle(now));
+        }
+        if self.clients.len() >= ADDRESSES && !self.clients.contains_key(&address) {
+            return &mut self.others;
+        }
+        self.clients.entry(address).or_insert_with(|| Client::new(now))
+    }
+}
+
+fn take(count: &mut u64) -> u64 {
+    std::mem::take(count)
+}
+
+/// Returns the client that a record names.
+pub(super) fn client(record: &Record) -> Option<IpAddr> {
+    record.key_values().get(Key::from_str("client"))?.to_string().parse().ok()
+}
+
+/// Returns the address that counts: an IPv6 client has a whole /64 of them.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+fn shown(network: IpAddr) -> String {
+    if network.is_ipv6() { format!("{network}/64") } else { network.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    fn logged(limiter: &Limiter, client: IpAddr, level: Level, now: Instant, lines: u32) -> usize {
+        (0..lines).filter(|_| limiter.decide(client, level, now) == Decision::Logged).count()
+    }
+
+    #[test]
+    fn each_address_has_a_burst_and_a_rate() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        assert_eq!(logged(&limiter, address(1), Level::Info, now, 1000), 500);
+        assert_eq!(logged(&limiter, address(1), Level::Info, now + Duration::from_secs(1), 1000), 20);
+        assert_eq!(logged(&limiter, address(2), Level::Info, now, 10), 10);
+        // Warnings have a budget of their own.
+        assert_eq!(logged(&limiter, address(1), Level::Warn, now, 60), 60);
+        assert_eq!(logged(&limiter, address(1), Level::Error, now, 60), 40);
+        let later = now + Duration::from_hours(1);
+        assert_eq!(logged(&limiter, address(1), Level::Debug, later, 1000), 500);
+    }
+
+    #[test]
+    fn what_is_suppressed_is_told_once() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        assert_eq!(limiter.next_summary(now), None);
+        logged(&limiter, address(0x0a00_0001), Level::Info, now, 500);
+        let first = limiter.decide(address(0x0a00_0001), Level::Info, now);
+        let next = limiter.decide(address(0x0a00_0001), Level::Info, now);
+        assert_eq!((first, next), (Decision::FirstSuppressed, Decision::Suppressed));
+        assert_eq!(limiter.next_summary(now + Duration::from_secs(4)), Some(Duration::from_secs(6)));
+        assert_eq!(limiter.next_summary(now + Duration::from_secs(40)), Some(Duration::ZERO));
+        assert_eq!(limiter.summary(), ["suppressed 2 lines from 10.0.0.1"]);
+        assert_eq!((limiter.next_summary(now), limiter.summary()), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        for number in 0..600_u128 {
+            let client = Ipv6Addr::from_bits((0x2001_0db8 << 96) + number);
+            limiter.decide(client.into(), Level::Info, now);
+        }
+        assert_eq!(limiter.summary(), ["suppressed 100 lines from 2001:db8::/64"]);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        for number in 0..10_000 {
+            limiter.decide(address(number), Level::Info, now);
+        }
+        assert_eq!(limiter.0.lock().unwrap().clients.len(), ADDRESSES);
+        let messages = limiter.summary();
+        assert_eq!(messages, [format!("suppressed {} lines from other addresses", 10_000 - ADDRESSES - 500)]);
+        // Those that have been quiet give way.
+        limiter.decide(address(20_000), Level::Info, now + Duration::from_mins(1));
+        assert_eq!(limiter.0.lock().unwrap().clients.len(), 1);
+    }
+
+    #[test]
+    fn many_addresses_get_few_lines_of_summary() {
+        let now = Instant::now();
+        let limiter = Limiter::new(now);
+        for number in 0..100 {
+            logged(&limiter, address(number), Level::Info, now, 501);
+        }
+        let messages = limiter.summary();
+        assert_eq!(messages.len(), NAMED + 1);
+        assert_eq!(messages[NAMED], "suppressed 80 lines from other addresses");
+    }
+
+    #[test]
+    fn the_client_is_a_field() {
+        let fields = [("client", "192.0.2.1")];
+        let record = Record::builder().args(format_args!("x")).key_values(&fields).build();
+        assert_eq!(client(&record), Some([192, 0, 2, 1].into()));
+        assert_eq!(client(&Record::builder().args(format_args!("client=1")).build()), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! Response headers that keep stored content from running in a browser on the origin of the admin page.
+
+use http::HeaderMap;
+use http::header::{
+    CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+
+/// The content security policy of every answer that is not a page: nothing is loaded, and a document gets an opaque
+/// origin without scripts and forms.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+const ATTACHMENT: HeaderValue = HeaderValue::from_static("attachment");
+
+/// Confines an answer: a browser that opens it neither guesses another media type nor runs anything in it. Replaces
+/// headers of the same names that are set already.
+pub fn confine(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+}
+
+/// Marks an answer as a download, which a browser saves and does not show.
+pub fn as_download(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_DISPOSITION, ATTACHMENT);
+}
+
+/// Returns true for headers that describe one answer or its transfer, which the configuration cannot set: a
+/// configured `Content-Type` would turn stored content into pages.
+pub fn is_of_one_answer(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-disposition"
+            | "content-encoding"
+            | "content-length"
+            | "content-range"
+            | "content-type"
+            | "transfer-encoding"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confine_replaces_a_weaker_policy() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src *"));
+        headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("script-src *"));
+        headers.append(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("off"));
+        confine(&mut headers);
+        let all = |name| headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(all(CONTENT_SECURITY_POLICY), ["default-src 'none'; sandbox"]);
+        assert_eq!(all(X_CONTENT_TYPE_OPTIONS), ["nosniff"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Requests at the edges of HTTP: how long a head may be, and which host it names.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::*;
+
+/// Sends bytes as they are, in pieces.
+fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Answer {
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for part in bytes.chunks(piece) {
+        // What is too long may be refused before its end.
+        if stream.write_all(part).is_err() {
+            break;
+        }
+    }
+    Answer::read(&mut stream, false)
+}
+
+fn ask(daemon: &Daemon, head: &str) -> Answer {
+    send(daemon, format!("{head}\r\n").as_bytes(), usize::MAX)
+}
+
+/// A request of exactly so many bytes.
+fn head_of(length: usize) -> Vec<u8> {
+    let start = "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\nX-Padding: ";
+    let end = "\r\n\r\n";
+    let padding = "x".repeat(length - start.len() - end.len());
+    format!("{start}{padding}{end}").into_bytes()
+}
+
+#[test]
+fn a_head_may_have_as_many_bytes_as_configured_and_no_more() {
+    for (setting, limit) in [("8KiB", 8192), ("20000", 20_000), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
+        let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", setting)]);
+        for piece in [usize::MAX, 1000] {
+            assert_eq!(send(&daemon, &head_of(limit), piece).status, 200, "{setting} {piece}");
+            assert_eq!(send(&daemon, &head_of(limit + 1), piece).status, 431, "{setting} {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_body_does_not_count_as_header() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
+    daemon.push_image("a", "1", &vec![7; 1 << 20]);
+    let mut bytes = head_of(8192 - 19);
+    bytes.truncate(bytes.len() - 2);
+    bytes.extend(b"Content-Length: 20\r\n\r\n");
+    bytes.extend([b'x'; 20]);
+    assert_eq!(send(&daemon, &bytes, usize::MAX).status, 431);
+    let mut bytes = head_of(8192 - 20);
+    bytes.truncate(bytes.len() - 2);
+    bytes.extend(b"Content-Length: 20\r\n\r\n");
+    assert_eq!(bytes.len(), 8192);
+    bytes.extend([b'x'; 20]);
+    assert_eq!(send(&daemon, &bytes, usize::MAX).status, 200);
+}
+
+#[test]
+fn a_request_names_exactly_one_host() {
+    let daemon = Daemon::start();
+    for head in [
+        "GET /v2/ HTTP/1.1\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost:\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a b\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a, b\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: :5000\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: [::1]evil.example\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: evil@localhost\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: localhost/evil.example\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a:99999\r\n",
+        "GET /v2/ HTTP/1.1\r\nHost: a\u{e9}\r\n",
+        "GET http://a/v2/ HTTP/1.1\r\nHost: b\r\n",
+        "GET http://a:81/v2/ HTTP/1.1\r\nHost: a\r\n",
+        "GET http://localhost/v2/ HTTP/1.1\r\nHost: evil.example\r\n",
+        "GET http://a/v2/ HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nAccept: text/html\r\n",
+    ] {
+        let answer = ask(&daemon, head).expect(400);
+        assert_eq!(answer.code(), "UNSUPPORTED", "{head:?}");
+        assert_eq!(answer.named("connection"), "close", "{head:?}");
+        assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
+    }
+    for head in [
+        "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n",
+        "GET http://Registry:80/v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n",
+        "GET /v2/ HTTP/1.0\r\nHost: registry\r\n",
+        "GET http://registry/v2/ HTTP/1.0\r\n",
+        // This machine, whatever it is called.
+        "GET /v2/ HTTP/1.0\r\n",
+    ] {
+        ask(&daemon, head).expect(200);
+    }
+}
+
+#[test]
+fn a_host_in_the_target_is_judged_like_one_in_the_header() {
+    let daemon = Daemon::start();
+    for head in [
+        "GET http://evil.example/v2/ HTTP/1.0\r\n",
+        "GET http://evil.example/v2/ HTTP/1.1\r\nHost: evil.example\r\n",
+        "GET http://evil.example/ HTTP/1.0\r\nAccept: text/html\r\n",
+    ] {
+        ask(&daemon, head).expect(421);
+    }
+}
+
+#[test]
+fn plain_http_beside_tls_redirects_to_no_malformed_host() {
+    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    for host in ["evil.example/x", "a@b", "[::1]x"] {
+        let answer = ask(&daemon, &format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\n")).expect(400);
+        assert_eq!(answer.header("location"), None);
+    }
+    ask(&daemon, "GET /v2/ HTTP/1.0\r\n").expect(400);
+    let answer =
+        ask(&daemon, "GET /v2/ HTTP/1.1\r\nHost: registry:5000\r\nConnection: close\r\n").expect(308);
+    assert_eq!(answer.named("location"), "https://registry:5000/v2/");
+}

@@ -1,0 +1,138 @@
+//! What clients can write into the log, and the lines that other programs read.
+
+use crate::support::browser::Browser;
+use crate::support::*;
+
+/// A daemon with a user, alice, and the file of its log.
+fn start(level: &str) -> (Daemon, tempfile::NamedTempFile) {
+    let mut daemon = Daemon::with_user("alice", "secret", &[]);
+    daemon.stop();
+    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", level)]);
+    (daemon, log)
+}
+
+/// The lines of the log, once the daemon has ended.
+fn lines(mut daemon: Daemon, log: &tempfile::NamedTempFile) -> Vec<String> {
+    daemon.stop();
+    std::fs::read_to_string(log.path()).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_failed_log_in_is_one_warning() {
+    let (daemon, log) = start("warn");
+    daemon.get("/v2/").expect(401);
+    daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
+    daemon.request("GET", "/v2/").login("alice", "wrong").send().expect(401);
+    daemon.request("PUT", "/v2/a/manifests/1").login("bob", "wrong").body(b"{}").send().expect(401);
+    daemon.request("GET", "/v2/").login("x client=192.0.2.1\nWARN  \u{202e}\"", "x").send().expect(401);
+    daemon.request("GET", "/v2/").header("Authorization", "Bearer x").send().expect(401);
+    daemon.request("GET", "/v2/").login(&"l".repeat(3000), "x").send().expect(401);
+    let mut browser = Browser::new(&daemon);
+    browser.log_in("carol", "wrong").expect(422);
+    browser.log_in("alice", "secret").expect(303);
+    let own = [("old", "wrong"), ("new", "a-new-password"), ("again", "a-new-password")];
+    browser.get("/account");
+    browser.post("/account", &own).expect(422);
+    let long = format!("{}…", "l".repeat(256));
+    assert_eq!(
+        lines(daemon, &log),
+        [
+            "WARN  login failed client=127.0.0.1 via=api reason=wrong user=alice".to_owned(),
+            "WARN  login failed client=127.0.0.1 via=api reason=wrong user=bob".to_owned(),
+            "WARN  login failed client=127.0.0.1 via=api reason=wrong \
+             user=\"x client=192.0.2.1\\nWARN  \\u{202e}\\\"\""
+                .to_owned(),
+            "WARN  login failed client=127.0.0.1 via=api reason=wrong".to_owned(),
+            format!("WARN  login failed client=127.0.0.1 via=api reason=wrong user={long}"),
+            "WARN  login failed client=127.0.0.1 via=admin reason=wrong user=carol".to_owned(),
+            "WARN  login failed client=127.0.0.1 via=admin reason=wrong user=alice".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_refused_push_is_one_warning() {
+    let rules =
+        "[[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"team/*\"]\nallow = [\"pull\", \"push\"]\n";
+    let mut daemon = Daemon::with_file(rules);
+    add_user(&daemon.data, "alice", "secret");
+    daemon.stop();
+    let log = daemon.restart_with_log(&[]);
+    let ask = |method: &str, path: &str| daemon.request(method, path).login("alice", "secret");
+    ask("POST", "/v2/other/blobs/uploads/").body(b"").send().expect(403);
+    ask("PUT", "/v2/team/a/manifests/1").header("Content-Type", "text/html").body(b"{}").send().expect(400);
+    ask("DELETE", "/v2/team/a/manifests/1").send().expect(403);
+    // None of these is refused.
+    daemon.request("POST", "/v2/team/a/blobs/uploads/").body(b"").send().expect(401);
+    ask("POST", "/v2/team/a/blobs/uploads/").body(b"").send().expect(202);
+    ask("GET", "/v2/other/tags/list").send().expect(403);
+    ask("PATCH", "/v2/team/a/blobs/uploads/nonsense").body(b"").send().expect(404);
+    let lines = lines(daemon, &log);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    let denied = "code=DENIED user=alice repository=other reason=\"user alice may not do this\"";
+    assert_eq!(lines[0], format!("WARN  push refused client=127.0.0.1 status=403 {denied}"));
+    let invalid = "WARN  push refused client=127.0.0.1 status=400 code=MANIFEST_INVALID user=alice \
+                   repository=team/a reason=\"";
+    assert!(lines[1].starts_with(invalid) && lines[1].contains("text/html"), "{}", lines[1]);
+    assert!(lines[2].starts_with("WARN  delete refused client=127.0.0.1 status=403 "), "{}", lines[2]);
+}
+
+#[test]
+fn a_path_is_cut() {
+    let (daemon, log) = start("info");
+    let path = format!("/v2/{}", "x".repeat(9000));
+    daemon.get(&path).expect(401);
+    daemon.request(&"M".repeat(3000), "/v2/").send().expect(401);
+    let lines = lines(daemon, &log);
+    let cut = format!("INFO  GET {}… client=127.0.0.1 ", &path[..256]);
+    assert!(lines.iter().any(|line| line.starts_with(&cut)), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.len() < 600), "{lines:#?}");
+}
+
+#[test]
+fn a_client_that_floods_the_log_is_cut_short_and_counted() {
+    const REQUESTS: usize = 3000;
+    let (daemon, log) = start("info");
+    let head = "GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n";
+    let last = "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n";
+    let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let mut reader = stream.try_clone().unwrap();
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap());
+    let begun = std::time::Instant::now();
+    std::io::Write::write_all(&mut stream, head.repeat(REQUESTS - 1).as_bytes()).unwrap();
+    std::io::Write::write_all(&mut stream, last.as_bytes()).unwrap();
+    assert!(reading.join().unwrap() > 0);
+    // A warning is seen all the same.
+    daemon.request("GET", "/v2/").login("alice", "wrong").send().expect(401);
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let lines = lines(daemon, &log);
+    let logged = lines.iter().filter(|line| line.starts_with("INFO  GET /v2/ client=127.0.0.1 ")).count();
+    assert!((500..=520 + 20 * (seconds + 1)).contains(&logged), "{logged} lines in {seconds} s");
+    assert!(lines.iter().any(|line| line.starts_with("WARN  login failed client=127.0.0.1 ")));
+    let told = lines.iter().filter_map(|line| {
+        let rest = line.strip_prefix("WARN  suppressed ")?;
+        rest.strip_suffix(" lines from 127.0.0.1")?.parse::<usize>().ok()
+    });
+    // With the request that fails to log in.
+    assert_eq!(logged + told.sum::<usize>(), REQUESTS + 1);
+}
+
+#[test]
+fn damage_that_a_client_meets_again_and_again_does_not_fill_the_log() {
+    let mut daemon = Daemon::start();
+    let blob = daemon.push_blob("a", b"some content");
+    daemon.stop();
+    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "error")]);
+    let hex = blob.strip_prefix("sha256:").unwrap();
+    std::fs::remove_file(daemon.data.join("blobs/sha256").join(hex)).unwrap();
+    let begun = std::time::Instant::now();
+    for _ in 0..200 {
+        daemon.get(&format!("/v2/a/blobs/{blob}")).expect(500);
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let lines = lines(daemon, &log);
+    let errors = lines.iter().filter(|line| line.starts_with("ERROR") && line.contains(&blob)).count();
+    assert!((1..=105 + 5 * (seconds + 1)).contains(&errors), "{errors} lines in {seconds} s");
+    assert!(lines.iter().all(|line| line.contains("client=127.0.0.1") || !line.starts_with("ERROR")));
+}

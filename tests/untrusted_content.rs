@@ -1,0 +1,223 @@
+//! What clients store must not run in a browser: headers of every answer, and media types of manifests.
+
+use crate::support::browser::Browser;
+use crate::support::*;
+
+const POLICY: &str = "default-src 'none'; sandbox";
+const SCRIPT: &str = "<script>document.title='taken'</script>";
+
+/// The answer runs nothing in a browser, and there is one policy only.
+#[track_caller]
+fn expect_confined(answer: &Answer) {
+    assert_eq!(answer.headers("content-security-policy"), [POLICY], "{answer:?}");
+    assert_eq!(answer.headers("x-content-type-options"), ["nosniff"], "{answer:?}");
+    let content_type = answer.header("content-type").unwrap_or_default();
+    assert!(!content_type.contains("html") && !content_type.contains("xml"), "{content_type}");
+}
+
+fn ask(daemon: &Daemon, method: &str, path: &str) -> Request {
+    daemon.request(method, path).header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+}
+
+fn active_manifest() -> Vec<u8> {
+    serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "annotations": {"a": SCRIPT}})).unwrap()
+}
+
+#[test]
+fn manifests_of_media_types_that_browsers_run_are_refused() {
+    let daemon = Daemon::start();
+    for media_type in [
+        "text/html",
+        "Text/HTML; charset=utf-8",
+        "image/svg+xml",
+        "application/xhtml+xml",
+        "text/xml",
+        "application/vnd.x+xml",
+        "multipart/x-mixed-replace;boundary=x",
+        "text/javascript",
+        "application/javascript",
+        "application/pdf",
+        "application/octet-stream",
+        "application/vnd.x",
+        "application/.x+json",
+        "application/vnd.x+json, text/html",
+    ] {
+        let answer = daemon.put_manifest("a", "1", media_type, &active_manifest()).expect(400);
+        assert_eq!(answer.code(), "MANIFEST_INVALID", "{media_type}");
+        expect_confined(&answer);
+        let inside = serde_json::json!({"schemaVersion": 2, "mediaType": media_type});
+        let request = daemon.request("PUT", "/v2/a/manifests/1").body(inside.to_string().as_bytes());
+        assert_eq!(request.send().expect(400).code(), "MANIFEST_INVALID", "{media_type}");
+    }
+    let twice = daemon.request("PUT", "/v2/a/manifests/1").header("Content-Type", OCI_MANIFEST);
+    twice.header("Content-Type", "text/html").body(&active_manifest()).send().expect(400);
+    daemon.get("/v2/a/manifests/1").expect(404);
+}
+
+#[test]
+fn a_media_type_that_disagrees_with_the_manifest_is_refused_by_both_names() {
+    let daemon = Daemon::start();
+    let manifest =
+        serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
+    let answer = daemon.put_manifest("a", "1", OCI_MANIFEST, manifest.as_bytes()).expect(400);
+    assert_eq!(answer.code(), "MANIFEST_INVALID");
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.contains(OCI_INDEX) && text.contains(OCI_MANIFEST), "{text}");
+}
+
+#[test]
+fn parameters_are_dropped_and_media_types_of_artifacts_are_taken() {
+    let daemon = Daemon::start();
+    for (number, sent, served) in [
+        (1, "application/vnd.oci.image.manifest.v1+json; charset=utf-8", OCI_MANIFEST),
+        (2, "application/vnd.example.thing.v3+json", "application/vnd.example.thing.v3+json"),
+        (3, "application/vnd.example.thing.v3+prettyjws", "application/vnd.example.thing.v3+prettyjws"),
+        (4, "application/json", "application/json"),
+    ] {
+        let path = format!("/v2/a/manifests/{number}");
+        daemon.put_manifest("a", &number.to_string(), sent, &active_manifest()).expect(201);
+        for method in ["GET", "HEAD"] {
+            let answer = ask(&daemon, method, &path).send().expect(200);
+            assert_eq!(answer.named("content-type"), served);
+            expect_confined(&answer);
+        }
+    }
+}
+
+#[test]
+fn every_answer_of_the_api_is_confined() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "128KiB")]);
+    let (manifest, _) = daemon.push_image("a", "1", SCRIPT.as_bytes());
+    let blob = digest(SCRIPT.as_bytes());
+    let gone = digest(b"gone");
+    for (method, path, status) in [
+        ("GET", "/v2", 200),
+        ("GET", "/v2/", 200),
+        ("GET", "/v2/_catalog", 200),
+        ("GET", "/v2/a/tags/list", 200),
+        ("GET", "/v2/a/manifests/1", 200),
+        ("HEAD", "/v2/a/manifests/1", 200),
+        ("GET", &format!("/v2/a/referrers/{manifest}"), 200),
+        ("GET", &format!("/v2/a/manifests/{gone}"), 404),
+        ("GET", &format!("/v2/a/blobs/{gone}"), 404),
+        // Not a path at all, and one that is too long.
+        ("GET", "/v2/<script>alert(1)</script>/tags/list", 400),
+        ("GET", &format!("/v2/{}", "x".repeat(65_535)), 414),
+        ("GET", &format!("/v2/{}", "x".repeat(200_000)), 431),
+        ("GET", "/v2/%3Cscript%3Ealert(1)%3C%2Fscript%3E/tags/list", 400),
+        ("GET", "/v2/a/manifests/%3Csvg%20onload=alert(1)%3E", 400),
+        ("GET", "/v2/%3Csvg%20onload=alert(1)%3E", 404),
+        ("GET", "/v2/../login", 404),
+        ("GET", "/v2//", 404),
+        ("GET", "/%76%32/", 404),
+        ("GET", "/v2%2Flogin", 404),
+        ("POST", "/v2/", 405),
+        ("OPTIONS", "/v2/", 405),
+        ("POST", "/v2/a/blobs/uploads/", 202),
+        ("DELETE", &format!("/v2/a/manifests/{gone}"), 404),
+    ] {
+        let request = ask(&daemon, method, path);
+        let request = if method == "POST" { request.body(b"") } else { request };
+        let answer = request.send().expect(status);
+        expect_confined(&answer);
+        let is_json = answer.header("content-type").is_none_or(|kind| kind.ends_with("json"));
+        assert!(is_json, "{method} {path} {answer:?}");
+    }
+    for (method, header, status) in [
+        ("GET", ("Range", "bytes=0-3"), 206),
+        ("GET", ("Range", "bytes=9999-"), 416),
+        ("GET", ("If-None-Match", "*"), 304),
+        ("GET", ("X-Other", ""), 200),
+        ("HEAD", ("X-Other", ""), 200),
+    ] {
+        let answer = ask(&daemon, method, &format!("/v2/a/blobs/{blob}")).header(header.0, header.1).send();
+        expect_confined(&answer);
+        assert_eq!(answer.status, status);
+        if status < 300 {
+            assert_eq!(answer.named("content-type"), "application/octet-stream");
+            assert_eq!(answer.named("content-disposition"), "attachment");
+        }
+    }
+    expect_confined(&daemon.request("GET", "/v2/").header("Host", "other").send().expect(400));
+    expect_confined(&daemon.request("GET", "/").header("Accept", "*/*").send().expect(200));
+    expect_confined(&daemon.request("GET", "/other").send().expect(404));
+}
+
+#[test]
+fn refusals_to_strangers_and_plain_http_are_confined() {
+    let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", "auto")]);
+    for (path, status) in [("/ca.crt", 200), ("/v2/", 308), ("/", 308), ("/v2/%3Cscript%3E", 308)] {
+        expect_confined(&ask(&daemon, "GET", path).send().expect(status));
+    }
+    let plain = Daemon::with_user("alice", "secret", &[]);
+    expect_confined(&ask(&plain, "GET", "/v2/").send().expect(401));
+    expect_confined(&ask(&plain, "GET", "/v2/%3Cscript%3E").login("alice", "wrong").send().expect(401));
+    let closed = Daemon::start();
+    expect_confined(&ask(&closed, "GET", "/v2/").by_name("evil.example").send().expect(421));
+}
+
+#[test]
+fn headers_of_the_operator_do_not_weaken_the_api() {
+    let file = r#"
+        [http.headers]
+        Content-Security-Policy = ["default-src *"]
+        X-Content-Type-Options = ["off"]
+        Strict-Transport-Security = ["max-age=63072000"]
+    "#;
+    let daemon = Daemon::with_file(file);
+    let answer = ask(&daemon, "GET", "/v2/").send().expect(200);
+    expect_confined(&answer);
+    assert_eq!(answer.named("strict-transport-security"), "max-age=63072000");
+    for name in ["Content-Type", "content-disposition", "Transfer-Encoding"] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("holdfast.toml");
+        std::fs::write(&file, format!("[http.headers]\n{name} = [\"text/html\"]\n")).unwrap();
+        let mut command = std::process::Command::new(BINARY);
+        let output = command.args(["config", "check", "--config"]).arg(&file).env_clear().output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn raw_views_of_the_admin_page_are_confined() {
+    let daemon = Daemon::start();
+    daemon.put_manifest("a", "1", "application/vnd.x+json", &active_manifest()).expect(201);
+    let mut browser = Browser::new(&daemon);
+    let raw = browser.get(&format!("/raw/a@{}", digest(&active_manifest()))).expect(200);
+    assert_eq!(raw.headers("content-security-policy"), [POLICY]);
+    assert_eq!(raw.headers("x-content-type-options"), ["nosniff"]);
+    assert_eq!(raw.named("content-type"), "text/plain; charset=utf-8");
+    // Pages keep the policy that lets their own style and script be loaded.
+    let page = browser.get("/repository/a").expect(200);
+    assert!(page.named("content-security-policy").contains("script-src 'self'"));
+    assert_eq!(page.named("x-content-type-options"), "nosniff");
+}
+
+/// A store of a release that asked for no media type of manifests: names in `index.json`, without an index.
+#[test]
+fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
+    let mut daemon = Daemon::start();
+    daemon.put_manifest("a", "1", "application/vnd.x+json", &active_manifest()).expect(201);
+    daemon.stop();
+    let file = daemon.data.join("index.json");
+    let names = std::fs::read_to_string(&file).unwrap();
+    assert!(names.contains("application/vnd.x+json"), "{names}");
+    std::fs::write(&file, names.replace("application/vnd.x+json", "text/html")).unwrap();
+    std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
+    daemon.restart_after_end();
+    // Once made again from index.json, and once from the index.
+    for _ in 0..2 {
+        assert_eq!(daemon.get("/v2/a/tags/list").expect(200).json()["tags"][0], "1");
+        for method in ["GET", "HEAD"] {
+            let answer = ask(&daemon, method, "/v2/a/manifests/1").send().expect(200);
+            expect_confined(&answer);
+            assert_eq!(answer.named("content-type"), "application/octet-stream");
+            assert_eq!(answer.named("content-disposition"), "attachment");
+            assert!(method == "HEAD" || answer.body == active_manifest());
+        }
+        daemon.stop_and_restart();
+    }
+    let names = std::fs::read_to_string(&file).unwrap();
+    assert!(names.contains("text/html"), "the name is lost: {names}");
+}
