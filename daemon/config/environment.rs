@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 34] = [
+const KEYS: [(&str, Kind); 35] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -37,6 +37,7 @@ const KEYS: [(&str, Kind); 34] = [
     ("limits.body_stall", Kind::Text),
     ("limits.socket_buffer", Kind::Text),
     ("limits.list_max", Kind::Number),
+    ("limits.manifest_descriptors", Kind::Number),
     ("limits.uploads", Kind::Number),
     ("log.level", Kind::Text),
     ("gc.interval", Kind::Text),

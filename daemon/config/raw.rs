@@ -101,6 +101,7 @@ struct RawLimits {
     body_stall: Option<String>,
     socket_buffer: Option<String>,
     list_max: Option<usize>,
+    manifest_descriptors: Option<usize>,
     uploads: Option<usize>,
 }
 
@@ -321,6 +322,11 @@ impl RawLimits {
             body_stall: time("limits.body_stall", self.body_stall, "1m")?,
             socket_buffer,
             list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
+            manifest_descriptors: at_least_one(
+                "limits.manifest_descriptors",
+                self.manifest_descriptors,
+                10_000,
+            )?,
             uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
         })
     }
@@ -444,6 +450,7 @@ impl From<&Config> for Raw {
                 body_stall: Some(show_duration(limits.body_stall)),
                 socket_buffer: Some(show_size(limits.socket_buffer as u64)),
                 list_max: Some(limits.list_max),
+                manifest_descriptors: Some(limits.manifest_descriptors),
                 uploads: Some(limits.uploads),
             },
             log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },

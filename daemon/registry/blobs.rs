@@ -39,9 +39,7 @@ impl Registry {
         };
         let mut response = empty(status);
         if request.parts.method != Method::HEAD {
-            let reader = self.store.read_blob(digest, start, length).await?;
-            *response.body_mut() =
-                ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone() }));
+            *response.body_mut() = self.download(digest, start, length).await?;
         }
         describe(&mut response, digest);
         set(&mut response, CONTENT_TYPE, "application/octet-stream");
@@ -50,6 +48,17 @@ impl Registry {
             set(&mut response, CONTENT_RANGE, &format!("bytes {start}-{}/{size}", start + length - 1));
         }
         Ok(response)
+    }
+
+    /// Content on its way to a client, a chunk at a time.
+    pub(super) async fn download(
+        &self,
+        digest: &Digest,
+        start: u64,
+        length: u64,
+    ) -> Result<ResponseBody, ApiError> {
+        let reader = self.store.read_blob(digest, start, length).await?;
+        Ok(ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone() })))
     }
 
     pub(super) async fn delete_blob(

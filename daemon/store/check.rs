@@ -161,7 +161,7 @@ impl Store {
         check.blobs().await?;
         let mut last = None;
         loop {
-            let page = self.repositories(last, PAGE, |_| true).await?;
+            let page = self.all_repositories(last, PAGE).await?;
             for repository in &page.items {
                 check.repository(repository).await?;
             }

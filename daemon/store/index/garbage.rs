@@ -15,6 +15,7 @@ use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
+use crate::store::work::Cancel;
 
 /// Files, and their length together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -77,8 +78,10 @@ impl Reliance {
     }
 }
 
-/// At how many manifests a lookup looks to see whether one keeps a blob.
-const LOOKS: u32 = 100;
+/// The number of rows that a lookup of a request reads to see whether a manifest keeps content.
+const LOOKS: u32 = 200;
+/// The number of tags between two looks whether a request is still wanted.
+const CANCEL_EVERY: usize = 1000;
 
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,14 +115,40 @@ impl Tables {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let prefix = schema::digest_key(digest);
-        for row in self.needed_by.prefix_iter(txn, &prefix)? {
-            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
-            if self.manifests.get(txn, &schema::content_key(repository, &parent))?.is_some() {
-                return Ok(true);
+        Ok(self.parent_in(txn, repository, digest, &[], &mut u32::MAX.clone())?.is_some())
+    }
+
+    /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than `from`.
+    ///
+    /// Both the parents of a digest and the manifests of a repository are in the order of their digests, so that each
+    /// list says where to look next in the other: the cost is that of the shorter one, and other repositories that
+    /// reference the digest many times do not make it dear. Gives up when there are no `looks` left.
+    fn parent_in(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        from: &[u8],
+        looks: &mut u32,
+    ) -> Result<Option<Digest>, StoreError> {
+        let (child, home) = (schema::digest_key(digest), schema::repository_prefix(repository));
+        let mut from = from.to_vec();
+        while *looks > 0 {
+            *looks -= 1;
+            let edge = self.needed_by.at_or_after(txn, &[&child[..], &from].concat())?;
+            let Some(parent) = edge.and_then(|(key, _)| key.strip_prefix(&child[..])) else {
+                return Ok(None);
+            };
+            let manifest = self.manifests.at_or_after(txn, &[&home[..], parent].concat())?;
+            let Some(found) = manifest.and_then(|(key, _)| key.strip_prefix(&home[..])) else {
+                return Ok(None);
+            };
+            if found == parent {
+                return Ok(schema::split_digest(parent).map(|(parent, _)| parent));
             }
+            from = found.to_vec();
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Whether a manifest of the repository points at this that no delete has left behind, nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
@@ -130,21 +159,30 @@ impl Tables {
         digest: &Digest,
         looks: &mut u32,
     ) -> Result<bool, StoreError> {
-        let prefix = schema::digest_key(digest);
-        for row in self.needed_by.prefix_iter(txn, &prefix)? {
-            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
-            *looks = looks.saturating_sub(1);
-            if *looks == 0 {
-                return Ok(false);
-            }
-            let key = schema::content_key(repository, &parent);
-            let left: Option<LeftRow> = schema::row(self.left, txn, &key)?;
-            if self.manifests.get(txn, &key)?.is_none() || left.is_some_and(|row| row.deleted) {
+        let mut from = Vec::new();
+        while let Some(parent) = self.parent_in(txn, repository, digest, &from, looks)? {
+            // The next key: no digest is the beginning of another.
+            from = schema::digest_key(&parent);
+            from.push(0);
+            let left: Option<LeftRow> =
+                schema::row(self.left, txn, &schema::content_key(repository, &parent))?;
+            if left.is_some_and(|row| row.deleted) {
                 continue;
             }
-            if !self.is_needed_in(txn, repository, &parent)?
-                || self.is_kept_in(txn, repository, &parent, looks)?
-            {
+            let is_top = self.parent_in(txn, repository, &parent, &[], looks)?.is_none() && *looks > 0;
+            if is_top || self.is_kept_in(txn, repository, &parent, looks)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a delete has left a manifest of the repository behind. Where very many rows say that they are not, the
+    /// answer may be yes where it should be no.
+    fn has_orphans(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let rows = self.left.prefix_iter(txn, &schema::repository_prefix(repository))?;
+        for (number, row) in (0..).zip(rows) {
+            if number >= LOOKS || schema::decode::<LeftRow>(row?.1)?.deleted {
                 return Ok(true);
             }
         }
@@ -289,9 +327,12 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let mut looks = LOOKS;
-        Ok(self.tables.is_needed_in(txn, repository, digest)?
-            && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
+        if !self.tables.has_orphans(txn, repository)? {
+            return Ok(false);
+        }
+        let (mut first, mut looks) = (LOOKS, LOOKS);
+        let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
+        Ok(needed && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
     }
 
     /// Whether a tag of the repository names a manifest; this looks at all of them.
@@ -299,10 +340,15 @@ impl Index {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        cancel: &Cancel,
     ) -> Result<bool, StoreError> {
         let (txn, wanted) = (self.env.read_txn()?, schema::digest_key(digest));
-        for row in self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))? {
-            if schema::decode::<ManifestRow>(row?.1)?.digest == wanted {
+        let tags = self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))?;
+        for (number, row) in tags.enumerate() {
+            if number % CANCEL_EVERY == 0 {
+                cancel.check()?;
+            }
+            if schema::digest_of(row?.1)? == wanted {
                 return Ok(true);
             }
         }
