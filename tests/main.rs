@@ -28,6 +28,8 @@ mod discovery;
 mod errors;
 mod exercise;
 mod full_disk;
+mod hanging_disk;
+mod hostile;
 mod limits;
 mod lost_names;
 mod management;

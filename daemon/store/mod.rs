@@ -72,7 +72,7 @@ use self::upload::Uploads;
 use self::work::{Cancel, Kind, Work};
 
 /// The number of large manifests that may be pushed at once.
-const LARGE: usize = 4;
+const LARGE: usize = 2;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
