@@ -28,8 +28,11 @@ pub struct BlobReader {
     source: Source,
     position: u64,
     remaining: u64,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Buffer, StoreError>> + Send>>>,
+    reading: Option<Reading>,
 }
+
+/// A chunk that is being read.
+type Reading = Pin<Box<dyn Future<Output = Result<Buffer, StoreError>> + Send>>;
 
 /// What reading a blob takes from the store.
 #[derive(Clone)]

@@ -123,16 +123,14 @@ impl Work {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> JoinHandle<Result<T, StoreError>> {
-        match Arc::clone(&self.writers).try_acquire_owned() {
-            Ok(permit) => start(permit, work),
-            Err(_) => {
-                let writers = Arc::clone(&self.writers);
-                tokio::spawn(async move {
-                    let permit = acquire(&writers).await?;
-                    joined(start(permit, work).await)
-                })
-            }
+        if let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() {
+            return start(permit, work);
         }
+        let writers = Arc::clone(&self.writers);
+        tokio::spawn(async move {
+            let permit = acquire(&writers).await?;
+            joined(start(permit, work).await)
+        })
     }
 
     /// Refuses lists from now on, cancels those that run, and empties their queues. Reads and writes go on.

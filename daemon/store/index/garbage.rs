@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use heed::RoTxn;
 
+use super::parents::LOOKS;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -78,8 +79,6 @@ impl Reliance {
     }
 }
 
-/// The number of rows that a lookup of a request reads to see whether a manifest keeps content.
-const LOOKS: u32 = 200;
 /// The number of tags between two looks whether a request is still wanted.
 const CANCEL_EVERY: usize = 1000;
 
@@ -106,87 +105,6 @@ impl Tables {
     pub(super) fn is_needed(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some()
             || self.needed_by.prefix_iter(txn, key)?.next().is_some())
-    }
-
-    /// Whether a manifest of the repository points at this.
-    pub(super) fn is_needed_in(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        Ok(self.parent_in(txn, repository, digest, &[], &mut u32::MAX.clone())?.is_some())
-    }
-
-    /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than `from`.
-    ///
-    /// Both the parents of a digest and the manifests of a repository are in the order of their digests, so that each
-    /// list says where to look next in the other: the cost is that of the shorter one, and other repositories that
-    /// reference the digest many times do not make it dear. Gives up when there are no `looks` left.
-    fn parent_in(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        digest: &Digest,
-        from: &[u8],
-        looks: &mut u32,
-    ) -> Result<Option<Digest>, StoreError> {
-        let (child, home) = (schema::digest_key(digest), schema::repository_prefix(repository));
-        let mut from = from.to_vec();
-        while *looks > 0 {
-            *looks -= 1;
-            let edge = self.needed_by.at_or_after(txn, &[&child[..], &from].concat())?;
-            let Some(parent) = edge.and_then(|(key, _)| key.strip_prefix(&child[..])) else {
-                return Ok(None);
-            };
-            let manifest = self.manifests.at_or_after(txn, &[&home[..], parent].concat())?;
-            let Some(found) = manifest.and_then(|(key, _)| key.strip_prefix(&home[..])) else {
-                return Ok(None);
-            };
-            if found == parent {
-                return Ok(schema::split_digest(parent).map(|(parent, _)| parent));
-            }
-            from = found.to_vec();
-        }
-        Ok(None)
-    }
-
-    /// Whether a manifest of the repository points at this that no delete has left behind, nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
-    fn is_kept_in(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        digest: &Digest,
-        looks: &mut u32,
-    ) -> Result<bool, StoreError> {
-        let mut from = Vec::new();
-        while let Some(parent) = self.parent_in(txn, repository, digest, &from, looks)? {
-            // The next key: no digest is the beginning of another.
-            from = schema::digest_key(&parent);
-            from.push(0);
-            let left: Option<LeftRow> =
-                schema::row(self.left, txn, &schema::content_key(repository, &parent))?;
-            if left.is_some_and(|row| row.deleted) {
-                continue;
-            }
-            let is_top = self.parent_in(txn, repository, &parent, &[], looks)?.is_none() && *looks > 0;
-            if is_top || self.is_kept_in(txn, repository, &parent, looks)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether a delete has left a manifest of the repository behind. Where very many rows say that they are not, the
-    /// answer may be yes where it should be no.
-    fn has_orphans(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<bool, StoreError> {
-        let rows = self.left.prefix_iter(txn, &schema::repository_prefix(repository))?;
-        for (number, row) in (0..).zip(rows) {
-            if number >= LOOKS || schema::decode::<LeftRow>(row?.1)?.deleted {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The repositories in which a manifest points at this.

@@ -9,7 +9,9 @@ mod discard;
 mod environment;
 pub(super) mod garbage;
 pub(super) mod inspect;
+mod lists;
 mod overview;
+mod parents;
 mod repair;
 pub(super) mod schema;
 mod table;
@@ -17,18 +19,18 @@ mod totals;
 pub(super) mod writer;
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 
 use heed::{Env, RoTxn};
 
+pub(super) use self::lists::{PartEnd, RepositoryPart};
 use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::Name;
-use super::work::Cancel;
-use crate::oci::{Digest, Listed, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 
 /// The row of the table `meta` that is there once the index has been filled.
 const COMPLETE: &[u8] = b"complete";
@@ -54,25 +56,6 @@ pub struct Page<T> {
     /// Whether the list goes on.
     pub more: bool,
 }
-
-/// Some of the repositories.
-pub(super) struct RepositoryPart {
-    pub(super) items: Vec<RepositoryName>,
-    pub(super) end: PartEnd,
-}
-
-/// Where a part of a list ends.
-pub(super) enum PartEnd {
-    /// The list has no more items.
-    Complete,
-    /// The limit is reached, and there is another item.
-    Full,
-    /// So many rows were read that the request has to look again, after this name.
-    After(RepositoryName),
-}
-
-/// The most referrers that one request reads, in rows and in bytes.
-const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
 /// How much there is in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -241,70 +224,6 @@ impl Index {
             page.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()));
         }
         Ok(page)
-    }
-
-    /// A part of the repositories that `wanted` lets through, after `last`: at most `limit` of them, and no more than can
-    /// be found in so many `rows`.
-    pub(super) fn repositories(
-        &self,
-        last: Option<&str>,
-        (limit, rows): (usize, usize),
-        wanted: &dyn Fn(&RepositoryName) -> bool,
-    ) -> Result<RepositoryPart, StoreError> {
-        let txn = self.env.read_txn()?;
-        let after = last.unwrap_or_default().as_bytes();
-        let mut part = RepositoryPart { items: Vec::new(), end: PartEnd::Complete };
-        let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
-        for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
-            if wanted(&name) {
-                if part.items.len() == limit {
-                    part.end = PartEnd::Full;
-                    break;
-                }
-                part.items.push(name);
-            } else if number >= rows {
-                part.end = PartEnd::After(name);
-                break;
-            }
-        }
-        Ok(part)
-    }
-
-    /// Calls `visit` with the descriptors of the manifests whose subject is `subject`, after `last`, in the order of
-    /// their digests. Returns the last digest that was read if there are more than the limits of one request allow.
-    pub(super) fn referrers(
-        &self,
-        (repository, subject): (&RepositoryName, &Digest),
-        last: Option<&Digest>,
-        cancel: &Cancel,
-        visit: &mut dyn FnMut(Listed<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<Digest>, StoreError> {
-        let txn = self.env.read_txn()?;
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, last);
-        let (mut read, mut before) = (0, None);
-        let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?;
-        for (number, row) in rows.enumerate() {
-            cancel.check()?;
-            let (key, value) = row?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            if number == REFERRERS_READ.0 || (read > REFERRERS_READ.1 && before.is_some()) {
-                return Ok(before);
-            }
-            read += value.len();
-            let text = std::str::from_utf8(value).ok();
-            let listed = text.and_then(Listed::parse);
-            let listed = listed.ok_or_else(|| heed::Error::Decoding("a referrer's descriptor".into()))?;
-            let digest = listed.digest().clone();
-            if visit(listed).is_break() {
-                return Ok(before);
-            }
-            before = Some(digest);
-        }
-        Ok(None)
     }
 
     /// The blobs that come after one, and their lengths.
