@@ -28,6 +28,9 @@ use crate::store::{POOLED_THREADS, Role, Store};
 /// long jobs, which no hanging sync takes.
 const BLOCKING_THREADS: usize = POOLED_THREADS + 20;
 
+/// How long lists go on after the daemon was told to stop.
+const LISTS: Duration = Duration::from_secs(5);
+
 /// Reads the configuration, as often as it is asked to.
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
@@ -104,10 +107,12 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     house.store.close().await.map_err(Failure::failed)
 }
 
-/// Cancels lists as soon as the daemon is to stop: only pulls and pushes are waited for.
+/// Cancels lists soon after the daemon was told to stop: only pulls and pushes are waited for. A client that was accepted
+/// in the last moment still gets its list.
 async fn stop_lists(store: Store, mut stop: watch::Receiver<bool>) {
     // An error says that the sender is gone, which is an end as well.
     let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(LISTS).await;
     store.stop_lists();
 }
 
