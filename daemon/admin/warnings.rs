@@ -25,6 +25,9 @@ pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool) -> Vec<Warning> 
         let why = if keeps { why.as_str() } else { "its disk failed." };
         warn(true, format!("The registry takes no more pushes: {why}"));
     }
+    if let Some(warning) = store.delay.warning() {
+        warn(true, format!("Check the disk: {warning}."));
+    }
     if let Some((serious, text)) = disk(store) {
         warn(serious, text);
     }

@@ -19,6 +19,9 @@ pub(super) struct Live {
     pub(super) requests: usize,
     /// Uploads that are not finished.
     pub(super) uploads: usize,
+    /// Says that the disk has not answered for a while, if that is so.
+    #[serde(default)]
+    pub(super) disk: Option<String>,
     /// What is in its store.
     #[serde(flatten)]
     pub(super) store: store::Status,

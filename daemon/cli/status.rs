@@ -83,6 +83,7 @@ fn rows(status: &store::Status, live: Option<&Live>, waits: bool) -> String {
         rows.push(("since", count(live.seconds, "second")));
         rows.push(("requests", live.requests.to_string()));
         rows.push(("uploads", live.uploads.to_string()));
+        rows.extend(live.disk.clone().map(|disk| ("warning", disk)));
     }
     rows.push(("repositories", counts.repositories.to_string()));
     rows.push(("tags", counts.tags.to_string()));

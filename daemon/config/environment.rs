@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 36] = [
+const KEYS: [(&str, Kind); 37] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -37,6 +37,7 @@ const KEYS: [(&str, Kind); 36] = [
     ("limits.body_stall", Kind::Text),
     ("limits.socket_buffer", Kind::Text),
     ("limits.list_max", Kind::Number),
+    ("limits.manifest_descriptors", Kind::Number),
     ("limits.uploads", Kind::Number),
     ("limits.tags_per_repository", Kind::Number),
     ("limits.names", Kind::Number),

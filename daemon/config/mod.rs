@@ -175,6 +175,8 @@ pub struct Limits {
     pub socket_buffer: usize,
     /// Items in one page of a list.
     pub list_max: usize,
+    /// Descriptors in a manifest.
+    pub manifest_descriptors: usize,
     /// Unfinished uploads that are kept in memory.
     pub uploads: usize,
     /// Tags of one repository.

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::count::{self, IsFilled};
 use super::digest::Digest;
-use super::lenient::lenient;
 use super::media_type::MediaType;
 
 /// How much of a wrong `mediaType` an error repeats, in bytes.
 const LONGEST_SHOWN: usize = 255;
+/// The shortest item of a list, with its comma, in bytes.
+const SHORTEST_ITEM: usize = 2;
 
 /// Why bytes are not a manifest that can be taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,16 @@ pub enum ManifestError {
     /// Neither the header nor the manifest says what it is.
     #[error("the media type of the manifest is unknown; send it as Content-Type or in the field mediaType")]
     Untyped,
+    /// It lists more than the registry takes.
+    #[error("the manifest has {count} {what}, and this registry takes {limit} (limits.manifest_descriptors)")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many it has.
+        count: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// `schemaVersion` is there and not 2.
     #[error("schemaVersion {0} is not supported; only 2 is")]
     SchemaVersion(i64),
@@ -138,7 +150,7 @@ struct RawDescriptor {
         reason = "read only so that what is no length is refused before a client trips over it"
     )]
     size: Option<u64>,
-    urls: Option<Vec<String>>,
+    urls: Option<IsFilled>,
 }
 
 impl Manifest {
@@ -183,6 +195,37 @@ impl Manifest {
             return Ok(manifest);
         }
         Err(ManifestError::NoManifestType(manifest.media_type))
+    }
+
+    /// Refuses a manifest that lists more than `limit` descriptors, or has more annotations than that. It holds nothing
+    /// of the manifest meanwhile.
+    ///
+    /// # Errors
+    /// [`ManifestError::TooMany`].
+    pub fn check_size(bytes: &[u8], limit: usize) -> Result<(), ManifestError> {
+        if bytes.len() / SHORTEST_ITEM <= limit {
+            return Ok(());
+        }
+        let counts = count::count(bytes);
+        for (what, count) in [("descriptors", counts.descriptors), ("annotations", counts.annotations)] {
+            if count > limit {
+                return Err(ManifestError::TooMany { what, count, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from the bytes of a manifest only what it is about.
+    ///
+    /// # Errors
+    /// [`ManifestError::Json`].
+    pub fn subject_of(bytes: &[u8]) -> Result<Option<Digest>, ManifestError> {
+        #[derive(Deserialize)]
+        struct About {
+            subject: Option<RawDescriptor>,
+        }
+        let about: About = serde_json::from_slice(bytes)?;
+        Ok(about.subject.map(|subject| subject.digest))
     }
 
     /// What the manifest is, to be sent as `Content-Type` when it is pulled.
@@ -242,7 +285,7 @@ impl Raw {
 impl RawDescriptor {
     fn kind(&self) -> LinkKind {
         let media_type: Option<MediaType> = self.media_type.as_deref().and_then(|text| text.parse().ok());
-        let elsewhere = self.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+        let elsewhere = self.urls.as_ref().is_some_and(|urls| urls.0);
         if elsewhere || media_type.is_some_and(|media_type| media_type.is_foreign_layer()) {
             LinkKind::Foreign
         } else {
@@ -260,21 +303,6 @@ fn artifact_type(
 ) -> Option<String> {
     let config = config.and_then(|config| config.media_type).filter(|_| !media_type.is_index());
     own.filter(|own| !own.is_empty()).or(config)
-}
-
-/// The referrers in an index that a client pushed under the referrers tag; none if it is no such index.
-pub fn referrers_of_index(bytes: &[u8]) -> Vec<Descriptor> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Index {
-        manifests: Vec<Entry>,
-    }
-    // What has another shape is never held as a value, which is many times as large as its text.
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Entry(#[serde(deserialize_with = "lenient")] Option<Descriptor>);
-    let index: Index = serde_json::from_slice(bytes).unwrap_or_default();
-    index.manifests.into_iter().filter_map(|entry| entry.0).collect()
 }
 
 #[cfg(test)]
@@ -344,6 +372,30 @@ mod tests {
     }
 
     #[test]
+    fn refuses_more_descriptors_than_the_limit() {
+        let layers = vec![format!(r#"{{"digest":"{}"}}"#, digest('a')); 3].join(",");
+        let text = format!(r#"{{"layers":[{layers}]}}"#);
+        assert!(Manifest::check_size(text.as_bytes(), 3).is_ok());
+        let error = Manifest::check_size(text.as_bytes(), 2).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the manifest has 3 descriptors, and this registry takes 2 (limits.manifest_descriptors)"
+        );
+        let annotations = br#"{"annotations":{"a":"","b":""}}"#;
+        assert!(
+            Manifest::check_size(annotations, 1).is_err() && Manifest::check_size(annotations, 2).is_ok()
+        );
+    }
+
+    #[test]
+    fn the_subject_is_read_by_itself() {
+        let text = format!(r#"{{"layers":7,"subject":{{"digest":"{}"}}}}"#, digest('d'));
+        assert_eq!(Manifest::subject_of(text.as_bytes()).unwrap().unwrap().to_string(), digest('d'));
+        assert_eq!(Manifest::subject_of(b"{}").unwrap(), None);
+        assert!(Manifest::subject_of(b"{").is_err());
+    }
+
+    #[test]
     fn refuses_a_size_that_is_no_length() {
         for size in ["-1", "1.5", "18446744073709551616", r#""7""#] {
             let text =
@@ -356,7 +408,6 @@ mod tests {
         #[test]
         fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Manifest::parse(&bytes, Some(&oci()));
-            let _ = referrers_of_index(&bytes);
         }
     }
 }

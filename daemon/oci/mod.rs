@@ -4,11 +4,13 @@
 //! [`RepositoryName`] that exists is valid and nothing behind the edge of the daemon checks it again.
 
 mod contents;
+mod count;
 mod digest;
 mod error_code;
 mod hasher;
 mod image_config;
 mod lenient;
+mod listed;
 mod manifest;
 mod media_type;
 mod name;
@@ -21,7 +23,8 @@ pub use error_code::ErrorCode;
 pub use hasher::Hasher;
 pub use image_config::{ImageConfig, Setting, Step};
 pub use lenient::{List, Pairs};
-pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError, referrers_of_index};
+pub use listed::{Listed, referrers_of_index};
+pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError};
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
 pub use pattern::Pattern;

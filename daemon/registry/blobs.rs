@@ -40,12 +40,7 @@ impl Registry {
         };
         let mut response = empty(status);
         if request.parts.method != Method::HEAD {
-            let reader = self.store.read_blob(digest, start, length).await?;
-            *response.body_mut() = ResponseBody::Stream(Box::new(Download {
-                reader,
-                digest: digest.clone(),
-                client: self.client(request),
-            }));
+            *response.body_mut() = self.download(digest, (start, length), request).await?;
         }
         describe(&mut response, digest);
         set(&mut response, CONTENT_TYPE, MediaType::BYTES);
@@ -54,6 +49,18 @@ impl Registry {
             set(&mut response, CONTENT_RANGE, &format!("bytes {start}-{}/{size}", start + length - 1));
         }
         Ok(response)
+    }
+
+    /// Content on its way to a client, a chunk at a time.
+    pub(super) async fn download(
+        &self,
+        digest: &Digest,
+        (start, length): (u64, u64),
+        request: &Permitted,
+    ) -> Result<ResponseBody, ApiError> {
+        let reader = self.store.read_blob(digest, start, length).await?;
+        let client = self.client(request);
+        Ok(ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone(), client })))
     }
 
     pub(super) async fn delete_blob(

@@ -1,13 +1,22 @@
 //! Manifests: read, put, deleted ("Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use super::{Registry, name_digest, set};
 use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
+use crate::store::{LargePlace, ManifestEntry};
 use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 
 /// The largest manifest that is taken, in bytes: what the standard asks registries to take at least.
 const LARGEST: usize = 4 << 20;
+/// A manifest above this size is large, in bytes: builders make smaller ones.
+const LARGE: u64 = 64 << 10;
+/// How long the body of a large manifest may take.
+const LONGEST_PUSH: Duration = Duration::from_mins(2);
 /// The most tags that one push may name.
 const MOST_TAGS: usize = 100;
 
@@ -33,8 +42,7 @@ impl Registry {
             set(&mut response, CONTENT_TYPE, entry.media_type.content_type());
             response
         } else {
-            let bytes = self.store.read_manifest(&entry).await?;
-            with_bytes(StatusCode::OK, entry.media_type.content_type(), bytes)
+            self.manifest_body(&entry, request).await?
         };
         if !entry.media_type.is_for_manifests() {
             as_download(response.headers_mut());
@@ -50,14 +58,45 @@ impl Registry {
         Ok(response)
     }
 
+    /// A manifest with its bytes. One that is large is sent in chunks, as blobs are, so that clients that take it slowly
+    /// hold no memory.
+    async fn manifest_body(&self, entry: &ManifestEntry, request: &Permitted) -> Result<Response, ApiError> {
+        if entry.size <= LARGE {
+            let bytes = self.store.read_manifest(entry).await?;
+            return Ok(with_bytes(StatusCode::OK, entry.media_type.content_type(), bytes));
+        }
+        let mut response = empty(StatusCode::OK);
+        *response.body_mut() = self.download(&entry.digest, (0, entry.size), request).await?;
+        response.headers_mut().insert(CONTENT_LENGTH, entry.size.into());
+        set(&mut response, CONTENT_TYPE, entry.media_type.content_type());
+        Ok(response)
+    }
+
+    /// Reads the body of a push and the manifest that it is. Few that are large are read at once, each for a bounded time.
+    async fn receive_manifest(&self, request: &mut Permitted) -> Result<Received, ApiError> {
+        let is_small = request.body.announced().is_some_and(|length| length <= LARGE);
+        let place = if is_small { None } else { Some(self.store.place_for_large().await) };
+        let collected = tokio::time::timeout(LONGEST_PUSH, request.body.collect(LARGEST));
+        let bytes = collected.await.map_err(|_| ApiError::Stalled)??;
+        let content_type = content_type(request)?;
+        let limit = self.manifest_descriptors;
+        let parse = move || {
+            let parsed = Manifest::check_size(&bytes, limit)
+                .and_then(|()| Manifest::parse_pushed(&bytes, content_type.as_ref()))
+                .map_err(|error| ApiError::ManifestInvalid(error.to_string()));
+            parsed.map(|manifest| (bytes, manifest))
+        };
+        let (bytes, manifest) = if is_small { parse()? } else { self.store.parse_large(parse).await?? };
+        Ok(Received { bytes, manifest, _place: place })
+    }
+
     pub(super) async fn put_manifest(
         &self,
         name: &RepositoryName,
         reference: Reference,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
-        let bytes = request.body.collect(LARGEST).await?;
-        let manifest = parse(&bytes, request)?;
+        let Received { bytes, manifest, _place } = self.receive_manifest(request).await?;
         let (claimed, tags) = match &reference {
             Reference::Tag(tag) => (None, vec![tag.clone()]),
             Reference::Digest(digest) => (Some(digest.clone()), extra_tags(request)?),
@@ -106,10 +145,11 @@ impl Registry {
     }
 }
 
-fn parse(bytes: &[u8], request: &Permitted) -> Result<Manifest, ApiError> {
-    let content_type = content_type(request)?;
-    Manifest::parse_pushed(bytes, content_type.as_ref())
-        .map_err(|error| ApiError::ManifestInvalid(error.to_string()))
+/// A manifest that has been received, with its place among the large ones, if it is one.
+struct Received {
+    bytes: Bytes,
+    manifest: Manifest,
+    _place: Option<LargePlace>,
 }
 
 /// Returns the media type that the request gives its body, without parameters.

@@ -33,6 +33,8 @@ pub struct Registry {
     pub delete: bool,
     /// The most items in one page of a list.
     pub list_max: usize,
+    /// The most descriptors in a manifest that is pushed, and the most entries read of a list of referrers.
+    pub manifest_descriptors: usize,
 }
 
 impl Registry {

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
-use tokio::task::JoinHandle;
 
 use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
+use super::work::{Kind, Work};
 use crate::oci::Digest;
 
 /// How many bytes are read at once: what fits into a core's cache on its way through.
@@ -25,26 +25,31 @@ pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
 /// A range of a blob that is being read, a chunk at a time: memory for one chunk, whatever the blob's size.
 pub struct BlobReader {
     file: Arc<File>,
-    buffers: Arc<Buffers>,
+    source: Source,
     position: u64,
     remaining: u64,
-    reading: Option<JoinHandle<Result<Buffer, StoreError>>>,
+    reading: Option<Reading>,
+}
+
+/// A chunk that is being read.
+type Reading = Pin<Box<dyn Future<Output = Result<Buffer, StoreError>> + Send>>;
+
+/// What reading a blob takes from the store.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) disk: Arc<Disk>,
+    pub(super) buffers: Arc<Buffers>,
+    pub(super) work: Arc<Work>,
 }
 
 impl BlobReader {
     /// Opens a blob from `start` on, for `length` bytes; blocking.
-    pub(super) fn open(
-        disk: &Disk,
-        buffers: Arc<Buffers>,
-        digest: &Digest,
-        start: u64,
-        length: u64,
-    ) -> Result<Self, StoreError> {
-        let file = disk.open_blob(digest)?;
+    pub(super) fn open(source: Source, digest: &Digest, start: u64, length: u64) -> Result<Self, StoreError> {
+        let file = source.disk.open_blob(digest)?;
         if file.metadata().map_err(failed)?.len() < start + length {
             return Err(StoreError::Damaged(digest.clone()));
         }
-        Ok(BlobReader { file: Arc::new(file), buffers, position: start, remaining: length, reading: None })
+        Ok(BlobReader { file: Arc::new(file), source, position: start, remaining: length, reading: None })
     }
 
     /// How many bytes are still to come.
@@ -62,22 +67,25 @@ impl BlobReader {
             if self.remaining == 0 {
                 return Poll::Ready(None);
             }
-            let mut buffer = self.buffers.take();
+            let mut buffer = self.source.buffers.take();
             let want = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(CHUNK);
             if read_from_memory(&self.file, self.position, want, &mut buffer) {
                 return Poll::Ready(Some(Ok(self.deliver(buffer))));
             }
             let (file, position) = (Arc::clone(&self.file), self.position);
-            self.reading = Some(tokio::task::spawn_blocking(move || read(&file, position, want, buffer)));
+            let Source { disk, work, .. } = self.source.clone();
+            self.reading = Some(Box::pin(async move {
+                work.run(Kind::Read, move || {
+                    let _read = disk.reads();
+                    read(&file, position, want, buffer)
+                })
+                .await
+            }));
         }
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-        let read = ready!(Pin::new(reading).poll(context));
+        let read = ready!(reading.as_mut().poll(context));
         self.reading = None;
-        Poll::Ready(Some(match read {
-            Ok(Ok(buffer)) => Ok(self.deliver(buffer)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(StoreError::Closing),
-        }))
+        Poll::Ready(Some(read.map(|buffer| self.deliver(buffer))))
     }
 
     fn deliver(&mut self, buffer: Buffer) -> Bytes {
@@ -105,6 +113,7 @@ fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<B
 /// All bytes of a manifest; blocking.
 pub(super) fn read_whole(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     let file = disk.open_blob(digest)?;
+    let _read = disk.reads();
     if size > LARGEST_MANIFEST {
         return Err(StoreError::Damaged(digest.clone()));
     }

@@ -17,7 +17,7 @@ use super::error::StoreError;
 use super::index::ManifestEntry;
 use super::index::garbage::{Amount, TagAge};
 use super::index::schema::LinkExceptionRow;
-use super::{Store, blob, blocking, blocking_job, buffers};
+use super::{Store, blob, blocking, buffers};
 use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, RepositoryName, Tag};
 
 /// How many rows one read of the index looks at.
@@ -166,7 +166,7 @@ impl Store {
         check.blobs().await?;
         let mut last = None;
         loop {
-            let page = self.repositories(last, PAGE, |_| true).await?;
+            let page = self.all_repositories(last, PAGE).await?;
             for repository in &page.items {
                 check.repository(repository).await?;
             }
@@ -297,7 +297,7 @@ impl Check<'_> {
         let mut after = None;
         loop {
             let (store, name) = (self.store.clone(), repository.clone());
-            let (page, dangling) = blocking_job(move || {
+            let (page, dangling) = blocking(move || {
                 let page = store.0.index.tags_after(&name, after.as_ref(), PAGE)?;
                 let dangling = store.dangling(&name, &page)?;
                 Ok((page, dangling))
@@ -332,7 +332,7 @@ impl Check<'_> {
         let mut after = None;
         loop {
             let (store, name) = (self.store.clone(), repository.clone());
-            let (last, faults) = blocking_job(move || store.faults_of_links(&name, after.as_ref())).await?;
+            let (last, faults) = blocking(move || store.faults_of_links(&name, after.as_ref())).await?;
             for fault in faults {
                 self.fault(fault, false);
             }

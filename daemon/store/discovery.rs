@@ -1,14 +1,30 @@
 //! Discovery: lists of tags, repositories and referrers, a page at a time.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::error::StoreError;
-use super::index::{ManifestEntry, Page};
-use super::{Store, blob, blocking};
-use crate::oci::{Descriptor, Digest, Manifest, Reference, RepositoryName, Tag, referrers_of_index};
+use bytes::Bytes;
 
-/// The largest list of referrers in one answer, in descriptors and in bytes.
-const REFERRERS_PAGE: (usize, usize) = (1000, 4 << 20);
+use super::error::StoreError;
+use super::index::{ManifestEntry, Page, PartEnd, RepositoryPart};
+use super::work::{Cancel, Kind};
+use super::{Inner, Store, blob, blocking};
+use crate::oci::{Descriptor, Digest, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index};
+
+/// How much one answer has of each of the two lists of referrers, in descriptors and in bytes.
+const REFERRERS_PAGE: (usize, usize) = (1000, 256 << 10);
+/// How many repositories that a user may not see are passed over at once.
+const ROWS_AT_ONCE: usize = 5000;
+
+/// A page of referrers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Referrers {
+    /// The descriptors, in the order of their digests. There may be none though the list goes on.
+    pub items: Vec<Descriptor>,
+    /// The digest after which the next page begins, if the list goes on.
+    pub next: Option<Digest>,
+}
 
 impl Store {
     /// A page of the tags of a repository in the order of their bytes, after `last`.
@@ -22,29 +38,55 @@ impl Store {
         limit: usize,
     ) -> Result<Page<Tag>, StoreError> {
         let (store, repository) = (self.clone(), repository.clone());
-        blocking(move || {
+        let tags = move || {
             store.check_exists(&repository)?;
             store.0.index.tags(&repository, last.as_deref(), limit)
-        })
-        .await
+        };
+        self.0.work.run(Kind::Read, tags).await
     }
 
     /// A page of the repositories that have a manifest and that `wanted` lets through, after `last`.
     ///
     /// # Errors
-    /// [`StoreError::Index`].
+    /// [`StoreError::Index`], or [`StoreError::Closing`] when the daemon stops.
     pub async fn repositories(
+        &self,
+        mut last: Option<String>,
+        limit: usize,
+        wanted: impl Fn(&RepositoryName) -> bool + Send + Sync + 'static,
+    ) -> Result<Page<RepositoryName>, StoreError> {
+        let wanted = Arc::new(wanted);
+        let mut page = Page { items: Vec::new(), more: false };
+        loop {
+            // After each part another request has its turn, and one whose client has disconnected ends.
+            let (wanted, after, limit) = (Arc::clone(&wanted), last, limit - page.items.len());
+            let part = self.list(Kind::List, move |inner, _| {
+                inner.index.repositories(after.as_deref(), (limit, ROWS_AT_ONCE), &*wanted)
+            });
+            let RepositoryPart { items, end } = part.await?;
+            page.items.extend(items);
+            match end {
+                PartEnd::Complete => return Ok(page),
+                PartEnd::Full => return Ok(Page { more: true, ..page }),
+                PartEnd::After(name) => last = Some(name.to_string()),
+            }
+        }
+    }
+
+    /// A page of all repositories that have a manifest, for long jobs, which take no place from requests.
+    pub(super) async fn all_repositories(
         &self,
         last: Option<String>,
         limit: usize,
-        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
     ) -> Result<Page<RepositoryName>, StoreError> {
         let index = Arc::clone(&self.0.index);
-        blocking(move || index.repositories(last.as_deref(), limit, &wanted)).await
+        let part =
+            blocking(move || index.repositories(last.as_deref(), (limit, usize::MAX), &|_| true)).await?;
+        Ok(Page { items: part.items, more: matches!(part.end, PartEnd::Full) })
     }
 
-    /// A page of the manifests in a repository whose subject is `subject`, after the digest `last`, of one
-    /// artifact type if one is named. The first page has what clients keep under the referrers tag merged into it.
+    /// A page of the manifests in a repository whose subject is `subject`. The descriptors that clients keep under the
+    /// referrers tag are among them.
     ///
     /// # Errors
     /// [`StoreError::Index`]; an unknown repository has no referrers and is no error.
@@ -52,45 +94,37 @@ impl Store {
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-        last: Option<Digest>,
-        artifact_type: Option<String>,
-    ) -> Result<Page<Descriptor>, StoreError> {
-        let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
-        blocking(move || {
-            let wanted = |descriptor: &Descriptor| {
-                artifact_type.is_none() || descriptor.artifact_type == artifact_type
-            };
-            let index = &store.0.index;
-            let mut page = index.referrers(&repository, &subject, last.as_ref(), REFERRERS_PAGE, &wanted)?;
-            if last.is_none() {
-                let fallback = store.fallback_referrers(&repository, &subject)?;
-                page.items.extend(fallback.into_iter().filter(wanted));
-            }
-            Ok(page)
-        })
-        .await
+        query: ReferrersQuery,
+    ) -> Result<Referrers, StoreError> {
+        let (repository, subject) = (repository.clone(), subject.clone());
+        self.list(Kind::List, move |inner, cancel| query.page(inner, (&repository, &subject), cancel)).await
     }
 
-    /// The referrers in the index that clients keep under the referrers tag ("Enabling the Referrers API"), less
-    /// those that the registry lists by itself.
-    fn fallback_referrers(
+    /// Returns what the manifest says that it is about, by its bytes; an error if these cannot be read.
+    pub(super) async fn subject_of(
         &self,
         repository: &RepositoryName,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, StoreError> {
-        let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Vec::new()) };
-        let bytes = blob::read_whole(&self.0.disk, &entry.digest, entry.size)?;
-        let mut kept = Vec::new();
-        for descriptor in referrers_of_index(&bytes) {
-            let reference = Reference::Digest(descriptor.digest.clone());
-            let here = self.0.index.manifest(repository, &reference)?.is_some();
-            let listed =
-                here && self.subject_of(repository, &descriptor.digest)?.is_some_and(|own| own == *subject);
-            if here && !listed {
-                kept.push(descriptor);
-            }
-        }
-        Ok(kept)
+        digest: &Digest,
+    ) -> Result<Option<Digest>, StoreError> {
+        let (inner, repository, digest) = (Arc::clone(&self.0), repository.clone(), digest.clone());
+        self.0
+            .work
+            .run(Kind::Read, move || {
+                let reference = Reference::Digest(digest.clone());
+                let Some(entry) = inner.index.manifest(&repository, &reference)? else { return Ok(None) };
+                let bytes = blob::read_whole(&inner.disk, &digest, entry.size)?;
+                let subject = Manifest::subject_of(&bytes).map_err(|_| StoreError::Damaged(digest))?;
+                Ok(subject)
+            })
+            .await
+    }
+}
+
+impl Inner {
+    /// The bytes of the index under the referrers tag; none if there is no such index.
+    fn fallback_list(&self, repository: &RepositoryName, subject: &Digest) -> Result<Bytes, StoreError> {
+        let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Bytes::new()) };
+        blob::read_whole(&self.disk, &entry.digest, entry.size)
     }
 
     /// The index under the referrers tag, if there is one.
@@ -100,21 +134,85 @@ impl Store {
         subject: &Digest,
     ) -> Result<Option<ManifestEntry>, StoreError> {
         let Ok(tag) = subject.referrers_tag().parse() else { return Ok(None) };
-        let entry = self.0.index.manifest(repository, &Reference::Tag(tag))?;
+        let entry = self.index.manifest(repository, &Reference::Tag(tag))?;
         Ok(entry.filter(|entry| entry.media_type.is_index()))
     }
+}
 
-    /// What a manifest of a repository is about, read from its bytes.
-    pub(super) fn subject_of(
+/// Which referrers a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferrersQuery {
+    /// The page begins after this digest.
+    pub last: Option<Digest>,
+    /// The artifact type, if only one is asked for.
+    pub artifact_type: Option<String>,
+    /// How many entries of a list under the referrers tag are read.
+    pub limit: usize,
+}
+
+impl ReferrersQuery {
+    fn wants(&self, listed: &Listed) -> bool {
+        self.artifact_type.is_none() || listed.artifact_type() == self.artifact_type.as_deref()
+    }
+
+    /// Collects a page of the manifests that name `subject` and of those that a client listed under the referrers tag.
+    /// Both are read in the order of their digests, so that what lies behind the end of one is for the next page.
+    fn page(
         &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<Digest>, StoreError> {
-        let reference = Reference::Digest(digest.clone());
-        let Some(entry) = self.0.index.manifest(repository, &reference)? else { return Ok(None) };
-        let bytes = blob::read_whole(&self.0.disk, digest, entry.size)?;
-        Ok(Manifest::parse(&bytes, Some(&entry.media_type))
-            .ok()
-            .and_then(|manifest| manifest.subject().cloned()))
+        inner: &Inner,
+        (repository, subject): (&RepositoryName, &Digest),
+        cancel: &Cancel,
+    ) -> Result<Referrers, StoreError> {
+        let mut own = Filling::default();
+        let mut visit = |listed: Listed<'_>| {
+            if self.wants(&listed) { own.add(listed) } else { ControlFlow::Continue(()) }
+        };
+        let last = self.last.as_ref();
+        let mut next = inner.index.referrers((repository, subject), last, cancel, &mut visit)?;
+        let mut items = own.items;
+        let bytes = inner.fallback_list(repository, subject)?;
+        let mut fallback = Filling::default();
+        let mut end = None;
+        for (digest, listed) in referrers_of_index(&bytes, self.limit) {
+            cancel.check()?;
+            let earlier = last.is_some_and(|last| digest <= *last);
+            if earlier || !self.wants(&listed) {
+                continue;
+            }
+            if next.as_ref().is_some_and(|next| digest > *next) {
+                break;
+            }
+            // An entry that says itself what it is about is listed already, or is about something else.
+            if inner.index.is_only_listed(repository, subject, &digest)? && fallback.add(listed).is_break() {
+                next = end;
+                break;
+            }
+            end = Some(digest);
+        }
+        items.extend(fallback.items);
+        let fits = |digest: &Digest| next.as_ref().is_none_or(|next| digest <= next);
+        items.retain(|digest, _| fits(digest));
+        Ok(Referrers { items: items.into_values().collect(), next })
+    }
+}
+
+/// Referrers that fill a page.
+#[derive(Default)]
+struct Filling {
+    items: BTreeMap<Digest, Descriptor>,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Takes a descriptor, unless the page is full.
+    fn add(&mut self, listed: Listed<'_>) -> ControlFlow<()> {
+        let bytes = self.bytes + listed.length();
+        let (most, largest) = REFERRERS_PAGE;
+        if self.items.len() == most || (bytes > largest && !self.items.is_empty()) {
+            return ControlFlow::Break(());
+        }
+        self.bytes = bytes;
+        self.items.insert(listed.digest().clone(), listed.complete());
+        ControlFlow::Continue(())
     }
 }

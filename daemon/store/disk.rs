@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::delay::{DiskDelay, Operation, Operations};
 use super::error::StoreError;
 use super::locks::Lock;
 use super::sys;
@@ -33,12 +34,21 @@ pub(super) struct Disk {
     told: fn(&str),
     /// Which files the index is, for a process that works on it beside the daemon.
     index_files: OnceLock<IndexFiles>,
+    reads: Operations,
+    writes: Operations,
 }
 
 impl Disk {
     /// A data directory to look at; nothing is made.
     pub(super) fn at(root: &Path, told: fn(&str)) -> Self {
-        Disk { root: root.to_owned(), latched: OnceLock::new(), told, index_files: OnceLock::new() }
+        Disk {
+            root: root.to_owned(),
+            latched: OnceLock::new(),
+            told,
+            index_files: OnceLock::new(),
+            reads: Operations::default(),
+            writes: Operations::default(),
+        }
     }
 
     /// Makes the directories that are not there yet and opens the data directory.
@@ -54,6 +64,32 @@ impl Disk {
                 .map_err(|error| StoreError::io(format!("sync {}", directory.display()), error))?;
         }
         Ok(disk)
+    }
+
+    /// Returns how long the disk has not answered.
+    pub(super) fn delay(&self) -> DiskDelay {
+        DiskDelay { read: self.reads.oldest(), write: self.writes.oldest() }
+    }
+
+    /// Notes that a read begins, until the result is dropped.
+    pub(super) fn reads(&self) -> Operation<'_> {
+        self.reads.begin()
+    }
+
+    /// Notes that a write or a sync begins, until the result is dropped.
+    pub(super) fn writes(&self) -> Operation<'_> {
+        self.writes.begin()
+    }
+
+    /// Reads a few bytes from the medium, and not from the cache.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let _read = self.reads();
+        let failed = |error| StoreError::io("read oci-layout", error);
+        let file = File::open(self.root.join("oci-layout")).map_err(failed)?;
+        // A file system that cannot forget it answers from memory.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        file.read_at(&mut [0; 16], 0).map_err(failed)?;
+        Ok(())
     }
 
     /// The directory of the index.
@@ -146,6 +182,7 @@ impl Disk {
     /// Writes bytes at an offset of an upload and begins their write-back early.
     pub(super) fn write_upload(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_writable()?;
+        let _write = self.writes();
         if let Err(error) = file.write_all_at(bytes, offset) {
             let error = self.failed(StoreError::io("write an upload", error));
             if matches!(error, StoreError::Full) {
@@ -166,6 +203,7 @@ impl Disk {
     /// Waits until the content of an upload is on the medium. A failure latches and is never tried again.
     pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
         self.check_writable()?;
+        let _write = self.writes();
         file.sync_data().map_err(|error| self.failed(StoreError::sync("sync an upload", error)))
     }
 
@@ -243,6 +281,7 @@ impl Disk {
     /// Opens a blob that the index knows. A collection that has not committed yet, or was killed before, has it
     /// in the trash, and it may be moved back from there meanwhile.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+        let _read = self.reads();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
             match found(File::open(path)) {
                 Ok(Some(file)) => return Ok(file),

@@ -215,7 +215,7 @@ impl Collection<'_> {
     async fn repositories(&mut self) -> Result<(), StoreError> {
         let mut last = None;
         loop {
-            let page = self.store.repositories(last, PAGE, |_| true).await?;
+            let page = self.store.all_repositories(last, PAGE).await?;
             for repository in &page.items {
                 self.report.repositories += 1;
                 let rule = Retention::of(&self.policy.retention, repository);

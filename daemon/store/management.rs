@@ -1,6 +1,7 @@
 //! Management: what is deleted by its name or digest. Files follow with the next collection.
 
 use super::error::StoreError;
+use super::index::deletes::Subject;
 use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
 
@@ -37,9 +38,14 @@ impl Store {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_manifest(&repository, &digest)).await })
-            .await
+        let writer = self.writer()?;
+        // Read here, so that the writer does not search the rows of the repository for it.
+        let subject = self.subject_of(repository, digest).await.map_or(Subject::Unreadable, Subject::Known);
+        let (repository, digest) = (repository.clone(), digest.clone());
+        let delete = async move {
+            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, &subject)).await
+        };
+        detached(delete).await
     }
 
     /// Removes a blob from a repository; other repositories keep it.

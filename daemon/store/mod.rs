@@ -10,6 +10,7 @@ mod blob;
 mod buffers;
 mod check;
 mod clock;
+mod delay;
 mod discovery;
 mod disk;
 mod error;
@@ -33,6 +34,7 @@ mod summary;
 mod sys;
 mod upload;
 mod verify;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -41,8 +43,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
+pub use self::delay::DiskDelay;
+pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::StoreError;
 pub use self::gc::{Collected, Report, Taken};
 pub use self::index::garbage::Amount;
@@ -58,6 +64,7 @@ pub use self::room::{NameLimits, RoomLimits};
 pub use self::status::{Status, daemon_runs, status};
 pub use self::summary::{Summary, Turn};
 pub use self::upload::{ParseUploadIdError, RunningUpload, Upload, UploadId};
+pub use self::work::POOLED_THREADS;
 
 use self::buffers::Buffers;
 use self::disk::Disk;
@@ -66,6 +73,10 @@ use self::index::writer::Writer;
 use self::locks::Lock;
 use self::room::Room;
 use self::upload::Uploads;
+use self::work::{Cancel, Kind, Work};
+
+/// The number of large manifests that may be pushed at once.
+const LARGE: usize = 2;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -114,6 +125,8 @@ struct Inner {
     index: Arc<Index>,
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
+    work: Arc<Work>,
+    large: Arc<Semaphore>,
     role: Role,
     ages: Mutex<Ages>,
     room: Arc<Room>,
@@ -142,7 +155,9 @@ impl Store {
         let stale_layout = opened.stale_layout || !disk.top("index.json").exists();
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
-        let uploads = Arc::new(Uploads::new(kept_uploads, Arc::clone(&buffers), Arc::clone(&room)));
+        let work = Arc::new(Work::default());
+        let uploads =
+            Arc::new(Uploads::new(kept_uploads, Arc::clone(&buffers), Arc::clone(&room), Arc::clone(&work)));
         let (wake, changes) = std::sync::mpsc::sync_channel(1);
         if role != Role::Beside && stale_layout {
             // The channel is empty. A power cut may have come before what was last changed was written there.
@@ -164,6 +179,8 @@ impl Store {
             index,
             uploads,
             buffers,
+            work,
+            large: Arc::new(Semaphore::new(LARGE)),
             role,
             ages: Mutex::new(ages),
             room,
@@ -230,6 +247,53 @@ impl Store {
     pub fn adjust(&self, ages: Ages, room: RoomLimits) {
         *lock(&self.0.ages) = ages;
         self.0.room.limit(room);
+    }
+
+    /// Refuses lists from now on and cancels those that run, because the daemon stops. Pulls and pushes go on.
+    pub fn stop_lists(&self) {
+        self.0.work.stop_lists();
+    }
+
+    /// Returns how long the disk has not answered.
+    pub fn disk_delay(&self) -> DiskDelay {
+        self.0.disk.delay()
+    }
+
+    /// Reads a few bytes from the medium, in the pool that pulls use.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk fails.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let disk = Arc::clone(&self.0.disk);
+        self.0.work.run(Kind::Read, move || disk.probe()).await
+    }
+
+    /// Waits for one of the few places for manifests that are large: their number decides how much memory these take.
+    pub async fn place_for_large(&self) -> LargePlace {
+        // The semaphore is never closed.
+        LargePlace(Arc::clone(&self.0.large).acquire_owned().await.ok())
+    }
+
+    /// Parses a large manifest on a blocking thread: the async threads serve others meanwhile. Few of them are parsed at
+    /// once, since each holds a [`LargePlace`].
+    ///
+    /// # Errors
+    /// [`StoreError::Closing`] when the daemon stops.
+    pub async fn parse_large<T: Send + 'static>(
+        &self,
+        parse: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.work.run(Kind::Write, move || Ok(parse())).await
+    }
+
+    /// Runs work on what is stored on the pool of a list; see [`Work::run_cancellable`].
+    async fn list<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        work: impl FnOnce(&Inner, &Cancel) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        self.0.work.run_cancellable(kind, move |cancel| work(&inner, cancel)).await
     }
 
     /// Asks the thread that writes the index for a sign of life: it comes by the channel, if it comes.
@@ -299,18 +363,17 @@ fn start_layout(
         .map_err(|error| StoreError::io("start the layout writer", error))
 }
 
-/// The one bridge from async: runs what waits for the disk on a blocking thread.
+/// The place of a large manifest, until this is dropped.
+pub struct LargePlace(
+    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
+);
+
+/// Runs what waits for the disk on a blocking thread that belongs to no pool: for opening and closing the store, and for
+/// long jobs, of which there are few at once. What requests need goes through [`Work`].
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closing)?
-}
-
-/// As [`blocking`], for work that takes long and that no client waits for.
-async fn blocking_job<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    blocking(work).await
 }
 
 /// Carries on to the end even if the caller goes away, so that no commit stops half-way.

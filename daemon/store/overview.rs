@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Store;
+use super::delay::DiskDelay;
 use super::error::StoreError;
 use super::gc::Collected;
 use super::index::{Counts, ManifestEntry};
 use super::room::Space;
 use super::summary::Summary;
 use super::upload::RunningUpload;
-use super::{Store, blocking};
+use super::work::Kind;
 use crate::oci::{self, Contents, Digest, RepositoryName, Tag};
+
+/// How many rows are read at the most to add up the sizes on one page.
+const WHOLE_ROWS: usize = 100_000;
 
 /// How deep a list of repositories goes into namespaces.
 pub const NAMESPACES: usize = 4;
@@ -149,6 +154,8 @@ pub struct Overview {
     pub collected: Option<Collected>,
     /// The uploads that go on.
     pub uploads: Vec<RunningUpload>,
+    /// How long the disk has not answered.
+    pub delay: DiskDelay,
 }
 
 impl<O> Part<O> {
@@ -165,9 +172,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Index`] or [`StoreError::Io`].
     pub async fn overview(&self) -> Result<Overview, StoreError> {
-        let store = self.clone();
-        blocking(move || {
-            let inner = &store.0;
+        self.list(Kind::Page, move |inner, _| {
             let space = Space::of(&inner.disk.top(""))?;
             let uploads = inner.uploads.running(&inner.disk)?;
             Ok(Overview {
@@ -182,6 +187,7 @@ impl Store {
                 collection_is_held: inner.index.collection_is_held()?,
                 collected: *super::lock(&inner.collected),
                 uploads,
+                delay: inner.disk.delay(),
             })
         })
         .await
@@ -196,8 +202,8 @@ impl Store {
         part: Part<RepositoryOrder>,
         wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
     ) -> Result<Repositories, StoreError> {
-        let index = Arc::clone(&self.0.index);
-        blocking(move || index.repositories_overview(&part, &wanted)).await
+        self.list(Kind::Page, move |inner, cancel| inner.index.repositories_overview(&part, &wanted, cancel))
+            .await
     }
 
     /// A part of the list of tags of a repository.
@@ -210,14 +216,15 @@ impl Store {
         part: Part<TagOrder>,
     ) -> Result<Listing<TagOverview>, StoreError> {
         let (store, repository, turn) = (self.clone(), repository.clone(), self.turn_to_read().await);
-        blocking(move || {
+        self.list(Kind::Page, move |_, cancel| {
             let _turn = turn;
             store.check_exists(&repository)?;
-            let Listing { items, total, size } = store.0.index.tags_overview(&repository, &part)?;
+            let Listing { items, total, size } = store.0.index.tags_overview(&repository, &part, cancel)?;
+            let mut rows = WHOLE_ROWS;
             let mut tags = Vec::with_capacity(items.len());
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
-                let bytes = store.0.index.whole_size(&repository, &entry.digest)?;
+                let bytes = store.0.index.whole_size(&repository, &entry.digest, &mut rows, cancel)?;
                 tags.push(TagOverview { tag, entry, shared, bytes, summary });
             }
             Ok(Listing { items: tags, total, size })
@@ -234,8 +241,9 @@ impl Store {
         repository: &RepositoryName,
         tags: Vec<Tag>,
     ) -> Result<Vec<(Tag, ManifestEntry, usize)>, StoreError> {
-        let (index, repository) = (Arc::clone(&self.0.index), repository.clone());
-        blocking(move || index.tags_named(&repository, &tags.into_iter().collect())).await
+        let repository = repository.clone();
+        let tags = tags.into_iter().collect();
+        self.list(Kind::Page, move |inner, cancel| inner.index.tags_named(&repository, &tags, cancel)).await
     }
 
     /// What refers to a manifest, `limit` of it at the most, and how much more there is. What clients keep under the
@@ -250,9 +258,10 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<oci::Part>, usize), StoreError> {
         let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
-        blocking(move || {
-            let (mut found, mut more) = store.0.index.referrers_overview(&repository, &subject, limit)?;
-            let Some(entry) = store.fallback_index(&repository, &subject)? else { return Ok((found, more)) };
+        self.list(Kind::Page, move |inner, cancel| {
+            let (mut found, mut more) =
+                inner.index.referrers_overview(&repository, &subject, limit, cancel)?;
+            let Some(entry) = inner.fallback_index(&repository, &subject)? else { return Ok((found, more)) };
             let listed = Contents::parse(&store.read_shown(&entry)?.unwrap_or_default()).manifests;
             more += listed.more;
             for part in listed.items {
@@ -288,16 +297,21 @@ impl Store {
         digest: &Digest,
         limit: usize,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (index, repository, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        blocking(move || index.tags_of(&repository, &digest, limit)).await
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.list(Kind::Page, move |inner, cancel| inner.index.tags_of(&repository, &digest, limit, cancel))
+            .await
     }
 
-    /// The length of a manifest and of all that it points at in its repository, each once, in bytes.
+    /// The length of a manifest and of all that it points at in its repository, each once, in bytes; of one that points
+    /// at very much only a part of it is added up.
     ///
     /// # Errors
     /// [`StoreError::Index`].
     pub async fn whole_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
-        let (index, repository, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        blocking(move || index.whole_size(&repository, &digest)).await
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.list(Kind::Page, move |inner, cancel| {
+            inner.index.whole_size(&repository, &digest, &mut WHOLE_ROWS.clone(), cancel)
+        })
+        .await
     }
 }

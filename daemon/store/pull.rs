@@ -1,15 +1,21 @@
 //! Pulling: manifests and blobs, looked up and read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::blob::Source;
 use super::error::StoreError;
 use super::index::ManifestEntry;
 use super::index::garbage::Reliance;
 use super::index::writer::Batch;
-use super::{BlobReader, Store, blob, blocking};
+use super::work::Kind;
+use super::{BlobReader, Store, blob};
 use crate::oci::{Digest, Reference, RepositoryName};
+
+/// How long an answer waits for the renewal of a lease. A disk that does not sync keeps no content from being sent.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 impl Store {
     /// The manifest under a tag or a digest; one lookup in mapped memory.
@@ -57,7 +63,7 @@ impl Store {
 
     async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        blocking(move || index.is_tagged(&name, &digest)).await
+        self.0.work.run_cancellable(Kind::List, move |cancel| index.is_tagged(&name, &digest, cancel)).await
     }
 
     /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
@@ -75,8 +81,9 @@ impl Store {
                 false
             }
             Reliance::Ending => {
-                // A disk without room for this is no reason not to send what is still there.
-                let _ = writer.submit(change).await;
+                // A disk without room for this is no reason not to send what is still there, nor is one that hangs: the
+                // change is made before any collection that begins later.
+                let _ = tokio::time::timeout(RENEWAL, writer.submit(change)).await;
                 true
             }
         }
@@ -95,7 +102,7 @@ impl Store {
     /// [`StoreError::Damaged`] when its file is not as the index says.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
-        blocking(move || blob::read_whole(&disk, &digest, size)).await
+        self.0.work.run(Kind::Read, move || blob::read_whole(&disk, &digest, size)).await
     }
 
     /// The length of a blob in bytes; one lookup in mapped memory, as a rule. A client that hears that it is there may leave
@@ -128,14 +135,18 @@ impl Store {
         length: u64,
     ) -> Result<BlobReader, StoreError> {
         let (inner, digest) = (Arc::clone(&self.0), digest.clone());
-        let buffers = Arc::clone(&inner.buffers);
-        blocking(move || match BlobReader::open(&inner.disk, buffers, &digest, start, length) {
+        let source = Source {
+            disk: Arc::clone(&inner.disk),
+            buffers: Arc::clone(&inner.buffers),
+            work: Arc::clone(&inner.work),
+        };
+        let open = move || match BlobReader::open(source, &digest, start, length) {
             // Collected since it was found.
             Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
                 Err(StoreError::BlobUnknown(digest))
             }
             opened => opened,
-        })
-        .await
+        };
+        self.0.work.run(Kind::Read, open).await
     }
 }

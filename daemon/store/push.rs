@@ -8,7 +8,8 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::changes::{NewBlob, NewManifest};
 use super::upload::{Sealed, Upload, UploadId};
-use super::{Store, blocking, detached};
+use super::work::Kind;
+use super::{Store, detached};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
 
 impl Store {
@@ -22,7 +23,8 @@ impl Store {
         algorithm: Algorithm,
     ) -> Result<Upload, StoreError> {
         let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.start(&inner.disk, &repository, algorithm)).await
+        let start = move || inner.uploads.start(&inner.disk, &repository, algorithm);
+        self.0.work.run(Kind::Write, start).await
     }
 
     /// Goes on with an upload; a request that still has it loses it.
@@ -35,7 +37,7 @@ impl Store {
         id: UploadId,
     ) -> Result<Upload, StoreError> {
         let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.resume(&inner.disk, &repository, id)).await
+        self.0.work.run(Kind::Write, move || inner.uploads.resume(&inner.disk, &repository, id)).await
     }
 
     /// How many bytes an upload has, without touching it.
@@ -44,7 +46,7 @@ impl Store {
     /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
     pub async fn upload_length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, StoreError> {
         let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        blocking(move || inner.uploads.length(&inner.disk, &repository, id)).await
+        self.0.work.run(Kind::Read, move || inner.uploads.length(&inner.disk, &repository, id)).await
     }
 
     /// Lets the rest of an upload be hashed with the algorithm of the digest that it will be ended with.
@@ -78,7 +80,10 @@ impl Store {
                     store.0.uploads.forget(sealed.id);
                     store.0.room.ended(size);
                 }
-                Err(_) => blocking(move || store.reopen(sealed)).await?,
+                Err(_) => {
+                    let work = Arc::clone(&store.0.work);
+                    work.run(Kind::Write, move || store.reopen(sealed)).await?;
+                }
             }
             admitted
         })
@@ -103,7 +108,7 @@ impl Store {
     /// [`StoreError::Index`].
     pub async fn blob_homes(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>, StoreError> {
         let (index, digest) = (Arc::clone(&self.0.index), digest.clone());
-        blocking(move || index.blob_homes(&digest, limit)).await
+        self.0.work.run(Kind::Read, move || index.blob_homes(&digest, limit)).await
     }
 
     /// Makes a blob of one repository known in another; false when the first does not have it.
@@ -139,7 +144,7 @@ impl Store {
         detached(async move {
             let (disk, name, content) = (Arc::clone(&inner.disk), repository.clone(), bytes.clone());
             let (room, size) = (Arc::clone(&inner.room), bytes.len() as u64);
-            let written = blocking(move || {
+            let written = inner.work.run(Kind::Write, move || {
                 room.check(size)?;
                 write_whole(&disk, &name, claimed, &content)
             });
@@ -150,7 +155,7 @@ impl Store {
             let put = writer.submit(move |batch| batch.put_manifest(&new, &upload, limits)).await;
             if put.is_err() {
                 let disk = Arc::clone(&inner.disk);
-                blocking(move || disk.remove_upload(&id.to_string())).await?;
+                inner.work.run(Kind::Write, move || disk.remove_upload(&id.to_string())).await?;
             }
             put.map(|()| digest)
         })

@@ -6,6 +6,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::{Counts, Index};
 use super::room::Space;
+use super::work::Kind;
 use super::{Settings, Store, recover};
 
 /// What `holdfast status` shows of a data directory.
@@ -24,13 +25,23 @@ pub struct Status {
 
 impl Store {
     /// What the daemon that has this store open says of it; blocking.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`] or [`StoreError::Io`].
-    pub fn status(&self) -> Result<Status, StoreError> {
+    fn status(&self) -> Result<Status, StoreError> {
         let disk = &self.0.disk;
         let (counts, free_bytes) = (self.0.index.counts()?, Space::of(&disk.top(""))?.free);
         Ok(Status { daemon_runs: true, read_only: disk.failure(), counts, free_bytes })
+    }
+
+    /// Returns the status and the number of unfinished uploads, read in the pool of pulls.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`] or [`StoreError::Io`].
+    pub async fn live_status(&self) -> Result<(Status, usize), StoreError> {
+        let store = self.clone();
+        let look = move || {
+            let _read = store.0.disk.reads();
+            Ok((store.status()?, store.unfinished_uploads()?))
+        };
+        self.0.work.run(Kind::Read, look).await
     }
 
     /// How many uploads are not finished; blocking.

@@ -10,7 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
-use super::{Store, blob, blocking, lock};
+use super::work::Kind;
+use super::{Store, blob, lock};
 use crate::oci::{Contents, Digest, ImageConfig, Platform, RepositoryName};
 
 /// How many are remembered.
@@ -86,7 +87,7 @@ impl Store {
         digest: &Digest,
     ) -> Result<Option<Bytes>, StoreError> {
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
-        blocking(move || store.config(&repository, &digest)).await
+        self.0.work.run(Kind::Read, move || store.config(&repository, &digest)).await
     }
 
     /// The bytes of a manifest, if they are not too many to be shown.
@@ -95,7 +96,7 @@ impl Store {
     /// What the disk says.
     pub async fn read_manifest_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
         let (store, entry) = (self.clone(), entry.clone());
-        blocking(move || store.read_shown(&entry)).await
+        self.0.work.run(Kind::Read, move || store.read_shown(&entry)).await
     }
 
     /// The same, blocking.

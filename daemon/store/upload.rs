@@ -22,6 +22,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::lock;
 use super::room::Room;
+use super::work::{Kind, Work};
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 
 /// The id of an upload, a UUID of version 8. It carries the algorithm that the content is hashed with, and a
@@ -94,6 +95,7 @@ pub(super) struct Uploads {
     limit: usize,
     buffers: Arc<Buffers>,
     room: Arc<Room>,
+    work: Arc<Work>,
 }
 
 /// An upload that goes on.
@@ -127,8 +129,8 @@ struct Content {
 
 impl Uploads {
     /// No uploads yet; at most `limit` are kept in memory, the others are hashed again when they go on.
-    pub(super) fn new(limit: usize, buffers: Arc<Buffers>, room: Arc<Room>) -> Self {
-        Uploads { sessions: Mutex::default(), limit, buffers, room }
+    pub(super) fn new(limit: usize, buffers: Arc<Buffers>, room: Arc<Room>, work: Arc<Work>) -> Self {
+        Uploads { sessions: Mutex::default(), limit, buffers, room, work }
     }
 
     /// Opens a new upload.
@@ -372,7 +374,7 @@ impl Upload {
             return Ok(());
         }
         let room = Arc::clone(&self.uploads.room);
-        super::blocking(move || room.check(bytes)).await
+        self.uploads.work.run(Kind::Write, move || room.check(bytes)).await
     }
 
     /// Takes the next bytes. They are hashed and written on another thread, a buffer at a time, while the next
@@ -396,7 +398,7 @@ impl Upload {
     fn begin_step(&mut self) {
         if let Some(buffer) = self.waiting.take() {
             let step = self.step.clone();
-            self.running = Some(tokio::task::spawn_blocking(move || step.write(buffer.as_ref())));
+            self.running = Some(self.uploads.work.spawn_write(move || step.write(buffer.as_ref())));
         }
     }
 
@@ -420,7 +422,7 @@ impl Upload {
     /// Chooses the algorithm; free while the upload is empty, else what is there is read again.
     pub(super) async fn use_algorithm(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         let step = self.step.clone();
-        super::blocking(move || step.use_algorithm(algorithm)).await
+        self.uploads.work.run(Kind::Write, move || step.use_algorithm(algorithm)).await
     }
 
     /// Ends the upload: everything written, its digest right, its content on the medium. When the digest is not
@@ -428,7 +430,7 @@ impl Upload {
     pub(super) async fn seal(mut self, claimed: Digest) -> Result<Sealed, StoreError> {
         self.pause().await?;
         let step = self.step.clone();
-        match super::blocking(move || step.seal(&claimed)).await {
+        match self.uploads.work.run(Kind::Write, move || step.seal(&claimed)).await {
             Err(error @ StoreError::DigestMismatch { .. }) => {
                 self.cancel().await?;
                 Err(error)
@@ -447,7 +449,7 @@ impl Upload {
         self.uploads.forget(self.id);
         self.uploads.room.ended(self.length());
         let (disk, name) = (Arc::clone(&self.step.disk), self.id.to_string());
-        super::blocking(move || disk.remove_upload(&name)).await
+        self.uploads.work.run(Kind::Write, move || disk.remove_upload(&name)).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::inspect::Inspection;
 use super::recover::IndexHealth;
-use super::{Role, Store, blocking_job};
+use super::{Role, Store, blocking};
 
 /// A collection that would take more than this part of all content verifies the index for itself, also where it was
 /// verified earlier in the life of the process.
@@ -45,7 +45,7 @@ impl Store {
     /// [`StoreError::Unready`] when the index is damaged, [`StoreError::Io`] when it could not be inspected.
     pub(super) async fn verify_index(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking_job(move || match inspect(&inner.disk, inner.inspect, inner.index.map_size()) {
+        blocking(move || match inspect(&inner.disk, inner.inspect, inner.index.map_size()) {
             IndexHealth::Healthy => {
                 inner.index_verified.store(true, Ordering::Relaxed);
                 Ok(())

@@ -120,7 +120,9 @@ impl RequestBody {
         if self.announced.is_some_and(|length| length > limit as u64) {
             return Err(ApiError::TooLarge(limit));
         }
-        let mut collected = Vec::new();
+        // Growing would take twice as much for a moment; what is announced is at most the limit.
+        let announced = self.announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut collected = Vec::with_capacity(announced.min(limit));
         while let Some(chunk) = self.chunk().await? {
             if collected.len() + chunk.len() > limit {
                 return Err(ApiError::TooLarge(limit));

@@ -13,5 +13,5 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(digests.len(), manifest.links().len(), "each digest once");
         }
     }
-    let _ = referrers_of_index(bytes);
+    let _ = referrers_of_index(bytes, 10);
 });

@@ -1,9 +1,10 @@
-//! A disk that fails: system calls of the running daemon are made to answer EIO.
+//! A disk that fails or hangs: system calls of the running daemon are made to answer EIO, or to take long.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-/// Makes system calls of a process fail for as long as it lives.
+/// Makes system calls of a process fail or hang for as long as it lives.
 pub struct Failing(Child);
 
 impl Failing {
@@ -14,9 +15,18 @@ impl Failing {
 
     /// The same with another error than EIO.
     pub fn begin_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
+        Self::inject(&format!("error={error}"), process, call, file)
+    }
+
+    /// `calls` take so much longer.
+    pub fn delay(process: u32, calls: &str, file: Option<&str>, by: Duration) -> Self {
+        Self::inject(&format!("delay_enter={}", by.as_micros()), process, calls, file)
+    }
+
+    fn inject(how: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         let mut command = Command::new("strace");
         command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
-        command.args(["-e", &format!("inject={call}:error={error}")]);
+        command.args(["-e", &format!("inject={call}:{how}")]);
         command.args(file.into_iter().flat_map(|file| ["-P", file]));
         let mut child =
             command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");

@@ -22,10 +22,14 @@ use crate::admin::Desk;
 use crate::config::{Config, ConfigError};
 use crate::server::Server;
 use crate::service::{self, Sockets};
-use crate::store::{Role, Store};
+use crate::store::{POOLED_THREADS, Role, Store};
 
-/// How many threads may wait for the disk at once.
-const BLOCKING_THREADS: usize = 64;
+/// How many threads may wait for the disk at once: those of the store's pools, and some for passwords, certificates and
+/// long jobs, which no hanging sync takes.
+const BLOCKING_THREADS: usize = POOLED_THREADS + 20;
+
+/// How long lists go on after the daemon was told to stop.
+const LISTS: Duration = Duration::from_secs(5);
 
 /// Reads the configuration, as often as it is asked to.
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -88,6 +92,7 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let (stopper, stop) = watch::channel(false);
     let stopper = Arc::new(stopper);
     look_after(&house, &stopper)?;
+    tokio::spawn(stop_lists(house.store.clone(), stop.clone()));
     // Only now: whoever has read it may send signals.
     welcome::greet(&house, &addresses)?;
     for socket in inherited.control {
@@ -100,6 +105,15 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     // until the process ends.
     std::mem::forget(house.store.clone());
     house.store.close().await.map_err(Failure::failed)
+}
+
+/// Cancels lists soon after the daemon was told to stop: only pulls and pushes are waited for. A client that was accepted
+/// in the last moment still gets its list.
+async fn stop_lists(store: Store, mut stop: watch::Receiver<bool>) {
+    // An error says that the sender is gone, which is an end as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(LISTS).await;
+    store.stop_lists();
 }
 
 /// Begins the tasks that go on beside the requests.

@@ -42,7 +42,13 @@ pub(super) fn site(
     Ok(Site {
         admin: config.admin.enabled.then_some(admin),
         events: Arc::clone(&desk.events),
-        registry: Registry { store, locations, delete: config.storage.delete, list_max: limits.list_max },
+        registry: Registry {
+            store,
+            locations,
+            delete: config.storage.delete,
+            list_max: limits.list_max,
+            manifest_descriptors: limits.manifest_descriptors,
+        },
         access,
         certificates,
         cors: Cors::new(&config.http.headers),

@@ -8,6 +8,8 @@ use crate::cli::live::Live;
 use crate::cli::words::{count, size};
 use crate::service;
 
+/// How long the disk may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the line is written, if it has changed.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,9 @@ pub(super) async fn keep_telling(house: Arc<House>) {
 
 /// Images, disk, what goes on, and whether something is wrong.
 pub(super) async fn line(house: &Arc<House>) -> String {
+    if let Some(warning) = house.store.disk_delay().warning() {
+        return warning;
+    }
     let Some(live) = live(house).await else { return "the disk does not answer".into() };
     let store = live.store;
     if let Some(why) = store.read_only {
@@ -45,11 +50,7 @@ pub(super) async fn line(house: &Arc<House>) -> String {
 
 /// How the daemon is; nothing if the disk does not say.
 pub(super) async fn live(house: &Arc<House>) -> Option<Live> {
-    let store = house.store.clone();
-    let looked = tokio::task::spawn_blocking(move || {
-        Ok::<_, crate::store::StoreError>((store.status()?, store.unfinished_uploads()?))
-    });
-    let (store, uploads) = looked.await.ok()?.ok()?;
+    let (store, uploads) = tokio::time::timeout(PATIENCE, house.store.live_status()).await.ok()?.ok()?;
     let activity = house.server.activity();
     Some(Live {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -58,6 +59,7 @@ pub(super) async fn live(house: &Arc<House>) -> Option<Live> {
         connections: activity.connections,
         requests: activity.requests,
         uploads,
+        disk: house.store.disk_delay().warning(),
         store,
     })
 }

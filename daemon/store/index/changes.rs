@@ -42,6 +42,9 @@ pub(in crate::store) struct NewManifest {
 /// So much of the index, at least and at most, is kept back for deletes, which need room to make room.
 const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
 
+/// How many digests that are not there are named in a refusal.
+const MOST_MISSING: usize = 100;
+
 impl Index {
     /// How many bytes of the index pushes may use.
     pub(super) fn usable(&self) -> u64 {
@@ -189,7 +192,9 @@ impl Batch<'_> {
                 resolved += 1;
             } else if link.kind != LinkKind::Foreign {
                 refused |= link.kind == LinkKind::Blob;
-                missing.push(link.digest.clone());
+                if missing.len() < MOST_MISSING {
+                    missing.push(link.digest.clone());
+                }
             }
         }
         if refused || (resolved == 0 && !missing.is_empty()) {

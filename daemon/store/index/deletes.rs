@@ -9,6 +9,14 @@ use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
+/// What the manifest to be deleted is about.
+pub(in crate::store) enum Subject {
+    /// Its bytes say it.
+    Known(Option<Digest>),
+    /// Its bytes cannot be read: only a search through the rows of its repository tells.
+    Unreadable,
+}
+
 impl Batch<'_> {
     /// Removes one tag; its manifest and its other tags stay.
     pub(in crate::store) fn delete_tag(
@@ -55,8 +63,12 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
+        subject: &Subject,
     ) -> Result<(), StoreError> {
-        let subject = self.index.tables.subjects(&self.txn, repository)?.remove(digest);
+        let subject = match subject {
+            Subject::Known(subject) => subject.clone(),
+            Subject::Unreadable => self.index.tables.subjects(&self.txn, repository)?.remove(digest),
+        };
         self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest)
     }
@@ -182,7 +194,7 @@ impl Batch<'_> {
         let mut keys = Vec::new();
         for row in tables.tags.prefix_iter(&self.txn, &schema::repository_prefix(repository))? {
             let (key, value) = row?;
-            if schema::decode::<ManifestRow>(value)?.digest == wanted {
+            if schema::digest_of(value)? == wanted {
                 keys.push(key.to_vec());
             }
         }

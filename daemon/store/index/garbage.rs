@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use heed::RoTxn;
 
+use super::parents::LOOKS;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
+use crate::store::work::Cancel;
 
 /// Files, and their length together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -77,8 +79,8 @@ impl Reliance {
     }
 }
 
-/// At how many manifests a lookup looks to see whether one keeps a blob.
-const LOOKS: u32 = 100;
+/// The number of tags between two looks whether a request is still wanted.
+const CANCEL_EVERY: usize = 1000;
 
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,52 +105,6 @@ impl Tables {
     /// which no client deleted it.
     pub(super) fn is_needed(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some() || self.has_live_parent(txn, key)?)
-    }
-
-    /// Whether a manifest of the repository points at this.
-    pub(super) fn is_needed_in(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let prefix = schema::digest_key(digest);
-        for row in self.needed_by.prefix_iter(txn, &prefix)? {
-            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
-            if self.manifests.get(txn, &schema::content_key(repository, &parent))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Whether a manifest of the repository points at this that no delete has left behind, nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
-    fn is_kept_in(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        digest: &Digest,
-        looks: &mut u32,
-    ) -> Result<bool, StoreError> {
-        let prefix = schema::digest_key(digest);
-        for row in self.needed_by.prefix_iter(txn, &prefix)? {
-            let Some((parent, _)) = schema::split_digest(&row?.0[prefix.len()..]) else { continue };
-            *looks = looks.saturating_sub(1);
-            if *looks == 0 {
-                return Ok(false);
-            }
-            let key = schema::content_key(repository, &parent);
-            let left: Option<LeftRow> = schema::row(self.left, txn, &key)?;
-            if self.manifests.get(txn, &key)?.is_none() || left.is_some_and(|row| row.deleted) {
-                continue;
-            }
-            if !self.is_needed_in(txn, repository, &parent)?
-                || self.is_kept_in(txn, repository, &parent, looks)?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The repositories in which a manifest points at this.
@@ -289,9 +245,12 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let mut looks = LOOKS;
-        Ok(self.tables.is_needed_in(txn, repository, digest)?
-            && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
+        if !self.tables.has_orphans(txn, repository)? {
+            return Ok(false);
+        }
+        let (mut first, mut looks) = (LOOKS, LOOKS);
+        let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
+        Ok(needed && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
     }
 
     /// Whether a tag of the repository names a manifest; this looks at all of them.
@@ -299,10 +258,15 @@ impl Index {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        cancel: &Cancel,
     ) -> Result<bool, StoreError> {
         let (txn, wanted) = (self.env.read_txn()?, schema::digest_key(digest));
-        for row in self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))? {
-            if schema::decode::<ManifestRow>(row?.1)?.digest == wanted {
+        let tags = self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))?;
+        for (number, row) in tags.enumerate() {
+            if number % CANCEL_EVERY == 0 {
+                cancel.check()?;
+            }
+            if schema::digest_of(row?.1)? == wanted {
                 return Ok(true);
             }
         }

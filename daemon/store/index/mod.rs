@@ -4,13 +4,15 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
-mod deletes;
+pub(super) mod deletes;
 mod discard;
 mod environment;
 pub(super) mod exceptions;
 pub(super) mod garbage;
 pub(super) mod inspect;
+mod lists;
 mod overview;
+mod parents;
 mod repair;
 pub(super) mod schema;
 mod table;
@@ -23,13 +25,14 @@ use std::ops::Bound;
 
 use heed::{Env, RoTxn};
 
+pub(super) use self::lists::{PartEnd, RepositoryPart};
 use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::layout::Name;
-use crate::oci::{Descriptor, Digest, MediaType, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 
 /// The row of the table `meta` that is there once the index has been filled.
 const COMPLETE: &[u8] = b"complete";
@@ -234,66 +237,6 @@ impl Index {
                 break;
             }
             page.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()));
-        }
-        Ok(page)
-    }
-
-    /// A page of the repositories that `wanted` lets through, after `last`.
-    pub(super) fn repositories(
-        &self,
-        last: Option<&str>,
-        limit: usize,
-        wanted: &dyn Fn(&RepositoryName) -> bool,
-    ) -> Result<Page<RepositoryName>, StoreError> {
-        let txn = self.env.read_txn()?;
-        let after = last.unwrap_or_default().as_bytes();
-        let mut page = Page { items: Vec::new(), more: false };
-        let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
-        for row in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))? {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
-            if !wanted(&name) {
-                continue;
-            }
-            if page.items.len() == limit {
-                page.more = true;
-                break;
-            }
-            page.items.push(name);
-        }
-        Ok(page)
-    }
-
-    /// A page of the manifests whose subject is `subject`, after `last`, each let through by `wanted`; a page
-    /// ends after `limit` descriptors or when they are longer than `bytes` together.
-    pub(super) fn referrers(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-        last: Option<&Digest>,
-        (limit, bytes): (usize, usize),
-        wanted: &dyn Fn(&Descriptor) -> bool,
-    ) -> Result<Page<Descriptor>, StoreError> {
-        let txn = self.env.read_txn()?;
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, last);
-        let mut page = Page { items: Vec::new(), more: false };
-        let mut length = 0;
-        for row in self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))? {
-            let (key, value) = row?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            let descriptor: Descriptor =
-                serde_json::from_slice(value).map_err(|error| heed::Error::Decoding(error.into()))?;
-            if !wanted(&descriptor) {
-                continue;
-            }
-            if page.items.len() == limit || (length + value.len() > bytes && !page.items.is_empty()) {
-                page.more = true;
-                break;
-            }
-            length += value.len();
-            page.items.push(descriptor);
         }
         Ok(page)
     }

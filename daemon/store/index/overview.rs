@@ -18,6 +18,7 @@ use crate::store::natural;
 use crate::store::overview::{
     Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
 };
+use crate::store::work::Cancel;
 
 /// A row of the table `tags`, read without copying it.
 #[derive(Deserialize)]
@@ -38,11 +39,13 @@ impl Index {
         &self,
         part: &Part<RepositoryOrder>,
         wanted: &dyn Fn(&RepositoryName) -> bool,
+        cancel: &Cancel,
     ) -> Result<Repositories, StoreError> {
         let txn = self.env.read_txn()?;
         let search = part.search.to_lowercase();
         let mut all = Vec::new();
         for row in self.tables.repositories.rows(&txn)? {
+            cancel.check()?;
             let (key, value) = row?;
             let Some(name) = text_behind(key, 0).filter(|name| name.contains(&search)) else { continue };
             let Ok(name) = name.parse() else { continue };
@@ -79,10 +82,12 @@ impl Index {
         repository: &RepositoryName,
         subject: &Digest,
         limit: usize,
+        cancel: &Cancel,
     ) -> Result<(Vec<oci::Part>, usize), StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, schema::referrer_key(repository, subject, None));
         let (mut found, mut more) = (Vec::new(), 0);
         for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
+            cancel.check()?;
             let (_, value) = row?;
             if found.len() < limit {
                 let part = serde_json::from_slice(value);
@@ -112,10 +117,12 @@ impl Index {
         &self,
         repository: &RepositoryName,
         part: &Part<TagOrder>,
+        cancel: &Cancel,
     ) -> Result<Listing<SharedTag>, StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
         let mut all: Vec<(&str, TagRow)> = Vec::new();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            cancel.check()?;
             let (key, value) = row?;
             let Some(tag) = text_behind(key, prefix.len()) else { continue };
             all.push((tag, read_tag(value)?));
@@ -140,11 +147,13 @@ impl Index {
         &self,
         repository: &RepositoryName,
         wanted: &BTreeSet<Tag>,
+        cancel: &Cancel,
     ) -> Result<Vec<SharedTag>, StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
         let (mut found, mut digests) = (Vec::new(), Vec::new());
         let names: BTreeSet<&str> = wanted.iter().map(Tag::as_str).collect();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            cancel.check()?;
             let (key, value) = row?;
             let row: TagRow = read_tag(value)?;
             digests.push(row.digest);
@@ -161,12 +170,14 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
         limit: usize,
+        cancel: &Cancel,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
         let (wanted, mut tags, mut count) = (schema::digest_key(digest), Vec::new(), 0);
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
+            cancel.check()?;
             let (key, value) = row?;
-            if read_tag(value)?.digest == wanted {
+            if schema::digest_of(value)? == wanted {
                 count += 1;
                 let tag = text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
@@ -176,22 +187,31 @@ impl Index {
         Ok((tags, count))
     }
 
-    /// The length of a manifest and of all that it points at in its repository, each once, in bytes.
+    /// The length of a manifest and of all that it points at in its repository, each once, in bytes. Of one that points at
+    /// more than `rows` only a part is added up; they are used up.
     pub(in crate::store) fn whole_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        rows: &mut usize,
+        cancel: &Cancel,
     ) -> Result<u64, StoreError> {
         let txn = self.env.read_txn()?;
         let (mut seen, mut open, mut bytes) = (BTreeSet::new(), vec![digest.clone()], 0u64);
         while let Some(digest) = open.pop() {
+            cancel.check()?;
             let key = schema::content_key(repository, &digest);
             if !seen.insert(digest.clone()) {
                 continue;
             }
+            if *rows == 0 {
+                break;
+            }
+            *rows -= 1;
             if let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? {
                 bytes = bytes.saturating_add(row.size);
-                open.extend(self.tables.children_of(&txn, &digest)?);
+                let children = self.tables.children_of(&txn, &digest)?;
+                open.extend(children.into_iter().take(rows.saturating_sub(open.len())));
             } else {
                 bytes = bytes.saturating_add(self.link_size(&txn, &key)?);
             }

@@ -1,5 +1,6 @@
 //! The changes that a repair makes in the index, each applied inside the writer's transaction.
 
+use super::deletes::Subject;
 use super::schema::{self, BlobRow};
 use super::text_behind;
 use super::writer::Batch;
@@ -36,7 +37,8 @@ impl Batch<'_> {
             homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
         }
         for repository in homes {
-            self.delete_manifest(&repository, digest)?;
+            // The bytes of a broken manifest say nothing.
+            self.delete_manifest(&repository, digest, &Subject::Unreadable)?;
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
             self.forget_blob(digest, row.size)?;

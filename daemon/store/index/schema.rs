@@ -226,6 +226,12 @@ impl ManifestRow {
     }
 }
 
+/// Reads the key of the digest from a [`ManifestRow`], without the rest of it.
+pub(in crate::store) fn digest_of(row: &[u8]) -> Result<&[u8], StoreError> {
+    let digest: Result<(&[u8], _), _> = postcard::take_from_bytes(row);
+    Ok(digest.map_err(|error| heed::Error::Decoding(error.into()))?.0)
+}
+
 /// A blob in a repository.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct LinkRow {

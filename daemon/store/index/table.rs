@@ -84,6 +84,16 @@ impl Table {
         Ok(self.database.range(txn, range)?.map(move |row| table.checked_row(row)))
     }
 
+    /// The first row whose key is not smaller than `key`.
+    pub(in crate::store) fn at_or_after<'txn>(
+        &self,
+        txn: &'txn RoTxn,
+        key: &[u8],
+    ) -> heed::Result<Option<Row<'txn>>> {
+        let row = self.database.get_greater_than_or_equal_to(txn, key)?;
+        row.map(|row| self.checked_row(Ok(row))).transpose()
+    }
+
     pub(in crate::store) fn len(&self, txn: &RoTxn) -> heed::Result<u64> {
         self.database.len(txn)
     }

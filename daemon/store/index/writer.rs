@@ -279,6 +279,7 @@ fn apply(
     }
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
+    let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, discarded };
     // Into an index that is damaged nothing more is written.

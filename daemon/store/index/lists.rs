@@ -1,0 +1,122 @@
+//! Lists for requests: each read is bounded in rows and in bytes, whatever is stored.
+
+use std::ops::{Bound, ControlFlow};
+
+use super::{Index, schema, text_behind};
+use crate::oci::{Digest, Listed, RepositoryName};
+use crate::store::error::StoreError;
+use crate::store::work::Cancel;
+
+/// Some of the repositories.
+pub(in crate::store) struct RepositoryPart {
+    pub(in crate::store) items: Vec<RepositoryName>,
+    pub(in crate::store) end: PartEnd,
+}
+
+/// Where a part of a list ends.
+pub(in crate::store) enum PartEnd {
+    /// The list has no more items.
+    Complete,
+    /// The limit is reached, and there is another item.
+    Full,
+    /// So many rows were read that the request has to look again, after this name.
+    After(RepositoryName),
+}
+
+/// The most referrers that one request reads, in rows and in bytes.
+const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
+
+impl Index {
+    /// A part of the repositories that `wanted` lets through, after `last`: at most `limit` of them, and no more than can
+    /// be found in so many `rows`.
+    pub(in crate::store) fn repositories(
+        &self,
+        last: Option<&str>,
+        (limit, rows): (usize, usize),
+        wanted: &dyn Fn(&RepositoryName) -> bool,
+    ) -> Result<RepositoryPart, StoreError> {
+        let txn = self.env.read_txn()?;
+        let after = last.unwrap_or_default().as_bytes();
+        let mut part = RepositoryPart { items: Vec::new(), end: PartEnd::Complete };
+        let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
+        for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
+            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
+            if wanted(&name) {
+                if part.items.len() == limit {
+                    part.end = PartEnd::Full;
+                    break;
+                }
+                part.items.push(name);
+            } else if number >= rows {
+                part.end = PartEnd::After(name);
+                break;
+            }
+        }
+        Ok(part)
+    }
+
+    /// Calls `visit` with the descriptors of the manifests whose subject is `subject`, after `last`, in the order of
+    /// their digests. Returns the last digest that was read if there are more than the limits of one request allow.
+    pub(in crate::store) fn referrers(
+        &self,
+        (repository, subject): (&RepositoryName, &Digest),
+        last: Option<&Digest>,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(Listed<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Digest>, StoreError> {
+        let txn = self.env.read_txn()?;
+        let prefix = schema::referrer_key(repository, subject, None);
+        let start = schema::referrer_key(repository, subject, last);
+        let (mut read, mut before) = (0, None);
+        let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?;
+        for (number, row) in rows.enumerate() {
+            cancel.check()?;
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            if number == REFERRERS_READ.0 || (read > REFERRERS_READ.1 && before.is_some()) {
+                return Ok(before);
+            }
+            read += value.len();
+            let text = std::str::from_utf8(value).ok();
+            let listed = text.and_then(Listed::parse);
+            let listed = listed.ok_or_else(|| heed::Error::Decoding("a referrer's descriptor".into()))?;
+            let digest = listed.digest().clone();
+            if visit(listed).is_break() {
+                return Ok(before);
+            }
+            before = Some(digest);
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::Disk;
+
+    #[test]
+    fn a_part_of_the_repositories_ends_after_so_many_rows() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = Index::open(&Disk::open(directory.path(), |_| ()).unwrap(), 4 << 20).unwrap();
+        let mut txn = index.env.write_txn().unwrap();
+        for number in 0..50 {
+            index.tables.repositories.put(&mut txn, format!("r{number:02}").as_bytes(), &[]).unwrap();
+        }
+        txn.commit().unwrap();
+        let wanted = |name: &RepositoryName| name.as_str().ends_with('9');
+        let (mut last, mut found, mut parts) = (None, Vec::new(), 0);
+        loop {
+            let part = index.repositories(last.as_deref(), (10, 7), &wanted).unwrap();
+            found.extend(part.items.iter().map(ToString::to_string));
+            parts += 1;
+            let PartEnd::After(name) = part.end else { break };
+            last = Some(name.to_string());
+        }
+        assert_eq!((found.join(" ").as_str(), parts > 5), ("r09 r19 r29 r39 r49", true));
+        let full = index.repositories(None, (2, 1000), &wanted).unwrap();
+        assert!(full.items.len() == 2 && matches!(full.end, PartEnd::Full));
+    }
+}

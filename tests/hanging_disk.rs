@@ -1,0 +1,84 @@
+//! A disk whose syncs hang: everything that only reads is answered meanwhile, and people are told.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::browser::Browser;
+use crate::support::failing::Failing;
+use crate::support::*;
+
+/// Far longer than the test needs.
+const HANGS: Duration = Duration::from_secs(100);
+/// More than there are threads.
+const PUSHERS: usize = 100;
+
+/// Whether this comes true before a client would give up.
+fn comes_true(mut is_true: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end {
+        if is_true() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+fn uploads(daemon: &Daemon) -> usize {
+    std::fs::read_dir(daemon.data.join("uploads")).unwrap().count()
+}
+
+#[test]
+fn reads_are_answered_while_syncs_hang() {
+    let daemon = Daemon::with_user("ann", "secret of ann", &[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let content = vec![7; 300 << 10];
+    let (image, bytes) = daemon.push_image("a", "1", &content);
+    let blob = digest(&content);
+    let (acknowledged, address) = (AtomicUsize::new(0), daemon.address);
+    std::thread::scope(|scope| {
+        let hanging = Failing::delay(daemon.process(), "fdatasync,fsync", None, HANGS);
+        for number in 0..PUSHERS {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                let content = format!("content {number}").into_bytes();
+                let path = format!("/v2/b/blobs/uploads/?digest={}", digest(&content));
+                // The disk answers at the end of the test.
+                let answer = Request::new(address, "POST", &path).body(&content).try_send();
+                acknowledged.fetch_add(
+                    usize::from(answer.is_ok_and(|answer| answer.status == 201)),
+                    Ordering::Relaxed,
+                );
+            });
+        }
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert!(comes_true(|| uploads(&daemon) >= 20), "{} pushes wait for syncs", uploads(&daemon));
+            assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
+            assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
+            assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
+            daemon.request("HEAD", &format!("/v2/a/blobs/{blob}")).send().expect(200);
+            daemon.get("/v2/").expect(200);
+            // Whoever logs in waits for no sync either.
+            let by_user = daemon.request("GET", "/v2/a/tags/list").login("ann", "secret of ann");
+            assert_eq!(by_user.send().expect(200).json()["tags"][0], "1");
+            daemon.get("/v2/_catalog").expect(200);
+            daemon.get(&format!("/v2/a/referrers/{image}")).expect(200);
+            let mut browser = Browser::new(&daemon);
+            for path in ["/", "/repositories", "/repository/a", "/image/a:1"] {
+                browser.page(path);
+            }
+            let warned = || Browser::new(&daemon).page("/").contains("the disk has not answered a write for");
+            assert!(comes_true(warned), "the overview does not say that the disk hangs");
+            assert_eq!(
+                acknowledged.load(Ordering::Relaxed),
+                0,
+                "reads were to be answered before any sync was done"
+            );
+        }));
+        drop(hanging);
+        read.unwrap();
+    });
+    assert!(acknowledged.into_inner() > 0, "pushes go on when the disk answers");
+    daemon.push_image("a", "2", b"another layer");
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
