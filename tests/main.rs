@@ -30,6 +30,8 @@ mod errors;
 mod exercise;
 mod full_disk;
 mod http_edges;
+mod last_block;
+mod last_page;
 mod limits;
 mod logging;
 mod lost_names;
