@@ -32,6 +32,8 @@ mod fairness;
 mod full_disk;
 mod hanging_disk;
 mod http_edges;
+mod last_block;
+mod last_page;
 mod limits;
 mod logging;
 mod lost_names;

@@ -248,6 +248,14 @@ impl Disk {
         Ok(())
     }
 
+    /// Removes a blob for good; for one that the trash has no room for.
+    pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.check_writable()?;
+        found(fs::remove_file(self.blob_path(digest)))
+            .map_err(|error| self.failed(StoreError::io("remove a blob", error)))?;
+        Ok(())
+    }
+
     /// Removes a blob from the trash for good.
     pub(super) fn remove_trash(&self, digest: &Digest) -> Result<(), StoreError> {
         found(fs::remove_file(self.trash_path(digest)))

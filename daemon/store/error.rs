@@ -148,6 +148,11 @@ impl StoreError {
         source.raw_os_error().is_some_and(|code| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&code))
     }
 
+    /// Returns true if the disk or the index has no room: fewer changes at a time may succeed, and so may the same later.
+    pub(super) fn is_lack_of_room(&self) -> bool {
+        matches!(self, StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld)
+    }
+
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
         use StoreError::{Full, Index, IndexFull, Io, PagesHeld, ReadOnly, Replaced};

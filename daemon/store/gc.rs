@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::clock::Moment;
 use super::error::StoreError;
 use super::index::garbage::{Amount, TagAge, Unneeded};
+use super::index::writer::Batch;
 use super::locks::Lock;
 use super::retention::{Policy, Retention};
 use super::verify::Share;
@@ -139,7 +140,11 @@ impl Store {
             if held {
                 self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
             }
-            self.sort_trash().await?;
+            match self.sort_trash().await {
+                // What is collected may make the room that is needed to put a blob back.
+                Err(error) if error.is_lack_of_room() => log::warn!("the trash is not sorted: {error}"),
+                sorted => sorted?,
+            }
         }
         collection.repositories().await?;
         collection.blobs().await?;
@@ -173,11 +178,49 @@ impl Store {
         let disk = Arc::clone(&self.0.disk);
         let trash = blocking(move || disk.trash()).await?;
         for part in trash.chunks(AT_ONCE) {
-            let part = part.to_vec();
-            let removable = self.writer()?.submit(move |batch| batch.sort_trash(&part)).await?;
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method alone is not general enough"
+            )]
+            let removable = self.change(part.to_vec(), |batch, part| batch.sort_trash(part)).await?;
             self.remove_trash(removable).await?;
         }
         Ok(())
+    }
+
+    /// Applies a change to some items in one transaction, or in several smaller ones where the index or the disk has no
+    /// room for so many at once. Items for which there is no room at all are left out if others could be changed: those
+    /// may have made room, and the next collection finds the rest.
+    async fn change<T, R>(
+        &self,
+        items: Vec<T>,
+        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<R>, StoreError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, StoreError>
+    where
+        T: Clone + Send + 'static,
+        R: Send + 'static,
+    {
+        let (mut changed, mut failure, mut succeeded) = (Vec::new(), None, false);
+        let mut parts = vec![items];
+        while let Some(mut part) = parts.pop() {
+            let (change, items) = (change.clone(), part.clone());
+            match self.writer()?.submit(move |batch| change(batch, &items)).await {
+                Ok(results) => {
+                    changed.extend(results);
+                    succeeded = true;
+                }
+                Err(error) if error.is_lack_of_room() && part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                Err(error) if error.is_lack_of_room() => failure = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match failure {
+            Some(error) if !succeeded => Err(error),
+            _ => Ok(changed),
+        }
     }
 
     async fn remove_trash(&self, digests: Vec<Digest>) -> Result<(), StoreError> {
@@ -257,7 +300,7 @@ impl Collection<'_> {
             let taken = if self.dry_run {
                 part
             } else {
-                self.store.writer()?.submit(move |batch| batch.retire_tags(&name, &part)).await?
+                self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
             };
             for TagAge { tag, digest, .. } in taken {
                 self.report.freed_tags += 1;
@@ -309,7 +352,7 @@ impl Collection<'_> {
             manifests.into_iter().map(|(one, _)| one).collect()
         } else {
             self.before_taking(manifests.len()).await?;
-            self.store.writer()?.submit(move |batch| batch.collect_manifests(&name, &manifests)).await?
+            self.store.change(manifests, move |batch, part| batch.collect_manifests(&name, part)).await?
         };
         for Unneeded { digest, .. } in taken {
             self.report.freed_manifests += 1;
@@ -332,8 +375,10 @@ impl Collection<'_> {
             let strays = if self.dry_run { Vec::new() } else { page.strays };
             for part in strays.chunks(AT_ONCE) {
                 self.before_taking(part.len()).await?;
-                let part = part.to_vec();
-                self.store.writer()?.submit(move |batch| batch.forget_strays(&part, grace)).await?;
+                let forget = move |batch: &mut Batch, part: &[_]| {
+                    batch.forget_strays(part, grace).map(|()| Vec::<()>::new())
+                };
+                self.store.change(part.to_vec(), forget).await?;
             }
             if page.next.is_none() {
                 return Ok(());
@@ -348,7 +393,7 @@ impl Collection<'_> {
             blobs
         } else {
             self.before_taking(blobs.len()).await?;
-            let taken = self.store.writer()?.submit(move |batch| batch.discard_blobs(&blobs, grace)).await?;
+            let taken = self.store.change(blobs, move |batch, part| batch.discard_blobs(part, grace)).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
             taken
         };
@@ -369,8 +414,10 @@ impl Collection<'_> {
             let (index, last) = (Arc::clone(&self.store.0.index), after.take());
             let page = blocking(move || index.link_exceptions_after(last.as_ref(), PAGE)).await?;
             for part in page.chunks(AT_ONCE) {
-                let part = part.to_vec();
-                self.store.writer()?.submit(move |batch| batch.forget_link_exceptions(&part)).await?;
+                let forget = |batch: &mut Batch, part: &[_]| {
+                    batch.forget_link_exceptions(part).map(|()| Vec::<()>::new())
+                };
+                self.store.change(part.to_vec(), forget).await?;
             }
             after = page.into_iter().next_back();
             if after.is_none() {
@@ -389,7 +436,10 @@ impl Collection<'_> {
                 let found = if self.dry_run {
                     part.len() as u64
                 } else {
-                    self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await?
+                    match self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await {
+                        Err(error) if error.is_lack_of_room() => 0,
+                        found => found?,
+                    }
                 };
                 self.report.found += found;
             }
@@ -417,7 +467,11 @@ impl Collection<'_> {
         let nothing_to_note = uploads.is_empty() && self.store.0.index.has_no_uploads()?;
         if !self.dry_run && !nothing_to_note {
             let noted = uploads.clone();
-            self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await?;
+            match self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await {
+                // Those that are not noted are kept for longer.
+                Err(error) if error.is_lack_of_room() => log::warn!("uploads are not noted: {error}"),
+                done => done?,
+            }
         }
         for (id, bytes) in uploads {
             if !expired.contains(&id) {

@@ -195,7 +195,7 @@ impl Store {
         if role != Role::Beside {
             match store.sort_left_trash().await {
                 // The next collection does it, when there is room.
-                Err(error @ (StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld)) => {
+                Err(error) if error.is_lack_of_room() => {
                     log::warn!("the trash is not emptied: {error}");
                 }
                 sorted => sorted?,

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use super::Index;
 use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
@@ -39,27 +38,10 @@ pub(in crate::store) struct NewManifest {
     pub given: Option<Given>,
 }
 
-/// So much of the index, at least and at most, is kept back for deletes, which need room to make room.
-const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
-
 /// How many digests that are not there are named in a refusal.
 const MOST_MISSING: usize = 100;
 
-impl Index {
-    /// How many bytes of the index pushes may use.
-    pub(super) fn usable(&self) -> u64 {
-        let size = self.env.info().map_size as u64;
-        size.saturating_sub((size / 16).clamp(RESERVE.0, RESERVE.1))
-    }
-}
-
 impl Batch<'_> {
-    /// Refuses a change that makes the index larger when there is no more room than deletes may need.
-    pub(super) fn check_room(&self) -> Result<(), StoreError> {
-        let used = self.index.tables.used(&self.txn)?;
-        if used > self.index.usable() { Err(StoreError::IndexFull) } else { Ok(()) }
-    }
-
     /// Notes that the index holds everything it should: an index without this is made again when it is opened.
     pub(in crate::store) fn mark_complete(&mut self) -> Result<(), StoreError> {
         Ok(self.index.tables.meta.put(&mut self.txn, super::COMPLETE, &[])?)

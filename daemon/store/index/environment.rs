@@ -17,11 +17,21 @@ use crate::store::sys;
 /// So much of the lock file LMDB writes while it opens it, in bytes.
 const HEAD: u64 = 4096;
 
-/// Opens the environment in `directory`, at its newest snapshot or at the one before.
+/// How many bytes the map is larger than configured, so that deletes find free pages where pushes find none: a
+/// quarter, at least and at most so many.
+const EXTRA: (usize, usize) = (4 << 20, 256 << 20);
+/// What the size of a map is a multiple of, whatever the page size.
+const UNIT: usize = 64 << 10;
+
+/// Opens the environment in `directory`, at its newest snapshot or at the one before. Its map is larger than `map_size`.
 pub(in crate::store) fn open(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
+    // It may have been configured larger before.
+    let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
+    let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
+    let size = size.saturating_add((size / 4).clamp(EXTRA.0, EXTRA.1)).div_ceil(UNIT) * UNIT;
     let lock = open_lock(directory)?;
     let opened = give_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
-        let env = sys::open_environment(directory, map_size, previous)?;
+        let env = sys::open_environment(directory, size, previous)?;
         // It has made the file longer, if it was new.
         give_blocks(&lock)?;
         Ok(env)

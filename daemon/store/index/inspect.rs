@@ -10,6 +10,7 @@ use std::path::Path;
 use heed::{CompactionOption, Env, RoTxn};
 
 use super::environment;
+use super::preallocation::Preallocation;
 use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use super::table::Table;
 use crate::store::error::StoreError;
@@ -71,8 +72,8 @@ fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(
             })?;
         }
     }
-    // A disk without room for them has the copy without them.
-    let _ = add_spare_pages(copy, map_size);
+    // A disk without room for them has the copy without them until the old index is gone.
+    let _ = preallocate(copy, map_size);
     Ok(())
 }
 
@@ -110,30 +111,11 @@ fn copy_rows(old: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result
     Ok(())
 }
 
-/// The spare pages of a copy: so many rows, at the most, of so many bytes.
-const SPARE: (usize, usize) = (16, 64 << 10);
-
-/// Gives a copy pages that are free. Without them a disk that is full to the last byte would refuse the changes that make
-/// room, since LMDB writes every page to another place.
-fn add_spare_pages(copy: &Path, map_size: usize) -> Result<(), StoreError> {
-    let rows = (map_size / 16 / SPARE.1).min(SPARE.0);
-    let used = std::fs::metadata(copy)
-        .map_err(|error| StoreError::io("look at the copy of the index", error))?
-        .len();
-    // What is put there has to be removed again, which takes room.
-    if used + 3 * (rows * SPARE.1) as u64 > map_size as u64 {
-        return Ok(());
-    }
+/// Allocates the blocks behind the end of a copy that deletes need on a full disk; see [`Preallocation`].
+fn preallocate(copy: &Path, map_size: usize) -> Result<(), StoreError> {
     let env = sys::open_environment_file(copy, map_size)?;
-    let keys: Vec<_> = (0..rows).map(|number| format!("spare-{number}").into_bytes()).collect();
-    let mut txn = env.write_txn()?;
-    let meta = Table::create(&env, &mut txn, "meta")?;
-    let row = vec![0; SPARE.1];
-    keys.iter().try_for_each(|key| meta.put(&mut txn, key, &row))?;
-    txn.commit()?;
-    let mut txn = env.write_txn()?;
-    keys.iter().try_for_each(|key| meta.delete(&mut txn, key).map(drop))?;
-    Ok(txn.commit()?)
+    Preallocation::new(&env)?.keep_up(&env);
+    Ok(())
 }
 
 /// Reads a table to its end; each row is held against its checksum.

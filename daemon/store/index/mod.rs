@@ -12,7 +12,9 @@ pub(super) mod garbage;
 pub(super) mod inspect;
 mod lists;
 mod overview;
+mod pages;
 mod parents;
+mod preallocation;
 mod repair;
 pub(super) mod schema;
 mod table;
@@ -26,6 +28,7 @@ use std::ops::Bound;
 use heed::{Env, RoTxn};
 
 pub(super) use self::lists::{PartEnd, RepositoryPart};
+use self::preallocation::Preallocation;
 use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
 use super::clock::Clock;
@@ -92,6 +95,9 @@ pub(super) struct Index {
     pub(super) env: Env,
     pub(super) tables: Tables,
     pub(super) clock: Clock,
+    preallocation: Preallocation,
+    /// How large the index may get, as configured; LMDB's map is larger.
+    map_size: usize,
 }
 
 impl Index {
@@ -99,16 +105,20 @@ impl Index {
     pub(super) fn open(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
         let env = environment::open(&disk.index_directory(), map_size, false)?;
         env.clear_stale_readers()?;
-        match Self::begin(&env) {
-            Ok((tables, clock)) => Ok(Index { env, tables, clock }),
+        let preallocation = Preallocation::new(&env)?;
+        preallocation.keep_up(&env);
+        match Self::begin(&env, &preallocation) {
+            Ok((tables, clock)) => Ok(Index { env, tables, clock, preallocation, map_size }),
             // Pulls go on all the same, and the first change that makes room keeps the clock.
-            Err(full @ (StoreError::Full | StoreError::PagesHeld)) => Self::look(env).map_err(|_| full),
+            Err(full @ (StoreError::Full | StoreError::PagesHeld)) => {
+                Self::look(env, map_size).map_err(|_| full)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Makes what is missing, and keeps the clock at once, so that another process on the same index goes by the same.
-    fn begin(env: &Env) -> Result<(Tables, Clock), StoreError> {
+    fn begin(env: &Env, preallocation: &Preallocation) -> Result<(Tables, Clock), StoreError> {
         let mut txn = env.write_txn()?;
         let tables = Tables::create(env, &mut txn)?;
         let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
@@ -119,26 +129,27 @@ impl Index {
         }
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
-        txn.commit()?;
+        txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
         Ok((tables, clock))
     }
 
     /// Opens the index to look at it: nothing is written, so that it works on a disk that takes no more writes.
     pub(super) fn open_to_look(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
-        Self::look(environment::open(&disk.index_directory(), map_size, false)?)
+        Self::look(environment::open(&disk.index_directory(), map_size, false)?, map_size)
     }
 
-    fn look(env: Env) -> Result<Self, StoreError> {
+    fn look(env: Env, map_size: usize) -> Result<Self, StoreError> {
         let txn = env.read_txn()?;
         let tables = Tables::find(&env, &txn)?;
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         txn.commit()?;
-        Ok(Index { env, tables, clock })
+        let preallocation = Preallocation::new(&env)?;
+        Ok(Index { env, tables, clock, preallocation, map_size })
     }
 
     /// Returns how large the index may get, in bytes.
     pub(super) fn map_size(&self) -> usize {
-        self.env.info().map_size
+        self.map_size
     }
 
     /// Returns the number of the last change of names.

@@ -3,18 +3,19 @@
 //! It takes whatever is queued into one transaction, so that many pushes share the syncs of one, and answers
 //! each caller after the commit. A change that is refused has written nothing; a change that fails for lack of
 //! room or by the disk ends the transaction, and then every change of the batch is tried again by itself, so
-//! that one push without room does not fail a delete that would make room. Pages of the index that a change frees
-//! can be used again only when nobody reads them any more: a change that finds none waits a moment for that.
+//! that one push without room does not fail a delete that would make room. A change that finds no free page in the
+//! index is tried again, as [`super::pages`] says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
 
+use super::pages::Patience;
 use super::{Index, schema};
 use crate::oci::{Algorithm, Digest};
 use crate::store::clock::{ClockRow, Moment};
@@ -25,10 +26,6 @@ use crate::store::error::StoreError;
 const QUEUE: usize = 256;
 /// How much of the clock's time a power cut may take back while changes go on.
 const KEEP_CLOCK: Duration = Duration::from_mins(1);
-/// How long the changes of a batch wait, all together, for readers that hold pages of a full index back; and how
-/// long between two looks.
-const PATIENCE: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What a change works on: the transaction of its batch.
 pub(in crate::store) struct Batch<'a> {
@@ -43,8 +40,18 @@ pub(in crate::store) struct Batch<'a> {
     unsynced: BTreeSet<Algorithm>,
     /// Whether a name that `index.json` has is another now.
     names_changed: bool,
+    pub(super) attempt: &'a mut Attempt,
+}
+
+/// What a batch has done outside its transaction, and what is to be done when it is committed.
+#[derive(Default)]
+pub(super) struct Attempt {
     /// Blobs that were moved to the trash.
-    discarded: &'a mut Vec<Digest>,
+    discarded: Vec<Digest>,
+    /// Blobs that the trash had no room for: they are removed after the commit.
+    unlink: Vec<Digest>,
+    /// Whether a change makes the index larger.
+    pub(super) grows: bool,
 }
 
 impl Batch<'_> {
@@ -53,10 +60,17 @@ impl Batch<'_> {
         self.unsynced.insert(algorithm);
     }
 
-    /// Moves a blob to the trash, for good once this is committed.
+    /// Moves a blob to the trash, for good once this is committed. A full disk may have no block for another name in
+    /// the trash; the blob stays where it is until the commit then.
     pub(in crate::store) fn discard(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        self.discarded.push(digest.clone());
-        self.disk.discard(digest)
+        match self.disk.discard(digest) {
+            Err(StoreError::Full) => self.attempt.unlink.push(digest.clone()),
+            moved => {
+                self.attempt.discarded.push(digest.clone());
+                moved?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that `index.json` has to be written again.
@@ -205,6 +219,7 @@ impl Writer {
 
 fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dyn Fn()) {
     let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
+    let mut patience = Patience::default();
     while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
         for task in tasks.drain(..) {
             match task {
@@ -216,27 +231,33 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         if jobs.is_empty() {
             continue;
         }
-        match commit(index, disk, &mut jobs, changed) {
+        let mut attempt = Attempt::default();
+        match commit(index, disk, &mut jobs, changed, &mut attempt) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
-            Err(error) if jobs.len() == 1 && !matches!(error, StoreError::PagesHeld) => {
+            Err(error) if jobs.len() == 1 && !Patience::is_for(&error, attempt.grows) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
             }
-            Err(_) => commit_each(index, disk, &mut jobs, changed),
+            Err(_) => commit_each(index, disk, &mut jobs, changed, &mut patience),
         }
     }
 }
 
 /// Tries each change of a batch by itself.
-fn commit_each(index: &Index, disk: &Disk, jobs: &mut Vec<Box<dyn Job>>, changed: &dyn Fn()) {
-    let patient_until = Instant::now() + PATIENCE;
+fn commit_each(
+    index: &Index,
+    disk: &Disk,
+    jobs: &mut Vec<Box<dyn Job>>,
+    changed: &dyn Fn(),
+    patience: &mut Patience,
+) {
+    patience.begin();
     for job in jobs.drain(..) {
-        let mut alone = [job];
+        let (mut alone, mut attempts) = ([job], 0);
         let committed = loop {
-            match commit(index, disk, &mut alone, changed) {
-                Err(StoreError::PagesHeld) if Instant::now() < patient_until => {
-                    // Some may have been killed while they read.
-                    let _ = index.env.clear_stale_readers();
-                    std::thread::sleep(LOOK);
+            let mut attempt = Attempt::default();
+            match commit(index, disk, &mut alone, changed, &mut attempt) {
+                Err(error) if patience.try_again(index, disk, (&error, attempt.grows), attempts) => {
+                    attempts += 1;
                 }
                 outcome => break outcome,
             }
@@ -251,15 +272,33 @@ fn commit(
     disk: &Disk,
     jobs: &mut [Box<dyn Job>],
     changed: &dyn Fn(),
+    attempt: &mut Attempt,
 ) -> Result<(), StoreError> {
-    let mut discarded = Vec::new();
-    match apply(index, disk, jobs, &mut discarded) {
+    match apply(index, disk, jobs, attempt) {
         Ok(true) => changed(),
         Ok(false) => {}
         Err(error) => {
             // They are still known. Where this fails the next collection does it.
-            let _ = discarded.iter().try_for_each(|digest| disk.restore(digest));
+            let _ = attempt.discarded.iter().try_for_each(|digest| disk.restore(digest));
             return Err(error);
+        }
+    }
+    if !attempt.unlink.is_empty()
+        && let Err(error) = unlink_forgotten(index, disk, &attempt.unlink)
+    {
+        // The next collection finds them: files that the index does not know.
+        log::warn!("blobs that were forgotten are not removed: {error}");
+    }
+    Ok(())
+}
+
+/// Removes the files of blobs that the index no longer knows. The write transaction only keeps away the pushes of other
+/// processes: one of the same digest would replace the file.
+fn unlink_forgotten(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
+    let txn = index.env.write_txn()?;
+    for digest in digests {
+        if index.tables.blobs.get(&txn, &schema::digest_key(digest))?.is_none() {
+            disk.remove_blob(digest)?;
         }
     }
     Ok(())
@@ -270,18 +309,19 @@ fn apply(
     index: &Index,
     disk: &Disk,
     jobs: &mut [Box<dyn Job>],
-    discarded: &mut Vec<Digest>,
+    attempt: &mut Attempt,
 ) -> Result<bool, StoreError> {
     disk.check_writable()?;
     let held = disk.hold_index_file()?;
     if held.is_some() {
         disk.note_change()?;
     }
+    index.preallocation.keep_up(&index.env);
     let now = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
-    let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, discarded };
+    let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, attempt };
     // Into an index that is damaged nothing more is written.
     let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
     batch.keep_clock_now_and_then().map_err(damaged)?;
@@ -293,10 +333,12 @@ fn apply(
         // After a power cut no name is younger than the clock, and one that is given then is newer than all of them.
         batch.keep_clock().map_err(damaged)?;
     }
+    batch.leave_pages().map_err(damaged)?;
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
-    batch.txn.commit().map_err(|error| disk.failed(error.into()))?;
+    let commit_error = |error| disk.failed(index.preallocation.commit_error(&index.env, error));
+    batch.txn.commit().map_err(commit_error)?;
     Ok(batch.names_changed)
 }
 
@@ -371,7 +413,7 @@ mod tests {
             std::thread::sleep(looking);
         });
         reads.recv().unwrap();
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         for key in KEYS {
             let delete = move |batch: &mut Batch| {
                 let table = batch.index.tables.meta;

@@ -1,0 +1,220 @@
+//! Deletes and collections on a file system that others have filled, and in an index that is full, down to the last block
+//! and the last page. Mounting needs root.
+//!
+//! `HOLDFAST_TEST_BLOCKS=0-64 cargo test last_block` leaves each number of blocks and pages from 0 to 64.
+
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::support::*;
+
+/// A file system in a file, or in memory.
+struct Card {
+    mount: tempfile::TempDir,
+    _image: tempfile::TempDir,
+}
+
+impl Card {
+    fn ext4() -> Self {
+        Self::format(64 << 20, Command::new("mkfs.ext4").args(["-q", "-m", "0"]))
+    }
+
+    fn xfs() -> Self {
+        Self::format(300 << 20, Command::new("mkfs.xfs").arg("-q"))
+    }
+
+    fn format(size: u64, format: &mut Command) -> Self {
+        let (directory, mount) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let image = directory.path().join("card");
+        std::fs::File::create(&image).unwrap().set_len(size).unwrap();
+        run(format.arg(&image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(mount.path()));
+        Card { mount, _image: directory }
+    }
+
+    fn memory() -> Self {
+        let (directory, mount) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(mount.path()));
+        Card { mount, _image: directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.mount.path().join(name)
+    }
+
+    fn free(&self) -> u64 {
+        let statistics = nix::sys::statvfs::statvfs(self.mount.path()).unwrap();
+        statistics.blocks_available() * statistics.fragment_size()
+    }
+
+    /// Lets others take all blocks but so many.
+    fn fill(&self, blocks: u64) {
+        // What is freed is free on the disk only after this.
+        nix::unistd::sync();
+        let others = self.path("others");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&others).unwrap();
+        for step in [16 << 20, 1 << 20, 64 << 10, 4096] {
+            let end = |file: &std::fs::File| file.metadata().unwrap().len() as i64;
+            while fallocate(&file, FallocateFlags::empty(), end(&file), step).is_ok() {}
+        }
+        for size in [4096, 1] {
+            while file.write_all(&vec![7; size]).is_ok() {}
+        }
+        let length = file.metadata().unwrap().len() / 4096;
+        file.set_len((length - blocks) * 4096).unwrap();
+        file.sync_all().unwrap();
+    }
+
+    /// Waits until so much is free: XFS frees in the background.
+    fn wait_for(&self, bytes: u64) {
+        let began = Instant::now();
+        while self.free() < bytes {
+            assert!(began.elapsed() < Duration::from_secs(20), "{} are free, not {bytes}", self.free());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn give_back(&self) {
+        std::fs::remove_file(self.path("others")).unwrap();
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy"]).arg(self.mount.path()).status();
+    }
+}
+
+/// A few numbers in every run.
+pub fn numbers() -> Vec<u64> {
+    let Ok(text) = std::env::var("HOLDFAST_TEST_BLOCKS") else { return vec![0, 1, 5, 17, 64] };
+    let (first, last) = text.split_once('-').expect("FIRST-LAST");
+    RangeInclusive::new(first.parse().unwrap(), last.parse().unwrap()).collect()
+}
+
+fn layer(number: usize) -> Vec<u8> {
+    (0..256 << 10).map(|at: usize| (at.wrapping_mul(31) >> 7) as u8 ^ number as u8).collect()
+}
+
+pub fn delete(daemon: &Daemon, repository: &str, reference: &str) {
+    let began = Instant::now();
+    let path = format!("/v2/{repository}/manifests/{reference}");
+    let answer = daemon.request("DELETE", &path).send();
+    assert_eq!(answer.status, 202, "{reference}: {}", String::from_utf8_lossy(&answer.body));
+    assert!(began.elapsed() < Duration::from_secs(2), "{reference}: {:?}", began.elapsed());
+}
+
+pub fn collect(data: &Path) {
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(data));
+}
+
+fn blob_file(daemon: &Daemon, digest: &str) -> PathBuf {
+    daemon.data.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+}
+
+fn wait_until_gone(daemon: &Daemon, digests: &[&str]) {
+    let began = Instant::now();
+    while digests.iter().any(|digest| blob_file(daemon, digest).exists()) {
+        assert!(began.elapsed() < Duration::from_secs(30), "the daemon collects nothing");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+const IMAGES: usize = 12;
+
+/// With so many blocks left, deletes and collections work and make room, pulls go on, and then there is a push.
+fn case(card: &Card, blocks: u64, used: bool) {
+    let off = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_STORAGE_RESERVE", "0")];
+    let soon =
+        [("HOLDFAST_GC_INTERVAL", "300ms"), ("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_STORAGE_RESERVE", "0")];
+    let mut daemon = Daemon::at_with(&card.path(&format!("data-{blocks}-{used}")), &off);
+    if used {
+        for number in 100..130 {
+            let (image, _) = daemon.push_image("old", &number.to_string(), &layer(number));
+            if number % 2 == 0 {
+                delete(&daemon, "old", &image);
+            }
+        }
+        collect(&daemon.data);
+        daemon.stop_and_restart();
+    }
+    let push = |number: usize| daemon.push_image("a", &format!("t{number}"), &layer(number));
+    let images: Vec<_> = (0..IMAGES).map(push).collect();
+    let pulls = |daemon: &Daemon| {
+        let (digest, bytes) = &images[IMAGES - 1];
+        assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
+        let blob = crate::support::digest(&layer(IMAGES - 1));
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, layer(IMAGES - 1));
+    };
+    let digests = |range: std::ops::Range<usize>| images[range].iter().map(|(digest, _)| digest.as_str());
+    card.fill(blocks);
+    let free = card.free();
+    delete(&daemon, "a", "t0");
+    digests(0..4).for_each(|digest| delete(&daemon, "a", digest));
+    pulls(&daemon);
+    collect(&daemon.data);
+    pulls(&daemon);
+    for digest in digests(0..4) {
+        assert!(!blob_file(&daemon, digest).exists());
+    }
+    card.wait_for(free + 3 * (256 << 10));
+    // The same by a daemon that is started on a full disk.
+    card.fill(blocks);
+    daemon.stop();
+    daemon.restart_with(&soon);
+    digests(4..8).for_each(|digest| delete(&daemon, "a", digest));
+    // With its only tag goes a manifest.
+    delete(&daemon, "a", "t10");
+    wait_until_gone(&daemon, &digests(4..8).chain(digests(10..11)).collect::<Vec<_>>());
+    pulls(&daemon);
+    // The same by the command line alone.
+    daemon.stop();
+    daemon.restart_with(&off);
+    card.fill(blocks);
+    digests(8..10).for_each(|digest| delete(&daemon, "a", digest));
+    daemon.stop();
+    collect(&daemon.data);
+    for digest in digests(8..10) {
+        assert!(!blob_file(&daemon, digest).exists());
+    }
+    daemon.restart_with(&off);
+    pulls(&daemon);
+    assert!(!daemon.data.join("index/read-only").exists());
+    assert_eq!(daemon.broken_indexes(), 0);
+    // What was freed takes a push.
+    card.wait_for(256 << 10);
+    daemon.push_image("b", "1", b"a small layer");
+    card.give_back();
+    daemon.push_image("b", "2", &layer(200));
+    daemon.stop();
+    std::fs::remove_dir_all(&daemon.data).unwrap();
+}
+
+fn cases(card: &Card) {
+    for blocks in numbers() {
+        for used in [false, true] {
+            println!("{blocks} blocks, {}", if used { "a used index" } else { "a new index" });
+            case(card, blocks, used);
+        }
+    }
+}
+
+#[test]
+fn deletes_and_collections_free_a_full_ext4() {
+    cases(&Card::ext4());
+}
+
+#[test]
+fn deletes_and_collections_free_a_full_xfs() {
+    cases(&Card::xfs());
+}
+
+#[test]
+fn deletes_and_collections_free_a_full_tmpfs() {
+    cases(&Card::memory());
+}
