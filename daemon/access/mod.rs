@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 pub use self::htpasswd::{Htpasswd, HtpasswdError, UserName};
 pub use self::rules::{Action, Anonymous, Rule};
 pub use self::sessions::Sessions;
+pub use self::throttle::network;
 
 use self::htpasswd::Stamp;
 use self::remember::Remembered;

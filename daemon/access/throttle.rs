@@ -79,8 +79,8 @@ impl<K: Hash + Eq> Failures<K> {
     }
 }
 
-/// One home has a /64 of IPv6 addresses.
-fn network(client: IpAddr) -> IpAddr {
+/// Returns the address that a client is counted by: one home has a /64 of IPv6 addresses.
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address @ IpAddr::V4(_) => address,

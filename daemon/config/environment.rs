@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 37] = [
+const KEYS: [(&str, Kind); 39] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -32,9 +32,11 @@ const KEYS: [(&str, Kind); 37] = [
     ("http.external_url", Kind::Text),
     ("http.trusted_proxies", Kind::List),
     ("limits.connections", Kind::Number),
+    ("limits.connections_per_address", Kind::Number),
     ("limits.header_bytes", Kind::Text),
     ("limits.header_time", Kind::Text),
     ("limits.body_stall", Kind::Text),
+    ("limits.minimum_rate", Kind::Text),
     ("limits.socket_buffer", Kind::Text),
     ("limits.list_max", Kind::Number),
     ("limits.manifest_descriptors", Kind::Number),

@@ -165,12 +165,16 @@ pub struct Http {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Connections that an address keeps when slots are short, if that is said.
+    pub connections_per_address: Option<usize>,
     /// Bytes of the headers of a request.
     pub header_bytes: usize,
     /// How long headers and handshakes may take.
     pub header_time: Duration,
     /// How long a body may pause.
     pub body_stall: Duration,
+    /// Bytes per second that a body or an answer has to have; zero is no minimum.
+    pub minimum_rate: u64,
     /// Bytes that the system keeps for a connection in each direction.
     pub socket_buffer: usize,
     /// Items in one page of a list.

@@ -96,9 +96,12 @@ struct RawHttp {
 #[serde(deny_unknown_fields, default)]
 struct RawLimits {
     connections: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections_per_address: Option<usize>,
     header_bytes: Option<String>,
     header_time: Option<String>,
     body_stall: Option<String>,
+    minimum_rate: Option<String>,
     socket_buffer: Option<String>,
     list_max: Option<usize>,
     manifest_descriptors: Option<usize>,
@@ -342,9 +345,14 @@ impl RawLimits {
         };
         Ok(Limits {
             connections: at_least_one("limits.connections", self.connections, 512)?,
+            connections_per_address: self
+                .connections_per_address
+                .map(|count| at_least_one("limits.connections_per_address", Some(count), 1))
+                .transpose()?,
             header_bytes,
             header_time: time("limits.header_time", self.header_time, "30s")?,
             body_stall: time("limits.body_stall", self.body_stall, "1m")?,
+            minimum_rate: bytes("limits.minimum_rate", self.minimum_rate.as_deref().unwrap_or("256B"))?,
             socket_buffer,
             list_max: at_least_one("limits.list_max", self.list_max, 1000)?,
             manifest_descriptors: at_least_one(
@@ -472,9 +480,11 @@ impl From<&Config> for Raw {
             },
             limits: RawLimits {
                 connections: Some(limits.connections),
+                connections_per_address: limits.connections_per_address,
                 header_bytes: Some(show_size(limits.header_bytes as u64)),
                 header_time: Some(show_duration(limits.header_time)),
                 body_stall: Some(show_duration(limits.body_stall)),
+                minimum_rate: Some(show_size(limits.minimum_rate)),
                 socket_buffer: Some(show_size(limits.socket_buffer as u64)),
                 list_max: Some(limits.list_max),
                 manifest_descriptors: Some(limits.manifest_descriptors),

@@ -11,10 +11,12 @@ mod tags;
 mod uploads;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LINK};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::oci::{Digest, Reference};
 use crate::store::{Store, StoreError};
@@ -35,6 +37,8 @@ pub struct Registry {
     pub list_max: usize,
     /// The most descriptors in a manifest that is pushed, and the most entries read of a list of referrers.
     pub manifest_descriptors: usize,
+    /// Places for uploads being received at once.
+    pub receiving: Arc<Semaphore>,
 }
 
 impl Registry {

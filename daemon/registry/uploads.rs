@@ -1,7 +1,10 @@
 //! Uploads: opened, gone on with, ended, given up; and mounts ("Pushing blobs").
 
+use std::sync::Arc;
+
 use http::header::{HeaderName, LOCATION, RANGE};
 use http::{Method, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Registry, name_digest, parse_digest, set};
 use crate::access::Action;
@@ -35,6 +38,7 @@ impl Registry {
             })?,
             (None, None) => Algorithm::Sha256,
         };
+        let _place = if digest.is_some() { Some(self.place()?) } else { None };
         let mut upload = self.store.start_upload(name, algorithm).await?;
         let Some(digest) = digest else {
             return Ok(self.accepted(name, upload.id(), 0, StatusCode::ACCEPTED, request));
@@ -48,6 +52,11 @@ impl Registry {
             }
         }
         self.commit(name, upload, digest, request).await
+    }
+
+    /// Takes one of the places for uploads being received, whose files are open.
+    fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.receiving).try_acquire_owned().map_err(|_| ApiError::TooManyUploads)
     }
 
     async fn mount(
@@ -88,6 +97,7 @@ impl Registry {
         id: &str,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
+        let _place = self.place()?;
         let mut upload = self.continue_upload(name, id, request).await?;
         receive(&mut upload, request).await?;
         Ok(self.accepted(name, upload.id(), upload.length(), StatusCode::ACCEPTED, request))
@@ -105,6 +115,7 @@ impl Registry {
             return Err(ApiError::DigestInvalid(why, serde_json::Value::Null));
         };
         let digest = parse_digest(digest)?;
+        let _place = self.place()?;
         let mut upload = self.continue_upload(name, id, request).await?;
         self.store.expect_algorithm(&upload, digest.algorithm()).await?;
         receive(&mut upload, request).await?;

@@ -1,6 +1,7 @@
 //! From a request to its answer: route, identity, permit, resource.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::activity::Watched;
 use super::connection::Transport;
 use super::record::{self, Record, Recorded};
 use super::refusal::Open;
+use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
 use crate::access::{self, IdentifyError, Identity, Refusal, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
@@ -34,11 +36,14 @@ impl Server {
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
-        open: Open,
+        (slot, open): (&Arc<Slot>, Open),
     ) -> http::Response<Recorded> {
         let (site, watched) = (self.site(), Watched::request(&self.watched));
-        let (record, response) = site.answer(request, peer, transport, &self.watched).await;
-        response.map(|body| Recorded::new(body, record, (watched, open)))
+        let client = site.registry.locations.client(request.headers(), peer.ip());
+        let active = slot.begin(site.holder(client));
+        let (record, response) =
+            site.answer(request, (client, peer), transport, &active, &self.watched).await;
+        response.map(|body| Recorded::new(body, record, (watched, open, active)))
     }
 }
 
@@ -47,13 +52,13 @@ impl Site {
     async fn answer(
         &self,
         request: http::Request<Incoming>,
-        peer: SocketAddr,
+        (client, peer): (IpAddr, SocketAddr),
         transport: Transport,
+        active: &ActiveRequest,
         others: &Watched,
     ) -> (Record, Response) {
         let begun = Instant::now();
         let (mut parts, incoming) = request.into_parts();
-        let client = self.registry.locations.client(&parts.headers, peer.ip());
         let mut record = Record {
             client,
             user: String::new(),
@@ -68,7 +73,7 @@ impl Site {
         };
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
-        let body = RequestBody::new(&parts, incoming, self.limits.body_stall);
+        let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
         let answered = match check_host(&mut parts) {
             Ok(()) => self.outside_the_api(&parts, transport),
             Err(why) => Some(ApiError::Host(why).into_response()),
@@ -81,9 +86,12 @@ impl Site {
                 let around = self.surroundings((client, peer.ip()), transport, others);
                 let (response, identity) = admin.answer(parts, body, around, &self.access).await;
                 record.user = identity.to_string();
+                if matches!(identity, Identity::User(_)) {
+                    active.permit();
+                }
                 response
             }
-            (None, None) => match self.api(parts, body, (client, peer.ip()), &mut record).await {
+            (None, None) => match self.api(parts, body, (client, peer.ip()), active, &mut record).await {
                 Ok(response) => response,
                 Err(error) => {
                     record.log(&error);
@@ -148,6 +156,7 @@ impl Site {
         parts: Parts,
         body: RequestBody,
         (client, peer): (IpAddr, IpAddr),
+        active: &ActiveRequest,
         record: &mut Record,
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
@@ -177,6 +186,7 @@ impl Site {
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
+        active.permit();
         let deed = Deed::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
         let response = self.registry.answer(parsed.permitted(permit, peer)).await?;

@@ -14,16 +14,22 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio_io_timeout::TimeoutWriter;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::Server;
 use super::refusal::{Completed, Exchange};
+use super::slots::{Ending, Slot};
+use super::socket::Socket;
 use crate::tls::Certificates;
+use crate::wire::{ApiError, RequestBody, confine};
 
 /// How long a connection without a request is waited for when the daemon ends.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
+/// How long a graceful close of an evicted connection may take.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Smallest buffer that hyper accepts.
+const SMALLEST_BUFFER: usize = 8192;
 /// The first byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 
@@ -38,58 +44,91 @@ pub(super) enum Transport {
     Tls,
 }
 
+/// Connection that has a slot.
+pub(super) struct Admitted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) slot: Arc<Slot>,
+    /// Resolves when the connection is evicted.
+    pub(super) ending: oneshot::Receiver<Ending>,
+    /// Becomes true when the daemon stops.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
 /// Serves a connection to its end.
-pub(super) async fn run(server: Arc<Server>, stream: TcpStream, stop: watch::Receiver<bool>) {
-    let Ok(peer) = stream.peer_addr() else {
-        // It has gone already.
-        return;
-    };
+pub(super) async fn run(server: Arc<Server>, admitted: Admitted) {
+    let Admitted { stream, peer, slot, mut ending, stop } = admitted;
     // Small answers wait for nothing; a socket that cannot do this works all the same.
     let _ = stream.set_nodelay(true);
     let site = server.site();
     bound(&stream, site.limits.socket_buffer);
-    let Some(certificates) = site.certificates.clone() else {
-        return speak(server, stream, peer, Transport::Plain, stop).await;
+    let greeted = tokio::select! {
+        greeted = greet(&server, stream, peer) => greeted,
+        _ = &mut ending => None,
     };
-    let time = site.limits.header_time;
-    let mut first = [0];
-    match tokio::time::timeout(time, stream.peek(&mut first)).await {
-        Ok(Ok(1)) if first[0] != HANDSHAKE => {
-            speak(server, stream, peer, Transport::PlainBesideTls, stop).await;
-        }
-        Ok(Ok(1)) => {
-            know_own_address(&certificates, &stream, peer).await;
-            let acceptor = TlsAcceptor::from(certificates.server_config());
-            match tokio::time::timeout(time, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => speak(server, stream, peer, Transport::Tls, stop).await,
-                Ok(Err(error)) => log::debug!(client:% = peer.ip(); "no TLS with {peer}: {error}"),
-                Err(_) => log::debug!(client:% = peer.ip(); "no TLS with {peer} in time"),
-            }
-        }
-        // The client went away, or said nothing.
-        _ => {}
+    let answers = Answers { server, peer, slot, ending, stop };
+    match greeted {
+        Some(Greeted::Plain(stream, transport)) => speak(answers, stream, transport).await,
+        Some(Greeted::Tls(stream)) => speak(answers, stream, Transport::Tls).await,
+        None => {}
     }
 }
 
-async fn speak(
+/// Connection after protocol detection and TLS handshake.
+enum Greeted {
+    Plain(Socket, Transport),
+    Tls(Box<tokio_rustls::server::TlsStream<Socket>>),
+}
+
+/// Detects TLS by the first byte and performs the handshake; each step may take `header_time`.
+async fn greet(server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<Greeted> {
+    let (certificates, limits) = (server.site().certificates.clone(), server.site().limits);
+    let wrap = |stream| Socket::new(stream, limits.body_stall, limits.minimum_rate);
+    let Some(certificates) = certificates else {
+        return Some(Greeted::Plain(wrap(stream), Transport::Plain));
+    };
+    let mut first = [0];
+    match tokio::time::timeout(limits.header_time, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first[0] != HANDSHAKE => Some(Greeted::Plain(wrap(stream), Transport::PlainBesideTls)),
+        Ok(Ok(1)) => {
+            know_own_address(&certificates, &stream, peer).await;
+            let acceptor = TlsAcceptor::from(certificates.server_config());
+            match tokio::time::timeout(limits.header_time, acceptor.accept(wrap(stream))).await {
+                Ok(Ok(stream)) => return Some(Greeted::Tls(Box::new(stream))),
+                Ok(Err(error)) => log::debug!(client:% = peer.ip(); "no TLS with {peer}: {error}"),
+                Err(_) => log::debug!(client:% = peer.ip(); "no TLS with {peer} in time"),
+            }
+            None
+        }
+        // The client went away, or said nothing.
+        _ => None,
+    }
+}
+
+/// Everything that serves the requests of a connection.
+struct Answers {
     server: Arc<Server>,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    slot: Arc<Slot>,
+    ending: oneshot::Receiver<Ending>,
+    stop: watch::Receiver<bool>,
+}
+
+async fn speak(
+    answers: Answers,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     transport: Transport,
-    mut stop: watch::Receiver<bool>,
 ) {
+    let Answers { server, peer, slot, mut ending, mut stop } = answers;
     let limits = server.site().limits;
     let (says_asked, mut asked) = watch::channel(false);
     let exchange = Arc::new(Exchange::default());
     let stream = Completed::new(stream, Arc::clone(&exchange));
     let service = service_fn(move |request: http::Request<Incoming>| {
         says_asked.send_replace(true);
-        let (server, open) = (Arc::clone(&server), Exchange::begin(&exchange));
-        async move { Ok::<_, Infallible>(server.answer(request, peer, transport, open).await) }
+        let (server, slot, open) = (Arc::clone(&server), Arc::clone(&slot), Exchange::begin(&exchange));
+        async move { Ok::<_, Infallible>(server.answer(request, peer, transport, (&slot, open)).await) }
     });
-    // A client that takes nothing of an answer must not hold its connection for ever.
-    let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(limits.body_stall));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
@@ -99,6 +138,15 @@ async fn speak(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        ending = &mut ending => {
+            log::debug!(client:% = peer.ip(); "the connection with {peer} is evicted");
+            if ending == Ok(Ending::Graceful) {
+                connection.as_mut().graceful_shutdown();
+                // A request that has begun meanwhile is cut off.
+                let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+            }
+            return;
+        }
         // A client whose connection was accepted in the last moment still gets its first answer.
         () = async { told(&mut stop).await; soon(&mut asked).await } => {
             connection.as_mut().graceful_shutdown();
@@ -107,6 +155,38 @@ async fn speak(
     };
     if let Err(error) = ended {
         log::debug!(client:% = peer.ip(); "the connection with {peer} ended: {error}");
+    }
+}
+
+/// Answers a connection without a slot with 503, within `patience`.
+pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, patience: Duration) {
+    let refused = async {
+        let service = service_fn(|request: http::Request<Incoming>| async move {
+            let (parts, incoming) = request.into_parts();
+            // Dropping it drains the body, so that the client reads the response instead of a reset.
+            drop(RequestBody::new(&parts, incoming, patience, 0));
+            let busy = "the registry has as many connections as it can; try again later";
+            let mut response = ApiError::Unavailable(busy.into()).into_response();
+            confine(response.headers_mut());
+            Ok::<_, Infallible>(response)
+        });
+        let exchange = Arc::new(Exchange::default());
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(SMALLEST_BUFFER);
+        match greet(server, stream, peer).await {
+            Some(Greeted::Plain(stream, _)) => {
+                let stream = Completed::new(stream, exchange);
+                let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
+            }
+            Some(Greeted::Tls(stream)) => {
+                let stream = Completed::new(stream, exchange);
+                let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
+            }
+            None => {}
+        }
+    };
+    if tokio::time::timeout(patience, refused).await.is_err() {
+        log::debug!(client:% = peer.ip(); "the connection with {peer} has no slot and took too long to be refused");
     }
 }
 

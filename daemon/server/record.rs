@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
 use super::refusal::Open;
+use super::slots::ActiveRequest;
 use crate::oci::RepositoryName;
 use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit};
 
@@ -66,12 +67,16 @@ pub struct Recorded {
     body: ResponseBody,
     sent: u64,
     record: Record,
-    _until_sent: (Request, Open),
+    _until_sent: (Request, Open, ActiveRequest),
 }
 
 impl Recorded {
     /// Watches over the body of an answer.
-    pub(super) fn new(body: ResponseBody, record: Record, until_sent: (Request, Open)) -> Self {
+    pub(super) fn new(
+        body: ResponseBody,
+        record: Record,
+        until_sent: (Request, Open, ActiveRequest),
+    ) -> Self {
         Recorded { body, sent: 0, record, _until_sent: until_sent }
     }
 }

@@ -1,5 +1,6 @@
 //! What systemd is told and asks: inherited sockets, readiness, the journal. Without systemd all of it is quiet.
 
+mod descriptors;
 mod entry;
 mod limit;
 mod line;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+pub use self::descriptors::{DescriptorBudget, raise_descriptor_limit};
 pub use self::log::{LogGuard, has_journal, set_level, start_logging};
 pub use self::sockets::Sockets;
 

@@ -12,6 +12,9 @@ use super::response::{Response, json as json_response};
 use super::route::RouteError;
 use crate::oci::{Digest, ErrorCode};
 
+/// After how many seconds a client may try again when the registry is busy.
+const RETRY_LATER: u64 = 5;
+
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
@@ -73,6 +76,8 @@ pub enum ApiError {
     Misdirected(String),
     /// Too many wrong passwords.
     TooManyRequests(Duration),
+    /// As many uploads are received as there may be at once.
+    TooManyUploads,
     /// The disk has no room.
     Full,
     /// The quota is used up.
@@ -138,6 +143,12 @@ impl ApiError {
                 ErrorCode::TooManyRequests,
                 "too many wrong passwords from this address; try again later",
                 json!({ "retryAfterSeconds": after.as_secs() }),
+            ),
+            ApiError::TooManyUploads => shape(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::TooManyRequests,
+                "the registry is receiving as many uploads as it can; try again later",
+                json!({ "retryAfterSeconds": RETRY_LATER }),
             ),
             _ => return None,
         })
@@ -278,7 +289,7 @@ impl ApiError {
                 set(WWW_AUTHENTICATE, format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
             }
             ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
-            ApiError::Unavailable(_) => set(RETRY_AFTER, "5".into()),
+            ApiError::TooManyUploads | ApiError::Unavailable(_) => set(RETRY_AFTER, RETRY_LATER.to_string()),
             ApiError::RangeUnsatisfiable(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
             ApiError::ChunkOutOfOrder { length, location } => {
                 set(RANGE, format!("0-{}", length.saturating_sub(1)));

@@ -50,7 +50,8 @@ impl Locations {
         Some((scheme, host.filter(|host| Host::parse(host).is_some())))
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Returns true for the address of a trusted proxy.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 

@@ -1,7 +1,7 @@
 //! The stages of a request: parsed, permitted, body.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -9,6 +9,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use super::error::ApiError;
+use super::pace::Pace;
 use super::route::{Query, Route};
 use crate::access::Permit;
 
@@ -70,14 +71,17 @@ pub struct RequestBody {
     waits_for_continue: bool,
     announced: Option<u64>,
     stall: Duration,
+    pace: Pace,
 }
 
 impl RequestBody {
-    /// The body of a request that may pause for at most `stall`.
-    pub fn new(parts: &Parts, incoming: Incoming, stall: Duration) -> Self {
+    /// The body of a request that may pause for at most `stall`, and has to come with at least `minimum_rate` bytes per
+    /// second on average over so much time of waiting; zero is no minimum.
+    pub fn new(parts: &Parts, incoming: Incoming, stall: Duration, minimum_rate: u64) -> Self {
         let announced = incoming.size_hint().exact();
         let waits_for_continue = parts.headers.contains_key(http::header::EXPECT);
-        RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall }
+        let pace = Pace::new(minimum_rate, stall);
+        RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall, pace }
     }
 
     /// How long the client says it is; nothing when it is chunked.
@@ -88,12 +92,25 @@ impl RequestBody {
     /// The next bytes, or nothing at the end.
     ///
     /// # Errors
-    /// [`ApiError::Stalled`] when the client pauses too long, [`ApiError::SizeInvalid`] when it breaks off.
+    /// [`ApiError::Stalled`] when the client pauses too long or is too slow, [`ApiError::SizeInvalid`] when it breaks off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.waits_for_continue = false;
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
+        let mut paused = Duration::ZERO;
         loop {
-            match tokio::time::timeout(self.stall, next_frame(incoming)).await {
+            let patience = self.stall.saturating_sub(paused).min(self.pace.remaining());
+            let began = Instant::now();
+            let next = tokio::time::timeout(patience, next_frame(incoming)).await;
+            let waited = began.elapsed();
+            let bytes = match &next {
+                Ok(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
+                Ok(None | Some(Err(_))) | Err(_) => 0,
+            };
+            paused += waited;
+            let keeps_up = self.pace.keeps_up(waited, bytes);
+            match next {
+                // What has arrived is delivered in any case; the next wait of a client that is too slow ends at once.
+                Err(_) if keeps_up && paused < self.stall => {}
                 Err(_) => return Err(ApiError::Stalled),
                 Ok(None) => {
                     self.incoming = None;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -123,6 +123,20 @@ impl Daemon {
     pub fn stop_and_restart(&mut self) {
         self.stop();
         self.restart_after_end();
+    }
+
+    /// Tells it to end, and gives up after a while; returns whether it ended in good order.
+    pub fn stop_within(&mut self, time: Duration) -> bool {
+        let terminated = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(terminated.success());
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < time {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
     }
 
     pub fn stop(&mut self) {
@@ -257,8 +271,19 @@ pub fn add_user(data: &Path, name: &str, password: &str) {
     assert!(child.wait().unwrap().success());
 }
 
+/// Connects from a certain address of this machine.
+pub fn connect_from(local: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((local, 0))))?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(TcpStream::from(fd))
+}
+
 pub struct Request {
     pub address: SocketAddr,
+    /// The address that it is sent from, if not from that of the daemon.
+    local: Option<Ipv4Addr>,
     head: String,
     body: Vec<u8>,
 }
@@ -266,7 +291,35 @@ pub struct Request {
 impl Request {
     pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n");
-        Request { address, head, body: Vec::new() }
+        Request { address, local: None, head, body: Vec::new() }
+    }
+
+    /// Sends it from another address of this machine, as another client would.
+    pub fn from(mut self, local: Ipv4Addr) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    pub fn local(&self) -> Option<Ipv4Addr> {
+        self.local
+    }
+
+    /// Leaves the connection open for another request.
+    pub fn keep_alive(mut self) -> Self {
+        self.head = self.head.replace("Connection: close\r\n", "");
+        self
+    }
+
+    /// Sends the head of this request on a connection that is open already.
+    pub fn send_on(&self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.write_all(format!("{}\r\n", self.head).as_bytes())
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        match self.local {
+            None => TcpStream::connect(self.address),
+            Some(local) => connect_from(local, self.address),
+        }
     }
 
     /// Calls the registry by another name.
@@ -305,7 +358,7 @@ impl Request {
     }
 
     pub fn open(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        let mut stream = self.connect().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.write_all(format!("{}\r\n", self.head).as_bytes()).unwrap();
         stream
@@ -313,7 +366,7 @@ impl Request {
 
     /// As [`Request::send`], for a daemon that may end at any moment.
     pub fn try_send(self) -> io::Result<Answer> {
-        let mut stream = TcpStream::connect(self.address)?;
+        let mut stream = self.connect()?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let written = stream
             .write_all(format!("{}\r\n", self.head).as_bytes())

@@ -17,11 +17,12 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
+use self::site::Shared;
 use super::Failure;
 use crate::admin::Desk;
 use crate::config::{Config, ConfigError};
-use crate::server::Server;
-use crate::service::{self, Sockets};
+use crate::server::{Capacity, Server};
+use crate::service::{self, DescriptorBudget, Sockets};
 use crate::store::{POOLED_THREADS, Role, Store};
 
 /// How many threads may wait for the disk at once: those of the store's pools, and some for passwords, certificates and
@@ -30,6 +31,9 @@ const BLOCKING_THREADS: usize = POOLED_THREADS + 20;
 
 /// How long lists go on after the daemon was told to stop.
 const LISTS: Duration = Duration::from_secs(5);
+
+/// How long the store may take to close. A blocked disk must not keep the daemon from ending.
+const CLOSE: Duration = Duration::from_secs(15);
 
 /// Reads the configuration, as often as it is asked to.
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -42,6 +46,7 @@ struct House {
     server: Arc<Server>,
     desk: Arc<Desk>,
     loopback_only: bool,
+    shared: Shared,
     /// Whether systemd has the sockets.
     activated: bool,
     began: Instant,
@@ -59,14 +64,29 @@ pub(super) fn run(load: Load) -> Result<(), Failure> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
-    let served = runtime.block_on(serve(config, load));
+    let served = runtime.block_on(serve(config, load)).and_then(|store| close(&store));
     // What is still read or written now belongs to requests that were cut off.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     served
 }
 
-async fn serve(config: Config, load: Load) -> Result<(), Failure> {
+/// Closes the store on threads of its own: those of the requests may all be blocked.
+fn close(store: &Store) -> Result<(), Failure> {
+    let runtime = super::runtime()?;
+    if let Ok(closed) = runtime.block_on(async { tokio::time::timeout(CLOSE, store.close()).await }) {
+        return closed.map_err(Failure::failed);
+    }
+    runtime.shutdown_background();
+    // As after a power cut, the next start reads the index to its end.
+    Err(Failure::failed(format!(
+        "the disk did not answer within {} s: the daemon ends without closing its index",
+        CLOSE.as_secs()
+    )))
+}
+
+/// Serves until shutdown; returns the store, which the caller closes.
+async fn serve(config: Config, load: Load) -> Result<Store, Failure> {
     let inherited = Sockets::inherited().map_err(Failure::failed)?;
     let activated = !inherited.registry.is_empty();
     let listeners = if activated { into_tokio(inherited.registry)? } else { bind_all(&config.listen)? };
@@ -76,15 +96,17 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     let certificates = site::certificates(&config).await?;
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
-    let site = site::site(&config, store.clone(), certificates, &desk, loopback_only)?;
-    let connections = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
+    let shared = Shared::new(descriptor_budget(&config, addresses.len()));
+    let site = site::site(&config, store.clone(), certificates, &desk, (loopback_only, &shared))?;
+    let DescriptorBudget { connections, closing, waiting, uploads: _ } = shared.budget;
     let house = Arc::new(House {
         load,
         config: ArcSwap::from_pointee(config),
         store,
-        server: Arc::new(Server::new(site, connections)),
+        server: Arc::new(Server::new(site, Capacity { connections, closing, waiting })),
         desk,
         loopback_only,
+        shared,
         activated,
         began: Instant::now(),
         reloaded: Notify::new(),
@@ -104,7 +126,21 @@ async fn serve(config: Config, load: Load) -> Result<(), Failure> {
     // A thread that ends gives its place among LMDB's readers back, which must not have gone away by then: the map stays
     // until the process ends.
     std::mem::forget(house.store.clone());
-    house.store.close().await.map_err(Failure::failed)
+    Ok(house.store.clone())
+}
+
+/// Divides the descriptors that this process may have.
+fn descriptor_budget(config: &Config, listeners: usize) -> DescriptorBudget {
+    let (limit, configured) = (service::raise_descriptor_limit(), config.limits.connections);
+    let budget = DescriptorBudget::new(limit, configured, listeners);
+    if budget.connections < configured {
+        log::warn!(
+            "limits.connections is {configured}, but {limit} open files are enough for {} connections; raise LimitNOFILE= \
+             or ulimit -n",
+            budget.connections
+        );
+    }
+    budget
 }
 
 /// Cancels lists soon after the daemon was told to stop: only pulls and pushes are waited for. A client that was accepted

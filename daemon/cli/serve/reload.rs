@@ -35,7 +35,13 @@ async fn reload(house: &Arc<House>) -> Result<(), Failure> {
     } else {
         site::certificates(&new).await?
     };
-    let site = site::site(&new, house.store.clone(), certificates, &house.desk, house.loopback_only)?;
+    let site = site::site(
+        &new,
+        house.store.clone(),
+        certificates,
+        &house.desk,
+        (house.loopback_only, &house.shared),
+    )?;
     for warning in &new.warnings {
         log::warn!("{warning}");
     }

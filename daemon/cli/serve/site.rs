@@ -2,15 +2,30 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
 use crate::registry::Registry;
 use crate::server::{Limits, Site};
+use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
 use crate::wire::{Cors, Locations};
+
+/// Limits that follow from the descriptor budget and stay the same across reloads.
+pub(super) struct Shared {
+    pub(super) budget: DescriptorBudget,
+    receiving: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(super) fn new(budget: DescriptorBudget) -> Self {
+        Shared { receiving: Arc::new(Semaphore::new(budget.uploads)), budget }
+    }
+}
 
 /// What requests meet by this configuration.
 pub(super) fn site(
@@ -18,7 +33,7 @@ pub(super) fn site(
     store: Store,
     certificates: Option<Arc<Certificates>>,
     desk: &Arc<Desk>,
-    loopback_only: bool,
+    (loopback_only, shared): (bool, &Shared),
 ) -> Result<Site, Failure> {
     let limits = config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
@@ -48,6 +63,7 @@ pub(super) fn site(
             delete: config.storage.delete,
             list_max: limits.list_max,
             manifest_descriptors: limits.manifest_descriptors,
+            receiving: Arc::clone(&shared.receiving),
         },
         access,
         certificates,
@@ -57,6 +73,10 @@ pub(super) fn site(
             header_bytes: limits.header_bytes,
             header_time: limits.header_time,
             body_stall: limits.body_stall,
+            minimum_rate: limits.minimum_rate,
+            connections_per_address: limits
+                .connections_per_address
+                .unwrap_or_else(|| (shared.budget.connections / 4).max(1)),
             socket_buffer: limits.socket_buffer,
         },
     })

@@ -1,0 +1,340 @@
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SETTINGS: Settings =
+    Settings { slots: 16, closing: 1000, share: 4, unpermitted: Duration::from_secs(30) };
+
+fn client(number: u32) -> Holder {
+    Holder::Client(IpAddr::V4(Ipv4Addr::from_bits(number)))
+}
+
+/// An admission with a clock.
+struct World {
+    admission: Admission,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        World { admission: Admission::new(SETTINGS), now: Instant::now() }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn admit(&mut self, number: u32) -> Decision {
+        self.admission.admit(client(number), self.now)
+    }
+
+    /// Admits a connection and closes the one that it replaces; gives both.
+    #[track_caller]
+    fn enter(&mut self, number: u32) -> (Id, Option<Id>) {
+        match self.admit(number) {
+            Decision::Admitted(id) => (id, None),
+            Decision::Replaces(id, victim) => {
+                self.admission.release(victim.id);
+                (id, Some(victim.id))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn begin(&mut self, id: Id, number: u32, permit: bool) {
+        self.admission.begin(id, client(number), self.now);
+        if permit {
+            self.admission.permit(id, self.now);
+        }
+    }
+
+    fn answer(&mut self, id: Id, number: u32, permit: bool) {
+        self.begin(id, number, permit);
+        self.admission.end(id, self.now);
+    }
+
+    /// Opens connections with requests that go on.
+    #[track_caller]
+    fn open(&mut self, number: u32, count: usize, permit: bool) -> Vec<Id> {
+        let open = |_| {
+            let (id, victim) = self.enter(number);
+            assert_eq!(victim, None);
+            self.begin(id, number, permit);
+            id
+        };
+        (0..count).map(open).collect()
+    }
+
+    /// Opens connections without a permit that wait for their next request, until no slot is free.
+    fn fill(&mut self, number: u32) -> Vec<Id> {
+        let mut ids = Vec::new();
+        while let Decision::Admitted(id) = self.admit(number) {
+            self.answer(id, number, false);
+            ids.push(id);
+        }
+        ids
+    }
+
+    fn live(&self) -> usize {
+        self.admission.connections.len()
+    }
+}
+
+#[test]
+fn one_address_may_use_free_slots_except_the_reserve() {
+    let mut world = World::new();
+    world.open(1, 14, false);
+    assert_eq!(world.admit(1), Decision::Refused);
+    world.open(2, 1, false);
+    world.pass(10);
+    // Its second connection takes the place of one that belongs to the address with the most.
+    assert!(world.enter(2).1.is_some());
+}
+
+#[test]
+fn address_that_is_refused_again_and_again_gives_way_to_every_other() {
+    let mut world = World::new();
+    for number in 2..40 {
+        let held = world.fill(1);
+        world.pass(18);
+        for id in &held {
+            world.answer(*id, 1, false);
+        }
+        let (id, victim) = world.enter(number);
+        assert_eq!(victim, None, "half of the reserve is free for a new address");
+        let (second, victim) = world.enter(number);
+        let known = world.admission.counts[&client(1)];
+        assert!(victim.is_none_or(|_| known < 14), "the address with the most gives way");
+        for id in held.into_iter().chain([id, second]) {
+            world.admission.release(id);
+        }
+    }
+}
+
+#[test]
+fn connections_without_a_permit_go_first_and_idle_ones_before_busy_ones() {
+    let mut world = World::new();
+    let idle_permitted = world.open(1, 1, true)[0];
+    world.admission.end(idle_permitted, world.now);
+    let [idle_refused, busy_refused] = world.open(2, 2, false)[..] else { panic!() };
+    world.admission.end(idle_refused, world.now);
+    for number in 3..16 {
+        world.admission.trusted.insert(client(number), world.now);
+        world.open(number, 1, true);
+    }
+    world.pass(10);
+    for expected in [idle_refused, busy_refused, idle_permitted] {
+        world.admission.trusted.insert(client(50), world.now);
+        let (id, victim) = world.enter(50);
+        world.begin(id, 50, true);
+        assert_eq!(victim, Some(expected));
+    }
+    assert_eq!(world.admit(51), Decision::Refused, "transfers stay");
+}
+
+#[test]
+fn transfer_with_a_permit_does_not_give_way_to_an_unknown_address() {
+    let mut world = World::new();
+    world.open(1, 14, true);
+    world.open(2, 2, true);
+    assert_eq!(world.admit(50), Decision::Refused);
+}
+
+#[test]
+fn transfer_beyond_the_share_gives_way_to_a_trusted_address() {
+    let mut world = World::new();
+    world.admission.trusted.insert(client(9), world.now);
+    let many = world.open(1, 14, true);
+    world.open(2, 2, true);
+    assert!(world.enter(9).1.is_some_and(|victim| many.contains(&victim)));
+
+    let mut world = World::new();
+    world.admission.trusted.insert(client(9), world.now);
+    for number in 1..=4 {
+        world.admission.trusted.insert(client(number), world.now);
+        world.open(number, 4, true);
+    }
+    assert_eq!(world.admit(9), Decision::Refused, "an address within its share keeps its transfers");
+}
+
+#[test]
+fn trusted_address_takes_the_slot_of_an_untrusted_one() {
+    let mut world = World::new();
+    let known = world.enter(9).0;
+    world.answer(known, 9, true);
+    for number in 100..200 {
+        world.admit(number);
+    }
+    assert_eq!(world.live(), 15, "an untrusted address leaves half of the reserve");
+    for _ in 0..4 {
+        world.pass(1);
+        let (id, victim) = world.enter(9);
+        world.begin(id, 9, true);
+        assert_ne!(victim, Some(known));
+    }
+    assert!(world.live() <= 16);
+}
+
+#[test]
+fn trust_ends_after_an_hour_and_its_table_is_bounded() {
+    let mut world = World::new();
+    let id = world.enter(1).0;
+    for number in 0..5000 {
+        world.begin(id, number, true);
+        world.now += Duration::from_millis(1);
+    }
+    assert_eq!(world.admission.trusted.len(), TRUSTED_ADDRESSES);
+    assert!(world.admission.trusts(client(4999), world.now));
+    assert!(!world.admission.trusts(client(0), world.now));
+    world.pass(3600);
+    assert!(!world.admission.trusts(client(4999), world.now));
+}
+
+#[test]
+fn idle_connections_without_a_permit_expire_only_when_slots_are_short() {
+    let mut world = World::new();
+    let mut held: Vec<Id> = (0..11).map(|_| world.enter(1).0).collect();
+    for seconds in [0, 18, 18] {
+        world.pass(seconds);
+        for id in &held {
+            world.answer(*id, 1, false);
+        }
+    }
+    assert!(world.admission.expire(world.now).is_empty());
+    let permitted = world.enter(2).0;
+    world.answer(permitted, 2, true);
+    let mut expired: Vec<Id> = world.admission.expire(world.now).iter().map(|victim| victim.id).collect();
+    expired.sort_unstable();
+    held.sort_unstable();
+    assert_eq!(expired, held);
+}
+
+#[test]
+fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+    let mut world = World::new();
+    let ids: Vec<Id> = (0..16)
+        .map(|_| match world.admission.admit(Holder::Proxy, world.now) {
+            Decision::Admitted(id) => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    for id in &ids[..12] {
+        world.answer(*id, 1, false);
+    }
+    for (number, id) in (2..).zip(&ids[12..]) {
+        world.answer(*id, number, true);
+    }
+    for _ in 0..8 {
+        let decision = world.admission.admit(Holder::Proxy, world.now);
+        let Decision::Replaces(id, victim) = decision else { panic!("{decision:?}") };
+        assert!(ids[..12].contains(&victim.id));
+        world.admission.release(victim.id);
+        world.begin(id, 3, true);
+    }
+}
+
+#[test]
+fn shed_ends_what_waits_and_no_transfer() {
+    let mut world = World::new();
+    let busy = world.enter(1).0;
+    world.begin(busy, 1, true);
+    let idle = world.enter(1).0;
+    world.answer(idle, 1, true);
+    assert_eq!(world.admission.shed(world.now), Some(Victim { id: idle, idle: true }));
+    assert_eq!(world.admission.shed(world.now), None);
+}
+
+#[test]
+fn connections_that_are_closing_are_bounded() {
+    let mut world = World::new();
+    world.admission.settings.closing = 2;
+    world.open(1, 14, false);
+    world.open(2, 1, false);
+    world.pass(10);
+    let decisions: Vec<Decision> = (3..6).map(|number| world.admit(number)).collect();
+    let replaced = decisions.iter().filter(|decision| matches!(decision, Decision::Replaces(..))).count();
+    assert_eq!((replaced, decisions[2]), (2, Decision::Later), "{decisions:?}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Admit(u32),
+    Begin(usize, bool),
+    End(usize),
+    Release(usize),
+    Expire,
+    Shed,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u32..6).prop_map(Step::Admit),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(at, permit)| Step::Begin(at, permit)),
+        2 => any::<usize>().prop_map(Step::End),
+        1 => any::<usize>().prop_map(Step::Release),
+        1 => Just(Step::Expire),
+        1 => Just(Step::Shed),
+        1 => (0u64..40).prop_map(Step::Pass),
+    ]
+}
+
+/// Admits a connection and checks what has been decided.
+fn check_admission(world: &mut World, number: u32) {
+    let before = world.admission.connections.clone();
+    let counts = world.admission.counts.clone();
+    let trusted = world.admission.trusts(client(number), world.now);
+    let count = |holder| counts.get(&holder).copied().unwrap_or_default();
+    match world.admit(number) {
+        Decision::Later => panic!("the closing ones are not bounded here"),
+        Decision::Replaces(_, victim) => {
+            let victim = before[&victim.id];
+            assert!(!victim.is_transfer() || (trusted && count(victim.holder) > SETTINGS.share));
+            let own = victim.holder == client(number);
+            let is_fair = count(victim.holder) > count(client(number));
+            assert!(own || trusted || is_fair, "an address with more took from one with less");
+        }
+        Decision::Refused if count(client(number)) == 0 => {
+            assert!(before.values().all(Connection::is_transfer), "a new address was refused");
+        }
+        Decision::Admitted(_) | Decision::Refused => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_keeps_the_limits(steps in proptest::collection::vec(step(), 1..300)) {
+        let mut world = World::new();
+        for step in steps {
+            let ids: Vec<Id> = world.admission.connections.keys().copied().collect();
+            let at = |at: usize| ids.get(at % ids.len().max(1)).copied().unwrap_or_default();
+            match step {
+                Step::Admit(number) => check_admission(&mut world, number),
+                Step::Begin(id, permit) => {
+                    let id = at(id);
+                    let known = world.admission.connections.get(&id);
+                    if let Some(Connection { holder, .. }) = known.copied() {
+                        world.admission.begin(id, holder, world.now);
+                        if permit {
+                            world.admission.permit(id, world.now);
+                        }
+                    }
+                }
+                Step::End(id) => world.admission.end(at(id), world.now),
+                Step::Release(id) => world.admission.release(at(id)),
+                Step::Expire => drop(world.admission.expire(world.now)),
+                Step::Shed => drop(world.admission.shed(world.now)),
+                Step::Pass(seconds) => world.pass(seconds),
+            }
+            prop_assert!(world.live() <= SETTINGS.slots);
+            let mut counted: HashMap<Holder, usize> = HashMap::new();
+            for connection in world.admission.connections.values() {
+                *counted.entry(connection.holder).or_default() += 1;
+            }
+            prop_assert_eq!(&counted, &world.admission.counts);
+            prop_assert!(world.admission.trusted.len() <= TRUSTED_ADDRESSES);
+        }
+    }
+}

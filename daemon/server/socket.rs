@@ -1,0 +1,227 @@
+//! TCP socket with a stall timeout and a minimum rate for writes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nix::sys::socket::getsockopt;
+use nix::sys::utsname::uname;
+use nix::{getsockopt_impl, sockopt_impl};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::wire::Pace;
+
+/// Bounds of the interval at which a blocked write is checked.
+const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
+/// Index of `tcpi_bytes_acked` in `struct tcp_info`, seen as numbers of eight bytes.
+const BYTES_ACKED: usize = 15;
+/// True if the kernel has that field; nix panics if the kernel returns less than was asked for.
+static HAS_BYTES_ACKED: LazyLock<bool> =
+    LazyLock::new(|| uname().is_ok_and(|name| name.release().to_str().is_some_and(is_new_enough)));
+
+sockopt_impl!(
+    /// The state of a TCP connection, as far as the number of acknowledged bytes.
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    [u64; BYTES_ACKED + 1]
+);
+
+/// TCP stream whose writes fail with [`io::ErrorKind::TimedOut`] when the client takes nothing for `stall`, or less than the
+/// minimum rate.
+///
+/// Only time in which a write is blocked counts. Progress is measured in acknowledged bytes: the socket becomes writable
+/// again only when a third of its send buffer is empty, which takes slow clients minutes.
+pub(super) struct Socket {
+    stream: TcpStream,
+    stall: Duration,
+    pace: Pace,
+    /// Bytes written to the socket.
+    written: u64,
+    /// Acknowledged bytes at the last check.
+    taken: u64,
+    /// Start of the current blocked write.
+    blocked: Option<Instant>,
+    /// Blocked time since the last check.
+    waited: Duration,
+    /// Blocked time without progress.
+    stalled: Duration,
+    /// Created with the first blocked write.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, stall: Duration, minimum_rate: u64) -> Self {
+        Socket {
+            stream,
+            stall,
+            pace: Pace::new(minimum_rate, stall),
+            written: 0,
+            taken: 0,
+            blocked: None,
+            waited: Duration::ZERO,
+            stalled: Duration::ZERO,
+            timer: None,
+        }
+    }
+
+    fn count(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.written += *bytes as u64;
+        }
+    }
+
+    /// Measures blocked writes, and fails one of a client that is too slow.
+    fn judge<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            if let Some(since) = self.blocked.take() {
+                self.waited += since.elapsed();
+            }
+            return polled;
+        }
+        let tick = (self.stall / 8).clamp(TICK.0, TICK.1);
+        let now = Instant::now();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(now)));
+        let mut since = self.blocked.unwrap_or(now);
+        if self.blocked.is_none() {
+            timer.as_mut().reset(now + tick.saturating_sub(self.waited));
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            timer.as_mut().reset(now + tick);
+            self.waited += now - since;
+            since = now;
+            let taken = acknowledged(&self.stream).unwrap_or(self.written);
+            let bytes = taken.saturating_sub(self.taken);
+            self.taken = taken;
+            let waited = std::mem::take(&mut self.waited);
+            self.stalled = if bytes > 0 { Duration::ZERO } else { self.stalled + waited };
+            if !self.pace.keeps_up(waited, bytes) || self.stalled >= self.stall {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        self.blocked = Some(since);
+        Poll::Pending
+    }
+}
+
+/// Returns how many bytes the client has acknowledged, if the kernel counts them.
+fn acknowledged(stream: &TcpStream) -> Option<u64> {
+    if !*HAS_BYTES_ACKED {
+        return None;
+    }
+    let info = getsockopt(stream, TcpInfo).ok()?;
+    Some(info[BYTES_ACKED]).filter(|bytes| *bytes > 0)
+}
+
+/// Linux counts acknowledged bytes since version 4.2.
+fn is_new_enough(release: &str) -> bool {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0u32));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (4, 2)
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(&polled);
+        self.judge(polled, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count(&polled);
+        self.judge(polled, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.judge(polled, context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.judge(polled, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair(minimum_rate: u64) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = listener.accept().await.unwrap().0;
+        (Socket::new(stream, Duration::from_millis(400), minimum_rate), client)
+    }
+
+    #[tokio::test]
+    async fn bytes_that_the_client_has_taken_are_known() {
+        let (mut socket, mut client) = pair(0).await;
+        socket.write_all(&[7; 1000]).await.unwrap();
+        client.read_exact(&mut [0; 1000]).await.unwrap();
+        let before = acknowledged(&socket.stream).unwrap();
+        socket.write_all(&[7; 5000]).await.unwrap();
+        client.read_exact(&mut [0; 5000]).await.unwrap();
+        assert_eq!(acknowledged(&socket.stream).unwrap() - before, 5000);
+    }
+
+    #[test]
+    fn old_systems_are_not_asked_for_acknowledged_bytes() {
+        let new = ["4.2.0", "4.19.0-26-amd64", "6.1.21-v8+", "10.0"];
+        assert!(new.into_iter().all(is_new_enough));
+        assert!(!["3.10.108", "4.1.9", "", "unknown"].into_iter().any(is_new_enough));
+    }
+
+    #[tokio::test]
+    async fn client_that_takes_nothing_is_given_up() {
+        let (mut socket, _client) = pair(0).await;
+        let error = socket.write_all(&vec![7; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn client_below_the_minimum_rate_is_given_up_though_it_takes_something() {
+        let (mut socket, mut client) = pair(1 << 30).await;
+        let reader = tokio::spawn(async move {
+            let mut buffer = vec![0; 1 << 20];
+            while client.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let error = socket.write_all(&vec![7; 256 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        reader.abort();
+    }
+}

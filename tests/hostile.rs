@@ -1,0 +1,223 @@
+//! Clients that hold connections do not starve others.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+const SLOTS: (&str, &str) = ("HOLDFAST_LIMITS_CONNECTIONS", "16");
+/// As many connections as an attacker opens.
+const MANY: usize = 24;
+
+/// Background thread that repeats its work until it is dropped.
+struct Background(Arc<AtomicBool>, Option<JoinHandle<()>>);
+
+impl Background {
+    fn start(mut work: impl FnMut() + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                work();
+            }
+        });
+        Background(stop, Some(thread))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.take().unwrap().join().unwrap();
+    }
+}
+
+/// Keeps many connections open that get 401 again and again; closed ones are replaced.
+fn hold_with_refused_requests(request: impl Fn() -> Request + Send + 'static) -> Background {
+    let mut held: Vec<TcpStream> = Vec::new();
+    let work = move || {
+        held.retain_mut(|stream| {
+            request().send_on(stream).is_ok()
+                && Answer::try_read(stream, false).is_ok_and(|answer| answer.status == 401)
+        });
+        while held.len() < MANY {
+            let stream = connect_from(request().local().unwrap(), request().address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            held.push(stream);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut work = work;
+    // All slots are taken before the first other client comes.
+    work();
+    work();
+    Background::start(work)
+}
+
+fn all_succeed(request: impl Fn() -> Request) {
+    for _ in 0..20 {
+        request().send().expect(200);
+    }
+}
+
+#[test]
+fn refused_requests_of_one_address_starve_no_other() {
+    let daemon = Daemon::with_user("alice", "secret", &[SLOTS]);
+    let address = daemon.address;
+    let _attack =
+        hold_with_refused_requests(move || Request::new(address, "GET", "/v2/").keep_alive().from(ATTACKER));
+    all_succeed(|| daemon.request("GET", "/v2/").login("alice", "secret").from(CLIENT));
+    // Also where both share an address, as behind a proxy that is not named.
+    all_succeed(|| daemon.request("GET", "/v2/").login("alice", "secret").from(ATTACKER));
+}
+
+#[test]
+fn clients_behind_a_trusted_proxy_are_limited_one_by_one() {
+    let trusted = ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.4");
+    let daemon = Daemon::with_user("alice", "secret", &[SLOTS, trusted]);
+    let address = daemon.address;
+    let _attack = hold_with_refused_requests(move || {
+        let request = Request::new(address, "GET", "/v2/").keep_alive().from(PROXY);
+        request.header("X-Forwarded-For", "192.0.2.1")
+    });
+    let request = |client: &str| {
+        let request = daemon.request("GET", "/v2/").login("alice", "secret").from(PROXY);
+        request.header("X-Forwarded-For", client)
+    };
+    all_succeed(|| request("192.0.2.2"));
+    all_succeed(|| daemon.request("GET", "/v2/").login("alice", "secret").from(CLIENT));
+}
+
+#[test]
+fn silent_connections_do_not_starve_others_before_or_during_tls() {
+    let daemon = Daemon::with(&[SLOTS, ("HOLDFAST_TLS_MODE", "auto")]);
+    let silent: Vec<TcpStream> = (0..MANY).map(|_| connect_from(ATTACKER, daemon.address).unwrap()).collect();
+    let mut handshakes: Vec<TcpStream> =
+        (0..MANY).map(|_| connect_from(ATTACKER, daemon.address).unwrap()).collect();
+    for stream in &mut handshakes {
+        // One that is closed already takes nothing.
+        let _ = stream.write_all(&[0x16, 3, 1]);
+    }
+    all_succeed(|| daemon.request("GET", "/ca.crt").from(CLIENT));
+    drop((silent, handshakes));
+}
+
+#[test]
+fn slow_transfers_of_one_address_starve_no_other() {
+    let daemon = Daemon::with(&[SLOTS, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
+    let digest = daemon.push_blob("a", &vec![3; 16 << 20]);
+    let path = format!("/v2/a/blobs/{digest}");
+    let readers: Vec<TcpStream> =
+        (0..8).map(|_| daemon.request("GET", &path).from(ATTACKER).open()).collect();
+    let upload = "/v2/a/blobs/uploads/?digest=sha256:".to_owned() + &"0".repeat(64);
+    let senders: Vec<TcpStream> = (0..8)
+        .map(|_| daemon.request("POST", &upload).header("Content-Length", "1000000").from(ATTACKER).open())
+        .collect();
+    all_succeed(|| daemon.request("GET", "/v2/").from(CLIENT));
+    all_succeed(|| daemon.request("HEAD", &path).from(CLIENT));
+    drop((readers, senders));
+}
+
+#[test]
+fn connection_without_a_slot_is_told_when_to_come_back() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_CONNECTIONS", "1")]);
+    let digest = daemon.push_blob("a", &vec![3; 32 << 20]);
+    let reader = daemon.request("GET", &format!("/v2/a/blobs/{digest}")).from(ATTACKER).open();
+    let mut begun = [0; 1000];
+    (&reader).read_exact(&mut begun).unwrap();
+    let answer = daemon.request("GET", "/v2/").from(CLIENT).send().expect(503);
+    assert!(answer.named("retry-after").parse::<u32>().unwrap() > 0);
+    assert_eq!(answer.named("connection"), "close");
+    drop(reader);
+    daemon.request("GET", "/v2/").from(CLIENT).send().expect(200);
+}
+
+/// Sends the head of an upload and then a byte now and then, until an answer comes or `time` has passed.
+fn drip(daemon: &Daemon, time: Duration) -> Option<u16> {
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let mut stream = daemon.request("PATCH", &location).header("Content-Length", "1000000").open();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        let sent = stream.write_all(b"x");
+        match stream.peek(&mut [0; 1]) {
+            Ok(1) => return Some(Answer::read(&mut stream, false).status),
+            Ok(_) => panic!("the connection ended without an answer: {sent:?}"),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    None
+}
+
+#[test]
+fn body_below_the_minimum_rate_is_refused() {
+    let stall = ("HOLDFAST_LIMITS_BODY_STALL", "1s");
+    let strict = Daemon::with(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "1KiB")]);
+    assert_eq!(drip(&strict, Duration::from_secs(60)), Some(408));
+    let patient = Daemon::with(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
+    assert_eq!(drip(&patient, Duration::from_secs(3)), None);
+}
+
+#[test]
+fn reader_below_the_minimum_rate_is_let_go() {
+    let daemon = Daemon::with(&[
+        ("HOLDFAST_LIMITS_BODY_STALL", "1s"),
+        ("HOLDFAST_LIMITS_MINIMUM_RATE", "64MiB"),
+        ("HOLDFAST_LIMITS_CONNECTIONS", "1"),
+    ]);
+    let digest = daemon.push_blob("a", &vec![3; 64 << 20]);
+    let mut reader = daemon.request("GET", &format!("/v2/a/blobs/{digest}")).from(ATTACKER).open();
+    let _attack = Background::start(move || {
+        let _ = reader.read(&mut vec![0; 200_000]);
+        std::thread::sleep(Duration::from_millis(50));
+    });
+    // The only slot is free again though the reader takes something all the time.
+    daemon.request("GET", "/v2/").from(CLIENT).send().expect(200);
+}
+
+#[test]
+fn idle_connection_without_a_permit_ends_when_slots_are_short() {
+    let daemon = Daemon::with_user(
+        "alice",
+        "secret",
+        &[("HOLDFAST_LIMITS_CONNECTIONS", "4"), ("HOLDFAST_LIMITS_HEADER_TIME", "2s")],
+    );
+    let request = || daemon.request("GET", "/v2/").keep_alive().from(ATTACKER);
+    let mut held: Vec<TcpStream> = (0..3).map(|_| request().open()).collect();
+    for stream in &mut held {
+        Answer::read(stream, false).expect(401);
+    }
+    // Each asks often enough for the time limit of headers.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) && held.len() == 3 {
+        held.retain_mut(|stream| {
+            request().send_on(stream).is_ok() && Answer::try_read(stream, false).is_ok()
+        });
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(held.len() < 3, "all are kept");
+}
+
+#[test]
+fn daemon_ends_though_all_its_threads_wait_for_a_file() {
+    let mut daemon = Daemon::with_user("alice", "secret", &[]);
+    let users = daemon.data.join("htpasswd");
+    std::fs::remove_file(&users).unwrap();
+    // Opening it blocks until there is a writer, which never comes.
+    run(std::process::Command::new("mkfifo").arg(&users));
+    let stuck: Vec<TcpStream> =
+        (0..80).map(|_| daemon.request("GET", "/v2/").login("alice", "secret").open()).collect();
+    assert!(daemon.stop_within(Duration::from_secs(60)));
+    drop(stuck);
+    // It has closed its index.
+    assert!(daemon.data.join("index/clean").exists());
+}
