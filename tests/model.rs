@@ -177,16 +177,18 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             daemon.stop();
             run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
             daemon.restart_after_end();
-            // A blob that no manifest of the repository names is pushed again with its image.
-            for repository in model {
+            // A blob that no manifest of the repository names may be lost, and is pushed again with its image then. What
+            // a manifest names stays, and nothing comes back that was not there.
+            for (number, repository) in model.iter_mut().enumerate() {
                 let Repository { blobs, manifests, referrers, foreign, .. } = repository;
                 blobs.retain(|blob| {
-                    let named = manifests.contains(blob) || referrers.contains(blob);
-                    named || foreign.get(blob).copied().unwrap_or_default()
+                    let path = format!("/v2/r{number}/blobs/{}", digest(&content(*blob)));
+                    let named = manifests.contains(blob)
+                        || referrers.contains(blob)
+                        || foreign.get(blob).copied().unwrap_or_default()
+                        || (*blob == CONFIG && !foreign.is_empty());
+                    named || daemon.get(&path).status == 200
                 });
-                if !foreign.is_empty() {
-                    blobs.insert(CONFIG);
-                }
             }
         }
         Call::PutForeign(r, b) => {

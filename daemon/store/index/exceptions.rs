@@ -108,16 +108,14 @@ impl Batch<'_> {
         Ok(holding)
     }
 
-    /// Notes that a client deleted a blob from a repository in which a manifest may name it. Where none does, the next
-    /// collection removes the row.
+    /// Notes that a client deleted a blob from a repository, if a manifest there names it.
     pub(super) fn note_blob_deletion(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        let is_named = tables.needed_by.prefix_iter(&self.txn, &schema::digest_key(digest))?.next().is_some();
-        if is_named {
+        if tables.is_needed_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
         } else {
             tables.link_exceptions.delete(&mut self.txn, &key)?;
@@ -132,13 +130,18 @@ impl Batch<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.link_exceptions, schema::content_key(repository, digest));
+        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
         // Most often there is no row, and a lookup writes no page.
-        if schema::row(table, &self.txn, &key)? == Some(LinkExceptionRow::Deleted) {
-            // Not removed: the manifests may name the blob only as foreign.
-            schema::put_row(table, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
-            self.names_changed();
+        if schema::row(tables.link_exceptions, &self.txn, &key)? != Some(LinkExceptionRow::Deleted) {
+            return Ok(());
         }
+        if tables.is_needed_in(&self.txn, repository, digest)? {
+            // The manifests may name the blob only as foreign.
+            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
+        } else {
+            tables.link_exceptions.delete(&mut self.txn, &key)?;
+        }
+        self.names_changed();
         Ok(())
     }
 
