@@ -40,11 +40,11 @@ fn rooms_call_only_whom_they_may() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_file_and_only_main_ends_the_process() {
+fn unsafe_code_is_in_two_small_files_and_only_main_ends_the_process() {
     for file in sources(&daemon()) {
         let text = fs::read_to_string(&file).unwrap();
-        let is_sys = file.ends_with("store/sys.rs");
-        assert!(is_sys || !text.contains("unsafe {"), "{}", file.display());
+        let may_be_unsafe = file.ends_with("store/sys.rs") || file.ends_with("server/tcp_info.rs");
+        assert!(may_be_unsafe || !text.contains("unsafe {"), "{}", file.display());
         assert!(!text.contains("process::exit"), "{}", file.display());
         let is_main = file.ends_with("main.rs");
         assert!(is_main || !text.contains("std::env::var"), "{}", file.display());

@@ -12,6 +12,7 @@ mod record;
 mod refusal;
 mod slots;
 mod socket;
+mod tcp_info;
 mod waiting;
 
 use std::io::{Read, Write};

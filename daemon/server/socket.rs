@@ -2,36 +2,18 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::sys::socket::getsockopt;
-use nix::sys::utsname::uname;
-use nix::{getsockopt_impl, sockopt_impl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::tcp_info::bytes_acked;
 use crate::wire::Pace;
 
 /// Bounds of the interval at which a blocked write is checked.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
-/// Index of `tcpi_bytes_acked` in `struct tcp_info`, seen as numbers of eight bytes.
-const BYTES_ACKED: usize = 15;
-/// True if the kernel has that field; nix panics if the kernel returns less than was asked for.
-static HAS_BYTES_ACKED: LazyLock<bool> =
-    LazyLock::new(|| uname().is_ok_and(|name| name.release().to_str().is_some_and(is_new_enough)));
-
-sockopt_impl!(
-    /// The state of a TCP connection, as far as the number of acknowledged bytes.
-    TcpInfo,
-    GetOnly,
-    libc::IPPROTO_TCP,
-    libc::TCP_INFO,
-    [u64; BYTES_ACKED + 1]
-);
-
 /// TCP stream whose writes fail with [`io::ErrorKind::TimedOut`] when the client takes nothing for `stall`, or less than the
 /// minimum rate.
 ///
@@ -96,7 +78,7 @@ impl Socket {
             timer.as_mut().reset(now + tick);
             self.waited += now - since;
             since = now;
-            let taken = acknowledged(&self.stream).unwrap_or(self.written);
+            let taken = bytes_acked(&self.stream).unwrap_or(self.written);
             let bytes = taken.saturating_sub(self.taken);
             self.taken = taken;
             let waited = std::mem::take(&mut self.waited);
@@ -108,22 +90,6 @@ impl Socket {
         self.blocked = Some(since);
         Poll::Pending
     }
-}
-
-/// Returns how many bytes the client has acknowledged, if the kernel counts them.
-fn acknowledged(stream: &TcpStream) -> Option<u64> {
-    if !*HAS_BYTES_ACKED {
-        return None;
-    }
-    let info = getsockopt(stream, TcpInfo).ok()?;
-    Some(info[BYTES_ACKED]).filter(|bytes| *bytes > 0)
-}
-
-/// Linux counts acknowledged bytes since version 4.2.
-fn is_new_enough(release: &str) -> bool {
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0u32));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (4, 2)
 }
 
 impl AsyncRead for Socket {
@@ -191,17 +157,10 @@ mod tests {
         let (mut socket, mut client) = pair(0).await;
         socket.write_all(&[7; 1000]).await.unwrap();
         client.read_exact(&mut [0; 1000]).await.unwrap();
-        let before = acknowledged(&socket.stream).unwrap();
+        let before = bytes_acked(&socket.stream).unwrap();
         socket.write_all(&[7; 5000]).await.unwrap();
         client.read_exact(&mut [0; 5000]).await.unwrap();
-        assert_eq!(acknowledged(&socket.stream).unwrap() - before, 5000);
-    }
-
-    #[test]
-    fn old_systems_are_not_asked_for_acknowledged_bytes() {
-        let new = ["4.2.0", "4.19.0-26-amd64", "6.1.21-v8+", "10.0"];
-        assert!(new.into_iter().all(is_new_enough));
-        assert!(!["3.10.108", "4.1.9", "", "unknown"].into_iter().any(is_new_enough));
+        assert_eq!(bytes_acked(&socket.stream).unwrap() - before, 5000);
     }
 
     #[tokio::test]

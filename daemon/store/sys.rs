@@ -1,4 +1,4 @@
-//! The only unsafe code of the daemon: a few calls that have no safe form.
+//! The unsafe code of the store: a few calls that have no safe form.
 #![expect(unsafe_code, reason = "LMDB is a memory map, and sync_file_range has no safe wrapper")]
 
 use std::fs::File;
