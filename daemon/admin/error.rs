@@ -124,6 +124,9 @@ impl From<StoreError> for AdminError {
             StoreError::ReadOnly => AdminError::Unavailable(
                 "The registry is read-only since its disk failed; restart it when the disk is well.".into(),
             ),
+            StoreError::OutOfResources { .. } => AdminError::Unavailable(
+                "The registry is out of file descriptors or memory; try again soon.".into(),
+            ),
             StoreError::Closing => AdminError::Unavailable("The registry is shutting down.".into()),
             error => AdminError::Internal(error.to_string()),
         }

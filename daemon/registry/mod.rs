@@ -147,6 +147,9 @@ impl From<StoreError> for ApiError {
             StoreError::ReadOnly => ApiError::Unavailable(
                 "the registry is read-only since its disk failed; pulls go on, pushes need a restart".into(),
             ),
+            error @ StoreError::OutOfResources { .. } => {
+                ApiError::Unavailable(format!("{error}; try again later"))
+            }
             StoreError::Closing => ApiError::Unavailable("the registry is shutting down".into()),
             error @ (StoreError::Damaged(_)
             | StoreError::InUse(_)

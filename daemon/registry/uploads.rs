@@ -99,6 +99,7 @@ impl Registry {
     ) -> Result<Response, ApiError> {
         let _place = self.place()?;
         let mut upload = self.continue_upload(name, id, request).await?;
+        upload.prepare(None).await?;
         receive(&mut upload, request).await?;
         Ok(self.accepted(name, upload.id(), upload.length(), StatusCode::ACCEPTED, request))
     }
@@ -117,7 +118,7 @@ impl Registry {
         let digest = parse_digest(digest)?;
         let _place = self.place()?;
         let mut upload = self.continue_upload(name, id, request).await?;
-        self.store.expect_algorithm(&upload, digest.algorithm()).await?;
+        upload.prepare(Some(digest.algorithm())).await?;
         receive(&mut upload, request).await?;
         self.commit(name, upload, digest, request).await
     }

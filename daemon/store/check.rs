@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
 
-use super::error::StoreError;
+use super::error::{StoreError, is_lack_of_resources};
 use super::index::ManifestEntry;
 use super::index::garbage::{Amount, TagAge};
 use super::index::schema::LinkExceptionRow;
@@ -155,7 +155,7 @@ impl Store {
     /// Checks everything; `observe` is told of what is wrong, and of the progress.
     ///
     /// # Errors
-    /// What the index says. A blob that cannot be read is a fault and no error.
+    /// What the index says, or a lack of descriptors or memory. A blob that cannot be read otherwise is a fault and no error.
     pub async fn check(
         &self,
         options: CheckOptions,
@@ -212,7 +212,7 @@ impl Check<'_> {
 
     async fn blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (store, wanted) = (self.store.clone(), digest.clone());
-        let (fault, file) = blocking(move || Ok(store.read_against_digest(&wanted, size))).await?;
+        let (fault, file) = blocking(move || store.read_against_digest(&wanted, size)).await?;
         self.checked.blobs.add(size);
         self.keep_pace().await;
         let Some(fault) = fault else { return Ok(()) };
@@ -398,27 +398,36 @@ impl Store {
 
 impl Store {
     /// Reads a blob from the medium; what is wrong with it, and which file it was.
-    fn read_against_digest(&self, digest: &Digest, indexed: u64) -> (Option<Fault>, Option<u64>) {
+    fn read_against_digest(
+        &self,
+        digest: &Digest,
+        indexed: u64,
+    ) -> Result<(Option<Fault>, Option<u64>), StoreError> {
         let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable {
             digest: digest.clone(),
             error: error.to_string(),
         };
         let mut file = match self.0.disk.open_blob(digest) {
             Ok(file) => file,
-            Err(StoreError::Damaged(_)) => return (Some(Fault::Missing { digest: digest.clone() }), None),
-            Err(error) => return (Some(unreadable(&error)), None),
+            Err(StoreError::Damaged(_)) => {
+                return Ok((Some(Fault::Missing { digest: digest.clone() }), None));
+            }
+            // That says nothing of the blob.
+            Err(error @ StoreError::OutOfResources { .. }) => return Err(error),
+            Err(error) => return Ok((Some(unreadable(&error)), None)),
         };
         let metadata = file.metadata().ok();
         let inode = metadata.as_ref().map(MetadataExt::ino);
         let actual = metadata.map_or(0, |metadata| metadata.len());
-        match hash(&mut file, digest.algorithm()) {
+        Ok(match hash(&mut file, digest.algorithm()) {
             Ok(found) if found == *digest && actual == indexed => (None, inode),
             Ok(found) if found == *digest => {
                 (Some(Fault::Length { digest: digest.clone(), indexed, actual }), inode)
             }
             Ok(actual) => (Some(Fault::Rotten { digest: digest.clone(), actual }), inode),
+            Err(error) if is_lack_of_resources(&error) => return Err(StoreError::io("read a blob", error)),
             Err(error) => (Some(unreadable(&error)), inode),
-        }
+        })
     }
 
     /// What is wrong with a manifest that can be read; one that cannot is a blob with a fault of its own.
@@ -432,8 +441,10 @@ impl Store {
                 self.0.index.manifest(repository, &Reference::Digest(entry.digest.clone()))?.is_some();
             return Ok(Vec::from_iter(is_there.then_some(fault)));
         }
-        let Ok(bytes) = blob::read_whole(&self.0.disk, &entry.digest, entry.size) else {
-            return Ok(Vec::new());
+        let bytes = match blob::read_whole(&self.0.disk, &entry.digest, entry.size) {
+            Ok(bytes) => bytes,
+            Err(error @ StoreError::OutOfResources { .. }) => return Err(error),
+            Err(_) => return Ok(Vec::new()),
         };
         let (repository, digest) = (repository.clone(), entry.digest.clone());
         let Ok(manifest) = Manifest::parse(&bytes, Some(&entry.media_type)) else {

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a file appears in `blobs/` only whole and synced. The first write that fails for any reason but a full
 //! disk latches, and the first sync that fails for whatever reason: a page may be lost though the next sync says yes,
-//! so nothing is written any more until the daemon has restarted.
+//! so nothing is written any more until the daemon has restarted. A lack of descriptors or memory is neither: what needed
+//! them fails, and the store goes on. The directories that are synced stay open, so that this needs no descriptor.
 #![expect(clippy::disallowed_methods, reason = "this is the file that the others leave it to")]
 
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +11,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
 
 use super::delay::{DiskDelay, Operation, Operations};
 use super::error::StoreError;
@@ -22,6 +26,50 @@ const READ_ONLY: &str = "index/read-only";
 
 /// Write-back is begun in steps of this many bytes.
 const WRITEBACK_STEP: u64 = 8 << 20;
+
+/// How often, and how long apart, a request looks whether another process has let go of an upload.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// A file in `uploads/` that is hashed and synced; only this very file becomes the blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HashedFile {
+    /// Its name in `uploads/`.
+    pub(super) name: String,
+    /// Its inode.
+    pub(super) inode: u64,
+    /// How many bytes were hashed.
+    pub(super) length: u64,
+}
+
+/// What [`Disk::open_upload`] finds.
+pub(super) enum OpenedUpload {
+    /// The file, locked for as long as it is open.
+    File(File),
+    /// Another process has it locked.
+    InUse,
+    /// There is none.
+    Missing,
+}
+
+/// A directory whose names are synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Directory {
+    /// The data directory itself.
+    Root,
+    /// That of the index.
+    Index,
+    /// One of those of blobs.
+    Blobs(Algorithm),
+}
+
+/// The open directories.
+struct Directories {
+    root: File,
+    index: File,
+    sha256: File,
+    sha512: File,
+}
 
 /// The numbers that the file system has for the files of the index.
 type IndexFiles = [u64; 2];
@@ -36,6 +84,8 @@ pub(super) struct Disk {
     index_files: OnceLock<IndexFiles>,
     reads: Operations,
     writes: Operations,
+    /// Open where something may be written.
+    directories: Option<Directories>,
 }
 
 impl Disk {
@@ -48,22 +98,61 @@ impl Disk {
             index_files: OnceLock::new(),
             reads: Operations::default(),
             writes: Operations::default(),
+            directories: None,
         }
     }
 
     /// Makes the directories that are not there yet and opens the data directory.
     pub(super) fn open(root: &Path, told: fn(&str)) -> Result<Self, StoreError> {
-        let disk = Self::at(root, told);
+        let mut disk = Self::at(root, told);
         for directory in ["uploads", "index", "trash", "blobs/sha256", "blobs/sha512"] {
             let path = root.join(directory);
             fs::create_dir_all(&path)
                 .map_err(|error| StoreError::io(format!("create {}", path.display()), error))?;
         }
         for directory in [root.to_owned(), root.join("blobs")] {
-            sync_directory(&directory)
+            File::open(&directory)
+                .and_then(|directory| directory.sync_all())
                 .map_err(|error| StoreError::io(format!("sync {}", directory.display()), error))?;
         }
+        let open = |directory| {
+            let path = disk.path_of(directory);
+            File::open(&path).map_err(|error| StoreError::io(format!("open {}", path.display()), error))
+        };
+        let directories = Directories {
+            root: open(Directory::Root)?,
+            index: open(Directory::Index)?,
+            sha256: open(Directory::Blobs(Algorithm::Sha256))?,
+            sha512: open(Directory::Blobs(Algorithm::Sha512))?,
+        };
+        disk.directories = Some(directories);
         Ok(disk)
+    }
+
+    fn path_of(&self, directory: Directory) -> PathBuf {
+        match directory {
+            Directory::Root => self.root.clone(),
+            Directory::Index => self.index_directory(),
+            Directory::Blobs(algorithm) => self.blob_directory(algorithm),
+        }
+    }
+
+    /// Waits until the names in a directory are on the medium.
+    pub(super) fn sync_directory(&self, directory: Directory) -> io::Result<()> {
+        let path = self.path_of(directory);
+        let Some(directories) = &self.directories else { return File::open(path)?.sync_all() };
+        let open = match directory {
+            Directory::Root => &directories.root,
+            Directory::Index => &directories.index,
+            Directory::Blobs(Algorithm::Sha256) => &directories.sha256,
+            Directory::Blobs(Algorithm::Sha512) => &directories.sha512,
+        };
+        // Names are changed by path. A file system mounted over it meanwhile would take them, and not the sync.
+        let (known, now) = (open.metadata()?, fs::metadata(&path)?);
+        if (known.dev(), known.ino()) != (now.dev(), now.ino()) {
+            return Err(io::Error::other(format!("{} is another directory by now", path.display())));
+        }
+        open.sync_all()
     }
 
     /// Returns how long the disk has not answered.
@@ -121,7 +210,7 @@ impl Disk {
         if self.latched.get().is_some() { Err(StoreError::ReadOnly) } else { Ok(()) }
     }
 
-    /// Takes note of a failure: from now on nothing is written, unless the disk was only full.
+    /// Takes note of a failure: from now on nothing is written, unless the disk was only full, or resources were lacking.
     pub(super) fn failed(&self, error: StoreError) -> StoreError {
         if matches!(error, StoreError::Io { .. } | StoreError::Index(_))
             && self.latched.set(error.to_string()).is_ok()
@@ -155,13 +244,50 @@ impl Disk {
     pub(super) fn create_upload(&self, name: &str) -> Result<File, StoreError> {
         self.check_writable()?;
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).to_owned();
-        options.open(self.upload_path(name)).map_err(|error| StoreError::io("create an upload", error))
+        let failed = |error| StoreError::io("create an upload", error);
+        let file = options.open(self.upload_path(name)).map_err(failed)?;
+        match lock_upload(&file) {
+            Ok(true) => Ok(file),
+            locked => {
+                self.remove_upload(name)?;
+                Err(failed(locked.err().unwrap_or_else(|| rustix::io::Errno::AGAIN.into())))
+            }
+        }
     }
 
-    /// Opens the file of an upload to go on with it, or nothing if there is none.
-    pub(super) fn open_upload(&self, name: &str) -> Result<Option<File>, StoreError> {
-        found(OpenOptions::new().read(true).write(true).open(self.upload_path(name)))
-            .map_err(|error| StoreError::io("open an upload", error))
+    /// Opens and locks the file of an upload.
+    pub(super) fn open_upload(&self, name: &str) -> Result<OpenedUpload, StoreError> {
+        let failed = |error| StoreError::io("open an upload", error);
+        let path = self.upload_path(name);
+        let file = found(OpenOptions::new().read(true).write(true).open(&path)).map_err(failed)?;
+        let Some(file) = file else { return Ok(OpenedUpload::Missing) };
+        if !lock_upload(&file).map_err(failed)? {
+            return Ok(OpenedUpload::InUse);
+        }
+        // The process that had it may have removed it before it let go.
+        let inode = file.metadata().map_err(failed)?.ino();
+        let named = found(fs::metadata(&path)).map_err(failed)?;
+        match named.filter(|named| named.ino() == inode) {
+            Some(_) => Ok(OpenedUpload::File(file)),
+            None => Ok(OpenedUpload::Missing),
+        }
+    }
+
+    /// Refuses an upload whose file has not the length that was hashed; what a failed write has left behind it is cut
+    /// off.
+    pub(super) fn check_upload_length(&self, file: &File, hashed: u64) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let failed = |error| StoreError::io("look at an upload", error);
+        let mut length = file.metadata().map_err(failed)?.len();
+        if length > hashed {
+            file.set_len(hashed).map_err(|error| self.failed(StoreError::io("shorten an upload", error)))?;
+            length = file.metadata().map_err(failed)?.len();
+        }
+        if length == hashed {
+            return Ok(());
+        }
+        let why = format!("it has {length} bytes, and {hashed} were written");
+        Err(failed(io::Error::new(io::ErrorKind::InvalidData, why)))
     }
 
     /// Whether an upload of this name is there, and how many bytes it has.
@@ -185,10 +311,15 @@ impl Disk {
         let _write = self.writes();
         if let Err(error) = file.write_all_at(bytes, offset) {
             let error = self.failed(StoreError::io("write an upload", error));
-            if matches!(error, StoreError::Full) {
+            if matches!(error, StoreError::Full | StoreError::OutOfResources { .. }) {
                 // What still fitted is not counted, and must not be in the file that becomes a blob.
-                file.set_len(offset)
-                    .map_err(|error| self.failed(StoreError::io("shorten an upload", error)))?;
+                let shortened =
+                    file.set_len(offset).map_err(|error| StoreError::io("shorten an upload", error));
+                match shortened.map_err(|error| self.failed(error)) {
+                    // It is tried again before the file is sealed.
+                    Ok(()) | Err(StoreError::OutOfResources { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             return Err(error);
         }
@@ -200,7 +331,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Waits until the content of an upload is on the medium. A failure latches and is never tried again.
+    /// Waits until the content of an upload is on the medium. A failure latches; after one for lack of resources the
+    /// caller removes the file, so that the same content is never synced again.
     pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
         self.check_writable()?;
         let _write = self.writes();
@@ -208,23 +340,31 @@ impl Disk {
     }
 
     /// Gives a synced upload its name as a blob, over an older copy if there is one. The name is durable only
-    /// after [`Disk::sync_blobs`].
-    pub(super) fn admit(&self, upload: &str, digest: &Digest) -> Result<(), StoreError> {
+    /// after [`Disk::sync_blobs`]. Refuses any other file than the one that was hashed.
+    pub(super) fn admit(&self, upload: &HashedFile, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        let blob = self.blob_path(digest);
-        match fs::rename(self.upload_path(upload), &blob) {
-            Ok(()) => Ok(()),
+        let failed = |error| self.failed(StoreError::io("move an upload to the blobs", error));
+        let (path, blob) = (self.upload_path(&upload.name), self.blob_path(digest));
+        match found(fs::symlink_metadata(&path)).map_err(failed)? {
+            Some(file) if (file.ino(), file.len()) == (upload.inode, upload.length) => {
+                fs::rename(path, blob).map_err(failed)
+            }
+            Some(_) => {
+                log::error!("the upload {} is not the file that was hashed, and is refused", upload.name);
+                Err(StoreError::UploadUnknown)
+            }
             // A batch whose transaction failed is applied again change by change, after the file has moved.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::UploadUnknown),
-            Err(error) => Err(self.failed(StoreError::io("move an upload to the blobs", error))),
+            None => match found(fs::symlink_metadata(blob)).map_err(failed)? {
+                Some(moved) if moved.len() == upload.length => Ok(()),
+                _ => Err(StoreError::UploadUnknown),
+            },
         }
     }
 
     /// Waits until the names of admitted blobs are on the medium.
     pub(super) fn sync_blobs(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         self.check_writable()?;
-        sync_directory(&self.blob_directory(algorithm))
+        self.sync_directory(Directory::Blobs(algorithm))
             .map_err(|error| self.failed(StoreError::sync("sync the directory of blobs", error)))
     }
 
@@ -350,7 +490,7 @@ impl Disk {
         writer.flush().map_err(failed)?;
         writer.get_ref().sync_data().map_err(failed)?;
         fs::rename(&temporary, self.root.join(name)).map_err(failed)?;
-        sync_directory(&self.root).map_err(failed)
+        self.sync_directory(Directory::Root).map_err(failed)
     }
 
     /// Whether LMDB's magic number stands in the index where a system of the other word size puts it: behind a page
@@ -392,7 +532,7 @@ impl Disk {
             io::copy(&mut File::open(&layout).map_err(failed)?, &mut copy).map_err(failed)?;
             copy.sync_all().map_err(failed)?;
         }
-        sync_directory(&self.root).map_err(failed)?;
+        self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(aside)
     }
 
@@ -441,7 +581,7 @@ impl Disk {
         // First: readers and transactions that LMDB has noted there are those of the old one.
         found(fs::remove_file(directory.join("lock.mdb"))).map_err(failed)?;
         fs::rename(self.inspected_index(), directory.join("data.mdb")).map_err(failed)?;
-        sync_directory(&directory).map_err(failed)?;
+        self.sync_directory(Directory::Index).map_err(failed)?;
         self.forget_inspected_index()
     }
 
@@ -497,7 +637,7 @@ impl Disk {
         let aside = self.directory_aside(suffix);
         fs::create_dir_all(&aside).map_err(failed)?;
         fs::rename(self.root.join(data), aside.join("data.mdb")).map_err(failed)?;
-        sync_directory(&self.root).map_err(failed)?;
+        self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(Some(aside))
     }
 
@@ -528,7 +668,16 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Waits until the names in a directory are on the medium.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+/// Locks the file of an upload for as long as it is open; false if another process keeps it. That is `holdfast gc`, which
+/// removes it, or sees that it must not and lets go.
+fn lock_upload(file: &File) -> io::Result<bool> {
+    for tried in 1.. {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) if tried < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }

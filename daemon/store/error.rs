@@ -97,6 +97,15 @@ pub enum StoreError {
         /// The version of this release.
         known: u32,
     },
+    /// The process or the system is out of descriptors, memory or the like for now. Nothing is wrong with the disk, and
+    /// the request can be tried again.
+    #[error("cannot {action} for now: {source}")]
+    OutOfResources {
+        /// The operation, for the log.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file operation failed.
     #[error("cannot {action}: {source}")]
     Io {
@@ -114,38 +123,50 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// An error of the file system while doing something; a full disk is told apart.
+    /// An error of the file system while doing something; a full disk and a lack of resources are told apart.
     pub(super) fn io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ if is_lack_of_resources(&source) => {
+                StoreError::OutOfResources { action: action.into(), source }
+            }
             _ => StoreError::Io { action: action.into(), source },
         }
     }
 
     /// An error of a sync. Also one that says that the disk is full means that what was written before may be lost.
+    ///
+    /// Even a lack of resources may mean that: write-back that failed for lack of memory is reported by the sync once, and
+    /// its pages count as written afterwards. So the caller must not sync the same content again and believe it: it gives
+    /// up the file. Nothing is wrong with the medium, though, and what was synced before is not affected, so that the
+    /// store goes on.
     pub(super) fn sync(action: impl Into<String>, source: io::Error) -> Self {
+        if is_lack_of_resources(&source) {
+            return StoreError::OutOfResources { action: action.into(), source };
+        }
         StoreError::Io { action: action.into(), source }
     }
 
     /// Whether an error that was met while reading the index is about the machine, and not about what was read.
     pub fn says_nothing_of_the_index(&self) -> bool {
-        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock};
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull};
+        if let StoreError::OutOfResources { source, .. } = self {
+            // Too little memory says nothing either way: a damaged page may claim that the index is endless.
+            return source.raw_os_error() != Some(libc::ENOMEM);
+        }
         let StoreError::Index(heed::Error::Io(error)) = self else {
             return matches!(
                 self,
                 StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld | StoreError::Io { .. }
             );
         };
-        // Too little memory is none of them: a damaged page may claim that the index is endless.
-        let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull, WouldBlock];
+        let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull];
         kinds.contains(&error.kind())
-            || error.raw_os_error().is_some_and(|code| code == libc::EMFILE || code == libc::ENFILE)
     }
 
     /// Returns true if the system lacked descriptors or memory: that says nothing about the medium, and may pass.
     pub(super) fn is_lack_of_resources(&self) -> bool {
-        let StoreError::Io { source, .. } = self else { return false };
-        source.raw_os_error().is_some_and(|code| [libc::EMFILE, libc::ENFILE, libc::ENOMEM].contains(&code))
+        matches!(self, StoreError::OutOfResources { .. })
     }
 
     /// Returns true if the disk or the index has no room: fewer changes at a time may succeed, and so may the same later.
@@ -155,8 +176,9 @@ impl StoreError {
 
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
-        use StoreError::{Full, Index, IndexFull, Io, PagesHeld, ReadOnly, Replaced};
-        matches!(self, Full | IndexFull | PagesHeld | Index(_) | Io { .. } | ReadOnly | Replaced)
+        use StoreError::{Full, Index, IndexFull, Io, OutOfResources, PagesHeld, ReadOnly, Replaced};
+        let of_the_disk = matches!(self, Full | Index(_) | Io { .. } | OutOfResources { .. });
+        of_the_disk || matches!(self, IndexFull | PagesHeld | ReadOnly | Replaced)
     }
 }
 
@@ -169,12 +191,32 @@ impl From<heed::Error> for StoreError {
             {
                 StoreError::Full
             }
+            heed::Error::Io(source) if is_lack_of_resources(&source) => {
+                if source.raw_os_error() == Some(libc::ENOMEM) {
+                    // A damaged page may claim that the index is endless.
+                    INDEX_FAILED.store(true, Ordering::Relaxed);
+                }
+                StoreError::OutOfResources { action: "use the index".into(), source }
+            }
+            // As many read it as LMDB has places for.
+            error @ heed::Error::Mdb(heed::MdbError::ReadersFull | heed::MdbError::TlsFull) => {
+                StoreError::OutOfResources {
+                    action: "read the index".into(),
+                    source: io::Error::other(error),
+                }
+            }
             error => {
                 INDEX_FAILED.store(true, Ordering::Relaxed);
                 StoreError::Index(error)
             }
         }
     }
+}
+
+/// Whether an error is about what the process or the system has at this moment, and not about the medium.
+pub(super) fn is_lack_of_resources(error: &io::Error) -> bool {
+    const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
 /// Whether the index has failed in this process: it is looked at before it is used the next time.

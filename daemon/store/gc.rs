@@ -19,6 +19,7 @@ use super::index::writer::Batch;
 use super::locks::Lock;
 use super::retention::{Policy, Retention};
 use super::verify::Share;
+use super::work::Kind;
 use super::{Store, blocking};
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
@@ -452,8 +453,8 @@ impl Collection<'_> {
         let (store, expire) = (self.store.clone(), self.policy.uploads_expire);
         let (uploads, expired) = blocking(move || {
             let uploads = store.0.disk.uploads()?;
-            // Whatever another process has removed is no longer counted.
-            store.0.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
+            // Files that another process has removed are no longer counted.
+            store.0.uploads.recount(&uploads);
             let mut expired = BTreeSet::new();
             for (name, length) in &uploads {
                 let row = store.0.index.upload(name)?.filter(|row| row.length == *length);
@@ -478,8 +479,10 @@ impl Collection<'_> {
                 self.report.kept_uploads.add(bytes);
                 continue;
             }
-            if !self.dry_run {
-                self.store.expire_upload(id.clone()).await?;
+            if !self.dry_run && !self.store.expire_upload(id.clone(), bytes).await? {
+                // Its client came back.
+                self.report.kept_uploads.add(bytes);
+                continue;
             }
             self.report.freed_uploads.add(bytes);
             (self.observe)(Taken::Upload { id, bytes });
@@ -553,17 +556,9 @@ impl Store {
         Ok(unknown)
     }
 
-    async fn expire_upload(&self, name: String) -> Result<(), StoreError> {
-        if let Ok(id) = name.parse() {
-            self.0.uploads.forget(id);
-        }
+    /// Removes an upload unless a request has continued it.
+    async fn expire_upload(&self, name: String, length: u64) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || {
-            let length = inner.disk.upload_length(&name)?.unwrap_or_default();
-            inner.disk.remove_upload(&name)?;
-            inner.room.ended(length);
-            Ok(())
-        })
-        .await
+        self.0.work.run(Kind::Write, move || inner.uploads.expire(&name, length)).await
     }
 }

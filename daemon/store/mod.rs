@@ -15,6 +15,7 @@ mod discovery;
 mod disk;
 mod error;
 mod gc;
+mod hashes;
 mod index;
 mod layout;
 mod layout_reader;
@@ -29,10 +30,14 @@ mod rebuild;
 mod recover;
 mod retention;
 mod room;
+mod sessions;
 mod status;
 mod summary;
 mod sys;
 mod upload;
+mod upload_id;
+#[cfg(test)]
+mod upload_tests;
 mod verify;
 mod work;
 
@@ -63,7 +68,8 @@ pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::{NameLimits, RoomLimits};
 pub use self::status::{Status, daemon_runs, status};
 pub use self::summary::{Summary, Turn};
-pub use self::upload::{ParseUploadIdError, RunningUpload, Upload, UploadId};
+pub use self::upload::{RunningUpload, Upload};
+pub use self::upload_id::{ParseUploadIdError, UploadId};
 pub use self::work::POOLED_THREADS;
 
 use self::buffers::Buffers;
@@ -156,8 +162,14 @@ impl Store {
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
         let work = Arc::new(Work::default());
-        let uploads =
-            Arc::new(Uploads::new(kept_uploads, Arc::clone(&buffers), Arc::clone(&room), Arc::clone(&work)));
+        let uploads = Uploads::new(
+            kept_uploads,
+            Arc::clone(&disk),
+            Arc::clone(&buffers),
+            Arc::clone(&room),
+            Arc::clone(&work),
+        );
+        let uploads = Arc::new(uploads);
         let (wake, changes) = std::sync::mpsc::sync_channel(1);
         if role != Role::Beside && stale_layout {
             // The channel is empty. A power cut may have come before what was last changed was written there.
@@ -236,8 +248,7 @@ impl Store {
     async fn count_uploads(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            let uploads = inner.disk.uploads()?;
-            inner.room.set_uploading(uploads.iter().map(|(_, length)| length).sum());
+            inner.uploads.recount(&inner.disk.uploads()?);
             Ok(())
         })
         .await

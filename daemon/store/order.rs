@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use super::clock;
-use super::disk::{Disk, found, sync_directory};
+use super::disk::{Directory, Disk, found};
 use super::error::StoreError;
 use crate::oci::{Algorithm, Hasher};
 
@@ -138,7 +138,7 @@ impl Disk {
         let forget = || -> io::Result<()> {
             found(fs::remove_file(self.top(CLEAN)))?;
             found(fs::remove_file(self.top(SUSPECT)))?;
-            sync_directory(&self.index_directory())
+            self.sync_directory(Directory::Index)
         };
         forget().map_err(|error| StoreError::io("forget how the index was left", error))?;
         Ok(order)
@@ -172,7 +172,7 @@ impl Disk {
         // A full disk takes no note, and collects all the same.
         let forget = || -> io::Result<()> {
             found(fs::remove_file(self.top(CLEAN)))?;
-            sync_directory(&self.index_directory())
+            self.sync_directory(Directory::Index)
         };
         forget().map_err(|error| StoreError::io("note that the index is changed", error))
     }

@@ -174,7 +174,7 @@ impl Store {
     pub async fn overview(&self) -> Result<Overview, StoreError> {
         self.list(Kind::Page, move |inner, _| {
             let space = Space::of(&inner.disk.top(""))?;
-            let uploads = inner.uploads.running(&inner.disk)?;
+            let uploads = inner.uploads.running()?;
             Ok(Overview {
                 counts: inner.index.counts()?,
                 uploading: uploads.iter().map(|one| one.length).sum(),

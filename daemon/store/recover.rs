@@ -67,7 +67,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     disk.forget_inspected_index()?;
     let there = disk.index_directory().join("data.mdb").exists();
     // A file that is broken says nothing.
-    let least_change = change_of_layout(disk);
+    let least_change = change_of_layout(disk)?;
     let looked = |previous| copy_if_sound(disk, settings, previous, least_change);
     let why = if order != Order::Unknown || !there || looked(false)? {
         disk.use_inspected_index()?;
@@ -114,7 +114,7 @@ pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, Sto
     {
         RebuildSource::Unsure
     } else {
-        let known = change_of_layout(disk);
+        let known = change_of_layout(disk)?;
         if is_sound(disk, settings, known.saturating_add(1))? {
             return Err(StoreError::LayoutStale);
         }
@@ -125,8 +125,11 @@ pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, Sto
 }
 
 /// Returns the number of the last change of names that `index.json` has. A file that cannot be read says nothing.
-fn change_of_layout(disk: &Disk) -> u64 {
-    layout_reader::read_head(disk).unwrap_or_default().change
+fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
+    match layout_reader::read_head(disk) {
+        Err(error) if error.is_lack_of_resources() => Err(error),
+        head => Ok(head.unwrap_or_default().change),
+    }
 }
 
 /// LMDB's snapshot before the last commit, of which there is a copy if the disk had room.

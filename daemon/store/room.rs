@@ -54,13 +54,21 @@ pub(super) struct Room {
     root: PathBuf,
     limits: Mutex<RoomLimits>,
     index: Arc<Index>,
-    /// The bytes of unfinished uploads.
+    /// The bytes of unfinished uploads that have a session in memory.
     uploading: AtomicU64,
+    /// The bytes of the other files in `uploads/`, as the last look at the directory found them.
+    idle: AtomicU64,
 }
 
 impl Room {
     pub(super) fn new(root: PathBuf, limits: RoomLimits, index: Arc<Index>) -> Self {
-        Room { root, limits: Mutex::new(limits), index, uploading: AtomicU64::new(0) }
+        Room {
+            root,
+            limits: Mutex::new(limits),
+            index,
+            uploading: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
+        }
     }
 
     /// From now on pushes may take so much.
@@ -90,25 +98,43 @@ impl Room {
             return Err(StoreError::Full);
         }
         let Some(quota) = limits.quota else { return Ok(()) };
-        let used = self.index.bytes()?.saturating_add(self.uploading.load(Ordering::Relaxed));
+        let uploads =
+            self.uploading.load(Ordering::Relaxed).saturating_add(self.idle.load(Ordering::Relaxed));
+        let used = self.index.bytes()?.saturating_add(uploads);
         if used.saturating_add(more) > quota { Err(StoreError::Quota) } else { Ok(()) }
     }
 
-    /// An upload has so many bytes more.
+    /// An upload with a session has so many bytes more.
     pub(super) fn uploaded(&self, bytes: u64) {
         self.uploading.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes of uploads are gone, or have become blobs.
+    /// So many bytes of an upload with a session are gone, or have become a blob.
     pub(super) fn ended(&self, bytes: u64) {
-        let less = |uploading: u64| Some(uploading.saturating_sub(bytes));
-        // The closure always gives a value.
-        let _ = self.uploading.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        subtract(&self.uploading, bytes);
     }
 
-    /// All uploads together have so many bytes.
-    pub(super) fn set_uploading(&self, bytes: u64) {
-        self.uploading.store(bytes, Ordering::Relaxed);
+    /// An upload of this length gets a session.
+    pub(super) fn upload_gets_session(&self, bytes: u64) {
+        subtract(&self.idle, bytes);
+        self.uploaded(bytes);
+    }
+
+    /// The session of an upload of this length is evicted; the file stays.
+    pub(super) fn upload_becomes_idle(&self, bytes: u64) {
+        self.idle.fetch_add(bytes, Ordering::Relaxed);
+        self.ended(bytes);
+    }
+
+    /// The bytes of uploads with a session, and of those without.
+    #[cfg(test)]
+    pub(super) fn uploads(&self) -> (u64, u64) {
+        (self.uploading.load(Ordering::Relaxed), self.idle.load(Ordering::Relaxed))
+    }
+
+    /// Sets how many bytes the uploads without a session have together.
+    pub(super) fn set_idle_uploads(&self, bytes: u64) {
+        self.idle.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -125,6 +151,12 @@ impl Space {
         );
         Ok(Space { total: total.saturating_mul(unit), free: free.saturating_mul(unit) })
     }
+}
+
+fn subtract(from: &AtomicU64, bytes: u64) {
+    let less = |count: u64| Some(count.saturating_sub(bytes));
+    // The closure always gives a value.
+    let _ = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
 fn reserve(said: Option<u64>, total: u64) -> u64 {

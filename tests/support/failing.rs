@@ -2,7 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long strace may take to let go of a process.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes system calls of a process fail or hang for as long as it lives.
 pub struct Failing(Child);
@@ -40,6 +43,12 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        let began = Instant::now();
+        // It may wait for ever for a thread of a process that was killed.
+        while self.0.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

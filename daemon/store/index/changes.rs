@@ -7,18 +7,17 @@ use std::collections::BTreeSet;
 use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
+use crate::store::disk::HashedFile;
 use crate::store::error::StoreError;
 use crate::store::room::NameLimits;
 
 /// A blob whose file is synced and waits in `uploads/`.
 #[derive(Clone)]
 pub(in crate::store) struct NewBlob {
-    /// The name of the file in `uploads/`.
-    pub upload: String,
+    /// The file in `uploads/`.
+    pub file: HashedFile,
     /// The digest of its content.
     pub digest: Digest,
-    /// Its length in bytes.
-    pub size: u64,
 }
 
 /// A manifest to be put, with the names it is to have.
@@ -55,13 +54,13 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         self.check_room()?;
         self.admit_file(blob)?;
-        self.link_blob(repository, &blob.digest, blob.size)
+        self.link_blob(repository, &blob.digest, blob.file.length)
     }
 
     fn admit_file(&mut self, blob: &NewBlob) -> Result<(), StoreError> {
-        self.disk.admit(&blob.upload, &blob.digest)?;
+        self.disk.admit(&blob.file, &blob.digest)?;
         self.renamed(blob.digest.algorithm());
-        self.know_blob(&blob.digest, blob.size)
+        self.know_blob(&blob.digest, blob.file.length)
     }
 
     /// Makes a file in `blobs/` known, and lets a push count on it from now on.
@@ -125,13 +124,13 @@ impl Batch<'_> {
     pub(in crate::store) fn put_manifest(
         &mut self,
         new: &NewManifest,
-        upload: &str,
+        file: &HashedFile,
         limits: NameLimits,
     ) -> Result<(), StoreError> {
         self.check_links(new)?;
         self.check_names(new, limits)?;
         self.check_room()?;
-        self.admit_file(&NewBlob { upload: upload.to_owned(), digest: new.digest.clone(), size: new.size })?;
+        self.admit_file(&NewBlob { file: file.clone(), digest: new.digest.clone() })?;
         self.index_manifest(new)
     }
 

@@ -75,6 +75,8 @@ impl Preallocation {
         match range(0).or_else(|error| if is_full(error) { range(used) } else { Err(error) }) {
             Ok(()) => *state = State { allocated: wanted, ..State::default() },
             Err(error) if is_full(error) => state.short_since = Some(Instant::now()),
+            // It is tried again before the next change.
+            Err(Errno::ENOMEM | Errno::EAGAIN) => {}
             // Without preallocation LMDB takes its blocks as it goes.
             Err(_) => *state = State { unsupported: true, ..State::default() },
         }

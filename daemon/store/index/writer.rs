@@ -234,6 +234,11 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         let mut attempt = Attempt::default();
         match commit(index, disk, &mut jobs, changed, &mut attempt) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
+            // A sync that failed so is not tried again for the same names: it may have lost them, and the next one would
+            // succeed without having written them.
+            Err(error @ StoreError::OutOfResources { .. }) => {
+                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
+            }
             Err(error) if jobs.len() == 1 && !Patience::is_for(&error, attempt.grows) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
             }
@@ -337,8 +342,14 @@ fn apply(
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
-    let commit_error = |error| disk.failed(index.preallocation.commit_error(&index.env, error));
-    batch.txn.commit().map_err(commit_error)?;
+    batch.txn.commit().map_err(|error| {
+        let error = disk.failed(index.preallocation.commit_error(&index.env, error));
+        // A failed write of the meta page, which is a sync, too, closes the environment for writes whatever the error was:
+        // LMDB refuses them until it is opened again.
+        let refused =
+            index.env.write_txn().err().filter(|_| matches!(error, StoreError::OutOfResources { .. }));
+        refused.map_or(error, |refused| disk.failed(refused.into()))
+    })?;
     Ok(batch.names_changed)
 }
 
@@ -350,6 +361,12 @@ fn again(error: &StoreError) -> StoreError {
         StoreError::PagesHeld => StoreError::PagesHeld,
         StoreError::ReadOnly => StoreError::ReadOnly,
         StoreError::Replaced => StoreError::Replaced,
+        StoreError::OutOfResources { action, source } => StoreError::OutOfResources {
+            action: action.clone(),
+            source: source
+                .raw_os_error()
+                .map_or_else(|| std::io::Error::other(source.to_string()), std::io::Error::from_raw_os_error),
+        },
         other => StoreError::Io {
             action: "write the index".into(),
             source: std::io::Error::other(other.to_string()),

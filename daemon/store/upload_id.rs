@@ -1,0 +1,100 @@
+//! The id of an upload.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
+
+use super::error::StoreError;
+use crate::oci::{Algorithm, Hasher, RepositoryName};
+
+/// The id of an upload, a UUID of version 8. It carries the algorithm that the content is hashed with, and a
+/// checksum of the repository it was opened in, so that nothing but the file has to survive a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UploadId(Uuid);
+
+/// A text is not the id of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an upload's id is a UUID that this registry gave out")]
+pub struct ParseUploadIdError;
+
+impl UploadId {
+    /// A new id for an upload to this repository.
+    pub(super) fn new(repository: &RepositoryName, algorithm: Algorithm) -> Result<Self, StoreError> {
+        let mut bytes = [0; 16];
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| StoreError::io("get random bytes", std::io::Error::other("the system has none")))?;
+        bytes[9] = match algorithm {
+            Algorithm::Sha256 => 0,
+            Algorithm::Sha512 => 1,
+        };
+        let mut id = UploadId(Uuid::new_v8(bytes));
+        let checksum = id.checksum(repository);
+        let mut bytes = id.0.into_bytes();
+        bytes[10..].copy_from_slice(&checksum);
+        id.0 = Uuid::new_v8(bytes);
+        Ok(id)
+    }
+
+    fn checksum(self, repository: &RepositoryName) -> [u8; 6] {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&self.0.as_bytes()[..10]);
+        hasher.update(repository.as_str().as_bytes());
+        let mut checksum = [0; 6];
+        checksum.copy_from_slice(&hasher.finish().bytes()[..6]);
+        checksum
+    }
+
+    /// Whether the upload was opened in this repository.
+    pub(super) fn belongs_to(self, repository: &RepositoryName) -> bool {
+        self.0.as_bytes()[10..] == self.checksum(repository)
+    }
+
+    /// The algorithm that the upload was opened with.
+    pub(super) fn algorithm(self) -> Algorithm {
+        if self.0.as_bytes()[9] == 1 { Algorithm::Sha512 } else { Algorithm::Sha256 }
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = ParseUploadIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uuid = Uuid::try_parse(text).map_err(|_| ParseUploadIdError)?;
+        let canonical = uuid.hyphenated().to_string() == text;
+        if canonical { Ok(UploadId(uuid)) } else { Err(ParseUploadIdError) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_knows_its_repository_and_its_algorithm() {
+        let (mine, other): (RepositoryName, RepositoryName) =
+            ("a/b".parse().unwrap(), "a/c".parse().unwrap());
+        for algorithm in Algorithm::ALL {
+            let id = UploadId::new(&mine, algorithm).unwrap();
+            let read: UploadId = id.to_string().parse().unwrap();
+            assert_eq!(read, id);
+            assert!(read.belongs_to(&mine) && !read.belongs_to(&other));
+            assert_eq!(read.algorithm(), algorithm);
+        }
+    }
+
+    #[test]
+    fn only_the_canonical_form_is_an_id() {
+        for text in ["", "x", "../../etc/passwd", "00000000000080008000000000000000", "{0}"] {
+            assert!(text.parse::<UploadId>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A daemon that lacks descriptors or memory for a moment: it says so, and goes on when it has them again.
+
+use std::io::Write;
+use std::process::Command;
+
+use crate::support::failing::Failing;
+use crate::support::*;
+
+const ERRORS: [&str; 4] = ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"];
+
+/// The steps of a push: a system call, where it fails, and whether the client has to begin again: a file is given up
+/// when a sync has failed for it, and when it has been moved to the blobs by a change that failed.
+const STEPS: [(&str, Where, bool); 8] = [
+    ("openat", Where::Anywhere, false),
+    ("pwrite64", Where::Upload, false),
+    ("fdatasync", Where::Anywhere, true),
+    ("rename", Where::Anywhere, false),
+    ("fsync", Where::Anywhere, true),
+    ("writev", Where::Index, true),
+    ("fdatasync", Where::Index, true),
+    ("mmap", Where::Anywhere, false),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Where {
+    Anywhere,
+    Upload,
+    Index,
+}
+
+fn start(daemon: &Daemon) -> String {
+    daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location")
+}
+
+/// A refusal has to say that the request may be tried again.
+#[track_caller]
+fn expect_done_or_unavailable(answer: Answer, done: u16, what: &str) -> bool {
+    if answer.status != done {
+        assert_eq!(answer.status, 503, "{what}: {}", String::from_utf8_lossy(&answer.body));
+        assert!(answer.header("retry-after").is_some(), "{what}");
+    }
+    answer.status == done
+}
+
+#[test]
+fn a_lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
+    let mut daemon = Daemon::start();
+    let (old, bytes) = daemon.push_image("a", "old", b"old layer");
+    let mut acknowledged = vec![("old".to_owned(), bytes)];
+    for (call, place, begins_again) in STEPS {
+        for error in ERRORS {
+            let what = format!("{call} {place:?} {error}");
+            let content = format!("the layer of {what}").into_bytes();
+            let (half, rest) = content.split_at(9);
+            let location = start(&daemon);
+            daemon.request("PATCH", &location).body(half).send().expect(202);
+            let put = format!("{location}?digest={}", digest(&content));
+            let file = match place {
+                Where::Anywhere => None,
+                Where::Upload => Some(daemon.data.join("uploads").join(location.rsplit('/').next().unwrap())),
+                Where::Index => Some(daemon.data.join("index/data.mdb")),
+            };
+            let file = file.map(|file| file.to_str().unwrap().to_owned());
+            let tag = what.replace(' ', "-");
+            let failing = Failing::begin_with(error, daemon.process(), call, file.as_deref());
+            let ended = expect_done_or_unavailable(daemon.request("PUT", &put).body(rest).send(), 201, &what);
+            let manifest = image(&digest(b"old layer"), &digest(b"old layer"), None);
+            let answer = daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest);
+            if expect_done_or_unavailable(answer, 201, &what) {
+                acknowledged.push((tag.clone(), manifest));
+            }
+            // What needs no descriptor and no memory goes on.
+            daemon.request("HEAD", &format!("/v2/a/manifests/{old}")).send().expect(200);
+            drop(failing);
+            if !ended {
+                let range = format!("{}-{}", half.len(), content.len() - 1);
+                let again = daemon.request("PUT", &put).header("Content-Range", &range).body(rest).send();
+                // Its bytes may have come as far as the file.
+                let is_whole = again.status == 416;
+                let again = if is_whole { daemon.request("PUT", &put).body(b"").send() } else { again };
+                again.expect(if begins_again { 404 } else { 201 });
+            }
+            let (_, manifest) = daemon.push_image("a", &format!("after-{tag}"), &content);
+            acknowledged.push((format!("after-{tag}"), manifest));
+            assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(&content))).expect(200).body, content);
+        }
+    }
+    let status = run(Command::new(BINARY).env_clear().args(["status", "--data"]).arg(&daemon.data));
+    assert!(!status.contains("read-only"), "{status}");
+    daemon.kill_and_restart();
+    for (tag, manifest) in acknowledged {
+        assert_eq!(daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200).body, manifest, "{tag}");
+    }
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
+
+#[test]
+fn reads_without_descriptors_are_refused_and_not_called_damaged() {
+    let daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("a", "1", b"layer");
+    let blob = format!("/v2/a/blobs/{}", digest(b"layer"));
+    for error in ERRORS {
+        let failing = Failing::begin_with(error, daemon.process(), "openat", None);
+        assert!(!expect_done_or_unavailable(daemon.get(&blob), 200, error));
+        assert!(!expect_done_or_unavailable(daemon.get(&format!("/v2/a/manifests/{image}")), 200, error));
+        drop(failing);
+        assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
+        // A check stops instead of calling good blobs unreadable, and a repair sets none of them aside.
+        let file = daemon.data.join("blobs/sha256").join(&digest(b"layer")["sha256:".len()..]);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&file);
+        command.args(["-e", "trace=openat", "-e", &format!("inject=openat:error={error}"), BINARY]);
+        command.args(["check", "--repair", "--data"]).arg(&daemon.data).env_clear();
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("unreadable"), "{output:?}");
+        daemon.get(&blob).expect(200);
+    }
+}
+
+fn descriptors(daemon: &Daemon) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", daemon.process())).unwrap().count()
+}
+
+#[test]
+fn idle_uploads_hold_no_descriptors() {
+    for (limit, uploads) in [(64, 150), (256, 300), (1024, 1100)] {
+        let mut daemon = Daemon::with_descriptors(limit);
+        daemon.push_image("a", "0", b"layer");
+        let before = descriptors(&daemon);
+        let locations: Vec<_> = (0..uploads)
+            .map(|number| {
+                let location = start(&daemon);
+                let body = format!("{number}");
+                daemon.request("PATCH", &location).body(body.as_bytes()).send().expect(202);
+                location
+            })
+            .collect();
+        assert!(descriptors(&daemon) < before + 10, "{} after {before}", descriptors(&daemon));
+        // As many requests at once as there are descriptors, and then none of them.
+        let stalled: Vec<_> = locations
+            .iter()
+            .take(uploads.min(200) - 10)
+            .map(|location| {
+                let mut stream = daemon.request("PATCH", location).header("Content-Length", "10").open();
+                let _ = stream.write_all(b"x");
+                stream
+            })
+            .collect();
+        drop(stalled);
+        daemon.push_image("a", "1", b"another layer");
+        let last = locations.last().unwrap();
+        let body = (uploads - 1).to_string();
+        let put = format!("{last}?digest={}", digest(body.as_bytes()));
+        daemon.request("PUT", &put).body(b"").send().expect(201);
+        daemon.kill_and_restart();
+        daemon.get("/v2/a/manifests/1").expect(200);
+    }
+}

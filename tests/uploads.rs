@@ -1,0 +1,302 @@
+//! Everything that can happen to an upload at once, with each of its system calls delayed in turn.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::failing::Failing;
+use crate::support::*;
+
+/// The system calls that an upload goes through.
+const CALLS: [&str; 8] = ["openat", "flock", "pwrite64", "fdatasync", "rename", "unlink", "statx", "close"];
+/// How long each of them takes: longer than what comes in between.
+const DELAY: Duration = Duration::from_millis(40);
+/// When a late body comes, in milliseconds.
+const LATE: u64 = 90;
+/// How many uploads there are at once.
+const WORKERS: usize = 12;
+const FIRST: &[u8] = b"the first part, ";
+const MORE: &[u8] = b"and more";
+/// What a PATCH writes at the place where a PUT writes other bytes.
+const OTHER: &[u8] = b"OTHER";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Patch,
+    /// One whose body comes when other requests have come and gone.
+    LatePatch,
+    Put,
+    PutWithBody,
+    Delete,
+}
+
+const EVENTS: [Event; 5] = [Event::Patch, Event::LatePatch, Event::Put, Event::PutWithBody, Event::Delete];
+
+/// What each round has: its number makes its content its own.
+fn first(round: usize) -> Vec<u8> {
+    [format!("{round}: ").as_bytes(), FIRST].concat()
+}
+
+impl Event {
+    /// Gives the content that was acknowledged as a blob.
+    fn happen(self, daemon: &Daemon, location: &str, round: usize) -> Option<Vec<u8>> {
+        let whole = [first(round), MORE.to_vec()].concat();
+        let (method, content, body): (_, _, &[u8]) = match self {
+            Event::Patch => ("PATCH", None, OTHER),
+            Event::LatePatch => {
+                patch_late(daemon, location);
+                return None;
+            }
+            Event::Put => ("PUT", Some(first(round)), b""),
+            Event::PutWithBody => ("PUT", Some(whole), MORE),
+            Event::Delete => ("DELETE", None, b""),
+        };
+        let query = content.as_ref().map(|content| format!("?digest={}", digest(content)));
+        let path = format!("{location}{}", query.unwrap_or_default());
+        // It may be killed at any moment.
+        let answer = daemon.request(method, &path).body(body).try_send().ok()?;
+        assert!(answer.status < 500 || answer.status == 503, "{self:?}: {}", answer.status);
+        content.filter(|_| answer.status == 201)
+    }
+}
+
+fn patch_late(daemon: &Daemon, location: &str) {
+    let Ok(mut stream) = TcpStream::connect(daemon.address) else { return };
+    let head =
+        format!("PATCH {location} HTTP/1.1\r\nHost: registry\r\nContent-Length: {}\r\n\r\n", OTHER.len());
+    let _ = stream.write_all(head.as_bytes());
+    std::thread::sleep(Duration::from_millis(LATE));
+    let _ = stream.write_all(OTHER);
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+    let _ = stream.read(&mut [0; 12]);
+}
+
+/// One upload, two events at once, and a third a moment later; gives what was acknowledged.
+fn round(daemon: &Daemon, number: usize, events: [Event; 3]) -> Vec<Vec<u8>> {
+    let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").try_send();
+    let Ok(Some(location)) = start.map(|start| start.header("location").map(str::to_owned)) else {
+        return Vec::new();
+    };
+    let _ = daemon.request("PATCH", &location).body(&first(number)).try_send();
+    std::thread::scope(|scope| {
+        let location = &location;
+        let happening = events.into_iter().enumerate().map(|(place, event)| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis([0, 3, 60][place]));
+                event.happen(daemon, location, number)
+            })
+        });
+        let happening: Vec<_> = happening.collect();
+        happening.into_iter().filter_map(|event| event.join().unwrap()).collect()
+    })
+}
+
+/// All pairs of events, each with a third one.
+fn all_pairs() -> Vec<[Event; 3]> {
+    let pairs = EVENTS.into_iter().flat_map(|first| EVENTS.map(|second| [first, second]));
+    pairs.enumerate().map(|(number, [first, second])| [first, second, EVENTS[number % 4]]).collect()
+}
+
+#[track_caller]
+fn verify(daemon: &Daemon, acknowledged: &[Vec<u8>], what: &str) {
+    for content in acknowledged {
+        let blob = daemon.get(&format!("/v2/a/blobs/{}", digest(content))).expect(200).body;
+        let file = daemon.data.join("blobs/sha256").join(&digest(content)["sha256:".len()..]);
+        let file = std::fs::read(file).unwrap();
+        let [blob, file, content] = [&blob, &file, content].map(|bytes| String::from_utf8_lossy(bytes));
+        assert_eq!((&blob, &file), (&content, &content), "{what}");
+    }
+}
+
+/// Lets uploads expire by the command line until it is told to stop.
+fn expire_beside(daemon: &Daemon, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("HOLDFAST_UPLOADS_EXPIRE", "0s");
+        run(command.args(["gc", "--data"]).arg(&daemon.data));
+    }
+}
+
+#[test]
+fn acknowledged_blobs_have_their_bytes_however_requests_and_expiry_interleave() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
+    let (stop, numbers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut all = 0;
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| expire_beside(&daemon, &stop));
+        for call in CALLS {
+            let slow = Failing::delay(daemon.process(), call, None, DELAY);
+            let triples = all_pairs();
+            // Many at once: each has its own upload.
+            let acknowledged: Vec<Vec<u8>> = std::thread::scope(|scope| {
+                let workers: Vec<_> = triples
+                    .chunks(triples.len().div_ceil(WORKERS))
+                    .map(|triples| {
+                        scope.spawn(|| {
+                            let next = || numbers.fetch_add(1, Ordering::Relaxed);
+                            triples.iter().flat_map(|events| round(&daemon, next(), *events)).collect()
+                        })
+                    })
+                    .collect();
+                workers.into_iter().flat_map(|worker| -> Vec<_> { worker.join().unwrap() }).collect()
+            });
+            drop(slow);
+            verify(&daemon, &acknowledged, call);
+            all += acknowledged.len();
+        }
+        stop.store(true, Ordering::Relaxed);
+        beside.join().unwrap();
+    });
+    assert!(all > 20, "{all} of {} are enough to say something", numbers.into_inner());
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
+
+/// The unlink takes so long that requests come in between.
+const SLOW_UNLINK: Duration = Duration::from_millis(200);
+
+/// An upload expires while a request for it has begun that sends its body later, and another one ends it meanwhile. Gives
+/// the content that was acknowledged.
+fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
+    // One collection notes it, the next one takes it.
+    std::thread::sleep(Duration::from_millis(10 + 5 * (number % 12) as u64));
+    std::thread::scope(|scope| {
+        scope.spawn(|| patch_late(daemon, &location));
+        std::thread::sleep(Duration::from_millis(45));
+        let event = if number.is_multiple_of(2) { Event::Put } else { Event::PutWithBody };
+        event.happen(daemon, &location, number)
+    })
+}
+
+#[test]
+fn an_upload_that_expires_slowly_is_not_continued_beside() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
+    let _slow = Failing::delay(daemon.process(), "unlink", None, SLOW_UNLINK);
+    let acknowledged: Vec<_> = (0..36).filter_map(|number| expire_meanwhile(&daemon, number)).collect();
+    assert!(!acknowledged.is_empty());
+    verify(&daemon, &acknowledged, "expiry");
+}
+
+#[test]
+fn acknowledged_blobs_have_their_bytes_after_a_kill_in_between() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    for (number, call) in CALLS.into_iter().enumerate() {
+        let events =
+            [[Event::PutWithBody, Event::Delete, Event::Put], [Event::Patch, Event::Put, Event::PutWithBody]];
+        let events = events[number % 2];
+        let location =
+            daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+        daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
+        let slow = Failing::delay(daemon.process(), call, None, DELAY);
+        let process = daemon.process().to_string();
+        let acknowledged: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let (daemon, location) = (&daemon, &location);
+            let happening: Vec<_> =
+                events.map(|event| scope.spawn(move || event.happen(daemon, location, number))).into();
+            std::thread::sleep(Duration::from_millis(40));
+            run(Command::new("kill").args(["-9", &process]));
+            happening.into_iter().filter_map(|event| event.join().unwrap()).collect()
+        });
+        drop(slow);
+        daemon.restart_after_end();
+        verify(&daemon, &acknowledged, call);
+        // The upload is there and can be continued, or it is gone.
+        let again = daemon.get(&location);
+        if again.status == 204 {
+            let acknowledged = Event::Put.happen(&daemon, &location, number);
+            verify(&daemon, &acknowledged.into_iter().collect::<Vec<_>>(), call);
+        } else {
+            again.expect(404);
+        }
+    }
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
+
+/// How many bytes the daemon has read, by any system call.
+fn bytes_read(daemon: &Daemon) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.process())).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+    line.parse().unwrap()
+}
+
+fn sha512(content: &[u8]) -> String {
+    holdfast::oci::Hasher::digest(holdfast::oci::Algorithm::Sha512, content).to_string()
+}
+
+/// Begins a PUT, and breaks it off once the daemon asks for its body: the hash is ready then.
+fn begin_to_end(daemon: &Daemon, location: &str, digest: &str) {
+    use std::io::{BufRead, BufReader};
+    let put = daemon.request("PUT", &format!("{location}?digest={digest}"));
+    let stream = put.header("Expect", "100-continue").header("Content-Length", "5").open();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    assert!(line.contains("100"), "{line}");
+}
+
+#[test]
+fn an_upload_is_read_again_once_however_often_its_algorithm_changes() {
+    let mut daemon = Daemon::start();
+    let content: Vec<u8> = (0..24u32 << 20).map(|i| (i % 251) as u8).collect();
+    let size = content.len() as u64;
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).chunked(&content).send().expect(202);
+    let before = bytes_read(&daemon);
+    for _ in 0..4 {
+        begin_to_end(&daemon, &location, &sha512(&content));
+        begin_to_end(&daemon, &location, &digest(&content));
+    }
+    let again = bytes_read(&daemon) - before;
+    assert!((size..size * 3 / 2).contains(&again), "{again} bytes of {size} were read again");
+    // After a restart once for each algorithm.
+    daemon.kill_and_restart();
+    let before = bytes_read(&daemon);
+    for _ in 0..4 {
+        begin_to_end(&daemon, &location, &digest(&content));
+        begin_to_end(&daemon, &location, &sha512(&content));
+    }
+    let again = bytes_read(&daemon) - before;
+    assert!((size * 2..size * 5 / 2).contains(&again), "{again} bytes of {size} were read again");
+    let put = format!("{location}?digest={}", sha512(&content));
+    daemon.request("PUT", &put).body(b"").send().expect(201);
+    let blob = daemon.get(&format!("/v2/a/blobs/{}", sha512(&content))).expect(200);
+    assert!(blob.body == content);
+}
+
+#[test]
+fn an_upload_is_not_read_on_for_a_client_that_has_gone_away() {
+    let mut daemon = Daemon::start();
+    let content = vec![7; 64 << 20];
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).body(&content).send().expect(202);
+    daemon.kill_and_restart();
+    let before = bytes_read(&daemon);
+    let slow = Failing::delay(daemon.process(), "pread64", None, Duration::from_millis(4));
+    let put = daemon.request("PUT", &format!("{location}?digest={}", digest(&content)));
+    let stream = put.body(b"").open();
+    wait_until("it reads", || bytes_read(&daemon) - before > 1 << 20);
+    drop(stream);
+    let mut last = 0;
+    wait_until("it stops", || {
+        std::thread::sleep(Duration::from_millis(300));
+        std::mem::replace(&mut last, bytes_read(&daemon)) == last
+    });
+    drop(slow);
+    let read = bytes_read(&daemon) - before;
+    assert!(read < content.len() as u64 / 2, "{read} bytes were read for nobody");
+    daemon.request("DELETE", &location).send().expect(204);
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < end, "not within 30 seconds: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
