@@ -369,8 +369,9 @@ fn what_a_collection_has_not_committed_is_still_there() {
     let blob = daemon.push_blob("a", content);
     let mut gc = collect_slowly(&daemon);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
-    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
     assert!(gc.try_wait().unwrap().is_none(), "the collection has ended before it was looked at");
+    // It waits for the collection's transaction before it reads anything.
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
     assert!(gc.wait().unwrap().success());
     daemon.get(&format!("/v2/a/blobs/{blob}")).expect(404);
 }

@@ -300,3 +300,32 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn uploads_that_no_client_ends_give_way_and_lock_no_client_out() {
+    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_UNFINISHED_UPLOADS", "20")]);
+    let start = |repository: &str| {
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        daemon.request("POST", &path).body(b"").send().expect(202).named("location")
+    };
+    let begun = start("team/app");
+    daemon.request("PATCH", &begun).body(b"begun ").send().expect(202);
+    for _ in 0..100 {
+        start("other");
+    }
+    let files = std::fs::read_dir(daemon.data.join("uploads")).unwrap().count();
+    assert!(files <= 20, "{files} files");
+    // The one with content has not made room for empty ones.
+    let put = format!("{begun}?digest={}", digest(b"begun and ended"));
+    daemon.request("PUT", &put).body(b"and ended").send().expect(201);
+    // Where all have content, the oldest go.
+    let oldest = start("other");
+    daemon.request("PATCH", &oldest).body(b"x").send().expect(202);
+    for _ in 0..40 {
+        let location = start("other");
+        daemon.request("PATCH", &location).body(b"x").send().expect(202);
+    }
+    assert!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count() <= 20);
+    daemon.get(&oldest).expect(404);
+    daemon.push_image("team/app", "1", b"layer");
+}

@@ -164,6 +164,7 @@ fn store_settings(config: &Config) -> store::Settings {
                 tags_per_repository: config.limits.tags_per_repository,
                 names: config.limits.names,
             },
+            unfinished_uploads: Some(config.limits.unfinished_uploads),
         },
     }
 }

@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 39] = [
+const KEYS: [(&str, Kind); 40] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -41,6 +41,7 @@ const KEYS: [(&str, Kind); 39] = [
     ("limits.list_max", Kind::Number),
     ("limits.manifest_descriptors", Kind::Number),
     ("limits.uploads", Kind::Number),
+    ("limits.unfinished_uploads", Kind::Number),
     ("limits.tags_per_repository", Kind::Number),
     ("limits.names", Kind::Number),
     ("log.level", Kind::Text),

@@ -183,6 +183,8 @@ pub struct Limits {
     pub manifest_descriptors: usize,
     /// Unfinished uploads that are kept in memory.
     pub uploads: usize,
+    /// Unfinished uploads on the disk.
+    pub unfinished_uploads: u64,
     /// Tags of one repository.
     pub tags_per_repository: u64,
     /// Tags and manifests of all repositories together.

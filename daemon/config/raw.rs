@@ -106,6 +106,7 @@ struct RawLimits {
     list_max: Option<usize>,
     manifest_descriptors: Option<usize>,
     uploads: Option<usize>,
+    unfinished_uploads: Option<u64>,
     tags_per_repository: Option<u64>,
     names: Option<u64>,
 }
@@ -361,6 +362,7 @@ impl RawLimits {
                 10_000,
             )?,
             uploads: at_least_one("limits.uploads", self.uploads, 1000)?,
+            unfinished_uploads: names("limits.unfinished_uploads", self.unfinished_uploads, 10_000)?,
             tags_per_repository: names("limits.tags_per_repository", self.tags_per_repository, 100_000)?,
             names: names("limits.names", self.names, 1_000_000)?,
         })
@@ -489,6 +491,7 @@ impl From<&Config> for Raw {
                 list_max: Some(limits.list_max),
                 manifest_descriptors: Some(limits.manifest_descriptors),
                 uploads: Some(limits.uploads),
+                unfinished_uploads: Some(limits.unfinished_uploads),
                 tags_per_repository: Some(limits.tags_per_repository),
                 names: Some(limits.names),
             },

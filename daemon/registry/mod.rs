@@ -141,6 +141,7 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::TooManyTags { .. } | StoreError::TooManyNames { .. }) => {
                 ApiError::Denied(error.to_string())
             }
+            StoreError::TooManyUploads => ApiError::TooManyUploads,
             StoreError::Full => ApiError::Full,
             StoreError::Quota => ApiError::Quota,
             StoreError::IndexFull | StoreError::PagesHeld => ApiError::IndexFull,

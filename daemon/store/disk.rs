@@ -11,7 +11,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 
@@ -40,6 +41,15 @@ pub(super) struct HashedFile {
     pub(super) inode: u64,
     /// How many bytes were hashed.
     pub(super) length: u64,
+}
+
+/// A file in `uploads/`.
+pub(super) struct UploadFile {
+    pub(super) name: String,
+    /// In bytes.
+    pub(super) length: u64,
+    /// When it was written to last, by the wall clock.
+    pub(super) modified: SystemTime,
 }
 
 /// What [`Disk::open_upload`] finds.
@@ -84,6 +94,8 @@ pub(super) struct Disk {
     index_files: OnceLock<IndexFiles>,
     reads: Operations,
     writes: Operations,
+    /// Files in `uploads/`; other processes remove some, so that each look at the directory counts them anew.
+    upload_count: AtomicU64,
     /// Open where something may be written.
     directories: Option<Directories>,
 }
@@ -98,6 +110,7 @@ impl Disk {
             index_files: OnceLock::new(),
             reads: Operations::default(),
             writes: Operations::default(),
+            upload_count: AtomicU64::new(0),
             directories: None,
         }
     }
@@ -246,6 +259,7 @@ impl Disk {
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).to_owned();
         let failed = |error| StoreError::io("create an upload", error);
         let file = options.open(self.upload_path(name)).map_err(failed)?;
+        self.upload_count.fetch_add(1, Ordering::Relaxed);
         match lock_upload(&file) {
             Ok(true) => Ok(file),
             locked => {
@@ -300,9 +314,23 @@ impl Disk {
 
     /// Removes the file of an upload, if it is there.
     pub(super) fn remove_upload(&self, name: &str) -> Result<(), StoreError> {
-        found(fs::remove_file(self.upload_path(name)))
+        let removed = found(fs::remove_file(self.upload_path(name)))
             .map_err(|error| StoreError::io("remove an upload", error))?;
+        if removed.is_some() {
+            self.count_ended_upload();
+        }
         Ok(())
+    }
+
+    fn count_ended_upload(&self) {
+        let less = |count: u64| Some(count.saturating_sub(1));
+        // The closure always gives a value.
+        let _ = self.upload_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Returns how many files there are in `uploads/`, as far as this process knows.
+    pub(super) fn upload_count(&self) -> u64 {
+        self.upload_count.load(Ordering::Relaxed)
     }
 
     /// Writes bytes at an offset of an upload and begins their write-back early.
@@ -347,7 +375,9 @@ impl Disk {
         let (path, blob) = (self.upload_path(&upload.name), self.blob_path(digest));
         match found(fs::symlink_metadata(&path)).map_err(failed)? {
             Some(file) if (file.ino(), file.len()) == (upload.inode, upload.length) => {
-                fs::rename(path, blob).map_err(failed)
+                fs::rename(path, blob).map_err(failed)?;
+                self.count_ended_upload();
+                Ok(())
             }
             Some(_) => {
                 log::error!("the upload {} is not the file that was hashed, and is refused", upload.name);
@@ -417,13 +447,21 @@ impl Disk {
 
     /// The unfinished uploads: the names of their files and how many bytes they have.
     pub(super) fn uploads(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        Ok(self.uploads_by_age()?.into_iter().map(|upload| (upload.name, upload.length)).collect())
+    }
+
+    /// The unfinished uploads, with when they were written to last.
+    pub(super) fn uploads_by_age(&self) -> Result<Vec<UploadFile>, StoreError> {
         let entries = fs::read_dir(self.root.join("uploads"));
         let entries = entries.map_err(|error| StoreError::io("list the uploads", error))?;
         let upload = |entry: fs::DirEntry| {
-            let length = entry.metadata().ok()?.len();
-            Some((entry.file_name().into_string().ok()?, length))
+            let metadata = entry.metadata().ok()?;
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            Some(UploadFile { name: entry.file_name().into_string().ok()?, length: metadata.len(), modified })
         };
-        Ok(entries.flatten().filter_map(upload).collect())
+        let uploads: Vec<UploadFile> = entries.flatten().filter_map(upload).collect();
+        self.upload_count.store(uploads.len() as u64, Ordering::Relaxed);
+        Ok(uploads)
     }
 
     /// Opens a blob that the index knows. A collection that has not committed yet, or was killed before, has it

@@ -35,6 +35,9 @@ pub enum StoreError {
     /// A manifest points at content that the repository does not have.
     #[error("the manifest points at content that is not in this repository")]
     ManifestBlobUnknown(Vec<Digest>),
+    /// Requests use as many uploads as there may be.
+    #[error("there may be no more unfinished uploads (limits.unfinished_uploads); try again later")]
+    TooManyUploads,
     /// The repository would have more tags than it may.
     #[error(
         "repository {repository} may have at most {limit} tags; delete some, or raise limits.tags_per_repository"

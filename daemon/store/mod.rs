@@ -36,6 +36,7 @@ mod summary;
 mod sys;
 mod upload;
 mod upload_id;
+mod upload_limit;
 #[cfg(test)]
 mod upload_tests;
 mod verify;

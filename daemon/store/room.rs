@@ -24,6 +24,8 @@ pub struct RoomLimits {
     pub quota: Option<u64>,
     /// How many names there may be.
     pub names: NameLimits,
+    /// How many unfinished uploads there may be on the disk; none for no limit.
+    pub unfinished_uploads: Option<u64>,
 }
 
 /// How many names pushes may make.
@@ -79,6 +81,11 @@ impl Room {
     /// How many bytes of a file system of this size stay free.
     pub(super) fn reserve(&self, total: u64) -> u64 {
         reserve(super::lock(&self.limits).reserve, total)
+    }
+
+    /// How many unfinished uploads there may be on the disk.
+    pub(super) fn unfinished_uploads(&self) -> u64 {
+        super::lock(&self.limits).unfinished_uploads.unwrap_or(u64::MAX)
     }
 
     /// How many names pushes may make.

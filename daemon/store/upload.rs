@@ -30,7 +30,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::task::JoinHandle;
 
@@ -49,9 +49,11 @@ const CATCH_UP: u64 = 4 << 20;
 /// All uploads.
 pub(super) struct Uploads {
     sessions: Arc<Sessions>,
-    disk: Arc<Disk>,
+    pub(super) disk: Arc<Disk>,
     buffers: Arc<Buffers>,
-    room: Arc<Room>,
+    pub(super) room: Arc<Room>,
+    /// Held while old uploads make room for new ones.
+    pub(super) making_place: Mutex<()>,
     work: Arc<Work>,
 }
 
@@ -76,7 +78,7 @@ impl Uploads {
         work: Arc<Work>,
     ) -> Self {
         let sessions = Arc::new(Sessions::new(limit, Arc::clone(&disk), Arc::clone(&room)));
-        Uploads { sessions, disk, buffers, room, work }
+        Uploads { sessions, disk, buffers, room, making_place: Mutex::default(), work }
     }
 
     /// Opens a new upload; blocking.
@@ -86,6 +88,7 @@ impl Uploads {
         algorithm: Algorithm,
     ) -> Result<Upload, StoreError> {
         self.room.check(0)?;
+        self.make_place()?;
         let handle = self.sessions.handle(UploadId::new(repository, algorithm)?, repository);
         handle.create(algorithm)?;
         Ok(self.upload(handle, 0))
