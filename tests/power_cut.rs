@@ -54,8 +54,18 @@ impl Card {
         run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.mount_point()));
     }
 
+    /// An inspection that the daemon had begun ends with it, a moment later.
     fn unmount(&self) {
-        run(Command::new("umount").arg(self.mount_point()));
+        let unmount = || Command::new("umount").arg(self.mount_point()).output().unwrap();
+        let mut output = unmount();
+        for _ in 0..50 {
+            if !String::from_utf8_lossy(&output.stderr).contains("busy") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            output = unmount();
+        }
+        assert!(output.status.success(), "{output:?}");
     }
 }
 

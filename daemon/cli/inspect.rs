@@ -40,6 +40,9 @@ pub(super) struct Options {
 
 /// Reads an index to its end.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    // A daemon that is killed takes its inspection along: nothing else ends one that goes on beside it, and the index
+    // stays open as long. Where the system refuses, it ends by itself.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let (directory, copy) = (options.directory.as_path(), options.copy.as_deref());
     let Options { map_size, least_change, previous, .. } = *options;
     let inspection = Inspection { directory, map_size, previous, least_change, copy };
