@@ -377,7 +377,7 @@ fn the_watchdog_is_fed_while_reads_answer_and_not_while_they_hang() {
     let began = Instant::now();
     (0..4).for_each(|_| drop(unit.await_told("WATCHDOG=1")));
     assert!(began.elapsed() < Duration::from_secs(10));
-    // The writer of the index waits for the disk in its next transaction: a restart would help nobody.
+    // The writer of the index waits for the disk in its next transaction: a restart would not help.
     let index = unit.path("data/index/data.mdb");
     let hanging = Failing::delay(child.0.id(), "fdatasync", index.to_str(), HANGS);
     let blob = digest(b"x");

@@ -58,7 +58,7 @@ fn reads_are_answered_while_syncs_hang() {
             assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
             daemon.request("HEAD", &format!("/v2/a/blobs/{blob}")).send().expect(200);
             daemon.get("/v2/").expect(200);
-            // Whoever logs in waits for no sync either.
+            // A log-in waits for no sync either.
             let by_user = daemon.request("GET", "/v2/a/tags/list").login("ann", "secret of ann");
             assert_eq!(by_user.send().expect(200).json()["tags"][0], "1");
             daemon.get("/v2/_catalog").expect(200);

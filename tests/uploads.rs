@@ -288,7 +288,7 @@ fn an_upload_is_not_read_on_for_a_client_that_has_gone_away() {
     });
     drop(slow);
     let read = bytes_read(&daemon) - before;
-    assert!(read < content.len() as u64 / 2, "{read} bytes were read for nobody");
+    assert!(read < content.len() as u64 / 2, "{read} bytes were read for a client that is gone");
     daemon.request("DELETE", &location).send().expect(204);
 }
 

@@ -18,7 +18,7 @@ use crate::wire::{Query, Response, with_bytes};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Sets the headers that keep what is shown here safe from other pages, and for nobody else. Stored content that is shown
+/// Sets the headers that keep this page safe from other pages and out of shared caches. Stored content that is shown
 /// as it is has a stricter policy already.
 pub(super) fn protect(headers: &mut HeaderMap) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));

@@ -43,7 +43,7 @@ struct Annotations {
 }
 
 impl<'a> Listed<'a> {
-    /// Reads a descriptor; `None` if the text is none.
+    /// Reads a descriptor; `None` if the text is not a descriptor.
     pub fn parse(text: &'a str) -> Option<Self> {
         let Bare { media_type, digest, size, artifact_type } = serde_json::from_str(text).ok()?;
         let media_type: MediaType = media_type.parse().ok()?;
@@ -79,7 +79,7 @@ impl<'a> Listed<'a> {
 }
 
 /// Reads the referrers in an index that a client pushed under the referrers tag: each digest once, in the order of the
-/// digests. Of more than `limit` digests the first in the list are read. An index that is none has no referrers.
+/// digests. Of more than `limit` digests the first in the list are read. Bytes that are not an index have no referrers.
 pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, Listed<'_>> {
     #[derive(Deserialize)]
     struct Index<'a> {

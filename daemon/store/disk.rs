@@ -58,7 +58,7 @@ pub(super) enum OpenedUpload {
     File(File),
     /// Another process has it locked.
     InUse,
-    /// There is none.
+    /// There is no such file.
     Missing,
 }
 

@@ -1,4 +1,4 @@
-//! Stored content that is opened on the origin of the admin page, while somebody is logged in there, runs nothing.
+//! Stored content that is opened on the origin of the admin page, while an administrator is logged in there, runs nothing.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::registry::Registry;
 use super::tasks::log_in;
 use crate::support::*;
 
-/// Adds a user with the session of whoever opens it. Without double quotes, so that JSON does not escape it.
+/// Adds a user with the session of the browser that opens it. Without double quotes, so that JSON does not escape it.
 const ATTACK: &str = "document.title='taken';fetch('/users').then(r=>r.text()).then(t=>fetch('/users/add',{method:'POST',\
     body:new URLSearchParams({token:t.match(/name=.token. value=.([a-zA-Z0-9_-]+)/)[1],name:'mallory',\
     password:'mallory-secret',new:'mallory-secret',again:'mallory-secret'})}))";
