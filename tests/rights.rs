@@ -85,6 +85,85 @@ fn a_foreign_layer_that_was_pushed_stays() {
 }
 
 #[test]
+fn a_foreign_layer_that_was_pushed_after_its_image_stays() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let layer = digest(b"pushed later");
+    push_foreign(&daemon, "b/app", "1", &layer);
+    daemon.push_blob("b/app", b"pushed later");
+    for _ in 0..2 {
+        run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+        assert_eq!(status(&daemon, "b/app", &layer), 200);
+        rebuild(&mut daemon);
+    }
+}
+
+#[test]
+fn a_foreign_descriptor_keeps_no_content_of_another_repository() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let secret = daemon.push_blob("a/app", b"secret");
+    push_foreign(&daemon, "b/app", "1", &secret);
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    assert!(!file_is_there(&daemon, &secret));
+}
+
+/// An image may name a manifest as its config.
+#[test]
+fn a_manifest_that_was_deleted_does_not_come_back_as_a_blob() {
+    let mut daemon = Daemon::start();
+    let (deleted, _) = daemon.push_image("a", "1", b"layer");
+    let layer = daemon.push_blob("a", b"layer");
+    daemon.put_manifest("a", "2", OCI_MANIFEST, &image(&deleted, &layer, None)).expect(201);
+    daemon.request("DELETE", &format!("/v2/a/manifests/{deleted}")).send().expect(202);
+    for _ in 0..2 {
+        assert_eq!(status(&daemon, "a", &deleted), 404);
+        daemon.get(&format!("/v2/a/manifests/{deleted}")).expect(404);
+        rebuild(&mut daemon);
+        run(Command::new(BINARY).env_clear().args(["check", "--repair", "--data"]).arg(&daemon.data));
+    }
+    assert!(file_is_there(&daemon, &deleted), "it waits for its grace time");
+    run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
+    assert!(!file_is_there(&daemon, &deleted));
+    // As a manifest it can be pushed again.
+    daemon.push_image("a", "1", b"layer");
+    rebuild(&mut daemon);
+    daemon.get(&format!("/v2/a/manifests/{deleted}")).expect(200);
+}
+
+#[test]
+fn a_user_who_may_only_pull_keeps_nothing_from_being_collected() {
+    let file = |data: &std::path::Path| {
+        format!(
+            "[storage]\npath = {:?}\n[gc]\ninterval = \"200ms\"\ngrace = \"2s\"\n\
+             [[auth.rule]]\nusers = [\"reader\"]\nrepositories = [\"*\"]\nallow = [\"pull\"]\n\
+             [[auth.rule]]\nusers = [\"writer\"]\nrepositories = [\"*\"]\nallow = [\"pull\", \"push\"]\n",
+            data
+        )
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for user in ["reader", "writer"] {
+        add_user(&data, user, "a password");
+    }
+    let daemon = Daemon::with_file_at(&data, &file(&data));
+    let push = |content: &[u8]| {
+        let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
+        daemon.request("POST", &path).login("writer", "a password").body(content).send().expect(201);
+        digest(content)
+    };
+    let (read, kept) = (push(b"only read"), push(b"about to be used"));
+    let ask = |user: &str, blob: &str| {
+        daemon.request("HEAD", &format!("/v2/a/blobs/{blob}")).login(user, "a password").send().status
+    };
+    let began = std::time::Instant::now();
+    while ask("reader", &read) == 200 {
+        assert_eq!(ask("writer", &kept), 200);
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "a reader keeps it");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(ask("writer", &kept), 200);
+}
+
+#[test]
 fn a_blob_that_was_deleted_stays_deleted() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"regretted");

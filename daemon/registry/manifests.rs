@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Registry, name_digest, set};
+use crate::access::Action;
 use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
 use crate::store::{LargePlace, ManifestEntry};
 use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
@@ -31,8 +32,10 @@ impl Registry {
         request: &Permitted,
     ) -> Result<Response, ApiError> {
         let entry = match reference {
-            Reference::Tag(_) => self.store.manifest(name, reference)?,
-            Reference::Digest(digest) => self.store.manifest_to_count_on(name, digest).await?,
+            Reference::Digest(digest) if request.permit.may(Action::Push, name) => {
+                self.store.manifest_to_count_on(name, digest).await?
+            }
+            Reference::Tag(_) | Reference::Digest(_) => self.store.manifest(name, reference)?,
         };
         let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)

@@ -34,8 +34,8 @@ impl Store {
         Err(StoreError::ManifestUnknown(reference.clone()))
     }
 
-    /// The manifest under a digest, for a client that goes on from what it hears: it may leave out an upload, so that one
-    /// which only waits for its collection is kept for another grace time.
+    /// The manifest under a digest, for a client that may push: it may leave out an upload because it hears that the
+    /// manifest is there, so that one which only waits for its collection is kept for another grace time.
     ///
     /// # Errors
     /// Those of [`Store::manifest`].
@@ -105,12 +105,25 @@ impl Store {
         self.0.work.run(Kind::Read, move || blob::read_whole(&disk, &digest, size)).await
     }
 
-    /// The length of a blob in bytes; one lookup in mapped memory, as a rule. A client that hears that it is there may leave
-    /// out its upload, so that a blob which only waits for its collection is kept for another grace time.
+    /// Returns the length of a blob in bytes; one lookup in mapped memory.
     ///
     /// # Errors
     /// [`StoreError::BlobUnknown`] when the repository does not have it.
-    pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+    pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+        let link = self.0.index.blob(repository, digest)?;
+        Ok(link.ok_or_else(|| StoreError::BlobUnknown(digest.clone()))?.size)
+    }
+
+    /// Returns the length of a blob, for a client that may push: it may leave out the upload because it hears that the
+    /// blob is there, so that a blob which only waits for its collection is kept for another grace time.
+    ///
+    /// # Errors
+    /// As [`Store::blob`].
+    pub async fn blob_to_count_on(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<u64, StoreError> {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         let grace = super::lock(&self.0.ages).grace;

@@ -1,6 +1,7 @@
 //! What a manifest says in a line: what it is, what it runs on, when it was made.
 //!
-//! It is read from the manifest and its configuration, and remembered: what has a digest never changes.
+//! It is read from the manifest and its configuration, and remembered for each repository: content with a digest never
+//! changes, but which of it a summary may show depends on what the repository has.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,7 @@ pub struct Summary {
 
 /// The summaries that are remembered, and the turns of those who read more.
 pub(super) struct Summaries {
-    kept: Mutex<HashMap<Digest, Arc<Summary>>>,
+    kept: Mutex<HashMap<(RepositoryName, Digest), Arc<Summary>>>,
     turns: Arc<Semaphore>,
 }
 
@@ -56,16 +57,16 @@ impl Default for Summaries {
 }
 
 impl Summaries {
-    fn find(&self, digest: &Digest) -> Option<Arc<Summary>> {
-        lock(&self.kept).get(digest).cloned()
+    fn find(&self, repository: &RepositoryName, digest: &Digest) -> Option<Arc<Summary>> {
+        lock(&self.kept).get(&(repository.clone(), digest.clone())).cloned()
     }
 
-    fn keep(&self, digest: &Digest, summary: &Arc<Summary>) {
+    fn keep(&self, repository: &RepositoryName, digest: &Digest, summary: &Arc<Summary>) {
         let mut kept = lock(&self.kept);
         if kept.len() >= KEPT {
             kept.clear();
         }
-        kept.insert(digest.clone(), Arc::clone(summary));
+        kept.insert((repository.clone(), digest.clone()), Arc::clone(summary));
     }
 }
 
@@ -112,13 +113,13 @@ impl Store {
 
     /// A manifest in a line; what cannot be read is not in it, and is asked for again the next time.
     pub(super) fn summary(&self, repository: &RepositoryName, entry: &ManifestEntry) -> Arc<Summary> {
-        if let Some(summary) = self.0.summaries.find(&entry.digest) {
+        if let Some(summary) = self.0.summaries.find(repository, &entry.digest) {
             return summary;
         }
         match self.read_summary(repository, entry) {
             Ok(summary) => {
                 let summary = Arc::new(summary);
-                self.0.summaries.keep(&entry.digest, &summary);
+                self.0.summaries.keep(repository, &entry.digest, &summary);
                 summary
             }
             Err(error) => {

@@ -90,6 +90,15 @@ impl Daemon {
         Self::in_directory(directory, None, Start { arguments, ..Start::default() })
     }
 
+    /// Starts with a file of configuration and its data in a place of the test's own.
+    pub fn with_file_at(data: &Path, text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("holdfast.toml");
+        std::fs::write(&file, text).unwrap();
+        let arguments = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
+        Self::in_directory(directory, Some(data), Start { arguments, ..Start::default() })
+    }
+
     fn in_directory(directory: tempfile::TempDir, data: Option<&Path>, start: Start) -> Self {
         Self::in_directory_on("127.0.0.1:0", directory, data, start)
     }

@@ -91,7 +91,9 @@ impl Batch<'_> {
         let before: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
         schema::put_row(tables.links, &mut self.txn, &key, &row)?;
         tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?;
-        self.undo_blob_deletion(repository, digest)?;
+        if before.is_none() {
+            self.note_new_link(repository, digest)?;
+        }
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),
             before => self.count(repository, |counted| {
@@ -220,16 +222,17 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes which content a manifest holds. Another repository with the same manifest may hold a foreign layer that
-    /// this one does not: its edge stays.
+    /// Writes which content a manifest names, and notes the foreign layers that the repository has: a rebuild cannot derive
+    /// those.
     fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        let mut held: BTreeSet<Digest> = tables.children_of(&self.txn, &new.digest)?.into_iter().collect();
-        held.extend(self.holding_links(&new.repository, new.manifest.links())?.into_iter().cloned());
         let mut children = Vec::new();
-        for child in &held {
-            children.extend_from_slice(&schema::digest_key(child));
-            tables.needed_by.put(&mut self.txn, &schema::edge_key(child, &new.digest), &[])?;
+        for link in new.manifest.links() {
+            children.extend_from_slice(&schema::digest_key(&link.digest));
+            tables.needed_by.put(&mut self.txn, &schema::edge_key(&link.digest, &new.digest), &[])?;
+            if link.kind == LinkKind::Foreign {
+                self.note_foreign_link(&new.repository, &link.digest)?;
+            }
         }
         tables.children.put(&mut self.txn, &schema::digest_key(&new.digest), &children)?;
         Ok(())

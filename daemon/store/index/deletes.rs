@@ -99,6 +99,8 @@ impl Batch<'_> {
                 .delete(&mut self.txn, &schema::referrer_key(repository, subject, Some(digest)))?;
         }
         tables.manifest_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+        // An image may name it as its config or a layer: a rebuild would make it a blob of the repository.
+        self.note_deletion(repository, digest)?;
         let key = schema::digest_key(digest);
         if tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_none() {
             self.delete_edges(digest)?;
@@ -224,7 +226,7 @@ impl Batch<'_> {
         if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
-        self.note_blob_deletion(repository, digest)?;
+        self.note_deletion(repository, digest)?;
         self.count_on(None, digest, self.moment)
     }
 

@@ -21,7 +21,7 @@ impl Batch<'_> {
             let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
             let row: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
             let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if self.index.tables.is_needed(&self.txn, &key)? {
+            if self.index.tables.is_needed(&self.txn, digest, &key)? {
                 continue;
             }
             self.forget_blob(digest, row.size)?;

@@ -7,9 +7,7 @@
 
 use std::ops::Bound;
 
-use heed::RoTxn;
-
-use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
+use super::schema::{self, BlobRow, LinkExceptionRow};
 use super::writer::Batch;
 use super::{Index, text_behind};
 use crate::oci::{Digest, Link, LinkKind, RepositoryName};
@@ -24,31 +22,6 @@ pub(in crate::store) struct LinkException {
     pub digest: Digest,
     /// The kind of exception.
     pub kind: LinkExceptionRow,
-}
-
-impl Tables {
-    /// Returns true if a manifest of some repository names the blob, and no client deleted the blob from that repository.
-    pub(super) fn has_live_parent(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
-        let deletions = !self.link_exceptions.is_empty(txn)?;
-        for row in self.needed_by.prefix_iter(txn, key)? {
-            if !deletions {
-                return Ok(true);
-            }
-            let parent = &row?.0[key.len()..];
-            for home in self.manifest_homes.prefix_iter(txn, parent)? {
-                let repository = &home?.0[parent.len()..];
-                if !self.is_deleted_from(txn, repository, key)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn is_deleted_from(&self, txn: &RoTxn, repository: &[u8], digest: &[u8]) -> Result<bool, StoreError> {
-        let row = schema::row(self.link_exceptions, txn, &[repository, &[0], digest].concat())?;
-        Ok(row == Some(LinkExceptionRow::Deleted))
-    }
 }
 
 impl Index {
@@ -86,59 +59,48 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Returns the links of a manifest that hold content in the store: all but foreign layers that the repository does
-    /// not have. Notes the foreign layers that it has, since a rebuild cannot derive them.
-    pub(super) fn holding_links<'a>(
+    /// Notes that a manifest of a repository names a blob as foreign, if the repository has the blob.
+    pub(super) fn note_foreign_link(
         &mut self,
         repository: &RepositoryName,
-        links: &'a [Link],
-    ) -> Result<Vec<&'a Digest>, StoreError> {
-        let tables = self.index.tables;
-        let mut holding = Vec::with_capacity(links.len());
-        for link in links {
-            if link.kind == LinkKind::Foreign {
-                let key = schema::content_key(repository, &link.digest);
-                if tables.links.get(&self.txn, &key)?.is_none() {
-                    continue;
-                }
-                schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
-            }
-            holding.push(&link.digest);
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        if tables.links.get(&self.txn, &key)?.is_none() {
+            return Ok(());
         }
-        Ok(holding)
+        schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)
     }
 
-    /// Notes that a client deleted a blob from a repository, if a manifest there names it.
-    pub(super) fn note_blob_deletion(
+    /// Notes that a repository gets a blob which a manifest of it names already: the blob was deleted, or the manifests
+    /// may name it only as foreign.
+    pub(super) fn note_new_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
         if tables.is_needed_in(&self.txn, repository, digest)? {
-            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
-        } else {
+            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
+            self.names_changed();
+        } else if tables.link_exceptions.get(&self.txn, &key)?.is_some() {
             tables.link_exceptions.delete(&mut self.txn, &key)?;
+            self.names_changed();
         }
-        self.names_changed();
         Ok(())
     }
 
-    /// Notes that a client pushes a blob again that was deleted from the repository.
-    pub(super) fn undo_blob_deletion(
+    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names.
+    pub(super) fn note_deletion(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        // Most often there is no row, and a lookup writes no page.
-        if schema::row(tables.link_exceptions, &self.txn, &key)? != Some(LinkExceptionRow::Deleted) {
-            return Ok(());
-        }
-        if tables.is_needed_in(&self.txn, repository, digest)? {
-            // The manifests may name the blob only as foreign.
-            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
-        } else {
+        let is_linked = tables.links.get(&self.txn, &key)?.is_some();
+        if !is_linked && tables.is_needed_in(&self.txn, repository, digest)? {
+            schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
+        } else if !is_linked {
             tables.link_exceptions.delete(&mut self.txn, &key)?;
         }
         self.names_changed();

@@ -101,10 +101,21 @@ pub(in crate::store) struct Unneeded {
 }
 
 impl Tables {
-    /// Returns true if a file in `blobs/` is a manifest of a repository, or a manifest of a repository names it from
-    /// which no client deleted it.
-    pub(super) fn is_needed(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(self.manifest_homes.prefix_iter(txn, key)?.next().is_some() || self.has_live_parent(txn, key)?)
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a repository has it as a blob and a manifest
+    /// of the same repository names it.
+    pub(super) fn is_needed(&self, txn: &RoTxn, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
+        if self.manifest_homes.prefix_iter(txn, key)?.next().is_some() {
+            return Ok(true);
+        }
+        for home in self.blob_homes.prefix_iter(txn, key)? {
+            let name = text_behind(home?.0, key.len()).and_then(|name| name.parse().ok());
+            // A name that cannot be read is a damaged row, which no content is taken for.
+            let Some(repository) = name else { return Ok(true) };
+            if self.is_needed_in(txn, &repository, digest)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The repositories in which a manifest points at this.
@@ -137,7 +148,7 @@ impl Index {
             else {
                 continue;
             };
-            if tables.is_needed(&txn, key)? {
+            if tables.is_needed(&txn, &digest, key)? {
                 page.needed.add(row.size);
                 self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
             } else if row.counted_on.age(now) < grace {
@@ -158,7 +169,9 @@ impl Index {
         let txn = self.env.read_txn()?;
         let mut count = 0;
         for row in self.tables.blobs.rows(&txn)? {
-            count += u64::from(!self.tables.is_needed(&txn, row?.0)?);
+            let key = row?.0;
+            let Some((digest, _)) = schema::split_digest(key) else { continue };
+            count += u64::from(!self.tables.is_needed(&txn, &digest, key)?);
         }
         Ok(count)
     }
