@@ -271,6 +271,12 @@ impl Admission {
             (true, true) => 2,
             (false, _) => BEGINNING,
         };
+        // A flood from many addresses, none of which has logged in, does not keep out one that has: its handshakes and first
+        // requests stay, within its share.
+        let is_protected = trusted && !claim.trusted && step == BEGINNING && count <= self.settings.share;
+        if is_protected {
+            return None;
+        }
         // A burst of connections from one address must not evict its own members before their first request.
         let own = claim.holder == Some(connection.holder) && step != BEGINNING;
         if !(own || outranked || count > claim.count) {

@@ -287,6 +287,13 @@ fn check_admission(world: &mut World, number: u32) {
     let counts = world.admission.counts.clone();
     let trusted = world.admission.trusts(client(number), world.now);
     let count = |holder| counts.get(&holder).copied().unwrap_or_default();
+    let trusting: Vec<Holder> =
+        counts.keys().copied().filter(|holder| world.admission.trusts(*holder, world.now)).collect();
+    let now = world.now;
+    let is_protected = |connection: &Connection| {
+        let has_begun = connection.phase != Phase::Idle && now - connection.since < FRESH;
+        has_begun && trusting.contains(&connection.holder) && count(connection.holder) <= SETTINGS.share
+    };
     match world.admit(number) {
         Decision::Later => panic!("the closing ones are not bounded here"),
         Decision::Replaces(_, victim) => {
@@ -295,12 +302,34 @@ fn check_admission(world: &mut World, number: u32) {
             let own = victim.holder == client(number);
             let is_fair = count(victim.holder) > count(client(number));
             assert!(own || trusted || is_fair, "an address with more took from one with less");
+            assert!(trusted || !is_protected(&victim), "a stranger took from an address that has logged in");
         }
         Decision::Refused if count(client(number)) == 0 => {
-            assert!(before.values().all(Connection::is_transfer), "a new address was refused");
+            let keeps = |one: &Connection| one.is_transfer() || (!trusted && is_protected(one));
+            assert!(before.values().all(keeps), "a new address was refused");
         }
         Decision::Admitted(_) | Decision::Refused => {}
     }
+}
+
+#[test]
+fn flood_from_many_addresses_does_not_evict_the_handshake_of_one_that_has_logged_in() {
+    let mut world = World::new();
+    let (known, _) = world.enter(1);
+    world.answer(known, 1, true);
+    world.admission.release(known);
+    for number in 100..116 {
+        world.admit(number);
+    }
+    // Trusted: it gets a slot, and keeps it until its first request.
+    let (id, _) = world.enter(1);
+    for number in 200..300 {
+        if let Decision::Replaces(_, victim) = world.admit(number) {
+            assert_ne!(victim.id, id);
+            world.admission.release(victim.id);
+        }
+    }
+    assert!(world.admission.connections.contains_key(&id));
 }
 
 proptest! {
