@@ -12,8 +12,9 @@ use super::work::{Cancel, Kind};
 use super::{Inner, Store, blob, blocking};
 use crate::oci::{Descriptor, Digest, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index};
 
-/// How much one answer has of each of the two lists of referrers, in descriptors and in bytes.
-const REFERRERS_PAGE: (usize, usize) = (1000, 256 << 10);
+/// How much one answer has of each of the two lists of referrers, in descriptors and in bytes. An answer is in memory until
+/// its client has taken it, and every connection may have one.
+const REFERRERS_PAGE: (usize, usize) = (1000, 64 << 10);
 /// How many repositories that a user may not see are passed over at once.
 const ROWS_AT_ONCE: usize = 5000;
 

@@ -23,6 +23,10 @@ pub(in crate::store) enum PartEnd {
     After(RepositoryName),
 }
 
+/// The most bytes that the names of one page have together, but for the first. An answer is in memory until its client has
+/// taken it, and every connection may have one.
+pub(super) const NAMES_BYTES: usize = 64 << 10;
+
 /// The most referrers that one request reads, in rows and in bytes.
 const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
@@ -38,11 +42,16 @@ impl Index {
         let txn = self.env.read_txn()?;
         let after = last.unwrap_or_default().as_bytes();
         let mut part = RepositoryPart { items: Vec::new(), end: PartEnd::Complete };
+        let mut bytes = 0;
         let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
         for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse().ok()) else { continue };
+            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok())
+            else {
+                continue;
+            };
             if wanted(&name) {
-                if part.items.len() == limit {
+                bytes += name.as_str().len();
+                if part.items.len() == limit || (bytes > NAMES_BYTES && !part.items.is_empty()) {
                     part.end = PartEnd::Full;
                     break;
                 }

@@ -237,13 +237,14 @@ impl Index {
         let prefix = schema::repository_prefix(repository);
         let mut after = prefix.clone();
         after.extend_from_slice(last.unwrap_or_default().as_bytes());
-        let mut page = Page { items: Vec::new(), more: false };
+        let (mut page, mut bytes) = (Page { items: Vec::new(), more: false }, 0);
         for row in self.tables.tags.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))? {
             let (key, _) = row?;
             if !key.starts_with(&prefix) {
                 break;
             }
-            if page.items.len() == limit {
+            bytes += key.len() - prefix.len();
+            if page.items.len() == limit || (bytes > lists::NAMES_BYTES && !page.items.is_empty()) {
                 page.more = true;
                 break;
             }
