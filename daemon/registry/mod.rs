@@ -6,6 +6,7 @@
 mod blobs;
 mod catalog;
 mod manifests;
+mod receiving;
 mod referrers;
 mod tags;
 mod uploads;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LINK};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use crate::oci::{Digest, Reference};
 use crate::store::{Store, StoreError};
@@ -24,6 +24,8 @@ use crate::wire::{ApiError, Locations, Permitted, Query, Response, Route, json a
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+pub use self::receiving::Receiving;
 
 /// What the API needs.
 pub struct Registry {
@@ -38,7 +40,7 @@ pub struct Registry {
     /// The most descriptors in a manifest that is pushed, and the most entries read of a list of referrers.
     pub manifest_descriptors: usize,
     /// Places for uploads being received at once.
-    pub receiving: Arc<Semaphore>,
+    pub receiving: Arc<Receiving>,
 }
 
 impl Registry {

@@ -1,11 +1,9 @@
 //! Uploads: opened, gone on with, ended, given up; and mounts ("Pushing blobs").
 
-use std::sync::Arc;
-
 use http::header::{HeaderName, LOCATION, RANGE};
 use http::{Method, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::receiving::Place;
 use super::{Registry, name_digest, parse_digest, set};
 use crate::access::Action;
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -38,7 +36,7 @@ impl Registry {
             })?,
             (None, None) => Algorithm::Sha256,
         };
-        let _place = if digest.is_some() { Some(self.place()?) } else { None };
+        let _place = if digest.is_some() { Some(self.place(request)?) } else { None };
         let mut upload = self.store.start_upload(name, algorithm).await?;
         let Some(digest) = digest else {
             return Ok(self.accepted(name, upload.id(), 0, StatusCode::ACCEPTED, request));
@@ -55,8 +53,8 @@ impl Registry {
     }
 
     /// Takes one of the places for uploads being received, whose files are open.
-    fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.receiving).try_acquire_owned().map_err(|_| ApiError::TooManyUploads)
+    fn place(&self, request: &Permitted) -> Result<Place, ApiError> {
+        self.receiving.place(self.client(request)).ok_or(ApiError::TooManyUploads)
     }
 
     async fn mount(
@@ -97,7 +95,7 @@ impl Registry {
         id: &str,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
-        let _place = self.place()?;
+        let _place = self.place(request)?;
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(None).await?;
         receive(&mut upload, request).await?;
@@ -116,7 +114,7 @@ impl Registry {
             return Err(ApiError::DigestInvalid(why, serde_json::Value::Null));
         };
         let digest = parse_digest(digest)?;
-        let _place = self.place()?;
+        let _place = self.place(request)?;
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(Some(digest.algorithm())).await?;
         receive(&mut upload, request).await?;

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
-use crate::registry::Registry;
+use crate::registry::{Receiving, Registry};
 use crate::server::{Limits, Site};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
@@ -18,12 +16,12 @@ use crate::wire::{Cors, Locations};
 /// Limits that follow from the descriptor budget and stay the same across reloads.
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
-    receiving: Arc<Semaphore>,
+    receiving: Arc<Receiving>,
 }
 
 impl Shared {
     pub(super) fn new(budget: DescriptorBudget) -> Self {
-        Shared { receiving: Arc::new(Semaphore::new(budget.uploads)), budget }
+        Shared { receiving: Arc::new(Receiving::new(budget.uploads)), budget }
     }
 }
 
