@@ -357,7 +357,8 @@ impl Users {
     }
 }
 
-/// The user, if the password is right. An unknown user costs as much as a wrong password.
+/// Returns the user if the password is right. An unknown user, and a password of which bcrypt would compare only the
+/// beginning, cost as much as a wrong password.
 async fn is_right(
     users: Arc<Users>,
     name: String,
@@ -367,7 +368,7 @@ async fn is_right(
         let known = users.hashes.get(&name);
         let hash = known.or_else(|| users.hashes.values().next())?;
         let right = bcrypt::verify(password.as_bytes(), hash).unwrap_or(false);
-        if right && known.is_some() { name.parse().ok() } else { None }
+        if right && known.is_some() && !htpasswd::is_cut_off(&password) { name.parse().ok() } else { None }
     });
     verified.await.map_err(|_| IdentifyError::Unavailable)
 }
@@ -472,6 +473,21 @@ mod tests {
         tokio::time::sleep(MOMENT).await;
         assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
         assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_password_is_not_right_because_it_begins_right() {
+        let directory = tempfile::tempdir().unwrap();
+        let longest = "x".repeat(72);
+        add(directory.path(), "alice", &longest);
+        add(directory.path(), "bob", "two");
+        let access = access(directory.path(), None, true);
+        for wrong in [format!("alice:{longest}y"), "bob:two\0two".into(), "bob:two\0".into()] {
+            let answer = access.identify(Some(&basic(&wrong)), HERE).await;
+            assert_eq!(answer, Err(IdentifyError::Wrong), "{wrong:?}");
+        }
+        assert!(access.identify(Some(&basic(&format!("alice:{longest}"))), HERE).await.is_ok());
+        assert!(access.identify(Some(&basic("bob:two")), HERE).await.is_ok());
     }
 
     #[tokio::test]
