@@ -48,6 +48,40 @@ fn where_somebody_says_who_may_come_in_every_name_will_do() {
     }
 }
 
+#[test]
+fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
+    daemon.get("/v2/").expect(200);
+    add_user(&daemon.data, "alice", "secret");
+    daemon.get("/v2/").expect(401);
+    let path = daemon.data.join("htpasswd");
+    let users = std::fs::read(&path).unwrap();
+    // Requests in the same ten milliseconds as the change see the users of before.
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(&path, b"").unwrap();
+    pause();
+    daemon.get("/v2/").expect(401);
+    push(&daemon, &[]).expect(401);
+    asks_for_a_page(&daemon, "/", "registry").expect(303);
+    std::fs::remove_file(&path).unwrap();
+    pause();
+    daemon.get("/v2/").expect(401);
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    let begun = std::time::Instant::now();
+    let logged = || std::fs::read_to_string(log.path()).unwrap();
+    while !logged().contains("the configuration is read again") {
+        assert!(begun.elapsed().as_secs() < 10, "{}", logged());
+        pause();
+    }
+    daemon.get("/v2/").expect(401);
+    assert_eq!(logged().matches("the file of users is empty or gone").count(), 1, "{}", logged());
+    std::fs::write(&path, users).unwrap();
+    pause();
+    daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
+}
+
 /// Begins an upload as a browser does for a page.
 fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
     let request = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"");
