@@ -123,6 +123,28 @@ fn a_page_of_an_origin_that_is_allowed_may_change_something() {
 }
 
 #[test]
+fn every_origin_is_none_that_changes_something_with_credentials() {
+    let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
+    let credentials = ("Authorization", "Basic YWxpY2U6c2VjcmV0");
+    let closed = ("HOLDFAST_AUTH_ANONYMOUS", "none");
+    let daemon = Daemon::with_user("alice", "secret", &[(name, "['*', 'http://ui.lan']"), closed]);
+    // A form of any page is sent with the credentials that the browser remembers.
+    for origin in ["http://evil.example", "null", "http://ui.lan.evil.example"] {
+        let form = [("Origin", origin), ("Sec-Fetch-Site", "cross-site"), credentials];
+        assert_eq!(push(&daemon, &form).expect(403).code(), "DENIED", "{origin}");
+        push(&daemon, &form[..2]).expect(401);
+    }
+    push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site"), credentials]).expect(202);
+    push(&daemon, &[("Origin", "http://registry"), ("Sec-Fetch-Site", "same-origin"), credentials])
+        .expect(202);
+    push(&daemon, &[credentials]).expect(202);
+    // What needs no log-in is no more than the page could do by itself.
+    let open = Daemon::with(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    push(&open, &[("Origin", "http://evil.example")]).expect(202);
+    push(&open, &[("Origin", "http://evil.example"), credentials]).expect(403);
+}
+
+#[test]
 fn headers_of_the_operator_do_not_take_away_what_keeps_pages_safe() {
     let file = r#"
         [http.headers]

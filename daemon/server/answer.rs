@@ -217,8 +217,11 @@ impl Site {
         }
         let host = self.registry.locations.called(&parts.headers, peer, false).1;
         let own = |origin: &str| self.registry.locations.is_own(origin, host.as_deref());
+        let has_credentials = parts.headers.contains_key(AUTHORIZATION);
         let is_right = match parts.headers.get(ORIGIN) {
-            Some(origin) => self.cors.allows(origin) || origin.to_str().is_ok_and(own),
+            Some(origin) => {
+                self.cors.may_change(origin, has_credentials) || origin.to_str().is_ok_and(own)
+            }
             None => parts.headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site"),
         };
         if is_right {
@@ -226,7 +229,7 @@ impl Site {
         }
         Err(ApiError::Denied(
             "a web page of another origin may not change anything here; Access-Control-Allow-Origin in \
-             http.headers names those that may"
+             http.headers names those that may (* names none that sends credentials)"
                 .into(),
         ))
     }
