@@ -96,7 +96,10 @@ fn a_page_of_another_origin_changes_nothing() {
         &[("Origin", "null")],
         &[("Origin", "http://registry:81"), ("Sec-Fetch-Site", "same-site")],
         &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site")],
         &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "same-origin")],
+        &[("Origin", "http://registry"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "ftp://registry")],
     ] {
         let answer = push(&daemon, headers).expect(403);
         assert_eq!(answer.code(), "DENIED", "{headers:?}");
@@ -142,6 +145,24 @@ fn every_origin_is_none_that_changes_something_with_credentials() {
     let open = Daemon::with(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     push(&open, &[("Origin", "http://evil.example")]).expect(202);
     push(&open, &[("Origin", "http://evil.example"), credentials]).expect(403);
+}
+
+#[test]
+fn a_page_without_tls_changes_nothing_in_a_registry_with_tls() {
+    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.crt");
+    std::fs::write(&ca, &daemon.get("/ca.crt").expect(200).body).unwrap();
+    let host = format!("localhost:{}", daemon.address.port());
+    let push = |origin: &str| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--cacert"]).arg(&ca);
+        curl.args(["-H", &format!("Origin: {origin}"), &format!("https://{host}/v2/a/blobs/uploads/")]);
+        run(&mut curl)
+    };
+    assert_eq!(push(&format!("http://{host}")), "403");
+    assert_eq!(push("http://localhost"), "403");
+    assert_eq!(push(&format!("https://{host}")), "202");
 }
 
 #[test]
