@@ -1,3 +1,4 @@
+use crate::support::browser::{Browser, text};
 use crate::support::*;
 
 #[test]
@@ -15,6 +16,23 @@ fn users_log_in() {
     ping("bob", "secret").expect(401);
     add_user(&daemon.data, "bob", "another");
     ping("bob", "another").expect(200);
+}
+
+#[test]
+fn a_password_that_only_begins_right_is_wrong() {
+    let longest = "x".repeat(72);
+    let daemon = Daemon::with_user("alice", &longest, &[]);
+    let ping = |password: &str| daemon.request("GET", "/v2/").login("alice", password).send();
+    ping(&longest).expect(200);
+    for wrong in [format!("{longest}x"), format!("{longest}\0"), format!("{longest}\0{longest}")] {
+        assert_eq!(ping(&wrong).expect(401).code(), "UNAUTHORIZED");
+    }
+    // Such a password cannot be set, and the page says why.
+    let mut alice = Browser::of(&daemon, "alice", &longest);
+    for long in [format!("{longest}x"), "a\0b".into()] {
+        let answer = alice.post("/users/add", &[("name", "bob"), ("new", &long), ("again", &long)]);
+        assert!(text(&answer.expect(422)).contains("72 bytes"));
+    }
 }
 
 #[test]

@@ -26,6 +26,33 @@ fn locations_are_relative_unless_a_trusted_proxy_or_the_configuration_says_other
 }
 
 #[test]
+fn a_page_is_own_by_the_scheme_that_the_browser_sees() {
+    let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
+    let push = |daemon: &Daemon, proto: &str, origin: &str| {
+        let request = daemon.request("POST", "/v2/a/blobs/uploads/").header("Origin", origin).body(b"");
+        let request = if proto.is_empty() { request } else { request.header("X-Forwarded-Proto", proto) };
+        request.send().status
+    };
+    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    for (proto, origin, status) in [
+        ("https", "https://registry", 202),
+        ("https", "http://registry", 403),
+        ("http", "http://registry", 202),
+    ] {
+        assert_eq!(push(&trusting, proto, origin), status, "{proto} {origin}");
+    }
+    let told = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.lan/")]);
+    for (origin, status) in [("https://hub.lan", 202), ("http://hub.lan", 403), ("http://registry", 202)] {
+        assert_eq!(push(&told, "", origin), status, "{origin}");
+    }
+    // A proxy that is not named may be the one that speaks TLS.
+    let daemon = Daemon::with(&[open]);
+    for origin in ["https://registry", "http://registry"] {
+        assert_eq!(push(&daemon, "https", origin), 202, "{origin}");
+    }
+}
+
+#[test]
 fn a_registry_that_is_on_loopback_only_for_its_proxy_is_closed_without_users() {
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("htpasswd");

@@ -48,6 +48,40 @@ fn where_somebody_says_who_may_come_in_every_name_will_do() {
     }
 }
 
+#[test]
+fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
+    daemon.get("/v2/").expect(200);
+    add_user(&daemon.data, "alice", "secret");
+    daemon.get("/v2/").expect(401);
+    let path = daemon.data.join("htpasswd");
+    let users = std::fs::read(&path).unwrap();
+    // Requests in the same ten milliseconds as the change see the users of before.
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(&path, b"").unwrap();
+    pause();
+    daemon.get("/v2/").expect(401);
+    push(&daemon, &[]).expect(401);
+    asks_for_a_page(&daemon, "/", "registry").expect(303);
+    std::fs::remove_file(&path).unwrap();
+    pause();
+    daemon.get("/v2/").expect(401);
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    let begun = std::time::Instant::now();
+    let logged = || std::fs::read_to_string(log.path()).unwrap();
+    while !logged().contains("the configuration is read again") {
+        assert!(begun.elapsed().as_secs() < 10, "{}", logged());
+        pause();
+    }
+    daemon.get("/v2/").expect(401);
+    assert_eq!(logged().matches("the file of users is empty or gone").count(), 1, "{}", logged());
+    std::fs::write(&path, users).unwrap();
+    pause();
+    daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
+}
+
 /// Begins an upload as a browser does for a page.
 fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
     let request = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"");
@@ -62,7 +96,10 @@ fn a_page_of_another_origin_changes_nothing() {
         &[("Origin", "null")],
         &[("Origin", "http://registry:81"), ("Sec-Fetch-Site", "same-site")],
         &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site")],
         &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "same-origin")],
+        &[("Origin", "http://registry"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "ftp://registry")],
     ] {
         let answer = push(&daemon, headers).expect(403);
         assert_eq!(answer.code(), "DENIED", "{headers:?}");
@@ -86,6 +123,46 @@ fn a_page_of_an_origin_that_is_allowed_may_change_something() {
     push(&daemon, &[("Sec-Fetch-Site", "cross-site")]).expect(403);
     let every = Daemon::with(&[(name, "['*']")]);
     push(&every, &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
+}
+
+#[test]
+fn every_origin_is_none_that_changes_something_with_credentials() {
+    let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
+    let credentials = ("Authorization", "Basic YWxpY2U6c2VjcmV0");
+    let closed = ("HOLDFAST_AUTH_ANONYMOUS", "none");
+    let daemon = Daemon::with_user("alice", "secret", &[(name, "['*', 'http://ui.lan']"), closed]);
+    // A form of any page is sent with the credentials that the browser remembers.
+    for origin in ["http://evil.example", "null", "http://ui.lan.evil.example"] {
+        let form = [("Origin", origin), ("Sec-Fetch-Site", "cross-site"), credentials];
+        assert_eq!(push(&daemon, &form).expect(403).code(), "DENIED", "{origin}");
+        push(&daemon, &form[..2]).expect(401);
+    }
+    push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site"), credentials]).expect(202);
+    push(&daemon, &[("Origin", "http://registry"), ("Sec-Fetch-Site", "same-origin"), credentials])
+        .expect(202);
+    push(&daemon, &[credentials]).expect(202);
+    // What needs no log-in is no more than the page could do by itself.
+    let open = Daemon::with(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    push(&open, &[("Origin", "http://evil.example")]).expect(202);
+    push(&open, &[("Origin", "http://evil.example"), credentials]).expect(403);
+}
+
+#[test]
+fn a_page_without_tls_changes_nothing_in_a_registry_with_tls() {
+    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.crt");
+    std::fs::write(&ca, &daemon.get("/ca.crt").expect(200).body).unwrap();
+    let host = format!("localhost:{}", daemon.address.port());
+    let push = |origin: &str| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--cacert"]).arg(&ca);
+        curl.args(["-H", &format!("Origin: {origin}"), &format!("https://{host}/v2/a/blobs/uploads/")]);
+        run(&mut curl)
+    };
+    assert_eq!(push(&format!("http://{host}")), "403");
+    assert_eq!(push("http://localhost"), "403");
+    assert_eq!(push(&format!("https://{host}")), "202");
 }
 
 #[test]

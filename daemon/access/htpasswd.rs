@@ -184,7 +184,7 @@ impl Htpasswd {
     }
 
     pub(super) fn set(&mut self, name: &UserName, password: &str, cost: u32) -> Result<(), HtpasswdError> {
-        if password.is_empty() || password.len() > LONGEST_PASSWORD || password.contains('\0') {
+        if password.is_empty() || is_cut_off(password) {
             return Err(HtpasswdError::Password);
         }
         let line = format!("{name}:{}", bcrypt::hash(password, cost)?);
@@ -272,6 +272,11 @@ fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
 
 /// What a password costs: 2 to the power of this many rounds.
 const COST: u32 = 10;
+
+/// Returns true for a password of which bcrypt takes only the beginning.
+pub(super) fn is_cut_off(password: &str) -> bool {
+    password.len() > LONGEST_PASSWORD || password.contains('\0')
+}
 
 /// The name and the hash in a line; nothing for comments and empty lines.
 fn user(line: &str) -> Option<(&str, &str)> {

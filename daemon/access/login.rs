@@ -150,7 +150,7 @@ fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Wh
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Access, Action, Anonymous, Settings, throttle};
+    use super::super::{Access, Action, Anonymous, SeenLines, Settings, throttle};
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -160,15 +160,15 @@ mod tests {
     }
 
     fn with_rules(directory: &std::path::Path, rules: Vec<Rule>) -> Access {
-        Access::open(Settings {
+        let settings = Settings {
             htpasswd: directory.join("htpasswd"),
             anonymous: Some(Anonymous::None),
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
             rules,
             open_without_users: false,
-        })
-        .unwrap()
+        };
+        Access::open(settings, SeenLines::default()).unwrap()
     }
 
     #[tokio::test]

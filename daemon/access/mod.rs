@@ -9,6 +9,7 @@ mod htpasswd;
 mod login;
 mod remember;
 mod rules;
+mod seen;
 mod sessions;
 mod throttle;
 
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 pub use self::htpasswd::{Htpasswd, HtpasswdError, UserName};
 pub use self::rules::{Action, Anonymous, Rule};
+pub use self::seen::SeenLines;
 pub use self::sessions::Sessions;
 pub use self::throttle::network;
 
@@ -52,7 +54,7 @@ pub struct Settings {
     pub session: Duration,
     /// What users may do; everything if there are no rules.
     pub rules: Vec<Rule>,
-    /// Whether everybody may do everything while the file of users is blank.
+    /// Whether everybody may do everything as long as there are no rules and the file of users had no line yet.
     pub open_without_users: bool,
 }
 
@@ -173,12 +175,15 @@ struct Users {
     hashes: HashMap<String, String>,
     policy: Arc<Policy>,
     readable: bool,
+    /// Whether the file is blank or absent.
+    is_blank: bool,
 }
 
 /// Decides who may do what.
 pub struct Access {
     settings: Settings,
     users: ArcSwap<Users>,
+    seen: SeenLines,
     /// When the file was last looked at, in milliseconds after `began`.
     looked: AtomicU64,
     began: Instant,
@@ -188,17 +193,18 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the users; a file that is not there has none.
+    /// Reads the users; a file that is not there has none. `seen` remembers the users of this process.
     ///
     /// # Errors
     /// [`HtpasswdError`] when the file cannot be read.
-    pub fn open(settings: Settings) -> Result<Self, HtpasswdError> {
+    pub fn open(settings: Settings, seen: SeenLines) -> Result<Self, HtpasswdError> {
         let stamp = Stamp::of(&settings.htpasswd);
         let file = Htpasswd::read(&settings.htpasswd)?;
-        let users = Users::new(&settings, stamp, &file);
+        let users = Users::new(&settings, stamp, &file, &seen);
         Ok(Access {
             remembered: Remembered::new(settings.remember)?,
             users: ArcSwap::from_pointee(users),
+            seen,
             looked: AtomicU64::new(0),
             began: Instant::now(),
             throttle: Throttle::default(),
@@ -327,37 +333,45 @@ impl Access {
         let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
         let users = Arc::new(match read {
             Ok(Ok(file)) => {
-                let users = Users::new(&self.settings, stamp, &file);
-                log::info!("the users were read again: {} of them", users.hashes.len());
-                users
+                let new = Users::new(&self.settings, stamp, &file, &self.seen);
+                log::info!("the users were read again: {} of them", new.hashes.len());
+                if new.is_blank && !users.is_blank && new.policy.anonymous == Anonymous::None {
+                    log::warn!(
+                        "the file of users is empty or gone; the registry is closed until it has a user"
+                    );
+                }
+                new
             }
-            Ok(Err(error)) => Users::unreadable(&self.settings, stamp, &error.to_string()),
-            Err(error) => Users::unreadable(&self.settings, stamp, &error.to_string()),
+            Ok(Err(error)) => self.unreadable(stamp, &error.to_string()),
+            Err(error) => self.unreadable(stamp, &error.to_string()),
         });
         self.users.store(Arc::clone(&users));
         users
     }
+
+    /// Nobody gets in while it is not known who may.
+    fn unreadable(&self, stamp: Option<Stamp>, why: &str) -> Users {
+        log::error!("{why}; nobody can log in until the file can be read");
+        let closed = Settings { anonymous: Some(Anonymous::None), ..self.settings.clone() };
+        Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.seen) }
+    }
 }
 
 impl Users {
-    /// Whoever has written a line wants users, even if nobody can log in by it.
-    fn new(settings: &Settings, stamp: Option<Stamp>, file: &Htpasswd) -> Self {
-        let by_itself = settings.anonymous.is_none() && settings.open_without_users && file.is_blank();
+    /// A line in the file, even one by which nobody can log in, and a rule say that the registry is for users.
+    fn new(settings: &Settings, stamp: Option<Stamp>, file: &Htpasswd, seen: &SeenLines) -> Self {
+        let is_blank = file.is_blank();
+        let is_for_users = seen.note(is_blank) || !settings.rules.is_empty();
+        let by_itself = settings.anonymous.is_none() && settings.open_without_users && !is_for_users;
         let silent = if by_itself { Anonymous::Full } else { Anonymous::None };
         let anonymous = settings.anonymous.unwrap_or(silent);
         let policy = Policy { anonymous, by_itself, rules: settings.rules.clone() };
-        Users { stamp, hashes: file.users(), policy: Arc::new(policy), readable: true }
-    }
-
-    /// Nobody gets in while it is not known who may.
-    fn unreadable(settings: &Settings, stamp: Option<Stamp>, why: &str) -> Self {
-        log::error!("{why}; nobody can log in until the file can be read");
-        let closed = Settings { anonymous: Some(Anonymous::None), ..settings.clone() };
-        Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default()) }
+        Users { stamp, hashes: file.users(), policy: Arc::new(policy), readable: true, is_blank }
     }
 }
 
-/// The user, if the password is right. An unknown user costs as much as a wrong password.
+/// Returns the user if the password is right. An unknown user, and a password of which bcrypt would compare only the
+/// beginning, cost as much as a wrong password.
 async fn is_right(
     users: Arc<Users>,
     name: String,
@@ -367,7 +381,7 @@ async fn is_right(
         let known = users.hashes.get(&name);
         let hash = known.or_else(|| users.hashes.values().next())?;
         let right = bcrypt::verify(password.as_bytes(), hash).unwrap_or(false);
-        if right && known.is_some() { name.parse().ok() } else { None }
+        if right && known.is_some() && !htpasswd::is_cut_off(&password) { name.parse().ok() } else { None }
     });
     verified.await.map_err(|_| IdentifyError::Unavailable)
 }
@@ -394,16 +408,19 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn access(directory: &std::path::Path, anonymous: Option<Anonymous>, open_without_users: bool) -> Access {
-        Access::open(Settings {
+    fn settings(directory: &std::path::Path, anonymous: Option<Anonymous>, open: bool) -> Settings {
+        Settings {
             htpasswd: directory.join("htpasswd"),
             anonymous,
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
             rules: Vec::new(),
-            open_without_users,
-        })
-        .unwrap()
+            open_without_users: open,
+        }
+    }
+
+    fn access(directory: &std::path::Path, anonymous: Option<Anonymous>, open: bool) -> Access {
+        Access::open(settings(directory, anonymous, open), SeenLines::default()).unwrap()
     }
 
     fn basic(text: &str) -> String {
@@ -446,9 +463,42 @@ mod tests {
         write(directory.path(), "alice:$apr1$x$y\n");
         tokio::time::sleep(MOMENT).await;
         assert!(!access.is_open_by_itself().await && !access.is_open() && !access.has_users());
-        write(directory.path(), "\n");
-        tokio::time::sleep(MOMENT).await;
-        assert!(access.is_open_by_itself().await);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "another program writes the file of users")]
+    #[tokio::test]
+    async fn a_registry_that_had_a_line_stays_closed_when_the_file_is_empty_or_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("htpasswd");
+        let seen = SeenLines::default();
+        let open = || Access::open(settings(directory.path(), None, true), seen.clone()).unwrap();
+        let access = open();
+        std::fs::write(&path, "\n").unwrap();
+        assert!(access.is_open_by_itself().await, "a blank file is no user");
+        for line in ["alice:$apr1$x$y\n", "# ours\n"] {
+            std::fs::write(&path, line).unwrap();
+            tokio::time::sleep(MOMENT).await;
+            assert!(!access.is_open_by_itself().await);
+            // Apache's htpasswd writes the same file again from its beginning.
+            std::fs::File::create(&path).unwrap();
+            tokio::time::sleep(MOMENT).await;
+            assert!(!access.is_open_by_itself().await && !access.is_open());
+            assert_eq!(access.permit(Identity::Anonymous, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
+            std::fs::remove_file(&path).unwrap();
+            tokio::time::sleep(MOMENT).await;
+            assert!(!access.is_open_by_itself().await && !access.is_open());
+            // A reload of the configuration opens nothing.
+            assert!(!open().is_open());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registry_with_rules_is_not_open_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let rule = Rule { users: vec!["a".into()], repositories: Vec::new(), allow: Vec::new() };
+        let settings = Settings { rules: vec![rule], ..settings(directory.path(), None, true) };
+        let access = Access::open(settings, SeenLines::default()).unwrap();
+        assert!(!access.is_open_by_itself().await && !access.is_open());
     }
 
     #[tokio::test]
@@ -472,6 +522,21 @@ mod tests {
         tokio::time::sleep(MOMENT).await;
         assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
         assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_password_is_not_right_because_it_begins_right() {
+        let directory = tempfile::tempdir().unwrap();
+        let longest = "x".repeat(72);
+        add(directory.path(), "alice", &longest);
+        add(directory.path(), "bob", "two");
+        let access = access(directory.path(), None, true);
+        for wrong in [format!("alice:{longest}y"), "bob:two\0two".into(), "bob:two\0".into()] {
+            let answer = access.identify(Some(&basic(&wrong)), HERE).await;
+            assert_eq!(answer, Err(IdentifyError::Wrong), "{wrong:?}");
+        }
+        assert!(access.identify(Some(&basic(&format!("alice:{longest}"))), HERE).await.is_ok());
+        assert!(access.identify(Some(&basic("bob:two")), HERE).await.is_ok());
     }
 
     #[tokio::test]

@@ -13,8 +13,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::htpasswd::{HtpasswdError, UserName};
 
-/// How many sessions there are at the most; the one that was unused for longest gives way.
+/// The largest number of sessions. At this limit the user with the most sessions loses one.
 const LIMIT: usize = 512;
+/// The largest number of sessions of one user. At this limit the user loses one of these.
+const LIMIT_OF_A_USER: usize = 32;
 
 /// A keyed hash.
 type Tag = [u8; 32];
@@ -78,10 +80,7 @@ impl Sessions {
         let secret = self.secret()?;
         let session = Session { user, line: self.hash("line", hash), used: Instant::now() };
         let mut entries = self.entries();
-        if entries.len() >= LIMIT {
-            let oldest = entries.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
-            oldest.map(|oldest| entries.remove(&oldest));
-        }
+        make_room(&mut entries, &session.user);
         entries.insert(self.hash("session", &secret), session);
         Ok(secret)
     }
@@ -122,6 +121,25 @@ impl Sessions {
     }
 }
 
+/// Makes room for a session of this user, so that log-ins of one user do not end the sessions of another.
+fn make_room(entries: &mut HashMap<Tag, Session>, user: &UserName) {
+    let mut counts: HashMap<&UserName, usize> = HashMap::new();
+    for session in entries.values() {
+        *counts.entry(&session.user).or_default() += 1;
+    }
+    let loser = if counts.get(user).is_some_and(|count| *count >= LIMIT_OF_A_USER) {
+        Some(user.clone())
+    } else if entries.len() >= LIMIT {
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(user, _)| user.clone())
+    } else {
+        None
+    };
+    let Some(loser) = loser else { return };
+    let of_loser = entries.iter().filter(|(_, session)| session.user == loser);
+    let oldest = of_loser.min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
+    oldest.map(|oldest| entries.remove(&oldest));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,13 +170,35 @@ mod tests {
     }
 
     #[test]
-    fn there_are_not_too_many() {
+    fn a_user_who_logs_in_often_ends_only_own_sessions() {
         let sessions = Sessions::new().unwrap();
-        let now = users(&[("alice", "one")]);
+        let now = users(&[("alice", "one"), ("bob", "two")]);
+        let bob = sessions.begin("bob".parse().unwrap(), "two").unwrap();
         let all: Vec<String> =
             (0..=LIMIT).map(|_| sessions.begin("alice".parse().unwrap(), "one").unwrap()).collect();
+        assert!(sessions.find(&bob, HOUR, &now).is_some());
+        assert_eq!(sessions.count(HOUR, &now), LIMIT_OF_A_USER + 1);
+        let (gone, kept) = all.split_at(all.len() - LIMIT_OF_A_USER);
+        assert!(gone.iter().all(|secret| sessions.find(secret, HOUR, &now).is_none()));
+        assert!(kept.iter().all(|secret| sessions.find(secret, HOUR, &now).is_some()));
+    }
+
+    #[test]
+    fn there_are_not_too_many_and_the_user_with_the_most_loses_one() {
+        let sessions = Sessions::new().unwrap();
+        let begin = |name: &str| sessions.begin(name.parse().unwrap(), "one").unwrap();
+        let names: Vec<String> = (0..LIMIT).map(|number| format!("user{number}")).collect();
+        let now = users(&names.iter().map(|name| (name.as_str(), "one")).collect::<Vec<_>>());
+        let first = begin("user0");
+        let most: Vec<String> = (0..LIMIT_OF_A_USER).map(|_| begin("user1")).collect();
+        let others: Vec<String> =
+            names[2..].iter().take(LIMIT - 1 - LIMIT_OF_A_USER).map(|name| begin(name)).collect();
         assert_eq!(sessions.count(HOUR, &now), LIMIT);
-        assert!(sessions.find(&all[0], HOUR, &now).is_none() && sessions.find(&all[1], HOUR, &now).is_some());
+        let last = begin(&names[LIMIT - 1]);
+        assert_eq!(sessions.count(HOUR, &now), LIMIT);
+        assert!(sessions.find(&most[0], HOUR, &now).is_none());
+        let kept = most[1..].iter().chain(&others).chain([&first, &last]);
+        assert!(kept.into_iter().all(|secret| sessions.find(secret, HOUR, &now).is_some()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::error::AdminError;
 use super::{Admin, Surroundings, pages};
 use crate::access::{Access, Action, Identity, Permit, Wanted};
 use crate::oci::RepositoryName;
-use crate::wire::{Query, RequestBody, Response, empty};
+use crate::wire::{Query, RequestBody, Response, empty, is_of_other_origin};
 
 /// The largest form, in bytes: a page full of tags fits.
 const LARGEST_FORM: usize = 256 << 10;
@@ -162,7 +162,7 @@ impl<'a> Visit<'a> {
             (None, Some(referer)) => self.is_own(referer),
             (None, None) => text(HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
         };
-        if ours {
+        if ours && !is_of_other_origin(&self.headers) {
             return Ok(());
         }
         Err(AdminError::Forged(
@@ -172,7 +172,7 @@ impl<'a> Visit<'a> {
     }
 
     fn is_own(&self, url: &str) -> bool {
-        self.admin.locations.is_own(url, Some(&self.host))
+        self.admin.locations.is_own(url, self.secure, Some(&self.host))
     }
 
     /// The token for the forms of this visit.

@@ -22,7 +22,8 @@ use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty, with_bytes,
+    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty,
+    is_of_other_origin, with_bytes,
 };
 
 /// What someone sees who opens the registry in a browser.
@@ -91,13 +92,13 @@ impl Site {
                 }
                 response
             }
-            (None, None) => match self.api(parts, body, (client, peer.ip()), active, &mut record).await {
-                Ok(response) => response,
-                Err(error) => {
+            (None, None) => {
+                let answered = self.api(parts, body, (client, peer.ip(), transport), active, &mut record);
+                answered.await.unwrap_or_else(|error| {
                     record.log(&error);
                     error.into_response()
-                }
-            },
+                })
+            }
         };
         if is_api {
             registry::mark_version(&mut response);
@@ -155,7 +156,7 @@ impl Site {
         &self,
         parts: Parts,
         body: RequestBody,
-        (client, peer): (IpAddr, IpAddr),
+        (client, peer, transport): (IpAddr, IpAddr, Transport),
         active: &ActiveRequest,
         record: &mut Record,
     ) -> Result<Response, ApiError> {
@@ -164,7 +165,7 @@ impl Site {
             return Err(ApiError::NoEndpoint);
         }
         self.check_name(&parts, peer).await?;
-        self.check_origin(&parts, peer)?;
+        self.check_origin(&parts, peer, transport)?;
         let authorization = parts.headers.get(AUTHORIZATION);
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         let identity = self.access.identify(authorization, client).await;
@@ -209,24 +210,28 @@ impl Site {
         ))
     }
 
-    /// What changes something comes from a program, from a page of this host or from one of an origin that is allowed. Any
-    /// other page could send it as well, and would only not see the answer.
-    fn check_origin(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
+    /// Refuses a change that comes from a page of another origin, unless the configuration names that origin. Without this
+    /// check any page could send it, with the credentials that the browser remembers, and would only not see the answer.
+    fn check_origin(&self, parts: &Parts, peer: IpAddr, transport: Transport) -> Result<(), ApiError> {
         if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Ok(());
         }
-        let host = self.registry.locations.called(&parts.headers, peer, false).1;
-        let own = |origin: &str| self.registry.locations.is_own(origin, host.as_deref());
+        let locations = &self.registry.locations;
+        let (secure, host) = locations.called(&parts.headers, peer, transport == Transport::Tls);
+        let own = |origin: &str| locations.is_own(origin, secure, host.as_deref());
+        let has_credentials = parts.headers.contains_key(AUTHORIZATION);
         let is_right = match parts.headers.get(ORIGIN) {
-            Some(origin) => self.cors.allows(origin) || origin.to_str().is_ok_and(own),
-            None => parts.headers.get("sec-fetch-site").is_none_or(|site| site != "cross-site"),
+            Some(origin) if self.cors.may_change(origin, has_credentials) => true,
+            Some(origin) => !is_of_other_origin(&parts.headers) && origin.to_str().is_ok_and(own),
+            None => !is_of_other_origin(&parts.headers),
         };
         if is_right {
             return Ok(());
         }
         Err(ApiError::Denied(
             "a web page of another origin may not change anything here; Access-Control-Allow-Origin in \
-             http.headers names those that may"
+             http.headers names those that may (* names none that sends credentials), and behind a proxy \
+             http.trusted_proxies or http.external_url says which origin is this one"
                 .into(),
         ))
     }

@@ -76,9 +76,10 @@ impl Cors {
         asks.then(|| empty(StatusCode::NO_CONTENT))
     }
 
-    /// Whether a page of this origin may use the registry.
-    pub fn allows(&self, origin: &HeaderValue) -> bool {
-        self.allowed(Some(origin)).is_some()
+    /// Returns true if a page of this origin may change something. `*` stands for every origin only for requests without
+    /// credentials: a browser adds those that it remembers to a form of any page, without asking first.
+    pub fn may_change(&self, origin: &HeaderValue, has_credentials: bool) -> bool {
+        (self.any_origin() && !has_credentials) || self.origins.contains(origin)
     }
 
     /// Sets the configured headers on an answer that is not for pages of other origins. What it has already keeps it
@@ -157,5 +158,19 @@ mod tests {
         cors("*").apply(Some(&other), &mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
+    }
+
+    #[test]
+    fn every_origin_may_change_something_only_without_credentials() {
+        let (mine, other) = (HeaderValue::from_static("http://ui.lan"), HeaderValue::from_static("http://x"));
+        assert!(cors("*").may_change(&other, false) && !cors("*").may_change(&other, true));
+        assert!(
+            cors("http://ui.lan").may_change(&mine, true) && !cors("http://ui.lan").may_change(&other, false)
+        );
+        let both = BTreeMap::from([(
+            "Access-Control-Allow-Origin".to_owned(),
+            vec!["*".to_owned(), "http://ui.lan".to_owned()],
+        )]);
+        assert!(Cors::new(&both).may_change(&mine, true) && !Cors::new(&both).may_change(&other, true));
     }
 }

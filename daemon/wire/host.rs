@@ -32,7 +32,7 @@ impl<'a> Host<'a> {
     }
 
     /// Returns true if both name the same host and port, given the port that the scheme implies.
-    fn is_same(&self, other: &Self, default_port: u16) -> bool {
+    pub(super) fn is_same(&self, other: &Self, default_port: u16) -> bool {
         let port = |host: &Self| host.port.unwrap_or(default_port);
         self.name.eq_ignore_ascii_case(other.name) && port(self) == port(other)
     }

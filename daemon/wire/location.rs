@@ -1,6 +1,6 @@
 //! Where the answer to an upload or a push says that it is to be found.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -55,15 +55,31 @@ impl Locations {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// Who sent a request: the peer, or whom a trusted proxy names.
+    /// Returns the address that sent a request: the peer, or the address that a trusted proxy names. Each proxy appends
+    /// the address it was called from, so the list is read from its end. It is not read beyond a hop that is no address:
+    /// the client itself may have sent the hops before it.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         if !self.is_trusted(peer) {
             return peer;
         }
-        let chain = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<IpAddr> =
-            chain.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-        hops.iter().rev().copied().find(|hop| !self.is_trusted(*hop)).unwrap_or(peer)
+        let values = headers.get_all("x-forwarded-for").iter().rev();
+        for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+            match std::str::from_utf8(hop).ok().and_then(|hop| hop_address(hop.trim())) {
+                Some(hop) if self.is_trusted(hop) => {}
+                Some(hop) => return hop,
+                None => return peer,
+            }
+        }
+        peer
+    }
+}
+
+/// Parses a hop of `X-Forwarded-For`: an address, which may have brackets and a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+    match bare {
+        Some(bare) => bare.parse().ok().map(IpAddr::V6),
+        None => hop.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip())),
     }
 }
 
@@ -84,5 +100,40 @@ mod tests {
         assert_eq!(locations.of("/v2/", &headers, stranger), "/v2/");
         assert_eq!(locations.client(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
         assert_eq!(locations.client(&headers, stranger), stranger);
+    }
+
+    #[test]
+    fn the_chain_of_proxies_is_read_up_to_a_hop_that_is_no_address() {
+        let locations =
+            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+        let proxy = "10.1.1.1";
+        for (values, client) in [
+            (&["1.2.3.4"][..], "1.2.3.4"),
+            (&["1.2.3.4:5678"], "1.2.3.4"),
+            (&["fd00::7"], "fd00::7"),
+            (&["[fd00::7]"], "fd00::7"),
+            (&["[fd00::7]:5678"], "fd00::7"),
+            (&["9.9.9.9, 1.2.3.4:80 , 10.9.9.9:80"], "1.2.3.4"),
+            (&["9.9.9.9", "1.2.3.4", "10.9.9.9"], "1.2.3.4"),
+            // The client may have sent the hops before the one that cannot be read.
+            (&["1.2.3.4, unknown"], proxy),
+            (&["1.2.3.4, unknown, 10.9.9.9"], proxy),
+            (&["1.2.3.4", "unix:"], proxy),
+            (&["1.2.3.4, "], proxy),
+            (&["1.2.3.4, \u{e9}"], proxy),
+            (&["1.2.3.4, [1.2.3.4]"], proxy),
+            (&["1.2.3.4, [fd00::7"], proxy),
+            (&["1.2.3.4, 1.2.3.4:99999"], proxy),
+            (&["10.9.9.9"], proxy),
+            (&[""], proxy),
+            (&[], proxy),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let found = locations.client(&headers, proxy.parse().unwrap());
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{values:?}");
+        }
     }
 }

@@ -24,6 +24,7 @@ pub use self::error::ApiError;
 pub use self::events::{Deed, Event, Events};
 pub use self::host::check_host;
 pub use self::location::Locations;
+pub use self::origin::is_of_other_origin;
 pub use self::pace::Pace;
 pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};
 pub use self::request::{Parsed, Permitted, RequestBody};

@@ -8,18 +8,21 @@ use super::host::{Host, is_local};
 use super::location::Locations;
 
 impl Locations {
-    /// Whether a URL is of a page of this registry, which is called by `host`.
-    pub fn is_own(&self, url: &str, host: Option<&str>) -> bool {
+    /// Returns true if a URL is of a page of this registry, which is called by `host`: scheme, host and port are the same.
+    /// A page that came by plain HTTP is not one of a registry that is called by TLS, since everyone on the way can write
+    /// such a page. A page that came by TLS is one of a registry that seems to be called by plain HTTP: the TLS may be that
+    /// of a proxy that is not named in the configuration.
+    pub fn is_own(&self, url: &str, secure: bool, host: Option<&str>) -> bool {
         let Some(origin) = Origin::of(url) else { return false };
         let external = self.external_url.as_deref().and_then(Origin::of);
-        let called = host.is_some_and(|host| origin.is_at(host));
-        called || external.is_some_and(|external| origin.is_at(external.host))
+        let is_called = host.is_some_and(|host| origin.is_at(host)) && (origin.tls || !secure);
+        is_called || external.is_some_and(|external| origin.is_same(&external))
     }
 
     /// Whether `host` is that of an external address that is protected by TLS.
     pub(super) fn is_external_tls(&self, host: &str) -> bool {
         let external = self.external_url.as_deref().and_then(Origin::of);
-        external.is_some_and(|external| external.default_port == ":443" && external.is_at(host))
+        external.is_some_and(|external| external.tls && external.is_at(host))
     }
 
     /// Whether a client calls the registry by an address, or by a name that only a LAN can have. A page of anybody's may
@@ -34,25 +37,41 @@ impl Locations {
     }
 }
 
-/// Scheme, host and port of a URL; the rest of it does not matter.
+/// Returns true if the browser says that a request comes from a page of another origin. Programs and old browsers say
+/// nothing, and `none` is what people enter themselves.
+pub fn is_of_other_origin(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// The scheme, host and port of a URL of a web page.
 struct Origin<'a> {
-    host: &'a str,
-    /// The port that browsers leave out.
-    default_port: &'static str,
+    /// Whether the scheme is https, rather than http.
+    tls: bool,
+    host: Host<'a>,
 }
 
 impl<'a> Origin<'a> {
     fn of(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let host = rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())?;
-        let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-        Some(Origin { host, default_port })
+        let tls = scheme.eq_ignore_ascii_case("https");
+        if !tls && !scheme.eq_ignore_ascii_case("http") {
+            return None;
+        }
+        Some(Origin { tls, host: Host::parse(host)? })
     }
 
+    /// Returns true if this origin has the host and port of a `Host` header.
     fn is_at(&self, host: &str) -> bool {
-        let short = |host: &str| host.strip_suffix(self.default_port).unwrap_or(host).to_ascii_lowercase();
-        let own = short(self.host);
-        !own.is_empty() && own == short(host)
+        Host::parse(host).is_some_and(|host| self.has_host(&host))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.has_host(&other.host)
+    }
+
+    fn has_host(&self, host: &Host<'_>) -> bool {
+        self.host.is_same(host, if self.tls { 443 } else { 80 })
     }
 }
 
@@ -135,11 +154,13 @@ mod tests {
     fn a_page_is_own_by_scheme_host_and_port() {
         let locations =
             Locations { external_url: Some("https://hub.lan/registry/".into()), ..Locations::default() };
-        let own = |url: &str, host: &str| locations.is_own(url, Some(host));
+        let own = |url: &str, host: &str| locations.is_own(url, false, Some(host));
         for (url, host) in [
             ("http://registry", "registry"),
             ("http://registry:5000/push?x", "Registry:5000"),
             ("https://registry", "registry:443"),
+            ("https://registry:5000", "registry:5000"),
+            ("http://[fd00::1]:5000", "[fd00::1]:5000"),
             ("https://hub.lan", "127.0.0.1:5000"),
             ("https://HUB.lan:443/registry/users", "127.0.0.1:5000"),
         ] {
@@ -153,10 +174,46 @@ mod tests {
             "http://evil.example",
             "http://registry:81",
             "http://registry.evil.example",
+            "http://hub.lan",
+            "http://hub.lan:443",
+            "ftp://registry",
+            "chrome-extension://registry",
+            "capacitor://registry",
+            "http://evil@registry",
+            "registry",
         ] {
             assert!(!own(url, "registry") && !own(url, ""), "{url}");
         }
-        assert!(!locations.is_own("http://registry", None));
+        assert!(!locations.is_own("http://registry", false, None));
+    }
+
+    #[test]
+    fn a_page_that_came_without_tls_is_not_one_of_a_registry_with_tls() {
+        let locations = Locations::default();
+        for (url, host) in [("https://reg.lan", "reg.lan"), ("https://reg.lan:5000", "reg.lan:5000")] {
+            assert!(locations.is_own(url, true, Some(host)), "{url}");
+        }
+        for (url, host) in [
+            ("http://reg.lan", "reg.lan"),
+            ("http://reg.lan", "reg.lan:80"),
+            ("http://reg.lan:443", "reg.lan"),
+            ("http://reg.lan:5000", "reg.lan:5000"),
+            ("https://reg.lan:5000", "reg.lan"),
+        ] {
+            assert!(!locations.is_own(url, true, Some(host)), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_browser_says_whether_a_page_is_of_another_origin() {
+        let says = |site: &'static str| {
+            is_of_other_origin(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("sec-fetch-site"),
+                http::HeaderValue::from_static(site),
+            )]))
+        };
+        assert!(says("cross-site") && says("same-site") && says("") && says("same-origin, cross-site"));
+        assert!(!says("same-origin") && !says("none") && !is_of_other_origin(&HeaderMap::new()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::Failure;
-use crate::access::{self, Access, Action, Anonymous};
+use crate::access::{self, Access, Action, Anonymous, SeenLines};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
 use crate::registry::{Receiving, Registry};
@@ -13,15 +13,16 @@ use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
 use crate::wire::{Cors, Locations};
 
-/// Limits that follow from the descriptor budget and stay the same across reloads.
+/// Limits that follow from the descriptor budget, and what else stays the same across reloads.
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     receiving: Arc<Receiving>,
+    seen: SeenLines,
 }
 
 impl Shared {
     pub(super) fn new(budget: DescriptorBudget) -> Self {
-        Shared { receiving: Arc::new(Receiving::new(budget.uploads)), budget }
+        Shared { receiving: Arc::new(Receiving::new(budget.uploads)), budget, seen: SeenLines::default() }
     }
 }
 
@@ -35,7 +36,8 @@ pub(super) fn site(
 ) -> Result<Site, Failure> {
     let limits = config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
-    let access = Access::open(access_settings(config, loopback_only)).map_err(Failure::failed)?;
+    let access = access_settings(config, loopback_only);
+    let access = Access::open(access, shared.seen.clone()).map_err(Failure::failed)?;
     let locations = Locations {
         external_url: config.http.external_url.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
