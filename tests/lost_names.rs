@@ -397,3 +397,65 @@ fn an_index_of_a_newer_release_is_left_alone() {
     assert!(std::fs::read(&index).unwrap() == bytes, "it is changed");
     assert_eq!(daemon.broken_indexes(), 0);
 }
+
+/// Overwrites bytes in the middle of `index.json`; its end, where its head stands, stays.
+fn damage_the_middle(daemon: &Daemon) {
+    let path = daemon.data.join("index.json");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle - 20..middle + 20].fill(0);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_rebuild_from_a_damaged_index_json_takes_the_names_of_a_healthy_index() {
+    let mut daemon = Daemon::start();
+    let images: Vec<_> = (0..5)
+        .map(|number| daemon.push_image("a", &format!("t{number}"), format!("{number}").as_bytes()))
+        .collect();
+    daemon.stop();
+    damage_the_middle(&daemon);
+    command(&daemon, &["check", "--rebuild"]);
+    daemon.restart_after_end();
+    for (number, (_, manifest)) in images.iter().enumerate() {
+        assert_eq!(&daemon.get(&format!("/v2/a/manifests/t{number}")).expect(200).body, manifest);
+    }
+}
+
+#[test]
+fn nothing_is_collected_where_the_names_of_a_damaged_index_json_are_lost() {
+    let mut daemon = Daemon::start();
+    for number in 0..5 {
+        daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
+    }
+    daemon.stop();
+    damage_the_middle(&daemon);
+    std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
+    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!((0..5).all(|number| has_blob(&daemon, format!("layer {number}").as_bytes())));
+}
+
+#[test]
+fn a_collection_by_hand_that_finds_names_lost_takes_nothing() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    daemon.stop();
+    std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
+    std::fs::write(daemon.data.join("index.json"), b"garbage").unwrap();
+    let gc = || {
+        Command::new(BINARY)
+            .env_clear()
+            .args(["gc", "--grace", "0s", "--data"])
+            .arg(&daemon.data)
+            .output()
+            .unwrap()
+    };
+    let refused = gc();
+    let line = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && line.contains("run `holdfast gc` again"), "{line}");
+    assert!(has_blob(&daemon, b"layer"));
+    assert!(gc().status.success());
+    assert!(!has_blob(&daemon, b"layer"));
+    daemon.restart_after_end();
+}

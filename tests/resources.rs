@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::failing::Failing;
 use crate::support::*;
@@ -148,6 +149,11 @@ fn idle_uploads_hold_no_descriptors() {
             })
             .collect();
         drop(stalled);
+        // Until the daemon has seen that they are gone, it has no slot for another connection of their address.
+        let began = Instant::now();
+        while daemon.get("/v2/").status == 503 {
+            assert!(began.elapsed() < Duration::from_secs(30), "the slots are never free again");
+        }
         daemon.push_image("a", "1", b"another layer");
         let last = locations.last().unwrap();
         let body = (uploads - 1).to_string();

@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         match runtime.block_on(super::put_in_order(config)) {
             // The index is made again anyway.
             Err(error) if options.rebuild => log::warn!("{error}"),
-            in_order => in_order.map_err(Failure::failed)?,
+            in_order => drop(in_order.map_err(Failure::failed)?),
         }
     }
     let role = if options.rebuild { Role::Rebuild } else { Role::Beside };

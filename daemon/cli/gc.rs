@@ -46,7 +46,13 @@ async fn collect(
     options: &Options,
 ) -> Result<(Report, Vec<Taken>), Failure> {
     if !options.dry_run {
-        put_in_order(config).await.map_err(Failure::failed)?;
+        // The blobs that no name needs may be those of the names that were lost just now.
+        if put_in_order(config).await.map_err(Failure::failed)? {
+            return Err(Failure::failed(
+                "the index was made again and names may be lost; nothing is collected: push what is missing, then run \
+                 `holdfast gc` again",
+            ));
+        }
     }
     let store = Store::open(store_settings(config), Role::Beside).await.map_err(Failure::failed)?;
     let mut taken = Vec::new();

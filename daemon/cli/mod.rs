@@ -170,15 +170,19 @@ fn store_settings(config: &Config) -> store::Settings {
 }
 
 /// Does what a daemon does first, where none runs: sees to it that the index is in order and `index.json` says all that
-/// it says. A daemon that somebody's knock starts meanwhile waits for no longer than that.
-async fn put_in_order(config: &Config) -> Result<(), store::StoreError> {
+/// it says. A daemon that a connection starts meanwhile waits for no longer than that. Returns true if the index was made
+/// again and names may be lost.
+async fn put_in_order(config: &Config) -> Result<bool, store::StoreError> {
     if store::daemon_runs(&config.storage.path) {
-        return Ok(());
+        return Ok(false);
     }
     match store::Store::open(store_settings(config), store::Role::Daemon).await {
-        Ok(store) => store.close().await,
+        Ok(store) => {
+            store.close().await?;
+            Ok(store.may_lack_names())
+        }
         // There is one by now.
-        Err(store::StoreError::InUse(_)) => Ok(()),
+        Err(store::StoreError::InUse(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

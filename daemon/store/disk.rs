@@ -94,6 +94,8 @@ pub(super) struct Disk {
     index_files: OnceLock<IndexFiles>,
     reads: Operations,
     writes: Operations,
+    /// Set in the process that serves the directory.
+    is_daemon: OnceLock<()>,
     /// Files in `uploads/`; other processes remove some, so that each look at the directory counts them anew.
     upload_count: AtomicU64,
     /// Open where something may be written.
@@ -110,6 +112,7 @@ impl Disk {
             index_files: OnceLock::new(),
             reads: Operations::default(),
             writes: Operations::default(),
+            is_daemon: OnceLock::new(),
             upload_count: AtomicU64::new(0),
             directories: None,
         }
@@ -231,14 +234,17 @@ impl Disk {
             let why = read_only(&error.to_string());
             log::error!("the store is {why}");
             (self.told)(&why);
-            // For `holdfast status`; a disk that takes not even this is told of by the log alone.
-            let _ = fs::write(self.root.join(READ_ONLY), why);
+            // For `holdfast status`, which asks about the daemon; a disk that takes not even this is told of by the log.
+            if self.is_daemon.get().is_some() {
+                let _ = fs::write(self.root.join(READ_ONLY), why);
+            }
         }
         error
     }
 
-    /// Forgets why the daemon before took no more writes.
+    /// Forgets why the daemon before took no more writes; this process is the daemon from now on.
     pub(super) fn forget_failure(&self) {
+        let _ = self.is_daemon.set(());
         // It is most often not there.
         let _ = fs::remove_file(self.root.join(READ_ONLY));
     }
@@ -435,10 +441,13 @@ impl Disk {
 
     /// The blobs in the trash.
     pub(super) fn trash(&self) -> Result<Vec<Digest>, StoreError> {
-        let entries = fs::read_dir(self.root.join("trash"));
-        let entries = entries.map_err(|error| StoreError::io("list the trash", error))?;
-        let digest = |name: &str| name.replacen('-', ":", 1).parse().ok();
-        Ok(entries.flatten().filter_map(|entry| digest(entry.file_name().to_str()?)).collect())
+        let failed = |error| StoreError::io("list the trash", error);
+        let mut trash = Vec::new();
+        for entry in fs::read_dir(self.root.join("trash")).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            trash.extend(name.to_str().and_then(|name| name.replacen('-', ":", 1).parse().ok()));
+        }
+        Ok(trash)
     }
 
     fn trash_path(&self, digest: &Digest) -> PathBuf {
@@ -482,12 +491,15 @@ impl Disk {
     pub(super) fn blobs(
         &self,
         algorithm: Algorithm,
-    ) -> Result<impl Iterator<Item = Digest> + use<>, StoreError> {
-        let entries = fs::read_dir(self.blob_directory(algorithm));
-        let entries = entries.map_err(|error| StoreError::io("list the blobs", error))?;
-        Ok(entries
-            .flatten()
-            .filter_map(move |entry| format!("{algorithm}:{}", entry.file_name().to_str()?).parse().ok()))
+    ) -> Result<impl Iterator<Item = Result<Digest, StoreError>> + use<>, StoreError> {
+        let failed = |error| StoreError::io("list the blobs", error);
+        let entries = fs::read_dir(self.blob_directory(algorithm)).map_err(failed)?;
+        let digest = move |name: &str| format!("{algorithm}:{name}").parse().ok();
+        // An error ends the list: a blob that is not in it counts as one that is not there.
+        Ok(entries.filter_map(move |entry| match entry {
+            Ok(entry) => digest(entry.file_name().to_str()?).map(Ok),
+            Err(error) => Some(Err(failed(error))),
+        }))
     }
 
     /// Which file a blob is, by the number that the file system has for it, if it is there.

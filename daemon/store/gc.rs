@@ -548,6 +548,7 @@ impl Store {
     pub(super) fn unknown_files(&self, algorithm: Algorithm) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut unknown = Vec::new();
         for digest in self.0.disk.blobs(algorithm)? {
+            let digest = digest?;
             if !self.0.index.knows_blob(&digest)? {
                 let length = self.0.disk.blob_length(&digest)?;
                 unknown.extend(length.map(|length| (digest, length)));

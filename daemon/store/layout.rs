@@ -158,6 +158,8 @@ fn keep_unreadable<W: Write>(
     read_old(disk, &mut |entry| match entry {
         Entry::Exception(_) => Ok(()),
         Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
+            // Where rows are missing this may be one of them: a deleted name that comes back does less harm than a lost one.
+            Ok(None) if named.is_short => list.add(&name),
             Ok(None) => Ok(()),
             Ok(Some(_)) if named.complete => Ok(()),
             Ok(Some(current)) => list.add(&current),

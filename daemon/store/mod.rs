@@ -140,6 +140,8 @@ struct Inner {
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
     inspect: fn(&Inspection) -> IndexHealth,
+    /// Whether the index was made again when it was opened, from an `index.json` that may lack names.
+    may_lack_names: bool,
     /// Whether the index was inspected since this process opened it.
     index_verified: AtomicBool,
     writer: Mutex<Option<Writer>>,
@@ -180,8 +182,9 @@ impl Store {
             // A full channel means that a rewrite is due anyway.
             let _ = wake.try_send(());
         })?;
+        let mut may_lack_names = false;
         if let Some(source) = opened.rebuild {
-            rebuild::rebuild(&disk, &index, &writer, (source, opening)).await?;
+            may_lack_names = rebuild::rebuild(&disk, &index, &writer, (source, opening)).await?;
         } else if !index.is_complete()? {
             writer.mark_complete().await?;
         }
@@ -200,6 +203,7 @@ impl Store {
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
             inspect,
+            may_lack_names,
             index_verified: AtomicBool::new(false),
             writer: Mutex::new(Some(writer)),
             threads: Mutex::new(Some(Threads { writer: writer_thread, layout: layout_thread })),
@@ -216,6 +220,12 @@ impl Store {
         }
         store.count_uploads().await?;
         Ok(store)
+    }
+
+    /// Returns true if the index was made again when it was opened and names may be lost, so that nothing should be
+    /// collected before a person has seen to it.
+    pub fn may_lack_names(&self) -> bool {
+        self.0.may_lack_names
     }
 
     /// Ends the store: no change is taken any more, those that were are committed, `index.json` is written.

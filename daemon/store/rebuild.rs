@@ -48,16 +48,16 @@ enum Restored {
 }
 
 /// Fills a new index. Where names may be lost, blobs that no name needs are held back from collection until a person
-/// begins one: they may belong to the lost names.
+/// begins one: they may belong to the lost names. Returns true if that is so.
 pub(super) async fn rebuild(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
     writer: &Writer,
     (source, told): (RebuildSource, fn(&str)),
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     told("making the index again: reading index.json");
     let reader = Arc::clone(disk);
-    let (head, all) = super::blocking(move || {
+    let (head, all, is_broken) = super::blocking(move || {
         empty_trash_into_blobs(&reader)?;
         validate_layout(&reader)
     })
@@ -78,7 +78,8 @@ pub(super) async fn rebuild(
     }
     let index = Arc::clone(index);
     let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
-    if head.hold || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure) {
+    let hold = head.hold || is_broken || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure);
+    if hold {
         log::error!(
             "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run, or \
              the admin page told to collect"
@@ -87,7 +88,7 @@ pub(super) async fn rebuild(
     }
     writer.mark_complete().await?;
     log::warn!("the index is made again");
-    Ok(())
+    Ok(hold)
 }
 
 /// Restores blobs, link exceptions and names; returns how many names were restored.
@@ -149,6 +150,7 @@ impl<'a> Reader<'a> {
         let mut part = Vec::new();
         for algorithm in Algorithm::ALL {
             for digest in self.disk.blobs(algorithm)? {
+                let digest = digest?;
                 let length = self.disk.blob_length(&digest)?;
                 part.extend(length.map(|length| (digest, length)));
                 if part.len() == AT_ONCE {
@@ -236,8 +238,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads `index.json` to its end and counts its names. If it is broken, it is kept beside and says nothing.
-fn validate_layout(disk: &Disk) -> Result<(Head, u64), StoreError> {
+/// Reads `index.json` to its end and counts its names. If it is broken, it is kept beside and says nothing, which is the
+/// last thing returned.
+fn validate_layout(disk: &Disk) -> Result<(Head, u64, bool), StoreError> {
     let mut names = 0;
     let read = read_entries(disk, &mut |entry| {
         names += u64::from(matches!(entry, Entry::Name(_)));
@@ -247,9 +250,9 @@ fn validate_layout(disk: &Disk) -> Result<(Head, u64), StoreError> {
         Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
             log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
             disk.set_layout_aside(&super::seconds_since_1970().to_string())?;
-            Ok((Head::default(), 0))
+            Ok((Head::default(), 0, true))
         }
-        read => read.map(|head| (head, names)),
+        read => read.map(|head| (head, names, false)),
     }
 }
 

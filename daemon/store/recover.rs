@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
 use super::index::inspect::Inspection;
+use super::layout;
 use super::layout_reader;
 use super::order::Order;
 use super::sys;
@@ -114,6 +115,10 @@ pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, Sto
     {
         RebuildSource::Unsure
     } else {
+        if layout_is_broken(disk)? && is_sound(disk, settings, 0)? {
+            // A healthy index has all names; the file that it is to be made from does not.
+            layout::write(disk, &Index::open(disk, settings.index_map_size)?)?;
+        }
         let known = change_of_layout(disk)?;
         if is_sound(disk, settings, known.saturating_add(1))? {
             return Err(StoreError::LayoutStale);
@@ -129,6 +134,14 @@ fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
     match layout_reader::read_head(disk) {
         Err(error) if error.is_lack_of_resources() => Err(error),
         head => Ok(head.unwrap_or_default().change),
+    }
+}
+
+/// Returns true if `index.json` cannot be read to its end: its head alone does not say so.
+fn layout_is_broken(disk: &Disk) -> Result<bool, StoreError> {
+    match layout_reader::read_entries(disk, &mut |_| Ok(())) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => Ok(true),
+        read => read.map(|_| false),
     }
 }
 
@@ -195,7 +208,7 @@ fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
         return Ok(true);
     }
     for algorithm in Algorithm::ALL {
-        if disk.blobs(algorithm)?.next().is_some() {
+        if disk.blobs(algorithm)?.next().transpose()?.is_some() {
             return Ok(true);
         }
     }

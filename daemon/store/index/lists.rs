@@ -25,7 +25,7 @@ pub(in crate::store) enum PartEnd {
 
 /// The most bytes that the names of one page have together, but for the first. An answer is in memory until its client has
 /// taken it, and every connection may have one.
-pub(super) const NAMES_BYTES: usize = 64 << 10;
+pub(super) const NAMES_BYTES: usize = 128 << 10;
 
 /// The most referrers that one request reads, in rows and in bytes.
 const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);

@@ -88,6 +88,8 @@ pub(super) struct Named {
     pub(super) damage: Option<StoreError>,
     /// Whether all rows that can be read were visited: damage to a tree ends the walk through it.
     pub(super) complete: bool,
+    /// Whether there were fewer rows or more than the tables say: a name that is not found may not have been deleted.
+    pub(super) is_short: bool,
 }
 
 /// The open index.
@@ -343,17 +345,40 @@ impl Index {
     pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let txn = self.env.read_txn()?;
         let mut damage = Damage { error: None, ended_early: false };
+        let mut seen = Seen::default();
         let change = damage.note(self.tables.change(&txn)).unwrap_or_default();
         for row in self.tables.repositories.rows(&txn)? {
             let key = match damage.row(row) {
                 Found::Row((key, _)) => key,
-                Found::Damaged => continue,
+                Found::Damaged => {
+                    seen.repositories += 1;
+                    continue;
+                }
                 Found::End => break,
             };
             let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
-            self.names_of(&txn, &name, &mut damage, visit)?;
+            seen.repositories += 1;
+            self.names_of(&txn, &name, (&mut damage, &mut seen), visit)?;
         }
-        Ok(Named { change, complete: !damage.ended_early, damage: damage.error })
+        // A page that holds the bytes of another has sound rows, and hides its own: only their number shows it.
+        let is_short = !self.has_rows(&txn, &seen)?;
+        if is_short {
+            let error = heed::Error::Decoding("rows of the index are missing".into());
+            damage.error.get_or_insert(error.into());
+        }
+        let complete = !damage.ended_early && !is_short;
+        Ok(Named { change, complete, is_short, damage: damage.error })
+    }
+
+    /// Returns true if the tables have as many rows as were seen.
+    fn has_rows(&self, txn: &RoTxn, seen: &Seen) -> Result<bool, StoreError> {
+        let Tables { repositories, tags, manifests, .. } = self.tables;
+        let counted = Seen {
+            repositories: repositories.len(txn)?,
+            tags: tags.len(txn)?,
+            manifests: manifests.len(txn)?,
+        };
+        Ok(counted == *seen)
     }
 
     /// Returns a name as `index.json` has it, by a lookup of its own; an untagged manifest by its digest.
@@ -376,7 +401,7 @@ impl Index {
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
-        damage: &mut Damage,
+        (damage, seen): (&mut Damage, &mut Seen),
         visit: &mut NameVisitor,
     ) -> Result<(), StoreError> {
         let prefix = schema::repository_prefix(repository);
@@ -384,9 +409,13 @@ impl Index {
         for row in damage.iter(self.tables.tags.prefix_iter(txn, &prefix)) {
             let (key, value) = match damage.row(row) {
                 Found::Row(row) => row,
-                Found::Damaged => continue,
+                Found::Damaged => {
+                    seen.tags += 1;
+                    continue;
+                }
                 Found::End => break,
             };
+            seen.tags += 1;
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
             let row: ManifestRow = schema::decode(value)?;
             visit(&name(repository, Some(tag), row.given(), &row)?)?;
@@ -395,9 +424,13 @@ impl Index {
         for row in damage.iter(self.tables.manifests.prefix_iter(txn, &prefix)) {
             let (key, value) = match damage.row(row) {
                 Found::Row(row) => row,
-                Found::Damaged => continue,
+                Found::Damaged => {
+                    seen.manifests += 1;
+                    continue;
+                }
                 Found::End => break,
             };
+            seen.manifests += 1;
             let row: ManifestRow = schema::decode(value)?;
             if !tagged.contains(&row.digest) {
                 // It has been without a tag since it lost its last one.
@@ -433,6 +466,14 @@ impl Fingerprints {
     fn contains(&self, digest: &[u8]) -> bool {
         self.known.contains(&self.state.hash_one(digest))
     }
+}
+
+/// How many rows a walk through the names has seen.
+#[derive(Default, PartialEq, Eq)]
+struct Seen {
+    repositories: u64,
+    tags: u64,
+    manifests: u64,
 }
 
 /// Why something could not be read, if that is so.
