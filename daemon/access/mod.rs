@@ -349,16 +349,16 @@ impl Access {
         users
     }
 
-    /// Nobody gets in while it is not known who may.
+    /// Refuses all clients while the users cannot be read.
     fn unreadable(&self, stamp: Option<Stamp>, why: &str) -> Users {
-        log::error!("{why}; nobody can log in until the file can be read");
+        log::error!("{why}; no user can log in until the file can be read");
         let closed = Settings { anonymous: Some(Anonymous::None), ..self.settings.clone() };
         Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.seen) }
     }
 }
 
 impl Users {
-    /// A line in the file, even one by which nobody can log in, and a rule say that the registry is for users.
+    /// A line in the file, even one by which no user can log in, and a rule say that the registry is for users.
     fn new(settings: &Settings, stamp: Option<Stamp>, file: &Htpasswd, seen: &SeenLines) -> Self {
         let is_blank = file.is_blank();
         let is_for_users = seen.note(is_blank) || !settings.rules.is_empty();

@@ -167,6 +167,11 @@ impl StoreError {
         kinds.contains(&error.kind())
     }
 
+    /// Returns true if a file could be read and is not what it should be: `index.json` is corrupt.
+    pub(super) fn is_corrupt_file(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData)
+    }
+
     /// Returns true if the system lacked descriptors or memory: that says nothing about the medium, and may pass.
     pub(super) fn is_lack_of_resources(&self) -> bool {
         matches!(self, StoreError::OutOfResources { .. })

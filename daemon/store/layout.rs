@@ -142,7 +142,7 @@ fn write_exceptions<W: Write>(
 /// Reads the file that is about to be replaced, as far as it can be read.
 fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     match read_entries(disk, visit) {
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => Ok(()),
+        Err(error) if error.is_corrupt_file() => Ok(()),
         read => read.map(drop),
     }
 }

@@ -247,7 +247,7 @@ fn validate_layout(disk: &Disk) -> Result<(Head, u64, bool), StoreError> {
         Ok(())
     });
     match read {
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+        Err(error) if error.is_corrupt_file() => {
             log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
             disk.set_layout_aside(&super::seconds_since_1970().to_string())?;
             Ok((Head::default(), 0, true))

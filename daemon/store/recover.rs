@@ -140,7 +140,7 @@ fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
 /// Returns true if `index.json` cannot be read to its end: its head alone does not say so.
 fn layout_is_broken(disk: &Disk) -> Result<bool, StoreError> {
     match layout_reader::read_entries(disk, &mut |_| Ok(())) {
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => Ok(true),
+        Err(error) if error.is_corrupt_file() => Ok(true),
         read => read.map(|_| false),
     }
 }
