@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::load::{self, Connection, Target};
-use super::peers::{self, HOLDFAST, NGINX, REGISTRY_2, Server};
+use super::peers::{self, BEFORE, HOLDFAST, NGINX, REGISTRY_2, Server};
 use super::push::{self, Large};
 use super::report::{Goal, Measure, Report, milliseconds};
 use super::upkeep;
@@ -58,25 +58,34 @@ const CASES: [Case; 10] = [
 pub struct Servers {
     holdfast: Server,
     with_users: Server,
+    before: Option<Server>,
+    before_binary: Option<PathBuf>,
     registry_2: Option<Server>,
     nginx: Option<Server>,
-    idle: [Option<f64>; 2],
+    idle: [Option<f64>; 3],
 }
 
 impl Servers {
     /// Starts them and gives them the content that the chosen cases need.
-    pub fn start(data: &Path, only: &str) -> io::Result<Self> {
+    pub fn start(data: &Path, only: &str, before: Option<&Path>) -> io::Result<Self> {
         let mut servers = Servers {
             holdfast: peers::holdfast(&data.join("holdfast"))?,
+            before: before
+                .map(|binary| peers::build_of_holdfast(binary, &data.join("before")))
+                .transpose()?,
+            before_binary: before.map(Path::to_owned),
             with_users: peers::holdfast_with_users(&data.join("users"))?,
             registry_2: peers::registry_2(&data.join("registry"))?,
             nginx: peers::nginx(&data.join("nginx"))?,
-            idle: [None, None],
+            idle: [None; 3],
         };
         servers.idle = servers.registries().map(|(_, server)| server.map(|server| server.memory("VmRSS")));
         servers.fill()?;
         if "lists".contains(only) {
             fill_holdfast(&servers.holdfast.target)?;
+            if let Some(before) = &servers.before {
+                fill_holdfast(&before.target)?;
+            }
             if let Some(registry) = &servers.registry_2 {
                 fill_registry_2(registry)?;
             }
@@ -88,7 +97,7 @@ impl Servers {
     fn fill(&self) -> io::Result<()> {
         for target in [&self.with_users.target, &self.holdfast.target]
             .into_iter()
-            .chain(self.registry_2.iter().map(|server| &server.target))
+            .chain(self.before.iter().chain(&self.registry_2).map(|server| &server.target))
         {
             push::small_image(&mut Connection::open(target)?, "app/web", "latest")?;
         }
@@ -120,8 +129,12 @@ impl Servers {
         }
     }
 
-    fn registries(&self) -> [(&'static str, Option<&Server>); 2] {
-        [(HOLDFAST, Some(&self.holdfast)), (REGISTRY_2, self.registry_2.as_ref())]
+    fn registries(&self) -> [(&'static str, Option<&Server>); 3] {
+        [
+            (HOLDFAST, Some(&self.holdfast)),
+            (BEFORE, self.before.as_ref()),
+            (REGISTRY_2, self.registry_2.as_ref()),
+        ]
     }
 
     /// The registries that run, in an order that changes by the round.
@@ -141,6 +154,10 @@ impl Servers {
         let data = self.holdfast.data.with_file_name(format!("start-{round}"));
         let holdfast = peers::holdfast(&data.join("holdfast"))?;
         report.add(&START, HOLDFAST, milliseconds(holdfast.start));
+        if let Some(binary) = &self.before_binary {
+            let before = peers::build_of_holdfast(binary, &data.join("before"))?;
+            report.add(&START, BEFORE, milliseconds(before.start));
+        }
         if let Some(registry) = peers::registry_2(&data.join("registry"))? {
             report.add(&START, REGISTRY_2, milliseconds(registry.start));
         }

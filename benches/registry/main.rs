@@ -16,7 +16,7 @@ mod report;
 mod upkeep;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -29,6 +29,9 @@ struct Arguments {
     /// Only the cases whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    /// The binary of an earlier build, which is measured in the same rounds.
+    #[arg(long)]
+    before: Option<PathBuf>,
     /// What `cargo bench` adds of its own.
     #[arg(long, hide = true)]
     bench: bool,
@@ -40,7 +43,7 @@ fn main() -> io::Result<()> {
     empty(&data)?;
     let mut report = report::Report::default();
     {
-        let servers = cases::Servers::start(&data, &arguments.only)?;
+        let servers = cases::Servers::start(&data, &arguments.only, arguments.before.as_deref())?;
         for round in 0..arguments.rounds {
             eprintln!("round {} of {}", round + 1, arguments.rounds);
             servers.round(round, &arguments.only, &mut report)?;

@@ -16,6 +16,8 @@ use super::load::{Connection, Target};
 pub const HOLDFAST: &str = "holdfast";
 pub const REGISTRY_2: &str = "registry:2";
 pub const NGINX: &str = "nginx";
+/// The earlier build of Holdfast that `--before` names.
+pub const BEFORE: &str = "before";
 
 /// The user of the servers that ask for one.
 const USER: (&str, &str) = ("bench", "a password");
@@ -115,8 +117,13 @@ fn free_address() -> io::Result<SocketAddr> {
 
 /// Holdfast as it is without configuration: open on loopback.
 pub fn holdfast(data: &Path) -> io::Result<Server> {
+    build_of_holdfast(Path::new(env!("CARGO_BIN_EXE_holdfast")), data)
+}
+
+/// The same for any build of it.
+pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    let mut command = Command::new(binary);
     command.env_clear().env("HOLDFAST_LISTEN", target.address.to_string()).env("HOLDFAST_STORAGE_PATH", data);
     Server::start(command, target, data, "/v2/")
 }

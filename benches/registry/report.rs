@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::peers::{HOLDFAST, NGINX, REGISTRY_2};
+use super::peers::{BEFORE, HOLDFAST, NGINX, REGISTRY_2};
 
 /// What is measured: its name with the unit, and what Holdfast is to reach.
 pub struct Measure {
@@ -83,16 +83,18 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{:<44} {:>10} {:>10} {:>10} {:>8} {:>8}  goal",
-            "median", HOLDFAST, REGISTRY_2, NGINX, "/reg:2", "/nginx"
+            "{:<44} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8}  goal",
+            "median", HOLDFAST, BEFORE, REGISTRY_2, NGINX, "/before", "/reg:2", "/nginx"
         )?;
         for row in &self.rows {
             write!(out, "{:<44}", row.measure.name)?;
-            for server in [HOLDFAST, REGISTRY_2, NGINX] {
+            for server in [HOLDFAST, BEFORE, REGISTRY_2, NGINX] {
                 write!(out, " {:>10}", row.median(server).map_or_else(|| "-".to_owned(), number))?;
             }
-            let (registry, nginx) = (row.ratio_to(REGISTRY_2), row.ratio_to(NGINX));
-            writeln!(out, " {registry:>8} {nginx:>8}  {}", row.goal())?;
+            for server in [BEFORE, REGISTRY_2, NGINX] {
+                write!(out, " {:>8}", row.ratio_to(server))?;
+            }
+            writeln!(out, "  {}", row.goal())?;
         }
         Ok(())
     }
