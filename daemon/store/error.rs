@@ -38,6 +38,9 @@ pub enum StoreError {
     /// Requests use as many uploads as there may be.
     #[error("there may be no more unfinished uploads (limits.unfinished_uploads); try again later")]
     TooManyUploads,
+    /// The client has as many waiting requests of this kind as it may, or waited too long for its turn.
+    #[error("too many requests of this client are waiting; try again later")]
+    TooManyWaiting,
     /// The repository would have more tags than it may.
     #[error(
         "repository {repository} may have at most {limit} tags; delete some, or raise limits.tags_per_repository"

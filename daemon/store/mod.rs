@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod gc;
 mod hashes;
+mod holder;
 mod index;
 mod layout;
 mod layout_reader;
@@ -31,6 +32,7 @@ mod recover;
 mod retention;
 mod room;
 mod sessions;
+mod spool;
 mod status;
 mod summary;
 mod sys;
@@ -49,14 +51,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::StoreError;
 pub use self::gc::{Collected, Report, Taken};
+pub use self::holder::Holder;
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
@@ -67,6 +68,7 @@ pub use self::overview::{
 pub use self::recover::IndexHealth;
 pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::{NameLimits, RoomLimits};
+pub use self::spool::{LargePlace, Spool};
 pub use self::status::{Status, daemon_runs, status};
 pub use self::summary::{Summary, Turn};
 pub use self::upload::{RunningUpload, Upload};
@@ -79,11 +81,9 @@ use self::index::Index;
 use self::index::writer::Writer;
 use self::locks::Lock;
 use self::room::Room;
+use self::spool::Spools;
 use self::upload::Uploads;
 use self::work::{Cancel, Kind, Work};
-
-/// The number of large manifests that may be pushed at once.
-const LARGE: usize = 2;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
     work: Arc<Work>,
-    large: Arc<Semaphore>,
+    spools: Spools,
     role: Role,
     ages: Mutex<Ages>,
     room: Arc<Room>,
@@ -196,7 +196,7 @@ impl Store {
             uploads,
             buffers,
             work,
-            large: Arc::new(Semaphore::new(LARGE)),
+            spools: Spools::default(),
             role,
             ages: Mutex::new(ages),
             room,
@@ -290,24 +290,6 @@ impl Store {
         self.0.work.run(Kind::Read, move || disk.probe()).await
     }
 
-    /// Waits for one of the few places for manifests that are large: their number decides how much memory these take.
-    pub async fn place_for_large(&self) -> LargePlace {
-        // The semaphore is never closed.
-        LargePlace(Arc::clone(&self.0.large).acquire_owned().await.ok())
-    }
-
-    /// Parses a large manifest on a blocking thread: the async threads serve others meanwhile. Few of them are parsed at
-    /// once, since each holds a [`LargePlace`].
-    ///
-    /// # Errors
-    /// [`StoreError::Closing`] when the daemon stops.
-    pub async fn parse_large<T: Send + 'static>(
-        &self,
-        parse: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.0.work.run(Kind::Write, move || Ok(parse())).await
-    }
-
     /// Runs work on what is stored on the pool of a list; see [`Work::run_cancellable`].
     async fn list<T: Send + 'static>(
         &self,
@@ -385,11 +367,6 @@ fn start_layout(
         .map_err(|error| StoreError::io("start the layout writer", error))
 }
 
-/// The place of a large manifest, until this is dropped.
-pub struct LargePlace(
-    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
-);
-
 /// Runs what waits for the disk on a blocking thread that belongs to no pool: for opening and closing the store, and for
 /// long jobs, of which there are few at once. What requests need goes through [`Work`].
 async fn blocking<T: Send + 'static>(
@@ -402,7 +379,7 @@ async fn blocking<T: Send + 'static>(
 async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::spawn(work).await.map_err(|_| StoreError::Closing)?
+    tokio::spawn(Holder::current().run(work)).await.map_err(|_| StoreError::Closing)?
 }
 
 /// Takes a lock; a thread that panicked while it held one has ended the daemon.

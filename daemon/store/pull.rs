@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::blob::Source;
 use super::error::StoreError;
+use super::holder::Holder;
 use super::index::ManifestEntry;
 use super::index::garbage::Reliance;
 use super::index::writer::Batch;
@@ -16,6 +17,9 @@ use crate::oci::{Digest, Reference, RepositoryName};
 
 /// How long an answer waits for the renewal of a lease. A disk that does not sync keeps no content from being sent.
 const RENEWAL: Duration = Duration::from_secs(2);
+
+/// How many tags a pull by digest looks at.
+const TAGS_LOOKED_AT: usize = 1000;
 
 impl Store {
     /// The manifest under a tag or a digest; one lookup in mapped memory.
@@ -61,9 +65,11 @@ impl Store {
         Ok(entry)
     }
 
+    /// Returns true if one of the first tags of the repository names the manifest. A pull must not wait for lists, so this
+    /// looks at a bounded number of them; a manifest whose tag is not among these gets a lease that it does not need.
     async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        self.0.work.run_cancellable(Kind::List, move |cancel| index.is_tagged(&name, &digest, cancel)).await
+        self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, TAGS_LOOKED_AT)).await
     }
 
     /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
@@ -152,6 +158,7 @@ impl Store {
             disk: Arc::clone(&inner.disk),
             buffers: Arc::clone(&inner.buffers),
             work: Arc::clone(&inner.work),
+            holder: Holder::current(),
         };
         let open = move || match BlobReader::open(source, &digest, start, length) {
             // Collected since it was found.

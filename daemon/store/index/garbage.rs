@@ -16,7 +16,6 @@ use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
-use crate::store::work::Cancel;
 
 /// Files, and their length together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -78,9 +77,6 @@ impl Reliance {
         }
     }
 }
-
-/// The number of tags between two looks whether a request is still wanted.
-const CANCEL_EVERY: usize = 1000;
 
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,19 +262,16 @@ impl Index {
         Ok(needed && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
     }
 
-    /// Whether a tag of the repository names a manifest; this looks at all of them.
+    /// Returns true if one of the first `limit` tags of the repository names a manifest.
     pub(in crate::store) fn is_tagged(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        cancel: &Cancel,
+        limit: usize,
     ) -> Result<bool, StoreError> {
         let (txn, wanted) = (self.env.read_txn()?, schema::digest_key(digest));
         let tags = self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))?;
-        for (number, row) in tags.enumerate() {
-            if number % CANCEL_EVERY == 0 {
-                cancel.check()?;
-            }
+        for row in tags.take(limit) {
             if schema::digest_of(row?.1)? == wanted {
                 return Ok(true);
             }
