@@ -161,6 +161,7 @@ impl From<StoreError> for ApiError {
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
+            | StoreError::InTheWay { .. }
             | StoreError::Index(_)) => ApiError::Internal(error.to_string()),
         }
     }

@@ -450,8 +450,11 @@ impl Collection<'_> {
 
     /// Removes the uploads that nobody has gone on with.
     async fn uploads(&mut self) -> Result<(), StoreError> {
-        let (store, expire) = (self.store.clone(), self.policy.uploads_expire);
+        let (store, expire, dry_run) = (self.store.clone(), self.policy.uploads_expire, self.dry_run);
         let (uploads, expired) = blocking(move || {
+            if !dry_run {
+                store.0.disk.clear_uploads()?;
+            }
             let uploads = store.0.disk.uploads()?;
             // Files that another process has removed are no longer counted.
             store.0.uploads.recount(&uploads);

@@ -115,7 +115,7 @@ impl Batch<'_> {
         let mut adopted = 0;
         for (digest, size) in blobs {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if !known && self.disk.blob_path(digest).exists() {
+            if !known && self.disk.blob_length(digest)?.is_some() {
                 self.know_blob(digest, *size)?;
                 adopted += 1;
             }
@@ -129,7 +129,7 @@ impl Batch<'_> {
         let mut removable = Vec::new();
         for digest in trash {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if known && !self.disk.blob_path(digest).exists() {
+            if known && self.disk.blob_length(digest)?.is_none() {
                 self.disk.restore(digest)?;
                 self.renamed(digest.algorithm());
             } else {
