@@ -24,6 +24,7 @@ mod command_line;
 mod concurrency;
 mod cors;
 mod crash_points;
+mod damaged_blobs;
 mod damaged_off;
 mod descriptors;
 mod directory_errors;
