@@ -11,10 +11,10 @@ use heed::{Env, EnvFlags, EnvOpenOptions};
 pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(16).max_readers(1024);
-    if previous {
-        // SAFETY: PREV_SNAPSHOT only chooses which meta page is read; it changes no guarantee of durability.
-        unsafe { options.flags(EnvFlags::PREV_SNAPSHOT) };
-    }
+    let snapshot = if previous { EnvFlags::PREV_SNAPSHOT } else { EnvFlags::empty() };
+    // SAFETY: NO_META_SYNC leaves the sync of the meta page to `index::commit`, which does it before a change counts as
+    // committed; the file is consistent without. PREV_SNAPSHOT only chooses which meta page is read.
+    unsafe { options.flags(EnvFlags::NO_META_SYNC | snapshot) };
     // SAFETY: the map must not be changed by anyone who ignores LMDB's lock. Only this binary opens the
     // directory, it holds LMDB's lock for every write, and it never truncates the file.
     unsafe { options.open(directory) }

@@ -4,6 +4,7 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
+mod commit;
 pub(super) mod deletes;
 mod discard;
 mod environment;
@@ -131,7 +132,7 @@ impl Index {
         }
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
-        txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
+        commit::commit(env, preallocation, txn, &tables)?;
         Ok((tables, clock))
     }
 
