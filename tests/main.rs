@@ -43,6 +43,7 @@ mod logging;
 mod lost_names;
 mod management;
 mod many_names;
+mod memory_faults;
 mod model;
 mod obstacles;
 mod power_cut;

@@ -14,6 +14,7 @@ mod delay;
 mod discovery;
 mod disk;
 mod error;
+mod faults;
 mod gc;
 mod hashes;
 mod index;
@@ -163,6 +164,7 @@ impl Store {
         let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
         let (opening, inspect) = (settings.opening, settings.inspect);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
+        faults::watch(&disk);
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
@@ -353,6 +355,8 @@ fn open_directory(
     role: Role,
 ) -> Result<(Arc<Disk>, Option<Lock>, recover::Opened), StoreError> {
     let disk = Disk::open(&settings.path, settings.failed)?;
+    // Opening the index reads it; where it is in memory is known afterwards.
+    faults::watch(&disk);
     if role == Role::Beside {
         // Nobody replaces it between the look and the use.
         let _shared = disk.share_index_file()?;
