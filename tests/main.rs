@@ -29,6 +29,7 @@ mod damaged_off;
 mod descriptors;
 mod directory_errors;
 mod discovery;
+mod dry_run;
 mod errors;
 mod exercise;
 mod fairness;

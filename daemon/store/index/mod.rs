@@ -9,6 +9,7 @@ pub(super) mod deletes;
 mod discard;
 mod environment;
 pub(super) mod exceptions;
+pub(super) mod forecast;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod lists;
