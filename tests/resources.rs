@@ -216,3 +216,41 @@ fn a_meta_page_that_the_disk_does_not_take_latches() {
     daemon.kill_and_restart();
     daemon.put_manifest("a", "after", OCI_MANIFEST, &manifest).expect(201);
 }
+
+#[test]
+fn users_stay_while_their_file_cannot_be_read_for_a_moment() {
+    let daemon = Daemon::with_user("ann", "secret", &[]);
+    let get = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status;
+    assert_eq!(get("ann", "secret"), 200);
+    let file = daemon.data.join("htpasswd").to_str().unwrap().to_owned();
+    let failing = Failing::begin_with("EMFILE", daemon.process(), "openat", Some(&file));
+    add_user(&daemon.data, "bob", "hidden");
+    assert_eq!(get("ann", "secret"), 200, "the users that were read before count");
+    drop(failing);
+    // The file does not change any more, and is read all the same.
+    let began = Instant::now();
+    while get("bob", "hidden") != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the file is not read again");
+        std::thread::sleep(Duration::from_millis(1200));
+    }
+    assert_eq!(get("ann", "secret"), 200);
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_users_lets_no_request_wait() {
+    let daemon = Daemon::with_user("ann", "secret", &[]);
+    let get = || daemon.request("GET", "/v2/").login("ann", "secret").send().status;
+    assert_eq!(get(), 200);
+    let (file, kept) = (daemon.data.join("htpasswd"), daemon.data.join("htpasswd.kept"));
+    std::fs::rename(&file, &kept).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(), 503);
+    }
+    std::fs::rename(&kept, &file).unwrap();
+    let began = Instant::now();
+    while get() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the file is not read again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
