@@ -34,6 +34,9 @@ impl Registry {
         } else {
             self.store.blob(name, digest)?
         };
+        if request.parts.method == Method::HEAD && !self.store.has_file(digest, size).await? {
+            return Err(ApiError::BlobUnknown(digest.clone()));
+        }
         if conditional::is_known(&request.parts.headers, digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
             describe(&mut response, digest);

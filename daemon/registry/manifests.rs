@@ -37,6 +37,9 @@ impl Registry {
             }
             Reference::Tag(_) | Reference::Digest(_) => self.store.manifest(name, reference)?,
         };
+        if request.parts.method == Method::HEAD && !self.store.has_file(&entry.digest, entry.size).await? {
+            return Err(ApiError::ManifestUnknown(reference.to_string()));
+        }
         let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)
         } else if request.parts.method == Method::HEAD {

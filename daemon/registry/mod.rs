@@ -176,6 +176,7 @@ impl From<StoreError> for ApiError {
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
+            | StoreError::InTheWay { .. }
             | StoreError::Index(_)) => ApiError::Internal(error.to_string()),
         }
     }

@@ -20,6 +20,7 @@ use super::index::schema::{Given, LinkExceptionRow};
 use super::layout::{
     CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, PUSHED, REF_NAME, REPOSITORY, SINCE, TAIL,
 };
+use super::obstacles::open_regular;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
 /// The bytes at the end of the file in which the head is looked for; a head is much shorter.
@@ -69,7 +70,7 @@ pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<Head
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
-    found(File::open(disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
+    found(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
 }
 
 /// Reads the head from the last bytes of a file that Holdfast wrote.

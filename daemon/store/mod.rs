@@ -14,6 +14,7 @@ mod delay;
 mod discovery;
 mod disk;
 mod error;
+mod faults;
 mod gc;
 mod hashes;
 mod holder;
@@ -23,12 +24,14 @@ mod layout_reader;
 mod locks;
 mod management;
 mod natural;
+mod obstacles;
 mod order;
 mod overview;
 mod pull;
 mod push;
 mod rebuild;
 mod recover;
+mod reported;
 mod retention;
 mod room;
 mod sessions;
@@ -161,7 +164,8 @@ impl Store {
         let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
         let (opening, inspect) = (settings.opening, settings.inspect);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
-        let stale_layout = opened.stale_layout || !disk.top("index.json").exists();
+        faults::watch(&disk);
+        let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
         let work = Arc::new(Work::default());
@@ -259,6 +263,9 @@ impl Store {
     async fn count_uploads(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
+            if inner.role != Role::Beside {
+                inner.disk.clear_uploads()?;
+            }
             inner.uploads.recount(&inner.disk.uploads()?);
             Ok(())
         })
@@ -330,6 +337,8 @@ fn open_directory(
     role: Role,
 ) -> Result<(Arc<Disk>, Option<Lock>, recover::Opened), StoreError> {
     let disk = Disk::open(&settings.path, settings.failed)?;
+    // Opening the index reads it; where it is in memory is known afterwards.
+    faults::watch(&disk);
     if role == Role::Beside {
         // Nobody replaces it between the look and the use.
         let _shared = disk.share_index_file()?;
@@ -347,6 +356,7 @@ fn open_directory(
     // From looking at the index to using it: what a command line commits meanwhile would be lost with the old file.
     let _nobody_writes = disk.lock_index_file()?;
     disk.forget_failure();
+    disk.clear_index()?;
     layout::mark(&disk)?;
     let opened = match role {
         Role::Rebuild => recover::start_over(&disk, settings)?,

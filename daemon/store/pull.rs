@@ -143,6 +143,24 @@ impl Store {
         Ok(link.size)
     }
 
+    /// Returns true if the file of a blob or a manifest that the index knows is there with its length: a client that
+    /// hears that content is there leaves out the upload that would heal it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk fails.
+    pub async fn has_file(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
+        let (inner, digest) = (Arc::clone(&self.0), digest.clone());
+        let look = move || {
+            let is_there = inner.disk.has_blob(&digest, length)?;
+            // It may have been collected since it was found.
+            if !is_there && inner.index.knows_blob(&digest)? {
+                inner.disk.report_damaged(&digest);
+            }
+            Ok(is_there)
+        };
+        self.0.work.run(Kind::Read, look).await
+    }
+
     /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
     ///
     /// # Errors

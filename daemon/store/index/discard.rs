@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::forecast::Forecast;
 use super::garbage::{TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
 use super::writer::Batch;
@@ -21,7 +22,7 @@ impl Batch<'_> {
             let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
             let row: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
             let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if self.index.tables.is_needed(&self.txn, digest, &key)? {
+            if self.index.tables.is_needed(&self.txn, digest, &key, &Forecast::default())? {
                 continue;
             }
             self.forget_blob(digest, row.size)?;
@@ -88,7 +89,7 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let mut taken = Vec::new();
         let digests = manifests.iter().map(|(one, _)| &one.digest);
-        let unneeded = self.index.unneeded_among(&self.txn, repository, digests)?;
+        let unneeded = self.index.unneeded_among(&self.txn, repository, digests, &Forecast::default())?;
         for (one, subject) in manifests.iter().filter(|(one, _)| unneeded.contains(&one.digest)) {
             let key = schema::content_key(repository, &one.digest);
             let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
@@ -115,7 +116,7 @@ impl Batch<'_> {
         let mut adopted = 0;
         for (digest, size) in blobs {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if !known && self.disk.blob_path(digest).exists() {
+            if !known && self.disk.blob_length(digest)?.is_some() {
                 self.know_blob(digest, *size)?;
                 adopted += 1;
             }
@@ -129,7 +130,7 @@ impl Batch<'_> {
         let mut removable = Vec::new();
         for digest in trash {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if known && !self.disk.blob_path(digest).exists() {
+            if known && self.disk.blob_length(digest)?.is_none() {
                 self.disk.restore(digest)?;
                 self.renamed(digest.algorithm());
             } else {

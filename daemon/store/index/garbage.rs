@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use heed::RoTxn;
 
+use super::forecast::Forecast;
 use super::parents::LOOKS;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
@@ -98,16 +99,24 @@ pub(in crate::store) struct Unneeded {
 
 impl Tables {
     /// Returns true if a file in `blobs/` is a manifest of a repository, or a repository has it as a blob and a manifest
-    /// of the same repository names it.
-    pub(super) fn is_needed(&self, txn: &RoTxn, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
-        if self.manifest_homes.prefix_iter(txn, key)?.next().is_some() {
-            return Ok(true);
+    /// of the same repository names it. The manifests of a forecast count as gone.
+    pub(super) fn is_needed(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+        key: &[u8],
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        for home in self.manifest_homes.prefix_iter(txn, key)? {
+            if !forecast.lacks_manifest(&[&home?.0[key.len()..], &[0], key].concat()) {
+                return Ok(true);
+            }
         }
         for home in self.blob_homes.prefix_iter(txn, key)? {
             let name = text_behind(home?.0, key.len()).and_then(|name| name.parse().ok());
             // A name that cannot be read is a damaged row, which no content is taken for.
             let Some(repository) = name else { return Ok(true) };
-            if self.is_needed_in(txn, &repository, digest)? {
+            if self.would_be_needed_in(txn, &repository, digest, forecast)? {
                 return Ok(true);
             }
         }
@@ -134,6 +143,7 @@ impl Index {
         after: Option<&[u8]>,
         limit: usize,
         grace: Duration,
+        forecast: &Forecast,
     ) -> Result<BlobPage, StoreError> {
         let (txn, now, tables) = (self.env.read_txn()?, self.clock.now(), self.tables);
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -144,10 +154,10 @@ impl Index {
             else {
                 continue;
             };
-            if tables.is_needed(&txn, &digest, key)? {
+            if tables.is_needed(&txn, &digest, key, forecast)? {
                 page.needed.add(row.size);
                 self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
-            } else if row.counted_on.age(now) < grace {
+            } else if forecast.used(key, row.counted_on).age(now) < grace {
                 page.young.add(row.size);
             } else {
                 page.garbage.push((digest, row.size));
@@ -167,7 +177,7 @@ impl Index {
         for row in self.tables.blobs.rows(&txn)? {
             let key = row?.0;
             let Some((digest, _)) = schema::split_digest(key) else { continue };
-            count += u64::from(!self.tables.is_needed(&txn, &digest, key)?);
+            count += u64::from(!self.tables.is_needed(&txn, &digest, key, &Forecast::default())?);
         }
         Ok(count)
     }
@@ -310,20 +320,30 @@ impl Index {
         after: Option<&Digest>,
         limit: usize,
         all: bool,
+        forecast: &Forecast,
     ) -> Result<Vec<Unneeded>, StoreError> {
         let (txn, tables) = (self.env.read_txn()?, self.tables);
         let prefix = schema::repository_prefix(repository);
         let start = after.map_or_else(|| prefix.clone(), |after| schema::content_key(repository, after));
         let table = if all { tables.manifests } else { tables.left };
-        let mut page = Vec::new();
-        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?.take(limit) {
+        let mut keys = BTreeSet::new();
+        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))? {
             let (key, _) = row?;
-            if !key.starts_with(&prefix) {
+            if !key.starts_with(&prefix) || keys.len() == limit {
                 break;
             }
+            if !forecast.lacks_manifest(key) {
+                keys.insert(key.to_vec());
+            }
+        }
+        if !all {
+            keys.extend(forecast.left_after(&start, &prefix, limit));
+        }
+        let mut page = Vec::new();
+        for key in keys.into_iter().take(limit) {
             let Some((digest, _)) = schema::split_digest(&key[prefix.len()..]) else { continue };
-            let left: Option<LeftRow> = schema::row(tables.left, &txn, key)?;
-            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, key)?;
+            let left = forecast.left(&tables, &txn, &key)?;
+            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
             let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
             let since = left.as_ref().map_or(pushed, |row| row.since.max(pushed));
             page.push(Unneeded { digest, size, since, deleted: left.is_some_and(|row| row.deleted) });
@@ -336,9 +356,11 @@ impl Index {
         &self,
         repository: &RepositoryName,
         manifests: &mut Vec<Unneeded>,
+        forecast: &Forecast,
     ) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
-        let unneeded = self.unneeded_among(&txn, repository, manifests.iter().map(|one| &one.digest))?;
+        let digests = manifests.iter().map(|one| &one.digest);
+        let unneeded = self.unneeded_among(&txn, repository, digests, forecast)?;
         manifests.retain(|one| unneeded.contains(&one.digest));
         Ok(())
     }
@@ -348,11 +370,13 @@ impl Index {
         txn: &RoTxn,
         repository: &RepositoryName,
         manifests: impl Iterator<Item = &'a Digest>,
+        forecast: &Forecast,
     ) -> Result<BTreeSet<Digest>, StoreError> {
         let mut unneeded = BTreeSet::new();
         for digest in manifests {
-            let here = self.tables.manifests.get(txn, &schema::content_key(repository, digest))?.is_some();
-            if here && !self.tables.is_needed_in(txn, repository, digest)? {
+            let key = schema::content_key(repository, digest);
+            let here = !forecast.lacks_manifest(&key) && self.tables.manifests.get(txn, &key)?.is_some();
+            if here && !self.tables.would_be_needed_in(txn, repository, digest, forecast)? {
                 unneeded.insert(digest.clone());
             }
         }
@@ -360,7 +384,10 @@ impl Index {
             return Ok(unneeded);
         }
         for row in self.tables.tags.prefix_iter(txn, &schema::repository_prefix(repository))? {
-            unneeded.remove(&schema::decode::<ManifestRow>(row?.1)?.digest()?);
+            let (key, row) = row?;
+            if !forecast.lacks_tag(key) {
+                unneeded.remove(&schema::decode::<ManifestRow>(row)?.digest()?);
+            }
         }
         Ok(unneeded)
     }

@@ -4,10 +4,12 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
+mod commit;
 pub(super) mod deletes;
 mod discard;
 mod environment;
 pub(super) mod exceptions;
+pub(super) mod forecast;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod lists;
@@ -131,7 +133,7 @@ impl Index {
         }
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
-        txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
+        commit::commit(env, preallocation, txn, &tables)?;
         Ok((tables, clock))
     }
 
