@@ -567,6 +567,16 @@ impl Disk {
         }
     }
 
+    /// Returns true for a blob that was reported as damaged and has had no new file since.
+    pub(super) fn is_reported(&self, digest: &Digest) -> bool {
+        self.reported.contains(digest)
+    }
+
+    /// Takes a report back: the file is there again.
+    pub(super) fn forget_report(&self, digest: &Digest) {
+        self.reported.forget(digest);
+    }
+
     /// Replaces a small file at the top of the data directory so that it is whole at any moment.
     pub(super) fn replace(
         &self,

@@ -108,7 +108,14 @@ impl Store {
     /// [`StoreError::Damaged`] when its file is not as the index says.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
-        self.0.work.run(Kind::Read, move || blob::read_whole(&disk, &digest, size)).await
+        let read = move || {
+            let bytes = blob::read_whole(&disk, &digest, size);
+            if let Err(StoreError::Damaged(digest)) = &bytes {
+                disk.report_damaged(digest);
+            }
+            bytes
+        };
+        self.0.work.run(Kind::Read, read).await
     }
 
     /// Returns the length of a blob in bytes; one lookup in mapped memory.
@@ -143,6 +150,11 @@ impl Store {
         Ok(link.size)
     }
 
+    /// Returns true for content that was met damaged since the daemon started, and was not pushed again; no system call.
+    pub fn is_known_damaged(&self, digest: &Digest) -> bool {
+        self.0.disk.is_reported(digest)
+    }
+
     /// Returns true if the file of a blob or a manifest that the index knows is there with its length: a client that
     /// hears that content is there leaves out the upload that would heal it.
     ///
@@ -153,7 +165,9 @@ impl Store {
         let look = move || {
             let is_there = inner.disk.has_blob(&digest, length)?;
             // It may have been collected since it was found.
-            if !is_there && inner.index.knows_blob(&digest)? {
+            if is_there {
+                inner.disk.forget_report(&digest);
+            } else if inner.index.knows_blob(&digest)? {
                 inner.disk.report_damaged(&digest);
             }
             Ok(is_there)
@@ -182,6 +196,10 @@ impl Store {
             // Collected since it was found.
             Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
                 Err(StoreError::BlobUnknown(digest))
+            }
+            Err(StoreError::Damaged(digest)) => {
+                inner.disk.report_damaged(&digest);
+                Err(StoreError::Damaged(digest))
             }
             opened => opened,
         };

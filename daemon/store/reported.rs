@@ -1,4 +1,5 @@
-//! The damaged blobs that the log has named, so that each is named once however often clients ask for it.
+//! The damaged blobs that were met, so that each is named once in the log however often clients ask for it, and that no HEAD
+//! says that they are there.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -18,6 +19,11 @@ impl Reported {
     pub(super) fn is_new(&self, digest: &Digest) -> bool {
         let mut reported = lock(&self.0);
         reported.len() < MOST && reported.insert(digest.clone())
+    }
+
+    /// Returns true for a blob that was met damaged and has had no new file since.
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        lock(&self.0).contains(digest)
     }
 
     /// Lets a blob be reported again: it has a new file.
