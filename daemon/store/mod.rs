@@ -30,6 +30,7 @@ mod rebuild;
 mod recover;
 mod retention;
 mod room;
+mod secret;
 mod sessions;
 mod status;
 mod summary;
