@@ -14,6 +14,11 @@ trait Client {
     fn log_out(&self, host: &str);
     fn push(&self, image: &str) -> Outcome;
     fn pull(&self, image: &str) -> Outcome;
+
+    /// Whether it asks for the challenge first, also for what is open to everybody.
+    fn pings(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a command succeeded, and what it printed.
@@ -97,11 +102,13 @@ fn goes_through_all(name: &str, client: &dyn Client) {
         client.log_out(&host);
         client.pull(&public).expect(mode.opens_public());
         client.pull(&private).expect(mode.opens_private());
-        client.push(&public).expect(false);
+        // What is there already some clients do not push again.
+        let other = format!("{host}/public/other:1");
+        client.push(&other).expect(false);
         assert!(client.log_in(&host, "secret"));
         change_password(&daemon, "alice", "another");
-        client.push(&public).expect(false);
-        client.pull(&private).expect(false);
+        client.push(&other).expect(false);
+        client.pull(&private).expect(mode.opens_private() && !client.pings());
         client.log_out(&host);
     }
 }
@@ -140,6 +147,16 @@ fn docker_logs_in_and_out_in_every_mode() {
     engine.docker(&["import", layer(directory.path()).to_str().unwrap(), "seed:1"]);
     let docker = Docker(engine);
     goes_through_all("docker", &docker);
+    // By TLS the token endpoint is https, too.
+    let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", "pull")];
+    let daemon = Daemon::with_user("alice", "secret", &environment);
+    let host = format!("127.0.0.1:{}", daemon.address.port());
+    let image = format!("{host}/app:1");
+    assert!(!docker.log_in(&host, "wrong") && docker.log_in(&host, "secret"));
+    docker.push(&image).expect(true);
+    docker.log_out(&host);
+    docker.pull(&image).expect(true);
+    docker.push(&format!("{host}/app:2")).expect(false);
     // A mount from another repository asks for a token of both.
     let data = directory.path().join("data");
     let daemon = Mode::AnonymousRule.start(&data);
@@ -198,6 +215,10 @@ impl Client for Ctr {
     fn pull(&self, image: &str) -> Outcome {
         run(&mut self.ctr(&["rm", "--sync", image]));
         self.with_user("pull", image)
+    }
+
+    fn pings(&self) -> bool {
+        false
     }
 }
 

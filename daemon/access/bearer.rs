@@ -1,18 +1,18 @@
-//! Bearer tokens at the requests of the API: who holds one, what it is issued for, and what it permits.
+//! Bearer tokens in requests of the API: their holders, their issue, and the permits that they give.
 
 use std::sync::Arc;
 
 use super::token::{Grants, IssuedToken};
 use super::{Access, IdentifyError, Identity, Permit, Refusal, Scope, Users, Wanted};
 
-/// How a request has identified its sender.
+/// The kind of credentials in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Presented {
-    /// Not at all.
+    /// None.
     Nothing,
-    /// With a user name and a password.
+    /// A user name and a password.
     Password,
-    /// With a token that has these grants.
+    /// A token with these grants.
     Token(Arc<Grants>),
 }
 
@@ -33,7 +33,7 @@ impl Caller {
         Caller::of(Identity::Anonymous, Presented::Nothing)
     }
 
-    /// Who it is.
+    /// Returns the identity of the sender.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -181,7 +181,7 @@ mod tests {
         // So does a changed password.
         set(directory.path(), "ci", "two");
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::InvalidToken));
+        assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::EndedToken));
     }
 
     #[tokio::test]
@@ -204,7 +204,7 @@ mod tests {
     }
 
     proptest! {
-        // Whatever is asked for, by whomever, under whichever rules: a token never permits more than the rules do.
+        // For any rules at the issue, any rules at the request, and any scopes.
         #[test]
         fn a_token_never_grants_more_than_the_rules(
             then in proptest::collection::vec((0usize..4, 0usize..3, 0u8..8), 0..4),

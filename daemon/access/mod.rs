@@ -67,7 +67,7 @@ pub struct Settings {
     pub session: Duration,
     /// What users may do; everything if there are no rules.
     pub rules: Vec<Rule>,
-    /// How clients are asked to log in; where nothing is said, the rights of the anonymous user decide.
+    /// The kind of log-in that challenges ask for; by default the rights of the anonymous user decide.
     pub challenge: Option<Challenge>,
     /// The lifetime of a bearer token.
     pub token: Duration,
@@ -77,12 +77,12 @@ pub struct Settings {
     pub open_without_users: bool,
 }
 
-/// How clients are asked to log in.
+/// The kind of log-in that a challenge asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// With a user name and a password in each request.
+    /// A user name and a password in each request.
     Basic,
-    /// With a token from the token endpoint.
+    /// A token from the token endpoint.
     Bearer,
 }
 
@@ -176,12 +176,12 @@ pub enum IdentifyError {
         /// When it may try again.
         retry_after: Duration,
     },
-    /// The token is none of this registry, or its user or password has changed since it was issued.
+    /// The token is none that this registry has issued with its present key.
     #[error("the token is not valid; log in again")]
     InvalidToken,
-    /// The token has expired.
-    #[error("the token has expired; request a new one")]
-    ExpiredToken,
+    /// The token has expired, or its user or password has changed since it was issued.
+    #[error("the token has ended; request a new one")]
+    EndedToken,
     /// The file of users cannot be read.
     #[error("the users cannot be read now; the log of the registry says why")]
     Unavailable,
@@ -191,7 +191,7 @@ impl IdentifyError {
     /// The error code of RFC 6750 for a request that had a token.
     pub fn code(&self) -> Option<&'static str> {
         match self {
-            IdentifyError::InvalidToken | IdentifyError::ExpiredToken => Some("invalid_token"),
+            IdentifyError::InvalidToken | IdentifyError::EndedToken => Some("invalid_token"),
             IdentifyError::Wrong | IdentifyError::Throttled { .. } | IdentifyError::Unavailable => None,
         }
     }
@@ -214,7 +214,7 @@ impl Policy {
         rules::decide(user, action, repository, self.anonymous, &self.rules)
     }
 
-    /// Whether the anonymous user may do anything at all.
+    /// Returns true if the anonymous user has any right.
     fn opens_anything(&self) -> bool {
         self.anonymous != Anonymous::None || self.rules.iter().any(Rule::opens_anything)
     }
@@ -232,7 +232,7 @@ impl Policy {
 struct Users {
     stamp: Option<Stamp>,
     hashes: HashMap<String, String>,
-    /// All hashes, in an order of their own: what unknown users are verified against.
+    /// All hashes, sorted; passwords of unknown users are verified against them.
     decoys: Vec<String>,
     /// The highest cost of a hash.
     highest_cost: u32,
@@ -296,12 +296,12 @@ impl Access {
         !self.users.load().hashes.is_empty()
     }
 
-    /// How clients are asked to log in now.
+    /// Returns the kind of log-in that challenges ask for now.
     pub fn challenge(&self) -> Challenge {
         self.users.load().challenge
     }
 
-    /// Whether the admin page may be read without a log-in. Rules for the anonymous user open repositories, but no page.
+    /// Returns true if the admin page may be read without a log-in. Rules for the anonymous user open repositories, but no page.
     pub fn opens_pages(&self) -> bool {
         self.users.load().policy.anonymous != Anonymous::None
     }
@@ -336,7 +336,7 @@ impl Access {
         }
     }
 
-    /// Finds out who sent credentials in another form than in the header.
+    /// Identifies the sender of credentials that are not in the header.
     ///
     /// # Errors
     /// [`IdentifyError`].
@@ -453,7 +453,7 @@ impl Users {
         users
     }
 
-    /// Whether any credentials will do, since everybody may do everything and there is no user.
+    /// Returns true if a log-in is neither needed nor possible: the anonymous user may do everything, and there is no user.
     fn needs_no_login(&self) -> bool {
         self.hashes.is_empty() && self.policy.anonymous == Anonymous::Full
     }

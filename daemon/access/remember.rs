@@ -1,4 +1,4 @@
-//! Credentials that were verified lately, right or wrong, as a keyed hash and never as themselves.
+//! Cache of verified credentials, right and wrong ones, as keyed hashes.
 //!
 //! A right password is trusted for minutes, so that bcrypt does not run for each request. It is recognised for a day, so that
 //! throttling never refuses it. A wrong one is remembered as well: a program that repeats an old password costs nothing and uses

@@ -1,4 +1,4 @@
-//! Slows down guessing without locking anyone out.
+//! Throttle for wrong passwords that locks out no right one.
 //!
 //! Attempts are counted when they begin, for each address and for each pair of an address and a user name; a right password
 //! costs nothing. Beyond the budget an attempt waits, and only then is refused. No budget is shared between addresses: the

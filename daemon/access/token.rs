@@ -128,7 +128,7 @@ impl TokenSigner {
     /// `lifetime`: one that is valid for longer is from before the clock was lost.
     ///
     /// # Errors
-    /// [`IdentifyError::InvalidToken`] or [`IdentifyError::ExpiredToken`].
+    /// [`IdentifyError::InvalidToken`] or [`IdentifyError::EndedToken`].
     pub(super) fn verify(
         &self,
         token: &str,
@@ -138,15 +138,15 @@ impl TokenSigner {
         let payload = self.payload(token).ok_or(IdentifyError::InvalidToken)?;
         let now = (self.now)();
         if payload.expires <= now || payload.expires - now > lifetime.as_secs() {
-            return Err(IdentifyError::ExpiredToken);
+            return Err(IdentifyError::EndedToken);
         }
         let identity = match payload.subject {
             Subject::Anonymous => Identity::Anonymous,
             Subject::User(name) => {
                 let name: UserName = name.parse().map_err(|_| IdentifyError::InvalidToken)?;
-                let hash = hashes.get(name.as_str()).ok_or(IdentifyError::InvalidToken)?;
+                let hash = hashes.get(name.as_str()).ok_or(IdentifyError::EndedToken)?;
                 let bound = hmac::verify(&self.key, &line(&name, hash), &payload.binding);
-                bound.map_err(|_| IdentifyError::InvalidToken)?;
+                bound.map_err(|_| IdentifyError::EndedToken)?;
                 Identity::User(name)
             }
         };
@@ -265,10 +265,10 @@ mod tests {
             time.store(1299, Ordering::Relaxed);
             assert!(verify().is_ok());
             time.store(1300, Ordering::Relaxed);
-            assert_eq!(verify(), Err(IdentifyError::ExpiredToken));
+            assert_eq!(verify(), Err(IdentifyError::EndedToken));
             // A clock that has gone back lets no old token live longer than a new one.
             time.store(900, Ordering::Relaxed);
-            assert_eq!(verify(), Err(IdentifyError::ExpiredToken));
+            assert_eq!(verify(), Err(IdentifyError::EndedToken));
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
         let token = signer.issue(&alice(), Some("one"), &grants(&["repository:a:pull"]), LIFETIME).text;
         assert!(signer.verify(&token, LIFETIME, &hashes("one")).is_ok());
         for users in [hashes("two"), HashMap::new()] {
-            assert_eq!(signer.verify(&token, LIFETIME, &users), Err(IdentifyError::InvalidToken));
+            assert_eq!(signer.verify(&token, LIFETIME, &users), Err(IdentifyError::EndedToken));
         }
         let other = TokenSigner::new(&[2; 32], || 0);
         assert_eq!(other.verify(&token, LIFETIME, &hashes("one")), Err(IdentifyError::InvalidToken));

@@ -47,6 +47,16 @@ impl<H: Hash + Eq + Copy, T> Lane<H, T> {
         item
     }
 
+    /// Removes the items of a holder for which `keep` returns false.
+    fn retain(&mut self, holder: &H, keep: impl Fn(&T) -> bool) {
+        let Some(items) = self.waiting.get_mut(holder) else { return };
+        items.retain(keep);
+        if items.is_empty() {
+            self.waiting.remove(holder);
+            self.order.retain(|known| known != holder);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -108,7 +118,7 @@ impl Turns {
             state.queue.push(holder, preferred, sender);
             receiver
         };
-        let mut waiting = Waiting { turns: self, receiver: Some(receiver) };
+        let mut waiting = Waiting { turns: self, holder, receiver: Some(receiver) };
         if let Some(receiver) = &mut waiting.receiver {
             // The sender is only dropped with this queue, or after it has sent.
             let _ = receiver.await;
@@ -132,6 +142,7 @@ impl Turns {
 /// A place in the queue. If it is dropped after the turn has come, the turn goes to the next one.
 struct Waiting<'a> {
     turns: &'a Turns,
+    holder: IpAddr,
     receiver: Option<oneshot::Receiver<()>>,
 }
 
@@ -140,7 +151,11 @@ impl Drop for Waiting<'_> {
         let Some(mut receiver) = self.receiver.take() else { return };
         receiver.close();
         if receiver.try_recv().is_ok() {
-            self.turns.release();
+            return self.turns.release();
+        }
+        let queue = &mut self.turns.state().queue;
+        for lane in [&mut queue.preferred, &mut queue.others] {
+            lane.retain(&self.holder, |sender| !sender.is_closed());
         }
     }
 }
@@ -173,6 +188,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requests_that_are_gone_leave_the_queue() {
+        let turns = Turns::new();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let (_first, _second) = (turns.take(address, false).await, turns.take(address, false).await);
+        for preferred in [false, true] {
+            for _ in 0..100 {
+                let taken = turns.take(address, preferred);
+                assert!(tokio::time::timeout(std::time::Duration::ZERO, taken).await.is_err());
+            }
+        }
+        let state = turns.state();
+        for lane in [&state.queue.preferred, &state.queue.others] {
+            assert!(lane.waiting.is_empty() && lane.order.is_empty());
+        }
+    }
+
+    #[tokio::test]
     async fn a_turn_of_a_request_that_is_gone_goes_to_the_next() {
         let turns = Turns::new();
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
@@ -190,6 +222,11 @@ mod tests {
         assert!(poll(gone.as_mut()));
         drop(second);
         assert_eq!(turns.state().running, 0, "the turn that was taken is dropped with its future");
+        let is_empty = {
+            let queue = &turns.state().queue;
+            queue.preferred.waiting.is_empty() && queue.others.order.is_empty()
+        };
+        assert!(is_empty);
         let mut left = Vec::new();
         for _ in 0..AT_ONCE {
             left.push(turns.take(address(3), false).await);

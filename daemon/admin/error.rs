@@ -137,7 +137,7 @@ impl From<IdentifyError> for AdminError {
     fn from(error: IdentifyError) -> Self {
         match error {
             // No page takes tokens.
-            IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::ExpiredToken => {
+            IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
                 AdminError::Invalid("The user name or the password is wrong.".into())
             }
             IdentifyError::Throttled { retry_after } => AdminError::Throttled(retry_after),

@@ -108,7 +108,7 @@ pub struct Auth {
     pub anonymous: Option<Anonymous>,
     /// How long a verified password is remembered.
     pub remember: Duration,
-    /// How clients are asked to log in, if that is said.
+    /// The kind of log-in that challenges ask for, if configured.
     pub challenge: Option<Challenge>,
     /// The lifetime of a bearer token.
     pub token: Duration,
@@ -127,12 +127,12 @@ pub enum Anonymous {
     Full,
 }
 
-/// How clients are asked to log in.
+/// The kind of log-in that a challenge asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// With a user name and a password in each request.
+    /// A user name and a password in each request.
     Basic,
-    /// With a token from the token endpoint.
+    /// A token from the token endpoint.
     Bearer,
 }
 

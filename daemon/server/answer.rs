@@ -171,33 +171,28 @@ impl Site {
         if path == TOKEN_PATH {
             return self.token(&parts, body, client, active, record).await;
         }
-        let ask = |scope, error| self.challenge(&parts, (peer, transport), scope, error);
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         let route = Route::parse(&parts.method, path);
-        let scope = route.as_ref().ok().and_then(|route| scope_of(route, &parts));
-        let caller = self.access.identify(authorization, client).await.map_err(|error| {
-            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            record.note_failure(&name, &error);
-            unidentified(&error, ask(scope.clone(), error.code()))
-        })?;
+        let at = (&parts, peer, transport);
+        let caller =
+            self.caller(&parts, client, record, |error| self.challenge(at, route.as_ref().ok(), error));
+        let caller = caller.await?;
         record.user = caller.identity().to_string();
         let route = match route {
             Ok(route) => route,
             Err(error) => {
                 // Whoever may not even ping does not learn what is wrong with the path.
-                self.permit(&caller, &Wanted::Ping, &ask)?;
+                self.permit(&caller, &Wanted::Ping, |error| self.challenge(at, None, error))?;
                 return Err(error.into());
             }
         };
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
+        let challenge = |error| self.challenge(at, Some(&route), error);
         if route == Route::Ping && caller.has_no_credentials() && self.access.challenge() == Scheme::Bearer {
             // By this answer clients learn that there is a log-in, also where they could go on without one.
-            return Err(unauthorized(ask(None, None), "log in, or get a token for the anonymous user"));
+            return Err(unauthorized(challenge(None), "log in, or get a token for the anonymous user"));
         }
-        let wanted = route.wanted();
-        let permit = self.permit(&caller, &wanted, &|_, error| ask(scope.clone(), error))?;
+        let permit = self.permit(&caller, &route.wanted(), challenge)?;
         active.permit();
         let deed = Deed::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
@@ -247,21 +242,39 @@ impl Site {
         ))
     }
 
-    /// Permits a request; `ask` makes the challenge with an error code of RFC 6750.
+    /// Identifies the sender of a request by its `Authorization` header. `challenge` makes the challenge for a request that
+    /// fails, with an error code of RFC 6750.
+    pub(super) async fn caller(
+        &self,
+        parts: &Parts,
+        client: IpAddr,
+        record: &mut Record,
+        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
+    ) -> Result<Caller, ApiError> {
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
+        self.access.identify(authorization, client).await.map_err(|error| {
+            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
+            record.note_failure(&name, &error);
+            unidentified(&error, challenge(error.code()))
+        })
+    }
+
+    /// Permits a request; `challenge` is as in [`Site::caller`].
     fn permit(
         &self,
         caller: &Caller,
         wanted: &Wanted,
-        ask: &dyn Fn(Option<String>, Option<&'static str>) -> Challenge,
+        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
     ) -> Result<crate::access::Permit, ApiError> {
         self.access.permit_caller(caller, wanted).map_err(|refusal| match refusal {
-            Refusal::NeedsLogin => unauthorized(ask(None, None), "a user has to log in for this"),
+            Refusal::NeedsLogin => unauthorized(challenge(None), "a user has to log in for this"),
             Refusal::NoUsersYet => unauthorized(
-                ask(None, None),
+                challenge(None),
                 "this registry has no users yet; on its machine, run: holdfast user add NAME",
             ),
             Refusal::InsufficientScope => {
-                unauthorized(ask(None, Some("insufficient_scope")), "the token was not issued for this")
+                unauthorized(challenge(Some("insufficient_scope")), "the token was not issued for this")
             }
             Refusal::Denied => ApiError::Denied(format!("user {} may not do this", caller.identity())),
         })
@@ -270,16 +283,18 @@ impl Site {
     /// The challenge for a request: Bearer if the configuration wants that and the request names a host.
     fn challenge(
         &self,
-        parts: &Parts,
-        (peer, transport): (IpAddr, Transport),
-        scope: Option<String>,
+        (parts, peer, transport): (&Parts, IpAddr, Transport),
+        route: Option<&Route>,
         error: Option<&'static str>,
     ) -> Challenge {
         let tls = transport == Transport::Tls;
         match self.access.challenge() {
             Scheme::Basic => self.basic(),
             Scheme::Bearer => match self.registry.locations.token_endpoint(&parts.headers, peer, tls) {
-                Some(endpoint) => Challenge::Bearer { endpoint, scope, error },
+                Some(endpoint) => {
+                    let scope = route.and_then(|route| scope_of(route, parts));
+                    Challenge::Bearer { endpoint, scope, error }
+                }
                 None => self.basic(),
             },
         }
@@ -289,7 +304,7 @@ impl Site {
 /// The answer to a request whose credentials were not accepted.
 pub(super) fn unidentified(error: &IdentifyError, challenge: Challenge) -> ApiError {
     match error {
-        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::ExpiredToken => {
+        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
             unauthorized(challenge, &error.to_string())
         }
         IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::Site;
 use super::answer::unidentified;
 use super::record::Record;
 use super::slots::ActiveRequest;
-use crate::access::{self, Caller, Credentials, IdentifyError, Identity, IssuedToken, Scope, ScopeError};
+use crate::access::{Caller, Credentials, IdentifyError, Identity, IssuedToken, Scope, ScopeError};
 use crate::wire::{ApiError, Challenge, Query, RequestBody, Response, json as json_response};
 
 /// The longest form, in bytes: 64 scopes with names of common length fit.
@@ -77,26 +77,19 @@ impl Site {
         }
     }
 
-    /// Returns who asks for a token: the user of a Basic header, or the anonymous user.
+    /// Returns the sender of a request: the user of a Basic header, or the anonymous user.
     async fn caller_of_get(
         &self,
         parts: &Parts,
         client: IpAddr,
         record: &mut Record,
     ) -> Result<Caller, ApiError> {
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
-        let identified = self.access.identify(authorization, client).await;
-        // A token is exchanged for no other one, or it would live as long as its holder wants.
-        let identified = match identified {
-            Ok(caller) if caller.has_token() => Err(IdentifyError::InvalidToken),
-            identified => identified,
-        };
-        identified.map_err(|error| {
-            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            record.note_failure(&name, &error);
-            unidentified(&error, self.basic())
-        })
+        let caller = self.caller(parts, client, record, |_| self.basic()).await?;
+        if caller.has_token() {
+            // A token that could be exchanged for another one would live as long as its holder wants.
+            return Err(unidentified(&IdentifyError::InvalidToken, self.basic()));
+        }
+        Ok(caller)
     }
 
     async fn token_by_form(
@@ -134,7 +127,7 @@ impl Site {
             Err(error) => {
                 record.note_failure(name, &error);
                 match error {
-                    IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::ExpiredToken => {
+                    IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
                         Ok(self.oauth(OauthError::InvalidGrant, &error.to_string()))
                     }
                     IdentifyError::Throttled { .. } | IdentifyError::Unavailable => {

@@ -19,10 +19,10 @@ const LONGEST_METHOD: usize = 32;
 /// client, and is logged where it happens; tokens end as a matter of course.
 pub fn login_failed(client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
     let reason = match error {
-        IdentifyError::Wrong => "wrong",
+        IdentifyError::Wrong | IdentifyError::InvalidToken => "wrong",
         IdentifyError::Throttled { .. } => "throttled",
-        // An expired token is not a guess: its client requests another one.
-        IdentifyError::InvalidToken | IdentifyError::ExpiredToken | IdentifyError::Unavailable => return,
+        // No guess: the client requests another token.
+        IdentifyError::EndedToken | IdentifyError::Unavailable => return,
     };
     log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
 }

@@ -1,4 +1,4 @@
-//! The challenge of a 401: how a client is to log in, and where it gets a token.
+//! The challenge of a 401: the kind of log-in, and the address of the token endpoint.
 
 use std::net::IpAddr;
 
