@@ -44,21 +44,6 @@ fn cookies_are_for_tls_where_the_address_of_the_registry_is() {
 }
 
 #[test]
-fn guessing_on_the_form_is_slowed_down() {
-    let daemon = with_images();
-    let mut browser = Browser::new(&daemon);
-    browser.get("/login");
-    let statuses: Vec<u16> = (0..25)
-        .map(|number| {
-            browser.post("/login", &[("name", "alice"), ("password", &format!("x{number}"))]).status
-        })
-        .collect();
-    assert_eq!((statuses[0], statuses[24]), (422, 429), "{statuses:?}");
-    // It is one throttle for the form and for the API.
-    daemon.request("GET", "/v2/").login("alice", "other").send().expect(429);
-}
-
-#[test]
 fn whoever_may_only_pull_without_a_name_may_only_look() {
     let daemon = with_images_and(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     let mut daemon = daemon;

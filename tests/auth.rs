@@ -36,19 +36,10 @@ fn a_password_that_only_begins_right_is_wrong() {
 }
 
 #[test]
-fn guessing_is_slowed_down() {
-    let daemon = Daemon::with_user("alice", "secret", &[]);
-    let statuses: Vec<u16> = (0..25)
-        .map(|number| daemon.request("GET", "/v2/").login("alice", &format!("x{number}")).send().status)
-        .collect();
-    assert_eq!(statuses.first(), Some(&401));
-    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
-}
-
-#[test]
 fn anonymous_may_pull_when_told_so() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
-    daemon.get("/v2/").expect(200);
+    // The challenge tells clients that there is a log-in; they get a token without one.
+    daemon.get("/v2/").expect(401);
     assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
     daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(401);
     daemon.request("POST", "/v2/a/blobs/uploads/").login("alice", "secret").body(b"").send().expect(202);

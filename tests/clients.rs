@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 /// A Docker engine of its own, ended with the test.
-struct Engine {
+pub struct Engine {
     child: Child,
     directory: tempfile::TempDir,
 }
 
 impl Engine {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let child = Command::new("dockerd")
@@ -33,7 +33,7 @@ impl Engine {
         engine
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         let socket = self.directory.path().join("sock");
         command
@@ -43,8 +43,13 @@ impl Engine {
         command
     }
 
+    /// The socket of the engine's own containerd.
+    pub fn containerd(&self) -> PathBuf {
+        self.directory.path().join("exec/containerd/containerd.sock")
+    }
+
     #[track_caller]
-    fn docker(&self, arguments: &[&str]) -> String {
+    pub fn docker(&self, arguments: &[&str]) -> String {
         run(&mut self.command(arguments))
     }
 }
@@ -56,7 +61,7 @@ impl Drop for Engine {
     }
 }
 
-fn layer(directory: &Path) -> PathBuf {
+pub fn layer(directory: &Path) -> PathBuf {
     let (files, tar) = (directory.join("files"), directory.join("layer.tar"));
     fs::create_dir_all(&files).unwrap();
     fs::write(

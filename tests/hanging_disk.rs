@@ -57,7 +57,7 @@ fn reads_are_answered_while_syncs_hang() {
             assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
             assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
             daemon.request("HEAD", &format!("/v2/a/blobs/{blob}")).send().expect(200);
-            daemon.get("/v2/").expect(200);
+            daemon.request("GET", "/v2/").login("ann", "secret of ann").send().expect(200);
             // A log-in waits for no sync either.
             let by_user = daemon.request("GET", "/v2/a/tags/list").login("ann", "secret of ann");
             assert_eq!(by_user.send().expect(200).json()["tags"][0], "1");

@@ -165,10 +165,20 @@ impl Htpasswd {
         for (name, hash) in self.lines.iter().filter_map(|line| user(line)) {
             if let Err(error) = name.parse::<UserName>() {
                 log::warn!("a user cannot log in: {error}");
-            } else if hash.parse::<bcrypt::HashParts>().is_err() {
-                log::warn!("user {name} cannot log in: the hash is not bcrypt; set the password again");
-            } else {
-                users.entry(name.to_owned()).or_insert_with(|| hash.to_owned());
+                continue;
+            }
+            match hash.parse::<bcrypt::HashParts>() {
+                Ok(parts) if parts.get_cost() <= HIGHEST_COST => {
+                    users.entry(name.to_owned()).or_insert_with(|| hash.to_owned());
+                }
+                Ok(parts) => log::warn!(
+                    "user {name} cannot log in: the hash has cost {}, and at most {HIGHEST_COST} is verified; set the \
+                     password again",
+                    parts.get_cost()
+                ),
+                Err(_) => {
+                    log::warn!("user {name} cannot log in: the hash is not bcrypt; set the password again");
+                }
             }
         }
         users
@@ -293,6 +303,10 @@ fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
 /// What a password costs: 2 to the power of this many rounds.
 const COST: u32 = 10;
 
+/// The highest cost of a hash that is verified, the highest that Apache's `htpasswd` makes: 2^17 rounds take a small board a
+/// minute, and each more doubles that.
+const HIGHEST_COST: u32 = 17;
+
 /// Returns true for a password of which bcrypt takes only the beginning.
 pub(super) fn is_cut_off(password: &str) -> bool {
     password.len() > LONGEST_PASSWORD || password.contains('\0')
@@ -353,6 +367,14 @@ mod tests {
         assert_eq!(file.users().into_keys().collect::<Vec<_>>(), ["--"]);
         assert_eq!(file.names().iter().map(UserName::as_str).collect::<Vec<_>>(), ["old", "--"]);
         assert!("-".parse::<UserName>().is_err());
+    }
+
+    #[test]
+    fn a_hash_that_would_take_hours_logs_nobody_in() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let (most, more) = (hash.replacen("$04$", "$17$", 1), hash.replacen("$04$", "$18$", 1));
+        let users = Htpasswd::parse(&format!("most:{most}\nmore:{more}\n")).users();
+        assert_eq!(users.into_keys().collect::<Vec<_>>(), ["most"]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::htpasswd::{Htpasswd, HtpasswdError, UserName};
 use super::rules::{Rule, may_do_everything};
-use super::{Access, IdentifyError, Identity, Sessions};
+use super::verify::Trust;
+use super::{Access, Credentials, IdentifyError, Identity, Sessions};
 
 impl Access {
     /// Begins a session for a user with the right password; gives its secret. It costs and is throttled like any
@@ -20,7 +21,8 @@ impl Access {
         password: &str,
         client: IpAddr,
     ) -> Result<String, IdentifyError> {
-        let (user, users) = self.verify(name, password, client, |_| None).await?;
+        let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
+        let (user, users) = self.verify(&credentials, client, Trust::Nothing).await?;
         // Verified a moment ago by these very users.
         let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
         sessions.begin(user, hash).map_err(|_| IdentifyError::Unavailable)
@@ -36,7 +38,8 @@ impl Access {
         password: &str,
         client: IpAddr,
     ) -> Result<(), IdentifyError> {
-        self.verify(user.as_str(), password, client, |_| None).await.map(drop)
+        let credentials = Credentials { name: user.to_string(), password: password.to_owned() };
+        self.verify(&credentials, client, Trust::Nothing).await.map(drop)
     }
 
     /// Who has a session with this secret; without one it is nobody in particular. What is permitted afterwards goes by
@@ -123,8 +126,9 @@ impl Access {
             let path = path.clone();
             move |error| HtpasswdError::Io { action: "change", path, source: std::io::Error::other(error) }
         };
-        // A password is hashed, which costs as much as to verify one. The semaphore is never closed.
-        let _turn = self.verifying.acquire().await;
+        // A password is hashed, which costs as much as to verify one. Only users change the file, one at a time, and do not
+        // wait behind guesses. The semaphore is never closed.
+        let _turn = self.editing.acquire().await;
         let edited = tokio::task::spawn_blocking(move || Htpasswd::edit(&path, change)).await;
         edited.map_err(failed)??;
         self.current().await;
@@ -150,7 +154,7 @@ fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Wh
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Access, Action, Anonymous, SeenLines, Settings, throttle};
+    use super::super::{Access, Action, Anonymous, SeenLines, Settings, TokenSigner, throttle};
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -166,6 +170,9 @@ mod tests {
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
             rules,
+            challenge: None,
+            token: Duration::from_mins(5),
+            signer: TokenSigner::new(&[1; 32], || 0),
             open_without_users: false,
         };
         Access::open(settings, SeenLines::default()).unwrap()
@@ -240,8 +247,9 @@ mod tests {
         let alice: UserName = "alice".parse().unwrap();
         access.add_user(&alice, "one".into()).await.unwrap();
         access.confirm(&alice, "one", HERE).await.unwrap();
-        for _ in 0..throttle::ALLOWED {
-            access.throttle.note_failure(HERE, "alice");
+        for guess in 0..throttle::OF_NAME.0 {
+            let guess = access.confirm(&alice, &format!("guess {guess}"), HERE).await;
+            assert_eq!(guess, Err(IdentifyError::Wrong));
         }
         let secret = access.renew_password(&sessions, &alice, "two".into()).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice));

@@ -5,13 +5,20 @@
 //! bcrypt on every request stops a small machine. A changed file of users forgets everything at once, which is
 //! within ten milliseconds.
 
+mod bearer;
+mod budget;
+mod credentials;
 mod htpasswd;
 mod login;
 mod remember;
 mod rules;
+mod scope;
 mod seen;
 mod sessions;
 mod throttle;
+mod token;
+mod turns;
+mod verify;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,22 +29,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use base64::Engine;
 use tokio::sync::Semaphore;
 
+pub use self::bearer::Caller;
+pub use self::credentials::{Credentials, claimed_name};
 pub use self::htpasswd::{Htpasswd, HtpasswdError, UserName};
 pub use self::rules::{Action, Anonymous, Rule};
+pub use self::scope::{Actions, Scope, ScopeError};
 pub use self::seen::SeenLines;
 pub use self::sessions::Sessions;
 pub use self::throttle::network;
+pub use self::token::{IssuedToken, TokenSigner};
 
+use self::bearer::Presented;
+use self::credentials::Authorization;
 use self::htpasswd::Stamp;
 use self::remember::Remembered;
 use self::throttle::Throttle;
+use self::token::Grants;
+use self::turns::Turns;
+use self::verify::Trust;
 use crate::oci::RepositoryName;
 
-/// How many passwords are verified at once.
-const AT_ONCE: usize = 2;
 /// How long it is waited before a file of users that could not be read, and has not changed, is read again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the file of users is trusted to be as it was: a request in the same moment does not look again.
@@ -56,8 +69,23 @@ pub struct Settings {
     pub session: Duration,
     /// What users may do; everything if there are no rules.
     pub rules: Vec<Rule>,
+    /// The kind of log-in that challenges ask for; by default the rights of the anonymous user decide.
+    pub challenge: Option<Challenge>,
+    /// The lifetime of a bearer token.
+    pub token: Duration,
+    /// Signs bearer tokens.
+    pub signer: TokenSigner,
     /// Whether everybody may do everything as long as there are no rules and the file of users had no line yet.
     pub open_without_users: bool,
+}
+
+/// The kind of log-in that a challenge asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A user name and a password in each request.
+    Basic,
+    /// A token from the token endpoint.
+    Bearer,
 }
 
 /// Who sent a request.
@@ -103,6 +131,8 @@ pub enum Wanted {
 pub struct Permit {
     identity: Identity,
     policy: Arc<Policy>,
+    /// The grants of the token that it was given for.
+    grants: Option<Arc<Grants>>,
 }
 
 impl Permit {
@@ -113,7 +143,13 @@ impl Permit {
 
     /// Whether its holder may do something in another repository, too.
     pub fn may(&self, action: Action, repository: &RepositoryName) -> bool {
-        self.policy.decide(&self.identity, action, Some(repository))
+        let granted = self.grants.as_ref().is_none_or(|grants| grants.allow(action, repository));
+        granted && self.policy.decide(&self.identity, action, Some(repository))
+    }
+
+    /// Returns true if a repository is shown in lists: its holder may pull from it, if need be with another token.
+    pub fn shows(&self, repository: &RepositoryName) -> bool {
+        self.policy.decide(&self.identity, Action::Pull, Some(repository))
     }
 }
 
@@ -124,6 +160,8 @@ pub enum Refusal {
     NeedsLogin,
     /// This user may not.
     Denied,
+    /// The token was not issued for this.
+    InsufficientScope,
     /// There are no users that could log in.
     NoUsersYet,
 }
@@ -140,9 +178,25 @@ pub enum IdentifyError {
         /// When it may try again.
         retry_after: Duration,
     },
+    /// The token is none that this registry has issued with its present key.
+    #[error("the token is not valid; log in again")]
+    InvalidToken,
+    /// The token has expired, or its user or password has changed since it was issued.
+    #[error("the token has ended; request a new one")]
+    EndedToken,
     /// The file of users cannot be read.
     #[error("the users cannot be read now; the log of the registry says why")]
     Unavailable,
+}
+
+impl IdentifyError {
+    /// The error code of RFC 6750 for a request that had a token.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            IdentifyError::InvalidToken | IdentifyError::EndedToken => Some("invalid_token"),
+            IdentifyError::Wrong | IdentifyError::Throttled { .. } | IdentifyError::Unavailable => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -162,6 +216,11 @@ impl Policy {
         rules::decide(user, action, repository, self.anonymous, &self.rules)
     }
 
+    /// Returns true if the anonymous user has any right.
+    fn opens_anything(&self) -> bool {
+        self.anonymous != Anonymous::None || self.rules.iter().any(Rule::opens_anything)
+    }
+
     /// Whether someone may do everything that concerns the registry as a whole.
     fn is_master(&self, identity: &Identity) -> bool {
         match identity {
@@ -175,6 +234,11 @@ impl Policy {
 struct Users {
     stamp: Option<Stamp>,
     hashes: HashMap<String, String>,
+    /// All hashes, sorted; passwords of unknown users are verified against them.
+    decoys: Vec<String>,
+    /// The highest cost of a hash.
+    highest_cost: u32,
+    challenge: Challenge,
     policy: Arc<Policy>,
     readable: bool,
     /// Whether the file is blank or absent.
@@ -190,8 +254,10 @@ pub struct Access {
     looked: AtomicU64,
     began: Instant,
     remembered: Remembered,
-    throttle: Throttle,
-    verifying: Semaphore,
+    throttle: Arc<Throttle>,
+    turns: Arc<Turns>,
+    /// Held while the file of users is changed.
+    editing: Semaphore,
     /// The last read of the file that failed: what its metadata were, and when that was.
     failed: Mutex<Option<(Option<Stamp>, Instant)>>,
 }
@@ -211,8 +277,9 @@ impl Access {
             seen,
             looked: AtomicU64::new(0),
             began: Instant::now(),
-            throttle: Throttle::default(),
-            verifying: Semaphore::new(AT_ONCE),
+            throttle: Throttle::new(),
+            turns: Turns::new(),
+            editing: Semaphore::new(1),
             failed: Mutex::default(),
             settings,
         })
@@ -234,6 +301,16 @@ impl Access {
         !self.users.load().hashes.is_empty()
     }
 
+    /// Returns the kind of log-in that challenges ask for now.
+    pub fn challenge(&self) -> Challenge {
+        self.users.load().challenge
+    }
+
+    /// Returns true if the admin page may be read without a log-in. Rules for the anonymous user open repositories, but no page.
+    pub fn opens_pages(&self) -> bool {
+        self.users.load().policy.anonymous != Anonymous::None
+    }
+
     /// Finds out who sent a request from its `Authorization` header.
     ///
     /// # Errors
@@ -242,55 +319,42 @@ impl Access {
         &self,
         authorization: Option<&str>,
         client: IpAddr,
-    ) -> Result<Identity, IdentifyError> {
+    ) -> Result<Caller, IdentifyError> {
         let users = self.lately().await;
-        let Some(header) = authorization else { return Ok(Identity::Anonymous) };
+        let Some(header) = authorization else { return Ok(Caller::unidentified()) };
         if !users.readable {
             return Err(IdentifyError::Unavailable);
         }
-        if users.hashes.is_empty() && users.policy.anonymous == Anonymous::Full {
-            return Ok(Identity::Anonymous);
+        match Authorization::parse(header) {
+            Authorization::Bearer(token) => self.holder_of(token, &users),
+            _ if users.needs_no_login() => Ok(Caller::of(Identity::Anonymous, Presented::Password)),
+            Authorization::Basic(credentials) => {
+                // The users of a moment ago do for this: nothing is read for each request.
+                let tag = self.remembered.tag_of(&credentials);
+                let user = match self.remembered.find(&tag, users.stamp) {
+                    Some(user) => user,
+                    None => self.verify(&credentials, client, Trust::Remembered).await?.0,
+                };
+                Ok(Caller::of(Identity::User(user), Presented::Password))
+            }
+            Authorization::Malformed => Err(IdentifyError::Wrong),
         }
-        if let Some(user) = self.remembered.find(header, users.stamp) {
-            return Ok(Identity::User(user));
-        }
-        let Some((name, password)) = basic_credentials(header) else {
-            self.throttle.check(client, "")?;
-            self.throttle.note_failure(client, "");
-            return Err(IdentifyError::Wrong);
-        };
-        // Another connection with the same credentials may have been verified while this one waited.
-        let known = |stamp| self.remembered.find(header, stamp);
-        let (user, users) = self.verify(&name, &password, client, known).await?;
-        self.remembered.keep(header, users.stamp, user.clone());
-        Ok(Identity::User(user))
     }
 
-    /// Verifies a password when its turn has come, unless `known` has the answer by then; gives the user, and the
-    /// users of that moment.
-    async fn verify(
+    /// Identifies the sender of credentials that are not in the header.
+    ///
+    /// # Errors
+    /// [`IdentifyError`].
+    pub async fn identify_by(
         &self,
-        name: &str,
-        password: &str,
+        credentials: &Credentials,
         client: IpAddr,
-        known: impl Fn(Option<Stamp>) -> Option<UserName>,
-    ) -> Result<(UserName, Arc<Users>), IdentifyError> {
-        self.throttle.check(client, name)?;
-        // A user who was added a moment ago gets in.
-        let users = self.current().await;
-        if !users.readable {
-            return Err(IdentifyError::Unavailable);
+    ) -> Result<Caller, IdentifyError> {
+        if self.lately().await.needs_no_login() {
+            return Ok(Caller::of(Identity::Anonymous, Presented::Password));
         }
-        let Ok(_turn) = self.verifying.acquire().await else { return Err(IdentifyError::Unavailable) };
-        if let Some(user) = known(users.stamp) {
-            return Ok((user, users));
-        }
-        self.throttle.check(client, name)?;
-        let Some(user) = is_right(Arc::clone(&users), name.to_owned(), password.to_owned()).await? else {
-            self.throttle.note_failure(client, name);
-            return Err(IdentifyError::Wrong);
-        };
-        Ok((user, users))
+        let (user, _) = self.verify(credentials, client, Trust::Remembered).await?;
+        Ok(Caller::of(Identity::User(user), Presented::Password))
     }
 
     /// Allows a request or says why not.
@@ -301,7 +365,7 @@ impl Access {
         let users = self.users.load();
         let policy = &users.policy;
         let allowed = match wanted {
-            Wanted::Ping => policy.anonymous != Anonymous::None || identity != Identity::Anonymous,
+            Wanted::Ping => policy.opens_anything() || identity != Identity::Anonymous,
             Wanted::Catalog => policy.decide(&identity, Action::Catalog, None),
             Wanted::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
             Wanted::Upkeep => policy.anonymous == Anonymous::Full || policy.is_master(&identity),
@@ -309,7 +373,7 @@ impl Access {
             Wanted::Users => policy.is_master(&identity),
         };
         match identity {
-            identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy) }),
+            identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy), grants: None }),
             Identity::User(_) => Err(Refusal::Denied),
             Identity::Anonymous if users.hashes.is_empty() => Err(Refusal::NoUsersYet),
             Identity::Anonymous => Err(Refusal::NeedsLogin),
@@ -379,7 +443,8 @@ impl Access {
         if self.note_failed_read(stamp) {
             log::error!("{why}; no user can log in until the file can be read");
         }
-        let closed = Settings { anonymous: Some(Anonymous::None), ..self.settings.clone() };
+        let rules = self.settings.rules.iter().map(Rule::without_anonymous).collect();
+        let closed = Settings { anonymous: Some(Anonymous::None), rules, ..self.settings.clone() };
         Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.seen) }
     }
 }
@@ -393,55 +458,56 @@ impl Users {
         let silent = if by_itself { Anonymous::Full } else { Anonymous::None };
         let anonymous = settings.anonymous.unwrap_or(silent);
         let policy = Policy { anonymous, by_itself, rules: settings.rules.clone() };
-        Users { stamp, hashes: file.users(), policy: Arc::new(policy), readable: true, is_blank }
+        let hashes = file.users();
+        let mut decoys: Vec<String> = hashes.values().cloned().collect();
+        decoys.sort();
+        let costs = decoys.iter().filter_map(|hash| Some(hash.parse::<bcrypt::HashParts>().ok()?.get_cost()));
+        let highest_cost = costs.max().unwrap_or(0);
+        let mut users = Users {
+            stamp,
+            hashes,
+            decoys,
+            highest_cost,
+            challenge: Challenge::Basic,
+            policy: Arc::new(policy),
+            readable: true,
+            is_blank,
+        };
+        // Where everybody may do everything and nobody can log in, a challenge would have no answer.
+        let is_useful = users.policy.opens_anything() && !users.needs_no_login();
+        let default = if is_useful { Challenge::Bearer } else { Challenge::Basic };
+        users.challenge = settings.challenge.unwrap_or(default);
+        users
     }
-}
 
-/// Returns the user if the password is right. An unknown user, and a password of which bcrypt would compare only the
-/// beginning, cost as much as a wrong password.
-async fn is_right(
-    users: Arc<Users>,
-    name: String,
-    password: String,
-) -> Result<Option<UserName>, IdentifyError> {
-    let verified = tokio::task::spawn_blocking(move || {
-        let known = users.hashes.get(&name);
-        let hash = known.or_else(|| users.hashes.values().next())?;
-        let right = bcrypt::verify(password.as_bytes(), hash).unwrap_or(false);
-        if right && known.is_some() && !htpasswd::is_cut_off(&password) { name.parse().ok() } else { None }
-    });
-    verified.await.map_err(|_| IdentifyError::Unavailable)
-}
-
-/// Returns the name that a client gives in its `Authorization` header, right or wrong.
-pub fn claimed_name(authorization: &str) -> Option<String> {
-    basic_credentials(authorization).map(|(name, _)| name)
-}
-
-fn basic_credentials(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+    /// Returns true if a log-in is neither needed nor possible: the anonymous user may do everything, and there is no user.
+    fn needs_no_login(&self) -> bool {
+        self.hashes.is_empty() && self.policy.anonymous == Anonymous::Full
     }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    let (name, password) = text.split_once(':')?;
-    Some((name.to_owned(), password.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn settings(directory: &std::path::Path, anonymous: Option<Anonymous>, open: bool) -> Settings {
+    pub(super) fn settings(
+        directory: &std::path::Path,
+        anonymous: Option<Anonymous>,
+        open: bool,
+    ) -> Settings {
         Settings {
             htpasswd: directory.join("htpasswd"),
             anonymous,
             remember: Duration::from_mins(1),
             session: Duration::from_hours(1),
             rules: Vec::new(),
+            challenge: None,
+            token: Duration::from_mins(5),
+            signer: TokenSigner::new(&[1; 32], || 0),
             open_without_users: open,
         }
     }
@@ -471,14 +537,14 @@ mod tests {
     async fn is_open_until_there_is_a_user() {
         let directory = tempfile::tempdir().unwrap();
         let open = access(directory.path(), None, true);
-        let who = open.identify(None, HERE).await.unwrap();
+        let who = open.identify(None, HERE).await.unwrap().identity().clone();
         assert!(open.permit(who, &Wanted::Ping).is_ok());
         let closed = access(directory.path(), None, false);
-        let who = closed.identify(None, HERE).await.unwrap();
+        let who = closed.identify(None, HERE).await.unwrap().identity().clone();
         assert_eq!(closed.permit(who, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
         add(directory.path(), "alice", "secret");
         tokio::time::sleep(MOMENT).await;
-        let who = open.identify(None, HERE).await.unwrap();
+        let who = open.identify(None, HERE).await.unwrap().identity().clone();
         assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
     }
 
@@ -543,7 +609,7 @@ mod tests {
         let header = basic("alice:one");
         for _ in 0..2 {
             let who = access.identify(Some(&header), HERE).await.unwrap();
-            assert_eq!(who.to_string(), "alice");
+            assert_eq!(who.identity().to_string(), "alice");
         }
         add(directory.path(), "alice", "two");
         tokio::time::sleep(MOMENT).await;
@@ -567,17 +633,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_passwords_are_throttled() {
+    async fn a_repeated_wrong_password_uses_up_no_budget() {
         let directory = tempfile::tempdir().unwrap();
         add(directory.path(), "alice", "one");
         let access = access(directory.path(), None, true);
         for header in ["nonsense".to_owned(), basic("bob:one"), basic("alice:two")] {
-            assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+            for _ in 0..2 * throttle::OF_NAME.0 {
+                assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+            }
         }
-        for _ in 0..throttle::ALLOWED {
-            let _ = access.identify(Some(&basic("alice:x")), HERE).await;
+        assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
+        // It is remembered only as long as the file of users is the same.
+        add(directory.path(), "alice", "two");
+        tokio::time::sleep(MOMENT).await;
+        assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
+    }
+
+    /// Guesses from many addresses, and as many as it takes from this one, refuse neither a first log-in from elsewhere nor
+    /// credentials that were verified before.
+    #[tokio::test]
+    async fn guesses_lock_out_neither_other_addresses_nor_verified_credentials() {
+        let directory = tempfile::tempdir().unwrap();
+        add(directory.path(), "alice", "one");
+        let settings = Settings { remember: Duration::ZERO, ..settings(directory.path(), None, true) };
+        let access = Access::open(settings, SeenLines::default()).unwrap();
+        assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
+        let elsewhere = |last: u8| IpAddr::from([10, 0, 0, last]);
+        for guess in 0..throttle::OF_NAME.0 {
+            for from in [HERE, elsewhere(1), elsewhere(2), elsewhere(3), elsewhere(4)] {
+                let header = basic(&format!("alice:{guess} from {from}"));
+                assert_eq!(access.identify(Some(&header), from).await, Err(IdentifyError::Wrong));
+            }
         }
-        let answer = access.identify(Some(&basic("alice:one")), HERE).await;
-        assert!(matches!(answer, Err(IdentifyError::Throttled { .. })), "{answer:?}");
+        assert!(access.identify(Some(&basic("alice:one")), elsewhere(5)).await.is_ok());
+        assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
     }
 }

@@ -144,7 +144,10 @@ impl From<StoreError> for AdminError {
 impl From<IdentifyError> for AdminError {
     fn from(error: IdentifyError) -> Self {
         match error {
-            IdentifyError::Wrong => AdminError::Invalid("The user name or the password is wrong.".into()),
+            // No page takes tokens.
+            IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+                AdminError::Invalid("The user name or the password is wrong.".into())
+            }
             IdentifyError::Throttled { retry_after } => AdminError::Throttled(retry_after),
             IdentifyError::Unavailable => AdminError::Unavailable(
                 "The users cannot be read now; the log of the registry says why.".into(),

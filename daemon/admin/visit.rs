@@ -113,7 +113,10 @@ impl<'a> Visit<'a> {
             Identity::User(_) => {
                 Err(AdminError::Denied("The admin page is not for this user (admin.users)."))
             }
-            Identity::Anonymous if named.is_empty() && self.permit().is_ok() => Ok(()),
+            // Rules for the anonymous user open repositories, but not this page.
+            Identity::Anonymous if named.is_empty() && self.access.opens_pages() && self.permit().is_ok() => {
+                Ok(())
+            }
             Identity::Anonymous => Err(AdminError::NeedsLogin),
         }
     }

@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 41] = [
+const KEYS: [(&str, Kind); 43] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -29,6 +29,8 @@ const KEYS: [(&str, Kind); 41] = [
     ("auth.htpasswd", Kind::Text),
     ("auth.anonymous", Kind::Text),
     ("auth.remember", Kind::Text),
+    ("auth.challenge", Kind::Text),
+    ("auth.token", Kind::Text),
     ("http.external_url", Kind::Text),
     ("http.trusted_proxies", Kind::List),
     ("limits.connections", Kind::Number),

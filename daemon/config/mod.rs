@@ -108,6 +108,10 @@ pub struct Auth {
     pub anonymous: Option<Anonymous>,
     /// How long a verified password is remembered.
     pub remember: Duration,
+    /// The kind of log-in that challenges ask for, if configured.
+    pub challenge: Option<Challenge>,
+    /// The lifetime of a bearer token.
+    pub token: Duration,
     /// What users may do; everything if there are none.
     pub rules: Vec<Rule>,
 }
@@ -123,11 +127,20 @@ pub enum Anonymous {
     Full,
 }
 
+/// The kind of log-in that a challenge asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A user name and a password in each request.
+    Basic,
+    /// A token from the token endpoint.
+    Bearer,
+}
+
 /// `[[auth.rule]]`
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// The users it is about; `*` is every user.
+    /// The users it is about; `*` is every user, `-` is the anonymous user.
     pub users: Vec<String>,
     /// Patterns of repositories; `*` stands for any text.
     pub repositories: Vec<String>,
@@ -393,6 +406,8 @@ mod tests {
             ("HOLDFAST_TLS_MODE", "auto"),
             ("HOLDFAST_LIMITS_CONNECTIONS", "7"),
             ("HOLDFAST_AUTH_ANONYMOUS", "pull"),
+            ("HOLDFAST_AUTH_CHALLENGE", "basic"),
+            ("HOLDFAST_AUTH_TOKEN", "1d"),
             ("REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN", "['http://ui.lan', \"http://x\"]"),
         ])
         .unwrap();
@@ -449,6 +464,9 @@ mod tests {
             ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
             ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
             ("HOLDFAST_ADMIN_SESSION", "0s", "admin.session"),
+            ("HOLDFAST_AUTH_CHALLENGE", "digest", "auth.challenge"),
+            ("HOLDFAST_AUTH_TOKEN", "59s", "auth.token"),
+            ("HOLDFAST_AUTH_TOKEN", "25h", "auth.token"),
             ("DELETE_IMAGES", "perhaps", "DELETE_IMAGES"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();

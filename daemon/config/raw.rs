@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::admin::RawAdmin;
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
-    Anonymous, Auth, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service, Storage, Tls,
-    TlsMode, users_in,
+    Anonymous, Auth, Challenge, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service,
+    Storage, Tls, TlsMode, users_in,
 };
 
 /// The index may get as large as this: the files of the blobs are elsewhere.
@@ -80,6 +80,8 @@ struct RawAuth {
     htpasswd: Option<PathBuf>,
     anonymous: Option<String>,
     remember: Option<String>,
+    challenge: Option<String>,
+    token: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rule: Vec<Rule>,
 }
@@ -245,12 +247,25 @@ impl RawAuth {
             Some("full") => Some(Anonymous::Full),
             Some(other) => return Err(wrong("auth.anonymous", other, "none, pull or full")),
         };
+        let challenge = match self.challenge.as_deref() {
+            None => None,
+            Some("basic") => Some(Challenge::Basic),
+            Some("bearer") => Some(Challenge::Bearer),
+            Some(other) => return Err(wrong("auth.challenge", other, "basic or bearer")),
+        };
+        let (key, text) = ("auth.token", self.token.as_deref().unwrap_or("5m"));
+        let token = match duration(key, text)? {
+            token if (Duration::from_mins(1)..=Duration::from_hours(24)).contains(&token) => token,
+            _ => return Err(wrong(key, text, "from 1m to 1d")),
+        };
         Ok(Auth {
             realm: self.realm.unwrap_or_else(|| "Holdfast".into()),
             htpasswd_is_set: self.htpasswd.is_some(),
             htpasswd: self.htpasswd.unwrap_or(htpasswd),
             anonymous,
             remember: duration("auth.remember", self.remember.as_deref().unwrap_or("5m"))?,
+            challenge,
+            token,
             rules: self.rule,
         })
     }
@@ -462,6 +477,10 @@ impl From<&Config> for Raw {
             Anonymous::Pull => "pull",
             Anonymous::Full => "full",
         });
+        let challenge = config.auth.challenge.map(|challenge| match challenge {
+            Challenge::Basic => "basic",
+            Challenge::Bearer => "bearer",
+        });
         let headers = config.http.headers.iter();
         let limits = &config.limits;
         Raw {
@@ -479,6 +498,8 @@ impl From<&Config> for Raw {
                 htpasswd: config.auth.htpasswd_is_set.then(|| config.auth.htpasswd.clone()),
                 anonymous: anonymous.map(Into::into),
                 remember: Some(show_duration(config.auth.remember)),
+                challenge: challenge.map(Into::into),
+                token: Some(show_duration(config.auth.token)),
                 rule: config.auth.rules.clone(),
             },
             http: RawHttp {

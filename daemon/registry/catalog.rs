@@ -4,7 +4,6 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Registry, link_next};
-use crate::access::Action;
 use crate::wire::{ApiError, Permitted, Response, json as json_response};
 
 impl Registry {
@@ -12,7 +11,7 @@ impl Registry {
         let limit = self.page_size(&request.query)?;
         let permit = request.permit.clone();
         let last = request.query.get("last").map(str::to_owned);
-        let page = self.store.repositories(last, limit, move |name| permit.may(Action::Pull, name)).await?;
+        let page = self.store.repositories(last, limit, move |name| permit.shows(name)).await?;
         let names: Vec<&str> = page.items.iter().map(crate::oci::RepositoryName::as_str).collect();
         let mut response = json_response(StatusCode::OK, &json!({ "repositories": names }));
         if let (true, Some(last)) = (page.more, names.last()) {

@@ -16,13 +16,15 @@ use super::connection::Transport;
 use super::record::{self, Record, Recorded};
 use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
-use crate::access::{self, IdentifyError, Identity, Refusal, Wanted};
+use crate::access::{
+    self, Action, Actions, Caller, Challenge as Scheme, IdentifyError, Identity, Refusal, Scope, Wanted,
+};
 use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_framing, check_host, confine, empty,
-    is_of_other_origin, with_bytes,
+    ApiError, Challenge, Deed, Parsed, Query, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing,
+    check_host, confine, empty, is_of_other_origin, with_bytes,
 };
 
 /// What someone sees who opens the registry in a browser.
@@ -161,32 +163,36 @@ impl Site {
         record: &mut Record,
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
-        if !is_api(path) {
+        if !is_api(path) && path != TOKEN_PATH {
             return Err(ApiError::NoEndpoint);
         }
         self.check_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
-        let identity = self.access.identify(authorization, client).await;
-        let identity = identity.map_err(|error| {
-            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            audit::login_failed(client, "api", &name, &error);
-            record.login_failed = true;
-            self.unidentified(&error)
-        })?;
-        record.user = identity.to_string();
-        let route = match Route::parse(&parts.method, path) {
+        if path == TOKEN_PATH {
+            return self.token(&parts, body, client, active, record).await;
+        }
+        let route = Route::parse(&parts.method, path);
+        let at = (&parts, peer, transport);
+        let caller =
+            self.caller(&parts, client, record, |error| self.challenge(at, route.as_ref().ok(), error));
+        let caller = caller.await?;
+        record.user = caller.identity().to_string();
+        let route = match route {
             Ok(route) => route,
             Err(error) => {
                 // Whoever may not even ping does not learn what is wrong with the path.
-                self.permit(identity, &Wanted::Ping)?;
+                self.permit(&caller, &Wanted::Ping, |error| self.challenge(at, None, error))?;
                 return Err(error.into());
             }
         };
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
-        let permit = self.permit(identity, &route.wanted())?;
+        let challenge = |error| self.challenge(at, Some(&route), error);
+        if route == Route::Ping && caller.has_no_credentials() && self.access.challenge() == Scheme::Bearer {
+            // By this answer clients learn that there is a log-in, also where they could go on without one.
+            return Err(unauthorized(challenge(None), "log in, or get a token for the anonymous user"));
+        }
+        let permit = self.permit(&caller, &route.wanted(), challenge)?;
         active.permit();
         let deed = Deed::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
@@ -236,34 +242,108 @@ impl Site {
         ))
     }
 
-    fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {
-        let user = identity.to_string();
-        self.access.permit(identity, wanted).map_err(|refusal| match refusal {
-            Refusal::NeedsLogin => self.unauthorized("a user has to log in for this"),
-            Refusal::NoUsersYet => self
-                .unauthorized("this registry has no users yet; on its machine, run: holdfast user add NAME"),
-            Refusal::Denied => ApiError::Denied(format!("user {user} may not do this")),
+    /// Identifies the sender of a request by its `Authorization` header. `challenge` makes the challenge for a request that
+    /// fails, with an error code of RFC 6750.
+    pub(super) async fn caller(
+        &self,
+        parts: &Parts,
+        client: IpAddr,
+        record: &mut Record,
+        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
+    ) -> Result<Caller, ApiError> {
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
+        self.access.identify(authorization, client).await.map_err(|error| {
+            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
+            record.note_failure(&name, &error);
+            unidentified(&error, challenge(error.code()))
         })
     }
 
-    fn unidentified(&self, error: &IdentifyError) -> ApiError {
-        match error {
-            IdentifyError::Wrong => self.unauthorized(&error.to_string()),
-            IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
-            IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
-        }
+    /// Permits a request; `challenge` is as in [`Site::caller`].
+    fn permit(
+        &self,
+        caller: &Caller,
+        wanted: &Wanted,
+        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
+    ) -> Result<crate::access::Permit, ApiError> {
+        self.access.permit_caller(caller, wanted).map_err(|refusal| match refusal {
+            Refusal::NeedsLogin => unauthorized(challenge(None), "a user has to log in for this"),
+            Refusal::NoUsersYet => unauthorized(
+                challenge(None),
+                "this registry has no users yet; on its machine, run: holdfast user add NAME",
+            ),
+            Refusal::InsufficientScope => {
+                unauthorized(challenge(Some("insufficient_scope")), "the token was not issued for this")
+            }
+            Refusal::Denied => ApiError::Denied(format!("user {} may not do this", caller.identity())),
+        })
     }
 
-    fn unauthorized(&self, message: &str) -> ApiError {
-        ApiError::Unauthorized { realm: self.realm.clone(), message: message.to_owned() }
+    /// The challenge for a request: Bearer if the configuration wants that and the request names a host.
+    fn challenge(
+        &self,
+        (parts, peer, transport): (&Parts, IpAddr, Transport),
+        route: Option<&Route>,
+        error: Option<&'static str>,
+    ) -> Challenge {
+        let tls = transport == Transport::Tls;
+        match self.access.challenge() {
+            Scheme::Basic => self.basic(),
+            Scheme::Bearer => match self.registry.locations.token_endpoint(&parts.headers, peer, tls) {
+                Some(endpoint) => {
+                    let scope = route.and_then(|route| scope_of(route, parts));
+                    Challenge::Bearer { endpoint, scope, error }
+                }
+                None => self.basic(),
+            },
+        }
     }
+}
+
+/// The answer to a request whose credentials were not accepted.
+pub(super) fn unidentified(error: &IdentifyError, challenge: Challenge) -> ApiError {
+    match error {
+        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+            unauthorized(challenge, &error.to_string())
+        }
+        IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
+        IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
+    }
+}
+
+fn unauthorized(challenge: Challenge, message: &str) -> ApiError {
+    ApiError::Unauthorized { challenge, message: message.to_owned() }
+}
+
+/// The scopes that a request needs, as a challenge has them: those of its route, and for a mount the repository that it mounts
+/// from.
+fn scope_of(route: &Route, parts: &Parts) -> Option<String> {
+    let actions = |actions: &[Action]| Actions::of(actions);
+    let scope = match route.wanted() {
+        Wanted::Ping | Wanted::Upkeep | Wanted::Users => return None,
+        Wanted::Catalog => Scope::Catalog,
+        Wanted::Repository { name, action: Action::Push } => {
+            Scope::Repository(name, actions(&[Action::Pull, Action::Push]))
+        }
+        Wanted::Repository { name, action } => Scope::Repository(name, actions(&[action])),
+    };
+    let mut text = scope.to_string();
+    if matches!(route, Route::StartUpload(_)) {
+        let query = Query::parse(parts.uri.query());
+        let from = query.get("mount").and_then(|_| query.get("from")?.parse().ok());
+        if let Some(from) = from {
+            text += &format!(" {}", Scope::Repository(from, actions(&[Action::Pull])));
+        }
+    }
+    Some(text)
 }
 
 /// Whether a request is for the admin page: one of its paths, or anything else that a browser asks for. What is under the
 /// path of the API is never a page, however it is escaped.
 fn is_for_people(parts: &Parts) -> bool {
     let path = percent_decode_str(parts.uri.path()).collect::<Vec<u8>>();
-    if path == b"/v2" || path.starts_with(b"/v2/") {
+    if path == b"/v2" || path.starts_with(b"/v2/") || path == TOKEN_PATH.as_bytes() {
         return false;
     }
     Admin::is_for(&parts.method, parts.uri.path()) || wants_html(parts)

@@ -13,6 +13,7 @@ mod refusal;
 mod slots;
 mod socket;
 mod tcp_info;
+mod token;
 mod waiting;
 
 use std::io::{Read, Write};

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
 use super::slots::ActiveRequest;
+use crate::access::IdentifyError;
 use crate::oci::RepositoryName;
 use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit};
 
@@ -52,6 +53,12 @@ impl Record {
         } else if !self.login_failed {
             audit::refused(self.client, &self.method, &self.user, repository, error);
         }
+    }
+
+    /// Logs that a log-in failed, unless that has no line of its own.
+    pub(super) fn note_failure(&mut self, name: &str, error: &IdentifyError) {
+        audit::login_failed(self.client, "api", name, error);
+        self.login_failed = true;
     }
 
     /// Notes what was done, for the admin page.

@@ -583,10 +583,20 @@ impl Disk {
         name: &str,
         write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.replace_with_mode(name, 0o640, write)
+    }
+
+    /// The same for a file that has another mode than content.
+    pub(super) fn replace_with_mode(
+        &self,
+        name: &str,
+        mode: u32,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.check_writable()?;
         let temporary = self.root.join(format!(".{name}.new"));
         let failed = |error| self.failed(StoreError::io(format!("write {name}"), error));
-        let file = self.create_anew(&temporary).map_err(failed)?;
+        let file = self.create_anew_with_mode(&temporary, mode).map_err(failed)?;
         let mut writer = io::BufWriter::with_capacity(64 << 10, file);
         write(&mut writer)?;
         writer.flush().map_err(failed)?;

@@ -34,6 +34,7 @@ mod recover;
 mod reported;
 mod retention;
 mod room;
+mod secret;
 mod sessions;
 mod spool;
 mod status;

@@ -176,8 +176,13 @@ impl Disk {
 
     /// Makes an empty file that no one else has open, in the place of what has its name.
     pub(super) fn create_anew(&self, path: &Path) -> io::Result<File> {
+        self.create_anew_with_mode(path, 0o640)
+    }
+
+    /// The same with another mode than that of content.
+    pub(super) fn create_anew_with_mode(&self, path: &Path, mode: u32) -> io::Result<File> {
         self.remove(path)?;
-        OpenOptions::new().create_new(true).write(true).mode(0o640).open(path)
+        OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
     }
 
     /// Opens a file to lock it, and makes it where there is none.

@@ -16,12 +16,13 @@ const LONGEST_PATH: usize = 256;
 const LONGEST_METHOD: usize = 32;
 
 /// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of the
-/// client, and is logged where it happens.
+/// client, and is logged where it happens; tokens end as a matter of course.
 pub fn login_failed(client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
     let reason = match error {
-        IdentifyError::Wrong => "wrong",
+        IdentifyError::Wrong | IdentifyError::InvalidToken => "wrong",
         IdentifyError::Throttled { .. } => "throttled",
-        IdentifyError::Unavailable => return,
+        // No guess: the client requests another token.
+        IdentifyError::EndedToken | IdentifyError::Unavailable => return,
     };
     log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
 }

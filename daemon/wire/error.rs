@@ -8,6 +8,7 @@ use http::header::{
 };
 use serde_json::{Value, json};
 
+use super::challenge::Challenge;
 use super::response::{Response, json as json_response};
 use super::route::RouteError;
 use crate::oci::{Digest, ErrorCode};
@@ -65,10 +66,10 @@ pub enum ApiError {
     Parameter(String),
     /// The range lies behind the end of content of this size.
     RangeUnsatisfiable(u64),
-    /// Someone has to log in, in this realm, for this reason.
+    /// The client has to log in, or to get another token.
     Unauthorized {
-        /// Shown by clients that ask for a password.
-        realm: String,
+        /// How.
+        challenge: Challenge,
         /// Why.
         message: String,
     },
@@ -299,10 +300,7 @@ impl ApiError {
             ApiError::Host(_) | ApiError::Http(..) => set(CONNECTION, "close".into()),
             ApiError::Method(allow) => set(ALLOW, allow.into()),
             ApiError::DeleteDisabled => set(ALLOW, "GET, HEAD".into()),
-            ApiError::Unauthorized { realm, .. } => {
-                let realm = realm.replace(['"', '\\'], "'");
-                set(WWW_AUTHENTICATE, format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
-            }
+            ApiError::Unauthorized { challenge, .. } => set(WWW_AUTHENTICATE, challenge.header()),
             ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
             ApiError::TooManyUploads | ApiError::TooManyWaiting | ApiError::Unavailable(_) => {
                 set(RETRY_AFTER, RETRY_LATER.to_string());

@@ -4,6 +4,7 @@
 //! only that has a body. Whatever arrives, it gets an answer or the connection ends; nothing here panics.
 
 pub mod audit;
+mod challenge;
 pub mod conditional;
 mod confine;
 mod cors;
@@ -19,6 +20,7 @@ mod request;
 mod response;
 mod route;
 
+pub use self::challenge::{Challenge, TOKEN_PATH, TokenEndpoint};
 pub use self::confine::{as_download, confine, is_of_one_answer};
 pub use self::cors::Cors;
 pub use self::error::ApiError;

@@ -98,7 +98,8 @@ async fn serve(config: Config, load: Load) -> Result<Store, Failure> {
     let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
     let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
     let shared = Shared::new(descriptor_budget(&config, addresses.len()));
-    let site = site::site(&config, store.clone(), certificates, &desk, (loopback_only, &shared))?;
+    let signer = shared.signer(&config, &store).await?;
+    let site = site::site(&config, store.clone(), certificates, &desk, (loopback_only, &shared, signer))?;
     let DescriptorBudget { connections, closing, waiting, uploads: _ } = shared.budget;
     let house = Arc::new(House {
         load,

@@ -35,12 +35,13 @@ async fn reload(house: &Arc<House>) -> Result<(), Failure> {
     } else {
         site::certificates(&new).await?
     };
+    let signer = house.shared.signer(&new, &house.store).await?;
     let site = site::site(
         &new,
         house.store.clone(),
         certificates,
         &house.desk,
-        (house.loopback_only, &house.shared),
+        (house.loopback_only, &house.shared, signer),
     )?;
     for warning in &new.warnings {
         log::warn!("{warning}");

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use super::super::Failure;
-use crate::access::{self, Access, Action, Anonymous, SeenLines};
+use crate::access::{self, Access, Action, Anonymous, Challenge, SeenLines, TokenSigner};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
 use crate::registry::{Receiving, Registry};
@@ -18,11 +20,57 @@ pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     receiving: Arc<Receiving>,
     seen: SeenLines,
+    /// Signs tokens with the key in the data directory, once that was needed.
+    signer: OnceCell<TokenSigner>,
 }
 
 impl Shared {
     pub(super) fn new(budget: DescriptorBudget) -> Self {
-        Shared { receiving: Arc::new(Receiving::new(budget.uploads)), budget, seen: SeenLines::default() }
+        Shared {
+            receiving: Arc::new(Receiving::new(budget.uploads)),
+            budget,
+            seen: SeenLines::default(),
+            signer: OnceCell::new(),
+        }
+    }
+
+    /// Returns the signer of tokens. Where clients are asked for tokens these outlive the daemon; elsewhere no key is written.
+    pub(super) async fn signer(&self, config: &Config, store: &Store) -> Result<TokenSigner, Failure> {
+        if !may_ask_for_tokens(config) {
+            return ephemeral(store);
+        }
+        let signer = self.signer.get_or_try_init(async || match store.secret().await {
+            Ok(key) => Ok(TokenSigner::new(&key, clock(store))),
+            Err(error) => {
+                log::warn!("{error}; tokens end with this process, and clients log in again after that");
+                ephemeral(store)
+            }
+        });
+        signer.await.cloned()
+    }
+}
+
+fn ephemeral(store: &Store) -> Result<TokenSigner, Failure> {
+    TokenSigner::ephemeral(clock(store)).map_err(Failure::failed)
+}
+
+/// The time that tokens expire by: that of the store, which no jump of the wall clock changes.
+fn clock(store: &Store) -> impl Fn() -> u64 + Send + Sync + 'static {
+    let store = store.clone();
+    move || store.seconds()
+}
+
+/// Returns true if the challenge may be Bearer by this configuration.
+fn may_ask_for_tokens(config: &Config) -> bool {
+    match config.auth.challenge {
+        Some(config::Challenge::Basic) => false,
+        Some(config::Challenge::Bearer) => true,
+        None => {
+            let for_anonymous = |rule: &config::Rule| rule.users.iter().any(|name| name == "-");
+            config.open_because_registry_environment
+                || matches!(config.auth.anonymous, Some(config::Anonymous::Pull | config::Anonymous::Full))
+                || config.auth.rules.iter().any(for_anonymous)
+        }
     }
 }
 
@@ -32,11 +80,11 @@ pub(super) fn site(
     store: Store,
     certificates: Option<Arc<Certificates>>,
     desk: &Arc<Desk>,
-    (loopback_only, shared): (bool, &Shared),
+    (loopback_only, shared, signer): (bool, &Shared, TokenSigner),
 ) -> Result<Site, Failure> {
     let limits = config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
-    let access = access_settings(config, loopback_only);
+    let access = access_settings(config, loopback_only, signer);
     let access = Access::open(access, shared.seen.clone()).map_err(Failure::failed)?;
     let locations = Locations {
         external_url: config.http.external_url.clone(),
@@ -105,7 +153,7 @@ pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certifica
     Ok(Some(Arc::new(opened)))
 }
 
-fn access_settings(config: &Config, loopback_only: bool) -> access::Settings {
+fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) -> access::Settings {
     let explicit = config.auth.anonymous.map(|anonymous| match anonymous {
         config::Anonymous::None => Anonymous::None,
         config::Anonymous::Pull => Anonymous::Pull,
@@ -118,6 +166,12 @@ fn access_settings(config: &Config, loopback_only: bool) -> access::Settings {
         remember: config.auth.remember,
         session: config.admin.session,
         rules: config.auth.rules.iter().map(rule).collect(),
+        challenge: config.auth.challenge.map(|challenge| match challenge {
+            config::Challenge::Basic => Challenge::Basic,
+            config::Challenge::Bearer => Challenge::Bearer,
+        }),
+        token: config.auth.token,
+        signer,
         // Whoever names a file of users wants users, also before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,
     }

@@ -1,0 +1,205 @@
+//! The token endpoint: `GET /token` as the distribution project has it, `POST /token` as OAuth 2.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+
+use super::Site;
+use super::answer::unidentified;
+use super::record::Record;
+use super::slots::ActiveRequest;
+use crate::access::{Caller, Credentials, IdentifyError, Identity, IssuedToken, Scope, ScopeError};
+use crate::wire::{ApiError, Challenge, Query, RequestBody, Response, json as json_response};
+
+/// The longest form, in bytes: 64 scopes with names of common length fit.
+const LONGEST_FORM: usize = 16 << 10;
+
+/// Errors of RFC 6749, section 5.2.
+#[derive(Clone, Copy)]
+enum OauthError {
+    InvalidRequest,
+    InvalidGrant,
+    UnsupportedGrantType,
+    InvalidScope,
+}
+
+impl OauthError {
+    fn code(self) -> &'static str {
+        match self {
+            OauthError::InvalidRequest => "invalid_request",
+            OauthError::InvalidGrant => "invalid_grant",
+            OauthError::UnsupportedGrantType => "unsupported_grant_type",
+            OauthError::InvalidScope => "invalid_scope",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            OauthError::InvalidGrant => StatusCode::UNAUTHORIZED,
+            OauthError::InvalidRequest | OauthError::UnsupportedGrantType | OauthError::InvalidScope => {
+                StatusCode::BAD_REQUEST
+            }
+        }
+    }
+}
+
+impl Site {
+    /// Answers a request for a token.
+    pub(super) async fn token(
+        &self,
+        parts: &Parts,
+        mut body: RequestBody,
+        client: IpAddr,
+        active: &ActiveRequest,
+        record: &mut Record,
+    ) -> Result<Response, ApiError> {
+        match parts.method {
+            Method::GET => {
+                let query = Query::parse(parts.uri.query());
+                let scopes = Scope::parse_all(query.all("scope"));
+                let scopes =
+                    scopes.map_err(|ScopeError(name, why)| ApiError::NameInvalid(name, why.to_string()))?;
+                let caller = self.caller_of_get(parts, client, record).await?;
+                Ok(self.issue(&caller, scopes, active, record))
+            }
+            Method::POST => {
+                if !is_form(&parts.headers) {
+                    return Ok(self.oauth(OauthError::InvalidRequest, "the request is no form"));
+                }
+                let bytes = body.collect(LONGEST_FORM).await?;
+                self.token_by_form(&bytes, client, active, record).await
+            }
+            _ => Err(ApiError::Method("GET, POST")),
+        }
+    }
+
+    /// Returns the sender of a request: the user of a Basic header, or the anonymous user.
+    async fn caller_of_get(
+        &self,
+        parts: &Parts,
+        client: IpAddr,
+        record: &mut Record,
+    ) -> Result<Caller, ApiError> {
+        let caller = self.caller(parts, client, record, |_| self.basic()).await?;
+        if caller.has_token() {
+            // A token that could be exchanged for another one would live as long as its holder wants.
+            return Err(unidentified(&IdentifyError::InvalidToken, self.basic()));
+        }
+        Ok(caller)
+    }
+
+    async fn token_by_form(
+        &self,
+        bytes: &Bytes,
+        client: IpAddr,
+        active: &ActiveRequest,
+        record: &mut Record,
+    ) -> Result<Response, ApiError> {
+        let form = Query::parse(std::str::from_utf8(bytes).ok());
+        let (name, password) = match form.get("grant_type") {
+            Some("password") => (form.get("username"), form.get("password")),
+            // None is issued, so that each is wrong.
+            Some("refresh_token") => {
+                return Ok(
+                    self.oauth(OauthError::InvalidGrant, "the refresh token is not valid; log in again")
+                );
+            }
+            Some(_) => {
+                let why = "grant_type has to be password";
+                return Ok(self.oauth(OauthError::UnsupportedGrantType, why));
+            }
+            None => return Ok(self.oauth(OauthError::InvalidRequest, "grant_type is missing")),
+        };
+        let (Some(name), Some(password)) = (name, password) else {
+            return Ok(self.oauth(OauthError::InvalidRequest, "username or password is missing"));
+        };
+        let scopes = match Scope::parse_all(form.all("scope")) {
+            Ok(scopes) => scopes,
+            Err(error) => return Ok(self.oauth(OauthError::InvalidScope, &error.to_string())),
+        };
+        let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
+        match self.access.identify_by(&credentials, client).await {
+            Ok(caller) => Ok(self.issue(&caller, scopes, active, record)),
+            Err(error) => {
+                record.note_failure(name, &error);
+                match error {
+                    IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+                        Ok(self.oauth(OauthError::InvalidGrant, &error.to_string()))
+                    }
+                    IdentifyError::Throttled { .. } | IdentifyError::Unavailable => {
+                        Err(unidentified(&error, self.basic()))
+                    }
+                }
+            }
+        }
+    }
+
+    fn issue(
+        &self,
+        caller: &Caller,
+        scopes: Vec<Scope>,
+        active: &ActiveRequest,
+        record: &mut Record,
+    ) -> Response {
+        record.user = caller.identity().to_string();
+        if matches!(caller.identity(), Identity::User(_)) {
+            active.permit();
+        }
+        answer(&self.access.issue_token(caller, scopes))
+    }
+
+    /// An error as OAuth 2 has it, and beside it as the distribution project has it: clients show the latter.
+    fn oauth(&self, error: OauthError, description: &str) -> Response {
+        let code = match error {
+            OauthError::InvalidGrant => "UNAUTHORIZED",
+            OauthError::InvalidRequest | OauthError::UnsupportedGrantType | OauthError::InvalidScope => {
+                "UNSUPPORTED"
+            }
+        };
+        let mut response = json_response(
+            error.status(),
+            &json!({
+                "error": error.code(),
+                "error_description": description,
+                "errors": [{ "code": code, "message": description, "detail": null }],
+            }),
+        );
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let (StatusCode::UNAUTHORIZED, Ok(challenge)) = (error.status(), self.basic().header().parse()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
+    pub(super) fn basic(&self) -> Challenge {
+        Challenge::Basic { realm: self.realm.clone() }
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// The answer with a token. It has no `issued_at`: clients compare that with their own clock, and the clock of the registry may
+/// be wrong. Without it they count from the moment at which they got the token.
+fn answer(token: &IssuedToken) -> Response {
+    let mut response = json_response(
+        StatusCode::OK,
+        &json!({
+            "token": token.text,
+            "access_token": token.text,
+            "token_type": "Bearer",
+            "expires_in": token.lifetime.as_secs(),
+            "scope": token.scope,
+        }),
+    );
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

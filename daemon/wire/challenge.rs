@@ -1,0 +1,156 @@
+//! The challenge of a 401: the kind of log-in, and the address of the token endpoint.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+
+use super::host::Host;
+use super::location::Locations;
+
+/// A challenge. An answer has one scheme only: clients that find two choose differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A user name and a password, in this realm.
+    Basic {
+        /// Shown by clients that ask for a password.
+        realm: String,
+    },
+    /// A token of the token endpoint.
+    Bearer {
+        /// Where the token comes from.
+        endpoint: TokenEndpoint,
+        /// The scopes that the request needs, with spaces between them; none if it needs no particular ones.
+        scope: Option<String>,
+        /// The error code of RFC 6750, for a request that had a token.
+        error: Option<&'static str>,
+    },
+}
+
+/// The token endpoint as the client reaches it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEndpoint {
+    /// Its URL.
+    pub url: String,
+    /// The name of the service: the host of the registry.
+    pub service: String,
+}
+
+impl Challenge {
+    /// The value of `WWW-Authenticate`.
+    pub fn header(&self) -> String {
+        match self {
+            Challenge::Basic { realm } => format!("Basic realm={}, charset=\"UTF-8\"", quoted(realm)),
+            Challenge::Bearer { endpoint, scope, error } => {
+                let (url, service) = (quoted(&endpoint.url), quoted(&endpoint.service));
+                let mut text = format!("Bearer realm={url},service={service}");
+                let more = [("scope", scope.as_deref()), ("error", *error)];
+                for (name, value) in more {
+                    text += &value.map(|value| format!(",{name}={}", quoted(value))).unwrap_or_default();
+                }
+                text
+            }
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace(['"', '\\'], "'"))
+}
+
+/// The path of the token endpoint.
+pub const TOKEN_PATH: &str = "/token";
+
+impl Locations {
+    /// Returns the token endpoint by the address by which the client has called, unless the configuration names the address.
+    /// None is known for a request without a host.
+    pub fn token_endpoint(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> Option<TokenEndpoint> {
+        if let Some(url) = self.external_url.as_deref().map(|url| url.trim_end_matches('/')) {
+            let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let service = host.split('/').next().unwrap_or(host).to_owned();
+            return Some(TokenEndpoint { url: format!("{url}{TOKEN_PATH}"), service });
+        }
+        let (secure, host) = self.called(headers, peer, tls);
+        let service = host.filter(|host| Host::parse(host).is_some())?;
+        // A proxy that is not trusted, or the client itself, can only make its own next request go by TLS. Without this, the
+        // password would go in the clear past a TLS proxy that is not named in the configuration.
+        let scheme = if secure || claims_tls(headers) { "https" } else { "http" };
+        Some(TokenEndpoint { url: format!("{scheme}://{service}{TOKEN_PATH}"), service })
+    }
+}
+
+/// Returns true if a header of a proxy says that the client speaks TLS.
+fn claims_tls(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let first = text("x-forwarded-proto").split(',').next().unwrap_or_default().trim();
+    let forwarded = text(FORWARDED.as_str()).to_ascii_lowercase();
+    first.eq_ignore_ascii_case("https")
+        || forwarded.contains("proto=https")
+        || forwarded.contains("proto=\"https\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(locations: &Locations, headers: &[(&str, &str)], tls: bool) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        Some(locations.token_endpoint(&map, "10.1.1.1".parse().unwrap(), tls)?.url)
+    }
+
+    #[test]
+    fn the_endpoint_is_where_the_client_has_called() {
+        let locations = Locations::default();
+        let host = ("host", "pi.lan:5000");
+        assert_eq!(url(&locations, &[host], false).unwrap(), "http://pi.lan:5000/token");
+        assert_eq!(url(&locations, &[host], true).unwrap(), "https://pi.lan:5000/token");
+        assert_eq!(
+            url(&locations, &[("host", "[fd00::1]:5000")], true).unwrap(),
+            "https://[fd00::1]:5000/token"
+        );
+        assert_eq!(url(&locations, &[], true), None);
+        // An unnamed proxy can raise the scheme and nothing else.
+        for claim in [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-proto", "https, http"),
+            ("forwarded", "for=1.2.3.4;Proto=HTTPS"),
+            ("forwarded", "proto=\"https\""),
+        ] {
+            assert_eq!(
+                url(&locations, &[host, claim], false).unwrap(),
+                "https://pi.lan:5000/token",
+                "{claim:?}"
+            );
+        }
+        let other = ("x-forwarded-host", "evil.example");
+        assert_eq!(url(&locations, &[host, other], false).unwrap(), "http://pi.lan:5000/token");
+        assert_eq!(
+            url(&locations, &[host, ("x-forwarded-proto", "http")], true).unwrap(),
+            "https://pi.lan:5000/token"
+        );
+        let external =
+            Locations { external_url: Some("https://hub.lan:444/".into()), ..Locations::default() };
+        assert_eq!(url(&external, &[host], false).unwrap(), "https://hub.lan:444/token");
+        let endpoint = external.token_endpoint(&HeaderMap::new(), "::1".parse().unwrap(), false).unwrap();
+        assert_eq!(endpoint.service, "hub.lan:444");
+    }
+
+    #[test]
+    fn a_challenge_has_one_scheme_and_no_quotes_inside() {
+        let endpoint = TokenEndpoint { url: "http://a/token".into(), service: "a".into() };
+        let bearer = Challenge::Bearer {
+            endpoint,
+            scope: Some("repository:a:pull".into()),
+            error: Some("insufficient_scope"),
+        };
+        assert_eq!(
+            bearer.header(),
+            "Bearer realm=\"http://a/token\",service=\"a\",scope=\"repository:a:pull\",error=\"insufficient_scope\""
+        );
+        let basic = Challenge::Basic { realm: "a \"b\" \\".into() };
+        assert_eq!(basic.header(), "Basic realm=\"a 'b' '\", charset=\"UTF-8\"");
+    }
+}
