@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may call.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("oci", &[]),
     ("store", &["oci"]),
     ("access", &["oci"]),
     ("wire", &["access", "oci"]),
-    ("registry", &["wire", "store", "access", "oci"]),
+    ("registry", &["wire", "store", "access", "oci", "metrics"]),
     ("admin", &["wire", "store", "access", "oci"]),
-    ("server", &["wire", "registry", "admin", "access", "tls", "oci"]),
+    ("server", &["wire", "registry", "admin", "access", "tls", "oci", "metrics"]),
     ("tls", &[]),
     ("service", &[]),
+    ("metrics", &[]),
     ("config", &["oci"]),
 ];
 

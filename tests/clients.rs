@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 /// A Docker engine of its own, ended with the test.
-struct Engine {
+pub struct Engine {
     child: Child,
     directory: tempfile::TempDir,
 }
 
 impl Engine {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let child = Command::new("dockerd")
@@ -44,7 +44,7 @@ impl Engine {
     }
 
     #[track_caller]
-    fn docker(&self, arguments: &[&str]) -> String {
+    pub fn docker(&self, arguments: &[&str]) -> String {
         run(&mut self.command(arguments))
     }
 }

@@ -41,6 +41,7 @@ use self::route::Page;
 use self::visit::Visit;
 use crate::access::{Access, HtpasswdError, Identity, Sessions};
 use crate::store::{Policy, Store};
+use crate::wire::audit::LoginCounters;
 use crate::wire::{Events, Locations, RequestBody, Response};
 
 /// The page as the configuration has it.
@@ -64,6 +65,8 @@ pub struct Desk {
     pub sessions: Sessions,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// Counts failed log-ins.
+    pub logins: Arc<LoginCounters>,
     jobs: Arc<Jobs>,
     began: Instant,
 }
@@ -74,7 +77,8 @@ impl Desk {
     /// # Errors
     /// [`HtpasswdError::Random`] when the system has no random bytes.
     pub fn new(events: Arc<Events>) -> Result<Self, HtpasswdError> {
-        Ok(Desk { sessions: Sessions::new()?, events, jobs: Arc::default(), began: Instant::now() })
+        let logins = Arc::default();
+        Ok(Desk { sessions: Sessions::new()?, events, logins, jobs: Arc::default(), began: Instant::now() })
     }
 
     /// Whether a collection or a check goes on that was asked for here.
@@ -107,6 +111,8 @@ pub struct Surroundings {
     pub tls: bool,
     /// How many requests are being answered.
     pub requests: usize,
+    /// Whether a request came by a proxy on this machine that the configuration does not name.
+    pub unnamed_proxy: bool,
     /// The certificate, if TLS is on.
     pub certificate: Option<Certificate>,
 }

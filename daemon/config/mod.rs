@@ -5,6 +5,7 @@
 
 mod admin;
 mod environment;
+mod metrics;
 mod raw;
 mod values;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::admin::Admin;
+pub use self::metrics::{Metrics, MetricsAccess};
 use self::raw::Raw;
 pub use self::values::{bytes, duration};
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub service: Service,
     /// The admin page.
     pub admin: Admin,
+    /// The metrics.
+    pub metrics: Metrics,
     /// Which tags are kept; all of them where no rule says anything.
     pub retention: Vec<Retention>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
@@ -154,7 +158,7 @@ pub enum Allow {
 pub struct Http {
     /// The registry's address as clients see it.
     pub external_url: Option<String>,
-    /// Whose `X-Forwarded-*` headers are believed.
+    /// The proxies whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Headers of every answer, and those of CORS.
     pub headers: BTreeMap<String, Vec<String>>,
@@ -391,6 +395,8 @@ mod tests {
             ("HOLDFAST_TLS_MODE", "auto"),
             ("HOLDFAST_LIMITS_CONNECTIONS", "7"),
             ("HOLDFAST_AUTH_ANONYMOUS", "pull"),
+            ("HOLDFAST_METRICS_ACCESS", "users"),
+            ("HOLDFAST_METRICS_FILE", "/run/holdfast.prom"),
             ("REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN", "['http://ui.lan', \"http://x\"]"),
         ])
         .unwrap();
@@ -447,6 +453,8 @@ mod tests {
             ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "100", "storage.index_map_size"),
             ("REGISTRY_AUTH", "token", "REGISTRY_AUTH"),
             ("HOLDFAST_ADMIN_SESSION", "0s", "admin.session"),
+            ("HOLDFAST_METRICS_ACCESS", "nobody", "metrics.access"),
+            ("HOLDFAST_METRICS_FILE", "holdfast.prom", "metrics.file"),
             ("DELETE_IMAGES", "perhaps", "DELETE_IMAGES"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();

@@ -13,17 +13,19 @@ use percent_encoding::percent_decode_str;
 
 use super::activity::Watched;
 use super::connection::Transport;
+use super::health;
 use super::record::{self, Record, Recorded};
 use super::refusal::Open;
 use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
 use crate::access::{self, IdentifyError, Identity, Refusal, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
+use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty,
-    is_of_other_origin, with_bytes,
+    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty, host_name,
+    is_forwarded, is_of_other_origin, is_of_same_origin, with_bytes,
 };
 
 /// What someone sees who opens the registry in a browser.
@@ -71,12 +73,22 @@ impl Site {
             status: 0,
             begun,
             level: record::level(&parts, peer.ip()),
+            endpoint: health::endpoint(parts.uri.path()).unwrap_or(Endpoint::Other),
+            http: Arc::clone(&self.http),
         };
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
+        let body = body.counted_by(self.http.received());
         let answered = match check_host(&mut parts) {
-            Ok(()) => self.outside_the_api(&parts, transport),
+            Ok(()) => {
+                self.note_names(&parts, peer.ip(), transport, others).await;
+                let from = (client, peer.ip(), transport);
+                match self.for_supervisors(&parts, from, others, &mut record).await {
+                    Some(response) => Some(response),
+                    None => self.outside_the_api(&parts, transport),
+                }
+            }
             Err(why) => Some(ApiError::Host(why).into_response()),
         };
         let page = self.admin.as_ref().filter(|_| answered.is_none() && is_for_people(&parts));
@@ -85,6 +97,7 @@ impl Site {
             (Some(response), _) => response,
             (None, Some(admin)) => {
                 let around = self.surroundings((client, peer.ip()), transport, others);
+                record.endpoint = Endpoint::Page;
                 let (response, identity) = admin.answer(parts, body, around, &self.access).await;
                 record.user = identity.to_string();
                 if matches!(identity, Identity::User(_)) {
@@ -127,7 +140,44 @@ impl Site {
             peer,
             tls: transport == Transport::Tls,
             requests: others.activity().requests,
+            unnamed_proxy: others.has_unnamed_proxy(),
             certificate: self.certificates.as_deref().map(certificate),
+        }
+    }
+
+    /// Answers health checks and `/metrics`.
+    async fn for_supervisors(
+        &self,
+        parts: &Parts,
+        from: (IpAddr, IpAddr, Transport),
+        others: &Watched,
+        record: &mut Record,
+    ) -> Option<Response> {
+        if record.endpoint != Endpoint::Metrics {
+            return self.health(parts, others);
+        }
+        let answered = self.metrics(parts, from, others).await;
+        Some(answered.unwrap_or_else(|error| {
+            record.log(&error);
+            error.into_response()
+        }))
+    }
+
+    /// Notes what the operator should know of the name by which a client calls, and of the way it came: each is logged once.
+    async fn note_names(&self, parts: &Parts, peer: IpAddr, transport: Transport, others: &Watched) {
+        let is_trusted = self.registry.locations.is_trusted(peer);
+        if transport == Transport::Tls
+            && !is_trusted
+            && let (Some(certificates), Some(name)) = (&self.certificates, host_name(&parts.headers))
+        {
+            certificates.note_called(name);
+        }
+        let is_by_proxy = !is_trusted && is_forwarded(&parts.headers) && peer.to_canonical().is_loopback();
+        if is_by_proxy && self.access.is_open_by_itself().await && others.note_unnamed_proxy() {
+            log::warn!(
+                "a proxy on this machine passes requests on, and the registry has no users: it is open to everyone who \
+                 can reach the proxy; name the proxy (http.trusted_proxies), or run: holdfast user add NAME"
+            );
         }
     }
 
@@ -166,15 +216,7 @@ impl Site {
         }
         self.check_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
-        let identity = self.access.identify(authorization, client).await;
-        let identity = identity.map_err(|error| {
-            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            audit::login_failed(client, "api", &name, &error);
-            record.login_failed = true;
-            self.unidentified(&error)
-        })?;
+        let identity = self.identify(&parts, client).await.inspect_err(|_| record.login_failed = true)?;
         record.user = identity.to_string();
         let route = match Route::parse(&parts.method, path) {
             Ok(route) => route,
@@ -184,6 +226,7 @@ impl Site {
                 return Err(error.into());
             }
         };
+        record.endpoint = record::endpoint(&route);
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let permit = self.permit(identity, &route.wanted())?;
@@ -197,8 +240,19 @@ impl Site {
         Ok(response)
     }
 
+    /// Identifies the client by its `Authorization`; a failure is logged and counted.
+    pub(super) async fn identify(&self, parts: &Parts, client: IpAddr) -> Result<Identity, ApiError> {
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
+        self.access.identify(authorization, client).await.map_err(|error| {
+            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
+            self.logins.failed(client, "api", &name, &error);
+            self.unidentified(&error)
+        })
+    }
+
     /// A registry that nobody has opened on purpose is not for names that anybody can have.
-    async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
+    pub(super) async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
         let is_local = self.registry.locations.is_called_locally(&parts.headers, peer);
         if is_local || !self.access.is_open_by_itself().await {
             return Ok(());
@@ -222,6 +276,7 @@ impl Site {
         let has_credentials = parts.headers.contains_key(AUTHORIZATION);
         let is_right = match parts.headers.get(ORIGIN) {
             Some(origin) if self.cors.may_change(origin, has_credentials) => true,
+            _ if is_of_same_origin(&parts.headers) => true,
             Some(origin) => !is_of_other_origin(&parts.headers) && origin.to_str().is_ok_and(own),
             None => !is_of_other_origin(&parts.headers),
         };
@@ -229,14 +284,18 @@ impl Site {
             return Ok(());
         }
         Err(ApiError::Denied(
-            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in \
-             http.headers names those that may (* names none that sends credentials), and behind a proxy \
-             http.trusted_proxies or http.external_url says which origin is this one"
+            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in http.headers names \
+             those that may (* none with credentials); behind a proxy, let it pass on Host with its port, or set \
+             http.external_url"
                 .into(),
         ))
     }
 
-    fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<crate::access::Permit, ApiError> {
+    pub(super) fn permit(
+        &self,
+        identity: Identity,
+        wanted: &Wanted,
+    ) -> Result<crate::access::Permit, ApiError> {
         let user = identity.to_string();
         self.access.permit(identity, wanted).map_err(|refusal| match refusal {
             Refusal::NeedsLogin => self.unauthorized("a user has to log in for this"),
@@ -291,7 +350,7 @@ fn is_api(path: &str) -> bool {
 }
 
 /// Sends a client that speaks plain HTTP to TLS on the same port.
-fn to_https(parts: &Parts) -> Response {
+pub(super) fn to_https(parts: &Parts) -> Response {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let location = host.and_then(|host| HeaderValue::from_str(&format!("https://{host}{path}")).ok());

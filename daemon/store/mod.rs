@@ -21,6 +21,7 @@ mod layout;
 mod layout_reader;
 mod locks;
 mod management;
+mod measure;
 mod natural;
 mod order;
 mod overview;
@@ -60,6 +61,7 @@ pub use self::gc::{Collected, Report, Taken};
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::measure::{Impairment, JobState, JobStates, Measured};
 pub use self::overview::{
     Fit, Listing, NAMESPACES, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
     TagOverview,
@@ -139,6 +141,7 @@ struct Inner {
     room: Arc<Room>,
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
+    measurements: measure::Measurements,
     inspect: fn(&Inspection) -> IndexHealth,
     /// Whether the index was made again when it was opened, from an `index.json` that may lack names.
     may_lack_names: bool,
@@ -202,6 +205,7 @@ impl Store {
             room,
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
+            measurements: measure::Measurements::default(),
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),

@@ -4,6 +4,7 @@
 //! that an expression that is anchored at the beginning finds it before anything that a client has sent.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
 
@@ -15,15 +16,30 @@ const LONGEST_PATH: usize = 256;
 /// The longest method that it shows; a client may make one up.
 const LONGEST_METHOD: usize = 32;
 
-/// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of the
-/// client, and is logged where it happens.
-pub fn login_failed(client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
-    let reason = match error {
-        IdentifyError::Wrong => "wrong",
-        IdentifyError::Throttled { .. } => "throttled",
-        IdentifyError::Unavailable => return,
-    };
-    log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
+/// Logs failed log-ins, and counts them.
+#[derive(Debug, Default)]
+pub struct LoginCounters {
+    wrong: AtomicU64,
+    throttled: AtomicU64,
+}
+
+impl LoginCounters {
+    /// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of
+    /// the client, and is logged where it happens.
+    pub fn failed(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
+        let (reason, counter) = match error {
+            IdentifyError::Wrong => ("wrong", &self.wrong),
+            IdentifyError::Throttled { .. } => ("throttled", &self.throttled),
+            IdentifyError::Unavailable => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
+    }
+
+    /// Returns how many log-ins had a wrong password, and how many were refused without a look at it.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.wrong.load(Ordering::Relaxed), self.throttled.load(Ordering::Relaxed))
+    }
 }
 
 /// Logs a push or a delete that the registry refuses. What belongs to the protocol is not refused: a challenge to log in,

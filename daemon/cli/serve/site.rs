@@ -6,8 +6,9 @@ use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous, SeenLines};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
+use crate::metrics::HttpCounters;
 use crate::registry::{Receiving, Registry};
-use crate::server::{Limits, Site};
+use crate::server::{Limits, MetricsAccess, Site};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
@@ -18,11 +19,17 @@ pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     receiving: Arc<Receiving>,
     seen: SeenLines,
+    http: Arc<HttpCounters>,
 }
 
 impl Shared {
     pub(super) fn new(budget: DescriptorBudget) -> Self {
-        Shared { receiving: Arc::new(Receiving::new(budget.uploads)), budget, seen: SeenLines::default() }
+        Shared {
+            receiving: Arc::new(Receiving::new(budget.uploads)),
+            budget,
+            seen: SeenLines::default(),
+            http: Arc::default(),
+        }
     }
 }
 
@@ -79,6 +86,14 @@ pub(super) fn site(
                 .unwrap_or_else(|| (shared.budget.connections / 4).max(1)),
             socket_buffer: limits.socket_buffer,
         },
+        metrics_access: match config.metrics.access {
+            _ if !config.metrics.enabled => MetricsAccess::Off,
+            config::MetricsAccess::Local => MetricsAccess::Local,
+            config::MetricsAccess::Users => MetricsAccess::Users,
+            config::MetricsAccess::Open => MetricsAccess::Open,
+        },
+        http: Arc::clone(&shared.http),
+        logins: Arc::clone(&desk.logins),
     })
 }
 
