@@ -191,6 +191,20 @@ fn the_file_is_written_while_the_daemon_runs_and_at_its_end() {
 }
 
 #[test]
+fn without_systemd_the_command_line_asks_the_port() {
+    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let print = |address: &str| {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("HOLDFAST_LISTEN", address).args(["metrics", "--data"]).arg(&daemon.data);
+        command
+    };
+    let text = run(&mut print(&daemon.address.to_string()));
+    assert_eq!(value(&text, "holdfast_read_only"), Some(0.0), "{text}");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    assert_eq!(print(&nobody).output().unwrap().status.code(), Some(1));
+}
+
+#[test]
 fn the_configuration_check_tries_the_directory_of_the_file() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();

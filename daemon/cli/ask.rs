@@ -33,15 +33,30 @@ pub(super) async fn live(config: &Config) -> Option<Live> {
     (live.data == super::absolute(&config.storage.path)).then_some(live)
 }
 
-/// The metrics of the daemon of this configuration; nothing where there is none, or where it cannot be asked.
-pub(super) async fn metrics(config: &Config) -> Option<String> {
-    live(config).await?;
-    let asked = tokio::time::timeout(PATIENCE, async {
-        let stream = UnixStream::connect(&config.service.control).await?;
-        let (_, body) = get(stream, "/metrics").await?;
-        Ok::<_, Failed>(String::from_utf8(body.into())?)
-    });
-    asked.await.ok()?.ok()
+/// The metrics of the daemon of this configuration; nothing where there is none, or where it cannot be asked. The port is
+/// asked only if a daemon runs: where systemd has the port, a connection would start one.
+pub(super) async fn metrics(config: &Config, runs: bool) -> Option<String> {
+    if live(config).await.is_some() {
+        let asked = tokio::time::timeout(PATIENCE, async {
+            get(UnixStream::connect(&config.service.control).await?, "/metrics").await
+        });
+        return metrics_in(asked.await.ok()?.ok()?);
+    }
+    // Without systemd there is no such socket; clients on this machine may ask as well, unless metrics.access forbids it.
+    for address in config.listen.iter().filter(|_| runs) {
+        let asked = tokio::time::timeout(PATIENCE, async {
+            get(TcpStream::connect(reachable(*address)).await?, "/metrics").await
+        });
+        let text = asked.await.ok().and_then(Result::ok).and_then(metrics_in);
+        if text.is_some() {
+            return text;
+        }
+    }
+    None
+}
+
+fn metrics_in((status, body): (http::StatusCode, Bytes)) -> Option<String> {
+    String::from_utf8(body.into()).ok().filter(|_| status == http::StatusCode::OK)
 }
 
 /// Why a registry is not healthy.

@@ -20,19 +20,22 @@ const MODE: u32 = 0o644;
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     // Who may not look at the directory can only ask.
     let may_look = File::open(config.storage.path.join("index/data.mdb")).is_ok();
-    let asks = store::daemon_runs(&config.storage.path) || !may_look;
-    if asks && let Some(text) = runtime()?.block_on(ask::metrics(config)) {
+    let runs = store::daemon_runs(&config.storage.path);
+    if (runs || !may_look)
+        && let Some(text) = runtime()?.block_on(ask::metrics(config, runs))
+    {
         return print(&text);
     }
     let Some(file) = &config.metrics.file else {
         return Err(Failure::failed(
-            "no daemon can be asked through service.control, and metrics.file, which has the metrics of its end, is not set",
+            "no daemon can be asked (service.control, or listen and metrics.access), and metrics.file, which has the \
+             metrics of its end, is not set",
         ));
     };
     match fs::read_to_string(file) {
         Ok(text) => print(&text),
         Err(error) => Err(Failure::failed(format!(
-            "no daemon can be asked through service.control, and cannot read {}: {error}",
+            "no daemon can be asked (service.control, or listen and metrics.access), and cannot read {}: {error}",
             file.display()
         ))),
     }

@@ -1,4 +1,5 @@
-//! The process: the metrics that every exporter of Prometheus has, from `/proc`. What cannot be read is left out.
+//! The process: the metrics that every exporter of Prometheus has, from `/proc`, which the kernel answers from memory. What
+//! cannot be read is left out.
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};

@@ -173,7 +173,11 @@ impl Site {
             certificates.note_called(name);
         }
         let is_by_proxy = !is_trusted && is_forwarded(&parts.headers) && peer.to_canonical().is_loopback();
-        if is_by_proxy && self.access.is_open_by_itself().await && others.note_unnamed_proxy() {
+        if is_by_proxy
+            && !others.has_unnamed_proxy()
+            && self.access.is_open_by_itself().await
+            && others.note_unnamed_proxy()
+        {
             log::warn!(
                 "a proxy on this machine passes requests on, and the registry has no users: it is open to everyone who \
                  can reach the proxy; name the proxy (http.trusted_proxies), or run: holdfast user add NAME"
