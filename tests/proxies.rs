@@ -122,7 +122,7 @@ impl Proxy {
     }
 
     /// Starts an upload as a page of the registry in a browser does.
-    fn from_a_page(&self, headers: &[&str]) -> (String, u16) {
+    fn post_of_a_page(&self, headers: &[&str]) -> (String, u16) {
         let origin = format!("Origin: https://{}", self.address);
         let mut arguments = vec!["-X", "POST", "-d", "", "-H", &origin];
         headers.iter().for_each(|header| arguments.extend(["-H", header]));
@@ -234,13 +234,13 @@ fn the_configurations_of_the_manual_work_with_every_client() {
         // The registry knows by which address the browser calls, and that it speaks TLS.
         let (page, _) = proxy.curl(&["-H", "Accept: text/html"], "/push");
         assert!(page.contains(&format!("docker push {}/hello:1", proxy.address)), "{kind:?}: {page}");
-        assert_eq!(proxy.from_a_page(&[]).1, 202, "{kind:?}");
+        assert_eq!(proxy.post_of_a_page(&[]).1, 202, "{kind:?}");
         let plain = format!("Origin: http://{}", proxy.address);
         let refused = proxy.curl(&["-X", "POST", "-d", "", "-H", &plain], "/v2/page/blobs/uploads/");
         assert_eq!(refused.1, 403, "{kind:?}: {refused:?}");
         // What a client sends of such headers does not count.
         for header in ["Forwarded: proto=http;host=evil.example", "X-Forwarded-Host: evil.example"] {
-            assert_eq!(proxy.from_a_page(&[header]).1, 202, "{kind:?}: {header}");
+            assert_eq!(proxy.post_of_a_page(&[header]).1, 202, "{kind:?}: {header}");
         }
         assert_eq!(proxy.curl(&["-H", "Host: localhost"], "/metrics").1, 403, "{kind:?}");
     }
@@ -259,11 +259,11 @@ fn pushes_work_and_pages_are_told_the_remedy_where_a_proxy_changes_the_host() {
         let proxy = Proxy::start(kind, &daemon, &[mistake]);
         proxy.push_in_chunks();
         proxy.copy_with_skopeo(&daemon);
-        let (why, status) = proxy.from_a_page(&[]);
+        let (why, status) = proxy.post_of_a_page(&[]);
         assert_eq!(status, 403, "{mistake:?}");
         assert!(why.contains("Host with its port") && why.contains("http.external_url"), "{why}");
         // A browser that compares the origins itself needs no remedy.
-        assert_eq!(proxy.from_a_page(&["Sec-Fetch-Site: same-origin"]).1, 202, "{mistake:?}");
+        assert_eq!(proxy.post_of_a_page(&["Sec-Fetch-Site: same-origin"]).1, 202, "{mistake:?}");
         drop(proxy);
         // The second remedy: the address in the address line, which is that of the next proxy.
         let daemon = Daemon::with(&[

@@ -144,7 +144,7 @@ mod tests {
             let pairs = pairs
                 .iter()
                 .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
-            is_local(&HeaderMap::from_iter(pairs), client.parse().unwrap())
+            is_local(&pairs.collect(), client.parse().unwrap())
         };
         for host in
             ["localhost", "LOCALHOST:5000", "a.localhost.", "127.0.0.1:5000", "[::1]:5000", "127.8.0.1"]
