@@ -4,6 +4,7 @@ pub mod access;
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod metrics;
 pub mod oci;
 pub mod queue;
 pub mod registry;

@@ -440,6 +440,29 @@ fn the_command_line_asks_the_daemon_and_can_wait_for_it() {
 }
 
 #[test]
+fn the_command_line_prints_the_metrics_of_the_daemon_and_those_of_its_end() {
+    let unit = Unit::new("");
+    let file = unit.path("holdfast.prom");
+    unit.configure(&format!("[metrics]\nfile = {file:?}\naccess = \"users\"\n"));
+    let print = || unit.command().arg("metrics").output().unwrap();
+    let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let none = print();
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(none.status.code() == Some(1) && said.contains("no daemon can be asked"), "{said}");
+    let mut child = Ends(unit.start(&[]));
+    unit.await_told("READY=1");
+    unit.get("/v2/").expect(200);
+    let running = print();
+    assert!(text(&running).contains("holdfast_connections ") && running.status.success(), "{running:?}");
+    signal(&child.0, "-TERM");
+    assert!(child.0.wait().unwrap().success());
+    let ended = print();
+    assert_eq!(text(&ended), std::fs::read_to_string(&file).unwrap());
+    let ping = "holdfast_http_requests_total{route=\"ping\",method=\"GET\",code=\"200\"} 1\n";
+    assert!(text(&ended).contains(ping), "{}", text(&ended));
+}
+
+#[test]
 fn a_daemon_that_listens_by_itself_can_be_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

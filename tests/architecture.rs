@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may call.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("oci", &[]),
     ("queue", &[]),
     ("store", &["oci", "queue"]),
-    ("access", &["oci", "queue"]),
+    ("access", &["oci"]),
     ("wire", &["access", "oci"]),
-    ("registry", &["wire", "store", "access", "oci"]),
+    ("registry", &["wire", "store", "access", "oci", "metrics"]),
     ("admin", &["wire", "store", "access", "oci", "queue"]),
-    ("server", &["wire", "registry", "admin", "access", "tls", "oci"]),
+    ("server", &["wire", "registry", "admin", "access", "tls", "oci", "metrics"]),
     ("tls", &[]),
     ("service", &[]),
+    ("metrics", &[]),
     ("config", &["oci"]),
 ];
 

@@ -16,11 +16,12 @@ fn location(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn locations_are_relative_unless_a_trusted_proxy_or_the_configuration_says_otherwise() {
+fn locations_are_relative_unless_the_external_address_is_set() {
     assert!(location(&Daemon::start()).starts_with("/v2/a/blobs/uploads/"));
     let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
     let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
-    assert!(location(&trusting).starts_with("https://hub.lan/v2/a/blobs/uploads/"));
+    // A proxy may pass on a host, or a port, that clients cannot reach.
+    assert!(location(&trusting).starts_with("/v2/a/blobs/uploads/"));
     let told = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
     assert!(location(&told).starts_with("https://registry.example/v2/a/blobs/uploads/"));
 }
@@ -50,6 +51,70 @@ fn a_page_is_own_by_the_scheme_that_the_browser_sees() {
     for origin in ["https://registry", "http://registry"] {
         assert_eq!(push(&daemon, "https", origin), 202, "{origin}");
     }
+}
+
+#[test]
+fn every_form_of_forwarding_headers_counts_from_a_trusted_proxy_and_from_no_other() {
+    let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
+    let push = |daemon: &Daemon, origin: &str, headers: &[(&str, &str)]| {
+        let request = daemon.request("POST", "/v2/a/blobs/uploads/").header("Origin", origin).body(b"");
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().status
+    };
+    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let strange = Daemon::with(&[open]);
+    let origin = "https://hub.lan:8443";
+    for headers in [
+        &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "hub.lan:8443")][..],
+        &[("X-Forwarded-Proto", "https,http"), ("X-Forwarded-Host", "\"hub.lan:8443\", 10.0.0.1")],
+        &[("X-Forwarded-Proto", "HTTPS"), ("X-Forwarded-Host", "hub.lan"), ("X-Forwarded-Port", "8443")],
+        &[("Forwarded", "for=192.0.2.1;proto=https;host=\"hub.lan:8443\"")],
+        &[("Forwarded", "Host=hub.lan:8443 ; Proto=\"https\", for=10.0.0.1;proto=http")],
+    ] {
+        assert_eq!(push(&trusting, origin, headers), 202, "{headers:?}");
+        assert_eq!(push(&trusting, "https://evil.example", headers), 403, "{headers:?}");
+        assert_eq!(push(&strange, origin, headers), 403, "{headers:?}");
+    }
+    for headers in [
+        &[("Forwarded", "proto=https;host=\"hub.lan:8443")][..],
+        &[("X-Forwarded-Proto", "https"), ("Forwarded", "host=\"hub.lan:8443\"")],
+    ] {
+        assert_eq!(push(&trusting, origin, headers), 403, "{headers:?}");
+    }
+}
+
+#[test]
+fn the_client_that_forwarded_names_is_the_one_in_the_log() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let settings = [("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let log = daemon.restart_with_log(&settings);
+    let sent = "for=198.51.100.9, for=\"[2001:db8::7]:4711\";proto=https, for=127.0.0.5";
+    daemon.request("GET", "/v2/").header("Forwarded", sent).send().expect(401);
+    daemon.stop();
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("GET /v2/ client=2001:db8::7 "), "{log}");
+}
+
+#[test]
+fn an_open_registry_behind_a_proxy_that_is_not_named_warns_once() {
+    let warned = |settings: &[(&str, &str)]| {
+        let mut daemon = Daemon::start();
+        daemon.stop();
+        let log = daemon.restart_with_log(settings);
+        assert!(!Browser::new(&daemon).page("/").contains("the proxy on this machine"));
+        for (name, value) in
+            [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("X-Forwarded-Proto", "https")]
+        {
+            daemon.request("GET", "/v2/").header(name, value).send().expect(200);
+        }
+        let page = Browser::new(&daemon).page("/").contains("the proxy on this machine");
+        let count = std::fs::read_to_string(log.path()).unwrap().matches("name the proxy").count();
+        assert_eq!(count, usize::from(page));
+        page
+    };
+    assert!(warned(&[]));
+    // Open on purpose, it needs no warning of this kind.
+    assert!(!warned(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]));
 }
 
 #[test]

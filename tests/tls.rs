@@ -30,6 +30,78 @@ fn the_certificate_is_for_whatever_address_a_client_came_by() {
 }
 
 #[test]
+fn a_name_that_the_certificate_lacks_is_logged_once_with_the_line_to_add() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.lan,*.box.lan")];
+    let log = daemon.restart_with_log(&settings);
+    let port = daemon.address.port();
+    let call = |name: &str, host: &str| {
+        let url = format!("https://{name}:{port}/v2/");
+        let resolve = format!("{name}:{port}:127.0.0.1");
+        let header = format!("Host: {host}:{port}");
+        let output = Command::new("curl")
+            .args(["-skS", "-m", "20", "--resolve", &resolve, "-H", &header, &url])
+            .output();
+        assert!(output.unwrap().status.success(), "{name} {host}");
+    };
+    for _ in 0..3 {
+        for name in ["localhost", "pi.lan", "PI.LAN", "a.box.lan", "127.0.0.1"] {
+            call(name, name);
+        }
+        // By SNI, which a client that refuses the certificate sends, too, and by Host.
+        call("hub.lan", "hub.lan");
+        call("localhost", "reg.lan");
+    }
+    let refuses = format!("https://cafe.lan:{port}/v2/");
+    let resolve = format!("cafe.lan:{port}:127.0.0.1");
+    assert!(!Command::new("curl").args(["-sS", "--resolve", &resolve, &refuses]).status().unwrap().success());
+    let logged = std::fs::read_to_string(log.path()).unwrap();
+    for name in ["hub.lan", "reg.lan", "cafe.lan"] {
+        let line = format!(
+            "WARN  a client has asked for {name}, which is not in the certificate; to add it, set in [tls]: names = \
+             [\"pi.lan\", \"*.box.lan\", \"{name}\"] (HOLDFAST_TLS_NAMES=pi.lan,*.box.lan,{name})\n"
+        );
+        assert_eq!(logged.matches(&line).count(), 1, "{name}: {logged}");
+    }
+    assert_eq!(logged.matches("has asked for").count(), 3, "{logged}");
+    daemon.stop();
+    // Any number of names fills neither the log nor the memory.
+    let log = daemon.restart_with_log(&settings);
+    let script = format!(
+        "for i in $(seq 60); do curl -sk -m 20 -o /dev/null --resolve n$i.lan:{port}:127.0.0.1 https://n$i.lan:{port}/v2/; done"
+    );
+    run(Command::new("sh").args(["-c", &script]));
+    let logged = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(logged.matches("has asked for").count(), 32, "{logged}");
+    assert_eq!(logged.matches("further ones are not logged for a day").count(), 1, "{logged}");
+}
+
+#[test]
+fn the_start_names_what_the_certificate_is_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Command::new(BINARY)
+        .env_clear()
+        .envs([
+            ("HOLDFAST_LISTEN", "127.0.0.1:0"),
+            ("HOLDFAST_TLS_MODE", "auto"),
+            ("HOLDFAST_TLS_NAMES", "hub.lan"),
+        ])
+        .args(["serve", "--data"])
+        .arg(directory.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
+    let named = lines.map_while(Result::ok).find(|line| line.contains("certificate for")).unwrap_or_default();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    for name in ["hub.lan", "localhost", "127.0.0.1", "::1"] {
+        assert!(named.contains(name), "{named}");
+    }
+}
+
+#[test]
 fn the_exercise_with_openssl_and_htpasswd() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();

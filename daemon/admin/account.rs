@@ -9,7 +9,7 @@ use super::pages::{Frame, render};
 use super::users::new_password;
 use super::visit::{Visit, see_other};
 use crate::access::{Identity, UserName};
-use crate::wire::{Response, audit};
+use crate::wire::Response;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -46,7 +46,7 @@ async fn changed(visit: &Visit<'_>, name: &UserName) -> Result<String, AdminErro
     let (access, client) = (visit.access, visit.surroundings.client);
     let old = visit.form.get("old").unwrap_or_default();
     access.confirm(name, old, client).await.map_err(|error| {
-        audit::login_failed(client, "admin", name.as_str(), &error);
+        visit.admin.desk.logins.failed(client, "admin", name.as_str(), &error);
         match AdminError::from(error) {
             AdminError::Invalid(_) => {
                 AdminError::Invalid("The old password is wrong. Nothing is changed.".into())

@@ -7,7 +7,7 @@ use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::visit::{Visit, see_other};
 use crate::access::Identity;
-use crate::wire::{Response, audit};
+use crate::wire::Response;
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -42,7 +42,7 @@ pub(super) async fn log_in(visit: &mut Visit<'_>) -> Result<Response, AdminError
             Ok(see_other(&next))
         }
         Err(error) => {
-            audit::login_failed(client, "admin", &name, &error);
+            visit.admin.desk.logins.failed(client, "admin", &name, &error);
             let (status, _, text) = AdminError::from(error).shape();
             form(visit, status, next, name, Some(text))
         }

@@ -42,6 +42,7 @@ use self::visit::Visit;
 use crate::access::{Access, HtpasswdError, Identity, Sessions};
 use crate::queue::{FairPool, Limits};
 use crate::store::{Holder, Policy, Store};
+use crate::wire::audit::LoginCounters;
 use crate::wire::{Events, Locations, RequestBody, Response};
 
 /// The page as the configuration has it.
@@ -65,6 +66,8 @@ pub struct Desk {
     pub sessions: Sessions,
     /// What happened lately.
     pub events: Arc<Events>,
+    /// Counts failed log-ins.
+    pub logins: Arc<LoginCounters>,
     jobs: Arc<Jobs>,
     /// Places for large forms, which are in memory while they arrive.
     forms: Arc<FairPool<Holder>>,
@@ -83,6 +86,7 @@ impl Desk {
         Ok(Desk {
             sessions: Sessions::new()?,
             events,
+            logins: Arc::default(),
             jobs: Arc::default(),
             forms: Arc::new(FairPool::new(FORMS)),
             began: Instant::now(),
@@ -119,6 +123,8 @@ pub struct Surroundings {
     pub tls: bool,
     /// How many requests are being answered.
     pub requests: usize,
+    /// Whether a request came by a proxy on this machine that the configuration does not name.
+    pub unnamed_proxy: bool,
     /// The certificate, if TLS is on.
     pub certificate: Option<Certificate>,
 }

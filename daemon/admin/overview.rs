@@ -91,9 +91,10 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
         if frame.users { Some(visit.access.logged_in(&visit.admin.desk.sessions).await) } else { None };
     let keeps = visit.may(&Wanted::Upkeep);
     let uploads = uploads(&store, &permit, keeps);
+    let opens_by_itself = visit.access.is_open_by_itself().await;
     let page = Page {
         frame,
-        warnings: warnings::all(visit, &store, keeps),
+        warnings: warnings::all(visit, &store, keeps, opens_by_itself),
         disk: disk(&store, keeps),
         sums: if keeps { sums_of_all(&store) } else { sums(&seen) },
         biggest: bars.collect(),

@@ -14,7 +14,7 @@ use crate::access::{self, Access, Action, Identity, Permit, Wanted};
 use crate::oci::RepositoryName;
 use crate::queue::FairPermit;
 use crate::store::Holder;
-use crate::wire::{Query, RequestBody, Response, empty, is_of_other_origin};
+use crate::wire::{Query, RequestBody, Response, empty, is_of_other_origin, is_of_same_origin};
 
 /// The largest form, in bytes: a page full of tags fits.
 const LARGEST_FORM: usize = 256 << 10;
@@ -185,20 +185,23 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// A form comes from a page of this very host: browsers say so, and no other page can make them say it.
+    /// Accepts a form only from a page of this very origin: browsers say so, and no other page can make them say it.
     fn check_origin(&self) -> Result<(), AdminError> {
+        if is_of_same_origin(&self.headers) {
+            return Ok(());
+        }
         let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
         let ours = match (text(ORIGIN), text(REFERER)) {
             (Some(origin), _) => self.is_own(origin),
             (None, Some(referer)) => self.is_own(referer),
-            (None, None) => text(HeaderName::from_static("sec-fetch-site")) == Some("same-origin"),
+            (None, None) => false,
         };
         if ours && !is_of_other_origin(&self.headers) {
             return Ok(());
         }
         Err(AdminError::Forged(
-            "The form does not come from a page of this host. Behind a proxy, let it pass the Host header on, or \
-             name it in http.trusted_proxies.",
+            "The form does not come from a page of this host. Behind a proxy, let it pass on Host with its port, or set \
+             http.external_url to the address in the address line of the browser.",
         ))
     }
 

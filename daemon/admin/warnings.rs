@@ -17,8 +17,8 @@ pub(super) struct Warning {
 }
 
 /// Everything that needs a person now. Why the disk failed, and what only somebody who does the upkeep can mend, is for
-/// those who do.
-pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool) -> Vec<Warning> {
+/// those who do. `opens_by_itself` says that the registry is open only because it has no users.
+pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool, opens_by_itself: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |serious, text: String| warnings.push(Warning { serious, text });
     if let Some(why) = &store.read_only {
@@ -62,6 +62,14 @@ pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool) -> Vec<Warning> 
         warn(
             false,
             "The registry is open: whoever reaches it may push and delete. Users and auth.anonymous close it."
+                .into(),
+        );
+    }
+    if visit.surroundings.unnamed_proxy && opens_by_itself {
+        warn(
+            true,
+            "The registry is open to everyone who can reach the proxy on this machine: it has no users, and the proxy is \
+             not named. Name it in http.trusted_proxies, or add a user (holdfast user add NAME)."
                 .into(),
         );
     }

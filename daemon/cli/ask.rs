@@ -17,7 +17,7 @@ use crate::server::OWN_AGENT;
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer is longer, in bytes.
-const LONGEST: usize = 64 << 10;
+const LONGEST: usize = 1 << 20;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,22 +33,72 @@ pub(super) async fn live(config: &Config) -> Option<Live> {
     (live.data == super::absolute(&config.storage.path)).then_some(live)
 }
 
-/// Whether the registry of this configuration answers requests.
-pub(super) async fn answers(config: &Config) -> bool {
+/// The metrics of the daemon of this configuration; nothing where there is none, or where it cannot be asked. The port is
+/// asked only if a daemon runs: where systemd has the port, a connection would start one.
+pub(super) async fn metrics(config: &Config, runs: bool) -> Option<String> {
     if live(config).await.is_some() {
-        return true;
+        let asked = tokio::time::timeout(PATIENCE, async {
+            get(UnixStream::connect(&config.service.control).await?, "/metrics").await
+        });
+        return metrics_in(asked.await.ok()?.ok()?);
     }
+    // Without systemd there is no such socket; clients on this machine may ask as well, unless metrics.access forbids it.
+    for address in config.listen.iter().filter(|_| runs) {
+        let asked = tokio::time::timeout(PATIENCE, async {
+            get(TcpStream::connect(reachable(*address)).await?, "/metrics").await
+        });
+        let text = asked.await.ok().and_then(Result::ok).and_then(metrics_in);
+        if text.is_some() {
+            return text;
+        }
+    }
+    None
+}
+
+fn metrics_in((status, body): (http::StatusCode, Bytes)) -> Option<String> {
+    String::from_utf8(body.into()).ok().filter(|_| status == http::StatusCode::OK)
+}
+
+/// Why a registry is not healthy.
+pub(super) enum Unhealthy {
+    /// It does not answer.
+    Silent,
+    /// It says why, in a word or a sentence.
+    Says(String),
+}
+
+/// Whether the registry of this configuration answers requests and does all of its work.
+pub(super) async fn health(config: &Config) -> Result<(), Unhealthy> {
+    if let Some(live) = live(config).await {
+        return match live.store.read_only.or(live.disk) {
+            None => Ok(()),
+            Some(why) => Err(Unhealthy::Says(why)),
+        };
+    }
+    let mut unhealthy = Unhealthy::Silent;
     for address in &config.listen {
         let asked = tokio::time::timeout(PATIENCE, async {
             let stream = TcpStream::connect(reachable(*address)).await?;
             // Plain HTTP gets an answer from a port with TLS, too.
-            get(stream, "/v2/").await.map(|(status, _)| status)
+            get(stream, "/healthz").await
         });
-        if asked.await.is_ok_and(|answer| answer.is_ok_and(|status| status.as_u16() < 500)) {
-            return true;
+        match asked.await {
+            Ok(Ok((http::StatusCode::OK, _))) => return Ok(()),
+            Ok(Ok((http::StatusCode::SERVICE_UNAVAILABLE, word))) => {
+                unhealthy = Unhealthy::Says(word_of(&word));
+            }
+            // Another program, or none.
+            Ok(Ok(_) | Err(_)) | Err(_) => {}
         }
     }
-    false
+    Err(unhealthy)
+}
+
+/// The word of a health check, and nothing else that another program may answer.
+fn word_of(body: &[u8]) -> String {
+    let is_word = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'-';
+    let word: Vec<u8> = body.iter().copied().take_while(is_word).take(32).collect();
+    String::from_utf8_lossy(&word).into_owned()
 }
 
 /// The address by which this machine reaches its own listening socket.

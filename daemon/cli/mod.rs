@@ -10,6 +10,7 @@ mod gc;
 mod inspect;
 mod live;
 mod manual;
+mod metrics;
 mod owner;
 mod serve;
 mod show;
@@ -59,6 +60,8 @@ enum Command {
     },
     /// Shows what is in the registry
     Status(status::Options),
+    /// Prints the metrics of the running daemon, or those of its end
+    Metrics,
     /// Frees what nobody needs any more; the daemon does it by itself, too
     Gc(gc::Options),
     /// Reads everything that is stored and says what is wrong with it
@@ -128,6 +131,7 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         Command::User { command } => user::run(command, &load()?),
         Command::Config { command } => show::run(&command, &load()?),
         Command::Status(options) => status::run(&options, &load()?, is_the_services),
+        Command::Metrics => metrics::run(&load()?),
         Command::Gc(options) => gc::run(&options, &load()?),
         Command::Check(options) => check::run(&options, &load()?),
         Command::InspectIndex(options) => inspect::run(&options),

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, could_take, look_at_certificate, owner, print, warn};
+use super::{Failure, could_take, look_at_certificate, metrics, owner, print, warn};
 use crate::config::Config;
 
 #[derive(Subcommand)]
@@ -26,6 +26,7 @@ pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
             // What root may read the daemon may not.
             owner::become_owner_if_any(&config.storage.path)?;
             check(config)?;
+            metrics::check_file(config)?;
             print("the configuration is valid\n")
         }
         Command::Show => print(&config.show()),

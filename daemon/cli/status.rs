@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::ask::Unhealthy;
 use super::live::Live;
 use super::words::{count, size};
 use super::{Failure, ask, owner, print, runtime, store_settings};
@@ -16,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Waits until the registry answers, for a minute or so long, and fails if it does not
+    /// Waits until the registry is healthy, for a minute or so long, and fails if it is not
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
     wait: Option<String>,
     /// Prints JSON
@@ -55,13 +56,15 @@ fn socket_is_there(config: &Config) -> bool {
 async fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
-        if ask::answers(config).await {
-            return Ok(());
-        }
+        let Err(unhealthy) = ask::health(config).await else { return Ok(()) };
         if began.elapsed() >= patience {
-            let line =
-                "the registry does not answer; its log says why (journalctl -u holdfast, or docker logs)";
-            return Err(Failure::failed(line));
+            let state = match unhealthy {
+                Unhealthy::Silent => "the registry does not answer".to_owned(),
+                Unhealthy::Says(why) => format!("the registry is not healthy ({why})"),
+            };
+            return Err(Failure::failed(format!(
+                "{state}; its log says why (journalctl -u holdfast, or docker logs)"
+            )));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 43] = [
+const KEYS: [(&str, Kind); 46] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -58,6 +58,9 @@ const KEYS: [(&str, Kind); 43] = [
     ("admin.users", Kind::List),
     ("admin.delete", Kind::Bool),
     ("admin.session", Kind::Text),
+    ("metrics.enabled", Kind::Bool),
+    ("metrics.access", Kind::Text),
+    ("metrics.file", Kind::Text),
 ];
 
 /// The names of registry:2 and the keys that they set.

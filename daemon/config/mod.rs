@@ -5,6 +5,7 @@
 
 mod admin;
 mod environment;
+mod metrics;
 mod raw;
 mod values;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::admin::Admin;
+pub use self::metrics::{Metrics, MetricsAccess};
 use self::raw::Raw;
 pub use self::values::{bytes, duration};
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub service: Service,
     /// The admin page.
     pub admin: Admin,
+    /// The metrics.
+    pub metrics: Metrics,
     /// Which tags are kept; all of them where no rule says anything.
     pub retention: Vec<Retention>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
@@ -167,7 +171,7 @@ pub enum Allow {
 pub struct Http {
     /// The registry's address as clients see it.
     pub external_url: Option<String>,
-    /// Whose `X-Forwarded-*` headers are believed.
+    /// The proxies whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Headers of every answer, and those of CORS.
     pub headers: BTreeMap<String, Vec<String>>,
@@ -408,6 +412,8 @@ mod tests {
             ("HOLDFAST_AUTH_ANONYMOUS", "pull"),
             ("HOLDFAST_AUTH_CHALLENGE", "basic"),
             ("HOLDFAST_AUTH_TOKEN", "1d"),
+            ("HOLDFAST_METRICS_ACCESS", "users"),
+            ("HOLDFAST_METRICS_FILE", "/run/holdfast.prom"),
             ("REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN", "['http://ui.lan', \"http://x\"]"),
         ])
         .unwrap();
@@ -467,6 +473,8 @@ mod tests {
             ("HOLDFAST_AUTH_CHALLENGE", "digest", "auth.challenge"),
             ("HOLDFAST_AUTH_TOKEN", "59s", "auth.token"),
             ("HOLDFAST_AUTH_TOKEN", "25h", "auth.token"),
+            ("HOLDFAST_METRICS_ACCESS", "nobody", "metrics.access"),
+            ("HOLDFAST_METRICS_FILE", "holdfast.prom", "metrics.file"),
             ("DELETE_IMAGES", "perhaps", "DELETE_IMAGES"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();

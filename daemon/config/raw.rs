@@ -8,6 +8,7 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
 use super::admin::RawAdmin;
+use super::metrics::RawMetrics;
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
     Anonymous, Auth, Challenge, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service,
@@ -34,6 +35,7 @@ pub(super) struct Raw {
     uploads: RawUploads,
     service: RawService,
     admin: RawAdmin,
+    metrics: RawMetrics,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retention: Vec<RawRetention>,
 }
@@ -175,6 +177,7 @@ impl Raw {
             gc: self.gc.validate(&self.uploads)?,
             service: self.service.validate()?,
             admin: self.admin.validate()?,
+            metrics: self.metrics.validate()?,
             retention: self.retention.into_iter().map(RawRetention::validate).collect::<Result<_, _>>()?,
             open_because_registry_environment: false,
             warnings: Vec::new(),
@@ -536,6 +539,7 @@ impl From<&Config> for Raw {
                 control: Some(config.service.control.clone()),
             },
             admin: RawAdmin::from(&config.admin),
+            metrics: RawMetrics::from(&config.metrics),
             retention: config.retention.iter().map(RawRetention::from).collect(),
         }
     }

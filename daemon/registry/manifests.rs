@@ -147,7 +147,7 @@ impl Registry {
         let subject = manifest.subject().cloned();
         let digest = self.store.put_manifest(name, manifest, bytes, claimed, tags.clone()).await?;
         let mut response = empty(StatusCode::CREATED);
-        let location = self.location(&format!("/v2/{name}/manifests/{digest}"), request);
+        let location = self.location(&format!("/v2/{name}/manifests/{digest}"));
         set(&mut response, LOCATION, &location);
         name_digest(&mut response, &digest);
         if let Some(subject) = subject {

@@ -8,6 +8,7 @@ mod catalog;
 mod manifests;
 mod receiving;
 mod referrers;
+mod state;
 mod tags;
 mod uploads;
 
@@ -89,8 +90,8 @@ impl Registry {
         Ok(text.parse().unwrap_or(usize::MAX).min(self.list_max))
     }
 
-    fn location(&self, path: &str, request: &Permitted) -> String {
-        self.locations.of(path, &request.parts.headers, request.peer)
+    fn location(&self, path: &str) -> String {
+        self.locations.of(path)
     }
 
     fn client(&self, request: &Permitted) -> IpAddr {

@@ -26,7 +26,7 @@ impl Registry {
         if let Some(digest) = request.query.get("mount").map(parse_digest).transpose()?
             && self.mount(name, &digest, request).await?
         {
-            return Ok(self.created(name, &digest, request));
+            return Ok(self.created(name, &digest));
         }
         let digest = request.query.get("digest").map(parse_digest).transpose()?;
         let algorithm = match (&digest, request.query.get("digest-algorithm")) {
@@ -49,7 +49,7 @@ impl Registry {
                 return Err(error);
             }
         }
-        self.commit(name, upload, digest, request).await
+        self.commit(name, upload, digest).await
     }
 
     /// Takes one of the places for uploads being received, whose files are open.
@@ -118,7 +118,7 @@ impl Registry {
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(Some(digest.algorithm())).await?;
         receive(&mut upload, request).await?;
-        self.commit(name, upload, digest, request).await
+        self.commit(name, upload, digest).await
     }
 
     /// end-14: DELETE.
@@ -138,11 +138,11 @@ impl Registry {
         let id = parse_id(id)?;
         let range = content_range(request)?;
         if let Some(range) = range {
-            self.check_order(name, id, range, self.store.upload_length(name, id).await?, request)?;
+            self.check_order(name, id, range, self.store.upload_length(name, id).await?)?;
         }
         let upload = self.store.resume_upload(name, id).await?;
         if let Some(range) = range {
-            self.check_order(name, id, range, upload.length(), request)?;
+            self.check_order(name, id, range, upload.length())?;
         }
         Ok(upload)
     }
@@ -153,12 +153,11 @@ impl Registry {
         id: UploadId,
         range: ContentRange,
         length: u64,
-        request: &Permitted,
     ) -> Result<(), ApiError> {
         if range.start == length {
             return Ok(());
         }
-        let location = self.location(&upload_path(name, id), request);
+        let location = self.location(&upload_path(name, id));
         Err(ApiError::ChunkOutOfOrder { length, location })
     }
 
@@ -167,15 +166,14 @@ impl Registry {
         name: &RepositoryName,
         upload: Upload,
         digest: Digest,
-        request: &Permitted,
     ) -> Result<Response, ApiError> {
         self.store.commit_upload(name, upload, &digest).await?;
-        Ok(self.created(name, &digest, request))
+        Ok(self.created(name, &digest))
     }
 
-    fn created(&self, name: &RepositoryName, digest: &Digest, request: &Permitted) -> Response {
+    fn created(&self, name: &RepositoryName, digest: &Digest) -> Response {
         let mut response = empty(StatusCode::CREATED);
-        set(&mut response, LOCATION, &self.location(&format!("/v2/{name}/blobs/{digest}"), request));
+        set(&mut response, LOCATION, &self.location(&format!("/v2/{name}/blobs/{digest}")));
         name_digest(&mut response, digest);
         response
     }
@@ -189,7 +187,7 @@ impl Registry {
         request: &Permitted,
     ) -> Response {
         let mut response = empty(status);
-        set(&mut response, LOCATION, &self.location(&upload_path(name, id), request));
+        set(&mut response, LOCATION, &self.location(&upload_path(name, id)));
         set(&mut response, RANGE, &format!("0-{}", length.saturating_sub(1)));
         set(&mut response, UPLOAD_UUID, &id.to_string());
         if request.parts.method == Method::POST {

@@ -1,6 +1,6 @@
 //! What goes on at the door: counted, for the status line and for the daemon that ends when nobody is there.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub(super) struct Watched {
     connections: AtomicUsize,
     requests: AtomicUsize,
     last: Mutex<Instant>,
+    draining: AtomicBool,
+    unnamed_proxy: AtomicBool,
 }
 
 impl Default for Watched {
@@ -28,6 +30,8 @@ impl Default for Watched {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             last: Mutex::new(Instant::now()),
+            draining: AtomicBool::new(false),
+            unnamed_proxy: AtomicBool::new(false),
         }
     }
 }
@@ -47,6 +51,26 @@ impl Watched {
     pub(super) fn request(this: &Arc<Self>) -> Request {
         this.requests.fetch_add(1, Ordering::Relaxed);
         Request(Arc::clone(this))
+    }
+
+    /// Notes that the daemon was told to stop.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true once the daemon was told to stop.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request came by a proxy that the configuration does not name; returns true for the first one.
+    pub(super) fn note_unnamed_proxy(&self) -> bool {
+        !self.unnamed_proxy.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns true if a request came by a proxy that the configuration does not name.
+    pub(super) fn has_unnamed_proxy(&self) -> bool {
+        self.unnamed_proxy.load(Ordering::Relaxed)
     }
 
     pub(super) fn activity(&self) -> Activity {

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::activity::Watched;
 use super::connection::Transport;
+use super::health;
 use super::record::{self, Record, Recorded};
 use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
@@ -20,11 +21,12 @@ use crate::access::{
     self, Action, Actions, Caller, Challenge as Scheme, IdentifyError, Identity, Refusal, Scope, Wanted,
 };
 use crate::admin::{Admin, Certificate, Surroundings};
+use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
     ApiError, Challenge, Deed, Parsed, Query, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing,
-    check_host, confine, empty, is_of_other_origin, with_bytes,
+    check_host, confine, empty, host_name, is_forwarded, is_of_other_origin, is_of_same_origin, with_bytes,
 };
 
 /// What someone sees who opens the registry in a browser.
@@ -72,13 +74,23 @@ impl Site {
             status: 0,
             begun,
             level: record::level(&parts, peer.ip()),
+            endpoint: health::endpoint(parts.uri.path()).unwrap_or(Endpoint::Other),
+            http: Arc::clone(&self.http),
         };
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
+        let body = body.counted_by(self.http.received());
         let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::Host));
         let answered = match checked {
-            Ok(()) => self.outside_the_api(&parts, transport),
+            Ok(()) => {
+                self.note_names(&parts, peer.ip(), transport, others).await;
+                let from = (client, peer.ip(), transport);
+                match self.for_supervisors(&parts, from, others, &mut record).await {
+                    Some(response) => Some(response),
+                    None => self.outside_the_api(&parts, transport),
+                }
+            }
             Err(error) => Some(error.into_response()),
         };
         let page = self.admin.as_ref().filter(|_| answered.is_none() && is_for_people(&parts));
@@ -87,6 +99,7 @@ impl Site {
             (Some(response), _) => response,
             (None, Some(admin)) => {
                 let around = self.surroundings((client, peer.ip()), transport, others);
+                record.endpoint = Endpoint::Page;
                 let (response, identity) = admin.answer(parts, body, around, &self.access).await;
                 record.user = identity.to_string();
                 if matches!(identity, Identity::User(_)) {
@@ -129,7 +142,48 @@ impl Site {
             peer,
             tls: transport == Transport::Tls,
             requests: others.activity().requests,
+            unnamed_proxy: others.has_unnamed_proxy(),
             certificate: self.certificates.as_deref().map(certificate),
+        }
+    }
+
+    /// Answers health checks and `/metrics`.
+    async fn for_supervisors(
+        &self,
+        parts: &Parts,
+        from: (IpAddr, IpAddr, Transport),
+        others: &Watched,
+        record: &mut Record,
+    ) -> Option<Response> {
+        if record.endpoint != Endpoint::Metrics {
+            return self.health(parts, others);
+        }
+        let answered = self.metrics(parts, from, others, record).await;
+        Some(answered.unwrap_or_else(|error| {
+            record.log(&error);
+            error.into_response()
+        }))
+    }
+
+    /// Notes what the operator should know of the name by which a client calls, and of the way it came: each is logged once.
+    async fn note_names(&self, parts: &Parts, peer: IpAddr, transport: Transport, others: &Watched) {
+        let is_trusted = self.registry.locations.is_trusted(peer);
+        if transport == Transport::Tls
+            && !is_trusted
+            && let (Some(certificates), Some(name)) = (&self.certificates, host_name(&parts.headers))
+        {
+            certificates.note_called(name);
+        }
+        let is_by_proxy = !is_trusted && is_forwarded(&parts.headers) && peer.to_canonical().is_loopback();
+        if is_by_proxy
+            && !others.has_unnamed_proxy()
+            && self.access.is_open_by_itself().await
+            && others.note_unnamed_proxy()
+        {
+            log::warn!(
+                "a proxy on this machine passes requests on, and the registry has no users: it is open to everyone who \
+                 can reach the proxy; name the proxy (http.trusted_proxies), or run: holdfast user add NAME"
+            );
         }
     }
 
@@ -169,6 +223,7 @@ impl Site {
         self.check_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;
         if path == TOKEN_PATH {
+            record.endpoint = Endpoint::Token;
             return self.token(&parts, body, client, active, record).await;
         }
         let route = Route::parse(&parts.method, path);
@@ -185,6 +240,7 @@ impl Site {
                 return Err(error.into());
             }
         };
+        record.endpoint = record::endpoint(&route);
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let challenge = |error| self.challenge(at, Some(&route), error);
@@ -204,7 +260,7 @@ impl Site {
     }
 
     /// A registry that nobody has opened on purpose is not for names that anybody can have.
-    async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
+    pub(super) async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
         let is_local = self.registry.locations.is_called_locally(&parts.headers, peer);
         if is_local || !self.access.is_open_by_itself().await {
             return Ok(());
@@ -228,6 +284,7 @@ impl Site {
         let has_credentials = parts.headers.contains_key(AUTHORIZATION);
         let is_right = match parts.headers.get(ORIGIN) {
             Some(origin) if self.cors.may_change(origin, has_credentials) => true,
+            _ if is_of_same_origin(&parts.headers) => true,
             Some(origin) => !is_of_other_origin(&parts.headers) && origin.to_str().is_ok_and(own),
             None => !is_of_other_origin(&parts.headers),
         };
@@ -235,15 +292,15 @@ impl Site {
             return Ok(());
         }
         Err(ApiError::Denied(
-            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in \
-             http.headers names those that may (* names none that sends credentials), and behind a proxy \
-             http.trusted_proxies or http.external_url says which origin is this one"
+            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in http.headers names \
+             those that may (* none with credentials); behind a proxy, let it pass on Host with its port, or set \
+             http.external_url"
                 .into(),
         ))
     }
 
-    /// Identifies the sender of a request by its `Authorization` header. `challenge` makes the challenge for a request that
-    /// fails, with an error code of RFC 6750.
+    /// Identifies the sender of a request by its `Authorization` header; a failure is logged and counted. `challenge` makes
+    /// the challenge for a request that fails, with an error code of RFC 6750.
     pub(super) async fn caller(
         &self,
         parts: &Parts,
@@ -255,13 +312,14 @@ impl Site {
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         self.access.identify(authorization, client).await.map_err(|error| {
             let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            record.note_failure(&name, &error);
+            self.logins.failed(client, "api", &name, &error);
+            record.login_failed = true;
             unidentified(&error, challenge(error.code()))
         })
     }
 
     /// Permits a request; `challenge` is as in [`Site::caller`].
-    fn permit(
+    pub(super) fn permit(
         &self,
         caller: &Caller,
         wanted: &Wanted,
@@ -371,7 +429,7 @@ fn is_api(path: &str) -> bool {
 }
 
 /// Sends a client that speaks plain HTTP to TLS on the same port.
-fn to_https(parts: &Parts) -> Response {
+pub(super) fn to_https(parts: &Parts) -> Response {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let location = host.and_then(|host| HeaderValue::from_str(&format!("https://{host}{path}")).ok());

@@ -7,6 +7,8 @@ mod activity;
 mod admission;
 mod answer;
 mod connection;
+mod early;
+mod health;
 mod heart;
 mod record;
 mod refusal;
@@ -27,14 +29,17 @@ use tokio::sync::{mpsc, watch};
 
 use crate::access::{self, Access};
 use crate::admin::Admin;
+use crate::metrics::{Format, HttpCounters};
 use crate::registry::Registry;
 use crate::tls::Certificates;
-use crate::wire::{Cors, Events};
+use crate::wire::{Cors, Events, audit::LoginCounters};
 
 pub use self::activity::Activity;
 use self::activity::Watched;
 use self::admission::{Holder, Settings};
 use self::connection::Admitted;
+pub use self::early::{Early, open_meanwhile};
+pub use self::health::MetricsAccess;
 use self::heart::{Beat, Heart};
 pub use self::record::OWN_AGENT;
 use self::slots::Slots;
@@ -89,6 +94,12 @@ pub struct Site {
     pub realm: String,
     /// What a client can use up.
     pub limits: Limits,
+    /// Who may read `/metrics`.
+    pub metrics_access: MetricsAccess,
+    /// Counts requests.
+    pub http: Arc<HttpCounters>,
+    /// Counts failed log-ins.
+    pub logins: Arc<LoginCounters>,
 }
 
 impl Site {
@@ -165,6 +176,11 @@ impl Server {
         self.watched.activity()
     }
 
+    /// Makes the text of all metrics.
+    pub fn metrics_text(&self, format: Format) -> String {
+        self.site().metrics_text(format, &self.watched)
+    }
+
     /// Asks every loop that accepts connections whether it goes round; says so with [`Server::is_alive`].
     pub fn ask(&self) -> u64 {
         self.heart.ask()
@@ -175,11 +191,19 @@ impl Server {
         self.heart.has_answered(asked)
     }
 
-    /// Serves on the listeners until `stop` says so, and then ends what goes on: a request has half a minute.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, mut stop: watch::Receiver<bool>) {
+    /// Serves on the listeners, and the connections that came before, until `stop` says so, and then ends what goes on: a
+    /// request has half a minute.
+    pub async fn serve(
+        self: Arc<Self>,
+        Early { listeners, waiting }: Early,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let (running, mut ended) = mpsc::channel(1);
         let until = Until { stop: stop.clone(), _running: running };
         let mut doors = vec![tokio::spawn(Arc::clone(&self).expire())];
+        for (stream, peer) in waiting {
+            self.begin(stream, peer, &until);
+        }
         for listener in listeners {
             let beat = self.heart.beat();
             doors.push(tokio::spawn(Arc::clone(&self).accept(listener, beat, until.clone())));
@@ -187,6 +211,7 @@ impl Server {
         drop(until);
         // An error says that the sender is gone, which is an end as well.
         let _ = stop.wait_for(|stop| *stop).await;
+        self.watched.drain();
         for door in doors {
             door.abort();
         }

@@ -2,19 +2,21 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{FORWARDED, USER_AGENT};
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
+use super::health;
 use super::slots::ActiveRequest;
-use crate::access::IdentifyError;
+use crate::metrics::{Endpoint, HttpCounters};
 use crate::oci::RepositoryName;
-use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit};
+use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, Route, audit, is_forwarded};
 
 /// What the line says.
 pub(super) struct Record {
@@ -29,19 +31,44 @@ pub(super) struct Record {
     pub(super) status: u16,
     pub(super) begun: Instant,
     pub(super) level: log::Level,
+    /// Under which the metrics count it.
+    pub(super) endpoint: Endpoint,
+    pub(super) http: Arc<HttpCounters>,
 }
 
 /// What the daemon's own command line calls itself when it asks whether the registry answers.
 pub const OWN_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
 
-/// How important the line of a request is, if it is answered. A health check asks every few seconds, and nobody wants to
-/// read that, nor have it written to a card. What a proxy on this machine passes on is somebody else's.
+/// How important the line of a request is, if it is answered. A health check asks every few seconds, and Prometheus too, and
+/// that is not to be written to a card. What a proxy on this machine passes on is somebody else's.
 pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
+    if health::endpoint(parts.uri.path()).is_some() {
+        return log::Level::Debug;
+    }
     let agent = parts.headers.get(USER_AGENT);
     let is_own = peer.to_canonical().is_loopback() && agent.is_some_and(|agent| agent == OWN_AGENT);
-    let passed_on =
-        parts.headers.keys().any(|name| *name == FORWARDED || name.as_str().starts_with("x-forwarded-"));
-    if is_own && !passed_on && parts.uri.path() == "/v2/" { log::Level::Debug } else { log::Level::Info }
+    if is_own && !is_forwarded(&parts.headers) && parts.uri.path() == "/v2/" {
+        log::Level::Debug
+    } else {
+        log::Level::Info
+    }
+}
+
+/// Returns the endpoint of a route.
+pub(super) fn endpoint(route: &Route) -> Endpoint {
+    match route {
+        Route::Ping => Endpoint::Ping,
+        Route::Catalog => Endpoint::Catalog,
+        Route::Tags(_) => Endpoint::Tags,
+        Route::GetManifest(..) | Route::PutManifest(..) | Route::DeleteManifest(..) => Endpoint::Manifest,
+        Route::GetBlob(..) | Route::DeleteBlob(..) => Endpoint::Blob,
+        Route::StartUpload(_)
+        | Route::UploadStatus(..)
+        | Route::PatchUpload(..)
+        | Route::PutUpload(..)
+        | Route::CancelUpload(..) => Endpoint::Upload,
+        Route::Referrers(..) => Endpoint::Referrers,
+    }
 }
 
 impl Record {
@@ -53,12 +80,6 @@ impl Record {
         } else if !self.login_failed {
             audit::refused(self.client, &self.method, &self.user, repository, error);
         }
-    }
-
-    /// Logs that a log-in failed, unless that has no line of its own.
-    pub(super) fn note_failure(&mut self, name: &str, error: &IdentifyError) {
-        audit::login_failed(self.client, "api", name, error);
-        self.login_failed = true;
     }
 
     /// Notes what was done, for the admin page.
@@ -111,10 +132,16 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         let Record { client, user, method, path, repository, reference, status, begun, level, .. } =
             &self.record;
-        // That a health check fails is worth reading.
-        let level = if *status >= 500 { (*level).min(log::Level::Info) } else { *level };
+        let (endpoint, took) = (self.record.endpoint, begun.elapsed());
+        self.record.http.count(endpoint, method, *status, took, self.sent);
+        let level = match (endpoint, *status) {
+            // Its reason has a line of its own.
+            (Endpoint::Health, _) => *level,
+            (Endpoint::Metrics, 400..) | (_, 500..) => (*level).min(log::Level::Info),
+            _ => *level,
+        };
         // Numbers of milliseconds need not be exact.
-        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         log::log!(
             target: "access", level,
             client:% = client, user = user.as_str(),
@@ -130,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_health_check_of_this_machine_is_quiet() {
+    fn only_health_checks_and_metrics_are_quiet() {
         let level = |path: &str, peer: &str, headers: &[(&str, &str)]| {
             let mut request = http::Request::get(path);
             for (name, value) in headers {
@@ -141,8 +168,12 @@ mod tests {
         let own = ("User-Agent", OWN_AGENT);
         assert_eq!(level("/v2/", "127.0.0.1", &[own]), log::Level::Debug);
         assert_eq!(level("/v2/", "::ffff:127.0.0.1", &[own]), log::Level::Debug);
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(level(path, "192.0.2.1", &[]), log::Level::Debug, "{path}");
+        }
         for (path, peer, headers) in [
             ("/v2/", "192.0.2.1", &[own][..]),
+            ("/healthz/", "192.0.2.1", &[]),
             ("/v2/a/tags/list", "127.0.0.1", &[own]),
             ("/v2/", "127.0.0.1", &[]),
             ("/v2/", "127.0.0.1", &[own, ("X-Forwarded-For", "192.0.2.1")]),

@@ -125,7 +125,8 @@ impl Site {
         match self.access.identify_by(&credentials, client).await {
             Ok(caller) => Ok(self.issue(&caller, scopes, active, record)),
             Err(error) => {
-                record.note_failure(name, &error);
+                self.logins.failed(client, "api", name, &error);
+                record.login_failed = true;
                 match error {
                     IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
                         Ok(self.oauth(OauthError::InvalidGrant, &error.to_string()))
@@ -149,6 +150,7 @@ impl Site {
         if matches!(caller.identity(), Identity::User(_)) {
             active.permit();
         }
+        self.logins.token_issued();
         answer(&self.access.issue_token(caller, scopes))
     }
 

@@ -161,6 +161,20 @@ impl Store {
         options: CheckOptions,
         observe: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Checked, StoreError> {
+        let _running = self.0.measurements.check_begins();
+        let checked = self.check_now(options, observe).await;
+        self.0.measurements.note(|jobs| {
+            jobs.check.end(checked.as_ref().err());
+            jobs.faults = checked.as_ref().map_or(jobs.faults, |checked| Some(checked.faults));
+        });
+        checked
+    }
+
+    async fn check_now(
+        &self,
+        options: CheckOptions,
+        observe: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Checked, StoreError> {
         let mut check = Check { store: self, options, observe, checked: Checked::default(), pace: None };
         check.index().await?;
         check.blobs().await?;

@@ -121,6 +121,23 @@ impl Store {
         dry_run: bool,
         observe: &mut (dyn FnMut(Taken) + Send),
     ) -> Result<Report, StoreError> {
+        if dry_run {
+            return self.collect_now(policy, true, observe).await;
+        }
+        let _running = self.0.measurements.collection_begins();
+        let collected = self.collect_now(policy, false, observe).await;
+        if let Err(error) = &collected {
+            self.0.measurements.note(|jobs| jobs.collection.end(Some(error)));
+        }
+        collected
+    }
+
+    async fn collect_now(
+        &self,
+        policy: &Policy,
+        dry_run: bool,
+        observe: &mut (dyn FnMut(Taken) + Send),
+    ) -> Result<Report, StoreError> {
         let lock = if dry_run { None } else { self.lock_collection(policy.by_hand).await? };
         let began = Instant::now();
         let report = Report { dry_run, ..Report::default() };
@@ -166,6 +183,11 @@ impl Store {
         let report = Report { milliseconds, ..collection.report };
         if !dry_run {
             *super::lock(&self.0.collected) = Some(Collected { at: super::seconds_since_1970(), report });
+            let freed = report.freed_blobs.bytes + report.freed_uploads.bytes;
+            self.0.measurements.note(|jobs| {
+                jobs.collection.end(None);
+                jobs.freed_bytes += freed;
+            });
         }
         Ok(report)
     }

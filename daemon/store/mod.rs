@@ -23,6 +23,7 @@ mod layout;
 mod layout_reader;
 mod locks;
 mod management;
+mod measure;
 mod natural;
 mod obstacles;
 mod order;
@@ -65,6 +66,7 @@ pub use self::holder::Holder;
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::measure::{Impairment, JobState, JobStates, Measured};
 pub use self::overview::{
     Fit, Listing, NAMESPACES, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
     TagOverview,
@@ -143,6 +145,7 @@ struct Inner {
     room: Arc<Room>,
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
+    measurements: measure::Measurements,
     inspect: fn(&Inspection) -> IndexHealth,
     /// Whether the index was made again when it was opened, from an `index.json` that may lack names.
     may_lack_names: bool,
@@ -207,6 +210,7 @@ impl Store {
             room,
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
+            measurements: measure::Measurements::default(),
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),

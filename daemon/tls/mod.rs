@@ -6,8 +6,10 @@
 mod authority;
 mod clock;
 mod files;
+mod names;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use self::authority::{Authority, Leaf};
 use self::clock::Clock;
 use self::files::Stamp;
+use self::names::MissingNames;
 
 /// Where the certificate comes from.
 #[derive(Clone, Debug)]
@@ -77,13 +80,50 @@ pub fn look_at(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     files::read(certificate, key).map(drop)
 }
 
-#[derive(Debug)]
-struct Current(ArcSwap<CertifiedKey>);
+/// The certificate in use.
+struct Current {
+    certified: ArcSwap<CertifiedKey>,
+    /// The names and addresses that it is for.
+    names: ArcSwap<BTreeSet<String>>,
+    /// Logs other names, where the registry's own authority could issue a certificate for them.
+    missing: Option<MissingNames>,
+}
+
+impl Current {
+    fn new(certified: CertifiedKey, missing: Option<MissingNames>) -> Self {
+        let names = ArcSwap::from_pointee(names_of(&certified));
+        Current { certified: ArcSwap::from_pointee(certified), names, missing }
+    }
+
+    fn serve(&self, certified: CertifiedKey) {
+        self.names.store(Arc::new(names_of(&certified)));
+        self.certified.store(Arc::new(certified));
+    }
+
+    fn note_called(&self, name: &str) {
+        if let Some(missing) = &self.missing {
+            missing.note(&self.names.load(), name);
+        }
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current").field("names", &self.names).finish_non_exhaustive()
+    }
+}
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            self.note_called(name);
+        }
+        Some(self.certified.load_full())
     }
+}
+
+fn names_of(certified: &CertifiedKey) -> BTreeSet<String> {
+    certified.cert.first().map(names::of_certificate).unwrap_or_default()
 }
 
 /// So many addresses the certificate learns: a machine has few, whatever its clients do.
@@ -120,23 +160,24 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`].
     pub fn open(source: Source) -> Result<Self, TlsError> {
-        let (kind, certified) = match source {
+        let (kind, certified, missing) = match source {
             Source::Auto { directory, names } => {
                 let clock = Clock::open(&directory);
                 let authority = Authority::open(&directory, &clock)?;
+                let missing = MissingNames::new(names.clone());
                 let names = names.into_iter().collect();
                 let leaf = authority.issue(&names, &clock)?;
                 let certified = leaf.certified()?;
                 let issued = Mutex::new(Issued { names, leaf });
-                (Kind::Auto(Box::new(Auto { authority, clock, issued })), certified)
+                (Kind::Auto(Box::new(Auto { authority, clock, issued })), certified, Some(missing))
             }
             Source::Files { certificate, key } => {
                 let stamp = Stamp::of(&certificate, &key);
                 let certified = files::read(&certificate, &key)?;
-                (Kind::Files { certificate, key, stamp: Mutex::new(stamp) }, certified)
+                (Kind::Files { certificate, key, stamp: Mutex::new(stamp) }, certified, None)
             }
         };
-        let current = Arc::new(Current(ArcSwap::from_pointee(certified)));
+        let current = Arc::new(Current::new(certified, missing));
         let provider = Arc::new(ring::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -161,7 +202,7 @@ impl Certificates {
 
     /// What people want to know of the certificate in use.
     pub fn facts(&self) -> Facts {
-        let current = self.current.0.load();
+        let current = self.current.certified.load();
         let leaf = current.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
         let until = leaf.map(|(_, leaf)| leaf.validity().not_after.timestamp());
         let (fingerprint, clock_is_behind) = match &self.kind {
@@ -169,6 +210,17 @@ impl Certificates {
             Kind::Files { .. } => (None, false),
         };
         Facts { until, fingerprint, clock_is_behind }
+    }
+
+    /// The names and addresses that the certificate in use is for.
+    pub fn names(&self) -> Vec<String> {
+        self.current.names.load().iter().cloned().collect()
+    }
+
+    /// Notes the name or the address by which a client calls the registry: it is logged, once, if a certificate of the
+    /// registry's own authority is in use and not for it.
+    pub fn note_called(&self, name: &str) {
+        self.current.note_called(name);
     }
 
     /// Gets a new certificate if it is time to, or if files, names or addresses have changed; blocking. True if
@@ -246,7 +298,7 @@ impl Certificates {
     }
 
     fn serve(&self, certified: CertifiedKey) {
-        self.current.0.store(Arc::new(certified));
+        self.current.serve(certified);
     }
 }
 

@@ -4,6 +4,7 @@
 //! that an expression that is anchored at the beginning finds it before anything that a client has sent.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
 
@@ -15,16 +16,52 @@ const LONGEST_PATH: usize = 256;
 /// The longest method that it shows; a client may make one up.
 const LONGEST_METHOD: usize = 32;
 
-/// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of the
-/// client, and is logged where it happens; tokens end as a matter of course.
-pub fn login_failed(client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
-    let reason = match error {
-        IdentifyError::Wrong | IdentifyError::InvalidToken => "wrong",
-        IdentifyError::Throttled { .. } => "throttled",
-        // No guess: the client requests another token.
-        IdentifyError::EndedToken | IdentifyError::Unavailable => return,
-    };
-    log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
+/// Logs failed log-ins, and counts them and the tokens that were issued.
+#[derive(Debug, Default)]
+pub struct LoginCounters {
+    wrong: AtomicU64,
+    throttled: AtomicU64,
+    tokens: AtomicU64,
+}
+
+/// The numbers of [`LoginCounters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginCounts {
+    /// Log-ins with a wrong password or a token that is none.
+    pub wrong: u64,
+    /// Log-ins that were refused without a look at the password.
+    pub throttled: u64,
+    /// Bearer tokens that were issued.
+    pub tokens: u64,
+}
+
+impl LoginCounters {
+    /// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of
+    /// the client, and is logged where it happens; tokens end as a matter of course.
+    pub fn failed(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
+        let (reason, counter) = match error {
+            IdentifyError::Wrong | IdentifyError::InvalidToken => ("wrong", &self.wrong),
+            IdentifyError::Throttled { .. } => ("throttled", &self.throttled),
+            // No guess: the client requests another token.
+            IdentifyError::EndedToken | IdentifyError::Unavailable => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
+    }
+
+    /// Counts a bearer token.
+    pub fn token_issued(&self) {
+        self.tokens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the numbers so far.
+    pub fn counts(&self) -> LoginCounts {
+        LoginCounts {
+            wrong: self.wrong.load(Ordering::Relaxed),
+            throttled: self.throttled.load(Ordering::Relaxed),
+            tokens: self.tokens.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Logs a push or a delete that the registry refuses. What belongs to the protocol is not refused: a challenge to log in,

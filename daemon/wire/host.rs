@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Version};
+use http::{HeaderMap, Method, Version};
 
 /// The longest name of the DNS, in bytes, and the longest label of one.
 const LONGEST: (usize, usize) = (253, 63);
@@ -29,6 +29,11 @@ impl<'a> Host<'a> {
         let end = text.find(':').unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         if is_name(name) { with_port(name, rest) } else { None }
+    }
+
+    /// Returns true if it names no port.
+    pub(super) fn has_no_port(&self) -> bool {
+        self.port.is_none()
     }
 
     /// Returns true if both name the same host and port, given the port that the scheme implies.
@@ -91,6 +96,11 @@ pub fn check_host(parts: &mut Parts) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Returns the name or the address in `Host`, without brackets and port.
+pub fn host_name(headers: &HeaderMap) -> Option<&str> {
+    Host::parse(headers.get(HOST)?.to_str().ok()?).map(|host| host.name)
 }
 
 /// Parses the authority of a request target, which has no user (RFC 9110 section 4.2.4).

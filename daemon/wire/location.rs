@@ -1,53 +1,57 @@
 //! Where the answer to an upload or a push says that it is to be found.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use super::forwarded::{self, PassedHost};
 use super::host::Host;
 
-/// Makes the `Location` of answers: relative, unless the outside address is known.
+/// Makes the `Location` of answers, and says by which address a client has called.
 #[derive(Clone, Debug, Default)]
 pub struct Locations {
     /// The registry's address as clients see it, without a slash at its end.
     pub external_url: Option<String>,
-    /// Whose `X-Forwarded-Proto` and `X-Forwarded-Host` are believed.
+    /// The proxies whose `X-Forwarded-*` and `Forwarded` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Locations {
-    /// The location of a path, in an answer to what this peer has sent.
-    pub fn of(&self, path: &str, headers: &HeaderMap, peer: IpAddr) -> String {
-        if let Some(url) = &self.external_url {
-            return format!("{}{path}", url.trim_end_matches('/'));
-        }
-        match self.forwarded(headers, peer) {
-            Some((scheme, Some(host))) => format!("{scheme}://{host}{path}"),
-            Some((_, None)) | None => path.to_owned(),
+    /// Returns the location of a path: absolute only if the configuration names the external address. A host or a port that
+    /// a proxy passes on may be wrong, and a client would push to an address that does not exist; a relative location is
+    /// right behind every proxy.
+    pub fn of(&self, path: &str) -> String {
+        match &self.external_url {
+            Some(url) => format!("{}{path}", url.trim_end_matches('/')),
+            None => path.to_owned(),
         }
     }
 
     /// The scheme and the host by which a client has called, as far as that is known: whether it is https, and what
     /// stands in its address line.
     pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
-        if let Some((scheme, host)) = self.forwarded(headers, peer) {
-            return (scheme == "https", host);
-        }
-        let host = headers.get("host").and_then(|host| host.to_str().ok());
-        (tls || host.is_some_and(|host| self.is_external_tls(host)), host.map(str::to_owned))
-    }
-
-    /// Returns the scheme and the host that a trusted proxy passes on; no host where what it passes on is malformed.
-    fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<(String, Option<String>)> {
+        let host = headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let secure = tls || host.as_deref().is_some_and(|host| self.is_external_tls(host));
         if !self.is_trusted(peer) {
-            return None;
+            return (secure, host);
         }
-        let first = |name| Some(headers.get(name)?.to_str().ok()?.split(',').next()?.trim().to_owned());
-        let scheme = first("x-forwarded-proto").filter(|scheme| scheme == "http" || scheme == "https")?;
-        let name = if headers.contains_key("x-forwarded-host") { "x-forwarded-host" } else { "host" };
-        let host = first(name);
-        Some((scheme, host.filter(|host| Host::parse(host).is_some())))
+        let passed = forwarded::passed(headers);
+        let secure = passed.https.unwrap_or(secure);
+        let host = match passed.host {
+            PassedHost::Valid(host) => Some(host),
+            PassedHost::Invalid => None,
+            PassedHost::Absent => host,
+        };
+        let default_port = if secure { 443 } else { 80 };
+        let host = match (host, passed.port.filter(|port| *port != default_port)) {
+            // Many proxies drop the port of the host and pass it on by itself.
+            (Some(host), Some(port)) if Host::parse(&host).is_some_and(|host| host.has_no_port()) => {
+                Some(format!("{}:{port}", host.trim_end_matches(':')))
+            }
+            (host, _) => host,
+        };
+        (secure, host)
     }
 
     /// Returns true for the address of a trusted proxy.
@@ -62,24 +66,14 @@ impl Locations {
         if !self.is_trusted(peer) {
             return peer;
         }
-        let values = headers.get_all("x-forwarded-for").iter().rev();
-        for hop in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
-            match std::str::from_utf8(hop).ok().and_then(|hop| hop_address(hop.trim())) {
+        for hop in forwarded::hops(headers) {
+            match hop {
                 Some(hop) if self.is_trusted(hop) => {}
                 Some(hop) => return hop,
                 None => return peer,
             }
         }
         peer
-    }
-}
-
-/// Parses a hop of `X-Forwarded-For`: an address, which may have brackets and a port.
-fn hop_address(hop: &str) -> Option<IpAddr> {
-    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
-    match bare {
-        Some(bare) => bare.parse().ok().map(IpAddr::V6),
-        None => hop.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip())),
     }
 }
 
@@ -96,10 +90,51 @@ mod tests {
         headers.insert("x-forwarded-host", "hub.lan".parse().unwrap());
         headers.insert("x-forwarded-for", "1.2.3.4, 10.9.9.9".parse().unwrap());
         let (proxy, stranger) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
-        assert_eq!(locations.of("/v2/", &headers, proxy), "https://hub.lan/v2/");
-        assert_eq!(locations.of("/v2/", &headers, stranger), "/v2/");
+        assert_eq!(locations.called(&headers, proxy, false), (true, Some("hub.lan".into())));
+        assert_eq!(locations.called(&headers, stranger, false), (false, None));
         assert_eq!(locations.client(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
         assert_eq!(locations.client(&headers, stranger), stranger);
+    }
+
+    #[test]
+    fn locations_are_relative_unless_the_external_address_is_named() {
+        assert_eq!(Locations::default().of("/v2/"), "/v2/");
+        let external = Locations { external_url: Some("https://hub.lan/x/".into()), ..Locations::default() };
+        assert_eq!(external.of("/v2/"), "https://hub.lan/x/v2/");
+    }
+
+    #[test]
+    fn scheme_host_and_port_come_from_the_proxy_as_far_as_it_passes_them_on() {
+        let locations =
+            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+        let proxy = "10.1.1.1".parse().unwrap();
+        for (pairs, secure, host) in [
+            (&[("host", "hub.lan")][..], false, Some("hub.lan")),
+            (&[("host", "hub.lan"), ("x-forwarded-proto", "https")], true, Some("hub.lan")),
+            (&[("host", "hub.lan"), ("x-forwarded-port", "8443")], false, Some("hub.lan:8443")),
+            (
+                &[("host", "[::1]:"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")],
+                true,
+                Some("[::1]:8443"),
+            ),
+            (
+                &[("host", "hub.lan"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "443")],
+                true,
+                Some("hub.lan"),
+            ),
+            // The port of the host is the one that the client used.
+            (&[("host", "hub.lan:5000"), ("x-forwarded-port", "80")], false, Some("hub.lan:5000")),
+            (&[("host", "10.0.0.2"), ("x-forwarded-host", "hub.lan")], false, Some("hub.lan")),
+            (&[("host", "10.0.0.2"), ("x-forwarded-host", "a b"), ("x-forwarded-port", "1")], false, None),
+            (&[("host", "x"), ("forwarded", "proto=https;host=\"hub.lan:1\"")], true, Some("hub.lan:1")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            let called = locations.called(&headers, proxy, false);
+            assert_eq!(called, (secure, host.map(str::to_owned)), "{pairs:?}");
+        }
     }
 
     #[test]

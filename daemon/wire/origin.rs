@@ -32,7 +32,8 @@ impl Locations {
         if let Some(host) = self.called(headers, peer, false).1 {
             return Host::parse(&host).is_some_and(|host| is_local(host.name));
         }
-        let names_none = !headers.contains_key("host") && !headers.contains_key("x-forwarded-host");
+        let names = ["host", "x-forwarded-host", "forwarded"];
+        let names_none = names.iter().all(|name| !headers.contains_key(*name));
         names_none && peer.to_canonical().is_loopback()
     }
 }
@@ -41,6 +42,13 @@ impl Locations {
 /// nothing, and `none` is what people enter themselves.
 pub fn is_of_other_origin(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// Returns true if the browser says that a request comes from a page of the very origin that it calls. It compares scheme,
+/// host and port itself, so that this holds behind a proxy that changes the host, and no page can make it say so.
+pub fn is_of_same_origin(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all("sec-fetch-site").iter();
+    values.next().is_some_and(|site| site == "same-origin") && values.next().is_none()
 }
 
 /// The scheme, host and port of a URL of a web page.

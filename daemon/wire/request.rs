@@ -1,6 +1,8 @@
 //! The stages of a request: parsed, permitted, body.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -72,6 +74,7 @@ pub struct RequestBody {
     announced: Option<u64>,
     stall: Duration,
     pace: Pace,
+    received: Option<Arc<AtomicU64>>,
 }
 
 impl RequestBody {
@@ -81,7 +84,14 @@ impl RequestBody {
         let announced = incoming.size_hint().exact();
         let waits_for_continue = parts.headers.contains_key(http::header::EXPECT);
         let pace = Pace::new(minimum_rate, stall);
-        RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall, pace }
+        RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall, pace, received: None }
+    }
+
+    /// Adds the bytes that are read to a counter.
+    #[must_use]
+    pub fn counted_by(mut self, received: Arc<AtomicU64>) -> Self {
+        self.received = Some(received);
+        self
     }
 
     /// How long the client says it is; nothing when it is chunked.
@@ -106,6 +116,9 @@ impl RequestBody {
                 Ok(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
                 Ok(None | Some(Err(_))) | Err(_) => 0,
             };
+            if let Some(received) = &self.received {
+                received.fetch_add(bytes, Ordering::Relaxed);
+            }
             paused += waited;
             let keeps_up = self.pace.keeps_up(waited, bytes);
             match next {

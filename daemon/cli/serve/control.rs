@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::super::Failure;
 use super::{House, state};
+use crate::metrics::Format;
 use crate::wire::{Response, empty, with_bytes};
 
 /// How many ask at once at the most.
@@ -60,6 +61,10 @@ async fn speak(house: Arc<House>, stream: UnixStream) {
 }
 
 async fn respond(house: &Arc<House>, path: &str) -> Response {
+    if path == "/metrics" {
+        let text = house.server.metrics_text(Format::Prometheus);
+        return with_bytes(StatusCode::OK, Format::Prometheus.content_type(), text.into());
+    }
     if path != "/status" {
         return empty(StatusCode::NOT_FOUND);
     }

@@ -2,6 +2,7 @@
 
 mod control;
 mod idle;
+mod measure;
 mod reload;
 mod site;
 mod state;
@@ -21,7 +22,7 @@ use self::site::Shared;
 use super::Failure;
 use crate::admin::Desk;
 use crate::config::{Config, ConfigError};
-use crate::server::{Capacity, Server};
+use crate::server::{Capacity, Server, open_meanwhile};
 use crate::service::{self, DescriptorBudget, Sockets};
 use crate::store::{POOLED_THREADS, Role, Store};
 
@@ -95,7 +96,11 @@ async fn serve(config: Config, load: Load) -> Result<Store, Failure> {
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
     super::may_write(&config.storage.path)?;
     let certificates = site::certificates(&config).await?;
-    let store = Store::open(super::store_settings(&config), Role::Daemon).await.map_err(Failure::failed)?;
+    let opening = Store::open(super::store_settings(&config), Role::Daemon);
+    let (store, early) = open_meanwhile(listeners, opening).await;
+    let store = store.map_err(Failure::failed)?;
+    // Health checks and metrics are right from the first one on.
+    let _ = store.measure().await;
     let desk = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
     let shared = Shared::new(descriptor_budget(&config, addresses.len()));
     let signer = shared.signer(&config, &store).await?;
@@ -123,7 +128,8 @@ async fn serve(config: Config, load: Load) -> Result<Store, Failure> {
         tokio::spawn(control::answer(Arc::clone(&house), socket)?);
     }
     service::ready(&state::line(&house).await);
-    Arc::clone(&house.server).serve(listeners, stop).await;
+    Arc::clone(&house.server).serve(early, stop).await;
+    measure::write_at_end(&house).await;
     service::stopping();
     // A thread that ends gives its place among LMDB's readers back, which must not have gone away by then: the map stays
     // until the process ends.
@@ -161,6 +167,8 @@ fn look_after(house: &Arc<House>, stopper: &Arc<watch::Sender<bool>>) -> Result<
     tokio::spawn(upkeep::keep_fresh(Arc::clone(house)));
     tokio::spawn(upkeep::keep_collecting(Arc::clone(house)));
     tokio::spawn(state::keep_telling(Arc::clone(house)));
+    tokio::spawn(measure::keep_measuring(Arc::clone(house)));
+    tokio::spawn(measure::keep_writing(Arc::clone(house)));
     watchdog::start(house).map_err(|error| Failure::failed(format!("cannot start the watchdog: {error}")))?;
     if house.activated {
         let (house, stopper) = (Arc::clone(house), Arc::clone(stopper));

@@ -8,8 +8,9 @@ use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous, Challenge, SeenLines, TokenSigner};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{self, Allow, Config, TlsMode};
+use crate::metrics::HttpCounters;
 use crate::registry::{Receiving, Registry};
-use crate::server::{Limits, Site};
+use crate::server::{Limits, MetricsAccess, Site};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     seen: SeenLines,
     /// Signs tokens with the key in the data directory, once that was needed.
     signer: OnceCell<TokenSigner>,
+    http: Arc<HttpCounters>,
 }
 
 impl Shared {
@@ -31,6 +33,7 @@ impl Shared {
             budget,
             seen: SeenLines::default(),
             signer: OnceCell::new(),
+            http: Arc::default(),
         }
     }
 
@@ -127,6 +130,14 @@ pub(super) fn site(
                 .unwrap_or_else(|| (shared.budget.connections / 4).max(1)),
             socket_buffer: limits.socket_buffer,
         },
+        metrics_access: match config.metrics.access {
+            _ if !config.metrics.enabled => MetricsAccess::Off,
+            config::MetricsAccess::Local => MetricsAccess::Local,
+            config::MetricsAccess::Users => MetricsAccess::Users,
+            config::MetricsAccess::Open => MetricsAccess::Open,
+        },
+        http: Arc::clone(&shared.http),
+        logins: Arc::clone(&desk.logins),
     })
 }
 

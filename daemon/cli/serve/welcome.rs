@@ -6,6 +6,7 @@ use super::House;
 use crate::access::Access;
 use crate::cli::{Failure, print};
 use crate::config::{Config, TlsMode};
+use crate::server::Site;
 use crate::service;
 
 /// Says where the registry is and who may use it.
@@ -13,21 +14,27 @@ pub(super) fn greet(house: &House, addresses: &[SocketAddr]) -> Result<(), Failu
     let (config, site) = (house.config.load(), house.server.site());
     if service::has_journal() {
         log::info!("{}", line(&config, addresses, &site.access));
+        if let Some(names) = names(&site) {
+            log::info!("the certificate is for {names}");
+        }
         return Ok(());
     }
     let loopback_only = super::site::is_for_this_machine(&config, house.loopback_only);
-    print(&text(&config, addresses, &site.access, loopback_only))
+    print(&text(&config, addresses, &site, loopback_only))
 }
 
 /// What a person who starts the daemon by hand sees first.
-fn text(config: &Config, addresses: &[SocketAddr], access: &Access, loopback_only: bool) -> String {
-    let scheme = scheme(config);
+fn text(config: &Config, addresses: &[SocketAddr], site: &Site, loopback_only: bool) -> String {
+    let (scheme, access) = (scheme(config), &site.access);
     let data = crate::cli::absolute(&config.storage.path);
     let mut text = format!("Holdfast {} is a container registry.\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         text += &format!("  listens on  {scheme}://{address}\n");
     }
     text += &format!("  keeps data  in {data}\n");
+    if let Some(names) = names(site) {
+        text += &format!("  certificate for {names}\n");
+    }
     text += match (access.is_open(), access.has_users(), loopback_only) {
         (true, _, true) => "  is open     to everyone on this machine, because it listens on loopback only\n",
         (true, _, false) => {
@@ -54,6 +61,11 @@ fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
     };
     let (version, data) = (env!("CARGO_PKG_VERSION"), crate::cli::absolute(&config.storage.path));
     format!("Holdfast {version} listens on {}, keeps data in {data}, {who}", doors.join(" and "))
+}
+
+/// The names of the certificate, if TLS is on.
+fn names(site: &Site) -> Option<String> {
+    site.certificates.as_ref().map(|certificates| certificates.names().join(", "))
 }
 
 fn scheme(config: &Config) -> &'static str {

@@ -1,0 +1,228 @@
+//! Counters, and their text form for Prometheus.
+//!
+//! Counters are atomics that the server adds to while requests are answered: no lock, no allocation. Gauges are given as
+//! plain data when the text is made. Labels come from fixed sets, so that neither names of repositories and users nor what
+//! clients send get into the text, and its length is bounded.
+
+mod http;
+mod process;
+mod text;
+
+pub use self::http::{Endpoint, HttpCounters};
+pub use self::text::Format;
+use self::text::Text;
+
+/// The gauges and counters that others keep.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Open connections.
+    pub connections: usize,
+    /// Wrong passwords.
+    pub login_failures: u64,
+    /// Log-ins refused because of wrong passwords before.
+    pub throttled: u64,
+    /// Bearer tokens that were issued.
+    pub tokens_issued: u64,
+    /// The certificate, if TLS is on.
+    pub certificate: Option<Certificate>,
+    /// The state of the store, once it was measured.
+    pub store: Option<StoreState>,
+}
+
+/// The certificate that the registry shows.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Whether the registry's own authority issued it, and will renew it.
+    pub is_own: bool,
+    /// When it expires, in seconds since 1970.
+    pub expires: Option<i64>,
+}
+
+/// The state of the store and its disk.
+#[derive(Clone, Debug, Default)]
+pub struct StoreState {
+    /// Repositories.
+    pub repositories: u64,
+    /// Tags.
+    pub tags: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// The length of all blobs, in bytes.
+    pub blob_bytes: u64,
+    /// Unfinished uploads.
+    pub uploads: u64,
+    /// Free bytes of the file system.
+    pub disk_free: u64,
+    /// The size of the file system, in bytes.
+    pub disk_total: u64,
+    /// How many bytes the index uses, and how many pushes may use.
+    pub index: (u64, u64),
+    /// Whether the store takes no more writes since the disk failed.
+    pub read_only: bool,
+    /// Whether the disk has not answered for several seconds.
+    pub hanging: bool,
+    /// Whether a push would be refused for lack of room.
+    pub full: bool,
+    /// The collection, in this process.
+    pub collection: Job,
+    /// The check, in this process.
+    pub check: Job,
+    /// The bytes that collections of this process have freed.
+    pub freed_bytes: u64,
+    /// The faults that the last check of this process found.
+    pub faults: Option<u64>,
+}
+
+/// A job of the daemon.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Job {
+    /// When it last succeeded, in seconds since 1970.
+    pub succeeded: Option<u64>,
+    /// Failures since then.
+    pub failures: u64,
+    /// Whether it runs.
+    pub is_running: bool,
+}
+
+/// Makes the text of all metrics.
+pub fn render(http: &HttpCounters, state: &State, format: Format) -> String {
+    let mut text = Text::new(format);
+    text.gauge("holdfast_build_info", "The release of the daemon.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    http.render(&mut text);
+    text.gauge("holdfast_connections", "Open connections.").value(state.connections);
+    text.counter("holdfast_login_failures", "Wrong passwords.").value(state.login_failures);
+    text.counter("holdfast_throttled", "Log-ins refused because of wrong passwords before.")
+        .value(state.throttled);
+    text.counter("holdfast_tokens_issued", "Bearer tokens issued.").value(state.tokens_issued);
+    if let Some(store) = &state.store {
+        content(&mut text, store);
+        jobs(&mut text, store);
+    }
+    if let Some(Certificate { is_own, expires: Some(expires) }) = state.certificate {
+        let kind = if is_own { "own" } else { "files" };
+        text.gauge("holdfast_certificate_expires_seconds", "When the certificate expires, since 1970.")
+            .sample(&[("kind", kind)], expires);
+    }
+    process::render(&mut text);
+    text.finish()
+}
+
+fn content(text: &mut Text, store: &StoreState) {
+    text.gauge("holdfast_uploads", "Unfinished uploads.").value(store.uploads);
+    text.gauge("holdfast_repositories", "Repositories.").value(store.repositories);
+    text.gauge("holdfast_tags", "Tags.").value(store.tags);
+    text.gauge("holdfast_manifests", "Manifests.").value(store.manifests);
+    text.gauge("holdfast_blobs", "Blobs.").value(store.blobs);
+    text.gauge("holdfast_blob_bytes", "The length of all blobs.").value(store.blob_bytes);
+    text.gauge("holdfast_disk_free_bytes", "Free bytes of the file system with the data.")
+        .value(store.disk_free);
+    text.gauge("holdfast_disk_total_bytes", "The size of the file system with the data.")
+        .value(store.disk_total);
+    let (used, usable) = store.index;
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    let ratio = used as f64 / usable.max(1) as f64;
+    text.gauge("holdfast_index_used_ratio", "The part of the index that is used.").value(ratio);
+    text.gauge("holdfast_read_only", "1 if the store takes no more writes since its disk failed.")
+        .value(u8::from(store.read_only));
+    text.gauge("holdfast_disk_hanging", "1 if the disk has not answered for several seconds.")
+        .value(u8::from(store.hanging));
+    text.gauge("holdfast_full", "1 if pushes are refused for lack of room.").value(u8::from(store.full));
+}
+
+fn jobs(text: &mut Text, store: &StoreState) {
+    let jobs = [("check", store.check), ("gc", store.collection)];
+    let mut family =
+        text.gauge("holdfast_job_last_success_seconds", "When a job last succeeded, since 1970.");
+    for (name, job) in jobs {
+        if let Some(at) = job.succeeded {
+            family.sample(&[("name", name)], at);
+        }
+    }
+    let mut family = text.gauge("holdfast_job_failures", "Failures of a job since it last succeeded.");
+    for (name, job) in jobs {
+        family.sample(&[("name", name)], job.failures);
+    }
+    let mut family = text.gauge("holdfast_job_running", "1 if a job runs.");
+    for (name, job) in jobs {
+        family.sample(&[("name", name)], u8::from(job.is_running));
+    }
+    text.counter("holdfast_collection_freed_bytes", "The bytes that collections have freed.")
+        .value(store.freed_bytes);
+    if let Some(faults) = store.faults {
+        text.gauge("holdfast_check_faults", "The faults that the last check found.").value(faults);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn everything(format: Format) -> String {
+        let http = HttpCounters::default();
+        http.count(Endpoint::Blob, &::http::Method::GET, 200, Duration::from_millis(30), 1234);
+        http.count(Endpoint::Other, &::http::Method::from_bytes(b"STRANGE").unwrap(), 599, Duration::ZERO, 0);
+        let job = Job { succeeded: Some(1_700_000_000), failures: 2, is_running: true };
+        let store = StoreState {
+            index: (1, 4),
+            collection: job,
+            check: job,
+            faults: Some(3),
+            ..StoreState::default()
+        };
+        let certificate = Some(Certificate { is_own: true, expires: Some(1_800_000_000) });
+        let state = State { store: Some(store), certificate, ..State::default() };
+        render(&http, &state, format)
+    }
+
+    #[test]
+    fn both_formats_have_the_same_samples() {
+        let samples = |format| {
+            let text = everything(format);
+            let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let plain = samples(Format::Prometheus);
+        assert_eq!(plain, samples(Format::OpenMetrics));
+        for line in [
+            "holdfast_http_requests_total{route=\"blob\",method=\"GET\",code=\"200\"} 1",
+            "holdfast_http_requests_total{route=\"other\",method=\"other\",code=\"other\"} 1",
+            "holdfast_http_request_seconds_bucket{route=\"blob\",le=\"0.025\"} 0",
+            "holdfast_http_request_seconds_bucket{route=\"blob\",le=\"0.1\"} 1",
+            "holdfast_http_request_seconds_bucket{route=\"blob\",le=\"+Inf\"} 1",
+            "holdfast_http_request_seconds_sum{route=\"blob\"} 0.03",
+            "holdfast_http_request_seconds_count{route=\"blob\"} 1",
+            "holdfast_http_bytes_total{direction=\"sent\"} 1234",
+            "holdfast_index_used_ratio 0.25",
+            "holdfast_job_last_success_seconds{name=\"gc\"} 1700000000",
+            "holdfast_check_faults 3",
+            "holdfast_certificate_expires_seconds{kind=\"own\"} 1800000000",
+        ] {
+            assert!(plain.iter().any(|known| known == line), "{line}: {plain:#?}");
+        }
+    }
+
+    #[test]
+    fn a_counter_is_called_by_its_format() {
+        let (plain, open) = (everything(Format::Prometheus), everything(Format::OpenMetrics));
+        assert!(plain.contains("# TYPE holdfast_login_failures_total counter\n"));
+        assert!(open.contains("# TYPE holdfast_login_failures counter\n"));
+        assert!(open.ends_with("\n# EOF\n") && !plain.contains("# EOF"));
+        assert!(plain.contains("# TYPE holdfast_http_request_seconds histogram\n"));
+    }
+
+    #[test]
+    fn every_family_has_one_help_and_one_type() {
+        let text = everything(Format::Prometheus);
+        let mut types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let helps = text.lines().filter(|line| line.starts_with("# HELP")).count();
+        assert_eq!(types.len(), helps);
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types.len(), helps);
+    }
+}

@@ -1,0 +1,165 @@
+//! `/healthz` and `/readyz`, and `/metrics`: for supervisors and Prometheus, answered from memory.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::Site;
+use super::activity::Watched;
+use super::connection::Transport;
+use super::record::Record;
+use crate::access::Wanted;
+use crate::metrics::{self, Endpoint, Format, State};
+use crate::wire::audit::LoginCounts;
+use crate::wire::{ApiError, Response, host_name, is_forwarded, with_bytes};
+
+/// Who may read `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// No client: it does not exist.
+    Off,
+    /// Clients on this machine.
+    Local,
+    /// Users with full rights.
+    Users,
+    /// Everyone.
+    Open,
+}
+
+/// Returns the endpoint of a path that is answered here.
+pub(super) fn endpoint(path: &str) -> Option<Endpoint> {
+    match path {
+        "/healthz" | "/readyz" => Some(Endpoint::Health),
+        "/metrics" => Some(Endpoint::Metrics),
+        _ => None,
+    }
+}
+
+/// The word of a health check: 200 with `ok`, or 503.
+pub(super) fn answer(word: &'static str) -> Response {
+    let status = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = with_bytes(status, "text/plain; charset=utf-8", Bytes::from_static(word.as_bytes()));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Site {
+    /// Answers a health check, which needs no log-in and no certain host, and says nothing but a word.
+    pub(super) fn health(&self, parts: &Parts, watched: &Watched) -> Option<Response> {
+        let path = parts.uri.path();
+        if endpoint(path) != Some(Endpoint::Health) {
+            return None;
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Some(ApiError::Method("GET, HEAD").into_response());
+        }
+        Some(answer(self.condition(path == "/readyz", watched)))
+    }
+
+    /// Returns the word of a health check.
+    pub(super) fn condition(&self, ready: bool, watched: &Watched) -> &'static str {
+        if watched.is_draining() {
+            return "draining";
+        }
+        self.registry.impairment(ready).unwrap_or("ok")
+    }
+
+    /// Answers `/metrics`.
+    pub(super) async fn metrics(
+        &self,
+        parts: &Parts,
+        (client, peer, transport): (IpAddr, IpAddr, Transport),
+        watched: &Watched,
+        record: &mut Record,
+    ) -> Result<Response, ApiError> {
+        match self.metrics_access {
+            MetricsAccess::Off => return Err(ApiError::NoEndpoint),
+            MetricsAccess::Open => {}
+            MetricsAccess::Local if is_local(&parts.headers, client) => {}
+            MetricsAccess::Local => {
+                return Err(ApiError::Denied(
+                    "metrics are for this machine only: ask 127.0.0.1 or localhost without a proxy, run `holdfast \
+                     metrics`, or set metrics.access"
+                        .into(),
+                ));
+            }
+            MetricsAccess::Users => {
+                if transport == Transport::PlainBesideTls {
+                    return Ok(super::answer::to_https(parts));
+                }
+                self.check_name(parts, peer).await?;
+                let caller = self.caller(parts, client, record, |_| self.basic()).await?;
+                self.permit(&caller, &Wanted::Upkeep, |_| self.basic())?;
+            }
+        }
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(ApiError::Method("GET, HEAD"));
+        }
+        let accept = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let format = Format::of(accept);
+        let text = self.metrics_text(format, watched);
+        let mut response = with_bytes(StatusCode::OK, format.content_type(), text.into());
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    /// Makes the text of all metrics.
+    pub(super) fn metrics_text(&self, format: Format, watched: &Watched) -> String {
+        let certificate = self.certificates.as_deref().map(|certificates| {
+            let facts = certificates.facts();
+            metrics::Certificate { is_own: facts.fingerprint.is_some(), expires: facts.until }
+        });
+        let LoginCounts { wrong, throttled, tokens } = self.logins.counts();
+        let state = State {
+            connections: watched.activity().connections,
+            login_failures: wrong,
+            throttled,
+            tokens_issued: tokens,
+            certificate,
+            store: self.registry.store_state(),
+        };
+        metrics::render(&self.http, &state, format)
+    }
+}
+
+/// Returns true for a client on this machine that came directly: a proxy on this machine would publish what is for the machine
+/// only. One that adds no header is known by the host that the client has called, where it passes that on.
+fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
+    let is_called_here = host_name(headers).map_or(!headers.contains_key(HOST), |name| {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let address = name.parse::<IpAddr>();
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    });
+    client.to_canonical().is_loopback() && !is_forwarded(headers) && is_called_here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_that_came_directly_is_local() {
+        let local = |client: &str, pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_local(&pairs.collect(), client.parse().unwrap())
+        };
+        for host in
+            ["localhost", "LOCALHOST:5000", "a.localhost.", "127.0.0.1:5000", "[::1]:5000", "127.8.0.1"]
+        {
+            assert!(local("127.0.0.1", &[("host", host)]), "{host}");
+        }
+        assert!(local("::ffff:127.0.0.1", &[]) && local("::1", &[("host", "[::1]")]));
+        assert!(!local("192.168.1.7", &[("host", "localhost")]));
+        assert!(!local("127.0.0.1", &[("host", "hub.lan")]) && !local("127.0.0.1", &[("host", "a b")]));
+        for name in ["x-forwarded-for", "forwarded", "x-forwarded-proto", "via", "x-real-ip"] {
+            assert!(!local("127.0.0.1", &[("host", "localhost"), (name, "127.0.0.1")]), "{name}");
+        }
+    }
+}
