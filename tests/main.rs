@@ -36,6 +36,7 @@ mod hostile;
 mod http_edges;
 mod last_block;
 mod last_page;
+mod layout_check;
 mod limits;
 mod logging;
 mod lost_names;

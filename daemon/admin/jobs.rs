@@ -178,6 +178,7 @@ fn sentence(fault: &Fault) -> String {
             format!("{digest} of {repository} needs {missing}, which is not there")
         }
         Fault::Index => "rows of the index are missing or do not agree".to_owned(),
+        Fault::Layout { problem } => format!("index.json: {problem}; it is written again from the index"),
         Fault::Dangling { repository, tag, digest } => {
             format!("{repository}:{tag} names {digest}, which is not there")
         }

@@ -125,6 +125,9 @@ impl Store {
         if lock.is_none() && !dry_run {
             return Ok(report);
         }
+        if !dry_run {
+            self.keep_layout_healthy().await?;
+        }
         let held = self.0.index.collection_is_held()?;
         if held && !policy.by_hand {
             return Ok(report);

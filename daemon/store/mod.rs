@@ -18,6 +18,8 @@ mod gc;
 mod hashes;
 mod index;
 mod layout;
+mod layout_check;
+mod layout_checksum;
 mod layout_reader;
 mod locks;
 mod management;
@@ -47,7 +49,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -139,6 +141,8 @@ struct Inner {
     room: Arc<Room>,
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
+    /// When the daemon checked `index.json` last.
+    layout_checked: Mutex<Option<Instant>>,
     inspect: fn(&Inspection) -> IndexHealth,
     /// Whether the index was made again when it was opened, from an `index.json` that may lack names.
     may_lack_names: bool,
@@ -202,6 +206,7 @@ impl Store {
             room,
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
+            layout_checked: Mutex::default(),
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),

@@ -7,7 +7,9 @@
 
 use std::ops::Bound;
 
-use super::schema::{self, BlobRow, LinkExceptionRow};
+use heed::RoTxn;
+
+use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
 use super::writer::Batch;
 use super::{Index, text_behind};
 use crate::oci::{Digest, Link, LinkKind, RepositoryName};
@@ -24,28 +26,28 @@ pub(in crate::store) struct LinkException {
     pub kind: LinkExceptionRow,
 }
 
-impl Index {
+impl Tables {
     /// Returns the link exception of a blob in a repository, if there is one.
     pub(in crate::store) fn link_exception(
         &self,
+        txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<LinkExceptionRow>, StoreError> {
-        let txn = self.env.read_txn()?;
-        schema::row(self.tables.link_exceptions, &txn, &schema::content_key(repository, digest))
+        schema::row(self.link_exceptions, txn, &schema::content_key(repository, digest))
     }
 
     /// Returns a page of the link exceptions, in the order of their keys, after `after`.
     pub(in crate::store) fn link_exceptions_after(
         &self,
+        txn: &RoTxn,
         after: Option<&LinkException>,
         limit: usize,
     ) -> Result<Vec<LinkException>, StoreError> {
-        let txn = self.env.read_txn()?;
         let after = after.map(|after| schema::content_key(&after.repository, &after.digest));
         let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Vec::new();
-        for row in self.tables.link_exceptions.range(&txn, &(start, Bound::Unbounded))?.take(limit) {
+        for row in self.link_exceptions.range(txn, &(start, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
             let repository = text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
@@ -55,6 +57,28 @@ impl Index {
             }
         }
         Ok(page)
+    }
+}
+
+impl Index {
+    /// As [`Tables::link_exception`], by a lookup of its own.
+    pub(in crate::store) fn link_exception(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<LinkExceptionRow>, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.link_exception(&txn, repository, digest)
+    }
+
+    /// As [`Tables::link_exceptions_after`], by a read of its own.
+    pub(in crate::store) fn link_exceptions_after(
+        &self,
+        after: Option<&LinkException>,
+        limit: usize,
+    ) -> Result<Vec<LinkException>, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.link_exceptions_after(&txn, after, limit)
     }
 }
 

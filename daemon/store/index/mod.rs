@@ -169,7 +169,7 @@ impl Index {
     /// Whether names were lost, so that only a person may collect.
     pub(super) fn collection_is_held(&self) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        Ok(self.tables.meta.get(&txn, schema::HOLD)?.is_some())
+        self.tables.collection_is_held(&txn)
     }
 
     /// The manifest under a tag or a digest: one lookup.
@@ -342,12 +342,11 @@ impl Index {
 
     /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
     /// where it has none. What is damaged is passed over.
-    pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
-        let txn = self.env.read_txn()?;
+    pub(super) fn for_each_name(&self, txn: &RoTxn, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let mut damage = Damage { error: None, ended_early: false };
         let mut seen = Seen::default();
-        let change = damage.note(self.tables.change(&txn)).unwrap_or_default();
-        for row in self.tables.repositories.rows(&txn)? {
+        let change = damage.note(self.tables.change(txn)).unwrap_or_default();
+        for row in self.tables.repositories.rows(txn)? {
             let key = match damage.row(row) {
                 Found::Row((key, _)) => key,
                 Found::Damaged => {
@@ -358,10 +357,10 @@ impl Index {
             };
             let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
             seen.repositories += 1;
-            self.names_of(&txn, &name, (&mut damage, &mut seen), visit)?;
+            self.names_of(txn, &name, (&mut damage, &mut seen), visit)?;
         }
         // A page that holds the bytes of another has sound rows, and hides its own: only their number shows it.
-        let is_short = !self.has_rows(&txn, &seen)?;
+        let is_short = !self.has_rows(txn, &seen)?;
         if is_short {
             let error = heed::Error::Decoding("rows of the index are missing".into());
             damage.error.get_or_insert(error.into());

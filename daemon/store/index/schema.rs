@@ -139,6 +139,11 @@ impl Tables {
         Ok(subjects)
     }
 
+    /// Returns true if names were lost, so that only a person may collect.
+    pub(in crate::store) fn collection_is_held(&self, txn: &RoTxn) -> Result<bool, StoreError> {
+        Ok(self.meta.get(txn, HOLD)?.is_some())
+    }
+
     /// The number of the last change of names.
     pub(in crate::store) fn change(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         Ok(row(self.meta, txn, CHANGE)?.unwrap_or_default())
