@@ -63,8 +63,8 @@ pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::overview::{
-    Fit, Listing, NAMESPACES, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
-    TagOverview,
+    Fit, Listing, NAMESPACES, Overview, Part, ReferrersShown, Repositories, RepositoryOrder,
+    RepositoryOverview, TagOrder, TagOverview, WholeSize,
 };
 pub use self::recover::IndexHealth;
 pub use self::retention::{Ages, Policy, Retention};
