@@ -232,14 +232,9 @@ impl Check<'_> {
             return Ok(());
         }
         let repair = self.options.repair && !fault.is_of_the_index();
-        let repaired = repair && self.set_aside(digest, file).await?;
+        let repaired = repair && self.store.set_aside(digest, file).await?;
         self.fault(fault, repaired);
         Ok(())
-    }
-
-    async fn set_aside(&mut self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
-        let (writer, digest) = (self.store.writer()?, digest.clone());
-        writer.submit(move |batch| batch.set_blob_aside(&digest, file)).await
     }
 
     /// Sleeps for as long as more was read than may be.

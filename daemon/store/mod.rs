@@ -30,6 +30,7 @@ mod pull;
 mod push;
 mod rebuild;
 mod recover;
+mod repair;
 mod retention;
 mod room;
 mod sessions;

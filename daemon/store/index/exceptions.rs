@@ -97,14 +97,15 @@ impl Batch<'_> {
     }
 
     /// Notes that a repository gets a blob which a manifest of it names already: the blob was deleted, or the manifests
-    /// may name it only as foreign.
+    /// may name it only as foreign. Where that would take long to find out it is noted in any case: the row says what is so,
+    /// and a collection removes those that no manifest needs.
     pub(super) fn note_new_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.is_needed_in(&self.txn, repository, digest)? {
+        if tables.may_be_needed_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
             self.names_changed();
         } else if tables.link_exceptions.get(&self.txn, &key)?.is_some() {
@@ -114,7 +115,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names.
+    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names; as
+    /// with a new link, in any case where that would take long to find out.
     pub(super) fn note_deletion(
         &mut self,
         repository: &RepositoryName,
@@ -122,7 +124,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
         let is_linked = tables.links.get(&self.txn, &key)?.is_some();
-        if !is_linked && tables.is_needed_in(&self.txn, repository, digest)? {
+        if !is_linked && tables.may_be_needed_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
         } else if !is_linked {
             tables.link_exceptions.delete(&mut self.txn, &key)?;

@@ -4,8 +4,10 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
+#[cfg(test)]
+mod delete_tests;
 pub(super) mod deletes;
-mod discard;
+pub(super) mod discard;
 mod environment;
 pub(super) mod exceptions;
 pub(super) mod garbage;
@@ -19,9 +21,10 @@ mod repair;
 pub(super) mod schema;
 mod table;
 mod totals;
+pub(super) mod watches;
 pub(super) mod writer;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -31,6 +34,7 @@ pub(super) use self::lists::{PartEnd, RepositoryPart};
 use self::preallocation::Preallocation;
 use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
+use self::watches::Watches;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
@@ -98,6 +102,8 @@ pub(super) struct Index {
     pub(super) tables: Tables,
     pub(super) clock: Clock,
     preallocation: Preallocation,
+    /// The deletes that look for tags.
+    watches: Watches,
     /// How large the index may get, as configured; LMDB's map is larger.
     map_size: usize,
 }
@@ -110,7 +116,9 @@ impl Index {
         let preallocation = Preallocation::new(&env)?;
         preallocation.keep_up(&env);
         match Self::begin(&env, &preallocation) {
-            Ok((tables, clock)) => Ok(Index { env, tables, clock, preallocation, map_size }),
+            Ok((tables, clock)) => {
+                Ok(Index { env, tables, clock, preallocation, watches: Watches::default(), map_size })
+            }
             // Pulls go on all the same, and the first change that makes room keeps the clock.
             Err(full @ (StoreError::Full | StoreError::PagesHeld)) => {
                 Self::look(env, map_size).map_err(|_| full)
@@ -146,7 +154,7 @@ impl Index {
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         txn.commit()?;
         let preallocation = Preallocation::new(&env)?;
-        Ok(Index { env, tables, clock, preallocation, map_size })
+        Ok(Index { env, tables, clock, preallocation, watches: Watches::default(), map_size })
     }
 
     /// Returns how large the index may get, in bytes.
@@ -213,13 +221,14 @@ impl Index {
         Ok(homes)
     }
 
-    /// What the manifests of a repository are about that are about something: each with its subject.
-    pub(super) fn subjects(
-        &self,
-        repository: &RepositoryName,
-    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
-        let txn = self.env.read_txn()?;
-        self.tables.subjects(&txn, repository)
+    /// Returns the repositories that have a manifest.
+    pub(super) fn manifest_homes(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
+        let (txn, key) = (self.env.read_txn()?, schema::digest_key(digest));
+        let mut homes = Vec::new();
+        for row in self.tables.manifest_homes.prefix_iter(&txn, &key)? {
+            homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+        }
+        Ok(homes)
     }
 
     /// Whether the repository has a manifest.
