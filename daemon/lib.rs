@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod oci;
+pub mod queue;
 pub mod registry;
 pub mod server;
 pub mod service;

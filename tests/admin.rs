@@ -269,6 +269,8 @@ fn every_page_is_small_and_asks_nobody_else() {
     for part in page.split("/assets/").skip(1) {
         let answer = browser.get(&format!("/assets/{}", part.split('"').next().unwrap())).expect(200);
         assert_eq!(answer.named("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(answer.headers("content-security-policy"), ["default-src 'none'"]);
+        assert_eq!(answer.headers("x-content-type-options"), ["nosniff"]);
         assets += answer.body.len();
     }
     assert!(assets > 5000);

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may call.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("oci", &[]),
-    ("store", &["oci"]),
-    ("access", &["oci"]),
+    ("queue", &[]),
+    ("store", &["oci", "queue"]),
+    ("access", &["oci", "queue"]),
     ("wire", &["access", "oci"]),
     ("registry", &["wire", "store", "access", "oci"]),
-    ("admin", &["wire", "store", "access", "oci"]),
+    ("admin", &["wire", "store", "access", "oci", "queue"]),
     ("server", &["wire", "registry", "admin", "access", "tls", "oci"]),
     ("tls", &[]),
     ("service", &[]),

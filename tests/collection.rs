@@ -266,7 +266,8 @@ fn retention_keeps_the_newest_the_young_and_the_named() {
     }
     let options = ["--config", file.to_str().unwrap()];
     let dry = collect(&daemon, &[options[0], options[1], "--dry-run"]);
-    assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&2.into(), &0.into()), "{dry}");
+    // Without their tags the manifests are taken by the same run.
+    assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&2.into(), &2.into()), "{dry}");
     let tags = |name: &str| daemon.get(&format!("/v2/{name}/tags/list")).json()["tags"].to_string();
     assert_eq!(tags("ci/app"), r#"["b1","b2","b3","b4","v1"]"#);
     let report = collect(&daemon, &[options[0], options[1], "--grace", "0s"]);

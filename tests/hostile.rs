@@ -221,3 +221,178 @@ fn daemon_ends_though_all_its_threads_wait_for_a_file() {
     // It has closed its index.
     assert!(daemon.data.join("index/clean").exists());
 }
+
+/// Opens connections that stay in the middle of a head, or between two requests.
+fn unfinished(daemon: &Daemon) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for head in ["GET /v2/ HT", "GET /v2/ HTTP/1.1\r\nHost: registry\r\nX-Slow: "] {
+        for _ in 0..4 {
+            let mut stream = connect_from(ATTACKER, daemon.address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            held.push(stream);
+        }
+    }
+    for rest in ["", "GET /v2/ HTTP/1.1\r\nHost: reg"] {
+        for _ in 0..4 {
+            let mut stream = daemon.request("GET", "/v2/").keep_alive().from(ATTACKER).open();
+            Answer::read(&mut stream, false).expect(200);
+            stream.write_all(rest.as_bytes()).unwrap();
+            held.push(stream);
+        }
+    }
+    held
+}
+
+#[test]
+fn unfinished_heads_do_not_delay_the_end_and_requests_are_finished() {
+    for mode in ["off", "auto"] {
+        let mut daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", mode)]);
+        let mut held = Vec::new();
+        let mut upload = None;
+        if mode == "off" {
+            held = unfinished(&daemon);
+            let head = format!("/v2/a/blobs/uploads/?digest={}", digest(b"slow content"));
+            let mut stream = daemon.request("POST", &head).header("Content-Length", "12").from(CLIENT).open();
+            stream.write_all(b"slow ").unwrap();
+            // Its head has come, and the upload has begun.
+            while std::fs::read_dir(daemon.data.join("uploads")).unwrap().next().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            upload = Some(stream);
+        } else {
+            for _ in 0..8 {
+                let mut stream = connect_from(ATTACKER, daemon.address).unwrap();
+                stream.write_all(&[0x16, 3, 1]).unwrap();
+                held.push(stream);
+            }
+            // Connections are accepted in their order, so that this one is the last.
+            daemon.request("GET", "/ca.crt").from(CLIENT).send().expect(200);
+        }
+        let begun = Instant::now();
+        run(std::process::Command::new("kill").arg(daemon.process().to_string()));
+        for stream in &mut held {
+            // Closed, with a reset if there was something unread.
+            stream.set_read_timeout(Some(Duration::from_secs(25))).unwrap();
+            let end = stream.read(&mut [0; 1]);
+            let still_open = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+            assert!(!end.as_ref().is_err_and(still_open), "{mode}: {end:?}");
+        }
+        if let Some(mut stream) = upload {
+            stream.write_all(b"content").unwrap();
+            Answer::read(&mut stream, false).expect(201);
+        }
+        daemon.wait();
+        // Many times what it takes; those that are inside a head had half a minute before.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{mode}: it took {:?}", begun.elapsed());
+    }
+}
+
+/// The head and a part of a large manifest, as a client that then sends no more.
+fn begin_large(daemon: &Daemon, number: usize, length: &str, from: Ipv4Addr) -> TcpStream {
+    let path = format!("/v2/a/manifests/slow{number}");
+    let request = daemon.request("PUT", &path).header("Content-Type", OCI_INDEX).from(from);
+    let mut stream = if length.is_empty() {
+        let mut stream = request.header("Transfer-Encoding", "chunked").open();
+        stream.write_all(b"30000\r\n").unwrap();
+        stream
+    } else {
+        request.header("Content-Length", length).open()
+    };
+    stream.write_all(&[b' '; 150_000]).unwrap();
+    stream
+}
+
+#[test]
+fn slow_senders_of_large_manifests_do_not_delay_those_of_others() {
+    let daemon = Daemon::start();
+    let (image, _) = daemon.push_image("a", "1", b"layer");
+    let large = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [{"mediaType": OCI_MANIFEST, "digest": image, "size": 1}], "x": "x".repeat(3 << 20)});
+    let large = serde_json::to_vec(&large).unwrap();
+    let put = |from: Ipv4Addr, tag: &str, is_chunked: bool| {
+        let put = daemon.request("PUT", &format!("/v2/a/manifests/{tag}")).header("Content-Type", OCI_INDEX);
+        let put = put.from(from);
+        let begun = Instant::now();
+        let answer = if is_chunked { put.chunked(&large).send() } else { put.body(&large).send() };
+        (answer, begun.elapsed())
+    };
+    let at_rest = put(CLIENT, "rest", false);
+    at_rest.0.expect(201);
+    let slow: Vec<TcpStream> =
+        (0..8).map(|number| begin_large(&daemon, number, ["4000000", ""][number % 2], ATTACKER)).collect();
+    // A place that a client could keep by sending slowly was free again after two minutes.
+    let patience = (at_rest.1 * 20).max(Duration::from_secs(10));
+    for is_chunked in [false, true] {
+        let (answer, time) = put(CLIENT, "2", is_chunked);
+        answer.expect(201);
+        assert!(time < patience, "it took {time:?}, and {:?} at rest", at_rest.1);
+        // Also from the same address: it has not used up its share.
+        put(ATTACKER, "3", is_chunked).0.expect(201);
+    }
+    assert_eq!(daemon.get("/v2/a/manifests/2").expect(200).body, large);
+    drop(slow);
+}
+
+#[test]
+fn one_address_has_a_share_of_the_large_manifests_that_arrive() {
+    let daemon = Daemon::start();
+    let (image, _) = daemon.push_image("a", "1", b"layer");
+    let large = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [{"mediaType": OCI_MANIFEST, "digest": image, "size": 1}], "x": "x".repeat(200_000)});
+    let large = serde_json::to_vec(&large).unwrap();
+    let put = |from: Ipv4Addr| {
+        let put = daemon.request("PUT", "/v2/a/manifests/2").header("Content-Type", OCI_INDEX);
+        put.from(from).body(&large).send()
+    };
+    let slow: Vec<TcpStream> =
+        (0..80).map(|number| begin_large(&daemon, number, "4000000", ATTACKER)).collect();
+    let refused = put(ATTACKER).expect(429);
+    assert_eq!(refused.code(), "TOOMANYREQUESTS");
+    assert!(refused.named("retry-after").parse::<u32>().unwrap() > 0);
+    put(CLIENT).expect(201);
+    // Nothing of it has a name that a crash could leave behind.
+    assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
+    drop(slow);
+    // The places are free again once the connections are gone.
+    let begun = Instant::now();
+    while put(ATTACKER).status != 201 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the places are not free again");
+    }
+}
+
+#[test]
+fn slow_senders_of_large_forms_have_a_few_places() {
+    const SLOW: usize = 24;
+    let daemon = Daemon::start();
+    let form = |from: Ipv4Addr| {
+        let post = daemon.request("POST", "/delete").header("Origin", "http://registry").from(from);
+        post.header("Accept", "text/html").header("Content-Type", "application/x-www-form-urlencoded")
+    };
+    let mut slow: Vec<TcpStream> = (0..SLOW)
+        .map(|_| {
+            let mut stream = form(ATTACKER).header("Content-Length", "200000").open();
+            stream.write_all(&[b'x'; 1000]).unwrap();
+            stream
+        })
+        .collect();
+    // Others have places, and its token is wrong.
+    form(CLIENT).body(&[b'x'; 200_000]).send().expect(403);
+    let begun = Instant::now();
+    let mut refused = 0;
+    while refused < SLOW - 4 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{refused} are refused");
+        slow.retain_mut(|stream| {
+            stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            if stream.peek(&mut [0]).is_err() {
+                return true;
+            }
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            assert!(Answer::read(stream, false).expect(429).header("retry-after").is_some());
+            refused += 1;
+            false
+        });
+    }
+    // A small form needs no place.
+    form(ATTACKER).body(&[b'x'; 1000]).send().expect(403);
+    assert_eq!(slow.len(), 4);
+}

@@ -1,6 +1,6 @@
 //! Requests at the edges of HTTP: how long a head may be, and which host it names.
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -123,4 +123,94 @@ fn plain_http_beside_tls_redirects_to_no_malformed_host() {
     let answer =
         ask(&daemon, "GET /v2/ HTTP/1.1\r\nHost: registry:5000\r\nConnection: close\r\n").expect(308);
     assert_eq!(answer.named("location"), "https://registry:5000/v2/");
+}
+
+/// An answer of hyper's own, with what all answers have.
+#[track_caller]
+fn expect_refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+    assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
+    assert_eq!(answer.named("x-content-type-options"), "nosniff");
+    assert_eq!(answer.named("content-type"), "application/json");
+    assert_eq!(answer.named("connection"), "close");
+    assert!(answer.header("date").is_some());
+}
+
+#[test]
+fn a_request_that_cannot_be_parsed_gets_the_standards_error_also_behind_another_one() {
+    let daemon = Daemon::start();
+    let blob = daemon.push_blob("a", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    let good = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: registry\r\n\r\n");
+    for bad in ["nonsense\r\n\r\n", "GET /v2/ HTTP/1.1\r\nHost : a\r\n\r\n", "GET /v2/ HTTP/7.0\r\n\r\n"] {
+        for before in [
+            vec![],
+            vec![("GET", "/v2/".to_owned(), 200)],
+            vec![("HEAD", "/v2/".to_owned(), 200), ("GET", format!("/v2/a/blobs/{blob}"), 200)],
+            vec![("GET", "/v2/none/tags/list".to_owned(), 404), ("HEAD", format!("/v2/a/blobs/{blob}"), 200)],
+        ] {
+            let mut bytes: String = before.iter().map(|(method, path, _)| good(method, path)).collect();
+            bytes += bad;
+            let mut stream = TcpStream::connect(daemon.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream.write_all(bytes.as_bytes()).unwrap();
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            let mut rest = std::io::BufReader::new(&all[..]);
+            for (method, path, status) in &before {
+                let answer = Answer::read_one(&mut rest, *method == "HEAD");
+                assert_eq!(answer.status, *status, "{method} {path}");
+            }
+            expect_refused(&Answer::read_one(&mut rest, false), 400, "UNSUPPORTED");
+            assert!(rest.fill_buf().unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_content_length_beyond_any_body_is_refused_as_such() {
+    let daemon = Daemon::start();
+    for (length, status, code) in [
+        ("18446744073709551615", 413, "SIZE_INVALID"),
+        ("18446744073709551616", 400, "UNSUPPORTED"),
+        ("99999999999999999999999999", 400, "UNSUPPORTED"),
+        ("-1", 400, "UNSUPPORTED"),
+        ("1, 2", 400, "UNSUPPORTED"),
+    ] {
+        for path in ["/v2/a/blobs/uploads/", "/v2/a/manifests/1"] {
+            let head = format!("PUT {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: {length}\r\n");
+            expect_refused(&ask(&daemon, &head), status, code);
+        }
+    }
+}
+
+#[test]
+fn a_transfer_coding_beside_chunked_is_not_implemented() {
+    let daemon = Daemon::start();
+    let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
+        let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        let answer = send(&daemon, format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes(), usize::MAX).expect(501);
+        assert_eq!((answer.code().as_str(), answer.named("connection").as_str()), ("UNSUPPORTED", "close"));
+    }
+    // What hyper cannot delimit at all.
+    let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: gzip\r\n");
+    expect_refused(&ask(&daemon, &head), 400, "UNSUPPORTED");
+    let status = daemon.request("GET", &path).send().expect(204);
+    assert_eq!(status.named("range"), "0-0");
+    daemon.request("PATCH", &path).chunked(b"abc").send().expect(202);
+}
+
+#[test]
+fn lines_of_a_head_may_end_with_a_line_feed_and_those_of_chunks_may_not() {
+    let daemon = Daemon::start();
+    let answer = send(&daemon, b"GET /v2/ HTTP/1.1\nHost: registry\nConnection: close\n\n", usize::MAX);
+    assert_eq!(answer.status, 200);
+    let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    for body in ["3\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3;a\nb\r\nabc\r\n0\r\n\r\n"] {
+        let head = format!(
+            "PATCH {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        let answer = send(&daemon, format!("{head}{body}").as_bytes(), usize::MAX);
+        assert_eq!(answer.status, 400, "{body:?}");
+    }
 }

@@ -24,6 +24,12 @@ impl Card {
         Self::format(64 << 20, Command::new("mkfs.ext4").args(["-q", "-m", "0"]))
     }
 
+    /// Without `fallocate`.
+    fn ext2(block: u32) -> Self {
+        let mut command = Command::new("mkfs.ext2");
+        Self::format(64 << 20, command.args(["-q", "-m", "0", "-b", &block.to_string()]))
+    }
+
     fn xfs() -> Self {
         Self::format(300 << 20, Command::new("mkfs.xfs").arg("-q"))
     }
@@ -207,6 +213,16 @@ fn cases(card: &Card) {
 #[test]
 fn deletes_and_collections_free_a_full_ext4() {
     cases(&Card::ext4());
+}
+
+#[test]
+fn deletes_and_collections_free_a_full_ext2() {
+    cases(&Card::ext2(4096));
+}
+
+#[test]
+fn deletes_and_collections_free_a_full_ext2_of_small_blocks() {
+    cases(&Card::ext2(1024));
 }
 
 #[test]

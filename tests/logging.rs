@@ -136,3 +136,19 @@ fn damage_that_a_client_meets_again_and_again_does_not_fill_the_log() {
     assert!((1..=105 + 5 * (seconds + 1)).contains(&errors), "{errors} lines in {seconds} s");
     assert!(lines.iter().all(|line| line.contains("client=127.0.0.1") || !line.starts_with("ERROR")));
 }
+
+#[test]
+fn the_lines_of_an_address_are_configurable() {
+    let mut daemon = Daemon::start();
+    daemon.stop();
+    let log =
+        daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_LOG_LINES_PER_ADDRESS", "10")]);
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        daemon.get("/v2/").expect(200);
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let lines = lines(daemon, &log);
+    let logged = lines.iter().filter(|line| line.starts_with("INFO  GET /v2/ client=")).count();
+    assert!((10..=11 + seconds + 1).contains(&logged), "{logged} lines in {seconds} s");
+}

@@ -302,17 +302,18 @@ fn an_index_is_not_made_again_from_less_than_it_has() {
     let (second, bytes) = daemon.push_image("a", "2", b"second");
     daemon.kill();
     assert_eq!(tags_in_layout(&daemon.data).len(), 1, "the test was too slow to show anything");
-    // It cannot be written.
+    // It cannot be written: what is in the way is a mount point, which cannot be set aside.
     let in_the_way = daemon.data.join(".index.json.new");
     std::fs::create_dir(&in_the_way).unwrap();
+    run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&in_the_way));
     let rebuild = |daemon: &Daemon| {
         let mut command = Command::new(BINARY);
         command.env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data).output().unwrap()
     };
     let refused = rebuild(&daemon);
+    run(Command::new("umount").arg(&in_the_way));
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("index.json lacks what was pushed last"), "{text}");
-    std::fs::remove_dir(&in_the_way).unwrap();
     let made = rebuild(&daemon);
     assert!(made.status.success(), "{made:?}");
     daemon.restart_after_end();

@@ -120,3 +120,22 @@ fn under_a_sha512_digest() {
     daemon.request("DELETE", &format!("/v2/a/manifests/{sha512}")).send().expect(202);
     daemon.get("/v2/a/manifests/long").expect(404);
 }
+
+#[test]
+fn text_that_is_none_is_refused_with_its_position() {
+    let daemon = Daemon::start();
+    let (_, manifest) = daemon.push_image("a", "1", b"layer");
+    let text = String::from_utf8(manifest).unwrap();
+    let with = |field: &[u8]| {
+        let end = text.len() - 1;
+        [&text.as_bytes()[..end], b",\"x-unknown\":\"", field, b"\"}"].concat()
+    };
+    let position = text.len() - 1 + ",\"x-unknown\":\"ab".len();
+    for field in [&b"ab\xff"[..], b"ab\xed\xa0\x80", br"ab\ud800", br"ab\ud800\u0041", br"ab\udc00\ud800"] {
+        let refused = daemon.put_manifest("a", "2", OCI_MANIFEST, &with(field)).expect(400);
+        assert_eq!(refused.code(), "MANIFEST_INVALID");
+        let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(&format!("position {position}")), "{message}");
+    }
+    daemon.put_manifest("a", "2", OCI_MANIFEST, &with(br"ab\ud83d\ude00\\ud800")).expect(201);
+}

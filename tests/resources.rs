@@ -167,3 +167,90 @@ fn idle_uploads_hold_no_descriptors() {
         daemon.get("/v2/a/manifests/1").expect(200);
     }
 }
+
+/// Calls of `fdatasync` on the index: LMDB's own, and the one of the meta page that follows each of them.
+#[test]
+fn a_meta_page_that_is_not_synced_at_once_fails_no_store() {
+    for error in ["EMFILE", "ENOMEM", "EAGAIN", "ENOSPC", "EDQUOT"] {
+        let mut daemon = Daemon::start();
+        let (_, manifest) = daemon.push_image("a", "old", b"old layer");
+        let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
+        let put = |tag: &str| daemon.put_manifest("a", tag, OCI_MANIFEST, &manifest).status;
+        let fails = |when: &str| {
+            let how = format!("{error}:when={when}");
+            Failing::begin_with(&how, daemon.process(), "fdatasync", Some(&index))
+        };
+        // Once: another commit makes it durable.
+        let failing = fails("2");
+        assert_eq!(put("once"), 201, "{error}");
+        drop(failing);
+        // Each time: refused, and the store goes on when the disk does.
+        let failing = fails("2+2");
+        let status = put("each");
+        assert!(matches!(status, 503 | 507), "{error}: {status}");
+        drop(failing);
+        assert_eq!(put("after"), 201, "{error}");
+        let status = run(Command::new(BINARY).env_clear().args(["status", "--data"]).arg(&daemon.data));
+        assert!(!status.contains("read-only"), "{error}: {status}");
+        daemon.kill_and_restart();
+        for tag in ["old", "once", "after"] {
+            assert_eq!(
+                daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200).body,
+                manifest,
+                "{error} {tag}"
+            );
+        }
+        run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    }
+}
+
+#[test]
+fn a_meta_page_that_the_disk_does_not_take_latches() {
+    let mut daemon = Daemon::start();
+    let (_, manifest) = daemon.push_image("a", "old", b"old layer");
+    let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
+    let failing = Failing::begin_with("EIO:when=2", daemon.process(), "fdatasync", Some(&index));
+    assert!(daemon.put_manifest("a", "new", OCI_MANIFEST, &manifest).status >= 500);
+    drop(failing);
+    daemon.put_manifest("a", "after", OCI_MANIFEST, &manifest).expect(503);
+    daemon.kill_and_restart();
+    daemon.put_manifest("a", "after", OCI_MANIFEST, &manifest).expect(201);
+}
+
+#[test]
+fn users_stay_while_their_file_cannot_be_read_for_a_moment() {
+    let daemon = Daemon::with_user("ann", "secret", &[]);
+    let get = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status;
+    assert_eq!(get("ann", "secret"), 200);
+    let file = daemon.data.join("htpasswd").to_str().unwrap().to_owned();
+    let failing = Failing::begin_with("EMFILE", daemon.process(), "openat", Some(&file));
+    add_user(&daemon.data, "bob", "hidden");
+    assert_eq!(get("ann", "secret"), 200, "the users that were read before count");
+    drop(failing);
+    // The file does not change any more, and is read all the same.
+    let began = Instant::now();
+    while get("bob", "hidden") != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the file is not read again");
+        std::thread::sleep(Duration::from_millis(1200));
+    }
+    assert_eq!(get("ann", "secret"), 200);
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_users_lets_no_request_wait() {
+    let daemon = Daemon::with_user("ann", "secret", &[]);
+    let get = || daemon.request("GET", "/v2/").login("ann", "secret").send().status;
+    assert_eq!(get(), 200);
+    let (file, kept) = (daemon.data.join("htpasswd"), daemon.data.join("htpasswd.kept"));
+    std::fs::rename(&file, &kept).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(), 503);
+    }
+    std::fs::rename(&kept, &file).unwrap();
+    let began = Instant::now();
+    while get() != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the file is not read again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -90,6 +90,26 @@ pub enum HtpasswdError {
     Random,
 }
 
+/// Reads a regular file. Opening a FIFO in its place does not wait for the other end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl HtpasswdError {
+    /// Returns true if the process or the system lacked descriptors or memory: the file may be read in a moment.
+    pub(super) fn is_lack_of_resources(&self) -> bool {
+        const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+        let HtpasswdError::Io { source, .. } = self else { return false };
+        source.raw_os_error().is_some_and(|code| CODES.contains(&code))
+    }
+}
+
 /// What tells that a file has changed, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -122,7 +142,7 @@ impl Htpasswd {
     /// # Errors
     /// [`HtpasswdError::Io`].
     pub fn read(path: &Path) -> Result<Self, HtpasswdError> {
-        match fs::read(path) {
+        match read_file(path) {
             Ok(bytes) => Ok(Htpasswd::parse(&String::from_utf8_lossy(&bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Htpasswd::default()),
             Err(error) => Err(failed("read", path)(error)),

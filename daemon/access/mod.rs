@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -38,6 +38,8 @@ use crate::oci::RepositoryName;
 
 /// How many passwords are verified at once.
 const AT_ONCE: usize = 2;
+/// How long it is waited before a file of users that could not be read, and has not changed, is read again.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long the file of users is trusted to be as it was: a request in the same moment does not look again.
 const MOMENT: Duration = Duration::from_millis(10);
 
@@ -190,6 +192,8 @@ pub struct Access {
     remembered: Remembered,
     throttle: Throttle,
     verifying: Semaphore,
+    /// The last read of the file that failed: what its metadata were, and when that was.
+    failed: Mutex<Option<(Option<Stamp>, Instant)>>,
 }
 
 impl Access {
@@ -209,6 +213,7 @@ impl Access {
             began: Instant::now(),
             throttle: Throttle::default(),
             verifying: Semaphore::new(AT_ONCE),
+            failed: Mutex::default(),
             settings,
         })
     }
@@ -326,7 +331,7 @@ impl Access {
     async fn current(&self) -> Arc<Users> {
         let users = self.users.load_full();
         let stamp = Stamp::of(&self.settings.htpasswd);
-        if stamp == users.stamp {
+        if (stamp == users.stamp && users.readable) || self.has_just_failed(stamp) {
             return users;
         }
         let path = self.settings.htpasswd.clone();
@@ -334,6 +339,7 @@ impl Access {
         let users = Arc::new(match read {
             Ok(Ok(file)) => {
                 let new = Users::new(&self.settings, stamp, &file, &self.seen);
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 log::info!("the users were read again: {} of them", new.hashes.len());
                 if new.is_blank && !users.is_blank && new.policy.anonymous == Anonymous::None {
                     log::warn!(
@@ -342,6 +348,12 @@ impl Access {
                 }
                 new
             }
+            Ok(Err(error)) if users.readable && error.is_lack_of_resources() => {
+                if self.note_failed_read(stamp) {
+                    log::warn!("{error}; the users stay as they were, and the file is read again");
+                }
+                return users;
+            }
             Ok(Err(error)) => self.unreadable(stamp, &error.to_string()),
             Err(error) => self.unreadable(stamp, &error.to_string()),
         });
@@ -349,9 +361,24 @@ impl Access {
         users
     }
 
+    /// Returns true if the file in this state could not be read a moment ago, so that it is not read again at once.
+    fn has_just_failed(&self, stamp: Option<Stamp>) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|(then, when)| then == stamp && when.elapsed() < RETRY)
+    }
+
+    /// Notes that the file could not be read; false if that was so the last time, and nothing has changed.
+    fn note_failed_read(&self, stamp: Option<Stamp>) -> bool {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = failed.replace((stamp, Instant::now()));
+        before.is_none_or(|(then, _)| then != stamp)
+    }
+
     /// Refuses all clients while the users cannot be read.
     fn unreadable(&self, stamp: Option<Stamp>, why: &str) -> Users {
-        log::error!("{why}; no user can log in until the file can be read");
+        if self.note_failed_read(stamp) {
+            log::error!("{why}; no user can log in until the file can be read");
+        }
         let closed = Settings { anonymous: Some(Anonymous::None), ..self.settings.clone() };
         Users { readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.seen) }
     }

@@ -33,6 +33,8 @@ pub(super) enum AdminError {
     Unreadable(StatusCode, &'static str),
     /// Too many wrong passwords.
     Throttled(Duration),
+    /// As many pages of this client are waiting as may be.
+    Busy,
     /// Something does not work now.
     Unavailable(String),
     /// There is no room.
@@ -69,6 +71,11 @@ impl AdminError {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many wrong passwords",
                 format!("Try again in {} seconds.", after.as_secs().max(1)),
+            ),
+            AdminError::Busy => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                "Too many pages were asked for at once. Try again in a few seconds.".into(),
             ),
             AdminError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, "Not now", why.clone()),
             AdminError::NoRoom(why) => (StatusCode::INSUFFICIENT_STORAGE, "No room", (*why).into()),
@@ -127,6 +134,7 @@ impl From<StoreError> for AdminError {
             StoreError::OutOfResources { .. } => AdminError::Unavailable(
                 "The registry is out of file descriptors or memory; try again soon.".into(),
             ),
+            StoreError::TooManyWaiting => AdminError::Busy,
             StoreError::Closing => AdminError::Unavailable("The registry is shutting down.".into()),
             error => AdminError::Internal(error.to_string()),
         }

@@ -149,7 +149,7 @@ pub(super) async fn show(
     reference: &Reference,
 ) -> Result<Response, AdminError> {
     visit.check(Action::Pull, name)?;
-    let _turn = visit.admin.store.turn_to_read().await;
+    let _turn = visit.admin.store.turn_to_read().await?;
     let entry = visit.admin.store.manifest(name, reference)?;
     let read = read(visit, name, &entry).await?;
     let page = page(visit, name, reference, &entry, read).await?;

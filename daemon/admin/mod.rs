@@ -40,7 +40,8 @@ use self::jobs::Jobs;
 use self::route::Page;
 use self::visit::Visit;
 use crate::access::{Access, HtpasswdError, Identity, Sessions};
-use crate::store::{Policy, Store};
+use crate::queue::{FairPool, Limits};
+use crate::store::{Holder, Policy, Store};
 use crate::wire::{Events, Locations, RequestBody, Response};
 
 /// The page as the configuration has it.
@@ -65,8 +66,13 @@ pub struct Desk {
     /// What happened lately.
     pub events: Arc<Events>,
     jobs: Arc<Jobs>,
+    /// Places for large forms, which are in memory while they arrive.
+    forms: Arc<FairPool<Holder>>,
     began: Instant,
 }
+
+/// Bounds of the large forms that arrive at once: some MiB of memory, and a part of it for each client.
+const FORMS: Limits = Limits { places: 16, places_per_holder: 4, waiting_per_holder: 16, holders: 4096 };
 
 impl Desk {
     /// Nobody has been here yet.
@@ -74,7 +80,13 @@ impl Desk {
     /// # Errors
     /// [`HtpasswdError::Random`] when the system has no random bytes.
     pub fn new(events: Arc<Events>) -> Result<Self, HtpasswdError> {
-        Ok(Desk { sessions: Sessions::new()?, events, jobs: Arc::default(), began: Instant::now() })
+        Ok(Desk {
+            sessions: Sessions::new()?,
+            events,
+            jobs: Arc::default(),
+            forms: Arc::new(FairPool::new(FORMS)),
+            began: Instant::now(),
+        })
     }
 
     /// Whether a collection or a check goes on that was asked for here.
@@ -153,7 +165,7 @@ impl Admin {
             }
         };
         let answered = match page {
-            Ok(page) => dispatch(&mut visit, page, body).await,
+            Ok(page) => visit.holder().run(dispatch(&mut visit, page, body)).await,
             Err(error) => Err(error.into()),
         };
         let response = answered.unwrap_or_else(|error| {

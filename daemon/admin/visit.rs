@@ -1,5 +1,7 @@
 //! A request for a page: who it is, whether its form is to be believed, and the headers of its answer.
 
+use std::time::Duration;
+
 use http::header::{
     ALLOW, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERER, RETRY_AFTER, SET_COOKIE,
 };
@@ -8,12 +10,21 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::error::AdminError;
 use super::{Admin, Surroundings, pages};
-use crate::access::{Access, Action, Identity, Permit, Wanted};
+use crate::access::{self, Access, Action, Identity, Permit, Wanted};
 use crate::oci::RepositoryName;
+use crate::queue::FairPermit;
+use crate::store::Holder;
 use crate::wire::{Query, RequestBody, Response, empty, is_of_other_origin};
 
 /// The largest form, in bytes: a page full of tags fits.
 const LARGEST_FORM: usize = 256 << 10;
+/// The largest form that is received without a place among the large ones, in bytes.
+const SMALL_FORM: usize = LARGEST_FORM >> 4;
+/// How long a large form waits for a place.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After how many seconds a browser may try again when too many of its requests wait.
+const RETRY_LATER: u64 = 5;
 
 /// A cookie: its name over plain HTTP; over TLS it gets a prefix that keeps other hosts and plain HTTP from setting it.
 #[derive(Clone, Copy)]
@@ -37,6 +48,8 @@ pub(super) struct Visit<'a> {
     pub(super) query: Query,
     /// What a form has, once it is believed.
     pub(super) form: Query,
+    /// The place of a large form, given back with the request.
+    form_place: Option<FairPermit<Holder>>,
     headers: HeaderMap,
     path: String,
     /// Whether it asks for a page, rather than for a change.
@@ -76,6 +89,7 @@ impl<'a> Visit<'a> {
             reads: parts.method != Method::POST,
             headers: parts.headers,
             form: Query::default(),
+            form_place: None,
             admin,
             access,
             surroundings,
@@ -101,6 +115,14 @@ impl<'a> Visit<'a> {
             }
             Identity::Anonymous if named.is_empty() && self.permit().is_ok() => Ok(()),
             Identity::Anonymous => Err(AdminError::NeedsLogin),
+        }
+    }
+
+    /// Returns the party that the request waits for its turn as.
+    pub(super) fn holder(&self) -> Holder {
+        match &self.identity {
+            Identity::User(name) => Holder::User(name.as_str().into()),
+            Identity::Anonymous => Holder::Network(access::network(self.surroundings.client)),
         }
     }
 
@@ -139,7 +161,13 @@ impl<'a> Visit<'a> {
         }
         // Whoever is not known has nothing to send but a password.
         let is_known = !is_login && self.check_may_see().is_ok();
-        let limit = if is_known { LARGEST_FORM } else { LARGEST_FORM >> 4 };
+        let limit = if is_known { LARGEST_FORM } else { SMALL_FORM };
+        if limit > SMALL_FORM && body.announced().is_none_or(|length| length > SMALL_FORM as u64) {
+            // A client that sends slowly keeps its form in memory until the last byte has come.
+            let place = self.admin.desk.forms.acquire(self.holder());
+            let place = tokio::time::timeout(PATIENCE, place).await;
+            self.form_place = Some(place.ok().and_then(Result::ok).ok_or(AdminError::Busy)?);
+        }
         let bytes = body.collect(limit).await?;
         let form = Query::parse(std::str::from_utf8(&bytes).ok());
         if !self.admin.desk.sessions.is_form_token(&self.secret, form.get("token").unwrap_or_default()) {
@@ -213,6 +241,7 @@ impl<'a> Visit<'a> {
         match error {
             AdminError::Method(allow) => set(ALLOW, (*allow).into()),
             AdminError::Throttled(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
+            AdminError::Busy => set(RETRY_AFTER, RETRY_LATER.to_string()),
             _ => {}
         }
         response

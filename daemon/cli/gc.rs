@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
     super::owner::enter(config)?;
-    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
+    let _log = crate::service::start_logging(log::LevelFilter::Warn, u32::MAX).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {
         let mut text = serde_json::to_value(report).map_err(Failure::failed)?;

@@ -32,7 +32,10 @@ pub(super) fn run(options: &Options, config: &Config, is_the_services: bool) -> 
         runtime()?.block_on(wait(config, patience))?;
     }
     // Asking would start one that systemd has not started; who may not look at the directory can only ask.
-    let may_look = std::fs::File::open(config.storage.path.join("index/data.mdb")).is_ok();
+    let index = config.storage.path.join("index/data.mdb");
+    // To open a FIFO in its place would wait.
+    let is_file = std::fs::metadata(&index).is_ok_and(|metadata| metadata.is_file());
+    let may_look = is_file && std::fs::File::open(&index).is_ok();
     let asks = store::daemon_runs(&config.storage.path) || !may_look;
     let live = if asks { runtime()?.block_on(ask::live(config)) } else { None };
     if let Some(live) = live {

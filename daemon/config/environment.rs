@@ -14,7 +14,7 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 40] = [
+const KEYS: [(&str, Kind); 41] = [
     ("listen", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
@@ -45,6 +45,7 @@ const KEYS: [(&str, Kind); 40] = [
     ("limits.tags_per_repository", Kind::Number),
     ("limits.names", Kind::Number),
     ("log.level", Kind::Text),
+    ("log.lines_per_address", Kind::Number),
     ("gc.interval", Kind::Text),
     ("gc.grace", Kind::Text),
     ("uploads.expire", Kind::Text),

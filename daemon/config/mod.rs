@@ -196,6 +196,8 @@ pub struct Limits {
 pub struct Log {
     /// The least important lines that are written.
     pub level: log::LevelFilter,
+    /// How many lines one address can cause at once.
+    pub lines_per_address: u32,
 }
 
 /// `[gc]` and `[uploads]`

@@ -115,6 +115,7 @@ struct RawLimits {
 #[serde(deny_unknown_fields, default)]
 struct RawLog {
     level: Option<String>,
+    lines_per_address: Option<u32>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -438,8 +439,13 @@ impl RawLog {
             other => other,
         };
         let level = name.parse();
+        let lines = self.lines_per_address.unwrap_or(500);
+        if !(1..=1_000_000).contains(&lines) {
+            return Err(wrong("log.lines_per_address", &lines.to_string(), "a number from 1 to 1000000"));
+        }
         Ok(Log {
             level: level.map_err(|_| wrong("log.level", text, "off, error, warn, info, debug or trace"))?,
+            lines_per_address: lines,
         })
     }
 }
@@ -495,7 +501,10 @@ impl From<&Config> for Raw {
                 tags_per_repository: Some(limits.tags_per_repository),
                 names: Some(limits.names),
             },
-            log: RawLog { level: Some(config.log.level.as_str().to_ascii_lowercase()) },
+            log: RawLog {
+                level: Some(config.log.level.as_str().to_ascii_lowercase()),
+                lines_per_address: Some(config.log.lines_per_address),
+            },
             gc: RawGc {
                 interval: Some(show_duration_or_off(config.gc.interval)),
                 grace: Some(show_duration(config.gc.grace)),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count::{self, IsFilled};
 use super::digest::Digest;
+use super::json_text::{self, JsonTextError};
 use super::media_type::MediaType;
 
 /// How much of a wrong `mediaType` an error repeats, in bytes.
@@ -22,6 +23,9 @@ pub enum ManifestError {
     /// Not JSON, or a field has the wrong shape.
     #[error("the manifest is not valid JSON of its kind: {0}")]
     Json(#[from] serde_json::Error),
+    /// Its text is not valid.
+    #[error("the manifest is not valid JSON: {0}")]
+    Text(#[from] JsonTextError),
     /// JSON, but a list or a number.
     #[error("a manifest is a JSON object")]
     NotAnObject,
@@ -181,15 +185,16 @@ impl Manifest {
         })
     }
 
-    /// Reads a manifest that a client pushes: as [`Manifest::parse`], and only with a media type for manifests. What is
-    /// stored already may have another one from an earlier release, and is still read.
+    /// Reads a manifest that a client pushes: as [`Manifest::parse`], and only with a media type for manifests and with
+    /// valid text in all its fields. What is stored already may be otherwise, from an earlier release, and is still read.
     ///
     /// # Errors
-    /// As [`Manifest::parse`], and [`ManifestError::NoManifestType`].
+    /// As [`Manifest::parse`], [`ManifestError::NoManifestType`] and [`ManifestError::Text`].
     pub fn parse_pushed(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if let Some(other) = content_type.filter(|media_type| !media_type.is_for_manifests()) {
             return Err(ManifestError::NoManifestType(other.clone()));
         }
+        json_text::check(bytes)?;
         let manifest = Self::parse(bytes, content_type)?;
         if manifest.media_type.is_for_manifests() {
             return Ok(manifest);

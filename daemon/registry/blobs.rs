@@ -29,11 +29,17 @@ impl Registry {
         request: &Permitted,
     ) -> Result<Response, ApiError> {
         // A client that may only pull leaves out no upload, and keeps nothing from being collected.
-        let size = if request.permit.may(Action::Push, name) {
+        let may_push = request.permit.may(Action::Push, name);
+        let size = if may_push {
             self.store.blob_to_count_on(name, digest).await?
         } else {
             self.store.blob(name, digest)?
         };
+        let looks_at_file = may_push || self.store.is_known_damaged(digest);
+        if request.parts.method == Method::HEAD && looks_at_file && !self.store.has_file(digest, size).await?
+        {
+            return Err(ApiError::BlobUnknown(digest.clone()));
+        }
         if conditional::is_known(&request.parts.headers, digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
             describe(&mut response, digest);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Registry, name_digest, set};
 use crate::access::Action;
 use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{LargePlace, ManifestEntry};
+use crate::store::{LargePlace, ManifestEntry, Spool};
 use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 const LARGEST: usize = 4 << 20;
 /// A manifest above this size is large, in bytes: builders make smaller ones.
 const LARGE: u64 = 64 << 10;
-/// How long the body of a large manifest may take.
+/// How long the body of a manifest may take.
 const LONGEST_PUSH: Duration = Duration::from_mins(2);
 /// The most tags that one push may name.
 const MOST_TAGS: usize = 100;
@@ -31,12 +31,21 @@ impl Registry {
         reference: &Reference,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        let entry = match reference {
+        // A client that may push leaves out the upload of what a HEAD by digest finds.
+        let (entry, may_skip) = match reference {
             Reference::Digest(digest) if request.permit.may(Action::Push, name) => {
-                self.store.manifest_to_count_on(name, digest).await?
+                (self.store.manifest_to_count_on(name, digest).await?, true)
             }
-            Reference::Tag(_) | Reference::Digest(_) => self.store.manifest(name, reference)?,
+            Reference::Tag(_) | Reference::Digest(_) => (self.store.manifest(name, reference)?, false),
         };
+        // Other HEADs cost one lookup: clients poll tags with them.
+        let looks_at_file = may_skip || self.store.is_known_damaged(&entry.digest);
+        if request.parts.method == Method::HEAD
+            && looks_at_file
+            && !self.store.has_file(&entry.digest, entry.size).await?
+        {
+            return Err(ApiError::ManifestUnknown(reference.to_string()));
+        }
         let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)
         } else if request.parts.method == Method::HEAD {
@@ -75,22 +84,53 @@ impl Registry {
         Ok(response)
     }
 
-    /// Reads the body of a push and the manifest that it is. Few that are large are read at once, each for a bounded time.
+    /// Reads the body of a push and the manifest that it is. One that is large is parsed on a blocking thread: the async
+    /// threads serve others meanwhile.
     async fn receive_manifest(&self, request: &mut Permitted) -> Result<Received, ApiError> {
-        let is_small = request.body.announced().is_some_and(|length| length <= LARGE);
-        let place = if is_small { None } else { Some(self.store.place_for_large().await) };
-        let collected = tokio::time::timeout(LONGEST_PUSH, request.body.collect(LARGEST));
-        let bytes = collected.await.map_err(|_| ApiError::Stalled)??;
+        let body = tokio::time::timeout(LONGEST_PUSH, self.receive_body(request));
+        let body = body.await.map_err(|_| ApiError::Stalled)??;
         let content_type = content_type(request)?;
         let limit = self.manifest_descriptors;
-        let parse = move || {
+        let parse = move |bytes: Bytes| {
             let parsed = Manifest::check_size(&bytes, limit)
                 .and_then(|()| Manifest::parse_pushed(&bytes, content_type.as_ref()))
                 .map_err(|error| ApiError::ManifestInvalid(error.to_string()));
             parsed.map(|manifest| (bytes, manifest))
         };
-        let (bytes, manifest) = if is_small { parse()? } else { self.store.parse_large(parse).await?? };
+        let (parsed, place) = match body {
+            ManifestBody::Small(bytes) => (parse(bytes), None),
+            ManifestBody::Large(spool) => {
+                let (parsed, place) = spool.parse(parse).await?;
+                (parsed, Some(place))
+            }
+        };
+        let (bytes, manifest) = parsed?;
         Ok(Received { bytes, manifest, _place: place })
+    }
+
+    /// Receives the body of a push. A client that sends slowly holds as much memory as a small manifest takes.
+    async fn receive_body(&self, request: &mut Permitted) -> Result<ManifestBody, ApiError> {
+        if request.body.announced().is_some_and(|length| length > LARGEST as u64) {
+            return Err(ApiError::TooLarge(LARGEST));
+        }
+        let (mut small, mut spool, mut length): (_, Option<Spool>, _) = (Vec::new(), None, 0);
+        while let Some(chunk) = request.body.chunk().await? {
+            length += chunk.len();
+            if length > LARGEST {
+                return Err(ApiError::TooLarge(LARGEST));
+            }
+            if let Some(spool) = &mut spool {
+                spool.write(&chunk).await?;
+            } else if length as u64 <= LARGE {
+                small.extend_from_slice(&chunk);
+            } else {
+                let mut begun = self.store.spool().await?;
+                begun.write(&std::mem::take(&mut small)).await?;
+                begun.write(&chunk).await?;
+                spool = Some(begun);
+            }
+        }
+        Ok(spool.map_or_else(|| ManifestBody::Small(small.into()), ManifestBody::Large))
     }
 
     pub(super) async fn put_manifest(
@@ -146,6 +186,12 @@ impl Registry {
         );
         Ok(empty(StatusCode::ACCEPTED))
     }
+}
+
+/// The body of a push.
+enum ManifestBody {
+    Small(Bytes),
+    Large(Spool),
 }
 
 /// A manifest that has been received, with its place among the large ones, if it is one.

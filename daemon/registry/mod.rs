@@ -18,8 +18,9 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, LINK};
 use serde_json::json;
 
+use crate::access::{self, Identity};
 use crate::oci::{Digest, Reference};
-use crate::store::{Store, StoreError};
+use crate::store::{Holder, Store, StoreError};
 use crate::wire::{ApiError, Locations, Permitted, Query, Response, Route, json as json_response};
 
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -48,7 +49,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`ApiError`], to be turned into an answer.
-    pub async fn answer(&self, mut request: Permitted) -> Result<Response, ApiError> {
+    pub async fn answer(&self, request: Permitted) -> Result<Response, ApiError> {
+        let holder = self.holder(&request);
+        holder.run(self.dispatch(request)).await
+    }
+
+    async fn dispatch(&self, mut request: Permitted) -> Result<Response, ApiError> {
         let route = request.route.clone();
         match route {
             Route::Ping => Ok(ping()),
@@ -89,6 +95,14 @@ impl Registry {
 
     fn client(&self, request: &Permitted) -> IpAddr {
         self.locations.client(&request.parts.headers, request.peer)
+    }
+
+    /// Returns the party that the request waits for its turn as.
+    fn holder(&self, request: &Permitted) -> Holder {
+        match request.permit.identity() {
+            Identity::User(name) => Holder::User(name.as_str().into()),
+            Identity::Anonymous => Holder::Network(access::network(self.client(request))),
+        }
     }
 }
 
@@ -144,6 +158,7 @@ impl From<StoreError> for ApiError {
                 ApiError::Denied(error.to_string())
             }
             StoreError::TooManyUploads => ApiError::TooManyUploads,
+            StoreError::TooManyWaiting => ApiError::TooManyWaiting,
             StoreError::Full => ApiError::Full,
             StoreError::Quota => ApiError::Quota,
             StoreError::IndexFull | StoreError::PagesHeld => ApiError::IndexFull,
@@ -161,6 +176,7 @@ impl From<StoreError> for ApiError {
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
+            | StoreError::InTheWay { .. }
             | StoreError::Index(_)) => ApiError::Internal(error.to_string()),
         }
     }

@@ -14,7 +14,6 @@ use percent_encoding::percent_decode_str;
 use super::activity::Watched;
 use super::connection::Transport;
 use super::record::{self, Record, Recorded};
-use super::refusal::Open;
 use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
 use crate::access::{self, IdentifyError, Identity, Refusal, Wanted};
@@ -22,7 +21,7 @@ use crate::admin::{Admin, Certificate, Surroundings};
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_host, confine, empty,
+    ApiError, Deed, Parsed, RequestBody, Response, Route, audit, check_framing, check_host, confine, empty,
     is_of_other_origin, with_bytes,
 };
 
@@ -37,14 +36,14 @@ impl Server {
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
-        (slot, open): (&Arc<Slot>, Open),
+        slot: &Arc<Slot>,
     ) -> http::Response<Recorded> {
         let (site, watched) = (self.site(), Watched::request(&self.watched));
         let client = site.registry.locations.client(request.headers(), peer.ip());
         let active = slot.begin(site.holder(client));
         let (record, response) =
             site.answer(request, (client, peer), transport, &active, &self.watched).await;
-        response.map(|body| Recorded::new(body, record, (watched, open, active)))
+        response.map(|body| Recorded::new(body, record, (watched, active)))
     }
 }
 
@@ -75,9 +74,10 @@ impl Site {
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
-        let answered = match check_host(&mut parts) {
+        let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::Host));
+        let answered = match checked {
             Ok(()) => self.outside_the_api(&parts, transport),
-            Err(why) => Some(ApiError::Host(why).into_response()),
+            Err(error) => Some(error.into_response()),
         };
         let page = self.admin.as_ref().filter(|_| answered.is_none() && is_for_people(&parts));
         let is_page = page.is_some();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,9 +24,12 @@ use super::socket::Socket;
 use crate::tls::Certificates;
 use crate::wire::{ApiError, RequestBody, confine};
 
-/// How long a connection without a request is waited for when the daemon ends.
+/// How long after its accept a connection that has sent nothing is waited for when the daemon ends: a daemon that ends
+/// because it is idle answers a client that came in the last moment.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
-/// How long a graceful close of an evicted connection may take.
+/// The same for a connection that has sent a part of its first head.
+const REST_OF_HEAD: Duration = Duration::from_secs(1);
+/// How long a graceful close of a connection without a request in progress may take.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Smallest buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
@@ -57,7 +60,8 @@ pub(super) struct Admitted {
 
 /// Serves a connection to its end.
 pub(super) async fn run(server: Arc<Server>, admitted: Admitted) {
-    let Admitted { stream, peer, slot, mut ending, stop } = admitted;
+    let Admitted { stream, peer, slot, mut ending, mut stop } = admitted;
+    let accepted = Instant::now();
     // Small answers wait for nothing; a socket that cannot do this works all the same.
     let _ = stream.set_nodelay(true);
     let site = server.site();
@@ -65,8 +69,9 @@ pub(super) async fn run(server: Arc<Server>, admitted: Admitted) {
     let greeted = tokio::select! {
         greeted = greet(&server, stream, peer) => greeted,
         _ = &mut ending => None,
+        () = last_moment(&mut stop, accepted) => None,
     };
-    let answers = Answers { server, peer, slot, ending, stop };
+    let answers = Answers { server, peer, slot, ending, stop, accepted };
     match greeted {
         Some(Greeted::Plain(stream, transport)) => speak(answers, stream, transport).await,
         Some(Greeted::Tls(stream)) => speak(answers, stream, Transport::Tls).await,
@@ -112,6 +117,7 @@ struct Answers {
     slot: Arc<Slot>,
     ending: oneshot::Receiver<Ending>,
     stop: watch::Receiver<bool>,
+    accepted: Instant,
 }
 
 async fn speak(
@@ -119,15 +125,17 @@ async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     transport: Transport,
 ) {
-    let Answers { server, peer, slot, mut ending, mut stop } = answers;
+    let Answers { server, peer, slot, mut ending, mut stop, accepted } = answers;
     let limits = server.site().limits;
     let (says_asked, mut asked) = watch::channel(false);
     let exchange = Arc::new(Exchange::default());
-    let stream = Completed::new(stream, Arc::clone(&exchange));
+    let stream = Completed::new(stream, Arc::clone(&exchange), limits.header_bytes);
+    let begun = Arc::clone(&exchange);
     let service = service_fn(move |request: http::Request<Incoming>| {
+        begun.begin(request.method());
         says_asked.send_replace(true);
-        let (server, slot, open) = (Arc::clone(&server), Arc::clone(&slot), Exchange::begin(&exchange));
-        async move { Ok::<_, Infallible>(server.answer(request, peer, transport, (&slot, open)).await) }
+        let (server, slot) = (Arc::clone(&server), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(server.answer(request, peer, transport, &slot).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -147,10 +155,15 @@ async fn speak(
             }
             return;
         }
-        // A client whose connection was accepted in the last moment still gets its first answer.
-        () = async { told(&mut stop).await; soon(&mut asked).await } => {
+        () = stopped(&mut stop, &mut asked, (&exchange, accepted)) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            let closed = tokio::time::timeout(LAST_WORDS, connection.as_mut()).await;
+            match closed {
+                Ok(ended) => ended,
+                // Only a request whose head is complete is waited for.
+                Err(_) if exchange.is_busy() => connection.await,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {
@@ -161,25 +174,27 @@ async fn speak(
 /// Answers a connection without a slot with 503, within `patience`.
 pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, patience: Duration) {
     let refused = async {
-        let service = service_fn(|request: http::Request<Incoming>| async move {
+        let exchange = Arc::new(Exchange::default());
+        let begun = Arc::clone(&exchange);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            begun.begin(request.method());
             let (parts, incoming) = request.into_parts();
             // Dropping it drains the body, so that the client reads the response instead of a reset.
             drop(RequestBody::new(&parts, incoming, patience, 0));
             let busy = "the registry has as many connections as it can; try again later";
             let mut response = ApiError::Unavailable(busy.into()).into_response();
             confine(response.headers_mut());
-            Ok::<_, Infallible>(response)
+            std::future::ready(Ok::<_, Infallible>(response))
         });
-        let exchange = Arc::new(Exchange::default());
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(SMALLEST_BUFFER);
         match greet(server, stream, peer).await {
             Some(Greeted::Plain(stream, _)) => {
-                let stream = Completed::new(stream, exchange);
+                let stream = Completed::new(stream, exchange, SMALLEST_BUFFER);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
             Some(Greeted::Tls(stream)) => {
-                let stream = Completed::new(stream, exchange);
+                let stream = Completed::new(stream, exchange, SMALLEST_BUFFER);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
             None => {}
@@ -212,12 +227,24 @@ async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream, 
     log::error!(client:% = peer.ip(); "there is no certificate for {}: {error}", address.ip());
 }
 
-/// Waits until something is said to be so, but not for long.
-async fn soon(so: &mut watch::Receiver<bool>) {
-    let _ = tokio::time::timeout(LAST_MOMENT, told(so)).await;
+/// Waits until the daemon stops and, on a new connection without a request so far, for the first one.
+async fn stopped(
+    stop: &mut watch::Receiver<bool>,
+    asked: &mut watch::Receiver<bool>,
+    (exchange, accepted): (&Exchange, Instant),
+) {
+    told(stop).await;
+    let grace = if exchange.has_read() { REST_OF_HEAD } else { LAST_MOMENT };
+    let _ = tokio::time::timeout(grace.saturating_sub(accepted.elapsed()), told(asked)).await;
 }
 
-/// Waits until something is said to be so; a sender that is gone says the same.
-async fn told(so: &mut watch::Receiver<bool>) {
+/// Waits until the daemon stops and a connection that was accepted then is no longer new.
+async fn last_moment(stop: &mut watch::Receiver<bool>, accepted: Instant) {
+    told(stop).await;
+    tokio::time::sleep(LAST_MOMENT.saturating_sub(accepted.elapsed())).await;
+}
+
+/// Waits until the value is true; a sender that is gone means the same.
+pub(super) async fn told(so: &mut watch::Receiver<bool>) {
     let _ = so.wait_for(|so| *so).await;
 }

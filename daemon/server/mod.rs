@@ -234,10 +234,12 @@ impl Server {
         let Some((place, mut displaced)) = self.waiting.enter(holder) else {
             return self.turn_away(stream);
         };
+        let mut stop = until.stop.clone();
         tokio::spawn(async move {
             let waited = tokio::select! {
                 waited = server.slots.wait(holder, PATIENCE) => waited,
                 _ = &mut displaced => return server.turn_away(stream),
+                () = connection::told(&mut stop) => return server.turn_away(stream),
             };
             if let Some((slot, ending)) = waited {
                 drop(place);
@@ -247,6 +249,7 @@ impl Server {
                 tokio::select! {
                     () = connection::refuse(&server, stream, peer, PATIENCE) => {}
                     _ = &mut displaced => {}
+                    () = connection::told(&mut stop) => {}
                 }
             }
             drop((connection, until));

@@ -11,7 +11,6 @@ use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
 use super::activity::Request;
-use super::refusal::Open;
 use super::slots::ActiveRequest;
 use crate::oci::RepositoryName;
 use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit};
@@ -67,16 +66,12 @@ pub struct Recorded {
     body: ResponseBody,
     sent: u64,
     record: Record,
-    _until_sent: (Request, Open, ActiveRequest),
+    _until_sent: (Request, ActiveRequest),
 }
 
 impl Recorded {
     /// Watches over the body of an answer.
-    pub(super) fn new(
-        body: ResponseBody,
-        record: Record,
-        until_sent: (Request, Open, ActiveRequest),
-    ) -> Self {
+    pub(super) fn new(body: ResponseBody, record: Record, until_sent: (Request, ActiveRequest)) -> Self {
         Recorded { body, sent: 0, record, _until_sent: until_sent }
     }
 }

@@ -1,61 +1,133 @@
-//! Headers on the answers that hyper gives by itself: to a request that it cannot parse (400), or whose head is too long
-//! (414, 431). No service sees these, so that they get their headers where they are written.
+//! Answers that hyper gives by itself: to a request that it cannot parse (400), or whose head is too long (414, 431). No
+//! service sees these, so that they get the standard's JSON and their headers where they are written.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What every such answer gets, as [`crate::wire::confine`] has it.
-const HEADERS: &[u8] =
-    b"content-security-policy: default-src 'none'; sandbox\r\nx-content-type-options: nosniff\r\n\r\n";
+use crate::wire::{ApiError, ResponseBody, confine};
 
-/// What goes on on a connection, for its stream to know whose answer is written.
+/// The requests of a connection whose answers are not written yet.
 #[derive(Default)]
 pub(super) struct Exchange {
-    /// Requests that the service has and whose answers have not been handed over to the end.
-    open: AtomicUsize,
-    /// Whether a request has come since everything was written.
-    has_begun: AtomicBool,
+    /// Requests that the service has and whose answers have not begun; true for those whose answer has no body (HEAD).
+    expected: Mutex<VecDeque<bool>>,
+    /// True from the complete head of a request until its answer is written and flushed.
+    is_busy: AtomicBool,
+    /// Bytes that were read since the last complete head.
+    read: AtomicUsize,
 }
-
-/// A request, for as long as its answer is not handed over.
-pub(super) struct Open(Arc<Exchange>);
 
 impl Exchange {
     /// Notes that the service has a request.
-    pub(super) fn begin(this: &Arc<Self>) -> Open {
-        this.has_begun.store(true, Ordering::Relaxed);
-        this.open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(this))
+    pub(super) fn begin(&self, method: &http::Method) {
+        self.is_busy.store(true, Ordering::Relaxed);
+        self.read.store(0, Ordering::Relaxed);
+        self.lock().push_back(method == http::Method::HEAD);
+    }
+
+    /// Returns true while a request is in progress: not between requests, and not before a head is complete.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if bytes of another head, or of a body, have come since the last complete head.
+    pub(super) fn has_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed) > 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<bool>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A stream that completes answers which are not from the service: those that begin when all that was to be written is
-/// written, and no request has come since.
+/// A stream that replaces answers which are not from the service. It follows the messages that are written: hyper writes
+/// the answers in the order of the requests, and its own after them.
 pub(super) struct Completed<S> {
     stream: S,
     exchange: Arc<Exchange>,
-    /// The rest of an answer that is being written in place of the one that was given.
+    /// The longest head that hyper takes, in bytes.
+    header_bytes: usize,
+    /// Bytes of the current message that are still to be written as they are.
+    passing: u64,
+    /// The rest of an answer that is being written in place of the one that was given, and the length of that.
     rest: Vec<u8>,
+    replaced: usize,
 }
 
 impl<S> Completed<S> {
-    pub(super) fn new(stream: S, exchange: Arc<Exchange>) -> Self {
-        Completed { stream, exchange, rest: Vec::new() }
+    pub(super) fn new(stream: S, exchange: Arc<Exchange>, header_bytes: usize) -> Self {
+        Completed { stream, exchange, header_bytes, passing: 0, rest: Vec::new(), replaced: 0 }
     }
 
-    fn is_from_the_service(&self) -> bool {
-        self.exchange.has_begun.load(Ordering::Relaxed)
+    /// Looks at the bytes to write, if a message begins with them.
+    fn look(&mut self, bytes: &[u8]) {
+        if self.passing > 0 || !self.rest.is_empty() || bytes.is_empty() {
+            return;
+        }
+        // Hyper gives a head in one piece. Without one the rest of the connection is left as it is.
+        let Some(head) = Head::parse(bytes) else {
+            self.passing = u64::MAX;
+            return;
+        };
+        if head.status.is_informational() {
+            self.passing = head.length;
+            return;
+        }
+        match self.exchange.lock().pop_front() {
+            Some(is_head_only) if is_head_only || head.has_no_body() => self.passing = head.length,
+            Some(_) => {
+                self.passing = head.body.map_or(u64::MAX, |body| head.length.saturating_add(body));
+            }
+            None => {
+                self.rest = self.refusal(&head);
+                // A head is in memory.
+                self.replaced = usize::try_from(head.length).unwrap_or(bytes.len());
+            }
+        }
+    }
+
+    /// Makes the answer that is written in place of one of hyper.
+    fn refusal(&self, own: &Head<'_>) -> Vec<u8> {
+        // Hyper says "431" as well to a `Content-Length` near 2^64, which comes in a head that is not too long.
+        let is_short = self.exchange.read.load(Ordering::Relaxed) < self.header_bytes;
+        let (status, why) = match own.status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_short => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is larger than any body")
+            }
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                (own.status, "the head of the request is too long (limits.header_bytes)")
+            }
+            StatusCode::URI_TOO_LONG => (own.status, "the target of the request is too long"),
+            other => (other, "the request is malformed"),
+        };
+        let mut response = ApiError::Http(status, why).into_response();
+        confine(response.headers_mut());
+        let (parts, body) = response.into_parts();
+        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in &parts.headers {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        if let Some(date) = own.date {
+            bytes.extend(format!("date: {date}\r\n").bytes());
+        }
+        bytes.extend(b"\r\n");
+        if let ResponseBody::Whole(Some(body)) = body {
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = written {
+            self.passing = self.passing.saturating_sub(*written as u64);
+        }
     }
 }
 
@@ -65,7 +137,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Completed<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.exchange.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        polled
     }
 }
 
@@ -76,11 +151,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        this.look(bytes);
         if this.rest.is_empty() {
-            match completed(bytes).filter(|_| !this.is_from_the_service()) {
-                Some(answer) => this.rest = answer,
-                None => return Pin::new(&mut this.stream).poll_write(context, bytes),
-            }
+            let end = usize::try_from(this.passing).unwrap_or(usize::MAX).min(bytes.len());
+            let written = Pin::new(&mut this.stream).poll_write(context, &bytes[..end]);
+            this.note_written(&written);
+            return written;
         }
         // The caller comes with the same bytes again until they are taken.
         while !this.rest.is_empty() {
@@ -90,7 +166,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
             }
             this.rest.drain(..written);
         }
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(this.replaced))
     }
 
     fn poll_write_vectored(
@@ -98,10 +174,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_from_the_service() && self.rest.is_empty() {
-            return Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        }
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+        self.look(first);
+        let all: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
+        if self.rest.is_empty() && all <= self.passing {
+            let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+            self.note_written(&written);
+            return written;
+        }
         self.poll_write(context, first)
     }
 
@@ -112,8 +192,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
     /// Hyper flushes when it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.exchange.open.load(Ordering::Relaxed) == 0 {
-            self.exchange.has_begun.store(false, Ordering::Relaxed);
+        if self.passing == 0 && self.rest.is_empty() && self.exchange.lock().is_empty() {
+            self.exchange.is_busy.store(false, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -123,41 +203,121 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
     }
 }
 
-/// Returns the head of an answer with its headers completed, if the bytes are one and nothing else.
-fn completed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let head = bytes.strip_prefix(b"HTTP/1.1 4")?.strip_suffix(b"\r\n\r\n")?;
-    let is_one = !head.windows(4).any(|four| four == b"\r\n\r\n");
-    is_one.then(|| [&bytes[..bytes.len() - 2], HEADERS].concat())
+/// The head of an answer.
+struct Head<'a> {
+    status: StatusCode,
+    /// Its length with the empty line, in bytes.
+    length: u64,
+    /// The length of the body; nothing if the head does not say it.
+    body: Option<u64>,
+    date: Option<&'a str>,
+}
+
+impl<'a> Head<'a> {
+    /// Parses the head that bytes begin with.
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let length = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let mut lines = std::str::from_utf8(&bytes[..length]).ok()?.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let mut head = Head { status, length: length as u64 + 4, body: None, date: None };
+        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+            match name {
+                _ if name.eq_ignore_ascii_case("content-length") => head.body = value.trim().parse().ok(),
+                _ if name.eq_ignore_ascii_case("date") => head.date = Some(value.trim()),
+                _ => {}
+            }
+        }
+        Some(head)
+    }
+
+    fn has_no_body(&self) -> bool {
+        matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
-    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
+    /// An answer whose body looks like a refusal.
+    const LOOKALIKE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n\
+        HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    const NO_BODY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-    #[tokio::test]
-    async fn only_answers_of_no_service_are_completed() {
+    async fn written(requests: &[Method], vectored: bool) -> (Vec<u8>, bool) {
         // A small pipe: answers are written in parts.
         let (server, mut client) = tokio::io::duplex(16);
         let exchange = Arc::new(Exchange::default());
-        let mut stream = Completed::new(server, Arc::clone(&exchange));
+        for method in requests {
+            exchange.begin(method);
+        }
+        let mut stream = Completed::new(server, Arc::clone(&exchange), 100);
         let writing = tokio::spawn(async move {
-            let open = Exchange::begin(&exchange);
-            stream.write_all(REFUSAL).await.unwrap();
+            let mut bytes = CONTINUE.to_vec();
+            for method in [Method::HEAD, Method::GET] {
+                bytes.extend(if method == Method::HEAD { NO_BODY } else { LOOKALIKE });
+            }
+            bytes.extend(REFUSAL);
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let written = if vectored {
+                    let (first, second) = rest.split_at(rest.len().min(CONTINUE.len() + NO_BODY.len()));
+                    let slices = [io::IoSlice::new(&[]), io::IoSlice::new(first), io::IoSlice::new(second)];
+                    stream.write_vectored(&slices).await.unwrap()
+                } else {
+                    stream.write(rest).await.unwrap()
+                };
+                rest = &rest[written..];
+            }
             stream.flush().await.unwrap();
-            drop(open);
-            // Its last bytes may look like anything.
-            stream.write_all(REFUSAL).await.unwrap();
-            stream.flush().await.unwrap();
-            stream.write_all(REFUSAL).await.unwrap();
+            exchange.is_busy()
         });
         let mut written = Vec::new();
         client.read_to_end(&mut written).await.unwrap();
-        writing.await.unwrap();
-        let headers = &REFUSAL[..REFUSAL.len() - 2];
-        assert_eq!(written, [REFUSAL, REFUSAL, headers, HEADERS].concat());
+        (written, writing.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_the_answers_of_no_service_are_replaced() {
+        let (bytes, is_busy) = written(&[Method::HEAD, Method::GET], false).await;
+        let own = [CONTINUE, NO_BODY, LOOKALIKE].concat();
+        assert!(bytes.starts_with(&own), "{}", String::from_utf8_lossy(&bytes));
+        let refusal = std::str::from_utf8(&bytes[own.len()..]).unwrap();
+        let (head, body) = refusal.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        for line in [
+            "content-security-policy: default-src 'none'; sandbox",
+            "x-content-type-options: nosniff",
+            "connection: close",
+            "date: today",
+            &format!("content-length: {}", body.len()),
+        ] {
+            assert!(head.lines().any(|one| one == line), "{line} is missing: {head}");
+        }
+        assert!(body.contains(r#""code":"UNSUPPORTED""#), "{body}");
+        assert!(!is_busy);
+    }
+
+    #[tokio::test]
+    async fn vectored_writes_are_followed_as_well() {
+        let plain = written(&[Method::HEAD, Method::GET], false).await;
+        assert_eq!(written(&[Method::HEAD, Method::GET], true).await, plain);
+    }
+
+    #[tokio::test]
+    async fn a_short_head_with_a_huge_length_is_a_matter_of_the_body() {
+        for (read, status) in [(99, 413), (100, 431)] {
+            let exchange = Arc::new(Exchange::default());
+            exchange.read.store(read, Ordering::Relaxed);
+            let mut stream = Completed::new(Vec::new(), exchange, 100);
+            stream.write_all(b"HTTP/1.1 431 Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let written = String::from_utf8(stream.stream).unwrap();
+            assert!(written.starts_with(&format!("HTTP/1.1 {status} ")), "{written}");
+        }
     }
 }

@@ -28,10 +28,25 @@ struct Budget {
     rate: f64,
 }
 
-/// What INFO, DEBUG and TRACE have together.
-const ROUTINE: Budget = Budget { burst: 500.0, rate: 20.0 };
-/// What ERROR and WARN have together.
-const NOTABLE: Budget = Budget { burst: 100.0, rate: 5.0 };
+/// The two budgets of an address.
+#[derive(Clone, Copy)]
+struct Budgets {
+    /// What INFO, DEBUG and TRACE have together.
+    routine: Budget,
+    /// What ERROR and WARN have together.
+    notable: Budget,
+}
+
+impl Budgets {
+    /// Returns the budgets for so many ordinary lines at once.
+    fn new(lines: u32) -> Self {
+        let lines = f64::from(lines);
+        Budgets {
+            routine: Budget { burst: lines, rate: lines / 25.0 },
+            notable: Budget { burst: (lines / 5.0).max(1.0), rate: lines / 100.0 },
+        }
+    }
+}
 
 /// What an address has left of a budget, at some moment.
 struct Bucket {
@@ -73,8 +88,9 @@ struct Client {
 }
 
 impl Client {
-    fn new(now: Instant) -> Self {
-        Client { routine: Bucket::new(ROUTINE, now), notable: Bucket::new(NOTABLE, now), suppressed: 0 }
+    fn new(budgets: Budgets, now: Instant) -> Self {
+        let Budgets { routine, notable } = budgets;
+        Client { routine: Bucket::new(routine, now), notable: Bucket::new(notable, now), suppressed: 0 }
     }
 
     fn is_idle(&mut self, now: Instant) -> bool {
@@ -92,6 +108,7 @@ pub(super) enum Decision {
 }
 
 struct Table {
+    budgets: Budgets,
     clients: HashMap<IpAddr, Client>,
     /// All addresses for which the table has no room.
     others: Client,
@@ -104,10 +121,13 @@ struct Table {
 pub(super) struct Limiter(Mutex<Table>);
 
 impl Limiter {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Creates a limiter that lets an address cause so many lines at once.
+    pub(super) fn new(lines: u32, now: Instant) -> Self {
+        let budgets = Budgets::new(lines);
         Limiter(Mutex::new(Table {
+            budgets,
             clients: HashMap::new(),
-            others: Client::new(now),
+            others: Client::new(budgets, now),
             searched: None,
             suppressed_since: None,
         }))
@@ -168,7 +188,8 @@ impl Table {
         if self.clients.len() >= ADDRESSES && !self.clients.contains_key(&address) {
             return &mut self.others;
         }
-        self.clients.entry(address).or_insert_with(|| Client::new(now))
+        let budgets = self.budgets;
+        self.clients.entry(address).or_insert_with(|| Client::new(budgets, now))
     }
 }
 
@@ -208,7 +229,7 @@ mod tests {
     #[test]
     fn each_address_has_a_burst_and_a_rate() {
         let now = Instant::now();
-        let limiter = Limiter::new(now);
+        let limiter = Limiter::new(500, now);
         assert_eq!(logged(&limiter, address(1), Level::Info, now, 1000), 500);
         assert_eq!(logged(&limiter, address(1), Level::Info, now + Duration::from_secs(1), 1000), 20);
         assert_eq!(logged(&limiter, address(2), Level::Info, now, 10), 10);
@@ -220,9 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn the_budgets_follow_the_configured_number_of_lines() {
+        let now = Instant::now();
+        let limiter = Limiter::new(50, now);
+        let second = now + Duration::from_secs(1);
+        assert_eq!(logged(&limiter, address(1), Level::Info, now, 1000), 50);
+        assert_eq!(logged(&limiter, address(1), Level::Info, second, 1000), 2);
+        assert_eq!(logged(&limiter, address(1), Level::Warn, now, 1000), 10);
+        // A single warning is always seen.
+        let limiter = Limiter::new(1, now);
+        assert_eq!(logged(&limiter, address(1), Level::Warn, now, 1000), 1);
+    }
+
+    #[test]
     fn what_is_suppressed_is_told_once() {
         let now = Instant::now();
-        let limiter = Limiter::new(now);
+        let limiter = Limiter::new(500, now);
         assert_eq!(limiter.next_summary(now), None);
         logged(&limiter, address(0x0a00_0001), Level::Info, now, 500);
         let first = limiter.decide(address(0x0a00_0001), Level::Info, now);
@@ -237,7 +271,7 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_client() {
         let now = Instant::now();
-        let limiter = Limiter::new(now);
+        let limiter = Limiter::new(500, now);
         for number in 0..600_u128 {
             let client = Ipv6Addr::from_bits((0x2001_0db8 << 96) + number);
             limiter.decide(client.into(), Level::Info, now);
@@ -248,7 +282,7 @@ mod tests {
     #[test]
     fn the_table_is_bounded() {
         let now = Instant::now();
-        let limiter = Limiter::new(now);
+        let limiter = Limiter::new(500, now);
         for number in 0..10_000 {
             limiter.decide(address(number), Level::Info, now);
         }
@@ -263,7 +297,7 @@ mod tests {
     #[test]
     fn many_addresses_get_few_lines_of_summary() {
         let now = Instant::now();
-        let limiter = Limiter::new(now);
+        let limiter = Limiter::new(500, now);
         for number in 0..100 {
             logged(&limiter, address(number), Level::Info, now, 501);
         }

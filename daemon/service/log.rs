@@ -71,8 +71,8 @@ struct Queue {
 }
 
 impl Queue {
-    fn new() -> Self {
-        let limiter = Limiter::new(Instant::now());
+    fn new(lines_per_address: u32) -> Self {
+        let limiter = Limiter::new(lines_per_address, Instant::now());
         Queue { waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0), limiter }
     }
 
@@ -136,18 +136,18 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Starts the log.
+/// Starts the log. An address can cause so many lines at once.
 ///
 /// # Errors
 /// [`ServiceError::Log`] when there is one already, or no thread for it.
-pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
+pub fn start_logging(level: LevelFilter, lines_per_address: u32) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
     log::set_max_level(level);
     let has_journal = has_journal();
     let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
     let (events, receiver) = channel();
     let (ended, done) = channel();
-    let queue = Arc::new(Queue::new());
+    let queue = Arc::new(Queue::new(lines_per_address));
     let logger = Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal };
     let thread = std::thread::Builder::new().name("log".into());
     thread

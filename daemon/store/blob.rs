@@ -13,6 +13,7 @@ use rustix::io::ReadWriteFlags;
 use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
+use super::holder::Holder;
 use super::work::{Kind, Work};
 use crate::oci::Digest;
 
@@ -40,6 +41,8 @@ pub(super) struct Source {
     pub(super) disk: Arc<Disk>,
     pub(super) buffers: Arc<Buffers>,
     pub(super) work: Arc<Work>,
+    /// The holder of the request: its answer is sent outside of it.
+    pub(super) holder: Holder,
 }
 
 impl BlobReader {
@@ -73,14 +76,14 @@ impl BlobReader {
                 return Poll::Ready(Some(Ok(self.deliver(buffer))));
             }
             let (file, position) = (Arc::clone(&self.file), self.position);
-            let Source { disk, work, .. } = self.source.clone();
-            self.reading = Some(Box::pin(async move {
+            let Source { disk, work, holder, .. } = self.source.clone();
+            self.reading = Some(Box::pin(holder.run(async move {
                 work.run(Kind::Read, move || {
                     let _read = disk.reads();
                     read(&file, position, want, buffer)
                 })
                 .await
-            }));
+            })));
         }
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let read = ready!(reading.as_mut().poll(context));

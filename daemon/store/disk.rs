@@ -1,7 +1,7 @@
 //! Every file operation on the data directory, and the latch that refuses writes after one failed.
 //!
 //! Guarantees: a file appears in `blobs/` only whole and synced. The first write that fails for any reason but a full
-//! disk latches, and the first sync that fails for whatever reason: a page may be lost though the next sync says yes,
+//! disk, or something else in the place of a file (`obstacles.rs`), latches, and the first sync that fails for whatever reason: a page may be lost though the next sync says yes,
 //! so nothing is written any more until the daemon has restarted. A lack of descriptors or memory is neither: what needed
 //! them fails, and the store goes on. The directories that are synced stay open, so that this needs no descriptor.
 #![expect(clippy::disallowed_methods, reason = "this is the file that the others leave it to")]
@@ -19,6 +19,8 @@ use rustix::fs::FlockOperation;
 use super::delay::{DiskDelay, Operation, Operations};
 use super::error::StoreError;
 use super::locks::Lock;
+use super::obstacles::{is_in_the_way, open_regular, open_regular_with, regular_file};
+use super::reported::Reported;
 use super::sys;
 use crate::oci::{Algorithm, Digest};
 
@@ -98,6 +100,8 @@ pub(super) struct Disk {
     is_daemon: OnceLock<()>,
     /// Files in `uploads/`; other processes remove some, so that each look at the directory counts them anew.
     upload_count: AtomicU64,
+    /// The blobs whose files are not as the index says, as far as the log has them.
+    reported: Reported,
     /// Open where something may be written.
     directories: Option<Directories>,
 }
@@ -114,6 +118,7 @@ impl Disk {
             writes: Operations::default(),
             is_daemon: OnceLock::new(),
             upload_count: AtomicU64::new(0),
+            reported: Reported::default(),
             directories: None,
         }
     }
@@ -121,9 +126,9 @@ impl Disk {
     /// Makes the directories that are not there yet and opens the data directory.
     pub(super) fn open(root: &Path, told: fn(&str)) -> Result<Self, StoreError> {
         let mut disk = Self::at(root, told);
-        for directory in ["uploads", "index", "trash", "blobs/sha256", "blobs/sha512"] {
+        for directory in ["uploads", "index", "trash", "blobs", "blobs/sha256", "blobs/sha512"] {
             let path = root.join(directory);
-            fs::create_dir_all(&path)
+            disk.make_directory(&path)
                 .map_err(|error| StoreError::io(format!("create {}", path.display()), error))?;
         }
         for directory in [root.to_owned(), root.join("blobs")] {
@@ -190,7 +195,7 @@ impl Disk {
     pub(super) fn probe(&self) -> Result<(), StoreError> {
         let _read = self.reads();
         let failed = |error| StoreError::io("read oci-layout", error);
-        let file = File::open(self.root.join("oci-layout")).map_err(failed)?;
+        let file = open_regular(&self.root.join("oci-layout")).map_err(failed)?;
         // A file system that cannot forget it answers from memory.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
         file.read_at(&mut [0; 16], 0).map_err(failed)?;
@@ -236,7 +241,8 @@ impl Disk {
             (self.told)(&why);
             // For `holdfast status`, which asks about the daemon; a disk that takes not even this is told of by the log.
             if self.is_daemon.get().is_some() {
-                let _ = fs::write(self.root.join(READ_ONLY), why);
+                let note = || self.create_anew(&self.top(READ_ONLY))?.write_all(why.as_bytes());
+                let _ = note();
             }
         }
         error
@@ -246,7 +252,7 @@ impl Disk {
     pub(super) fn forget_failure(&self) {
         let _ = self.is_daemon.set(());
         // It is most often not there.
-        let _ = fs::remove_file(self.root.join(READ_ONLY));
+        let _ = self.remove(&self.root.join(READ_ONLY));
     }
 
     /// Why nothing is written any more, if that is so.
@@ -256,7 +262,7 @@ impl Disk {
 
     /// Why the daemon takes no more writes, if it does not.
     pub(super) fn failure_of_daemon(&self) -> Option<String> {
-        fs::read_to_string(self.root.join(READ_ONLY)).ok()
+        io::read_to_string(open_regular(&self.root.join(READ_ONLY)).ok()?).ok()
     }
 
     /// Makes the empty file of a new upload.
@@ -279,8 +285,13 @@ impl Disk {
     pub(super) fn open_upload(&self, name: &str) -> Result<OpenedUpload, StoreError> {
         let failed = |error| StoreError::io("open an upload", error);
         let path = self.upload_path(name);
-        let file = found(OpenOptions::new().read(true).write(true).open(&path)).map_err(failed)?;
-        let Some(file) = file else { return Ok(OpenedUpload::Missing) };
+        let file = match found(open_regular_with(OpenOptions::new().read(true).write(true), &path)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(OpenedUpload::Missing),
+            // A collection sets it aside.
+            Err(error) if is_in_the_way(&error) => return Ok(OpenedUpload::Missing),
+            Err(error) => return Err(failed(error)),
+        };
         if !lock_upload(&file).map_err(failed)? {
             return Ok(OpenedUpload::InUse);
         }
@@ -312,15 +323,14 @@ impl Disk {
 
     /// Whether an upload of this name is there, and how many bytes it has.
     pub(super) fn upload_length(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        let metadata = found(fs::metadata(self.upload_path(name)));
-        Ok(metadata
-            .map_err(|error| StoreError::io("look at an upload", error))?
-            .map(|metadata| metadata.len()))
+        let file = regular_file(&self.upload_path(name));
+        Ok(file.map_err(|error| StoreError::io("look at an upload", error))?.map(|(length, _)| length))
     }
 
     /// Removes the file of an upload, if it is there.
     pub(super) fn remove_upload(&self, name: &str) -> Result<(), StoreError> {
-        let removed = found(fs::remove_file(self.upload_path(name)))
+        let removed = self
+            .remove(&self.upload_path(name))
             .map_err(|error| StoreError::io("remove an upload", error))?;
         if removed.is_some() {
             self.count_ended_upload();
@@ -381,8 +391,9 @@ impl Disk {
         let (path, blob) = (self.upload_path(&upload.name), self.blob_path(digest));
         match found(fs::symlink_metadata(&path)).map_err(failed)? {
             Some(file) if (file.ino(), file.len()) == (upload.inode, upload.length) => {
-                fs::rename(path, blob).map_err(failed)?;
+                self.rename_over(&path, &blob).map_err(failed)?;
                 self.count_ended_upload();
+                self.reported.forget(digest);
                 Ok(())
             }
             Some(_) => {
@@ -390,8 +401,8 @@ impl Disk {
                 Err(StoreError::UploadUnknown)
             }
             // A batch whose transaction failed is applied again change by change, after the file has moved.
-            None => match found(fs::symlink_metadata(blob)).map_err(failed)? {
-                Some(moved) if moved.len() == upload.length => Ok(()),
+            None => match regular_file(&blob).map_err(failed)? {
+                Some((length, _)) if length == upload.length => Ok(()),
                 _ => Err(StoreError::UploadUnknown),
             },
         }
@@ -407,8 +418,11 @@ impl Disk {
     /// Moves a blob that nobody needs to the trash; one that is not there is there already, or lost.
     pub(super) fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        found(fs::rename(self.blob_path(digest), self.trash_path(digest)))
-            .map_err(|error| self.failed(StoreError::io("move a blob to the trash", error)))?;
+        let failed = |error| self.failed(StoreError::io("move a blob to the trash", error));
+        let blob = self.blob_path(digest);
+        if !self.clear_way(&blob).map_err(failed)? {
+            found(self.rename_over(&blob, &self.trash_path(digest))).map_err(failed)?;
+        }
         Ok(())
     }
 
@@ -416,26 +430,25 @@ impl Disk {
     /// [`Disk::sync_blobs`].
     pub(super) fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        if self.blob_path(digest).exists() {
-            return Ok(());
+        let failed = |error| self.failed(StoreError::io("move a blob back from the trash", error));
+        let (blob, trash) = (self.blob_path(digest), self.trash_path(digest));
+        if regular_file(&blob).map_err(failed)?.is_none() && !self.clear_way(&trash).map_err(failed)? {
+            found(self.rename_over(&trash, &blob)).map_err(failed)?;
         }
-        found(fs::rename(self.trash_path(digest), self.blob_path(digest)))
-            .map_err(|error| self.failed(StoreError::io("move a blob back from the trash", error)))?;
         Ok(())
     }
 
     /// Removes a blob for good; for one that the trash has no room for.
     pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        found(fs::remove_file(self.blob_path(digest)))
+        self.remove(&self.blob_path(digest))
             .map_err(|error| self.failed(StoreError::io("remove a blob", error)))?;
         Ok(())
     }
 
     /// Removes a blob from the trash for good.
     pub(super) fn remove_trash(&self, digest: &Digest) -> Result<(), StoreError> {
-        found(fs::remove_file(self.trash_path(digest)))
-            .map_err(|error| StoreError::io("empty the trash", error))?;
+        self.remove(&self.trash_path(digest)).map_err(|error| StoreError::io("empty the trash", error))?;
         Ok(())
     }
 
@@ -461,14 +474,19 @@ impl Disk {
 
     /// The unfinished uploads, with when they were written to last.
     pub(super) fn uploads_by_age(&self) -> Result<Vec<UploadFile>, StoreError> {
-        let entries = fs::read_dir(self.root.join("uploads"));
-        let entries = entries.map_err(|error| StoreError::io("list the uploads", error))?;
-        let upload = |entry: fs::DirEntry| {
-            let metadata = entry.metadata().ok()?;
+        let failed = |error| StoreError::io("list the uploads", error);
+        let mut uploads = Vec::new();
+        for entry in fs::read_dir(self.root.join("uploads")).map_err(failed)? {
+            // An error is not the end of the directory: uploads that are not in the list count as gone.
+            let entry = entry.map_err(failed)?;
+            let Some(metadata) = found(entry.metadata()).map_err(failed)?.filter(fs::Metadata::is_file)
+            else {
+                continue;
+            };
             let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            Some(UploadFile { name: entry.file_name().into_string().ok()?, length: metadata.len(), modified })
-        };
-        let uploads: Vec<UploadFile> = entries.flatten().filter_map(upload).collect();
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            uploads.push(UploadFile { name, length: metadata.len(), modified });
+        }
         self.upload_count.store(uploads.len() as u64, Ordering::Relaxed);
         Ok(uploads)
     }
@@ -478,7 +496,7 @@ impl Disk {
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
         let _read = self.reads();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
-            match found(File::open(path)) {
+            match found(open_regular(&path)) {
                 Ok(Some(file)) => return Ok(file),
                 Ok(None) => {}
                 Err(error) => return Err(StoreError::io("open a blob", error)),
@@ -504,8 +522,7 @@ impl Disk {
 
     /// Which file a blob is, by the number that the file system has for it, if it is there.
     pub(super) fn blob_file(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        let metadata = found(fs::metadata(self.blob_path(digest)));
-        Ok(metadata.map_err(|error| StoreError::io("look at a blob", error))?.map(|metadata| metadata.ino()))
+        Ok(self.look_at_blob(digest)?.map(|(_, inode)| inode))
     }
 
     /// Moves a broken blob out of the way and keeps it beside.
@@ -513,16 +530,51 @@ impl Disk {
         self.check_writable()?;
         let aside = self.root.join("damaged");
         let name = format!("{}-{}", digest.algorithm(), digest.hex());
-        fs::create_dir_all(&aside)
-            .and_then(|()| found(fs::rename(self.blob_path(digest), aside.join(name))))
+        self.make_directory(&aside)
+            .and_then(|()| found(self.rename_over(&self.blob_path(digest), &aside.join(name))))
             .map_err(|error| self.failed(StoreError::io("set a broken blob aside", error)))?;
         Ok(())
     }
 
     /// The length of the file of a blob in bytes, if it is there.
     pub(super) fn blob_length(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        let metadata = found(fs::metadata(self.blob_path(digest)));
-        Ok(metadata.map_err(|error| StoreError::io("look at a blob", error))?.map(|metadata| metadata.len()))
+        Ok(self.look_at_blob(digest)?.map(|(length, _)| length))
+    }
+
+    fn look_at_blob(&self, digest: &Digest) -> Result<Option<(u64, u64)>, StoreError> {
+        regular_file(&self.blob_path(digest)).map_err(|error| StoreError::io("look at a blob", error))
+    }
+
+    /// Returns true if the file of a blob that the index knows is there with this length; one on its way to the trash or
+    /// back counts as well.
+    pub(super) fn has_blob(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
+        let _read = self.reads();
+        for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
+            let file = regular_file(&path).map_err(|error| StoreError::io("look at a blob", error))?;
+            if file.is_some_and(|(found, _)| found == length) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Warns of a blob without its file, once.
+    pub(super) fn report_damaged(&self, digest: &Digest) {
+        if self.reported.is_new(digest) {
+            log::warn!(
+                "blob {digest} is missing or damaged on the disk; the next push of it replaces the file"
+            );
+        }
+    }
+
+    /// Returns true for a blob that was reported as damaged and has had no new file since.
+    pub(super) fn is_reported(&self, digest: &Digest) -> bool {
+        self.reported.contains(digest)
+    }
+
+    /// Takes a report back: the file is there again.
+    pub(super) fn forget_report(&self, digest: &Digest) {
+        self.reported.forget(digest);
     }
 
     /// Replaces a small file at the top of the data directory so that it is whole at any moment.
@@ -534,12 +586,12 @@ impl Disk {
         self.check_writable()?;
         let temporary = self.root.join(format!(".{name}.new"));
         let failed = |error| self.failed(StoreError::io(format!("write {name}"), error));
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&temporary);
-        let mut writer = io::BufWriter::with_capacity(64 << 10, file.map_err(failed)?);
+        let file = self.create_anew(&temporary).map_err(failed)?;
+        let mut writer = io::BufWriter::with_capacity(64 << 10, file);
         write(&mut writer)?;
         writer.flush().map_err(failed)?;
         writer.get_ref().sync_data().map_err(failed)?;
-        fs::rename(&temporary, self.root.join(name)).map_err(failed)?;
+        self.rename_over(&temporary, &self.root.join(name)).map_err(failed)?;
         self.sync_directory(Directory::Root).map_err(failed)
     }
 
@@ -625,12 +677,12 @@ impl Disk {
     /// has held [`Disk::lock_index_file`] since before the inspection.
     pub(super) fn use_inspected_index(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("replace the index", error);
-        let Some(copy) = found(File::open(self.inspected_index())).map_err(failed)? else { return Ok(()) };
+        let Some(copy) = found(open_regular(&self.inspected_index())).map_err(failed)? else { return Ok(()) };
         copy.sync_all().map_err(failed)?;
         let directory = self.index_directory();
         // First: readers and transactions that LMDB has noted there are those of the old one.
-        found(fs::remove_file(directory.join("lock.mdb"))).map_err(failed)?;
-        fs::rename(self.inspected_index(), directory.join("data.mdb")).map_err(failed)?;
+        self.remove(&directory.join("lock.mdb")).map_err(failed)?;
+        self.rename_over(&self.inspected_index(), &directory.join("data.mdb")).map_err(failed)?;
         self.sync_directory(Directory::Index).map_err(failed)?;
         self.forget_inspected_index()
     }
@@ -638,7 +690,7 @@ impl Disk {
     /// Removes the copy that an inspection has left, and the lock that LMDB keeps beside it.
     pub(super) fn forget_inspected_index(&self) -> Result<(), StoreError> {
         for name in ["index/inspected.mdb", "index/inspected.mdb-lock"] {
-            found(fs::remove_file(self.root.join(name)))
+            self.remove(&self.root.join(name))
                 .map_err(|error| StoreError::io("remove the copy of the index", error))?;
         }
         Ok(())
@@ -678,10 +730,10 @@ impl Disk {
         let failed = |error| StoreError::io("set the broken index aside", error);
         let (data, lock) = ("index/data.mdb", "index/lock.mdb");
         let length = found(fs::metadata(self.root.join(data))).map_err(failed)?.map_or(0, |file| file.len());
-        found(fs::remove_file(self.root.join(lock))).map_err(failed)?;
+        self.remove(&self.root.join(lock)).map_err(failed)?;
         if length == 0 {
             // One that could not even be begun, for lack of room: whoever tries again and again leaves none of them.
-            found(fs::remove_file(self.root.join(data))).map_err(failed)?;
+            self.remove(&self.root.join(data)).map_err(failed)?;
             return Ok(None);
         }
         let aside = self.directory_aside(suffix);

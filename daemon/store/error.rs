@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::obstacles::is_in_the_way;
 use crate::oci::{Digest, Reference, RepositoryName};
 
 /// Why a verb of the store did not do what it was asked. What is not there, what is wrong with the request,
@@ -38,6 +39,9 @@ pub enum StoreError {
     /// Requests use as many uploads as there may be.
     #[error("there may be no more unfinished uploads (limits.unfinished_uploads); try again later")]
     TooManyUploads,
+    /// The client has as many waiting requests of this kind as it may, or waited too long for its turn.
+    #[error("too many requests of this client are waiting; try again later")]
+    TooManyWaiting,
     /// The repository would have more tags than it may.
     #[error(
         "repository {repository} may have at most {limit} tags; delete some, or raise limits.tags_per_repository"
@@ -109,6 +113,15 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// A directory, a FIFO, a symbolic link or the like is in the place of a file and could not be set aside. That says
+    /// nothing about the disk.
+    #[error("cannot {action}: {source}")]
+    InTheWay {
+        /// The operation, for the log.
+        action: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file operation failed.
     #[error("cannot {action}: {source}")]
     Io {
@@ -133,6 +146,7 @@ impl StoreError {
             _ if is_lack_of_resources(&source) => {
                 StoreError::OutOfResources { action: action.into(), source }
             }
+            _ if is_in_the_way(&source) => StoreError::InTheWay { action: action.into(), source },
             _ => StoreError::Io { action: action.into(), source },
         }
     }
@@ -160,7 +174,11 @@ impl StoreError {
         let StoreError::Index(heed::Error::Io(error)) = self else {
             return matches!(
                 self,
-                StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld | StoreError::Io { .. }
+                StoreError::Full
+                    | StoreError::IndexFull
+                    | StoreError::PagesHeld
+                    | StoreError::Io { .. }
+                    | StoreError::InTheWay { .. }
             );
         };
         let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull];
@@ -169,7 +187,11 @@ impl StoreError {
 
     /// Returns true if a file could be read and is not what it should be: `index.json` is corrupt.
     pub(super) fn is_corrupt_file(&self) -> bool {
-        matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData)
+        match self {
+            StoreError::Io { source, .. } => source.kind() == io::ErrorKind::InvalidData,
+            StoreError::InTheWay { .. } => true,
+            _ => false,
+        }
     }
 
     /// Returns true if the system lacked descriptors or memory: that says nothing about the medium, and may pass.
@@ -184,8 +206,11 @@ impl StoreError {
 
     /// Whether the index transaction that met this error can only be given up.
     pub(super) fn ends_transaction(&self) -> bool {
-        use StoreError::{Full, Index, IndexFull, Io, OutOfResources, PagesHeld, ReadOnly, Replaced};
-        let of_the_disk = matches!(self, Full | Index(_) | Io { .. } | OutOfResources { .. });
+        use StoreError::{
+            Full, InTheWay, Index, IndexFull, Io, OutOfResources, PagesHeld, ReadOnly, Replaced,
+        };
+        let of_the_disk =
+            matches!(self, Full | Index(_) | Io { .. } | InTheWay { .. } | OutOfResources { .. });
         of_the_disk || matches!(self, IndexFull | PagesHeld | ReadOnly | Replaced)
     }
 }

@@ -7,14 +7,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::clock::Moment;
 use super::error::StoreError;
-use super::index::discard::Handled;
+use super::index::Index;
+use super::index::discard::{Handled, WithSubject};
+use super::index::forecast::Forecast;
 use super::index::garbage::{Amount, TagAge, Unneeded};
 use super::index::writer::Batch;
 use super::locks::Lock;
@@ -137,8 +139,16 @@ impl Store {
         }
         let counts = self.0.index.counts()?;
         let share = Share::of(counts.blobs.saturating_add(counts.manifests));
-        let mut collection =
-            Collection { store: self, policy, dry_run, observe, report, share, verified: false };
+        let mut collection = Collection {
+            store: self,
+            policy,
+            dry_run,
+            observe,
+            report,
+            share,
+            verified: false,
+            forecast: Arc::default(),
+        };
         if !dry_run {
             // A process that was killed while it read holds back what is freed.
             self.0.index.env.clear_stale_readers()?;
@@ -264,9 +274,20 @@ struct Collection<'a> {
     share: Share,
     /// Whether this collection has verified the index.
     verified: bool,
+    /// What a dry run would have changed so far; empty otherwise.
+    forecast: Arc<Mutex<Forecast>>,
 }
 
 impl Collection<'_> {
+    /// Notes in a dry run what a real one would change.
+    async fn foresee<T: Send + 'static>(
+        &mut self,
+        change: impl FnOnce(&Index, &mut Forecast) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (index, forecast) = (Arc::clone(&self.store.0.index), Arc::clone(&self.forecast));
+        blocking(move || change(&index, &mut super::lock(&forecast))).await
+    }
+
     /// Verifies the index before content is taken: once in the life of the process, and once more when this collection
     /// is about to take a large part of all content. Content is taken for lack of rows that need it, and rows that
     /// damage has removed are not noticed otherwise.
@@ -324,7 +345,10 @@ impl Collection<'_> {
         for part in tags.chunks(AT_ONCE) {
             let (name, part) = (repository.clone(), part.to_vec());
             let taken = if self.dry_run {
-                part
+                let retire = move |index: &Index, forecast: &mut Forecast| {
+                    forecast.retire_tags(index, &name, &part).map(|()| part)
+                };
+                self.foresee(retire).await?
             } else {
                 self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
             };
@@ -345,19 +369,20 @@ impl Collection<'_> {
         let mut after = None;
         loop {
             let (store, name, grace) = (self.store.clone(), repository.clone(), self.policy.grace);
-            let (page, next) = blocking(move || {
-                let index = &store.0.index;
-                let now = index.clock.now();
-                let mut page = index.unneeded_page(&name, after.as_ref(), PAGE, untagged.is_some())?;
-                let next = page.last().filter(|_| page.len() == PAGE).map(|one| one.digest.clone());
-                page.retain(|one| {
-                    let age = one.since.age(now);
-                    (one.deleted && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
-                });
-                index.retain_unneeded(&name, &mut page)?;
-                Ok((store.without_living_subject(&name, page)?, next))
-            })
-            .await?;
+            let (page, next) = self
+                .foresee(move |index, forecast| {
+                    let now = index.clock.now();
+                    let mut page =
+                        index.unneeded_page(&name, after.as_ref(), PAGE, untagged.is_some(), forecast)?;
+                    let next = page.last().filter(|_| page.len() == PAGE).map(|one| one.digest.clone());
+                    page.retain(|one| {
+                        let age = one.since.age(now);
+                        (one.deleted && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
+                    });
+                    index.retain_unneeded(&name, &mut page, forecast)?;
+                    Ok((store.without_living_subject(&name, page, forecast)?, next))
+                })
+                .await?;
             for part in page.chunks(AT_ONCE) {
                 self.take_manifests(repository, part.to_vec()).await?;
             }
@@ -371,13 +396,13 @@ impl Collection<'_> {
     async fn take_manifests(
         &mut self,
         repository: &RepositoryName,
-        manifests: Vec<(Unneeded, Option<Digest>)>,
+        manifests: Vec<WithSubject>,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
+        self.before_taking(manifests.len()).await?;
         let taken = if self.dry_run {
-            manifests
+            self.foresee(move |index, forecast| forecast.collect_manifests(index, &name, manifests)).await?
         } else {
-            self.before_taking(manifests.len()).await?;
             let collect = move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part);
             self.store.take(manifests, collect).await?
         };
@@ -392,8 +417,10 @@ impl Collection<'_> {
     async fn blobs(&mut self) -> Result<(), StoreError> {
         let (mut after, grace) = (None, self.policy.grace);
         loop {
-            let index = Arc::clone(&self.store.0.index);
-            let page = blocking(move || index.blob_page(after.as_deref(), PAGE, grace)).await?;
+            let page = move |index: &Index, forecast: &mut Forecast| {
+                index.blob_page(after.as_deref(), PAGE, grace, forecast)
+            };
+            let page = self.foresee(page).await?;
             self.report.kept_needed.add_all(page.needed);
             self.report.kept_young.add_all(page.young);
             for part in page.garbage.chunks(AT_ONCE) {
@@ -416,10 +443,10 @@ impl Collection<'_> {
 
     async fn take_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
         let grace = self.policy.grace;
+        self.before_taking(blobs.len()).await?;
         let taken = if self.dry_run {
             blobs
         } else {
-            self.before_taking(blobs.len()).await?;
             let discard = move |batch: &mut Batch, part: &[_]| batch.discard_blobs(part, grace);
             let taken = self.store.take(blobs, discard).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
@@ -477,8 +504,11 @@ impl Collection<'_> {
 
     /// Removes the uploads that nobody has gone on with.
     async fn uploads(&mut self) -> Result<(), StoreError> {
-        let (store, expire) = (self.store.clone(), self.policy.uploads_expire);
+        let (store, expire, dry_run) = (self.store.clone(), self.policy.uploads_expire, self.dry_run);
         let (uploads, gone, expired) = blocking(move || {
+            if !dry_run {
+                store.0.disk.clear_uploads()?;
+            }
             let uploads = store.0.disk.uploads()?;
             // Files that another process has removed are no longer counted.
             store.0.uploads.recount(&uploads);
@@ -571,7 +601,8 @@ impl Store {
         &self,
         repository: &RepositoryName,
         manifests: Vec<Unneeded>,
-    ) -> Result<Vec<(Unneeded, Option<Digest>)>, StoreError> {
+        forecast: &Forecast,
+    ) -> Result<Vec<WithSubject>, StoreError> {
         if manifests.is_empty() {
             return Ok(Vec::new());
         }
@@ -591,7 +622,9 @@ impl Store {
             let subject = subjects.remove(&one.digest);
             let alive = match &subject {
                 Some(subject) => {
-                    self.0.index.manifest(repository, &Reference::Digest(subject.clone()))?.is_some()
+                    let by_digest = Reference::Digest(subject.clone());
+                    !forecast.lacks(repository, subject)
+                        && self.0.index.manifest(repository, &by_digest)?.is_some()
                 }
                 None => false,
             };

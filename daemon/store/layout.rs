@@ -74,7 +74,7 @@ struct NameEntry<'a> {
 
 /// Writes `oci-layout` where it is missing.
 pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
-    if disk.top("oci-layout").exists() {
+    if disk.has_file("oci-layout") {
         return Ok(());
     }
     disk.replace("oci-layout", |file| {

@@ -175,7 +175,7 @@ impl Inner {
 
     /// Returns true if `index.json` has a change of names; its last bytes say so.
     fn layout_has(&self, change: u64) -> bool {
-        self.disk.top("index.json").exists() && read_head(&self.disk).is_ok_and(|head| head.change >= change)
+        self.disk.has_file("index.json") && read_head(&self.disk).is_ok_and(|head| head.change >= change)
     }
 
     /// Returns true if a daemon keeps `index.json` up to date, or this process does.

@@ -21,6 +21,7 @@ use super::layout::{
     CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, PUSHED, REF_NAME, REPOSITORY, SINCE, TAIL,
 };
 use super::layout_checksum::{Checksum, ChecksumReader};
+use super::obstacles::open_regular;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
 /// The bytes at the end of the file in which the head is looked for; a head is much shorter.
@@ -82,7 +83,7 @@ pub(super) fn read_if_there(disk: &Disk, visit: &mut EntryVisitor) -> Result<Opt
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
-    found(File::open(disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
+    found(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
 }
 
 /// Reads the head from the last bytes of a file that Holdfast wrote.

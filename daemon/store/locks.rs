@@ -1,8 +1,7 @@
 //! Locks between the processes that work on one data directory. Each is a file that stays; the system unlocks it
 //! when its holder ends, however it ends.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::obstacles::{is_in_the_way, open_regular};
 
 const DAEMON: &str = "index/daemon.lock";
 const LAYOUT: &str = "index/layout.lock";
@@ -66,16 +66,16 @@ impl Disk {
 
     /// As [`Disk::share_index_file`], and writes nothing: where there is no such lock nobody has ever held it.
     pub(super) fn share_index_file_to_look(&self) -> Result<Option<Lock>, StoreError> {
-        match File::open(self.top(INDEX)) {
+        match open_regular(&self.top(INDEX)) {
             Ok(file) => share(file).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound || is_in_the_way(&error) => Ok(None),
             Err(error) => Err(StoreError::io(format!("open {INDEX}"), error)),
         }
     }
 
     /// Whether a daemon holds the data directory.
     pub(super) fn daemon_runs(root: &Path) -> bool {
-        let Ok(file) = File::open(root.join(DAEMON)) else { return false };
+        let Ok(file) = open_regular(&root.join(DAEMON)) else { return false };
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
@@ -94,11 +94,9 @@ impl Disk {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a lock has no content")]
     fn open_lock(&self, name: &str) -> Result<File, StoreError> {
         let path = self.top(name);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        file.map_err(|error| StoreError::io(format!("open {}", path.display()), error))
+        self.open_or_create(&path).map_err(|error| StoreError::io(format!("open {}", path.display()), error))
     }
 }
 

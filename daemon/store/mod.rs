@@ -14,8 +14,10 @@ mod delay;
 mod discovery;
 mod disk;
 mod error;
+mod faults;
 mod gc;
 mod hashes;
+mod holder;
 mod index;
 mod layout;
 mod layout_check;
@@ -24,6 +26,7 @@ mod layout_reader;
 mod locks;
 mod management;
 mod natural;
+mod obstacles;
 mod order;
 mod overview;
 mod pull;
@@ -31,9 +34,11 @@ mod push;
 mod rebuild;
 mod recover;
 mod repair;
+mod reported;
 mod retention;
 mod room;
 mod sessions;
+mod spool;
 mod status;
 mod summary;
 mod sys;
@@ -52,14 +57,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::StoreError;
 pub use self::gc::{Collected, Report, Taken};
+pub use self::holder::Holder;
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
@@ -70,6 +74,7 @@ pub use self::overview::{
 pub use self::recover::IndexHealth;
 pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::{NameLimits, RoomLimits};
+pub use self::spool::{LargePlace, Spool};
 pub use self::status::{Status, daemon_runs, status};
 pub use self::summary::{Summary, Turn};
 pub use self::upload::{RunningUpload, Upload};
@@ -82,11 +87,9 @@ use self::index::Index;
 use self::index::writer::Writer;
 use self::locks::Lock;
 use self::room::Room;
+use self::spool::Spools;
 use self::upload::Uploads;
 use self::work::{Cancel, Kind, Work};
-
-/// The number of large manifests that may be pushed at once.
-const LARGE: usize = 2;
 
 /// What the store needs to know.
 #[derive(Clone, Debug)]
@@ -136,7 +139,7 @@ struct Inner {
     uploads: Arc<Uploads>,
     buffers: Arc<Buffers>,
     work: Arc<Work>,
-    large: Arc<Semaphore>,
+    spools: Spools,
     role: Role,
     ages: Mutex<Ages>,
     room: Arc<Room>,
@@ -166,7 +169,8 @@ impl Store {
         let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
         let (opening, inspect) = (settings.opening, settings.inspect);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
-        let stale_layout = opened.stale_layout || !disk.top("index.json").exists();
+        faults::watch(&disk);
+        let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let room = Arc::new(Room::new(disk.top(""), limits, Arc::clone(&index)));
         let work = Arc::new(Work::default());
@@ -201,7 +205,7 @@ impl Store {
             uploads,
             buffers,
             work,
-            large: Arc::new(Semaphore::new(LARGE)),
+            spools: Spools::default(),
             role,
             ages: Mutex::new(ages),
             room,
@@ -265,6 +269,9 @@ impl Store {
     async fn count_uploads(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
+            if inner.role != Role::Beside {
+                inner.disk.clear_uploads()?;
+            }
             inner.uploads.recount(&inner.disk.uploads()?);
             Ok(())
         })
@@ -294,24 +301,6 @@ impl Store {
     pub async fn probe(&self) -> Result<(), StoreError> {
         let disk = Arc::clone(&self.0.disk);
         self.0.work.run(Kind::Read, move || disk.probe()).await
-    }
-
-    /// Waits for one of the few places for manifests that are large: their number decides how much memory these take.
-    pub async fn place_for_large(&self) -> LargePlace {
-        // The semaphore is never closed.
-        LargePlace(Arc::clone(&self.0.large).acquire_owned().await.ok())
-    }
-
-    /// Parses a large manifest on a blocking thread: the async threads serve others meanwhile. Few of them are parsed at
-    /// once, since each holds a [`LargePlace`].
-    ///
-    /// # Errors
-    /// [`StoreError::Closing`] when the daemon stops.
-    pub async fn parse_large<T: Send + 'static>(
-        &self,
-        parse: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.0.work.run(Kind::Write, move || Ok(parse())).await
     }
 
     /// Runs work on what is stored on the pool of a list; see [`Work::run_cancellable`].
@@ -354,6 +343,8 @@ fn open_directory(
     role: Role,
 ) -> Result<(Arc<Disk>, Option<Lock>, recover::Opened), StoreError> {
     let disk = Disk::open(&settings.path, settings.failed)?;
+    // Opening the index reads it; where it is in memory is known afterwards.
+    faults::watch(&disk);
     if role == Role::Beside {
         // Nobody replaces it between the look and the use.
         let _shared = disk.share_index_file()?;
@@ -371,6 +362,7 @@ fn open_directory(
     // From looking at the index to using it: what a command line commits meanwhile would be lost with the old file.
     let _nobody_writes = disk.lock_index_file()?;
     disk.forget_failure();
+    disk.clear_index()?;
     layout::mark(&disk)?;
     let opened = match role {
         Role::Rebuild => recover::start_over(&disk, settings)?,
@@ -391,11 +383,6 @@ fn start_layout(
         .map_err(|error| StoreError::io("start the layout writer", error))
 }
 
-/// The place of a large manifest, until this is dropped.
-pub struct LargePlace(
-    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
-);
-
 /// Runs what waits for the disk on a blocking thread that belongs to no pool: for opening and closing the store, and for
 /// long jobs, of which there are few at once. What requests need goes through [`Work`].
 async fn blocking<T: Send + 'static>(
@@ -408,7 +395,7 @@ async fn blocking<T: Send + 'static>(
 async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::spawn(work).await.map_err(|_| StoreError::Closing)?
+    tokio::spawn(Holder::current().run(work)).await.map_err(|_| StoreError::Closing)?
 }
 
 /// Takes a lock; a thread that panicked while it held one has ended the daemon.

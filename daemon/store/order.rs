@@ -7,20 +7,20 @@
 //! line that changes the index where no daemon runs writes the boot of the machine into it: if it is killed the index is
 //! in order all the same, after a power cut it may not be. `index/suspect` says that a process beside the daemon met
 //! damage.
-#![expect(clippy::disallowed_methods, reason = "notes have no content that could be lost")]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use super::clock;
-use super::disk::{Directory, Disk, found};
+use super::disk::{Directory, Disk};
 use super::error::StoreError;
+use super::obstacles::open_regular;
 use crate::oci::{Algorithm, Hasher};
 
 const CLEAN: &str = "index/clean";
-const SUSPECT: &str = "index/suspect";
+pub(super) const SUSPECT: &str = "index/suspect";
 
 /// The unit of the sample in bytes: a page of LMDB on nearly every machine.
 const PAGE: u64 = 4096;
@@ -115,7 +115,7 @@ impl Disk {
         if self.top(SUSPECT).exists() {
             return Order::Unknown;
         }
-        let note = fs::read_to_string(self.top(CLEAN)).ok();
+        let note = open_regular(&self.top(CLEAN)).and_then(io::read_to_string).ok();
         match note.as_deref().and_then(Note::parse) {
             Some(Note::Ended(noted)) if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) => {
                 Order::Good
@@ -136,8 +136,8 @@ impl Disk {
             log::warn!("the index is not as the registry left it; reading it to its end before it is used");
         }
         let forget = || -> io::Result<()> {
-            found(fs::remove_file(self.top(CLEAN)))?;
-            found(fs::remove_file(self.top(SUSPECT)))?;
+            self.remove(&self.top(CLEAN))?;
+            self.remove(&self.top(SUSPECT))?;
             self.sync_directory(Directory::Index)
         };
         forget().map_err(|error| StoreError::io("forget how the index was left", error))?;
@@ -147,7 +147,10 @@ impl Disk {
     /// Notes that the index was left in good order. No process may write to it until the next one has taken the note.
     pub(super) fn note_good_order(&self) {
         let phase = RandomState::new().hash_one(CLEAN);
-        let note = || fs::write(self.top(CLEAN), Note::Ended(self.fingerprint(phase)?).text());
+        let note = || {
+            let text = Note::Ended(self.fingerprint(phase)?).text();
+            self.create_anew(&self.top(CLEAN))?.write_all(text.as_bytes())
+        };
         // Without the note the index is inspected, which costs a moment.
         if let Err(error) = note() {
             log::debug!("the end in good order is not noted: {error}");
@@ -162,7 +165,7 @@ impl Disk {
         let boot = clock::boot();
         let has_boot = !boot.is_empty();
         let note = || -> io::Result<()> {
-            let mut file = File::create(self.top(CLEAN))?;
+            let mut file = self.create_anew(&self.top(CLEAN))?;
             file.write_all(Note::Changing { boot }.text().as_bytes())?;
             file.sync_all()
         };
@@ -171,7 +174,7 @@ impl Disk {
         }
         // A full disk takes no note, and collects all the same.
         let forget = || -> io::Result<()> {
-            found(fs::remove_file(self.top(CLEAN)))?;
+            self.remove(&self.top(CLEAN))?;
             self.sync_directory(Directory::Index)
         };
         forget().map_err(|error| StoreError::io("note that the index is changed", error))
@@ -186,14 +189,17 @@ impl Disk {
 
     /// Notes that a command line met damage in the index.
     pub(super) fn note_damage(&self) {
-        if let Err(error) = File::create(self.top(SUSPECT)) {
+        if let Err(error) = self.open_or_create(&self.top(SUSPECT)) {
             log::warn!("the damage to the index is not noted: {error}");
         }
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests damage the index")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn disk_with_index(bytes: &[u8]) -> (tempfile::TempDir, Disk) {

@@ -235,7 +235,7 @@ impl Store {
         repository: &RepositoryName,
         part: Part<TagOrder>,
     ) -> Result<Listing<TagOverview>, StoreError> {
-        let (store, repository, turn) = (self.clone(), repository.clone(), self.turn_to_read().await);
+        let (store, repository, turn) = (self.clone(), repository.clone(), self.turn_to_read().await?);
         self.list(Kind::Page, move |_, cancel| {
             let _turn = turn;
             store.check_exists(&repository)?;

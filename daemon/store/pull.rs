@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::blob::Source;
 use super::error::StoreError;
+use super::holder::Holder;
 use super::index::ManifestEntry;
 use super::index::garbage::Reliance;
 use super::index::writer::Batch;
@@ -16,6 +17,9 @@ use crate::oci::{Digest, Reference, RepositoryName};
 
 /// How long an answer waits for the renewal of a lease. A disk that does not sync keeps no content from being sent.
 const RENEWAL: Duration = Duration::from_secs(2);
+
+/// How many tags a pull by digest looks at.
+const TAGS_LOOKED_AT: usize = 1000;
 
 impl Store {
     /// The manifest under a tag or a digest; one lookup in mapped memory.
@@ -61,9 +65,11 @@ impl Store {
         Ok(entry)
     }
 
+    /// Returns true if one of the first tags of the repository names the manifest. A pull must not wait for lists, so this
+    /// looks at a bounded number of them; a manifest whose tag is not among these gets a lease that it does not need.
     async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        self.0.work.run_cancellable(Kind::List, move |cancel| index.is_tagged(&name, &digest, cancel)).await
+        self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, TAGS_LOOKED_AT)).await
     }
 
     /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
@@ -102,7 +108,14 @@ impl Store {
     /// [`StoreError::Damaged`] when its file is not as the index says.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
-        self.0.work.run(Kind::Read, move || blob::read_whole(&disk, &digest, size)).await
+        let read = move || {
+            let bytes = blob::read_whole(&disk, &digest, size);
+            if let Err(StoreError::Damaged(digest)) = &bytes {
+                disk.report_damaged(digest);
+            }
+            bytes
+        };
+        self.0.work.run(Kind::Read, read).await
     }
 
     /// Returns the length of a blob in bytes; one lookup in mapped memory.
@@ -137,6 +150,31 @@ impl Store {
         Ok(link.size)
     }
 
+    /// Returns true for content that was met damaged since the daemon started, and was not pushed again; no system call.
+    pub fn is_known_damaged(&self, digest: &Digest) -> bool {
+        self.0.disk.is_reported(digest)
+    }
+
+    /// Returns true if the file of a blob or a manifest that the index knows is there with its length: a client that
+    /// hears that content is there leaves out the upload that would heal it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk fails.
+    pub async fn has_file(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
+        let (inner, digest) = (Arc::clone(&self.0), digest.clone());
+        let look = move || {
+            let is_there = inner.disk.has_blob(&digest, length)?;
+            // It may have been collected since it was found.
+            if is_there {
+                inner.disk.forget_report(&digest);
+            } else if inner.index.knows_blob(&digest)? {
+                inner.disk.report_damaged(&digest);
+            }
+            Ok(is_there)
+        };
+        self.0.work.run(Kind::Read, look).await
+    }
+
     /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
     ///
     /// # Errors
@@ -152,11 +190,16 @@ impl Store {
             disk: Arc::clone(&inner.disk),
             buffers: Arc::clone(&inner.buffers),
             work: Arc::clone(&inner.work),
+            holder: Holder::current(),
         };
         let open = move || match BlobReader::open(source, &digest, start, length) {
             // Collected since it was found.
             Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
                 Err(StoreError::BlobUnknown(digest))
+            }
+            Err(StoreError::Damaged(digest)) => {
+                inner.disk.report_damaged(&digest);
+                Err(StoreError::Damaged(digest))
             }
             opened => opened,
         };

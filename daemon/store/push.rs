@@ -1,5 +1,6 @@
 //! Pushing: uploads, mounts and manifests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use super::index::changes::{NewBlob, NewManifest};
 use super::upload::Upload;
 use super::upload_id::UploadId;
 use super::work::Kind;
-use super::{Store, detached};
-use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
+use super::{Inner, Store, detached};
+use crate::oci::{Algorithm, Digest, Hasher, Manifest, Reference, RepositoryName, Tag};
 
 impl Store {
     /// Opens a new upload.
@@ -124,15 +125,17 @@ impl Store {
             let limits = inner.room.names();
             let written = {
                 let inner = Arc::clone(&inner);
+                let links: Vec<Digest> = manifest.links().iter().map(|link| link.digest.clone()).collect();
                 move || {
                     let digest = digest_of(&bytes, claimed)?;
-                    Ok((inner.uploads.write_whole(&name, &bytes, &digest)?, digest))
+                    let damaged = damaged_among(&inner, &name, links)?;
+                    Ok((inner.uploads.write_whole(&name, &bytes, &digest)?, digest, damaged))
                 }
             };
-            let (sealed, digest) = inner.work.run(Kind::Write, written).await?;
+            let (sealed, digest, damaged) = inner.work.run(Kind::Write, written).await?;
             let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
             let file = sealed.file.clone();
-            match writer.submit(move |batch| batch.put_manifest(&new, &file, limits)).await {
+            match writer.submit(move |batch| batch.put_manifest(&new, &file, limits, &damaged)).await {
                 Ok(()) => {
                     sealed.admitted();
                     Ok(digest)
@@ -145,6 +148,30 @@ impl Store {
         })
         .await
     }
+}
+
+/// Returns the content of a repository among `links` whose file is missing or is not as the index says. A manifest that
+/// names it is refused, so that its client pushes that content again.
+fn damaged_among(
+    inner: &Inner,
+    repository: &RepositoryName,
+    links: Vec<Digest>,
+) -> Result<BTreeSet<Digest>, StoreError> {
+    let mut damaged = BTreeSet::new();
+    for digest in links {
+        let size = if let Some(row) = inner.index.blob(repository, &digest)? {
+            Some(row.size)
+        } else {
+            let by_digest = Reference::Digest(digest.clone());
+            inner.index.manifest(repository, &by_digest)?.map(|entry| entry.size)
+        };
+        let Some(size) = size else { continue };
+        if !inner.disk.has_blob(&digest, size)? && inner.index.knows_blob(&digest)? {
+            inner.disk.report_damaged(&digest);
+            damaged.insert(digest);
+        }
+    }
+    Ok(damaged)
 }
 
 /// Returns the digest of a manifest, which has to be the claimed one if there is one.

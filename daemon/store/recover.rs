@@ -49,7 +49,8 @@ pub enum IndexHealth {
 /// Refuses an index that nobody has in use and that is broken; it is only looked at if it was not closed in good
 /// order.
 pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
-    if disk.index_is_of_another_word_size()? {
+    // In this order: opening a FIFO would wait.
+    if !disk.index_is_of_files() || disk.index_is_of_another_word_size()? {
         return Err(StoreError::Unready);
     }
     if Disk::daemon_runs(&settings.path) || disk.order() != Order::Unknown {

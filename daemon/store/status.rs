@@ -68,7 +68,9 @@ pub fn status(settings: &Settings) -> Result<Status, StoreError> {
     let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
     let _shared = disk.share_index_file_to_look()?;
     recover::refuse_broken(&disk, settings)?;
+    super::faults::watch(&disk);
     let index = Index::open_to_look(&disk, settings.index_map_size)?;
+    super::faults::watch(&disk);
     let free_bytes = Space::of(&settings.path)?.free;
     Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes })
 }

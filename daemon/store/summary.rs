@@ -7,18 +7,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StoreError;
+use super::holder::Holder;
 use super::index::ManifestEntry;
 use super::work::Kind;
 use super::{Store, blob, lock};
 use crate::oci::{Contents, Digest, ImageConfig, Platform, RepositoryName};
+use crate::queue::{FairPermit, FairPool, Limits};
 
 /// How many are remembered.
 const KEPT: usize = 2000;
 /// How many pages read manifests at once, and with them what that takes in memory.
 const READERS: usize = 2;
+/// How many pages of one holder wait for that; more are refused.
+const WAITING: usize = 64;
 /// How many platforms one names at the most.
 const PLATFORMS: usize = 16;
 /// The longest manifest or configuration that is read to show what it says, in bytes: many times what builders make,
@@ -41,18 +44,22 @@ pub struct Summary {
 /// The summaries that are remembered, and the turns of those who read more.
 pub(super) struct Summaries {
     kept: Mutex<HashMap<(RepositoryName, Digest), Arc<Summary>>>,
-    turns: Arc<Semaphore>,
+    turns: Arc<FairPool<Holder>>,
 }
 
 /// Leave to read what manifests and configurations say, for as long as this lives. How much memory that takes is
 /// decided by the number of turns, and not by the number of those who ask.
-pub struct Turn(
-    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
-);
+pub struct Turn(#[expect(dead_code, reason = "it is given back when it is dropped")] FairPermit<Holder>);
 
 impl Default for Summaries {
     fn default() -> Self {
-        Summaries { kept: Mutex::default(), turns: Arc::new(Semaphore::new(READERS)) }
+        let limits = Limits {
+            places: READERS,
+            places_per_holder: READERS,
+            waiting_per_holder: WAITING,
+            holders: super::work::HOLDERS,
+        };
+        Summaries { kept: Mutex::default(), turns: Arc::new(FairPool::new(limits)) }
     }
 }
 
@@ -72,9 +79,11 @@ impl Summaries {
 
 impl Store {
     /// Waits for a turn to read what manifests say.
-    pub async fn turn_to_read(&self) -> Turn {
-        // The semaphore is never closed.
-        Turn(Arc::clone(&self.0.summaries.turns).acquire_owned().await.ok())
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyWaiting`].
+    pub async fn turn_to_read(&self) -> Result<Turn, StoreError> {
+        Ok(Turn(self.0.summaries.turns.acquire(Holder::current()).await?))
     }
 
     /// The configuration of an image, if the repository has it and it is not too long to be read; nobody counts on

@@ -1,17 +1,21 @@
 //! The pools that blocking work of the store runs in, and its cancellation.
 //!
-//! All of it runs on tokio's blocking threads, of which a process has a fixed number. A semaphore for each kind of work
+//! All of it runs on tokio's blocking threads, of which a process has a fixed number. A pool for each kind of work
 //! bounds how many of them it holds: syncs that hang never take the threads that reads need, and reads whose cost is
 //! decided by stored content never take those of plain pulls. A request that waits for its turn costs no thread and no
 //! buffer, and leaves the queue when its client disconnects.
+//!
+//! Holders take turns in each pool ([`super::holder`]): many requests of one client delay those of another by one. A
+//! client that has too many waiting lists is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::error::StoreError;
+use super::holder::Holder;
+use crate::queue::{AcquireError, FairPermit, FairPool, Limits};
 
 /// The number of blocking threads that the pools may hold together. The runtime needs more than that: passwords are
 /// verified, certificates read and long jobs run on the rest.
@@ -21,6 +25,16 @@ const READERS: usize = 16;
 const LISTERS: usize = 2;
 const PAGES: usize = 2;
 const WRITERS: usize = POOLED_THREADS - READERS - LISTERS - PAGES;
+
+/// Waiting lists of one holder; more are refused with 429.
+const WAITING_LISTS: usize = 64;
+/// Waiting writes of one holder. Writes outlive their connections, so that connections do not bound them.
+const WAITING_WRITES: usize = 4096;
+/// Waiting reads of one holder: not bounded here, since a refused one would cut off a transfer. Each belongs to a
+/// connection, of which there are `limits.connections`.
+const WAITING_READS: usize = usize::MAX;
+/// Holders that one pool knows at once.
+pub(super) const HOLDERS: usize = 1 << 16;
 
 /// A kind of blocking work, with a pool of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +49,15 @@ pub(super) enum Kind {
     Write,
 }
 
+type Pool = FairPool<Holder>;
+type Permit = FairPermit<Holder>;
+
 /// The pools.
 pub(super) struct Work {
-    readers: Arc<Semaphore>,
-    listers: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
-    writers: Arc<Semaphore>,
+    readers: Arc<Pool>,
+    listers: Arc<Pool>,
+    pages: Arc<Pool>,
+    writers: Arc<Pool>,
     stopped: Arc<AtomicBool>,
 }
 
@@ -70,19 +87,22 @@ impl Drop for CancelOnDrop {
 
 impl Default for Work {
     fn default() -> Self {
-        let pool = |size| Arc::new(Semaphore::new(size));
+        let pool = |places, waiting_per_holder| {
+            let limits = Limits { places, places_per_holder: places, waiting_per_holder, holders: HOLDERS };
+            Arc::new(FairPool::new(limits))
+        };
         Work {
-            readers: pool(READERS),
-            listers: pool(LISTERS),
-            pages: pool(PAGES),
-            writers: pool(WRITERS),
+            readers: pool(READERS, WAITING_READS),
+            listers: pool(LISTERS, WAITING_LISTS),
+            pages: pool(PAGES, WAITING_LISTS),
+            writers: pool(WRITERS, WAITING_WRITES),
             stopped: Arc::default(),
         }
     }
 }
 
 impl Work {
-    fn pool(&self, kind: Kind) -> &Arc<Semaphore> {
+    fn pool(&self, kind: Kind) -> &Arc<Pool> {
         match kind {
             Kind::Read => &self.readers,
             Kind::List => &self.listers,
@@ -97,7 +117,7 @@ impl Work {
         kind: Kind,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = acquire(self.pool(kind)).await?;
+        let permit = acquire(self.pool(kind), Holder::current()).await?;
         joined(start(permit, work).await)
     }
 
@@ -108,7 +128,7 @@ impl Work {
         kind: Kind,
         work: impl FnOnce(&Cancel) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = acquire(self.pool(kind)).await?;
+        let permit = acquire(self.pool(kind), Holder::current()).await?;
         let cancel = Cancel { disconnected: Arc::default(), stopped: Arc::clone(&self.stopped) };
         let _guard = CancelOnDrop(Arc::clone(&cancel.disconnected));
         let running = start(permit, move || {
@@ -123,12 +143,13 @@ impl Work {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> JoinHandle<Result<T, StoreError>> {
-        if let Ok(permit) = Arc::clone(&self.writers).try_acquire_owned() {
+        let holder = Holder::current();
+        if let Some(permit) = self.writers.try_acquire(&holder) {
             return start(permit, work);
         }
         let writers = Arc::clone(&self.writers);
         tokio::spawn(async move {
-            let permit = acquire(&writers).await?;
+            let permit = acquire(&writers, holder).await?;
             joined(start(permit, work).await)
         })
     }
@@ -141,14 +162,23 @@ impl Work {
     }
 }
 
-async fn acquire(pool: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
-    Arc::clone(pool).acquire_owned().await.map_err(|_| StoreError::Closing)
+async fn acquire(pool: &Arc<Pool>, holder: Holder) -> Result<Permit, StoreError> {
+    Ok(pool.acquire(holder).await?)
+}
+
+impl From<AcquireError> for StoreError {
+    fn from(error: AcquireError) -> Self {
+        match error {
+            AcquireError::Refused => StoreError::TooManyWaiting,
+            AcquireError::Closed => StoreError::Closing,
+        }
+    }
 }
 
 /// Runs work on a blocking thread. The permit goes with the work: a client that leaves frees no place while its work
 /// still runs.
 fn start<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> JoinHandle<Result<T, StoreError>> {
     tokio::task::spawn_blocking(move || {
@@ -171,8 +201,12 @@ mod tests {
 
     /// Waits until the pool of lists has all its places back.
     async fn until_idle(work: &Work) {
-        let all = work.listers.acquire_many(u32::try_from(LISTERS).unwrap());
-        let _all = tokio::time::timeout(Duration::from_secs(20), all).await.unwrap().unwrap();
+        let idle = async {
+            while work.listers.used() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), idle).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -217,6 +251,51 @@ mod tests {
         for write in writes {
             write.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_list_waits_for_one_list_of_another_holder_and_not_for_all() {
+        let work = Arc::new(Work::default());
+        let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let list = |name: &'static str, number: usize| {
+            let (work, done) = (Arc::clone(&work), done.clone());
+            let holder = Holder::User(name.into());
+            tokio::spawn(holder.run(async move {
+                let listed = work.run(Kind::List, move || {
+                    std::thread::sleep(Duration::from_millis(2));
+                    Ok(())
+                });
+                let listed = listed.await.map_err(|error| error.to_string());
+                done.send((name, number, listed)).unwrap();
+            }))
+        };
+        let many: Vec<_> = (0..2 * WAITING_LISTS).map(|number| list("many", number)).collect();
+        // All of them run, wait or are refused.
+        while work.listers.used() < LISTERS {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..4 * WAITING_LISTS {
+            tokio::task::yield_now().await;
+        }
+        list("one", 0).await.unwrap();
+        for task in many {
+            task.await.unwrap();
+        }
+        drop(done);
+        let (mut before, mut refused) = (None, 0);
+        let mut listed = 0;
+        while let Ok((name, _, result)) = order.try_recv() {
+            match (name, result) {
+                ("one", result) => {
+                    result.unwrap();
+                    before = Some(listed);
+                }
+                (_, Ok(())) => listed += 1,
+                (_, Err(_)) => refused += 1,
+            }
+        }
+        assert!(before.unwrap() < listed / 2, "{before:?} of {listed} came first");
+        assert!(refused > 0 && listed >= WAITING_LISTS, "{refused} of {listed} are refused");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

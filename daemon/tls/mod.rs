@@ -195,8 +195,14 @@ impl Certificates {
                 if *stamp == now {
                     return Ok(false);
                 }
-                *stamp = now;
-                files::read(certificate, key)?
+                match files::read(certificate, key) {
+                    // It says nothing of the files: they are read again the next time.
+                    Err(error @ TlsError::Io(..)) => return Err(error),
+                    read => {
+                        *stamp = now;
+                        read?
+                    }
+                }
             }
         };
         self.serve(certified);
@@ -382,6 +388,13 @@ mod tests {
         greets(&certificates, &second, "another.lan").unwrap();
         std::fs::write(&key, "nonsense").unwrap();
         assert!(certificates.refresh().unwrap_err().to_string().contains("k.pem"));
+        assert!(!certificates.refresh().unwrap(), "files with wrong content are read once");
         greets(&certificates, &second, "another.lan").unwrap();
+        // One that cannot be read is tried again, also if it does not change.
+        std::fs::remove_file(&key).unwrap();
+        std::fs::create_dir(&key).unwrap();
+        for _ in 0..2 {
+            assert!(certificates.refresh().unwrap_err().to_string().contains("cannot read"));
+        }
     }
 }

@@ -20,6 +20,8 @@ const RETRY_LATER: u64 = 5;
 pub enum ApiError {
     /// The request names no host, several, or one that is malformed.
     Host(&'static str),
+    /// The request is malformed HTTP, or uses a part of HTTP that is not supported.
+    Http(StatusCode, &'static str),
     /// There is no such endpoint.
     NoEndpoint,
     /// The endpoint has other methods.
@@ -78,6 +80,8 @@ pub enum ApiError {
     TooManyRequests(Duration),
     /// As many uploads are received as there may be at once.
     TooManyUploads,
+    /// The client has as many waiting requests of this kind as it may.
+    TooManyWaiting,
     /// The disk has no room.
     Full,
     /// The quota is used up.
@@ -104,6 +108,11 @@ impl ApiError {
     fn request_shape(&self) -> Option<Shape> {
         Some(match self {
             ApiError::Host(why) => shape(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, *why, Value::Null),
+            ApiError::Http(status, why) => {
+                let is_size = *status == StatusCode::PAYLOAD_TOO_LARGE;
+                let code = if is_size { ErrorCode::SizeInvalid } else { ErrorCode::Unsupported };
+                shape(*status, code, *why, Value::Null)
+            }
             ApiError::NoEndpoint => {
                 shape(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there is no such endpoint", Value::Null)
             }
@@ -148,6 +157,12 @@ impl ApiError {
                 StatusCode::TOO_MANY_REQUESTS,
                 ErrorCode::TooManyRequests,
                 "the registry is receiving as many uploads as it can; try again later",
+                json!({ "retryAfterSeconds": RETRY_LATER }),
+            ),
+            ApiError::TooManyWaiting => shape(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::TooManyRequests,
+                "too many requests of this client are waiting already; try again later",
                 json!({ "retryAfterSeconds": RETRY_LATER }),
             ),
             _ => return None,
@@ -281,7 +296,7 @@ impl ApiError {
         };
         match self {
             // What follows on the connection may be meant for another server.
-            ApiError::Host(_) => set(CONNECTION, "close".into()),
+            ApiError::Host(_) | ApiError::Http(..) => set(CONNECTION, "close".into()),
             ApiError::Method(allow) => set(ALLOW, allow.into()),
             ApiError::DeleteDisabled => set(ALLOW, "GET, HEAD".into()),
             ApiError::Unauthorized { realm, .. } => {
@@ -289,7 +304,9 @@ impl ApiError {
                 set(WWW_AUTHENTICATE, format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
             }
             ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
-            ApiError::TooManyUploads | ApiError::Unavailable(_) => set(RETRY_AFTER, RETRY_LATER.to_string()),
+            ApiError::TooManyUploads | ApiError::TooManyWaiting | ApiError::Unavailable(_) => {
+                set(RETRY_AFTER, RETRY_LATER.to_string());
+            }
             ApiError::RangeUnsatisfiable(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
             ApiError::ChunkOutOfOrder { length, location } => {
                 set(RANGE, format!("0-{}", length.saturating_sub(1)));

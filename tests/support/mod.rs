@@ -149,6 +149,11 @@ impl Daemon {
         false
     }
 
+    /// Waits until it has ended in good order.
+    pub fn wait(&mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+
     pub fn stop(&mut self) {
         let terminated = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(terminated.success());
@@ -415,8 +420,16 @@ impl Answer {
 
     /// An answer that is cut off is an error.
     pub fn try_read(stream: &mut impl Read, head: bool) -> io::Result<Self> {
+        Self::try_read_one(&mut BufReader::new(stream), head)
+    }
+
+    /// Reads one answer of several.
+    pub fn read_one(reader: &mut impl BufRead, head: bool) -> Self {
+        Self::try_read_one(reader, head).unwrap()
+    }
+
+    fn try_read_one(reader: &mut impl BufRead, head: bool) -> io::Result<Self> {
         let cut_off = |what: String| io::Error::new(io::ErrorKind::UnexpectedEof, what);
-        let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let status = line.split(' ').nth(1).ok_or_else(|| cut_off(format!("no answer: {line:?}")))?;

@@ -57,7 +57,8 @@ struct House {
 /// Serves until SIGTERM or SIGINT, or until nobody is there.
 pub(super) fn run(load: Load) -> Result<(), Failure> {
     let config = load().map_err(Failure::misuse)?;
-    let log = service::start_logging(config.log.level).map_err(Failure::failed)?;
+    let log =
+        service::start_logging(config.log.level, config.log.lines_per_address).map_err(Failure::failed)?;
     for warning in &config.warnings {
         log::warn!("{warning}");
     }

@@ -83,6 +83,7 @@ fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("storage.index_map_size", old.storage.index_map_size != new.storage.index_map_size),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.uploads", old.limits.uploads != new.limits.uploads),
+        ("log.lines_per_address", old.log.lines_per_address != new.log.lines_per_address),
     ];
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key)
 }

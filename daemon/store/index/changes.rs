@@ -112,7 +112,9 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &schema::content_key(from, digest))?;
         let Some(row) = row else { return Ok(false) };
-        if !self.disk.blob_path(digest).exists() {
+        // The client sends it then, and that replaces the file.
+        if !self.disk.has_blob(digest, row.size)? {
+            self.disk.report_damaged(digest);
             return Ok(false);
         }
         self.check_room()?;
@@ -122,14 +124,15 @@ impl Batch<'_> {
     }
 
     /// Takes a manifest into a repository: its file, its tags, what it points at and what it is about, at once.
-    /// It is refused if what it points at is not there.
+    /// It is refused if what it points at is not there; `damaged` is content whose file is not as the index says.
     pub(in crate::store) fn put_manifest(
         &mut self,
         new: &NewManifest,
         file: &HashedFile,
         limits: NameLimits,
+        damaged: &BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
-        self.check_links(new)?;
+        self.check_links(new, damaged)?;
         self.check_names(new, limits)?;
         self.check_room()?;
         self.admit_file(&NewBlob { file: file.clone(), digest: new.digest.clone() })?;
@@ -168,10 +171,10 @@ impl Batch<'_> {
 
     /// An image needs all its blobs; an index needs one of its manifests, since copies of single platforms are
     /// what is carried to places without internet.
-    fn check_links(&self, new: &NewManifest) -> Result<(), StoreError> {
+    fn check_links(&self, new: &NewManifest, damaged: &BTreeSet<Digest>) -> Result<(), StoreError> {
         let (mut resolved, mut missing, mut refused) = (0, Vec::new(), false);
         for link in new.manifest.links() {
-            if self.is_present(&new.repository, &link.digest)? {
+            if !damaged.contains(&link.digest) && self.is_present(&new.repository, &link.digest)? {
                 resolved += 1;
             } else if link.kind != LinkKind::Foreign {
                 refused |= link.kind == LinkKind::Blob;

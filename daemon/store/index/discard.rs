@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::forecast::Forecast;
 use super::garbage::{HOMES, TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
 use super::writer::Batch;
@@ -42,7 +43,9 @@ impl Batch<'_> {
             let (tables, key) = (self.index.tables, schema::digest_key(digest));
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
             let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if tables.has_many_homes(&self.txn, &key)? || tables.is_needed(&self.txn, digest, &key)? {
+            if tables.has_many_homes(&self.txn, &key)?
+                || tables.is_needed(&self.txn, digest, &key, &Forecast::default())?
+            {
                 continue;
             }
             changes += self.homes_of(digest)?.len().min(HOMES);
@@ -117,7 +120,7 @@ impl Batch<'_> {
             recent.insert(one.digest.clone());
         }
         let mut untagged = recent.clone();
-        tables.leave_out_tagged(&self.txn, repository, &mut untagged)?;
+        tables.leave_out_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (one, subject) in manifests {
             if changes >= CHANGES {
@@ -156,7 +159,7 @@ impl Batch<'_> {
                 return Ok(false);
             }
         }
-        tables.is_without_parent(&self.txn, repository, &one.digest)
+        tables.is_without_parent(&self.txn, repository, &one.digest, &Forecast::default())
     }
 
     /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
@@ -164,7 +167,7 @@ impl Batch<'_> {
         let mut adopted = 0;
         for (digest, size) in blobs {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if !known && self.disk.blob_path(digest).exists() {
+            if !known && self.disk.blob_length(digest)?.is_some() {
                 self.know_blob(digest, *size)?;
                 adopted += 1;
             }
@@ -178,7 +181,7 @@ impl Batch<'_> {
         let mut removable = Vec::new();
         for digest in trash {
             let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
-            if known && !self.disk.blob_path(digest).exists() {
+            if known && self.disk.blob_length(digest)?.is_none() {
                 self.disk.restore(digest)?;
                 self.renamed(digest.algorithm());
             } else {

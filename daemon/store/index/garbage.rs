@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use heed::RoTxn;
 
+use super::forecast::Forecast;
 use super::parents::LOOKS;
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, Tables, UploadRow};
 use super::{Index, text_behind};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
-use crate::store::work::Cancel;
 
 /// Files, and their length together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -87,9 +87,6 @@ const STRAYS: usize = 10_000;
 /// The most deletes that one collection goes on with in a repository.
 const UNFINISHED: usize = 1000;
 
-/// The number of tags between two looks whether a request is still wanted.
-const CANCEL_EVERY: usize = 1000;
-
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct TagAge {
@@ -110,16 +107,24 @@ pub(in crate::store) struct Unneeded {
 
 impl Tables {
     /// Returns true if a file in `blobs/` is a manifest of a repository, or a repository has it as a blob and a manifest
-    /// of the same repository names it.
-    pub(super) fn is_needed(&self, txn: &RoTxn, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
-        if self.manifest_homes.prefix_iter(txn, key)?.next().is_some() {
-            return Ok(true);
+    /// of the same repository names it. The manifests of a forecast count as gone.
+    pub(super) fn is_needed(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+        key: &[u8],
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        for home in self.manifest_homes.prefix_iter(txn, key)? {
+            if !forecast.lacks_manifest(&[&home?.0[key.len()..], &[0], key].concat()) {
+                return Ok(true);
+            }
         }
         for home in self.blob_homes.prefix_iter(txn, key)? {
             let name = text_behind(home?.0, key.len()).and_then(|name| name.parse().ok());
             // A name that cannot be read is a damaged row, which no content is taken for.
             let Some(repository) = name else { return Ok(true) };
-            if self.is_needed_in(txn, &repository, digest)? {
+            if self.would_be_needed_in(txn, &repository, digest, forecast)? {
                 return Ok(true);
             }
         }
@@ -145,31 +150,37 @@ impl Tables {
 }
 
 impl Tables {
-    /// Returns true if a manifest is in a repository and none of the repository points at it.
+    /// Returns true if a manifest is in a repository and none of the repository points at it. The manifests of a forecast
+    /// count as gone.
     pub(super) fn is_without_parent(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
+        forecast: &Forecast,
     ) -> Result<bool, StoreError> {
-        let is_here = self.manifests.get(txn, &schema::content_key(repository, digest))?.is_some();
-        Ok(is_here && !self.is_needed_in(txn, repository, digest)?)
+        let key = schema::content_key(repository, digest);
+        let is_here = !forecast.lacks_manifest(&key) && self.manifests.get(txn, &key)?.is_some();
+        Ok(is_here && !self.would_be_needed_in(txn, repository, digest, forecast)?)
     }
 
-    /// Removes those of some manifests that a tag names. Looks at all tags of the repository.
+    /// Removes those of some manifests that a tag names. Looks at all tags of the repository; those of a forecast count as
+    /// gone.
     pub(super) fn leave_out_tagged(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         manifests: &mut BTreeSet<Digest>,
+        forecast: &Forecast,
     ) -> Result<(), StoreError> {
         if manifests.is_empty() {
             return Ok(());
         }
         let keys: BTreeSet<Vec<u8>> = manifests.iter().map(schema::digest_key).collect();
         for row in self.tags.prefix_iter(txn, &schema::repository_prefix(repository))? {
-            let digest = schema::digest_of(row?.1)?;
-            if keys.contains(digest) {
+            let (key, row) = row?;
+            let digest = schema::digest_of(row)?;
+            if keys.contains(digest) && !forecast.lacks_tag(key) {
                 manifests.retain(|one| schema::digest_key(one) != digest);
             }
         }
@@ -184,6 +195,7 @@ impl Index {
         after: Option<&[u8]>,
         limit: usize,
         grace: Duration,
+        forecast: &Forecast,
     ) -> Result<BlobPage, StoreError> {
         let (txn, now, tables) = (self.env.read_txn()?, self.clock.now(), self.tables);
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -194,10 +206,10 @@ impl Index {
             else {
                 continue;
             };
-            if tables.is_needed(&txn, &digest, key)? {
+            if tables.is_needed(&txn, &digest, key, forecast)? {
                 page.needed.add(row.size);
                 self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
-            } else if row.counted_on.age(now) < grace {
+            } else if forecast.used(key, row.counted_on).age(now) < grace {
                 page.young.add(row.size);
             } else if tables.has_many_homes(&txn, key)? {
                 // They forget it first, a few in each transaction.
@@ -220,7 +232,7 @@ impl Index {
         for row in self.tables.blobs.rows(&txn)? {
             let key = row?.0;
             let Some((digest, _)) = schema::split_digest(key) else { continue };
-            count += u64::from(!self.tables.is_needed(&txn, &digest, key)?);
+            count += u64::from(!self.tables.is_needed(&txn, &digest, key, &Forecast::default())?);
         }
         Ok(count)
     }
@@ -319,19 +331,16 @@ impl Index {
         Ok(needed && !self.tables.is_kept_in(txn, repository, digest, &mut looks)?)
     }
 
-    /// Whether a tag of the repository names a manifest; this looks at all of them.
+    /// Returns true if one of the first `limit` tags of the repository names a manifest.
     pub(in crate::store) fn is_tagged(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        cancel: &Cancel,
+        limit: usize,
     ) -> Result<bool, StoreError> {
         let (txn, wanted) = (self.env.read_txn()?, schema::digest_key(digest));
         let tags = self.tables.tags.prefix_iter(&txn, &schema::repository_prefix(repository))?;
-        for (number, row) in tags.enumerate() {
-            if number % CANCEL_EVERY == 0 {
-                cancel.check()?;
-            }
+        for row in tags.take(limit) {
             if schema::digest_of(row?.1)? == wanted {
                 return Ok(true);
             }
@@ -370,20 +379,30 @@ impl Index {
         after: Option<&Digest>,
         limit: usize,
         all: bool,
+        forecast: &Forecast,
     ) -> Result<Vec<Unneeded>, StoreError> {
         let (txn, tables) = (self.env.read_txn()?, self.tables);
         let prefix = schema::repository_prefix(repository);
         let start = after.map_or_else(|| prefix.clone(), |after| schema::content_key(repository, after));
         let table = if all { tables.manifests } else { tables.left };
-        let mut page = Vec::new();
-        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?.take(limit) {
+        let mut keys = BTreeSet::new();
+        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))? {
             let (key, _) = row?;
-            if !key.starts_with(&prefix) {
+            if !key.starts_with(&prefix) || keys.len() == limit {
                 break;
             }
+            if !forecast.lacks_manifest(key) {
+                keys.insert(key.to_vec());
+            }
+        }
+        if !all {
+            keys.extend(forecast.left_after(&start, &prefix, limit));
+        }
+        let mut page = Vec::new();
+        for key in keys.into_iter().take(limit) {
             let Some((digest, _)) = schema::split_digest(&key[prefix.len()..]) else { continue };
-            let left: Option<LeftRow> = schema::row(tables.left, &txn, key)?;
-            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, key)?;
+            let left = forecast.left(&tables, &txn, &key)?;
+            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
             let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
             let since = left.as_ref().map_or(pushed, |row| row.since.max(pushed));
             page.push(Unneeded { digest, size, since, deleted: left.is_some_and(|row| row.deleted) });
@@ -396,27 +415,18 @@ impl Index {
         &self,
         repository: &RepositoryName,
         manifests: &mut Vec<Unneeded>,
+        forecast: &Forecast,
     ) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
-        let unneeded = self.unneeded_among(&txn, repository, manifests.iter().map(|one| &one.digest))?;
-        manifests.retain(|one| unneeded.contains(&one.digest));
-        Ok(())
-    }
-
-    fn unneeded_among<'a>(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-        manifests: impl Iterator<Item = &'a Digest>,
-    ) -> Result<BTreeSet<Digest>, StoreError> {
         let mut unneeded = BTreeSet::new();
-        for digest in manifests {
-            if self.tables.is_without_parent(txn, repository, digest)? {
+        for Unneeded { digest, .. } in manifests.iter() {
+            if self.tables.is_without_parent(&txn, repository, digest, forecast)? {
                 unneeded.insert(digest.clone());
             }
         }
-        self.tables.leave_out_tagged(txn, repository, &mut unneeded)?;
-        Ok(unneeded)
+        self.tables.leave_out_tagged(&txn, repository, &mut unneeded, forecast)?;
+        manifests.retain(|one| unneeded.contains(&one.digest));
+        Ok(())
     }
 
     /// Returns manifests of a repository that a delete has removed and whose referrers are not all orphaned: the process that

@@ -4,12 +4,14 @@
 //! no system call. All writes go through the one thread of [`writer`].
 
 pub(super) mod changes;
+mod commit;
 #[cfg(test)]
 mod delete_tests;
 pub(super) mod deletes;
 pub(super) mod discard;
 mod environment;
 pub(super) mod exceptions;
+pub(super) mod forecast;
 pub(super) mod garbage;
 pub(super) mod inspect;
 mod lists;
@@ -139,7 +141,7 @@ impl Index {
         }
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
-        txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
+        commit::commit(env, preallocation, txn, &tables)?;
         Ok((tables, clock))
     }
 

@@ -43,7 +43,7 @@ impl Index {
         let _held = disk.hold_index_file()?;
         let mut txn = self.env.write_txn().map_err(|error| disk.failed(error.into()))?;
         schema::put_row(self.tables.meta, &mut txn, schema::CLOCK, &self.clock.row())?;
-        txn.commit().map_err(|error| disk.failed(self.preallocation.commit_error(&self.env, error)))
+        self.commit(txn).map_err(|error| disk.failed(error))
     }
 }
 

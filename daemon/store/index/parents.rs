@@ -2,6 +2,7 @@
 
 use heed::RoTxn;
 
+use super::forecast::Forecast;
 use super::schema::{self, LeftRow, Tables};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
@@ -33,6 +34,26 @@ impl Tables {
     ) -> Result<bool, StoreError> {
         let mut looks = LOOKS_OF_WRITER;
         Ok(self.parent_in(txn, repository, digest, &[], &mut looks)?.is_some() || looks == 0)
+    }
+
+    /// As [`Tables::is_needed_in`], where the manifests of a forecast are gone.
+    pub(super) fn would_be_needed_in(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        let (mut from, mut looks) = (Vec::new(), u32::MAX);
+        while let Some(parent) = self.parent_in(txn, repository, digest, &from, &mut looks)? {
+            if !forecast.lacks(repository, &parent) {
+                return Ok(true);
+            }
+            // The next key: no digest is the beginning of another.
+            from = schema::digest_key(&parent);
+            from.push(0);
+        }
+        Ok(false)
     }
 
     /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than `from`.

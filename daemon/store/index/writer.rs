@@ -342,12 +342,12 @@ fn apply(
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
-    batch.txn.commit().map_err(|error| {
-        let error = disk.failed(index.preallocation.commit_error(&index.env, error));
-        // A failed write of the meta page, which is a sync, too, closes the environment for writes whatever the error was:
-        // LMDB refuses them until it is opened again.
-        let refused =
-            index.env.write_txn().err().filter(|_| matches!(error, StoreError::OutOfResources { .. }));
+    index.commit(batch.txn).map_err(|error| {
+        let error = disk.failed(error);
+        // A failed write of the meta page closes the environment for writes whatever the error was: LMDB refuses them until
+        // it is opened again. A sync of that page that fails does not.
+        let may_pass = error.is_lack_of_resources() || error.is_lack_of_room();
+        let refused = index.env.write_txn().err().filter(|_| may_pass);
         refused.map_or(error, |refused| disk.failed(refused.into()))
     })?;
     Ok(batch.names_changed)

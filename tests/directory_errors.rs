@@ -1,0 +1,65 @@
+//! A directory that fails in the middle of being read: that is not its end, and what was not read is not gone.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::support::*;
+
+/// Runs a command whose second read of a directory fails: the first one has returned entries.
+fn with_broken_directory(daemon: &Daemon, directory: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-P"]);
+    command.arg(daemon.data.join(directory)).args(["-e", "inject=getdents64:error=EIO:when=2", BINARY]);
+    command.args(arguments).arg("--data").arg(&daemon.data);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOLDFAST_LISTEN", "127.0.0.1:0");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn upload(daemon: &Daemon, content: &[u8]) -> String {
+    let location =
+        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.request("PATCH", &location).chunked(content).send().expect(202);
+    location
+}
+
+#[test]
+fn a_collection_stops_at_a_directory_that_cannot_be_read_to_its_end() {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let (_, bytes) = daemon.push_image("a", "1", b"layer");
+    let location = upload(&daemon, b"half");
+    for directory in ["uploads", "blobs/sha256", "blobs/sha512", "trash"] {
+        if directory == "blobs/sha512" {
+            std::fs::write(daemon.data.join(directory).join("a".repeat(128)), "x").unwrap();
+        }
+        let arguments = ["gc", "--grace", "0s"];
+        let output = with_broken_directory(&daemon, directory, &arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{directory}: {output:?}");
+        assert!(told.contains("Input/output error"), "{directory}: {told}");
+        assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes, "{directory}");
+        daemon.get(&format!("/v2/a/blobs/{}", digest(b"layer"))).expect(200);
+        assert_eq!(daemon.get(&location).expect(204).named("range"), "0-3", "{directory}");
+    }
+    let put = format!("{location}?digest={}", digest(b"half"));
+    daemon.request("PUT", &put).body(b"").send().expect(201);
+}
+
+#[test]
+fn a_rebuild_of_the_index_stops_there_and_the_next_one_has_everything() {
+    for directory in ["blobs/sha256", "trash", "uploads"] {
+        let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+        let (image, bytes) = daemon.push_image("a", "1", b"layer");
+        let location = upload(&daemon, b"half");
+        daemon.stop();
+        std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
+        let output = with_broken_directory(&daemon, directory, &["serve"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{directory}: {output:?}");
+        assert!(told.contains("Input/output error"), "{directory}: {told}");
+        daemon.restart_after_end();
+        assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes, "{directory}");
+        daemon.get(&format!("/v2/a/manifests/{image}")).expect(200);
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(b"layer"))).expect(200).body, b"layer");
+        assert_eq!(daemon.get(&location).expect(204).named("range"), "0-3", "{directory}");
+        run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    }
+}

@@ -1,0 +1,127 @@
+//! `holdfast gc --dry-run` says what a real run at that moment takes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn collect(daemon: &Daemon, arguments: &[&str]) -> Value {
+    let mut command = Command::new(BINARY);
+    command.env_clear().args(["gc", "--json", "--data"]).arg(&daemon.data).args(arguments);
+    let text = run(&mut command);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A report without what differs from run to run.
+fn comparable(mut report: Value) -> Value {
+    let fields = report.as_object_mut().unwrap();
+    for name in ["dry_run", "milliseconds"] {
+        fields.remove(name).unwrap();
+    }
+    report
+}
+
+fn put_index(daemon: &Daemon, repository: &str, reference: &str, manifests: &[&str]) -> String {
+    let manifests: Vec<Value> = manifests
+        .iter()
+        .map(|digest| json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1}))
+        .collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests});
+    let bytes = serde_json::to_vec(&index).unwrap();
+    let reference = if reference.is_empty() { digest(&bytes) } else { reference.to_owned() };
+    daemon.put_manifest(repository, &reference, OCI_INDEX, &bytes).expect(201);
+    digest(&bytes)
+}
+
+/// A signature of a manifest, with a layer of its own.
+fn sign(daemon: &Daemon, repository: &str, subject: &str) -> String {
+    let layer = daemon.push_blob(repository, format!("signature of {subject} in {repository}").as_bytes());
+    let bytes = image(&layer, &layer, Some(subject));
+    daemon.put_manifest(repository, &digest(&bytes), OCI_MANIFEST, &bytes).expect(201);
+    digest(&bytes)
+}
+
+fn fill(daemon: &Daemon, round: u32) {
+    for repository in ["ci/app", "ci/lib", "keep"] {
+        for number in 0..6 {
+            let layer = format!("layer {round} {number} of {repository}");
+            let (image, _) = daemon.push_image(repository, &format!("b{round}-{number}"), layer.as_bytes());
+            let signature = sign(daemon, repository, &image);
+            // A signature of the signature.
+            sign(daemon, repository, &signature);
+        }
+        let mut platforms = Vec::new();
+        for number in 0..3 {
+            let (platform, _) =
+                daemon.push_image(repository, "p", format!("platform {round} {number}").as_bytes());
+            platforms.push(platform);
+        }
+        daemon.request("DELETE", &format!("/v2/{repository}/manifests/p")).send().expect(202);
+        let platforms: Vec<&str> = platforms.iter().map(String::as_str).collect();
+        let inner = put_index(daemon, repository, "", &platforms[..2]);
+        let outer = put_index(daemon, repository, &format!("index{round}"), &[&inner, platforms[2]]);
+        sign(daemon, repository, &outer);
+        if round.is_multiple_of(2) {
+            daemon.request("DELETE", &format!("/v2/{repository}/manifests/{outer}")).send().expect(202);
+        }
+        // Blobs that no manifest needs, and one that others do.
+        daemon.push_blob(repository, format!("orphan {round} of {repository}").as_bytes());
+        let blob = digest(format!("layer {round} 0 of {repository}").as_bytes());
+        let mount = format!("/v2/other/blobs/uploads/?mount={blob}&from={repository}");
+        daemon.request("POST", &mount).body(b"").send().expect(201);
+    }
+    let (deleted, _) = daemon.push_image("keep", "deleted", format!("deleted {round}").as_bytes());
+    sign(daemon, "keep", &deleted);
+    daemon.request("DELETE", &format!("/v2/keep/manifests/{deleted}")).send().expect(202);
+}
+
+const RULES: &str = r#"
+    [[retention]]
+    repositories = ["ci/app"]
+    keep_newest = 2
+    keep_tags = ["index*"]
+    remove_untagged = "0s"
+    [[retention]]
+    repositories = ["ci/lib"]
+    keep_newest = 1
+    remove_untagged = "1s"
+"#;
+
+#[test]
+fn a_dry_run_says_what_a_real_run_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("holdfast.toml");
+    std::fs::write(&file, RULES).unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut taken = 0;
+    // With grace the first run takes some, and what that leaves behind is taken later.
+    for (round, grace) in ["0s", "1s", "1h", "0s"].into_iter().enumerate() {
+        fill(&daemon, round as u32);
+        let last = fill_young(&daemon, round);
+        for _ in 0..4 {
+            // What was left a moment ago is older than each of the times by then, or far younger: none ends between the
+            // two runs.
+            std::thread::sleep(Duration::from_millis(2200));
+            let arguments = [&config[..], &["--grace", grace]].concat();
+            let dry = collect(&daemon, &[&arguments[..], &["--dry-run"]].concat());
+            let real = collect(&daemon, &arguments);
+            assert_eq!(comparable(dry), comparable(real.clone()), "round {round}, grace {grace}");
+            let count = real["taken"].as_array().unwrap().len();
+            taken += count;
+            if count == 0 {
+                break;
+            }
+        }
+        daemon.get(&format!("/v2/keep/manifests/{last}")).expect(200);
+    }
+    assert!(taken > 100, "{taken} were taken");
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+}
+
+/// An image that stays.
+fn fill_young(daemon: &Daemon, round: usize) -> String {
+    daemon.push_image("keep", &format!("young{round}"), format!("young {round}").as_bytes()).0
+}
