@@ -324,3 +324,36 @@ fn memory_is_not_decided_by_what_is_pushed() {
         assert!(more < 40 << 10, "{name}: {more} KiB more than {before}");
     }
 }
+
+#[test]
+fn a_size_that_is_not_added_up_to_its_end_says_so() {
+    let daemon = Daemon::start();
+    let config = daemon.push_blob("a", b"{}");
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    // Each refers to so much that ten of them are more than a page looks at.
+    let images: Vec<(String, usize)> = (0..11u32)
+        .map(|number| {
+            let layer = |layer: u32| {
+                let digest = digest(&[number.to_le_bytes(), layer.to_le_bytes()].concat());
+                json!({"mediaType": foreign, "digest": digest, "size": 1})
+            };
+            let layers: Vec<Value> = (0..9990).map(layer).collect();
+            let image = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": layers,
+                "config": {"mediaType": CONFIG, "digest": config, "size": 2}});
+            let bytes = serde_json::to_vec(&image).unwrap();
+            daemon.put_manifest("a", &format!("t{number:02}"), OCI_MANIFEST, &bytes).expect(201);
+            (digest(&bytes), bytes.len())
+        })
+        .collect();
+    let mut browser = Browser::new(&daemon);
+    let page = browser.page("/repository/a");
+    assert!(page.contains("more than"), "{page}");
+    let page = browser.page("/image/a:t00");
+    assert!(!page.contains("more than"), "one of them is added up: {page}");
+    let part =
+        |(digest, size): &(String, usize)| json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": size});
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": images.iter().map(part).collect::<Vec<_>>()});
+    daemon.put_manifest("a", "all", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+    assert!(browser.page("/image/a:all").contains("more than"));
+}

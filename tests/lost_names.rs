@@ -127,6 +127,83 @@ fn a_page_that_rots_while_it_runs_costs_no_name() {
     daemon.push_image("b", "two", b"two");
 }
 
+const STALE: usize = 25;
+
+/// Puts an older version of the leaf with the tags of `a` in its place, as a card does that has lost a write: the tree is a
+/// tree all the same, each of its rows is right, and those of the last push are hidden.
+fn hide_the_last_tag(daemon: &Daemon) {
+    let file = index_file(daemon);
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let tags = |page: &[u8]| {
+        let has = |number: &usize| {
+            let key = format!("a\0t{number:02}");
+            page.windows(key.len()).any(|part| part == key.as_bytes())
+        };
+        // Its rows, by the length of the list of their places behind the header; what else lies there is what they were.
+        let rows = (usize::from(u16::from_ne_bytes([page[12], page[13]])).saturating_sub(16)) / 2;
+        (page[10] & 2 == 2).then(|| (0..STALE).filter(has).count()).filter(|count| *count == rows)
+    };
+    let pages = bytes.chunks(PAGE as usize).enumerate().filter_map(|(at, page)| Some((at, tags(page)?)));
+    let find = |count: usize| pages.clone().find(|(_, tags)| *tags == count).map(|(at, _)| at).unwrap();
+    let (newest, older) = (find(STALE), find(STALE - 1));
+    let mut stale = bytes[older * PAGE as usize..][..PAGE as usize].to_vec();
+    // The number of the page stands at its beginning.
+    stale[..8].copy_from_slice(&(newest as u64).to_ne_bytes());
+    file.write_all_at(&stale, newest as u64 * PAGE).unwrap();
+}
+
+fn with_a_leaf_of_tags() -> (Daemon, String) {
+    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut last = String::new();
+    for number in 0..STALE {
+        last = daemon.push_image("a", &format!("t{number:02}"), format!("layer {number}").as_bytes()).0;
+    }
+    await_layout(&daemon.data, &format!("a:t{}", STALE - 1), &last);
+    (daemon, last)
+}
+
+#[test]
+fn a_row_that_a_lost_write_hides_is_noticed_at_the_start() {
+    let (mut daemon, last) = with_a_leaf_of_tags();
+    daemon.stop();
+    hide_the_last_tag(&daemon);
+    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let found = daemon.get(&format!("/v2/a/manifests/t{}", STALE - 1)).expect(200);
+    assert_eq!(found.named("docker-content-digest"), last);
+    command(&daemon, &["gc", "--grace", "0s"]);
+    assert!(has_blob(&daemon, format!("layer {}", STALE - 1).as_bytes()));
+    command(&daemon, &["check"]);
+}
+
+#[test]
+fn a_row_that_a_lost_write_hides_while_it_runs_costs_no_name_and_no_content() {
+    let (mut daemon, last) = with_a_leaf_of_tags();
+    hide_the_last_tag(&daemon);
+    daemon.get(&format!("/v2/a/manifests/t{}", STALE - 1)).expect(404);
+    let run_it = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        let output = command.env_clear().args(arguments).arg("--data").arg(&daemon.data).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (is_well, told) = run_it(&["check"]);
+    assert!(!is_well && told.contains("rows are missing or do not agree"), "{told}");
+    // Nothing is taken for lack of rows.
+    daemon.request("DELETE", "/v2/a/manifests/t00").send().expect(202);
+    assert!(!run_it(&["gc", "--grace", "0s"]).0);
+    assert!((0..STALE).all(|number| has_blob(&daemon, format!("layer {number}").as_bytes())));
+    // What index.json says so far stays in it, and the next start finds it there.
+    let began = Instant::now();
+    while daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().status != 503 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it goes on writing to a damaged index");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(tags_in_layout(&daemon.data).contains(&(format!("a:t{}", STALE - 1), last.clone())));
+    daemon.stop_and_restart();
+    let found = daemon.get(&format!("/v2/a/manifests/t{}", STALE - 1)).expect(200);
+    assert_eq!(found.named("docker-content-digest"), last);
+}
+
 #[test]
 fn a_row_that_rots_while_it_runs_costs_no_name() {
     let mut daemon = Daemon::start();
@@ -386,7 +463,7 @@ fn an_index_of_a_newer_release_is_left_alone() {
     let mut bytes = std::fs::read(&index).unwrap();
     let new = [&row[..], &hasher.finalize().to_le_bytes()].concat();
     let rows: Vec<usize> =
-        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x03")).collect();
+        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x04")).collect();
     assert!(!rows.is_empty());
     for at in rows {
         bytes[at + 7..at + 7 + new.len()].copy_from_slice(&new);

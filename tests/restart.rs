@@ -104,3 +104,17 @@ fn an_index_without_checksums_is_made_again() {
         assert_eq!(layer(&daemon, "team/app", tag), b"layer");
     }
 }
+
+#[test]
+fn an_index_without_totals_of_blobs_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    // Its index.json has no checksum.
+    let daemon = start_on("index-version-3", &directory);
+    for tag in ["1", "2"] {
+        assert_eq!(layer(&daemon, "team/app", tag), b"layer");
+    }
+    // What a client deleted stays deleted.
+    let deleted = digest(b"deleted layer");
+    daemon.get("/v2/team/app/manifests/incomplete").expect(200);
+    daemon.get(&format!("/v2/team/app/blobs/{deleted}")).expect(404);
+}

@@ -10,7 +10,7 @@ use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::repository::may_delete;
 use super::visit::Visit;
-use super::words::{When, shell, short, size};
+use super::words::{When, shell, short, size, whole_size};
 use crate::access::Action;
 use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName};
 use crate::store::{ManifestEntry, StoreError};
@@ -64,6 +64,8 @@ struct Page {
     annotations: Section<Setting>,
     subject: Option<(String, String)>,
     referrers: Section<Referrer>,
+    /// There is a list of referrers that is too long for the page.
+    list_is_too_long: bool,
     raw: String,
     /// What is too long to be shown here.
     too_long: Option<&'static str>,
@@ -196,9 +198,9 @@ async fn page(
     let labels = artifact::pairs(&mut budget, room::LABELS, config.labels());
     let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
     let annotations = artifact::pairs(&mut budget, room::ANNOTATIONS, annotations);
-    let (referrers, more) = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
-    let referrers = referrers.iter().map(|part| referrer(name, part)).collect();
-    let referrers = budget.show(room::REFERRERS, referrers, more);
+    let referring = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
+    let referrers = referring.items.iter().map(|part| referrer(name, part)).collect();
+    let referrers = budget.show(room::REFERRERS, referrers, referring.more);
     let (history, more) = artifact::history(&contents, &config);
     let history = budget.show(room::HISTORY, history, more);
     let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
@@ -212,7 +214,7 @@ async fn page(
         kind: kind_of(entry, kind.as_deref()),
         artifact: kind.map(|kind| budget::fit(&kind, WORD)),
         platform: platform.map(|platform| budget::fit(&platform.to_string(), WORD)),
-        size: size(store.whole_size(name, &entry.digest).await?),
+        size: whole_size(store.whole_size(name, &entry.digest).await?),
         pushed: When::at(entry.pushed),
         created: config.created.as_deref().and_then(When::parse),
         tags,
@@ -224,6 +226,7 @@ async fn page(
         annotations,
         subject: contents.subject.map(|part| (part.digest.to_string(), short(&part.digest))),
         referrers,
+        list_is_too_long: referring.list_is_too_long,
         raw: raw_text(&bytes, budget.rest(room::RAW).min(RAW)),
         too_long,
         config: config_digest.map(|digest| digest.to_string()),
@@ -313,7 +316,7 @@ async fn measure(
 ) -> Result<(), AdminError> {
     for (child, part) in children.iter_mut().zip(&contents.manifests.items) {
         if visit.admin.store.manifest(name, &Reference::Digest(part.digest.clone())).is_ok() {
-            child.size = Some(size(visit.admin.store.whole_size(name, &part.digest).await?));
+            child.size = Some(whole_size(visit.admin.store.whole_size(name, &part.digest).await?));
         }
     }
     Ok(())

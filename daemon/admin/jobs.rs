@@ -29,6 +29,8 @@ pub(super) struct Job {
     progress: Progress,
     /// What is wrong, in words.
     pub(super) faults: Vec<String>,
+    /// How many faults are not kept.
+    pub(super) more_faults: usize,
     /// How it ended, and whether well.
     pub(super) outcome: Option<(bool, String)>,
 }
@@ -118,6 +120,7 @@ impl Jobs {
             taken: (0, 0),
             progress: Progress::default(),
             faults: Vec::new(),
+            more_faults: 0,
             outcome: None,
         });
         true
@@ -149,7 +152,7 @@ fn watch(job: &mut Job, event: Event) {
     match event {
         Event::Progress(progress) => job.progress = progress,
         Event::Fault(fault, _) if job.faults.len() < FAULTS => job.faults.push(sentence(&fault)),
-        Event::Fault(..) => {}
+        Event::Fault(..) => job.more_faults += 1,
     }
 }
 
@@ -178,6 +181,7 @@ fn sentence(fault: &Fault) -> String {
             format!("{digest} of {repository} needs {missing}, which is not there")
         }
         Fault::Index => "rows of the index are missing or do not agree".to_owned(),
+        Fault::Layout { problem } => format!("index.json: {problem}; it is written again from the index"),
         Fault::Dangling { repository, tag, digest } => {
             format!("{repository}:{tag} names {digest}, which is not there")
         }

@@ -7,7 +7,7 @@ use super::budget::{Budget, Row as Measured};
 use super::error::AdminError;
 use super::pages::{Frame, Pager, Sorting, render, searched};
 use super::visit::Visit;
-use super::words::{When, count, shell, short, size};
+use super::words::{When, count, shell, short, whole_size};
 use crate::access::Action;
 use crate::oci::RepositoryName;
 use crate::store::{Fit, Part, TagOrder, TagOverview};
@@ -115,7 +115,7 @@ fn row(name: &RepositoryName, one: &TagOverview) -> Row {
         digest: one.entry.digest.to_string(),
         short: short(&one.entry.digest),
         what,
-        size: size(one.bytes),
+        size: whole_size(one.size),
         created: summary.created.as_deref().and_then(When::parse),
         pushed: When::at(one.entry.pushed),
         others: one.shared.saturating_sub(1),

@@ -111,6 +111,6 @@ fn shown(job: Job) -> Shown {
         percent: job.percent(),
         by: job.by,
         outcome: job.outcome,
-        faults: Budget::default().show(FAULTS, job.faults.into_iter().map(Line).collect(), 0),
+        faults: Budget::default().show(FAULTS, job.faults.into_iter().map(Line).collect(), job.more_faults),
     }
 }

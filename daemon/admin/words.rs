@@ -7,9 +7,17 @@ use bytesize::ByteSize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::store::WholeSize;
+
 /// A length: `11 B`, `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
+}
+
+/// The length of an image; of one that points at very much only the least that it has.
+pub(super) fn whole_size(size_of: WholeSize) -> String {
+    let text = size(size_of.bytes);
+    if size_of.is_more { format!("more than {text}") } else { text }
 }
 
 /// A count with its noun: `1 tag`, `2 repositories`.

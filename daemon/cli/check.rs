@@ -18,8 +18,8 @@ pub(super) struct Options {
     /// How much is read in a second at most, such as 10MiB
     #[arg(long, value_name = "SIZE")]
     rate: Option<String>,
-    /// Moves what is broken aside, so that the next push heals it, and while no daemon runs makes a broken index
-    /// again
+    /// Moves what is broken aside, so that the next push heals it, writes a damaged index.json again from the index, and
+    /// while no daemon runs makes a broken index again
     #[arg(long)]
     repair: bool,
     /// Makes the index again from index.json and the blobs, before it checks; the daemon must not run
@@ -76,6 +76,10 @@ fn conclude(checked: &Checked, repair: bool) -> Result<(), Failure> {
     let faults = count(checked.faults, "fault");
     let next = match (checked.faults, checked.index_faults) {
         (0, _) => return Ok(()),
+        (all, 0) if all == checked.layout_faults => match checked.repaired {
+            0 => "`holdfast check --repair` writes index.json again from the index".to_owned(),
+            _ => "index.json was written again from the index".to_owned(),
+        },
         (_, 0) if repair => {
             format!("{} of them set aside or mended; push the images that are named again", checked.repaired)
         }
@@ -159,6 +163,7 @@ fn line(fault: &Fault) -> String {
             format!("miscounted   {repository}: its tags or its bytes are not as many as the index says")
         }
         Fault::Index => "index        rows are missing or do not agree".to_owned(),
+        Fault::Layout { problem } => format!("index.json   {problem}"),
         Fault::Dangling { repository, tag, digest } => {
             format!("dangling     {repository}:{tag}: there is no {digest}")
         }

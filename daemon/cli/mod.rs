@@ -64,7 +64,8 @@ enum Command {
     Metrics,
     /// Frees what nobody needs any more; the daemon does it by itself, too
     Gc(gc::Options),
-    /// Reads everything that is stored and says what is wrong with it
+    /// Reads everything that is stored and says what is wrong with it: each blob against its digest, each manifest against
+    /// what it names, the index against the files and against itself, and index.json against the index
     Check(check::Options),
     /// Reads an index to its end; the daemon runs this after a crash
     #[command(hide = true)]

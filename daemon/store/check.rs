@@ -1,4 +1,5 @@
-//! Checking: every blob against its digest, every manifest against what it points at, the index against the files.
+//! Checking: every blob against its digest, every manifest against what it points at, the index against the files, and
+//! `index.json` against the index.
 //!
 //! It goes on beside the daemon, in short reads of the index; what looks wrong is looked at once more before it is
 //! called so, since pushes, deletes and collections go on meanwhile.
@@ -17,7 +18,7 @@ use super::error::{StoreError, is_lack_of_resources};
 use super::index::ManifestEntry;
 use super::index::garbage::{Amount, TagAge};
 use super::index::schema::LinkExceptionRow;
-use super::{Store, blob, blocking, buffers};
+use super::{Role, Store, blob, blocking, buffers};
 use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, RepositoryName, Tag};
 
 /// How many rows one read of the index looks at.
@@ -90,6 +91,11 @@ pub enum Fault {
     },
     /// The index does not read to its end, or its tables do not agree.
     Index,
+    /// `index.json` is damaged, or does not say what the index says.
+    Layout {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A tag names a manifest that its repository does not have.
     Dangling {
         /// Its repository.
@@ -141,6 +147,8 @@ pub struct Checked {
     pub repaired: u64,
     /// Of these, contradictions in the index, which go when it is made again.
     pub index_faults: u64,
+    /// Of these, faults of `index.json`, which is written again from the index.
+    pub layout_faults: u64,
 }
 
 /// What a check tells while it goes on.
@@ -176,7 +184,10 @@ impl Store {
         observe: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Checked, StoreError> {
         let mut check = Check { store: self, options, observe, checked: Checked::default(), pace: None };
-        check.index().await?;
+        let index_is_healthy = check.index().await?;
+        // A repair goes by rows that may be wrong: the index is made again first.
+        check.options.repair &= index_is_healthy;
+        check.layout(index_is_healthy).await?;
         check.blobs().await?;
         let mut last = None;
         loop {
@@ -235,14 +246,9 @@ impl Check<'_> {
             return Ok(());
         }
         let repair = self.options.repair && !fault.is_of_the_index();
-        let repaired = repair && self.set_aside(digest, file).await?;
+        let repaired = repair && self.store.set_aside(digest, file).await?;
         self.fault(fault, repaired);
         Ok(())
-    }
-
-    async fn set_aside(&mut self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
-        let (writer, digest) = (self.store.writer()?, digest.clone());
-        writer.submit(move |batch| batch.set_blob_aside(&digest, file)).await
     }
 
     /// Sleeps for as long as more was read than may be.
@@ -257,6 +263,7 @@ impl Check<'_> {
         self.checked.faults += 1;
         self.checked.repaired += u64::from(repaired);
         self.checked.index_faults += u64::from(fault.is_of_the_index());
+        self.checked.layout_faults += u64::from(matches!(fault, Fault::Layout { .. }));
         (self.observe)(Event::Fault(fault, repaired));
     }
 
@@ -329,15 +336,25 @@ impl Check<'_> {
         }
     }
 
-    /// Checks that the index agrees with itself.
-    async fn index(&mut self) -> Result<(), StoreError> {
+    /// Checks that the index agrees with itself; returns true if it does.
+    async fn index(&mut self) -> Result<bool, StoreError> {
         match self.store.verify_index().await {
             Err(StoreError::Unready) => {
                 self.fault(Fault::Index, false);
-                Ok(())
+                Ok(false)
             }
-            verified => verified,
+            verified => verified.map(|()| true),
         }
+    }
+
+    /// Checks `index.json`. The daemon repairs it in any case, since it writes it at each change; from a damaged index it is
+    /// not written, for it may be all that has the names.
+    async fn layout(&mut self, index_is_healthy: bool) -> Result<(), StoreError> {
+        let Some(problem) = self.store.fault_of_layout(index_is_healthy).await? else { return Ok(()) };
+        let repair = index_is_healthy && (self.options.repair || self.store.0.role == Role::Daemon);
+        let repaired = repair && self.store.rewrite_layout().await?;
+        self.fault(Fault::Layout { problem }, repaired);
+        Ok(())
     }
 
     /// Checks that each blob that a repository has is a file of its length. The files themselves are read elsewhere,

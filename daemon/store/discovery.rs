@@ -10,7 +10,9 @@ use super::error::StoreError;
 use super::index::{ManifestEntry, Page, PartEnd, RepositoryPart};
 use super::work::{Cancel, Kind};
 use super::{Inner, Store, blob, blocking};
-use crate::oci::{Descriptor, Digest, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index};
+use crate::oci::{
+    Descriptor, Digest, Hasher, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
+};
 
 /// How much one answer has of each of the two lists of referrers, in descriptors and in bytes. An answer is in memory until
 /// its client has taken it, and every connection may have one.
@@ -113,15 +115,22 @@ impl Store {
             .run(Kind::Read, move || {
                 let reference = Reference::Digest(digest.clone());
                 let Some(entry) = inner.index.manifest(&repository, &reference)? else { return Ok(None) };
-                let bytes = blob::read_whole(&inner.disk, &digest, entry.size)?;
-                let subject = Manifest::subject_of(&bytes).map_err(|_| StoreError::Damaged(digest))?;
-                Ok(subject)
+                inner.read_subject(&digest, entry.size)
             })
             .await
     }
 }
 
 impl Inner {
+    /// Returns what a manifest is about; an error if its bytes cannot be read or are not those of its digest.
+    pub(super) fn read_subject(&self, digest: &Digest, size: u64) -> Result<Option<Digest>, StoreError> {
+        let bytes = blob::read_whole(&self.disk, digest, size)?;
+        if Hasher::digest(digest.algorithm(), &bytes) != *digest {
+            return Err(StoreError::Damaged(digest.clone()));
+        }
+        Manifest::subject_of(&bytes).map_err(|_| StoreError::Damaged(digest.clone()))
+    }
+
     /// The bytes of the index under the referrers tag; none if there is no such index.
     fn fallback_list(&self, repository: &RepositoryName, subject: &Digest) -> Result<Bytes, StoreError> {
         let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Bytes::new()) };

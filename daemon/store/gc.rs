@@ -6,7 +6,7 @@
 //! put right by [`Store::sort_left_trash`]. What has just lost its last use stays for the grace time.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::clock::Moment;
 use super::error::StoreError;
 use super::index::Index;
+use super::index::discard::{Handled, WithSubject};
 use super::index::forecast::Forecast;
 use super::index::garbage::{Amount, TagAge, Unneeded};
 use super::index::writer::Batch;
@@ -22,13 +23,15 @@ use super::locks::Lock;
 use super::retention::{Policy, Retention};
 use super::verify::Share;
 use super::work::Kind;
-use super::{Store, blocking};
+use super::{Store, blocking, management};
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
 /// How many rows one read looks at.
 const PAGE: usize = 1000;
 /// How many things one transaction takes: other changes wait for it.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
+/// The number of uploads that one transaction notes.
+const NOTED_AT_ONCE: usize = 512;
 
 /// Something that a collection took, or would take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -144,6 +147,9 @@ impl Store {
         if lock.is_none() && !dry_run {
             return Ok(report);
         }
+        if !dry_run {
+            self.keep_layout_healthy().await?;
+        }
         let held = self.0.index.collection_is_held()?;
         if held && !policy.by_hand {
             return Ok(report);
@@ -254,6 +260,25 @@ impl Store {
             Some(error) if !succeeded => Err(error),
             _ => Ok(changed),
         }
+    }
+
+    /// Takes things in as many transactions as it needs; returns those that were taken.
+    async fn take<T: Clone + Send + 'static>(
+        &self,
+        mut items: Vec<T>,
+        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<Handled<T>>, StoreError> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut taken = Vec::new();
+        while !items.is_empty() {
+            // The first of them is never postponed.
+            for one in self.change(std::mem::take(&mut items), change.clone()).await? {
+                match one {
+                    Handled::Taken(one) => taken.push(one),
+                    Handled::Postponed(one) => items.push(one),
+                }
+            }
+        }
+        Ok(taken)
     }
 
     async fn remove_trash(&self, digests: Vec<Digest>) -> Result<(), StoreError> {
@@ -384,7 +409,7 @@ impl Collection<'_> {
                 self.take_manifests(repository, part.to_vec()).await?;
             }
             if next.is_none() {
-                return Ok(());
+                return if self.dry_run { Ok(()) } else { self.store.finish_deletes(repository).await };
             }
             after = next;
         }
@@ -393,16 +418,17 @@ impl Collection<'_> {
     async fn take_manifests(
         &mut self,
         repository: &RepositoryName,
-        manifests: Vec<(Unneeded, Option<Digest>)>,
+        manifests: Vec<WithSubject>,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
         self.before_taking(manifests.len()).await?;
         let taken = if self.dry_run {
-            self.foresee(move |index, forecast| forecast.collect_manifests(index, &name, &manifests)).await?
+            self.foresee(move |index, forecast| forecast.collect_manifests(index, &name, manifests)).await?
         } else {
-            self.store.change(manifests, move |batch, part| batch.collect_manifests(&name, part)).await?
+            let collect = move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part);
+            self.store.take(manifests, collect).await?
         };
-        for Unneeded { digest, .. } in taken {
+        for (Unneeded { digest, .. }, _) in taken {
             self.report.freed_manifests += 1;
             (self.observe)(Taken::Manifest { repository: repository.clone(), digest });
         }
@@ -443,7 +469,8 @@ impl Collection<'_> {
         let taken = if self.dry_run {
             blobs
         } else {
-            let taken = self.store.change(blobs, move |batch, part| batch.discard_blobs(part, grace)).await?;
+            let discard = move |batch: &mut Batch, part: &[_]| batch.discard_blobs(part, grace);
+            let taken = self.store.take(blobs, discard).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
             taken
         };
@@ -500,7 +527,7 @@ impl Collection<'_> {
     /// Removes the uploads that nobody has gone on with.
     async fn uploads(&mut self) -> Result<(), StoreError> {
         let (store, expire, dry_run) = (self.store.clone(), self.policy.uploads_expire, self.dry_run);
-        let (uploads, expired) = blocking(move || {
+        let (uploads, gone, expired) = blocking(move || {
             if !dry_run {
                 store.0.disk.clear_uploads()?;
             }
@@ -514,13 +541,12 @@ impl Collection<'_> {
                     expired.insert(name.clone());
                 }
             }
-            Ok((uploads, expired))
+            let gone = store.0.index.uploads_gone(&uploads)?;
+            Ok((uploads, gone, expired))
         })
         .await?;
-        let nothing_to_note = uploads.is_empty() && self.store.0.index.has_no_uploads()?;
-        if !self.dry_run && !nothing_to_note {
-            let noted = uploads.clone();
-            match self.store.writer()?.submit(move |batch| batch.note_uploads(&noted)).await {
+        if !self.dry_run {
+            match self.store.note_uploads(&uploads, gone).await {
                 // Those that are not noted are kept for longer.
                 Err(error) if error.is_lack_of_room() => log::warn!("uploads are not noted: {error}"),
                 done => done?,
@@ -570,17 +596,49 @@ impl Store {
         .await
     }
 
+    /// Orphans the referrers of manifests that were removed here, or by a process that ended before it had done so.
+    async fn finish_deletes(&self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let (index, name) = (Arc::clone(&self.0.index), repository.clone());
+        for digest in blocking(move || index.unfinished_deletes(&name)).await? {
+            management::orphan_referrers(&self.writer()?, repository, &digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the uploads that are there, and forgets those that are not.
+    async fn note_uploads(&self, uploads: &[(String, u64)], gone: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        for part in gone.chunks(NOTED_AT_ONCE) {
+            let part = part.to_vec();
+            self.writer()?.submit(move |batch| batch.forget_uploads(&part)).await?;
+        }
+        for part in uploads.chunks(NOTED_AT_ONCE) {
+            let part = part.to_vec();
+            self.writer()?.submit(move |batch| batch.note_uploads(&part)).await?;
+        }
+        Ok(())
+    }
+
     /// Leaves out the manifests whose subject is in the repository; gives the others with theirs.
     fn without_living_subject(
         &self,
         repository: &RepositoryName,
         manifests: Vec<Unneeded>,
         forecast: &Forecast,
-    ) -> Result<Vec<(Unneeded, Option<Digest>)>, StoreError> {
+    ) -> Result<Vec<WithSubject>, StoreError> {
         if manifests.is_empty() {
             return Ok(Vec::new());
         }
-        let mut subjects = self.0.index.subjects(repository)?;
+        let (mut subjects, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+        for one in &manifests {
+            match self.0.read_subject(&one.digest, one.size) {
+                Ok(subject) => subjects.extend(subject.map(|subject| (one.digest.clone(), subject))),
+                Err(error) if error.is_lack_of_resources() => return Err(error),
+                Err(_) => drop(unreadable.insert(one.digest.clone())),
+            }
+        }
+        if !unreadable.is_empty() {
+            subjects.append(&mut self.0.index.subjects_of(repository, &unreadable)?);
+        }
         let mut kept = Vec::new();
         for one in manifests {
             let subject = subjects.remove(&one.digest);

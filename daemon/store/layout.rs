@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use heed::RoTxn;
 use serde::Serialize;
 
 use super::disk::Disk;
@@ -15,6 +16,7 @@ use super::error::StoreError;
 use super::index::exceptions::LinkException;
 use super::index::schema::{Given, LinkExceptionRow};
 use super::index::{Index, Named};
+use super::layout_checksum::ChecksumWriter;
 use super::layout_reader::{Entry, EntryVisitor, Head, read_entries};
 use crate::oci::{Digest, MediaType, Reference, RepositoryName};
 
@@ -87,18 +89,21 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     let mut damage = None;
     let written = disk.replace("index.json", |file| {
-        let mut list = List { file, first: true };
+        let mut list = List::new(file);
         list.begin()?;
-        let exceptions_damage = write_exceptions(&mut list, disk, index)?;
+        // All of one snapshot, so that the change number is that of all entries: a check compares them with the index.
+        let txn = index.env.read_txn()?;
+        let exceptions_damage = write_exceptions(&mut list, disk, index, &txn)?;
         list.begin_manifests()?;
-        let mut named = index.for_each_name(&mut |name| list.add(name))?;
+        let mut named = index.for_each_name(&txn, &mut |name| list.add(name))?;
+        // Where that cannot be read names may well be lost.
+        let hold = index.tables.collection_is_held(&txn).unwrap_or(true);
+        drop(txn);
         named.damage = named.damage.or(exceptions_damage);
         if named.damage.is_some() {
             keep_unreadable(&mut list, disk, index, &named)?;
         }
         damage = named.damage;
-        // Where that cannot be read names may well be lost.
-        let hold = index.collection_is_held().unwrap_or(true);
         list.end(Head { change: named.change, now: index.clock.now(), hold })
     });
     match (written, damage) {
@@ -113,10 +118,11 @@ fn write_exceptions<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
     index: &Index,
+    txn: &RoTxn,
 ) -> Result<Option<StoreError>, StoreError> {
     let mut after = None;
     let damage = loop {
-        let page = match index.link_exceptions_after(after.as_ref(), PAGE) {
+        let page = match index.tables.link_exceptions_after(txn, after.as_ref(), PAGE) {
             Ok(page) => page,
             Err(error) => break error,
         };
@@ -130,7 +136,7 @@ fn write_exceptions<W: Write>(
     };
     read_old(disk, &mut |entry| match entry {
         Entry::Name(_) => Ok(()),
-        Entry::Exception(old) => match index.link_exception(&old.repository, &old.digest) {
+        Entry::Exception(old) => match index.tables.link_exception(txn, &old.repository, &old.digest) {
             Ok(None) => Ok(()),
             Ok(Some(kind)) => list.add_exception(&LinkException { kind, ..old }),
             Err(_) => list.add_exception(&old),
@@ -169,15 +175,24 @@ fn keep_unreadable<W: Write>(
 }
 
 /// The file while it is written.
-struct List<'a, W: Write> {
-    file: &'a mut W,
+struct List<W: Write> {
+    file: ChecksumWriter<W>,
     first: bool,
+    /// The entry that is written next.
+    entry: Vec<u8>,
 }
 
-impl<W: Write> List<'_, W> {
+impl<W: Write> List<W> {
+    fn new(file: W) -> Self {
+        List { file: ChecksumWriter::new(file), first: true, entry: Vec::new() }
+    }
+
     fn begin(&mut self) -> Result<(), StoreError> {
-        let head = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",";
-        self.file.write_all(head.as_bytes()).map_err(failed)
+        self.write("{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",")
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), StoreError> {
+        self.file.write(text.as_bytes()).map_err(failed)
     }
 
     /// Writes one of the link exceptions, which come before the manifests. A file without any has no list of them.
@@ -190,28 +205,28 @@ impl<W: Write> List<'_, W> {
         let separator =
             if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
         // Neither names nor digests have characters that JSON would escape.
-        let entry = format!(
+        self.write(&format!(
             "{separator}{{\"repository\":\"{repository}\",\"digest\":\"{digest}\",\"kind\":\"{kind}\"}}"
-        );
-        self.file.write_all(entry.as_bytes()).map_err(failed)
+        ))
     }
 
     fn begin_manifests(&mut self) -> Result<(), StoreError> {
         let closing = if std::mem::replace(&mut self.first, true) { "" } else { "\n],\n" };
-        self.file.write_all(format!("{closing}\"manifests\":[").as_bytes()).map_err(failed)
+        self.write(&format!("{closing}\"manifests\":["))
     }
 
     fn add(&mut self, name: &Name) -> Result<(), StoreError> {
-        let separator: &[u8] = if std::mem::take(&mut self.first) { b"\n" } else { b",\n" };
-        self.file.write_all(separator).map_err(failed)?;
-        serde_json::to_writer(&mut *self.file, &entry(name)).map_err(|error| failed(error.into()))
+        self.entry.clear();
+        self.entry.extend_from_slice(if std::mem::take(&mut self.first) { b"\n" } else { b",\n" });
+        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| failed(error.into()))?;
+        self.file.write(&self.entry).map_err(failed)
     }
 
-    fn end(&mut self, head: Head) -> Result<(), StoreError> {
+    fn end(mut self, head: Head) -> Result<(), StoreError> {
         let (change, now) = (head.change, head.now.number());
         let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
-        let tail = format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}}}}}\n");
-        self.file.write_all(tail.as_bytes()).map_err(failed)
+        self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}"))?;
+        self.file.end().map_err(failed)
     }
 }
 
@@ -273,7 +288,7 @@ mod tests {
 
     fn written(names: &[Name], exceptions: &[LinkException], head: Head) -> Vec<u8> {
         let mut file = Vec::new();
-        let mut list = List { file: &mut file, first: true };
+        let mut list = List::new(&mut file);
         list.begin().unwrap();
         for exception in exceptions {
             list.add_exception(exception).unwrap();

@@ -20,6 +20,7 @@ use super::index::schema::{Given, LinkExceptionRow};
 use super::layout::{
     CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, PUSHED, REF_NAME, REPOSITORY, SINCE, TAIL,
 };
+use super::layout_checksum::{Checksum, ChecksumReader};
 use super::obstacles::open_regular;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
@@ -35,6 +36,12 @@ pub(super) struct Head {
     pub(super) now: Moment,
     /// Whether names may be lost, so that only a person may collect.
     pub(super) hold: bool,
+}
+
+/// The result of reading the file to its end.
+pub(super) struct LayoutRead {
+    pub(super) head: Head,
+    pub(super) checksum: Checksum,
 }
 
 /// An entry of `index.json`.
@@ -56,17 +63,23 @@ pub(super) fn read_head(disk: &Disk) -> Result<Head, StoreError> {
     let Some(file) = open(disk)? else { return Ok(Head::default()) };
     match head_at_end(&file).map_err(|error| StoreError::io("read index.json", error))? {
         Some(head) => Ok(head),
-        None => read(file, &mut |_| Ok(())),
+        None => read(file, &mut |_| Ok(())).map(|read| read.head),
     }
 }
 
-/// Calls `visit` with every entry, in the order of the file, and returns the head. Entries of other tools that name no
-/// repository are passed over.
+/// Calls `visit` with every entry, in the order of the file, and returns the head and whether the checksum is right.
+/// Entries of other tools that name no repository are passed over. A directory without the file has no entries.
 ///
 /// # Errors
 /// As [`read_head`], or what `visit` returns. Entries before the damage have been visited then.
-pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
-    open(disk)?.map_or_else(|| Ok(Head::default()), |file| read(file, visit))
+pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
+    let empty = || LayoutRead { head: Head::default(), checksum: Checksum::Absent };
+    Ok(read_if_there(disk, visit)?.unwrap_or_else(empty))
+}
+
+/// As [`read_entries`]; returns none if there is no file.
+pub(super) fn read_if_there(disk: &Disk, visit: &mut EntryVisitor) -> Result<Option<LayoutRead>, StoreError> {
+    open(disk)?.map(|file| read(file, visit)).transpose()
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
@@ -88,8 +101,10 @@ fn parse_tail(tail: &[u8]) -> Option<Head> {
     serde_json::from_slice(annotations).ok().map(|annotations| head_of(&annotations))
 }
 
-fn read(file: File, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
-    parse(BufReader::with_capacity(64 << 10, file), visit)
+fn read(file: File, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
+    let mut reader = ChecksumReader::new(file);
+    let head = parse(BufReader::with_capacity(64 << 10, &mut reader), visit)?;
+    Ok(LayoutRead { head, checksum: reader.verdict() })
 }
 
 /// Reads the file from its bytes.

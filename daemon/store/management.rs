@@ -1,7 +1,13 @@
 //! Management: what is deleted by its name or digest. Files follow with the next collection.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::error::StoreError;
-use super::index::deletes::Subject;
+use super::index::deletes::{AT_ONCE, Deleted, ManifestDelete};
+use super::index::watches::Watch;
+use super::index::writer::{Batch, Writer};
+use super::work::{Cancel, Kind};
 use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
 
@@ -29,7 +35,8 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.delete_tags(&repository, &tags)).await }).await
     }
 
-    /// Removes a manifest from a repository, and every tag that points at it.
+    /// Removes a manifest from a repository, and every tag that points at it. Where many tags do, those go first, in several
+    /// changes.
     ///
     /// # Errors
     /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
@@ -39,13 +46,64 @@ impl Store {
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let writer = self.writer()?;
-        // Read here, so that the writer does not search the rows of the repository for it.
-        let subject = self.subject_of(repository, digest).await.map_or(Subject::Unreadable, Subject::Known);
-        let (repository, digest) = (repository.clone(), digest.clone());
-        let delete = async move {
-            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, &subject)).await
+        let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
+        detached(async move {
+            // What the searches beside the writer miss is noted from here on.
+            let watch = Watch::new(&store.0.index, &repository, &digest);
+            let subject = store.subject_to_delete(&repository, &digest).await?;
+            let delete = ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject };
+            let delete = Arc::new(delete);
+            let whole = Arc::clone(&delete);
+            let mut deleted = writer.submit(move |batch| batch.delete_manifest(&whole)).await?;
+            if deleted == Deleted::TagsUnknown {
+                deleted = store.delete_with_many_tags(&writer, &delete, &watch).await?;
+            }
+            if deleted == Deleted::ReferrersLeft {
+                orphan_referrers(&writer, &repository, &digest).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a manifest from a repository with many tags. Those that point at it are found in short reads, while pushes go
+    /// on, and removed in short changes, the last of them together with the manifest.
+    async fn delete_with_many_tags(
+        &self,
+        writer: &Writer,
+        delete: &Arc<ManifestDelete>,
+        watch: &Watch,
+    ) -> Result<Deleted, StoreError> {
+        let (inner, wanted) = (Arc::clone(&self.0), Arc::clone(delete));
+        let search =
+            move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
+        let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
+        tags.extend(watch.noted());
+        while tags.len() > AT_ONCE {
+            let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(delete));
+            let remove =
+                move |batch: &mut Batch| batch.delete_tags_of(&delete.repository, &delete.digest, &part);
+            writer.submit(remove).await?;
+        }
+        let delete = Arc::clone(delete);
+        writer.submit(move |batch| batch.delete_watched_manifest(&delete, &tags)).await
+    }
+
+    /// Returns what a manifest is about: its bytes say it, or the rows of its repository where those cannot be read.
+    async fn subject_to_delete(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Digest>, StoreError> {
+        if let Ok(subject) = self.subject_of(repository, digest).await {
+            return Ok(subject);
+        }
+        let (inner, repository, digest) = (Arc::clone(&self.0), repository.clone(), digest.clone());
+        let search = move |_: &Cancel| {
+            let wanted = BTreeSet::from([digest.clone()]);
+            Ok(inner.index.subjects_of(&repository, &wanted)?.remove(&digest))
         };
-        detached(delete).await
+        self.0.work.run_cancellable(Kind::List, search).await
     }
 
     /// Removes a blob from a repository; other repositories keep it.
@@ -56,5 +114,22 @@ impl Store {
         let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
         detached(async move { writer.submit(move |batch| batch.delete_blob(&repository, &digest)).await })
             .await
+    }
+}
+
+/// Orphans the rest of the referrers of a manifest that was deleted, in short changes.
+pub(super) async fn orphan_referrers(
+    writer: &Writer,
+    repository: &RepositoryName,
+    subject: &Digest,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let (repository, subject) = (repository.clone(), subject.clone());
+        let orphan = move |batch: &mut Batch| batch.orphan_referrers(&repository, &subject, after.as_ref());
+        after = writer.submit(orphan).await?;
+        if after.is_none() {
+            return Ok(());
+        }
     }
 }

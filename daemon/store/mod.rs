@@ -20,6 +20,8 @@ mod hashes;
 mod holder;
 mod index;
 mod layout;
+mod layout_check;
+mod layout_checksum;
 mod layout_reader;
 mod locks;
 mod management;
@@ -32,6 +34,7 @@ mod pull;
 mod push;
 mod rebuild;
 mod recover;
+mod repair;
 mod reported;
 mod retention;
 mod room;
@@ -54,7 +57,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
@@ -68,8 +71,8 @@ pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::measure::{Impairment, JobState, JobStates, Measured};
 pub use self::overview::{
-    Fit, Listing, NAMESPACES, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
-    TagOverview,
+    Fit, Listing, NAMESPACES, Overview, Part, ReferrersShown, Repositories, RepositoryOrder,
+    RepositoryOverview, TagOrder, TagOverview, WholeSize,
 };
 pub use self::recover::IndexHealth;
 pub use self::retention::{Ages, Policy, Retention};
@@ -146,6 +149,8 @@ struct Inner {
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
     measurements: measure::Measurements,
+    /// When the daemon checked `index.json` last.
+    layout_checked: Mutex<Option<Instant>>,
     inspect: fn(&Inspection) -> IndexHealth,
     /// Whether the index was made again when it was opened, from an `index.json` that may lack names.
     may_lack_names: bool,
@@ -211,6 +216,7 @@ impl Store {
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
             measurements: measure::Measurements::default(),
+            layout_checked: Mutex::default(),
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),

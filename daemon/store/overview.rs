@@ -123,10 +123,30 @@ pub struct TagOverview {
     pub entry: ManifestEntry,
     /// How many tags of the repository name the same, this one among them.
     pub shared: usize,
-    /// The length of all that it points at, in bytes.
-    pub bytes: u64,
+    /// The length of all that it points at.
+    pub size: WholeSize,
     /// What its manifest says.
     pub summary: Arc<Summary>,
+}
+
+/// The length of a manifest and of all that it points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeSize {
+    /// Bytes.
+    pub bytes: u64,
+    /// It points at more than is added up.
+    pub is_more: bool,
+}
+
+/// The referrers that a page shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferrersShown {
+    /// Their descriptors.
+    pub items: Vec<oci::Part>,
+    /// How many more there are.
+    pub more: usize,
+    /// The list under the referrers tag is too long to be read for a page: what it has is not among them.
+    pub list_is_too_long: bool,
 }
 
 /// How the store and its disk are.
@@ -224,8 +244,8 @@ impl Store {
             let mut tags = Vec::with_capacity(items.len());
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
-                let bytes = store.0.index.whole_size(&repository, &entry.digest, &mut rows, cancel)?;
-                tags.push(TagOverview { tag, entry, shared, bytes, summary });
+                let size = store.0.index.whole_size(&repository, &entry.digest, &mut rows, cancel)?;
+                tags.push(TagOverview { tag, entry, shared, size, summary });
             }
             Ok(Listing { items: tags, total, size })
         })
@@ -256,25 +276,27 @@ impl Store {
         repository: &RepositoryName,
         subject: &Digest,
         limit: usize,
-    ) -> Result<(Vec<oci::Part>, usize), StoreError> {
+    ) -> Result<ReferrersShown, StoreError> {
         let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
         self.list(Kind::Page, move |inner, cancel| {
-            let (mut found, mut more) =
-                inner.index.referrers_overview(&repository, &subject, limit, cancel)?;
-            let Some(entry) = inner.fallback_index(&repository, &subject)? else { return Ok((found, more)) };
-            let listed = Contents::parse(&store.read_shown(&entry)?.unwrap_or_default()).manifests;
-            more += listed.more;
+            let (items, more) = inner.index.referrers_overview(&repository, &subject, limit, cancel)?;
+            let mut shown = ReferrersShown { items, more, list_is_too_long: false };
+            let Some(entry) = inner.fallback_index(&repository, &subject)? else { return Ok(shown) };
+            let bytes = store.read_shown(&entry)?;
+            shown.list_is_too_long = bytes.is_none();
+            let listed = Contents::parse(&bytes.unwrap_or_default()).manifests;
+            shown.more += listed.more;
             for part in listed.items {
                 if !store.0.index.is_only_listed(&repository, &subject, &part.digest)? {
                     continue;
                 }
-                if found.len() < limit {
-                    found.push(part);
+                if shown.items.len() < limit {
+                    shown.items.push(part);
                 } else {
-                    more += 1;
+                    shown.more += 1;
                 }
             }
-            Ok((found, more))
+            Ok(shown)
         })
         .await
     }
@@ -302,12 +324,16 @@ impl Store {
             .await
     }
 
-    /// The length of a manifest and of all that it points at in its repository, each once, in bytes; of one that points
-    /// at very much only a part of it is added up.
+    /// Returns the length of a manifest and of all that it points at in its repository, each once; of one that points at very
+    /// much a part of it is added up.
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub async fn whole_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
+    pub async fn whole_size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<WholeSize, StoreError> {
         let (repository, digest) = (repository.clone(), digest.clone());
         self.list(Kind::Page, move |inner, cancel| {
             inner.index.whole_size(&repository, &digest, &mut WHOLE_ROWS.clone(), cancel)

@@ -17,7 +17,8 @@ use super::index::exceptions::LinkException;
 use super::index::schema::Given;
 use super::index::writer::{Batch, Writer};
 use super::layout::Name;
-use super::layout_reader::{Entry, Head, read_entries};
+use super::layout_checksum::Checksum;
+use super::layout_reader::{Entry, Head, LayoutRead, read_entries};
 use super::recover::RebuildSource;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
@@ -57,7 +58,7 @@ pub(super) async fn rebuild(
 ) -> Result<bool, StoreError> {
     told("making the index again: reading index.json");
     let reader = Arc::clone(disk);
-    let (head, all, is_broken) = super::blocking(move || {
+    let Validated { head, names: all, is_damaged } = super::blocking(move || {
         empty_trash_into_blobs(&reader)?;
         validate_layout(&reader)
     })
@@ -78,7 +79,7 @@ pub(super) async fn rebuild(
     }
     let index = Arc::clone(index);
     let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
-    let hold = head.hold || is_broken || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure);
+    let hold = head.hold || is_damaged || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure);
     if hold {
         log::error!(
             "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run, or \
@@ -238,21 +239,41 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads `index.json` to its end and counts its names. If it is broken, it is kept beside and says nothing, which is the
-/// last thing returned.
-fn validate_layout(disk: &Disk) -> Result<(Head, u64, bool), StoreError> {
+/// An `index.json` that was read to its end.
+struct Validated {
+    head: Head,
+    names: u64,
+    /// Names may be lost: it cannot be read, or is not as it was written.
+    is_damaged: bool,
+}
+
+/// Reads `index.json` to its end and counts its names. If it cannot be read, it is kept beside and says nothing. If it can
+/// be read and has another checksum than was written, its names are used, and a copy is kept beside.
+fn validate_layout(disk: &Disk) -> Result<Validated, StoreError> {
     let mut names = 0;
     let read = read_entries(disk, &mut |entry| {
         names += u64::from(matches!(entry, Entry::Name(_)));
         Ok(())
     });
+    let aside = || super::seconds_since_1970().to_string();
     match read {
         Err(error) if error.is_corrupt_file() => {
             log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
-            disk.set_layout_aside(&super::seconds_since_1970().to_string())?;
-            Ok((Head::default(), 0, true))
+            disk.set_layout_aside(&aside())?;
+            Ok(Validated { head: Head::default(), names: 0, is_damaged: true })
         }
-        read => read.map(|head| (head, names, false)),
+        read => {
+            let LayoutRead { head, checksum } = read?;
+            let is_damaged = checksum == Checksum::Wrong;
+            if is_damaged {
+                let kept = disk.keep_layout_beside(&aside())?;
+                log::error!(
+                    "index.json is damaged: names may be wrong or missing; kept in {}",
+                    kept.display()
+                );
+            }
+            Ok(Validated { head, names, is_damaged })
+        }
     }
 }
 

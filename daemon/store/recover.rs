@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::index::Index;
 use super::index::inspect::Inspection;
 use super::layout;
+use super::layout_checksum::Checksum;
 use super::layout_reader;
 use super::order::Order;
 use super::sys;
@@ -138,11 +139,11 @@ fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
     }
 }
 
-/// Returns true if `index.json` cannot be read to its end: its head alone does not say so.
+/// Returns true if `index.json` cannot be read to its end or has another checksum: its head alone does not say so.
 fn layout_is_broken(disk: &Disk) -> Result<bool, StoreError> {
     match layout_reader::read_entries(disk, &mut |_| Ok(())) {
         Err(error) if error.is_corrupt_file() => Ok(true),
-        read => read.map(|_| false),
+        read => read.map(|read| read.checksum == Checksum::Wrong),
     }
 }
 

@@ -12,6 +12,7 @@ use holdfast::oci::{Algorithm, Hasher};
 use serde_json::Value;
 
 pub mod browser;
+pub mod bulk;
 pub mod failing;
 pub mod images;
 pub mod load;

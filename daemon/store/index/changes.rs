@@ -216,10 +216,11 @@ impl Batch<'_> {
             let descriptor = new.manifest.descriptor(new.digest.clone(), new.size);
             self.put_referrer(&new.repository, subject, &descriptor)?;
         }
+        self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
         for tag in &new.tags {
             self.move_tag(&new.repository, tag, &row)?;
         }
-        self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
+        self.index.watches.note_push(&key, &new.tags);
         // Whoever pushes it wants it.
         tables.left.delete(&mut self.txn, &key)?;
         Ok(())

@@ -3,18 +3,37 @@
 //! Every one checks first and writes afterwards, so that a refusal leaves nothing behind. What is no longer needed
 //! for the sake of what was deleted is noted with its moment, and collected when the grace time has passed.
 
-use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow};
+use std::ops::Bound;
+
+use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
-/// What the manifest to be deleted is about.
-pub(in crate::store) enum Subject {
-    /// Its bytes say it.
-    Known(Option<Digest>),
-    /// Its bytes cannot be read: only a search through the rows of its repository tells.
-    Unreadable,
+/// The tags that the writer looks through in a transaction to find those of a manifest. In a repository with more of them
+/// they are found beside the writer.
+const TAGS_LOOKED_THROUGH: u32 = 1000;
+/// The tags that are removed, and the referrers that are orphaned, in one transaction.
+pub(in crate::store) const AT_ONCE: usize = 256;
+
+/// A manifest that is deleted.
+pub(in crate::store) struct ManifestDelete {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) digest: Digest,
+    /// What it is about.
+    pub(in crate::store) subject: Option<Digest>,
+}
+
+/// How far a delete has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Deleted {
+    /// Everything is done.
+    Whole,
+    /// The manifest is gone; its referrers are orphaned by [`Batch::orphan_referrers`].
+    ReferrersLeft,
+    /// Nothing is done: the tags of the manifest have to be found first.
+    TagsUnknown,
 }
 
 impl Batch<'_> {
@@ -58,30 +77,57 @@ impl Batch<'_> {
         Ok((deleted, moved))
     }
 
-    /// Removes a manifest from a repository, and every tag that points at it.
+    /// Removes a manifest from a repository, and every tag that points at it, if the repository has few tags.
     pub(in crate::store) fn delete_manifest(
         &mut self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        subject: &Subject,
-    ) -> Result<(), StoreError> {
-        let subject = match subject {
-            Subject::Known(subject) => subject.clone(),
-            Subject::Unreadable => self.index.tables.subjects(&self.txn, repository)?.remove(digest),
-        };
-        self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
-        self.delete_tags_of(repository, digest)
+        delete: &ManifestDelete,
+    ) -> Result<Deleted, StoreError> {
+        let ManifestDelete { repository, digest, .. } = delete;
+        let row: Option<RepositoryRow> =
+            schema::row(self.index.tables.repositories, &self.txn, repository.as_str().as_bytes())?;
+        let key = schema::content_key(repository, digest);
+        if self.index.tables.manifests.get(&self.txn, &key)?.is_none() {
+            return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
+        }
+        if row.unwrap_or_default().tags > TAGS_LOOKED_THROUGH {
+            return Ok(Deleted::TagsUnknown);
+        }
+        let tags = self.index.tables.tags_of(&self.txn, repository, digest, None, usize::MAX)?;
+        self.delete_with_tags(delete, &tags.items)
+    }
+
+    /// Removes a manifest from a repository of many tags: `tags` are those that point at it, found while it was watched.
+    pub(in crate::store) fn delete_watched_manifest(
+        &mut self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+    ) -> Result<Deleted, StoreError> {
+        let key = schema::content_key(&delete.repository, &delete.digest);
+        let mut all: Vec<Tag> = self.index.watches.noted(&key).into_iter().collect();
+        all.extend_from_slice(tags);
+        self.delete_with_tags(delete, &all)
+    }
+
+    pub(super) fn delete_with_tags(
+        &mut self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+    ) -> Result<Deleted, StoreError> {
+        let ManifestDelete { repository, digest, subject } = delete;
+        let is_whole = self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
+        self.delete_tags_of(repository, digest, tags)?;
+        Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
     }
 
     /// Removes a manifest that has no tag from a repository. What it leaves behind is not needed since `since`:
-    /// now, or when it was left behind itself.
+    /// now, or when it was left behind itself. Returns false if it has more referrers than one transaction orphans.
     pub(super) fn delete_untagged(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         subject: Option<&Digest>,
         since: Moment,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(tables.manifests, &self.txn, &key)? else {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
@@ -92,7 +138,7 @@ impl Batch<'_> {
             counted.manifests = counted.manifests.saturating_sub(1);
             counted.bytes = counted.bytes.saturating_sub(row.size);
         })?;
-        self.leave_behind(repository, digest, since)?;
+        let is_whole = self.leave_behind(repository, digest, since)?;
         if let Some(subject) = subject {
             tables
                 .referrers
@@ -105,33 +151,66 @@ impl Batch<'_> {
         if tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_none() {
             self.delete_edges(digest)?;
         }
-        Ok(())
+        Ok(is_whole)
     }
 
-    /// Notes what is no longer needed for the sake of a manifest: what it points at, what is about it, its bytes.
+    /// Notes what is no longer needed for the sake of a manifest: what it points at, what is about it, its bytes. Returns
+    /// false if not all of what is about it is noted.
     fn leave_behind(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         since: Moment,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
             self.leave(repository, &child, since, true)?;
             self.count_on(Some(repository), &child, since)?;
         }
-        let mut about = Vec::new();
-        let prefix = schema::referrer_key(repository, digest, None);
-        for row in tables.referrers.prefix_iter(&self.txn, &prefix)? {
-            about.extend(schema::split_digest(&row?.0[prefix.len()..]).map(|(referrer, _)| referrer));
+        self.count_on(None, digest, since)?;
+        let key = schema::content_key(repository, digest);
+        if tables.referrers.prefix_iter(&self.txn, &key)?.next().is_none() {
+            tables.left.delete(&mut self.txn, &key)?;
+            return Ok(true);
         }
-        for referrer in about {
+        // Until all its referrers are orphaned the row of the manifest itself stays, so that a collection goes on with
+        // them if this process does not.
+        schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since: self.moment, deleted: true })?;
+        Ok(self.orphan_referrers(repository, digest, None)?.is_none())
+    }
+
+    /// Orphans referrers of a manifest that was deleted, after the digest `after`: [`AT_ONCE`] of them. Returns the last of
+    /// them if there may be more.
+    pub(in crate::store) fn orphan_referrers(
+        &mut self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+    ) -> Result<Option<Digest>, StoreError> {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, subject));
+        let is_deleted = tables.manifests.get(&self.txn, &key)?.is_none();
+        if !is_deleted || tables.left.get(&self.txn, &key)?.is_none() {
+            // Pushed again, or another process was quicker.
+            return Ok(None);
+        }
+        let prefix = schema::referrer_key(repository, subject, None);
+        let start = schema::referrer_key(repository, subject, after);
+        let mut page = Vec::new();
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        for row in tables.referrers.range(&self.txn, &range)?.take(AT_ONCE) {
+            let Some(referrer) = row?.0.strip_prefix(&prefix[..]) else { break };
+            page.extend(schema::split_digest(referrer).map(|(referrer, _)| referrer));
+        }
+        for referrer in &page {
             // Whether something is about another is not looked up when somebody hears of its blobs: from now on those
             // can be counted on for as long as anything that is left behind.
-            self.leave(repository, &referrer, self.moment, true)?;
+            self.leave(repository, referrer, self.moment, true)?;
         }
-        tables.left.delete(&mut self.txn, &schema::content_key(repository, digest))?;
-        self.count_on(None, digest, since)
+        if page.len() == AT_ONCE {
+            return Ok(page.pop());
+        }
+        tables.left.delete(&mut self.txn, &key)?;
+        Ok(None)
     }
 
     /// Notes that a manifest, if it is one of the repository, has lost a tag or what pointed at it. The last of
@@ -191,19 +270,28 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn delete_tags_of(&mut self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
+    /// Removes those of some tags that point at a manifest. If the manifest stays, it has been without them since now.
+    pub(in crate::store) fn delete_tags_of(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
         let (tables, wanted) = (self.index.tables, schema::digest_key(digest));
-        let mut keys = Vec::new();
-        for row in tables.tags.prefix_iter(&self.txn, &schema::repository_prefix(repository))? {
-            let (key, value) = row?;
-            if schema::digest_of(value)? == wanted {
-                keys.push(key.to_vec());
+        let mut gone = 0;
+        for tag in tags {
+            let key = schema::tag_key(repository, tag);
+            let row = tables.tags.get(&self.txn, &key)?;
+            if row.map(schema::digest_of).transpose()? == Some(&wanted[..]) {
+                tables.tags.delete(&mut self.txn, &key)?;
+                gone += 1;
             }
         }
-        for key in &keys {
-            tables.tags.delete(&mut self.txn, key)?;
+        if gone == 0 {
+            return Ok(());
         }
-        let gone = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        self.names_changed();
+        self.leave(repository, digest, self.moment, true)?;
         self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(gone))
     }
 

@@ -4,32 +4,56 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::forecast::Forecast;
-use super::garbage::{TagAge, Unneeded};
+use super::garbage::{HOMES, TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
 use super::writer::Batch;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
+/// The rows of a repository that one transaction changes for the sake of what it takes, roughly: other changes wait for it.
+const CHANGES: usize = 1000;
+/// Clocks of two processes differ by less. Of manifests that lost their last use so lately the writer itself looks for tags.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// A manifest that may be needed by nobody, and what it is about.
+pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
+
+/// A thing that a transaction was to take.
+pub(in crate::store) enum Handled<T> {
+    /// It was taken.
+    Taken(T),
+    /// The transaction was large enough without it.
+    Postponed(T),
+}
+
 impl Batch<'_> {
-    /// Takes files that nobody needs out of `blobs/`, gives those that it took; they lie in `trash/` then.
+    /// Takes files that nobody needs out of `blobs/`; they lie in `trash/` then. Returns those that it took, and those that
+    /// need another transaction.
     pub(in crate::store) fn discard_blobs(
         &mut self,
         blobs: &[(Digest, u64)],
         grace: Duration,
-    ) -> Result<Vec<(Digest, u64)>, StoreError> {
-        let mut taken = Vec::new();
-        for (digest, _) in blobs {
-            let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
-            let row: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
-            let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if self.index.tables.is_needed(&self.txn, digest, &key, &Forecast::default())? {
+    ) -> Result<Vec<Handled<(Digest, u64)>>, StoreError> {
+        let (mut handled, mut changes) = (Vec::new(), 0);
+        for (digest, size) in blobs {
+            if changes >= CHANGES {
+                handled.push(Handled::Postponed((digest.clone(), *size)));
                 continue;
             }
+            let (tables, key) = (self.index.tables, schema::digest_key(digest));
+            let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
+            let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
+            if tables.has_many_homes(&self.txn, &key)?
+                || tables.is_needed(&self.txn, digest, &key, &Forecast::default())?
+            {
+                continue;
+            }
+            changes += self.homes_of(digest)?.len().min(HOMES);
             self.forget_blob(digest, row.size)?;
             self.discard(digest)?;
-            taken.push((digest.clone(), row.size));
+            handled.push(Handled::Taken((digest.clone(), row.size)));
         }
-        Ok(taken)
+        Ok(handled)
     }
 
     /// Forgets a file in `blobs/`, everywhere.
@@ -80,35 +104,62 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes manifests that still nobody needs, each with its subject, gives those that it removed.
+    /// Removes manifests that still nobody needs, each with its subject. Returns those that it removed, and those that need
+    /// another transaction.
+    ///
+    /// That no tag names them was found beside the writer, for all tags of the repository are to be read for that. A tag
+    /// that was set since shows in the row of its manifest, which the push has written with its moment.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         repository: &RepositoryName,
-        manifests: &[(Unneeded, Option<Digest>)],
-    ) -> Result<Vec<Unneeded>, StoreError> {
+        manifests: &[WithSubject],
+    ) -> Result<Vec<Handled<WithSubject>>, StoreError> {
         let tables = self.index.tables;
-        let mut taken = Vec::new();
-        let digests = manifests.iter().map(|(one, _)| &one.digest);
-        let unneeded = self.index.unneeded_among(&self.txn, repository, digests, &Forecast::default())?;
-        for (one, subject) in manifests.iter().filter(|(one, _)| unneeded.contains(&one.digest)) {
-            let key = schema::content_key(repository, &one.digest);
-            let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
-            let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
-            let newest = left.map(|row| row.since).max(row.map(|row| row.since));
-            let about_something = match subject {
-                Some(subject) => {
-                    let key = schema::content_key(repository, subject);
-                    tables.manifests.get(&self.txn, &key)?.is_some()
-                }
-                None => false,
-            };
-            if newest.is_none_or(|newest| newest <= one.since) && !about_something {
+        let mut recent = BTreeSet::new();
+        for (one, _) in manifests.iter().filter(|(one, _)| one.since.age(self.moment) < RECENT) {
+            recent.insert(one.digest.clone());
+        }
+        let mut untagged = recent.clone();
+        tables.leave_out_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
+        let (mut handled, mut changes) = (Vec::new(), 0);
+        for (one, subject) in manifests {
+            if changes >= CHANGES {
+                handled.push(Handled::Postponed((one.clone(), subject.clone())));
+                continue;
+            }
+            let is_tagged = recent.contains(&one.digest) && !untagged.contains(&one.digest);
+            if !is_tagged && self.may_be_collected(repository, one, subject.as_ref())? {
+                changes += tables.children_of(&self.txn, &one.digest)?.len();
                 let since = if one.deleted { one.since } else { self.moment };
                 self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
-                taken.push(one.clone());
+                handled.push(Handled::Taken((one.clone(), subject.clone())));
             }
         }
-        Ok(taken)
+        Ok(handled)
+    }
+
+    /// Returns true if a manifest that no tag named is as it was, no manifest of its repository points at it, and its subject
+    /// is not there.
+    fn may_be_collected(
+        &self,
+        repository: &RepositoryName,
+        one: &Unneeded,
+        subject: Option<&Digest>,
+    ) -> Result<bool, StoreError> {
+        let (tables, key) = (self.index.tables, schema::content_key(repository, &one.digest));
+        let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+        let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
+        let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+        if newest.is_some_and(|newest| newest > one.since) {
+            return Ok(false);
+        }
+        if let Some(subject) = subject {
+            let key = schema::content_key(repository, subject);
+            if tables.manifests.get(&self.txn, &key)?.is_some() {
+                return Ok(false);
+            }
+        }
+        tables.is_without_parent(&self.txn, repository, &one.digest, &Forecast::default())
     }
 
     /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
@@ -140,26 +191,23 @@ impl Batch<'_> {
         Ok(removable)
     }
 
-    /// Notes how long these uploads are, and since when; forgets those that are not among them.
+    /// Notes how long these uploads are, and since when.
     pub(in crate::store) fn note_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
         let table = self.index.tables.uploads;
-        let there: BTreeSet<&[u8]> = uploads.iter().map(|(name, _)| name.as_bytes()).collect();
-        let mut gone = Vec::new();
-        for row in table.rows(&self.txn)? {
-            let (name, _) = row?;
-            if !there.contains(name) {
-                gone.push(name.to_vec());
-            }
-        }
-        for name in gone {
-            table.delete(&mut self.txn, &name)?;
-        }
         for (name, length) in uploads {
             let known: Option<UploadRow> = schema::row(table, &self.txn, name.as_bytes())?;
             if known.is_none_or(|row| row.length != *length) {
                 let row = UploadRow { length: *length, since: self.moment };
                 schema::put_row(table, &mut self.txn, name.as_bytes(), &row)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Forgets uploads that are no longer there.
+    pub(in crate::store) fn forget_uploads(&mut self, names: &[Vec<u8>]) -> Result<(), StoreError> {
+        for name in names {
+            self.index.tables.uploads.delete(&mut self.txn, name)?;
         }
         Ok(())
     }

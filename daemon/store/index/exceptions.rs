@@ -7,7 +7,9 @@
 
 use std::ops::Bound;
 
-use super::schema::{self, BlobRow, LinkExceptionRow};
+use heed::RoTxn;
+
+use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
 use super::writer::Batch;
 use super::{Index, text_behind};
 use crate::oci::{Digest, Link, LinkKind, RepositoryName};
@@ -24,28 +26,28 @@ pub(in crate::store) struct LinkException {
     pub kind: LinkExceptionRow,
 }
 
-impl Index {
+impl Tables {
     /// Returns the link exception of a blob in a repository, if there is one.
     pub(in crate::store) fn link_exception(
         &self,
+        txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<LinkExceptionRow>, StoreError> {
-        let txn = self.env.read_txn()?;
-        schema::row(self.tables.link_exceptions, &txn, &schema::content_key(repository, digest))
+        schema::row(self.link_exceptions, txn, &schema::content_key(repository, digest))
     }
 
     /// Returns a page of the link exceptions, in the order of their keys, after `after`.
     pub(in crate::store) fn link_exceptions_after(
         &self,
+        txn: &RoTxn,
         after: Option<&LinkException>,
         limit: usize,
     ) -> Result<Vec<LinkException>, StoreError> {
-        let txn = self.env.read_txn()?;
         let after = after.map(|after| schema::content_key(&after.repository, &after.digest));
         let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Vec::new();
-        for row in self.tables.link_exceptions.range(&txn, &(start, Bound::Unbounded))?.take(limit) {
+        for row in self.link_exceptions.range(txn, &(start, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
             let repository = text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
@@ -55,6 +57,28 @@ impl Index {
             }
         }
         Ok(page)
+    }
+}
+
+impl Index {
+    /// As [`Tables::link_exception`], by a lookup of its own.
+    pub(in crate::store) fn link_exception(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<LinkExceptionRow>, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.link_exception(&txn, repository, digest)
+    }
+
+    /// As [`Tables::link_exceptions_after`], by a read of its own.
+    pub(in crate::store) fn link_exceptions_after(
+        &self,
+        after: Option<&LinkException>,
+        limit: usize,
+    ) -> Result<Vec<LinkException>, StoreError> {
+        let txn = self.env.read_txn()?;
+        self.tables.link_exceptions_after(&txn, after, limit)
     }
 }
 
@@ -73,14 +97,15 @@ impl Batch<'_> {
     }
 
     /// Notes that a repository gets a blob which a manifest of it names already: the blob was deleted, or the manifests
-    /// may name it only as foreign.
+    /// may name it only as foreign. Where that would take long to find out it is noted in any case: the row says what is so,
+    /// and a collection removes those that no manifest needs.
     pub(super) fn note_new_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.is_needed_in(&self.txn, repository, digest)? {
+        if tables.may_be_needed_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
             self.names_changed();
         } else if tables.link_exceptions.get(&self.txn, &key)?.is_some() {
@@ -90,7 +115,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names.
+    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names; as
+    /// with a new link, in any case where that would take long to find out.
     pub(super) fn note_deletion(
         &mut self,
         repository: &RepositoryName,
@@ -98,7 +124,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
         let is_linked = tables.links.get(&self.txn, &key)?.is_some();
-        if !is_linked && tables.is_needed_in(&self.txn, repository, digest)? {
+        if !is_linked && tables.may_be_needed_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
         } else if !is_linked {
             tables.link_exceptions.delete(&mut self.txn, &key)?;

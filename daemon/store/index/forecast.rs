@@ -10,7 +10,9 @@ use std::ops::Bound;
 use heed::RoTxn;
 
 use super::Index;
-use super::garbage::{TagAge, Unneeded};
+use super::deletes::AT_ONCE;
+use super::discard::WithSubject;
+use super::garbage::TagAge;
 use super::schema::{self, LeftRow, ManifestRow, Tables};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::Moment;
@@ -90,25 +92,27 @@ impl Forecast {
         &mut self,
         index: &Index,
         repository: &RepositoryName,
-        manifests: &[(Unneeded, Option<Digest>)],
-    ) -> Result<Vec<Unneeded>, StoreError> {
+        manifests: Vec<WithSubject>,
+    ) -> Result<Vec<WithSubject>, StoreError> {
         let (txn, now, tables) = (index.env.read_txn()?, index.clock.now(), &index.tables);
         let mut taken = Vec::new();
-        let digests = manifests.iter().map(|(one, _)| &one.digest);
-        let unneeded = index.unneeded_among(&txn, repository, digests, self)?;
-        for (one, subject) in manifests.iter().filter(|(one, _)| unneeded.contains(&one.digest)) {
+        for (one, subject) in manifests {
             let key = schema::content_key(repository, &one.digest);
             let left = self.left(tables, &txn, &key)?;
             let row: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
             let newest = left.map(|row| row.since).max(row.map(|row| row.since));
-            let has_subject = match subject {
+            let has_subject = match &subject {
                 Some(subject) => self.has_manifest(tables, &txn, repository, subject)?,
                 None => false,
             };
-            if newest.is_none_or(|newest| newest <= one.since) && !has_subject {
+            let is_as_it_was = newest.is_none_or(|newest| newest <= one.since);
+            if is_as_it_was
+                && !has_subject
+                && tables.is_without_parent(&txn, repository, &one.digest, self)?
+            {
                 let since = if one.deleted { one.since } else { now };
                 self.remove_manifest(tables, &txn, (repository, &one.digest), (since, now))?;
-                taken.push(one.clone());
+                taken.push((one, subject));
             }
         }
         Ok(taken)
@@ -140,7 +144,8 @@ impl Forecast {
             self.count_on(&child, since);
         }
         let prefix = schema::referrer_key(repository, digest, None);
-        for row in tables.referrers.prefix_iter(txn, &prefix)? {
+        // A real run orphans the others when it is through with the repository.
+        for row in tables.referrers.prefix_iter(txn, &prefix)?.take(AT_ONCE) {
             if let Some((referrer, _)) = schema::split_digest(&row?.0[prefix.len()..]) {
                 self.leave(tables, txn, repository, &referrer, (now, true))?;
             }

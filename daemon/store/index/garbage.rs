@@ -79,6 +79,14 @@ impl Reliance {
     }
 }
 
+/// The most repositories that forget a blob in the transaction that takes it. Where more have it, they forget it before.
+pub(super) const HOMES: usize = 64;
+/// The most links to blobs that one page asks repositories to forget.
+const STRAYS: usize = 10_000;
+
+/// The most deletes that one collection goes on with in a repository.
+const UNFINISHED: usize = 1000;
+
 /// A tag as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct TagAge {
@@ -123,6 +131,11 @@ impl Tables {
         Ok(false)
     }
 
+    /// Returns true if more repositories have a blob than are made to forget it in one transaction.
+    pub(super) fn has_many_homes(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.blob_homes.prefix_iter(txn, key)?.take(HOMES + 1).count() > HOMES)
+    }
+
     /// The repositories in which a manifest points at this.
     fn needing(&self, txn: &RoTxn, key: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
         let mut names = BTreeSet::new();
@@ -133,6 +146,45 @@ impl Tables {
             }
         }
         Ok(names)
+    }
+}
+
+impl Tables {
+    /// Returns true if a manifest is in a repository and none of the repository points at it. The manifests of a forecast
+    /// count as gone.
+    pub(super) fn is_without_parent(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        let key = schema::content_key(repository, digest);
+        let is_here = !forecast.lacks_manifest(&key) && self.manifests.get(txn, &key)?.is_some();
+        Ok(is_here && !self.would_be_needed_in(txn, repository, digest, forecast)?)
+    }
+
+    /// Removes those of some manifests that a tag names. Looks at all tags of the repository; those of a forecast count as
+    /// gone.
+    pub(super) fn leave_out_tagged(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        manifests: &mut BTreeSet<Digest>,
+        forecast: &Forecast,
+    ) -> Result<(), StoreError> {
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        let keys: BTreeSet<Vec<u8>> = manifests.iter().map(schema::digest_key).collect();
+        for row in self.tags.prefix_iter(txn, &schema::repository_prefix(repository))? {
+            let (key, row) = row?;
+            let digest = schema::digest_of(row)?;
+            if keys.contains(digest) && !forecast.lacks_tag(key) {
+                manifests.retain(|one| schema::digest_key(one) != digest);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -159,10 +211,13 @@ impl Index {
                 self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
             } else if forecast.used(key, row.counted_on).age(now) < grace {
                 page.young.add(row.size);
+            } else if tables.has_many_homes(&txn, key)? {
+                // They forget it first, a few in each transaction.
+                self.find_strays(&txn, &digest, key, (now, grace), &mut page.strays)?;
             } else {
                 page.garbage.push((digest, row.size));
             }
-            if number + 1 == limit {
+            if number + 1 == limit || page.strays.len() >= STRAYS {
                 page.next = Some(key.to_vec());
                 break;
             }
@@ -192,6 +247,10 @@ impl Index {
     ) -> Result<(), StoreError> {
         let mut needing = None;
         for row in self.tables.blob_homes.prefix_iter(txn, key)? {
+            if strays.len() >= STRAYS {
+                // The next collection finds the others.
+                break;
+            }
             let name = &row?.0[key.len()..];
             let Some(repository) = text_behind(name, 0).and_then(|name| name.parse().ok()) else { continue };
             let link: Option<LinkRow> =
@@ -359,37 +418,33 @@ impl Index {
         forecast: &Forecast,
     ) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
-        let digests = manifests.iter().map(|one| &one.digest);
-        let unneeded = self.unneeded_among(&txn, repository, digests, forecast)?;
+        let mut unneeded = BTreeSet::new();
+        for Unneeded { digest, .. } in manifests.iter() {
+            if self.tables.is_without_parent(&txn, repository, digest, forecast)? {
+                unneeded.insert(digest.clone());
+            }
+        }
+        self.tables.leave_out_tagged(&txn, repository, &mut unneeded, forecast)?;
         manifests.retain(|one| unneeded.contains(&one.digest));
         Ok(())
     }
 
-    pub(super) fn unneeded_among<'a>(
+    /// Returns manifests of a repository that a delete has removed and whose referrers are not all orphaned: the process that
+    /// removed them ended before.
+    pub(in crate::store) fn unfinished_deletes(
         &self,
-        txn: &RoTxn,
         repository: &RepositoryName,
-        manifests: impl Iterator<Item = &'a Digest>,
-        forecast: &Forecast,
-    ) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut unneeded = BTreeSet::new();
-        for digest in manifests {
-            let key = schema::content_key(repository, digest);
-            let here = !forecast.lacks_manifest(&key) && self.tables.manifests.get(txn, &key)?.is_some();
-            if here && !self.tables.would_be_needed_in(txn, repository, digest, forecast)? {
-                unneeded.insert(digest.clone());
+    ) -> Result<Vec<Digest>, StoreError> {
+        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let prefix = schema::repository_prefix(repository);
+        let mut unfinished = Vec::new();
+        for row in tables.left.prefix_iter(&txn, &prefix)? {
+            let (key, _) = row?;
+            if tables.manifests.get(&txn, key)?.is_none() && unfinished.len() < UNFINISHED {
+                unfinished.extend(schema::split_digest(&key[prefix.len()..]).map(|(digest, _)| digest));
             }
         }
-        if unneeded.is_empty() {
-            return Ok(unneeded);
-        }
-        for row in self.tables.tags.prefix_iter(txn, &schema::repository_prefix(repository))? {
-            let (key, row) = row?;
-            if !forecast.lacks_tag(key) {
-                unneeded.remove(&schema::decode::<ManifestRow>(row)?.digest()?);
-            }
-        }
-        Ok(unneeded)
+        Ok(unfinished)
     }
 
     /// Whether the index knows the file of a blob.
@@ -398,10 +453,18 @@ impl Index {
         Ok(self.tables.blobs.get(&txn, &schema::digest_key(digest))?.is_some())
     }
 
-    /// Whether no collection has seen an upload that may still be there.
-    pub(in crate::store) fn has_no_uploads(&self) -> Result<bool, StoreError> {
+    /// Returns the keys of the uploads that a collection has seen and that are not among these.
+    pub(in crate::store) fn uploads_gone(&self, there: &[(String, u64)]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let there: BTreeSet<&[u8]> = there.iter().map(|(name, _)| name.as_bytes()).collect();
         let txn = self.env.read_txn()?;
-        Ok(self.tables.uploads.is_empty(&txn)?)
+        let mut gone = Vec::new();
+        for row in self.tables.uploads.rows(&txn)? {
+            let (name, _) = row?;
+            if !there.contains(name) {
+                gone.push(name.to_vec());
+            }
+        }
+        Ok(gone)
     }
 
     /// What the last collection saw of an upload.

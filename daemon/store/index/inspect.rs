@@ -189,13 +189,32 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     if tables.bytes(txn)? != bytes {
         return Err(broken(tables.meta));
     }
-    let mut counted = 0;
+    let (mut counted, mut total) = (0, 0u64);
     each(tables.repositories, txn, &mut |name, value| {
         let row: RepositoryRow = schema::decode(value)?;
         counted += u64::from(row.manifests);
+        total = total.saturating_add(row.bytes);
         tables.adds_up(txn, name, &row)
     })?;
-    if counted == tables.manifests.len(txn)? { Ok(()) } else { Err(broken(tables.repositories)) }
+    if counted != tables.manifests.len(txn)? {
+        return Err(broken(tables.repositories));
+    }
+    each(tables.blob_totals, txn, &mut |name, value| {
+        let bytes: u64 = schema::decode(value)?;
+        total = total.saturating_add(bytes);
+        Ok(tables.repositories.get(txn, name)?.is_none() && tables.add_up(txn, name)?.bytes == bytes)
+    })?;
+    // What no repository has counted shows only in the sum of all.
+    let mut sum: u64 = 0;
+    each(tables.manifests, txn, &mut |_, value| {
+        sum = sum.saturating_add(schema::decode::<ManifestRow>(value)?.size);
+        Ok(true)
+    })?;
+    each(tables.links, txn, &mut |_, value| {
+        sum = sum.saturating_add(schema::decode::<LinkRow>(value)?.size);
+        Ok(true)
+    })?;
+    if sum == total { Ok(()) } else { Err(broken(tables.blob_totals)) }
 }
 
 /// Whether a row is right, by its key and its value.

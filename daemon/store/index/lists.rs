@@ -1,9 +1,13 @@
 //! Lists for requests: each read is bounded in rows and in bytes, whatever is stored.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
-use super::{Index, schema, text_behind};
-use crate::oci::{Digest, Listed, RepositoryName};
+use heed::RoTxn;
+
+use super::schema::{self, Tables};
+use super::{Index, text_behind};
+use crate::oci::{Digest, Listed, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::work::Cancel;
 
@@ -27,10 +31,101 @@ pub(in crate::store) enum PartEnd {
 /// taken it, and every connection may have one.
 pub(super) const NAMES_BYTES: usize = 128 << 10;
 
+/// The rows that one read of a search through a repository looks at: the search lets go of the snapshot after each.
+const SEARCHED_AT_ONCE: usize = 5000;
+
+/// Some of the tags that point at a manifest.
+pub(in crate::store) struct TagsFound {
+    pub(in crate::store) items: Vec<Tag>,
+    /// The key that the search ended at, if there may be more behind it.
+    pub(in crate::store) next: Option<Vec<u8>>,
+}
+
 /// The most referrers that one request reads, in rows and in bytes.
 const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
+impl Tables {
+    /// Returns the tags of a repository that point at a manifest, among `rows` tags after the key `after`.
+    pub(super) fn tags_of(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        after: Option<&[u8]>,
+        rows: usize,
+    ) -> Result<TagsFound, StoreError> {
+        let (prefix, wanted) = (schema::repository_prefix(repository), schema::digest_key(digest));
+        let range = (Bound::Excluded(after.unwrap_or(&prefix)), Bound::Unbounded);
+        let mut found = TagsFound { items: Vec::new(), next: None };
+        for (number, row) in self.tags.range(txn, &range)?.enumerate() {
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            if schema::digest_of(value)? == wanted {
+                found.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
+            }
+            if number + 1 == rows {
+                found.next = Some(key.to_vec());
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
 impl Index {
+    /// Returns all tags of a repository that point at a manifest, found in short reads.
+    pub(in crate::store) fn tags_of_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        cancel: &Cancel,
+    ) -> Result<Vec<Tag>, StoreError> {
+        let (mut tags, mut after) = (Vec::new(), None);
+        loop {
+            cancel.check()?;
+            let txn = self.env.read_txn()?;
+            let after_key = after.as_deref();
+            let found = self.tables.tags_of(&txn, repository, digest, after_key, SEARCHED_AT_ONCE)?;
+            drop(txn);
+            tags.extend(found.items);
+            after = found.next;
+            if after.is_none() {
+                return Ok(tags);
+            }
+        }
+    }
+
+    /// Returns the subjects of those of some manifests that have one, by the rows of their repository: also of manifests
+    /// whose bytes can no longer be read.
+    pub(in crate::store) fn subjects_of(
+        &self,
+        repository: &RepositoryName,
+        manifests: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
+        let prefix = schema::repository_prefix(repository);
+        let (mut subjects, mut after) = (BTreeMap::new(), prefix.clone());
+        loop {
+            let txn = self.env.read_txn()?;
+            let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))?;
+            let mut last = None;
+            for row in rows.take(SEARCHED_AT_ONCE) {
+                let (key, _) = row?;
+                let Some(edge) = key.strip_prefix(&prefix[..]) else { return Ok(subjects) };
+                if let Some((subject, rest)) = schema::split_digest(edge)
+                    && let Some((referrer, _)) = schema::split_digest(rest)
+                    && manifests.contains(&referrer)
+                {
+                    subjects.insert(referrer, subject);
+                }
+                last = Some(key.to_vec());
+            }
+            let Some(last) = last else { return Ok(subjects) };
+            after = last;
+        }
+    }
+
     /// A part of the repositories that `wanted` lets through, after `last`: at most `limit` of them, and no more than can
     /// be found in so many `rows`.
     pub(in crate::store) fn repositories(

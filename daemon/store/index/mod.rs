@@ -5,8 +5,10 @@
 
 pub(super) mod changes;
 mod commit;
+#[cfg(test)]
+mod delete_tests;
 pub(super) mod deletes;
-mod discard;
+pub(super) mod discard;
 mod environment;
 pub(super) mod exceptions;
 pub(super) mod forecast;
@@ -21,9 +23,10 @@ mod repair;
 pub(super) mod schema;
 mod table;
 mod totals;
+pub(super) mod watches;
 pub(super) mod writer;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -33,6 +36,7 @@ pub(super) use self::lists::{PartEnd, RepositoryPart};
 use self::preallocation::Preallocation;
 use self::schema::{Given, LeftRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
 use self::table::Row;
+use self::watches::Watches;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::error::StoreError;
@@ -100,6 +104,8 @@ pub(super) struct Index {
     pub(super) tables: Tables,
     pub(super) clock: Clock,
     preallocation: Preallocation,
+    /// The deletes that look for tags.
+    watches: Watches,
     /// How large the index may get, as configured; LMDB's map is larger.
     map_size: usize,
 }
@@ -112,7 +118,9 @@ impl Index {
         let preallocation = Preallocation::new(&env)?;
         preallocation.keep_up(&env);
         match Self::begin(&env, &preallocation) {
-            Ok((tables, clock)) => Ok(Index { env, tables, clock, preallocation, map_size }),
+            Ok((tables, clock)) => {
+                Ok(Index { env, tables, clock, preallocation, watches: Watches::default(), map_size })
+            }
             // Pulls go on all the same, and the first change that makes room keeps the clock.
             Err(full @ (StoreError::Full | StoreError::PagesHeld)) => {
                 Self::look(env, map_size).map_err(|_| full)
@@ -148,7 +156,7 @@ impl Index {
         let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         txn.commit()?;
         let preallocation = Preallocation::new(&env)?;
-        Ok(Index { env, tables, clock, preallocation, map_size })
+        Ok(Index { env, tables, clock, preallocation, watches: Watches::default(), map_size })
     }
 
     /// Returns how large the index may get, in bytes.
@@ -171,7 +179,7 @@ impl Index {
     /// Whether names were lost, so that only a person may collect.
     pub(super) fn collection_is_held(&self) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        Ok(self.tables.meta.get(&txn, schema::HOLD)?.is_some())
+        self.tables.collection_is_held(&txn)
     }
 
     /// The manifest under a tag or a digest: one lookup.
@@ -215,13 +223,14 @@ impl Index {
         Ok(homes)
     }
 
-    /// What the manifests of a repository are about that are about something: each with its subject.
-    pub(super) fn subjects(
-        &self,
-        repository: &RepositoryName,
-    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
-        let txn = self.env.read_txn()?;
-        self.tables.subjects(&txn, repository)
+    /// Returns the repositories that have a manifest.
+    pub(super) fn manifest_homes(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
+        let (txn, key) = (self.env.read_txn()?, schema::digest_key(digest));
+        let mut homes = Vec::new();
+        for row in self.tables.manifest_homes.prefix_iter(&txn, &key)? {
+            homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+        }
+        Ok(homes)
     }
 
     /// Whether the repository has a manifest.
@@ -344,12 +353,11 @@ impl Index {
 
     /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
     /// where it has none. What is damaged is passed over.
-    pub(super) fn for_each_name(&self, visit: &mut NameVisitor) -> Result<Named, StoreError> {
-        let txn = self.env.read_txn()?;
+    pub(super) fn for_each_name(&self, txn: &RoTxn, visit: &mut NameVisitor) -> Result<Named, StoreError> {
         let mut damage = Damage { error: None, ended_early: false };
         let mut seen = Seen::default();
-        let change = damage.note(self.tables.change(&txn)).unwrap_or_default();
-        for row in self.tables.repositories.rows(&txn)? {
+        let change = damage.note(self.tables.change(txn)).unwrap_or_default();
+        for row in self.tables.repositories.rows(txn)? {
             let key = match damage.row(row) {
                 Found::Row((key, _)) => key,
                 Found::Damaged => {
@@ -360,10 +368,10 @@ impl Index {
             };
             let Some(name) = text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
             seen.repositories += 1;
-            self.names_of(&txn, &name, (&mut damage, &mut seen), visit)?;
+            self.names_of(txn, &name, (&mut damage, &mut seen), visit)?;
         }
         // A page that holds the bytes of another has sound rows, and hides its own: only their number shows it.
-        let is_short = !self.has_rows(&txn, &seen)?;
+        let is_short = !self.has_rows(txn, &seen)?;
         if is_short {
             let error = heed::Error::Decoding("rows of the index are missing".into());
             damage.error.get_or_insert(error.into());

@@ -16,7 +16,7 @@ use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 use crate::store::natural;
 use crate::store::overview::{
-    Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
 };
 use crate::store::work::Cancel;
 
@@ -187,36 +187,40 @@ impl Index {
         Ok((tags, count))
     }
 
-    /// The length of a manifest and of all that it points at in its repository, each once, in bytes. Of one that points at
-    /// more than `rows` only a part is added up; they are used up.
+    /// Returns the length of a manifest and of all that it points at in its repository, each once. So many `rows` are looked
+    /// at besides its own, and they are used up; of one that points at more, a part is added up.
     pub(in crate::store) fn whole_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         rows: &mut usize,
         cancel: &Cancel,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<WholeSize, StoreError> {
         let txn = self.env.read_txn()?;
-        let (mut seen, mut open, mut bytes) = (BTreeSet::new(), vec![digest.clone()], 0u64);
+        let mut size = WholeSize { bytes: 0, is_more: false };
+        let (mut seen, mut open) = (BTreeSet::from([digest.clone()]), vec![digest.clone()]);
         while let Some(digest) = open.pop() {
             cancel.check()?;
             let key = schema::content_key(repository, &digest);
-            if !seen.insert(digest.clone()) {
+            let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? else {
+                size.bytes = size.bytes.saturating_add(self.link_size(&txn, &key)?);
                 continue;
-            }
-            if *rows == 0 {
-                break;
-            }
-            *rows -= 1;
-            if let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? {
-                bytes = bytes.saturating_add(row.size);
-                let children = self.tables.children_of(&txn, &digest)?;
-                open.extend(children.into_iter().take(rows.saturating_sub(open.len())));
-            } else {
-                bytes = bytes.saturating_add(self.link_size(&txn, &key)?);
+            };
+            size.bytes = size.bytes.saturating_add(row.size);
+            for child in self.tables.children_of(&txn, &digest)? {
+                if seen.contains(&child) {
+                    continue;
+                }
+                if *rows == 0 {
+                    size.is_more = true;
+                    break;
+                }
+                *rows -= 1;
+                seen.insert(child.clone());
+                open.push(child);
             }
         }
-        Ok(bytes)
+        Ok(size)
     }
 
     fn link_size(&self, txn: &RoTxn, key: &[u8]) -> Result<u64, StoreError> {

@@ -10,6 +10,9 @@ use crate::store::error::StoreError;
 /// The number of rows that a lookup of a request reads to see whether a manifest keeps content.
 pub(super) const LOOKS: u32 = 200;
 
+/// The same for the change of a request, which others wait for.
+const LOOKS_OF_WRITER: u32 = 1000;
+
 impl Tables {
     /// Whether a manifest of the repository points at this.
     pub(super) fn is_needed_in(
@@ -19,6 +22,18 @@ impl Tables {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         Ok(self.parent_in(txn, repository, digest, &[], &mut u32::MAX.clone())?.is_some())
+    }
+
+    /// Whether a manifest of the repository may point at this: a no is certain, and a yes is given where very many manifests
+    /// would have to be looked at.
+    pub(super) fn may_be_needed_in(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let mut looks = LOOKS_OF_WRITER;
+        Ok(self.parent_in(txn, repository, digest, &[], &mut looks)?.is_some() || looks == 0)
     }
 
     /// As [`Tables::is_needed_in`], where the manifests of a forecast are gone.
@@ -158,6 +173,13 @@ mod tests {
             parents += 1;
         }
         assert_eq!(parents, 3000);
+        assert!(tables.may_be_needed_in(&txn, &other, &child).unwrap());
+        assert!(!tables.may_be_needed_in(&txn, &"none".parse().unwrap(), &child).unwrap());
+        // None of a repository with as many manifests: that is not found out in a change.
+        let (stranger, far) = ("stranger".parse().unwrap(), 10_000..13_000);
+        far.for_each(|number| put(&mut txn, &stranger, number, false));
+        assert!(tables.may_be_needed_in(&txn, &stranger, &child).unwrap());
+        assert!(!tables.is_needed_in(&txn, &stranger, &child).unwrap());
         let mut few = 2;
         assert_eq!(tables.parent_in(&txn, &own, &child, &[0xff], &mut few).unwrap(), None);
     }

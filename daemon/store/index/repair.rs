@@ -1,10 +1,9 @@
 //! The changes that a repair makes in the index, each applied inside the writer's transaction.
 
-use super::deletes::Subject;
+use super::deletes::{Deleted, ManifestDelete};
 use super::schema::{self, BlobRow};
-use super::text_behind;
 use super::writer::Batch;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
 impl Batch<'_> {
@@ -21,24 +20,45 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Moves a broken blob out of `blobs/` and forgets it everywhere, a manifest with its tags, so that the next push
-    /// brings it again; false if it is another file by now than the one that was looked at.
+    /// Removes a manifest whose file is broken from a repository, with tags that point at it; none if its file is another one
+    /// by now than the one that was looked at. A push replaces the file, so that no tag is set without that.
+    pub(in crate::store) fn delete_broken_manifest(
+        &mut self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+        file: Option<u64>,
+    ) -> Result<Option<Deleted>, StoreError> {
+        if self.disk.blob_file(&delete.digest)? != file {
+            return Ok(None);
+        }
+        self.delete_with_tags(delete, tags).map(Some)
+    }
+
+    /// Removes some of the tags of a manifest whose file is broken; false if it is another file by now.
+    pub(in crate::store) fn delete_tags_of_broken(
+        &mut self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+        file: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        if self.disk.blob_file(&delete.digest)? != file {
+            return Ok(false);
+        }
+        self.delete_tags_of(&delete.repository, &delete.digest, tags)?;
+        Ok(true)
+    }
+
+    /// Moves a broken blob out of `blobs/` and forgets it everywhere, so that the next push brings it again; false if it is
+    /// another file by now than the one that was looked at, or a manifest of a repository.
     pub(in crate::store) fn set_blob_aside(
         &mut self,
         digest: &Digest,
         file: Option<u64>,
     ) -> Result<bool, StoreError> {
-        if self.disk.blob_file(digest)? != file {
-            return Ok(false);
-        }
         let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        let mut homes = Vec::new();
-        for row in tables.manifest_homes.prefix_iter(&self.txn, &key)? {
-            homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
-        }
-        for repository in homes {
-            // The bytes of a broken manifest say nothing.
-            self.delete_manifest(&repository, digest, &Subject::Unreadable)?;
+        let is_manifest = tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_some();
+        if is_manifest || self.disk.blob_file(digest)? != file {
+            return Ok(false);
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
             self.forget_blob(digest, row.size)?;

@@ -4,8 +4,6 @@
 //! no name contains, so that a repository's rows stand together. Rows are postcard, which is the same on every
 //! machine; the version in the table `meta` says which rows these are.
 
-use std::collections::BTreeMap;
-
 use heed::{Env, RoTxn, RwTxn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,7 +14,7 @@ use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
 /// The version of the tables that this release reads and writes.
-pub(in crate::store) const VERSION: u32 = 3;
+pub(in crate::store) const VERSION: u32 = 4;
 
 /// The row of the table `meta` with the length of all blobs together.
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
@@ -48,6 +46,8 @@ pub(in crate::store) struct Tables {
     pub links: Table,
     /// digest, repository to nothing: where a blob is.
     pub blob_homes: Table,
+    /// repository to the length of its blobs together, while it has blobs and no manifest.
+    pub blob_totals: Table,
     /// repository, digest to [`LinkExceptionRow`]: links that cannot be derived from the manifests of the repository.
     pub link_exceptions: Table,
     /// digest to [`BlobRow`]: every file in `blobs/`.
@@ -74,6 +74,7 @@ impl Tables {
             needed_by: table("needed_by")?,
             links: table("links")?,
             blob_homes: table("blob_homes")?,
+            blob_totals: table("blob_totals")?,
             link_exceptions: table("link_exceptions")?,
             blobs: table("blobs")?,
             referrers: table("referrers")?,
@@ -95,6 +96,7 @@ impl Tables {
             needed_by: table("needed_by")?,
             links: table("links")?,
             blob_homes: table("blob_homes")?,
+            blob_totals: table("blob_totals")?,
             link_exceptions: table("link_exceptions")?,
             blobs: table("blobs")?,
             referrers: table("referrers")?,
@@ -123,20 +125,9 @@ impl Tables {
         Ok(children)
     }
 
-    /// What the manifests of a repository are about that are about something: each with its subject. The rows say it also
-    /// of those whose bytes can no longer be read.
-    pub(in crate::store) fn subjects(
-        &self,
-        txn: &RoTxn,
-        repository: &RepositoryName,
-    ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
-        let prefix = repository_prefix(repository);
-        let mut subjects = BTreeMap::new();
-        for row in self.referrers.prefix_iter(txn, &prefix)? {
-            let Some((subject, rest)) = split_digest(&row?.0[prefix.len()..]) else { continue };
-            subjects.extend(split_digest(rest).map(|(referrer, _)| (referrer, subject)));
-        }
-        Ok(subjects)
+    /// Returns true if names were lost, so that only a person may collect.
+    pub(in crate::store) fn collection_is_held(&self, txn: &RoTxn) -> Result<bool, StoreError> {
+        Ok(self.meta.get(txn, HOLD)?.is_some())
     }
 
     /// The number of the last change of names.
@@ -145,7 +136,7 @@ impl Tables {
     }
 
     /// Every table.
-    pub(in crate::store) fn all(&self) -> [Table; 14] {
+    pub(in crate::store) fn all(&self) -> [Table; 15] {
         [
             self.meta,
             self.repositories,
@@ -156,6 +147,7 @@ impl Tables {
             self.needed_by,
             self.links,
             self.blob_homes,
+            self.blob_totals,
             self.link_exceptions,
             self.blobs,
             self.referrers,

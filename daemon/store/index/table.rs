@@ -98,10 +98,6 @@ impl Table {
         self.database.len(txn)
     }
 
-    pub(in crate::store) fn is_empty(&self, txn: &RoTxn) -> heed::Result<bool> {
-        self.database.is_empty(txn)
-    }
-
     pub(in crate::store) fn stat(&self, txn: &RoTxn) -> heed::Result<DatabaseStat> {
         self.database.stat(txn)
     }

@@ -1,7 +1,8 @@
 //! What is counted of each repository: manifests, tags and bytes stand in its row, so that no list has to add them up.
 //!
 //! Every change that makes more or less of them says so in the same transaction. A repository has no row before its
-//! first manifest; what was pushed to it until then is added up when that comes.
+//! first manifest; until then the length of its blobs stands in a table of its own, so that the first manifest does not
+//! make the writer add them up.
 
 use heed::RoTxn;
 
@@ -30,6 +31,11 @@ impl Tables {
         Ok(sum)
     }
 
+    /// Returns the length of the blobs of a repository without a manifest.
+    fn blob_total(&self, txn: &RoTxn, repository: &[u8]) -> Result<u64, StoreError> {
+        Ok(schema::row(self.blob_totals, txn, repository)?.unwrap_or_default())
+    }
+
     /// Whether the row of a repository says what its other rows do.
     pub(super) fn adds_up(
         &self,
@@ -55,24 +61,39 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Changes what is counted of a repository, if it has a row. The row goes with the last manifest.
+    /// Changes what is counted of a repository. Its row goes with the last manifest; of a repository without a row only the
+    /// length of its blobs is kept.
     pub(super) fn count(
         &mut self,
         repository: &RepositoryName,
         change: impl FnOnce(&mut RepositoryRow),
     ) -> Result<(), StoreError> {
         let (table, key) = (self.index.tables.repositories, repository.as_str().as_bytes());
-        let Some(mut row) = schema::row::<RepositoryRow>(table, &self.txn, key)? else { return Ok(()) };
+        let Some(mut row) = schema::row::<RepositoryRow>(table, &self.txn, key)? else {
+            let bytes = self.index.tables.blob_total(&self.txn, key)?;
+            let mut row = RepositoryRow { bytes, ..RepositoryRow::default() };
+            change(&mut row);
+            return if row.bytes == bytes { Ok(()) } else { self.set_blob_total(key, row.bytes) };
+        };
         change(&mut row);
         if row.manifests == 0 {
             table.delete(&mut self.txn, key)?;
-            return Ok(());
+            return self.set_blob_total(key, row.bytes);
         }
         schema::put_row(table, &mut self.txn, key, &row)
     }
 
-    /// Counts a manifest that was pushed, after all its rows are there: its length, if it is new to the repository.
-    /// One that comes back from `index.json` was pushed when that says.
+    fn set_blob_total(&mut self, key: &[u8], bytes: u64) -> Result<(), StoreError> {
+        let table = self.index.tables.blob_totals;
+        if bytes > 0 {
+            return schema::put_row(table, &mut self.txn, key, &bytes);
+        }
+        table.delete(&mut self.txn, key)?;
+        Ok(())
+    }
+
+    /// Counts a manifest that was pushed, before its tags: its length, if it is new to the repository. One that comes back
+    /// from `index.json` was pushed when that says.
     pub(super) fn count_push(
         &mut self,
         repository: &RepositoryName,
@@ -81,15 +102,16 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(tables.repositories, &self.txn, key)?;
-        let mut row = match (row, new) {
-            (None, _) => tables.add_up(&self.txn, key)?,
-            (Some(row), None) => row,
-            (Some(row), Some(size)) => RepositoryRow {
-                manifests: row.manifests.saturating_add(1),
-                bytes: row.bytes.saturating_add(size),
-                ..row
-            },
-        };
+        let is_first = row.is_none();
+        let mut row = row.unwrap_or_default();
+        if is_first {
+            row.bytes = tables.blob_total(&self.txn, key)?;
+            self.set_blob_total(key, 0)?;
+        }
+        if let Some(size) = new {
+            row.manifests = row.manifests.saturating_add(1);
+            row.bytes = row.bytes.saturating_add(size);
+        }
         row.pushed = given.map_or(self.now, |given| given.pushed.max(row.pushed));
         schema::put_row(tables.repositories, &mut self.txn, key, &row)
     }

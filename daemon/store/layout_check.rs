@@ -1,0 +1,232 @@
+//! Checking `index.json` against the index, while the daemon goes on.
+//!
+//! The file is replaced as a whole, and says from which change of names it is. Its checksum shows damage at any time. If the
+//! index has had no change since, both have to list the same names and link exceptions. While changes go on the file is
+//! behind, for eleven seconds and the time that it takes to write; then only its checksum is compared.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::disk::Disk;
+use super::error::StoreError;
+use super::index::Index;
+use super::index::exceptions::LinkException;
+use super::index::schema::LinkExceptionRow;
+use super::layout::{self, Name};
+use super::layout_checksum::Checksum;
+use super::layout_reader::{Entry, Head, LayoutRead, read_head, read_if_there};
+use super::{Inner, Role, Store, blocking, lock};
+use crate::oci::Reference;
+
+/// The link exceptions that one read of the index returns.
+const PAGE: usize = 1000;
+/// How long a check waits for a running daemon to write the changes that the index has.
+const CATCH_UP: Duration = Duration::from_mins(1);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often collections of the daemon check the file at most.
+const EVERY: Duration = Duration::from_hours(24);
+
+/// What a comparison has found.
+enum Outcome {
+    /// The file says what the index says.
+    Current,
+    /// The file is as it was written, before this change of names.
+    Behind(u64),
+    /// The file is not as it was written, or says something else than the index; why.
+    Damaged(String),
+}
+
+/// A set of entries as a sum of keyed hashes: the order of entries does not matter, and memory does not grow with them.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Sum {
+    hashes: u64,
+    names: u64,
+    exceptions: u64,
+}
+
+impl Sum {
+    fn add_name(&mut self, state: &RandomState, name: &Name) {
+        // The moment of an untagged manifest may move without a change of names.
+        let given = name.given.filter(|_| matches!(name.reference, Reference::Tag(_)));
+        let given = given.map(|given| (given.pushed, given.since.number()));
+        let (repository, digest) = (name.repository.as_str(), name.digest.to_string());
+        let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), given);
+        self.names += 1;
+        self.add(state, &("name", repository, about));
+    }
+
+    fn add_exception(&mut self, state: &RandomState, exception: &LinkException) {
+        let is_link = exception.kind == LinkExceptionRow::Linked;
+        self.exceptions += 1;
+        self.add(state, &("link", exception.repository.as_str(), exception.digest.to_string(), is_link));
+    }
+
+    fn add(&mut self, state: &RandomState, entry: &impl Hash) {
+        self.hashes = self.hashes.wrapping_add(state.hash_one(entry));
+    }
+}
+
+/// Reads `index.json` to its end and compares it with the index; only its checksum if the index is damaged.
+fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome, StoreError> {
+    let (state, mut listed) = (RandomState::new(), Sum::default());
+    let read = read_if_there(disk, &mut |entry| {
+        match entry {
+            Entry::Name(name) => listed.add_name(&state, &name),
+            Entry::Exception(exception) => listed.add_exception(&state, &exception),
+        }
+        Ok(())
+    });
+    let LayoutRead { head, checksum } = match read {
+        Ok(Some(read)) => read,
+        Ok(None) => return Ok(Outcome::Behind(index.change()?)),
+        Err(error) if error.is_lack_of_resources() => return Err(error),
+        Err(error) => return Ok(Outcome::Damaged(error.to_string())),
+    };
+    if checksum == Checksum::Wrong {
+        return Ok(Outcome::Damaged("its content does not have its checksum".into()));
+    }
+    if !index_is_healthy {
+        return Ok(Outcome::Current);
+    }
+    // The file was opened before: it has no change that this snapshot lacks.
+    let (head_now, indexed) = sum_of(index, &state)?;
+    Ok(match head.change.cmp(&head_now.change) {
+        std::cmp::Ordering::Less => Outcome::Behind(head_now.change),
+        std::cmp::Ordering::Greater => Outcome::Damaged(format!(
+            "it is from change {} of names, and the index has had only {}",
+            head.change, head_now.change
+        )),
+        std::cmp::Ordering::Equal if listed == indexed && head.hold == head_now.hold => Outcome::Current,
+        std::cmp::Ordering::Equal => Outcome::Damaged(difference(&listed, &indexed)),
+    })
+}
+
+fn difference(listed: &Sum, indexed: &Sum) -> String {
+    let counts = |sum: &Sum| (sum.names, sum.exceptions);
+    if counts(listed) == counts(indexed) {
+        return "it does not say what the index says".into();
+    }
+    format!(
+        "it has {} names and {} link exceptions, the index has {} and {}",
+        listed.names, listed.exceptions, indexed.names, indexed.exceptions
+    )
+}
+
+/// Adds up all names and link exceptions of one snapshot of the index.
+fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, Sum), StoreError> {
+    let txn = index.env.read_txn()?;
+    let mut sum = Sum::default();
+    let mut after = None;
+    loop {
+        let page = index.tables.link_exceptions_after(&txn, after.as_ref(), PAGE)?;
+        for exception in &page {
+            sum.add_exception(state, exception);
+        }
+        after = page.into_iter().next_back();
+        if after.is_none() {
+            break;
+        }
+    }
+    let named = index.for_each_name(&txn, &mut |name| {
+        sum.add_name(state, name);
+        Ok(())
+    })?;
+    let hold = index.tables.collection_is_held(&txn)?;
+    let head = Head { change: named.change, now: index.clock.now(), hold };
+    named.damage.map_or(Ok((head, sum)), Err)
+}
+
+impl Inner {
+    /// Returns why `index.json` is not what it should be, if so. Waits for a running daemon to write the last changes, so
+    /// that the file can be compared with the index.
+    fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
+        let began = Instant::now();
+        let mut wanted = None;
+        loop {
+            let change = match self.compare_layout(index_is_healthy)? {
+                Outcome::Current => return Ok(None),
+                Outcome::Damaged(_) => break,
+                Outcome::Behind(change) => change,
+            };
+            // While changes go on the file is always behind: it is enough that it catches up with one of them.
+            if wanted.is_some_and(|wanted| self.layout_has(wanted)) || !self.layout_is_written() {
+                return Ok(None);
+            }
+            let wanted = *wanted.get_or_insert(change);
+            while !self.layout_has(wanted) && self.layout_is_written() {
+                if began.elapsed() >= CATCH_UP {
+                    return Ok(Some("it lacks the last changes, and the daemon does not write them".into()));
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        // Once more: it may have been replaced meanwhile, for example by a repair.
+        Ok(match self.compare_layout(index_is_healthy)? {
+            Outcome::Damaged(why) => Some(why),
+            Outcome::Current | Outcome::Behind(_) => None,
+        })
+    }
+
+    fn compare_layout(&self, index_is_healthy: bool) -> Result<Outcome, StoreError> {
+        compare(&self.disk, &self.index, index_is_healthy)
+    }
+
+    /// Returns true if `index.json` has a change of names; its last bytes say so.
+    fn layout_has(&self, change: u64) -> bool {
+        self.disk.has_file("index.json") && read_head(&self.disk).is_ok_and(|head| head.change >= change)
+    }
+
+    /// Returns true if a daemon keeps `index.json` up to date, or this process does.
+    fn layout_is_written(&self) -> bool {
+        match self.role {
+            Role::Daemon | Role::Rebuild => self.disk.failure().is_none(),
+            Role::Beside => Disk::daemon_runs(&self.disk.top("")) && self.disk.failure_of_daemon().is_none(),
+        }
+    }
+}
+
+impl Store {
+    /// Returns why `index.json` is not what it should be, if so; takes as long as the daemon takes to write it.
+    pub(super) async fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.fault_of_layout(index_is_healthy)).await
+    }
+
+    /// Writes `index.json` from the index, which has to be healthy; returns false where that cannot be done now.
+    pub(super) async fn rewrite_layout(&self) -> Result<bool, StoreError> {
+        let inner = Arc::clone(&self.0);
+        match blocking(move || layout::write(&inner.disk, &inner.index)).await {
+            Ok(()) => Ok(true),
+            Err(error @ StoreError::ReadOnly) => {
+                log::warn!("index.json is not written again: {error}");
+                Ok(false)
+            }
+            Err(error) if error.is_lack_of_room() => {
+                log::warn!("index.json is not written again: {error}");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks `index.json` before a collection of the daemon, once a day at most, and writes it again where it is damaged.
+    /// The index is inspected before that: the file may be all that has the names.
+    pub(super) async fn keep_layout_healthy(&self) -> Result<(), StoreError> {
+        let is_due = lock(&self.0.layout_checked).is_none_or(|checked| checked.elapsed() >= EVERY);
+        if self.0.role != Role::Daemon || !is_due {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.0);
+        if let Outcome::Damaged(why) = blocking(move || inner.compare_layout(true)).await? {
+            log::warn!("index.json is damaged: {why}");
+            self.verify_index().await?;
+            if self.rewrite_layout().await? {
+                log::warn!("index.json is written again from the index");
+            }
+        }
+        *lock(&self.0.layout_checked) = Some(Instant::now());
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Setting broken content aside, in short changes: pushes go on meanwhile.
+
+use std::sync::Arc;
+
+use super::error::StoreError;
+use super::index::deletes::{AT_ONCE, Deleted, ManifestDelete};
+use super::index::writer::Batch;
+use super::work::Cancel;
+use super::{Store, blocking, management};
+use crate::oci::{Digest, RepositoryName, Tag};
+
+impl Store {
+    /// Moves a broken blob out of `blobs/` and forgets it everywhere, a manifest with its tags, so that the next push brings
+    /// it again; false if it is another file by now than the one that was looked at.
+    pub(super) async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
+        let (index, wanted) = (Arc::clone(&self.0.index), digest.clone());
+        for repository in blocking(move || index.manifest_homes(&wanted)).await? {
+            if !self.remove_broken_manifest(&repository, digest, file).await? {
+                return Ok(false);
+            }
+        }
+        let digest = digest.clone();
+        self.writer()?.submit(move |batch| batch.set_blob_aside(&digest, file)).await
+    }
+
+    async fn remove_broken_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        file: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let writer = self.writer()?;
+        let (delete, mut tags) = self.find_broken_manifest(repository, digest).await?;
+        while tags.len() > AT_ONCE {
+            let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(&delete));
+            let remove = move |batch: &mut Batch| batch.delete_tags_of_broken(&delete, &part, file);
+            if !writer.submit(remove).await? {
+                return Ok(false);
+            }
+        }
+        let removed = writer.submit(move |batch| batch.delete_broken_manifest(&delete, &tags, file)).await;
+        match removed {
+            Ok(None) => Ok(false),
+            Ok(Some(Deleted::ReferrersLeft)) => {
+                management::orphan_referrers(&writer, repository, digest).await?;
+                Ok(true)
+            }
+            // Or a delete was quicker.
+            Ok(Some(Deleted::Whole | Deleted::TagsUnknown))
+            | Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the tags and the subject of a broken manifest by rows: its bytes say nothing.
+    async fn find_broken_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(Arc<ManifestDelete>, Vec<Tag>), StoreError> {
+        let (index, repository, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
+        blocking(move || {
+            let tags = index.tags_of_manifest(&repository, &digest, &Cancel::default())?;
+            let subject = index.subjects_of(&repository, &[digest.clone()].into())?.remove(&digest);
+            Ok((Arc::new(ManifestDelete { repository, digest, subject }), tags))
+        })
+        .await
+    }
+}
