@@ -385,7 +385,7 @@ fn an_index_of_a_newer_release_is_left_alone() {
     let mut bytes = std::fs::read(&index).unwrap();
     let new = [&row[..], &hasher.finalize().to_le_bytes()].concat();
     let rows: Vec<usize> =
-        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x03")).collect();
+        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x04")).collect();
     assert!(!rows.is_empty());
     for at in rows {
         bytes[at + 7..at + 7 + new.len()].copy_from_slice(&new);

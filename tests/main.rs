@@ -50,6 +50,7 @@ mod push_manifest;
 mod races;
 mod resources;
 mod restart;
+mod retention;
 mod rights;
 mod strangers;
 mod support;

@@ -97,6 +97,15 @@ fn a_card_from_a_32_bit_system_just_starts() {
 }
 
 #[test]
+fn an_index_whose_tags_have_no_order_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start_on("index-version-3", &directory);
+    for tag in ["1", "2"] {
+        assert_eq!(layer(&daemon, "team/app", tag), b"layer");
+    }
+}
+
+#[test]
 fn an_index_without_checksums_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start_on("index-version-1", &directory);

@@ -154,6 +154,7 @@ fn store_settings(config: &Config) -> store::Settings {
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
         ages: store::Ages { grace: config.gc.grace, retention: gc::retention(config).into() },
+        immutable: Vec::new(),
         inspect: inspect::in_own_process,
         failed: service::status,
         opening: service::starting,

@@ -140,7 +140,10 @@ impl From<StoreError> for ApiError {
                 json!({ "given": claimed, "actual": actual }),
             ),
             StoreError::ManifestBlobUnknown(digests) => ApiError::ManifestBlobUnknown(digests),
-            error @ (StoreError::TooManyTags { .. } | StoreError::TooManyNames { .. }) => {
+            error @ (StoreError::TooManyTags { .. }
+            | StoreError::TooManyNames { .. }
+            | StoreError::TagImmutable { .. }
+            | StoreError::TagKept { .. }) => {
                 ApiError::Denied(error.to_string())
             }
             StoreError::TooManyUploads => ApiError::TooManyUploads,

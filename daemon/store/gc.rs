@@ -5,16 +5,15 @@
 //! inside the transaction that forgets it, and is removed after the commit; what a power cut leaves in between is
 //! put right by [`Store::sort_left_trash`]. What has just lost its last use stays for the grace time.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::clock::Moment;
 use super::error::StoreError;
-use super::index::garbage::{Amount, TagAge, Unneeded};
+use super::index::discard::CollectedManifest;
+use super::index::garbage::{Amount, Unneeded};
 use super::index::writer::Batch;
 use super::locks::Lock;
 use super::retention::{Policy, Retention};
@@ -24,9 +23,11 @@ use super::{Store, blocking};
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
 /// How many rows one read looks at.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
+/// How often a repository is collected again because signatures went with what they sign.
+const ROUNDS: usize = 4;
 /// How many things one transaction takes: other changes wait for it.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// Something that a collection took, or would take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -192,7 +193,7 @@ impl Store {
     /// Applies a change to some items in one transaction, or in several smaller ones where the index or the disk has no
     /// room for so many at once. Items for which there is no room at all are left out if others could be changed: those
     /// may have made room, and the next collection finds the rest.
-    async fn change<T, R>(
+    pub(super) async fn change<T, R>(
         &self,
         items: Vec<T>,
         change: impl Fn(&mut Batch, &[T]) -> Result<Vec<R>, StoreError> + Clone + Send + 'static,
@@ -230,12 +231,12 @@ impl Store {
     }
 }
 
-struct Collection<'a> {
-    store: &'a Store,
+pub(super) struct Collection<'a> {
+    pub(super) store: &'a Store,
     policy: &'a Policy,
-    dry_run: bool,
-    observe: &'a mut (dyn FnMut(Taken) + Send),
-    report: Report,
+    pub(super) dry_run: bool,
+    pub(super) observe: &'a mut (dyn FnMut(Taken) + Send),
+    pub(super) report: Report,
     share: Share,
     /// Whether this collection has verified the index.
     verified: bool,
@@ -266,56 +267,37 @@ impl Collection<'_> {
                 if let Some(rule) = rule.filter(|rule| rule.is_about_tags()) {
                     self.tags(repository, rule).await?;
                 }
-                self.manifests(repository, rule.and_then(|rule| rule.untagged)).await?;
+                self.manifests_and_attached(repository, rule).await?;
             }
             let Some(name) = page.items.last().filter(|_| page.more) else { return Ok(()) };
             last = Some(name.to_string());
         }
     }
 
-    /// Removes the tags that a rule does not keep.
-    async fn tags(&mut self, repository: &RepositoryName, rule: &Retention) -> Result<(), StoreError> {
-        // Of those that were set in the same second it is unknown which are newer: all of them stay.
-        let oldest_kept = self.store.oldest_kept(repository, rule.newest.unwrap_or(0)).await?;
-        let mut after = None;
-        loop {
-            let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
-            let (mut page, now) =
-                blocking(move || Ok((index.tags_after(&name, after.as_ref(), PAGE)?, index.clock.now())))
-                    .await?;
-            after = page.last().map(|last| last.tag.clone());
-            if after.is_none() {
-                return Ok(());
-            }
-            page.retain(|tag| {
-                let is_new = oldest_kept.is_some_and(|oldest| tag.since >= oldest);
-                !is_new && !rule.keeps(tag, now)
-            });
-            self.retire(repository, &page).await?;
-        }
-    }
-
-    async fn retire(&mut self, repository: &RepositoryName, tags: &[TagAge]) -> Result<(), StoreError> {
-        for part in tags.chunks(AT_ONCE) {
-            let (name, part) = (repository.clone(), part.to_vec());
-            let taken = if self.dry_run {
-                part
-            } else {
-                self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
-            };
-            for TagAge { tag, digest, .. } in taken {
-                self.report.freed_tags += 1;
-                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+    /// Removes manifests, and where a rule is about the repository the tags that are attached to them. What these tags
+    /// named may be unneeded now, too: without a grace period it goes at once.
+    async fn manifests_and_attached(
+        &mut self,
+        repository: &RepositoryName,
+        rule: Option<&Retention>,
+    ) -> Result<(), StoreError> {
+        let attached = rule.is_some_and(Retention::takes_something);
+        for _ in 0..ROUNDS {
+            let before = self.report.freed_tags;
+            self.manifests(repository, (rule.and_then(|rule| rule.untagged), attached)).await?;
+            if self.dry_run || self.report.freed_tags == before {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Removes the manifests that a delete left behind, and with `untagged` all without a tag that are so old.
+    /// Removes the manifests that a delete left behind, and with `untagged` all without a tag that are so old; with
+    /// `attached` the tags that are attached to them as well.
     async fn manifests(
         &mut self,
         repository: &RepositoryName,
-        untagged: Option<Duration>,
+        (untagged, attached): (Option<Duration>, bool),
     ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -334,7 +316,7 @@ impl Collection<'_> {
             })
             .await?;
             for part in page.chunks(AT_ONCE) {
-                self.take_manifests(repository, part.to_vec()).await?;
+                self.take_manifests(repository, part.to_vec(), attached).await?;
             }
             if next.is_none() {
                 return Ok(());
@@ -347,17 +329,31 @@ impl Collection<'_> {
         &mut self,
         repository: &RepositoryName,
         manifests: Vec<(Unneeded, Option<Digest>)>,
+        attached: bool,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
         let taken = if self.dry_run {
-            manifests.into_iter().map(|(one, _)| one).collect()
+            let index = Arc::clone(&self.store.0.index);
+            blocking(move || {
+                let would_go = manifests.into_iter().map(|(one, _)| {
+                    let tags = if attached { index.attached_tags(&name, &one.digest)? } else { Vec::new() };
+                    Ok(CollectedManifest { digest: one.digest, tags })
+                });
+                would_go.collect::<Result<Vec<_>, StoreError>>()
+            })
+            .await?
         } else {
             self.before_taking(manifests.len()).await?;
-            self.store.change(manifests, move |batch, part| batch.collect_manifests(&name, part)).await?
+            let collect = move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part, attached);
+            self.store.change(manifests, collect).await?
         };
-        for Unneeded { digest, .. } in taken {
+        for CollectedManifest { digest, tags } in taken {
             self.report.freed_manifests += 1;
             (self.observe)(Taken::Manifest { repository: repository.clone(), digest });
+            for (tag, digest) in tags {
+                self.report.freed_tags += 1;
+                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+            }
         }
         Ok(())
     }
@@ -492,32 +488,6 @@ impl Collection<'_> {
 }
 
 impl Store {
-    /// Returns when the oldest of the newest tags of a repository was set, so many of them.
-    async fn oldest_kept(
-        &self,
-        repository: &RepositoryName,
-        newest: usize,
-    ) -> Result<Option<Moment>, StoreError> {
-        let (index, name) = (Arc::clone(&self.0.index), repository.clone());
-        blocking(move || {
-            let (mut kept, mut after) = (BinaryHeap::new(), None);
-            loop {
-                let page = index.tags_after(&name, after.as_ref(), PAGE)?;
-                for tag in &page {
-                    kept.push(Reverse(tag.since));
-                    if kept.len() > newest {
-                        kept.pop();
-                    }
-                }
-                after = page.into_iter().next_back().map(|last| last.tag);
-                if after.is_none() {
-                    return Ok(kept.peek().map(|oldest| oldest.0));
-                }
-            }
-        })
-        .await
-    }
-
     /// Leaves out the manifests whose subject is in the repository; gives the others with theirs.
     fn without_living_subject(
         &self,

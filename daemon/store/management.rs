@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::index::deletes::Subject;
+use super::index::writer::Batch;
 use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
 
@@ -9,30 +10,44 @@ impl Store {
     /// Removes a tag and nothing else.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    /// [`StoreError::ManifestUnknown`], [`StoreError::NameUnknown`] or [`StoreError::TagKept`].
     pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| {
+            batch.check_tag_delete(&repository, &tag, &immutable)?;
+            batch.delete_tag(&repository, &tag)
+        };
+        detached(async move { writer.submit(delete).await }).await
     }
 
     /// Removes tags that still name the manifest beside them, and nothing else, all in one change; gives those that
     /// were removed, and how many name another manifest by now and stay.
     ///
     /// # Errors
-    /// What the disk or the index says; nothing is removed then.
+    /// [`StoreError::TagKept`] when one of them must not be deleted, or what the disk or the index says; nothing is
+    /// removed then.
     pub async fn delete_tags(
         &self,
         repository: &RepositoryName,
         tags: Vec<(Tag, Digest)>,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (writer, repository) = (self.writer()?, repository.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_tags(&repository, &tags)).await }).await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| {
+            for (tag, _) in &tags {
+                batch.check_tag_delete(&repository, tag, &immutable)?;
+            }
+            batch.delete_tags(&repository, &tags)
+        };
+        detached(async move { writer.submit(delete).await }).await
     }
 
     /// Removes a manifest from a repository, and every tag that points at it.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags must
+    /// not be deleted.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -42,10 +57,12 @@ impl Store {
         // Read here, so that the writer does not search the rows of the repository for it.
         let subject = self.subject_of(repository, digest).await.map_or(Subject::Unreadable, Subject::Known);
         let (repository, digest) = (repository.clone(), digest.clone());
-        let delete = async move {
-            writer.submit(move |batch| batch.delete_manifest(&repository, &digest, &subject)).await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| {
+            batch.check_manifest_delete(&repository, &digest, &immutable)?;
+            batch.delete_manifest(&repository, &digest, &subject)
         };
-        detached(delete).await
+        detached(async move { writer.submit(delete).await }).await
     }
 
     /// Removes a blob from a repository; other repositories keep it.

@@ -56,7 +56,7 @@ async fn reload(house: &Arc<House>) -> Result<(), Failure> {
     }
     service::set_level(new.log.level);
     let settings = super::super::store_settings(&new);
-    house.store.adjust(settings.ages, settings.room);
+    house.store.adjust(settings.ages, settings.immutable, settings.room);
     house.server.exchange(site);
     house.config.store(Arc::new(new));
     house.reloaded.notify_waiters();

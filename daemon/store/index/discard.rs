@@ -6,8 +6,14 @@ use std::time::Duration;
 use super::garbage::{TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
 use super::writer::Batch;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
+
+/// A manifest that was collected, and the tags that went with it: those that were attached to it.
+pub(in crate::store) struct CollectedManifest {
+    pub digest: Digest,
+    pub tags: Vec<(Tag, Digest)>,
+}
 
 impl Batch<'_> {
     /// Takes files that nobody needs out of `blobs/`, gives those that it took; they lie in `trash/` then.
@@ -71,7 +77,7 @@ impl Batch<'_> {
             let key = schema::tag_key(repository, &wanted.tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             let Some(row) = row else { continue };
-            if row.since == wanted.since && row.digest()? == wanted.digest {
+            if (row.since, row.order) == (wanted.since, wanted.order) && row.digest()? == wanted.digest {
                 self.delete_tag(repository, &wanted.tag)?;
                 retired.push(wanted.clone());
             }
@@ -79,12 +85,14 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes manifests that still nobody needs, each with its subject, gives those that it removed.
+    /// Removes manifests that are still unneeded, each with its subject, and with `attached` the tags that are attached to
+    /// them. Returns what it removed.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         repository: &RepositoryName,
         manifests: &[(Unneeded, Option<Digest>)],
-    ) -> Result<Vec<Unneeded>, StoreError> {
+        attached: bool,
+    ) -> Result<Vec<CollectedManifest>, StoreError> {
         let tables = self.index.tables;
         let mut taken = Vec::new();
         let digests = manifests.iter().map(|(one, _)| &one.digest);
@@ -104,7 +112,8 @@ impl Batch<'_> {
             if newest.is_none_or(|newest| newest <= one.since) && !about_something {
                 let since = if one.deleted { one.since } else { self.moment };
                 self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
-                taken.push(one.clone());
+                let tags = if attached { self.delete_attached(repository, &one.digest)? } else { Vec::new() };
+                taken.push(CollectedManifest { digest: one.digest.clone(), tags });
             }
         }
         Ok(taken)

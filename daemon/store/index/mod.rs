@@ -3,9 +3,10 @@
 //! Reads are short and each has its own transaction; they look at memory that is mapped from the file and do
 //! no system call. All writes go through the one thread of [`writer`].
 
+mod attached;
 pub(super) mod changes;
 pub(super) mod deletes;
-mod discard;
+pub(super) mod discard;
 mod environment;
 pub(super) mod exceptions;
 pub(super) mod garbage;
