@@ -35,6 +35,8 @@ pub struct Registry {
     pub locations: Locations,
     /// Whether anything may be deleted.
     pub delete: bool,
+    /// Whether pushes and deletes are refused.
+    pub read_only: bool,
     /// The most items in one page of a list.
     pub list_max: usize,
     /// The most descriptors in a manifest that is pushed, and the most entries read of a list of referrers.
@@ -50,6 +52,9 @@ impl Registry {
     /// [`ApiError`], to be turned into an answer.
     pub async fn answer(&self, mut request: Permitted) -> Result<Response, ApiError> {
         let route = request.route.clone();
+        if self.read_only && route.changes_content() {
+            return Err(ApiError::ReadOnlyByConfiguration);
+        }
         match route {
             Route::Ping => Ok(ping()),
             Route::Catalog => self.catalog(&request).await,
@@ -143,9 +148,7 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::TooManyTags { .. }
             | StoreError::TooManyNames { .. }
             | StoreError::TagImmutable { .. }
-            | StoreError::TagKept { .. }) => {
-                ApiError::Denied(error.to_string())
-            }
+            | StoreError::TagKept { .. }) => ApiError::Denied(error.to_string()),
             StoreError::TooManyUploads => ApiError::TooManyUploads,
             StoreError::Full => ApiError::Full,
             StoreError::Quota => ApiError::Quota,

@@ -81,6 +81,8 @@ fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("listen", old.listen != new.listen),
         ("storage.path", old.storage.path != new.storage.path),
         ("storage.index_map_size", old.storage.index_map_size != new.storage.index_map_size),
+        ("log.format", old.log.format != new.log.format),
+        ("log.access", old.log.access != new.log.access),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.uploads", old.limits.uploads != new.limits.uploads),
     ];
