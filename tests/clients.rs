@@ -15,11 +15,17 @@ pub struct Engine {
 
 impl Engine {
     pub fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let child = Command::new("dockerd")
             .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
             .args(["-H", &format!("unix://{}", at("sock")), "--bridge=none", "--iptables=false"])
+            .args(options)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -96,6 +102,59 @@ fn docker_logs_in_pushes_and_pulls() {
         engine.docker(&["pull", &image]);
         assert!(engine.docker(&["images", "--quiet", &image]).len() > 5);
     }
+}
+
+#[test]
+fn an_engine_pulls_names_of_docker_hub_from_its_mirror() {
+    let daemon = Daemon::start();
+    let host = format!("127.0.0.1:{}", daemon.address.port());
+    // Nothing but the mirror can be reached: what the engine asks Docker Hub for ends at a closed port.
+    let closed = "http://127.0.0.1:9";
+    let engine = Engine::start_with(
+        &[&format!("--registry-mirror=http://{host}")],
+        &[("HTTP_PROXY", closed), ("HTTPS_PROXY", closed)],
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let tar = layer(directory.path());
+    for image in ["library/alpine:3", "team/app:1"] {
+        let pushed = format!("{host}/{image}");
+        engine.docker(&["import", tar.to_str().unwrap(), &pushed]);
+        engine.docker(&["push", &pushed]);
+        engine.docker(&["rmi", &pushed]);
+    }
+    engine.docker(&["pull", "alpine:3"]);
+    engine.docker(&["pull", "team/app:1"]);
+    let images = engine.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(images.lines().any(|image| image == "alpine:3"), "{images}");
+    assert!(images.lines().any(|image| image == "team/app:1"), "{images}");
+    let missing = engine.command(&["pull", "alpine:4"]).output().unwrap();
+    assert!(!missing.status.success(), "what was not pushed is not there");
+}
+
+#[test]
+fn the_newest_of_the_tags_that_one_docker_push_sets_are_kept() {
+    let daemon = Daemon::start();
+    let repository = format!("127.0.0.1:{}/app", daemon.address.port());
+    let engine = Engine::start();
+    let directory = tempfile::tempdir().unwrap();
+    let tar = layer(directory.path());
+    for tag in 1..=8 {
+        let change = format!("LABEL number={tag}");
+        engine.docker(&[
+            "import",
+            "--change",
+            &change,
+            tar.to_str().unwrap(),
+            &format!("{repository}:{tag}"),
+        ]);
+    }
+    engine.docker(&["push", "--all-tags", &repository]);
+    let file = directory.path().join("holdfast.toml");
+    fs::write(&file, "[[retention]]\nrepositories = [\"*\"]\nkeep_newest = 3\n").unwrap();
+    let mut collect = Command::new(BINARY);
+    run(collect.env_clear().args(["gc", "--data"]).arg(&daemon.data).arg("--config").arg(&file));
+    let tags = daemon.get("/v2/app/tags/list").expect(200).json()["tags"].clone();
+    assert_eq!(tags.as_array().unwrap().len(), 3, "{tags}");
 }
 
 #[test]

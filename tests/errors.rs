@@ -20,6 +20,10 @@ fn have_the_standards_shape_and_name_what_is_wrong() {
     for (method, path, status, code) in [
         ("GET", "/v2/A/tags/list", 400, "NAME_INVALID"),
         ("GET", "/v2/a/blobs/sha256:xyz", 400, "DIGEST_INVALID"),
+        ("GET", "/v2/a/manifests/.INVALID_MANIFEST_NAME", 404, "MANIFEST_UNKNOWN"),
+        ("GET", "/v2/a/manifests/sha256:xyz", 400, "DIGEST_INVALID"),
+        ("PUT", "/v2/a/manifests/.INVALID_MANIFEST_NAME", 400, "MANIFEST_INVALID"),
+        ("DELETE", "/v2/a/manifests/.INVALID_MANIFEST_NAME", 400, "MANIFEST_INVALID"),
         ("GET", "/v2/a/nothing", 404, "UNSUPPORTED"),
         ("POST", "/v2/", 405, "UNSUPPORTED"),
         ("PATCH", "/v2/a/blobs/uploads/nonsense", 404, "BLOB_UPLOAD_UNKNOWN"),
@@ -33,6 +37,7 @@ fn have_the_standards_shape_and_name_what_is_wrong() {
     }
     let head = daemon.request("HEAD", "/v2/a/manifests/1").send().expect(404);
     assert!(head.body.is_empty());
+    daemon.request("HEAD", "/v2/a/manifests/.INVALID_MANIFEST_NAME").send().expect(404);
 }
 
 #[test]

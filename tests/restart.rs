@@ -106,7 +106,7 @@ fn an_index_without_checksums_is_made_again() {
 }
 
 #[test]
-fn an_index_without_totals_of_blobs_is_made_again() {
+fn an_index_without_totals_of_blobs_and_order_of_tags_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     // Its index.json has no checksum.
     let daemon = start_on("index-version-3", &directory);

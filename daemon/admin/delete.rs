@@ -94,7 +94,9 @@ fn repository(visit: &Visit, from: &Query) -> Result<RepositoryName, AdminError>
     let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
     let name = name.map_err(|error| AdminError::Invalid(format!("This is no repository: {error}.")))?;
     if !visit.admin.settings.delete {
-        return Err(AdminError::Denied("Deleting is switched off (admin.delete or storage.delete)."));
+        return Err(AdminError::Denied(
+            "Deleting is switched off (admin.delete, storage.delete or registry.read_only).",
+        ));
     }
     visit.check(Action::Pull, &name)?;
     if !may_delete(visit, &name) {

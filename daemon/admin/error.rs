@@ -19,6 +19,8 @@ pub(super) enum AdminError {
     NeedsLogin,
     /// This user may not.
     Denied(&'static str),
+    /// The tag can be set once, and must not be deleted.
+    Immutable(String),
     /// The form is none of this visit's.
     Forged(&'static str),
     /// The registry is not for whoever calls it by this name.
@@ -51,6 +53,11 @@ impl AdminError {
                 (StatusCode::FORBIDDEN, "Please log in", "This page is for users of the registry.".into())
             }
             AdminError::Denied(why) => (StatusCode::FORBIDDEN, "Not allowed", (*why).into()),
+            AdminError::Immutable(tag) => (
+                StatusCode::FORBIDDEN,
+                "Not allowed",
+                format!("The tag {tag} is immutable: the configuration ([[immutable]]) says that it must not be deleted."),
+            ),
             AdminError::Forged(why) => (StatusCode::FORBIDDEN, "Not accepted", (*why).into()),
             AdminError::Misdirected => (
                 StatusCode::MISDIRECTED_REQUEST,
@@ -125,6 +132,7 @@ impl From<StoreError> for AdminError {
             StoreError::ManifestUnknown(Reference::Digest(_)) | StoreError::BlobUnknown(_) => {
                 AdminError::NotFound("There is no such image in this repository.".into())
             }
+            StoreError::TagKept { tag, .. } => AdminError::Immutable(tag.to_string()),
             StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => {
                 AdminError::NoRoom("The disk of the registry, or its index, is full.")
             }

@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     super::owner::enter(config)?;
     let how = CheckOptions { rate, repair: options.repair };
     // What a rebuild leaves out, and where the index that was there is kept, is in the log.
-    let _log = crate::service::start_logging(log::LevelFilter::Warn, u32::MAX).map_err(Failure::failed)?;
+    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let runtime = runtime()?;
     if options.repair || options.rebuild {
         match runtime.block_on(super::put_in_order(config)) {

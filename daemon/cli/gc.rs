@@ -7,7 +7,7 @@ use clap::Args;
 use super::words::{amount, count, size};
 use super::{Failure, print, put_in_order, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{Immutable, Policy, Report, Retention, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
     super::owner::enter(config)?;
-    let _log = crate::service::start_logging(log::LevelFilter::Warn, u32::MAX).map_err(Failure::failed)?;
+    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {
         let mut text = serde_json::to_value(report).map_err(Failure::failed)?;
@@ -89,6 +89,16 @@ pub(super) fn retention(config: &Config) -> Vec<Retention> {
         younger: rule.keep_younger,
         tags: rule.keep_tags.iter().cloned().map(Into::into).collect(),
         untagged: rule.remove_untagged,
+    });
+    rules.collect()
+}
+
+/// The tags that can be set once by this configuration.
+pub(super) fn immutable(config: &Config) -> Vec<Immutable> {
+    let rules = config.immutable.iter().map(|rule| Immutable {
+        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
+        tags: rule.tags.iter().cloned().map(Into::into).collect(),
+        delete: rule.delete,
     });
     rules.collect()
 }

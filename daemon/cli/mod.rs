@@ -34,7 +34,8 @@ use crate::{service, store, tls};
 #[derive(Parser)]
 #[command(name = "holdfast", version, about, arg_required_else_help = false)]
 pub struct Arguments {
-    /// The configuration file [default: /etc/holdfast/holdfast.toml if it exists]
+    /// The configuration file; one of registry:2 if it ends in .yml or .yaml [default: /etc/holdfast/holdfast.toml if it
+    /// exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The data directory [default: storage.path of the configuration, or ./holdfast-data]
@@ -47,7 +48,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the registry; this is what happens without a command, too
-    Serve,
+    Serve(serve::Options),
     /// Adds, changes, removes and lists users
     User {
         #[command(subcommand)]
@@ -102,7 +103,7 @@ impl Failure {
 
 /// Runs a command line in an environment; gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(String, String)>) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match Arguments::try_parse_from(with_command(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors and go to stdout; nothing can be said if that is closed.
@@ -121,14 +122,34 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(Stri
     }
 }
 
+/// Adds the command `serve` before a file of registry:2, since the image of that is run with the file alone.
+fn with_command(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_file = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        !text.starts_with('-') && (text.ends_with(".yml") || text.ends_with(".yaml"))
+    };
+    if arguments.get(1).is_some_and(is_file) {
+        arguments.insert(1, "serve".into());
+    }
+    arguments
+}
+
 fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<(), Failure> {
     let is_the_services = arguments.data.is_none();
     let overrides = Overrides { data: arguments.data };
-    let file = arguments.config;
+    let command = arguments.command.unwrap_or(Command::Serve(serve::Options::default()));
+    let file = match &command {
+        Command::Serve(serve::Options { file: Some(_) }) if arguments.config.is_some() => {
+            return Err(Failure::misuse("name the configuration once: after serve, or with --config"));
+        }
+        Command::Serve(serve::Options { file: Some(file) }) => Some(file.clone()),
+        _ => arguments.config,
+    };
     let read = move || config::load(file.as_deref(), environment.clone(), &overrides);
     let load = || read().map_err(Failure::misuse);
-    match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(Box::new(read)),
+    match command {
+        Command::Serve(_) => serve::run(Box::new(read)),
         Command::User { command } => user::run(command, &load()?),
         Command::Config { command } => show::run(&command, &load()?),
         Command::Status(options) => status::run(&options, &load()?, is_the_services),
@@ -159,6 +180,7 @@ fn store_settings(config: &Config) -> store::Settings {
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
         ages: store::Ages { grace: config.gc.grace, retention: gc::retention(config).into() },
+        immutable: gc::immutable(config),
         inspect: inspect::in_own_process,
         failed: service::status,
         opening: service::starting,
@@ -215,9 +237,11 @@ fn look_at_files(config: &Config) -> Result<(), Failure> {
 
 fn look_at_certificate(config: &Config) -> Result<(), Failure> {
     match &config.tls.mode {
-        TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse),
-        TlsMode::Auto | TlsMode::Off => Ok(()),
+        TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse)?,
+        TlsMode::Auto => {}
+        TlsMode::Off => return Ok(()),
     }
+    serve::clients(config).look_at().map_err(Failure::misuse)
 }
 
 /// Refuses a data directory that cannot be written, and says what to do: in the service's sandbox only one can be.
@@ -248,9 +272,22 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
+/// Returns a warning if the data directory has content of registry:2, which is not served.
+fn foreign_content(config: &Config) -> Option<String> {
+    let foreign = config.storage.path.join(config::REGISTRY_2_DATA);
+    foreign.is_dir().then(|| {
+        format!(
+            "{} has content of registry:2, which Holdfast does not read: none of its images is served, and it is left as it \
+             is; let registry:2 run on another port and copy the images over (skopeo sync, crane copy), as \
+             docs/from-registry-2.md says",
+            foreign.display()
+        )
+    })
+}
+
 /// Warnings of the configuration, for commands that have no log.
 fn warn(config: &Config) {
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&foreign_content(config)) {
         let _ = writeln!(std::io::stderr(), "holdfast: warning: {warning}");
     }
 }

@@ -1,12 +1,14 @@
-//! The environment: `HOLDFAST_*` for every key that is no table, and the `REGISTRY_*` names of compose files.
+//! The environment: `HOLDFAST_*` for every key that is no table. The `REGISTRY_*` names of compose files are read in
+//! [`super::registry2`].
 
 use toml::{Table, Value};
 
-use super::ConfigError;
 use super::values::wrong;
+use super::{ConfigError, registry2};
 
+/// The kind of value that a key has.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Number,
     Bool,
@@ -14,8 +16,10 @@ enum Kind {
 }
 
 /// Every key that has a name in the environment.
-const KEYS: [(&str, Kind); 46] = [
+const KEYS: [(&str, Kind); 52] = [
     ("listen", Kind::List),
+    ("registry.read_only", Kind::Bool),
+    ("registry.compatible_files", Kind::List),
     ("storage.path", Kind::Text),
     ("storage.delete", Kind::Bool),
     ("storage.index_map_size", Kind::Text),
@@ -25,6 +29,8 @@ const KEYS: [(&str, Kind); 46] = [
     ("tls.certificate", Kind::Text),
     ("tls.key", Kind::Text),
     ("tls.names", Kind::List),
+    ("tls.client_ca", Kind::List),
+    ("tls.minimum", Kind::Text),
     ("auth.realm", Kind::Text),
     ("auth.htpasswd", Kind::Text),
     ("auth.anonymous", Kind::Text),
@@ -48,6 +54,8 @@ const KEYS: [(&str, Kind); 46] = [
     ("limits.names", Kind::Number),
     ("log.level", Kind::Text),
     ("log.lines_per_address", Kind::Number),
+    ("log.format", Kind::Text),
+    ("log.access", Kind::Bool),
     ("gc.interval", Kind::Text),
     ("gc.grace", Kind::Text),
     ("uploads.expire", Kind::Text),
@@ -63,22 +71,8 @@ const KEYS: [(&str, Kind); 46] = [
     ("metrics.file", Kind::Text),
 ];
 
-/// The names of registry:2 and the keys that they set.
-const REGISTRY: [(&str, &str); 8] = [
-    ("REGISTRY_HTTP_ADDR", "listen"),
-    ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "storage.path"),
-    ("REGISTRY_STORAGE_DELETE_ENABLED", "storage.delete"),
-    ("REGISTRY_HTTP_TLS_CERTIFICATE", "tls.certificate"),
-    ("REGISTRY_HTTP_TLS_KEY", "tls.key"),
-    ("REGISTRY_AUTH_HTPASSWD_REALM", "auth.realm"),
-    ("REGISTRY_AUTH_HTPASSWD_PATH", "auth.htpasswd"),
-    ("REGISTRY_LOG_LEVEL", "log.level"),
-];
-
 /// The names of the user interface that people run beside registry:2. They say nothing about the registry itself.
 const INTERFACE: [(&str, &str); 2] = [("REGISTRY_TITLE", "admin.title"), ("DELETE_IMAGES", "admin.delete")];
-
-const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
 
 /// What the environment had.
 #[derive(Default)]
@@ -99,14 +93,16 @@ pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     KEYS.into_iter().map(|(key, _)| key)
 }
 
-/// Puts what the environment says into the table, the names of registry:2 first.
+/// Puts what a file of registry:2, with its name, and the environment say into the table; what registry:2 knows first.
 pub(super) fn apply(
+    file: Option<(&str, &str)>,
     environment: impl IntoIterator<Item = (String, String)>,
     table: &mut Table,
 ) -> Result<Found, ConfigError> {
     let mut found = Found::default();
-    let mut own = Vec::new();
+    let (mut own, mut registry) = (Vec::new(), Vec::new());
     let mut pairs: Vec<(String, String)> = environment.into_iter().collect();
+    // The shorter of two names is first, so that a section does not replace what is below it.
     pairs.sort();
     for (name, value) in pairs {
         if name.starts_with("HOLDFAST_") {
@@ -115,9 +111,10 @@ pub(super) fn apply(
             set(table, key, typed(&name, &value, kind_of(key))?);
             found.names.push(name);
         } else if name.starts_with("REGISTRY_") {
-            registry(&name, &value, table, &mut found)?;
+            registry.push((name, value));
         }
     }
+    registry2::apply(file, &registry, table, &mut found)?;
     for (name, value) in own {
         let key = KEYS.into_iter().find(|(key, _)| name == name_of(key));
         let Some((key, kind)) = key else { return Err(ConfigError::UnknownName(name)) };
@@ -127,67 +124,48 @@ pub(super) fn apply(
     Ok(found)
 }
 
+/// Returns the list that the environment gives a key, if it does.
+pub(super) fn own_list(environment: &[(String, String)], key: &str) -> Option<Vec<String>> {
+    let name = name_of(key);
+    let value = environment.iter().find(|(known, _)| *known == name).map(|(_, value)| list(value))?;
+    let items = value.as_array().into_iter().flatten();
+    Some(items.filter_map(|item| item.as_str().map(str::to_owned)).collect())
+}
+
 fn name_of(key: &str) -> String {
     format!("HOLDFAST_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-fn registry(name: &str, value: &str, table: &mut Table, found: &mut Found) -> Result<(), ConfigError> {
-    if name == "REGISTRY_HTTP_SECRET" {
-        return Ok(());
-    }
-    // Whoever says anything about users does not mean an open registry.
-    found.registry_auth |= name.starts_with("REGISTRY_AUTH");
-    if let Some(header) = name.strip_prefix(HEADERS) {
-        let header = title_case(&header.replace("__", "-"));
-        set(table, "http.headers", Value::Table(Table::new()));
-        if let Some(headers) = table["http"]["headers"].as_table_mut() {
-            headers.insert(header, list(value));
-        }
-    } else if name == "REGISTRY_AUTH" {
-        if value != "htpasswd" {
-            return Err(wrong(name, value, "htpasswd, the only kind of users that Holdfast has"));
-        }
-        set(table, "auth.anonymous", "none".into());
-    } else if let Some((_, key)) = REGISTRY.into_iter().find(|(known, _)| *known == name) {
-        set(table, key, typed(name, value, kind_of(key))?);
-        if key.starts_with("tls.") {
-            set(table, "tls.mode", "files".into());
-        }
-    } else {
-        found.warnings.push(format!("{name} is not supported and has no effect"));
-        return Ok(());
-    }
-    found.registry = true;
-    found.names.push(name.to_owned());
-    Ok(())
-}
-
-fn kind_of(key: &str) -> Kind {
+/// Returns the kind of value that a key has.
+pub(super) fn kind_of(key: &str) -> Kind {
     KEYS.into_iter().find(|(known, _)| *known == key).map_or(Kind::Text, |(_, kind)| kind)
 }
 
-fn typed(name: &str, value: &str, kind: Kind) -> Result<Value, ConfigError> {
+/// Reads the value of a key from a text.
+pub(super) fn typed(name: &str, value: &str, kind: Kind) -> Result<Value, ConfigError> {
     Ok(match kind {
         Kind::Text => value.into(),
         Kind::List => list(value),
         Kind::Number => Value::Integer(value.trim().parse().map_err(|_| wrong(name, value, "a number"))?),
-        Kind::Bool => match value.trim() {
-            "true" | "1" | "yes" | "on" => true.into(),
-            "false" | "0" | "no" | "off" => false.into(),
+        // As YAML has them, too.
+        Kind::Bool => match value.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" | "y" => true.into(),
+            "false" | "0" | "no" | "off" | "n" => false.into(),
             _ => return Err(wrong(name, value, "true or false")),
         },
     })
 }
 
 /// A list as people write it: with commas, or as YAML's `['a', "b"]`.
-fn list(value: &str) -> Value {
+pub(super) fn list(value: &str) -> Value {
     let inner = value.trim();
     let inner = inner.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(inner);
     let items = inner.split(',').map(|item| item.trim().trim_matches(['\'', '"']));
     Value::Array(items.filter(|item| !item.is_empty()).map(Value::from).collect())
 }
 
-fn title_case(name: &str) -> String {
+/// Writes the name of a header as it is usual.
+pub(super) fn title_case(name: &str) -> String {
     let parts = name.split('-').map(|part| {
         let lower = part.to_ascii_lowercase();
         let mut letters = lower.chars();

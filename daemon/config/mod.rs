@@ -7,6 +7,8 @@ mod admin;
 mod environment;
 mod metrics;
 mod raw;
+mod registry2;
+mod rules;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use ipnet::IpNet;
 pub use self::admin::Admin;
 pub use self::metrics::{Metrics, MetricsAccess};
 use self::raw::Raw;
+pub use self::registry2::DATA as REGISTRY_2_DATA;
+pub use self::rules::{Immutable, Retention};
 pub use self::values::{bytes, duration};
 
 /// The file that is read when none is named.
@@ -29,6 +33,8 @@ const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
 pub struct Config {
     /// Where it listens, unless systemd hands it sockets.
     pub listen: Vec<SocketAddr>,
+    /// The registry as such.
+    pub registry: Registry,
     /// The data directory.
     pub storage: Storage,
     /// TLS.
@@ -51,12 +57,23 @@ pub struct Config {
     pub metrics: Metrics,
     /// Which tags are kept; all of them where no rule says anything.
     pub retention: Vec<Retention>,
+    /// Which tags can be set once.
+    pub immutable: Vec<Immutable>,
     /// Whether `REGISTRY_*` names configured it without `REGISTRY_AUTH`, which is an open registry there.
     pub open_because_registry_environment: bool,
     /// What a person should know about this configuration.
     pub warnings: Vec<String>,
     /// The names in the environment that had an effect.
     pub sources: Vec<String>,
+}
+
+/// `[registry]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// Whether pushes and deletes of clients are refused.
+    pub read_only: bool,
+    /// Files of registry:2, the first of which that exists is read on top of the configuration file.
+    pub compatible_files: Vec<PathBuf>,
 }
 
 /// `[storage]`
@@ -81,6 +98,19 @@ pub struct Tls {
     pub mode: TlsMode,
     /// More names and addresses for the certificate of `auto`.
     pub names: Vec<String>,
+    /// Authorities, in PEM, of which clients need a certificate; empty asks for none.
+    pub client_ca: Vec<PathBuf>,
+    /// The lowest version that is accepted.
+    pub minimum: MinimumTls,
+}
+
+/// The lowest version of TLS that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MinimumTls {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
 }
 
 /// Where the certificate comes from.
@@ -215,6 +245,19 @@ pub struct Log {
     pub level: log::LevelFilter,
     /// How many lines one address can cause at once.
     pub lines_per_address: u32,
+    /// The form of lines on stderr.
+    pub format: LogFormat,
+    /// Whether each request has a line.
+    pub access: bool,
+}
+
+/// The form of the log on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A message and `key=value`.
+    Text,
+    /// A JSON object in each line.
+    Json,
 }
 
 /// `[gc]` and `[uploads]`
@@ -235,21 +278,6 @@ pub struct Service {
     pub idle: Option<Duration>,
     /// The socket through which the command line asks the daemon.
     pub control: PathBuf,
-}
-
-/// `[[retention]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Patterns of repositories.
-    pub repositories: Vec<String>,
-    /// So many tags are kept, the newest.
-    pub keep_newest: Option<usize>,
-    /// Tags that were set less long ago are kept.
-    pub keep_younger: Option<Duration>,
-    /// Tags like these patterns are kept.
-    pub keep_tags: Vec<String>,
-    /// Manifests without a tag are removed after so long.
-    pub remove_untagged: Option<Duration>,
 }
 
 /// What the command line says.
@@ -286,6 +314,14 @@ pub enum ConfigError {
         /// What it may be.
         allowed: String,
     },
+    /// A setting of registry:2 asks for what Holdfast does not do, and would be dangerous to ignore.
+    #[error("{name} is not supported: {why}")]
+    Refused {
+        /// What the setting is called where it was written.
+        name: String,
+        /// Why, and what to do.
+        why: &'static str,
+    },
     /// Two settings do not go together.
     #[error("{0}")]
     Together(&'static str),
@@ -302,13 +338,45 @@ pub fn load(
 ) -> Result<Config, ConfigError> {
     let default = Path::new(DEFAULT_FILE);
     let file = file.or_else(|| default.exists().then_some(default));
+    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let shown = |path: &Path| path.display().to_string();
+    if let Some(path) = file.filter(|path| registry2::is_one(path)) {
+        let text = registry2::read_file(path)?;
+        return from_sources(("", ""), Some((&shown(path), &text)), environment, overrides);
+    }
     let text = match file {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read(path.display().to_string(), error.to_string()))?,
+            .map_err(|error| ConfigError::Read(shown(path), error.to_string()))?,
     };
-    let name = file.map_or_else(String::new, |path| path.display().to_string());
-    from_text(&name, &text, environment, overrides)
+    let name = file.map_or_else(String::new, shown);
+    let Some(compatible) = compatible_file(&name, &text, &environment)? else {
+        return from_text(&name, &text, environment, overrides);
+    };
+    let other = registry2::read_file(&compatible)?;
+    from_sources((&name, &text), Some((&shown(&compatible), &other)), environment, overrides)
+}
+
+/// Returns the first file of registry:2 that exists among those that are to be read on top of the configuration.
+fn compatible_file(
+    name: &str,
+    text: &str,
+    environment: &[(String, String)],
+) -> Result<Option<PathBuf>, ConfigError> {
+    let files = match environment::own_list(environment, "registry.compatible_files") {
+        Some(files) => files.into_iter().map(PathBuf::from).collect(),
+        None => parse(name, text)?.validate()?.registry.compatible_files,
+    };
+    Ok(files.into_iter().find(|path| path.exists()))
+}
+
+/// Reads a text by itself: its errors have lines.
+fn parse(name: &str, text: &str) -> Result<Raw, ConfigError> {
+    toml::from_str(text).map_err(|error| syntax(name, &error))
+}
+
+fn syntax(name: &str, error: &toml::de::Error) -> ConfigError {
+    ConfigError::Syntax(name.to_owned(), one_line(&error.to_string()))
 }
 
 /// Reads the configuration from the text of the file `name`, and the other sources.
@@ -321,11 +389,20 @@ pub fn from_text(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
-    let syntax = |error: &toml::de::Error| ConfigError::Syntax(name.to_owned(), one_line(&error.to_string()));
-    // Read by itself first: its errors have lines.
-    toml::from_str::<Raw>(text).map_err(|error| syntax(&error))?;
-    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error))?;
-    let found = environment::apply(environment, &mut table)?;
+    from_sources((name, text), None, environment.into_iter().collect(), overrides)
+}
+
+/// Reads the configuration from the text of a file, that of a file of registry:2 if there is one, each with its name, and
+/// the other sources.
+fn from_sources(
+    (name, text): (&str, &str),
+    compatible: Option<(&str, &str)>,
+    environment: Vec<(String, String)>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    parse(name, text)?;
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(name, &error))?;
+    let found = environment::apply(compatible, environment, &mut table)?;
     if let Some(data) = &overrides.data {
         environment::set(&mut table, "storage.path", data.display().to_string().into());
     }
@@ -339,11 +416,12 @@ pub fn from_text(
     config.warnings = found.warnings;
     config.sources = found.names;
     if config.open_because_registry_environment {
-        config.warnings.push(
-            "REGISTRY_AUTH is not set: the registry is open to everyone who can reach it; set \
-             REGISTRY_AUTH=htpasswd to close it"
-                .into(),
-        );
+        let setting =
+            compatible.map_or_else(|| "REGISTRY_AUTH".to_owned(), |(name, _)| format!("auth in {name}"));
+        config.warnings.push(format!(
+            "{setting} is not set: the registry is open to everyone who can reach it; set REGISTRY_AUTH=htpasswd to \
+             close it"
+        ));
     }
     Ok(config)
 }
@@ -421,6 +499,7 @@ mod tests {
         assert_eq!((config.limits.connections, config.listen.len()), (7, 2));
         let shown = from_text(&config.show()).unwrap();
         assert_eq!(Config { sources: Vec::new(), ..config }, shown);
+        assert!(with(&[("HOLDFAST_REGISTRY_COMPATIBLE_FILES", "/a.yml,/b.yml")]).is_ok());
         let users = with(&[("HOLDFAST_AUTH_HTPASSWD", "./holdfast-data/htpasswd")]).unwrap();
         assert!(users.auth.htpasswd_is_set && from_text(&users.show()).unwrap().auth == users.auth);
     }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::RawAdmin;
 use super::metrics::RawMetrics;
+use super::rules::{RawImmutable, RawRetention};
 use super::values::{address, bytes, duration, show_duration, show_size, size, wrong};
 use super::{
-    Anonymous, Auth, Challenge, Config, ConfigError, Gc, Http, Limits, Log, Retention, Rule, Service,
-    Storage, Tls, TlsMode, users_in,
+    Anonymous, Auth, Challenge, Config, ConfigError, Gc, Http, Limits, Log, LogFormat, MinimumTls, Registry,
+    Rule, Service, Storage, Tls, TlsMode, users_in,
 };
 
 /// The index may get as large as this: the files of the blobs are elsewhere.
@@ -25,6 +26,7 @@ const LARGEST_PAGE: usize = 64 << 10;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     listen: Option<OneOrMany>,
+    registry: RawRegistry,
     storage: RawStorage,
     tls: RawTls,
     auth: RawAuth,
@@ -38,6 +40,8 @@ pub(super) struct Raw {
     metrics: RawMetrics,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     retention: Vec<RawRetention>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    immutable: Vec<RawImmutable>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,6 +62,13 @@ impl OneOrMany {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RawRegistry {
+    read_only: Option<bool>,
+    compatible_files: Vec<PathBuf>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawStorage {
     path: Option<PathBuf>,
     delete: Option<bool>,
@@ -73,6 +84,8 @@ struct RawTls {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     names: Vec<String>,
+    client_ca: Vec<PathBuf>,
+    minimum: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -120,6 +133,8 @@ struct RawLimits {
 struct RawLog {
     level: Option<String>,
     lines_per_address: Option<u32>,
+    format: Option<String>,
+    access: Option<bool>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -142,20 +157,6 @@ struct RawService {
     control: Option<PathBuf>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawRetention {
-    repositories: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_newest: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_younger: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    keep_tags: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remove_untagged: Option<String>,
-}
-
 impl Raw {
     /// Checks every value and fills in the defaults.
     pub(super) fn validate(self) -> Result<Config, ConfigError> {
@@ -168,6 +169,10 @@ impl Raw {
         let htpasswd = users_in(&storage.path);
         Ok(Config {
             listen,
+            registry: Registry {
+                read_only: self.registry.read_only.unwrap_or(false),
+                compatible_files: self.registry.compatible_files,
+            },
             storage,
             tls: self.tls.validate()?,
             auth: self.auth.validate(htpasswd)?,
@@ -179,6 +184,7 @@ impl Raw {
             admin: self.admin.validate()?,
             metrics: self.metrics.validate()?,
             retention: self.retention.into_iter().map(RawRetention::validate).collect::<Result<_, _>>()?,
+            immutable: self.immutable.into_iter().map(RawImmutable::validate).collect::<Result<_, _>>()?,
             open_because_registry_environment: false,
             warnings: Vec::new(),
             sources: Vec::new(),
@@ -232,7 +238,17 @@ impl RawTls {
                            with xn-- there";
             return Err(wrong("tls.names", name, allowed));
         }
-        Ok(Tls { mode, names: self.names })
+        let minimum = match self.minimum.as_deref() {
+            None | Some("1.2") => MinimumTls::V1_2,
+            Some("1.3") => MinimumTls::V1_3,
+            Some(other) => return Err(wrong("tls.minimum", other, "1.2 or 1.3")),
+        };
+        if mode == TlsMode::Off && !self.client_ca.is_empty() {
+            return Err(ConfigError::Together(
+                "tls.client_ca asks clients for certificates, which needs TLS; set tls.mode to auto or files",
+            ));
+        }
+        Ok(Tls { mode, names: self.names, client_ca: self.client_ca, minimum })
     }
 }
 
@@ -419,39 +435,12 @@ impl RawService {
     }
 }
 
-impl RawRetention {
-    fn validate(self) -> Result<Retention, ConfigError> {
-        if self.repositories.is_empty() {
-            return Err(wrong("retention.repositories", "", "at least one pattern of repositories"));
-        }
-        let time = |key, text: Option<String>| text.map(|text| duration(key, &text)).transpose();
-        Ok(Retention {
-            repositories: self.repositories,
-            keep_newest: self.keep_newest,
-            keep_younger: time("retention.keep_younger", self.keep_younger)?,
-            keep_tags: self.keep_tags,
-            remove_untagged: time("retention.remove_untagged", self.remove_untagged)?,
-        })
-    }
-}
-
-impl From<&Retention> for RawRetention {
-    fn from(rule: &Retention) -> Self {
-        RawRetention {
-            repositories: rule.repositories.clone(),
-            keep_newest: rule.keep_newest,
-            keep_younger: rule.keep_younger.map(show_duration),
-            keep_tags: rule.keep_tags.clone(),
-            remove_untagged: rule.remove_untagged.map(show_duration),
-        }
-    }
-}
-
 impl RawLog {
     fn validate(self) -> Result<Log, ConfigError> {
         let text = self.level.as_deref().unwrap_or("info");
         // The names of registry:2 that differ.
-        let name = match text {
+        let lower = text.to_ascii_lowercase();
+        let name = match lower.as_str() {
             "warning" => "warn",
             "fatal" | "panic" => "error",
             other => other,
@@ -461,9 +450,16 @@ impl RawLog {
         if !(1..=1_000_000).contains(&lines) {
             return Err(wrong("log.lines_per_address", &lines.to_string(), "a number from 1 to 1000000"));
         }
+        let format = match self.format.as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => return Err(wrong("log.format", other, "text or json")),
+        };
         Ok(Log {
             level: level.map_err(|_| wrong("log.level", text, "off, error, warn, info, debug or trace"))?,
             lines_per_address: lines,
+            format,
+            access: self.access.unwrap_or(true),
         })
     }
 }
@@ -488,6 +484,10 @@ impl From<&Config> for Raw {
         let limits = &config.limits;
         Raw {
             listen: Some(OneOrMany::Many(config.listen.iter().map(ToString::to_string).collect())),
+            registry: RawRegistry {
+                read_only: Some(config.registry.read_only),
+                compatible_files: config.registry.compatible_files.clone(),
+            },
             storage: RawStorage {
                 path: Some(config.storage.path.clone()),
                 delete: Some(config.storage.delete),
@@ -495,7 +495,20 @@ impl From<&Config> for Raw {
                 reserve: config.storage.reserve.map(show_size),
                 quota: config.storage.quota.map(show_size),
             },
-            tls: RawTls { mode: Some(mode.into()), certificate, key, names: config.tls.names.clone() },
+            tls: RawTls {
+                mode: Some(mode.into()),
+                certificate,
+                key,
+                names: config.tls.names.clone(),
+                client_ca: config.tls.client_ca.clone(),
+                minimum: Some(
+                    match config.tls.minimum {
+                        MinimumTls::V1_2 => "1.2",
+                        MinimumTls::V1_3 => "1.3",
+                    }
+                    .into(),
+                ),
+            },
             auth: RawAuth {
                 realm: Some(config.auth.realm.clone()),
                 htpasswd: config.auth.htpasswd_is_set.then(|| config.auth.htpasswd.clone()),
@@ -528,6 +541,14 @@ impl From<&Config> for Raw {
             log: RawLog {
                 level: Some(config.log.level.as_str().to_ascii_lowercase()),
                 lines_per_address: Some(config.log.lines_per_address),
+                format: Some(
+                    match config.log.format {
+                        LogFormat::Text => "text",
+                        LogFormat::Json => "json",
+                    }
+                    .into(),
+                ),
+                access: Some(config.log.access),
             },
             gc: RawGc {
                 interval: Some(show_duration_or_off(config.gc.interval)),
@@ -541,6 +562,7 @@ impl From<&Config> for Raw {
             admin: RawAdmin::from(&config.admin),
             metrics: RawMetrics::from(&config.metrics),
             retention: config.retention.iter().map(RawRetention::from).collect(),
+            immutable: config.immutable.iter().map(RawImmutable::from).collect(),
         }
     }
 }

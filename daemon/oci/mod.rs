@@ -3,6 +3,7 @@
 //! Pure values: no I/O, nothing async. Fields are private and parsing is the only way to make one, so a
 //! [`RepositoryName`] that exists is valid and nothing behind the edge of the daemon checks it again.
 
+mod attached;
 mod contents;
 mod count;
 mod digest;
@@ -18,6 +19,7 @@ mod name;
 mod pattern;
 mod reference;
 
+pub use attached::AttachedTo;
 pub use contents::{Contents, Part, Platform};
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use error_code::ErrorCode;

@@ -37,6 +37,8 @@ pub struct Registry {
     pub locations: Locations,
     /// Whether anything may be deleted.
     pub delete: bool,
+    /// Whether pushes and deletes are refused.
+    pub read_only: bool,
     /// The most items in one page of a list.
     pub list_max: usize,
     /// The most descriptors in a manifest that is pushed, and the most entries read of a list of referrers.
@@ -57,6 +59,9 @@ impl Registry {
 
     async fn dispatch(&self, mut request: Permitted) -> Result<Response, ApiError> {
         let route = request.route.clone();
+        if self.read_only && route.changes_content() {
+            return Err(ApiError::ReadOnlyByConfiguration);
+        }
         match route {
             Route::Ping => Ok(ping()),
             Route::Catalog => self.catalog(&request).await,
@@ -155,9 +160,10 @@ impl From<StoreError> for ApiError {
                 json!({ "given": claimed, "actual": actual }),
             ),
             StoreError::ManifestBlobUnknown(digests) => ApiError::ManifestBlobUnknown(digests),
-            error @ (StoreError::TooManyTags { .. } | StoreError::TooManyNames { .. }) => {
-                ApiError::Denied(error.to_string())
-            }
+            error @ (StoreError::TooManyTags { .. }
+            | StoreError::TooManyNames { .. }
+            | StoreError::TagImmutable { .. }
+            | StoreError::TagKept { .. }) => ApiError::Denied(error.to_string()),
             StoreError::TooManyUploads => ApiError::TooManyUploads,
             StoreError::TooManyWaiting => ApiError::TooManyWaiting,
             StoreError::Full => ApiError::Full,

@@ -26,6 +26,13 @@ pub(super) fn text(record: &Record, out: &mut String) {
     let _ = record.key_values().visit(&mut Fields(out));
 }
 
+/// Returns the message alone, without control characters, and not too long.
+pub(super) fn message(record: &Record) -> String {
+    let mut text = String::new();
+    escape(cut(&record.args().to_string(), LONGEST_MESSAGE), &mut text);
+    text
+}
+
 /// Returns a value of a field without control characters, and not too long.
 pub(super) fn value(value: &str) -> String {
     let mut text = String::new();

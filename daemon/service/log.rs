@@ -15,6 +15,7 @@ use systemd_journal_logger::JournalLog;
 
 use super::ServiceError;
 use super::entry::Entry;
+use super::json;
 use super::limit::{self, Decision, Limiter};
 use super::line::line;
 
@@ -27,6 +28,31 @@ const TOGETHER: usize = 32 << 10;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long the end of the daemon waits for the last lines.
 const AT_THE_END: Duration = Duration::from_secs(2);
+
+/// The target of the line that each request has.
+const ACCESS: &str = "access";
+
+/// What is written, and in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The least important lines that are written.
+    pub level: LevelFilter,
+    /// Whether a line on stderr is a JSON object.
+    pub json: bool,
+    /// Whether each request has a line.
+    pub access: bool,
+    /// How many lines one address can cause at once.
+    pub lines_per_address: u32,
+}
+
+/// A command has no clients that could fill its log.
+const LINES_PER_ADDRESS: u32 = u32::MAX;
+
+impl From<LevelFilter> for LogSettings {
+    fn from(level: LevelFilter) -> Self {
+        LogSettings { level, json: false, access: true, lines_per_address: LINES_PER_ADDRESS }
+    }
+}
 
 /// Ends the log: what waits is written when this goes away.
 pub struct LogGuard {
@@ -102,11 +128,22 @@ struct Logger {
     events: Sender<Event>,
     queue: Arc<Queue>,
     to_journal: bool,
+    settings: LogSettings,
+}
+
+impl Logger {
+    fn event(&self, record: &Record) -> Event {
+        match (self.to_journal, self.settings.json) {
+            (true, _) => Event::Entry(Entry::of(record)),
+            (false, true) => Event::Line(json::line(record)),
+            (false, false) => Event::Line(line(record)),
+        }
+    }
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && (self.settings.access || metadata.target() != ACCESS)
     }
 
     fn log(&self, record: &Record) {
@@ -124,7 +161,7 @@ impl Log for Logger {
                 }
             }
         }
-        let event = if self.to_journal { Event::Entry(Entry::of(record)) } else { Event::Line(line(record)) };
+        let event = self.event(record);
         let size = event.size();
         let waiting = self.queue.waiting.fetch_add(size, Ordering::Relaxed);
         if waiting + size > WAITING || self.events.send(event).is_err() {
@@ -136,25 +173,34 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Starts the log. An address can cause so many lines at once.
+/// Starts the log of a command, as text.
+///
+/// # Errors
+/// As [`start_logging_as`].
+pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
+    start_logging_as(level.into())
+}
+
+/// Starts the log.
 ///
 /// # Errors
 /// [`ServiceError::Log`] when there is one already, or no thread for it.
-pub fn start_logging(level: LevelFilter, lines_per_address: u32) -> Result<LogGuard, ServiceError> {
+pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
-    log::set_max_level(level);
+    log::set_max_level(settings.level);
     let has_journal = has_journal();
     let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
     let (events, receiver) = channel();
     let (ended, done) = channel();
-    let queue = Arc::new(Queue::new(lines_per_address));
-    let logger = Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal };
+    let queue = Arc::new(Queue::new(settings.lines_per_address));
+    let logger =
+        Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal, settings };
     let thread = std::thread::Builder::new().name("log".into());
     thread
         .spawn(move || {
             match journal {
                 Some(journal) => send_entries(&journal, &receiver, &queue),
-                None => write_lines(&receiver, &queue),
+                None => write_lines(&receiver, &queue, settings.json),
             }
             // The guard has given up waiting when this fails.
             let _ = ended.send(());
@@ -197,21 +243,24 @@ fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
     }
 }
 
-fn write_lines(events: &Receiver<Event>, queue: &Queue) {
+fn write_lines(events: &Receiver<Event>, queue: &Queue, json: bool) {
+    let form = |entry: &Entry| if json { entry.with_record(json::line) } else { entry.line() };
     let mut stderr = std::io::stderr();
     let mut lines = String::with_capacity(TOGETHER);
     let mut goes_on = true;
     while goes_on {
         goes_on = gather(events, queue, &mut lines);
         let taken = lines.len();
-        queue.summary(!goes_on).iter().for_each(|entry| lines.push_str(&entry.line()));
+        queue.summary(!goes_on).iter().for_each(|entry| lines.push_str(&form(entry)));
         // A closed stderr is how people say that they do not want the log.
         let _ = stderr.write_all(lines.as_bytes());
         queue.waiting.fetch_sub(taken, Ordering::Relaxed);
         lines.clear();
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let _ = writeln!(stderr, "WARN  {dropped} lines of the log were dropped: stderr is too slow");
+            let warning =
+                Entry::warning(format!("{dropped} lines of the log were dropped: stderr is too slow"));
+            let _ = stderr.write_all(form(&warning).as_bytes());
         }
     }
 }

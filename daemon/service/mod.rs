@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod entry;
+mod json;
 mod limit;
 mod line;
 mod log;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 pub use self::descriptors::{DescriptorBudget, raise_descriptor_limit};
-pub use self::log::{LogGuard, has_journal, set_level, start_logging};
+pub use self::log::{LogGuard, LogSettings, has_journal, set_level, start_logging, start_logging_as};
 pub use self::sockets::Sockets;
 
 /// How much longer a start may take after each step that it tells of: an index on a slow card is read for minutes.

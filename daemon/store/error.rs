@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::obstacles::is_in_the_way;
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 /// Why a verb of the store did not do what it was asked. What is not there, what is wrong with the request,
 /// what is wrong with the disk, and what may go better next time are different variants.
@@ -51,6 +51,24 @@ pub enum StoreError {
         repository: RepositoryName,
         /// `limits.tags_per_repository`.
         limit: u64,
+    },
+    /// The tag can be set once, and names another manifest.
+    #[error(
+        "tag {tag} of {repository} is immutable and already names another manifest; push another tag ([[immutable]])"
+    )]
+    TagImmutable {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// The tag can be set once, and must not be deleted.
+    #[error("tag {tag} of {repository} is immutable and must not be deleted ([[immutable]])")]
+    TagKept {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
     },
     /// The registry would have more tags and manifests than it may.
     #[error("the registry may have at most {limit} tags and manifests; delete some, or raise limits.names")]

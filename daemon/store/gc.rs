@@ -5,19 +5,17 @@
 //! inside the transaction that forgets it, and is removed after the commit; what a power cut leaves in between is
 //! put right by [`Store::sort_left_trash`]. What has just lost its last use stays for the grace time.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::clock::Moment;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::discard::{Handled, WithSubject};
+use super::index::discard::{CollectedManifest, Handled, WithSubject};
 use super::index::forecast::Forecast;
-use super::index::garbage::{Amount, TagAge, Unneeded};
+use super::index::garbage::{Amount, Unneeded};
 use super::index::writer::Batch;
 use super::locks::Lock;
 use super::retention::{Policy, Retention};
@@ -27,9 +25,11 @@ use super::{Store, blocking, management};
 use crate::oci::{Algorithm, Digest, Reference, RepositoryName, Tag};
 
 /// How many rows one read looks at.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
+/// How often a repository is collected again because signatures went with what they sign.
+const ROUNDS: usize = 4;
 /// How many things one transaction takes: other changes wait for it.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 /// The number of uploads that one transaction notes.
 const NOTED_AT_ONCE: usize = 512;
 
@@ -230,7 +230,7 @@ impl Store {
     /// Applies a change to some items in one transaction, or in several smaller ones where the index or the disk has no
     /// room for so many at once. Items for which there is no room at all are left out if others could be changed: those
     /// may have made room, and the next collection finds the rest.
-    async fn change<T, R>(
+    pub(super) async fn change<T, R>(
         &self,
         items: Vec<T>,
         change: impl Fn(&mut Batch, &[T]) -> Result<Vec<R>, StoreError> + Clone + Send + 'static,
@@ -263,11 +263,11 @@ impl Store {
     }
 
     /// Takes things in as many transactions as it needs; returns those that were taken.
-    async fn take<T: Clone + Send + 'static>(
+    async fn take<T: Clone + Send + 'static, R: Send + 'static>(
         &self,
         mut items: Vec<T>,
-        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<Handled<T>>, StoreError> + Clone + Send + 'static,
-    ) -> Result<Vec<T>, StoreError> {
+        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<Handled<T, R>>, StoreError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, StoreError> {
         let mut taken = Vec::new();
         while !items.is_empty() {
             // The first of them is never postponed.
@@ -287,12 +287,12 @@ impl Store {
     }
 }
 
-struct Collection<'a> {
-    store: &'a Store,
+pub(super) struct Collection<'a> {
+    pub(super) store: &'a Store,
     policy: &'a Policy,
-    dry_run: bool,
-    observe: &'a mut (dyn FnMut(Taken) + Send),
-    report: Report,
+    pub(super) dry_run: bool,
+    pub(super) observe: &'a mut (dyn FnMut(Taken) + Send),
+    pub(super) report: Report,
     share: Share,
     /// Whether this collection has verified the index.
     verified: bool,
@@ -302,7 +302,7 @@ struct Collection<'a> {
 
 impl Collection<'_> {
     /// Notes in a dry run what a real one would change.
-    async fn foresee<T: Send + 'static>(
+    pub(super) async fn foresee<T: Send + 'static>(
         &mut self,
         change: impl FnOnce(&Index, &mut Forecast) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -334,59 +334,37 @@ impl Collection<'_> {
                 if let Some(rule) = rule.filter(|rule| rule.is_about_tags()) {
                     self.tags(repository, rule).await?;
                 }
-                self.manifests(repository, rule.and_then(|rule| rule.untagged)).await?;
+                self.manifests_and_attached(repository, rule).await?;
             }
             let Some(name) = page.items.last().filter(|_| page.more) else { return Ok(()) };
             last = Some(name.to_string());
         }
     }
 
-    /// Removes the tags that a rule does not keep.
-    async fn tags(&mut self, repository: &RepositoryName, rule: &Retention) -> Result<(), StoreError> {
-        // Of those that were set in the same second it is unknown which are newer: all of them stay.
-        let oldest_kept = self.store.oldest_kept(repository, rule.newest.unwrap_or(0)).await?;
-        let mut after = None;
-        loop {
-            let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
-            let (mut page, now) =
-                blocking(move || Ok((index.tags_after(&name, after.as_ref(), PAGE)?, index.clock.now())))
-                    .await?;
-            after = page.last().map(|last| last.tag.clone());
-            if after.is_none() {
-                return Ok(());
-            }
-            page.retain(|tag| {
-                let is_new = oldest_kept.is_some_and(|oldest| tag.since >= oldest);
-                !is_new && !rule.keeps(tag, now)
-            });
-            self.retire(repository, &page).await?;
-        }
-    }
-
-    async fn retire(&mut self, repository: &RepositoryName, tags: &[TagAge]) -> Result<(), StoreError> {
-        for part in tags.chunks(AT_ONCE) {
-            let (name, part) = (repository.clone(), part.to_vec());
-            let taken = if self.dry_run {
-                let retire = move |index: &Index, forecast: &mut Forecast| {
-                    forecast.retire_tags(index, &name, &part).map(|()| part)
-                };
-                self.foresee(retire).await?
-            } else {
-                self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
-            };
-            for TagAge { tag, digest, .. } in taken {
-                self.report.freed_tags += 1;
-                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+    /// Removes manifests, and where a rule is about the repository the tags that are attached to them. What these tags
+    /// named may be unneeded now, too: without a grace period it goes at once.
+    async fn manifests_and_attached(
+        &mut self,
+        repository: &RepositoryName,
+        rule: Option<&Retention>,
+    ) -> Result<(), StoreError> {
+        let attached = rule.is_some_and(Retention::takes_something);
+        for _ in 0..ROUNDS {
+            let before = self.report.freed_tags;
+            self.manifests(repository, (rule.and_then(|rule| rule.untagged), attached)).await?;
+            if self.report.freed_tags == before {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Removes the manifests that a delete left behind, and with `untagged` all without a tag that are so old.
+    /// Removes the manifests that a delete left behind, and with `untagged` all without a tag that are so old; with
+    /// `attached` the tags that are attached to them as well.
     async fn manifests(
         &mut self,
         repository: &RepositoryName,
-        untagged: Option<Duration>,
+        (untagged, attached): (Option<Duration>, bool),
     ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
@@ -406,7 +384,7 @@ impl Collection<'_> {
                 })
                 .await?;
             for part in page.chunks(AT_ONCE) {
-                self.take_manifests(repository, part.to_vec()).await?;
+                self.take_manifests(repository, part.to_vec(), attached).await?;
             }
             if next.is_none() {
                 return if self.dry_run { Ok(()) } else { self.store.finish_deletes(repository).await };
@@ -419,18 +397,26 @@ impl Collection<'_> {
         &mut self,
         repository: &RepositoryName,
         manifests: Vec<WithSubject>,
+        attached: bool,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
         self.before_taking(manifests.len()).await?;
         let taken = if self.dry_run {
-            self.foresee(move |index, forecast| forecast.collect_manifests(index, &name, manifests)).await?
+            let collect = move |index: &Index, forecast: &mut Forecast| {
+                forecast.collect_manifests(index, &name, manifests, attached)
+            };
+            self.foresee(collect).await?
         } else {
-            let collect = move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part);
+            let collect = move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part, attached);
             self.store.take(manifests, collect).await?
         };
-        for (Unneeded { digest, .. }, _) in taken {
+        for CollectedManifest { digest, tags } in taken {
             self.report.freed_manifests += 1;
             (self.observe)(Taken::Manifest { repository: repository.clone(), digest });
+            for (tag, digest) in tags {
+                self.report.freed_tags += 1;
+                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+            }
         }
         Ok(())
     }
@@ -570,32 +556,6 @@ impl Collection<'_> {
 }
 
 impl Store {
-    /// Returns when the oldest of the newest tags of a repository was set, so many of them.
-    async fn oldest_kept(
-        &self,
-        repository: &RepositoryName,
-        newest: usize,
-    ) -> Result<Option<Moment>, StoreError> {
-        let (index, name) = (Arc::clone(&self.0.index), repository.clone());
-        blocking(move || {
-            let (mut kept, mut after) = (BinaryHeap::new(), None);
-            loop {
-                let page = index.tags_after(&name, after.as_ref(), PAGE)?;
-                for tag in &page {
-                    kept.push(Reverse(tag.since));
-                    if kept.len() > newest {
-                        kept.pop();
-                    }
-                }
-                after = page.into_iter().next_back().map(|last| last.tag);
-                if after.is_none() {
-                    return Ok(kept.peek().map(|oldest| oldest.0));
-                }
-            }
-        })
-        .await
-    }
-
     /// Orphans the referrers of manifests that were removed here, or by a process that ended before it had done so.
     async fn finish_deletes(&self, repository: &RepositoryName) -> Result<(), StoreError> {
         let (index, name) = (Arc::clone(&self.0.index), repository.clone());

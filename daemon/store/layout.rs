@@ -28,6 +28,8 @@ pub(super) const REPOSITORY: &str = "io.holdfast.repository";
 /// When the name was given, in the store's own time and in seconds since 1970.
 pub(super) const SINCE: &str = "io.holdfast.since";
 pub(super) const PUSHED: &str = "io.holdfast.pushed";
+/// The place of the name among those that were given in the same second.
+pub(super) const ORDER: &str = "io.holdfast.order";
 /// The number of the change of names that the file is from, and the store's own time then.
 pub(super) const CHANGE: &str = "io.holdfast.change";
 pub(super) const NOW: &str = "io.holdfast.now";
@@ -240,9 +242,10 @@ fn entry(name: &Name) -> NameEntry<'_> {
     if let Reference::Tag(tag) = reference {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
     }
-    if let Some(Given { pushed, since }) = given {
+    if let Some(Given { pushed, since, order }) = given {
         annotations.insert(SINCE, since.number().to_string());
         annotations.insert(PUSHED, pushed.to_string());
+        annotations.insert(ORDER, order.to_string());
     }
     NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
 }
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn a_name_reads_back() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
-        let given = Some(Given { pushed: 7, since: Moment::of(3) });
+        let given = Some(Given { pushed: 7, since: Moment::of(3), order: 11 });
         let head = Head { change: 5, now: Moment::of(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {

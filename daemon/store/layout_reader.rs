@@ -18,7 +18,8 @@ use super::error::StoreError;
 use super::index::exceptions::LinkException;
 use super::index::schema::{Given, LinkExceptionRow};
 use super::layout::{
-    CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, PUSHED, REF_NAME, REPOSITORY, SINCE, TAIL,
+    CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, ORDER, PUSHED, REF_NAME, REPOSITORY, SINCE,
+    TAIL,
 };
 use super::layout_checksum::{Checksum, ChecksumReader};
 use super::obstacles::open_regular;
@@ -241,7 +242,9 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
         None => Reference::Digest(descriptor.digest.clone()),
     };
     let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
-    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since) });
+    // A file of another tool, or of an earlier release, has no order.
+    let order = number(annotations, ORDER).unwrap_or_default();
+    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since), order });
     let Descriptor { digest, size, media_type, .. } = descriptor;
     Some(Entry::Name(Name { repository, reference, digest, size, media_type, given }))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::StoreError;
+use super::immutable::Immutable;
 use super::index::deletes::{AT_ONCE, Deleted, ManifestDelete};
 use super::index::watches::Watch;
 use super::index::writer::{Batch, Writer};
@@ -15,31 +16,45 @@ impl Store {
     /// Removes a tag and nothing else.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    /// [`StoreError::ManifestUnknown`], [`StoreError::NameUnknown`] or [`StoreError::TagKept`].
     pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
         let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_tag(&repository, &tag)).await }).await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| {
+            batch.check_tag_delete(&repository, &tag, &immutable)?;
+            batch.delete_tag(&repository, &tag)
+        };
+        detached(async move { writer.submit(delete).await }).await
     }
 
     /// Removes tags that still name the manifest beside them, and nothing else, all in one change; gives those that
     /// were removed, and how many name another manifest by now and stay.
     ///
     /// # Errors
-    /// What the disk or the index says; nothing is removed then.
+    /// [`StoreError::TagKept`] when one of them must not be deleted, or what the disk or the index says; nothing is
+    /// removed then.
     pub async fn delete_tags(
         &self,
         repository: &RepositoryName,
         tags: Vec<(Tag, Digest)>,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (writer, repository) = (self.writer()?, repository.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_tags(&repository, &tags)).await }).await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| {
+            for (tag, _) in &tags {
+                batch.check_tag_delete(&repository, tag, &immutable)?;
+            }
+            batch.delete_tags(&repository, &tags)
+        };
+        detached(async move { writer.submit(delete).await }).await
     }
 
     /// Removes a manifest from a repository, and every tag that points at it. Where many tags do, those go first, in several
     /// changes.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`].
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags must
+    /// not be deleted.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -51,7 +66,9 @@ impl Store {
             // What the searches beside the writer miss is noted from here on.
             let watch = Watch::new(&store.0.index, &repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
-            let delete = ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject };
+            let immutable = store.0.immutable.load_full();
+            let delete =
+                ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject, immutable };
             let delete = Arc::new(delete);
             let whole = Arc::clone(&delete);
             let mut deleted = writer.submit(move |batch| batch.delete_manifest(&whole)).await?;
@@ -79,6 +96,9 @@ impl Store {
             move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
         let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
         tags.extend(watch.noted());
+        // Before the first of them is removed; those that are set meanwhile are looked at with the last.
+        tags.iter()
+            .try_for_each(|tag| Immutable::check_delete(&delete.immutable, &delete.repository, tag))?;
         while tags.len() > AT_ONCE {
             let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(delete));
             let remove =

@@ -18,6 +18,7 @@ mod faults;
 mod gc;
 mod hashes;
 mod holder;
+mod immutable;
 mod index;
 mod layout;
 mod layout_check;
@@ -44,6 +45,7 @@ mod spool;
 mod status;
 mod summary;
 mod sys;
+mod tag_retention;
 mod upload;
 mod upload_id;
 mod upload_limit;
@@ -59,6 +61,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+
 pub use self::blob::BlobReader;
 pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
 pub use self::delay::DiskDelay;
@@ -66,6 +70,7 @@ pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::StoreError;
 pub use self::gc::{Collected, Report, Taken};
 pub use self::holder::Holder;
+pub use self::immutable::Immutable;
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
@@ -107,6 +112,8 @@ pub struct Settings {
     pub ages: Ages,
     /// How much pushes may take.
     pub room: RoomLimits,
+    /// Tags that can be set once.
+    pub immutable: Vec<Immutable>,
     /// Says whether an index reads to its end. Reading a damaged one may end the process that does.
     pub inspect: fn(&Inspection) -> IndexHealth,
     /// Is told why the store takes no more writes, once that is so.
@@ -145,6 +152,8 @@ struct Inner {
     spools: Spools,
     role: Role,
     ages: Mutex<Ages>,
+    /// Tags that can be set once.
+    immutable: ArcSwap<Vec<Immutable>>,
     room: Arc<Room>,
     summaries: summary::Summaries,
     collected: Mutex<Option<Collected>>,
@@ -172,6 +181,7 @@ impl Store {
         let buffers = Arc::new(Buffers::default());
         let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
         let (opening, inspect) = (settings.opening, settings.inspect);
+        let immutable = ArcSwap::from_pointee(settings.immutable.clone());
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         faults::watch(&disk);
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
@@ -212,6 +222,7 @@ impl Store {
             spools: Spools::default(),
             role,
             ages: Mutex::new(ages),
+            immutable,
             room,
             summaries: summary::Summaries::default(),
             collected: Mutex::default(),
@@ -283,9 +294,10 @@ impl Store {
         .await
     }
 
-    /// From now on what nobody needs is kept so long, and pushes may take so much.
-    pub fn adjust(&self, ages: Ages, room: RoomLimits) {
+    /// Changes how long content that is not needed is kept, which tags can be set once, and how much pushes may take.
+    pub fn adjust(&self, ages: Ages, immutable: Vec<Immutable>, room: RoomLimits) {
         *lock(&self.0.ages) = ages;
+        self.0.immutable.store(Arc::new(immutable));
         self.0.room.limit(room);
     }
 

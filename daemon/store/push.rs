@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::error::StoreError;
 use super::index::changes::{NewBlob, NewManifest};
+use super::index::writer::Batch;
 use super::upload::Upload;
 use super::upload_id::UploadId;
 use super::work::Kind;
@@ -110,6 +111,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::DigestMismatch`] when it has another digest than was claimed,
     /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have,
+    /// [`StoreError::TagImmutable`] when it would move a tag that can be set once,
     /// [`StoreError::TooManyTags`] or [`StoreError::TooManyNames`] when there would be more names than may be.
     pub async fn put_manifest(
         &self,
@@ -122,7 +124,7 @@ impl Store {
         let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
         detached(async move {
             let (name, size) = (repository.clone(), bytes.len() as u64);
-            let limits = inner.room.names();
+            let (limits, immutable) = (inner.room.names(), inner.immutable.load_full());
             let written = {
                 let inner = Arc::clone(&inner);
                 let links: Vec<Digest> = manifest.links().iter().map(|link| link.digest.clone()).collect();
@@ -135,7 +137,9 @@ impl Store {
             let (sealed, digest, damaged) = inner.work.run(Kind::Write, written).await?;
             let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
             let file = sealed.file.clone();
-            match writer.submit(move |batch| batch.put_manifest(&new, &file, limits, &damaged)).await {
+            let put =
+                move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);
+            match writer.submit(put).await {
                 Ok(()) => {
                     sealed.admitted();
                     Ok(digest)

@@ -62,7 +62,7 @@ impl Store {
         blocking(move || {
             let tags = index.tags_of_manifest(&repository, &digest, &Cancel::default())?;
             let subject = index.subjects_of(&repository, &[digest.clone()].into())?.remove(&digest);
-            Ok((Arc::new(ManifestDelete { repository, digest, subject }), tags))
+            Ok((Arc::new(ManifestDelete { repository, digest, subject, immutable: Arc::default() }), tags))
         })
         .await
     }

@@ -64,6 +64,12 @@ impl Retention {
         self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
     }
 
+    /// Returns true if the rule takes tags or manifests; one that only names repositories keeps everything.
+    pub(super) fn takes_something(&self) -> bool {
+        self.is_about_tags() || self.untagged.is_some()
+    }
+
+    /// Returns true if the rule keeps a tag for its age or its name.
     pub(super) fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
         self.younger.is_some_and(|younger| tag.since.age(now) < younger)
             || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))

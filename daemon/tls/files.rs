@@ -47,7 +47,7 @@ pub(super) fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsEr
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             let why = "may not be read by the user that the registry runs as; give it to that user's group, with mode 640";

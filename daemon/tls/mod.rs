@@ -4,6 +4,7 @@
 //! the connection, and the certificate is for it before the handshake begins.
 
 mod authority;
+mod clients;
 mod clock;
 mod files;
 mod names;
@@ -16,11 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+#[cfg(test)]
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use self::authority::{Authority, Leaf};
+pub use self::clients::Clients;
 use self::clock::Clock;
 use self::files::Stamp;
 use self::names::MissingNames;
@@ -160,6 +163,14 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`].
     pub fn open(source: Source) -> Result<Self, TlsError> {
+        Self::open_for(source, &Clients::default())
+    }
+
+    /// As [`Certificates::open`], for clients that have to have certificates of their own, or a new version of TLS.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn open_for(source: Source, clients: &Clients) -> Result<Self, TlsError> {
         let (kind, certified, missing) = match source {
             Source::Auto { directory, names } => {
                 let clock = Clock::open(&directory);
@@ -178,11 +189,8 @@ impl Certificates {
             }
         };
         let current = Arc::new(Current::new(certified, missing));
-        let provider = Arc::new(ring::default_provider());
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        let mut server =
+            clients.server_config()?.with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Certificates { kind, current, server: Arc::new(server) })
     }
@@ -326,6 +334,14 @@ mod tests {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        shake_hands(certificates, client, name)
+    }
+
+    fn shake_hands(
+        certificates: &Certificates,
+        client: rustls::ClientConfig,
+        name: &'static str,
+    ) -> Result<(), rustls::Error> {
         let mut client = rustls::ClientConnection::new(Arc::new(client), name.try_into().unwrap())?;
         let mut server = rustls::ServerConnection::new(certificates.server_config())?;
         for _ in 0..10 {
@@ -360,6 +376,52 @@ mod tests {
             &std::fs::metadata(directory.path().join("tls/ca.key")).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn clients_need_a_certificate_of_the_authority() {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let directory = tempfile::tempdir().unwrap();
+        let authority = |name: &str| {
+            let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+            parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let certificate = parameters.self_signed(&key).unwrap();
+            (certificate.pem(), rcgen::Issuer::new(parameters, key))
+        };
+        let ((pem, issuer), (_, other)) = (authority("clients"), authority("others"));
+        let file = directory.path().join("clients.pem");
+        std::fs::write(&file, pem).unwrap();
+        let source = Source::Auto { directory: directory.path().join("tls"), names: Vec::new() };
+        let clients = Clients { authorities: vec![file.clone()], only_tls_1_3: true };
+        let certificates = Certificates::open_for(source, &clients).unwrap();
+        let ca = certificates.ca_pem().unwrap().to_owned();
+        assert!(greets(&certificates, &ca, "localhost").is_err(), "without a certificate");
+        let greet = |issuer: &rcgen::Issuer<rcgen::KeyPair>,
+                     versions: &[&'static rustls::SupportedProtocolVersion]| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut parameters = rcgen::CertificateParams::new(["robot".to_owned()]).unwrap();
+            parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            let certificate = parameters.signed_by(&key, issuer).unwrap();
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+            let client = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_client_auth_cert(
+                    vec![certificate.der().clone()],
+                    PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+                )
+                .unwrap();
+            shake_hands(&certificates, client, "localhost")
+        };
+        greet(&issuer, &[&rustls::version::TLS13]).unwrap();
+        assert!(greet(&other, &[&rustls::version::TLS13]).is_err(), "of another authority");
+        assert!(greet(&issuer, &[&rustls::version::TLS12]).is_err(), "by an old version");
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(clients.look_at().unwrap_err().to_string().contains("clients.pem"));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum ApiError {
     Method(&'static str),
     /// Deleting is switched off.
     DeleteDisabled,
+    /// Pushes and deletes are switched off.
+    ReadOnlyByConfiguration,
     /// The name of a repository is invalid.
     NameInvalid(String, String),
     /// A tag is invalid.
@@ -64,7 +66,7 @@ pub enum ApiError {
     ManifestBlobUnknown(Vec<Digest>),
     /// A parameter is not what it should be.
     Parameter(String),
-    /// The range lies behind the end of content of this size.
+    /// The range has no byte of content of this size.
     RangeUnsatisfiable(u64),
     /// The client has to log in, or to get another token.
     Unauthorized {
@@ -127,6 +129,12 @@ impl ApiError {
                 StatusCode::METHOD_NOT_ALLOWED,
                 ErrorCode::Unsupported,
                 "deleting is switched off (storage.delete)",
+                Value::Null,
+            ),
+            ApiError::ReadOnlyByConfiguration => shape(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ErrorCode::Unsupported,
+                "the registry is read-only: pushes and deletes are switched off (registry.read_only)",
                 Value::Null,
             ),
             ApiError::NameInvalid(name, why) => {
@@ -233,7 +241,7 @@ impl ApiError {
             ApiError::RangeUnsatisfiable(size) => shape(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 ErrorCode::SizeInvalid,
-                "the range lies behind the end of the blob",
+                "no byte of the content lies in the range",
                 json!({ "size": size }),
             ),
             _ => return None,
@@ -299,7 +307,7 @@ impl ApiError {
             // What follows on the connection may be meant for another server.
             ApiError::Host(_) | ApiError::Http(..) => set(CONNECTION, "close".into()),
             ApiError::Method(allow) => set(ALLOW, allow.into()),
-            ApiError::DeleteDisabled => set(ALLOW, "GET, HEAD".into()),
+            ApiError::DeleteDisabled | ApiError::ReadOnlyByConfiguration => set(ALLOW, "GET, HEAD".into()),
             ApiError::Unauthorized { challenge, .. } => set(WWW_AUTHENTICATE, challenge.header()),
             ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
             ApiError::TooManyUploads | ApiError::TooManyWaiting | ApiError::Unavailable(_) => {
@@ -326,6 +334,7 @@ impl From<RouteError> for ApiError {
             RouteError::NotFound => ApiError::NoEndpoint,
             RouteError::Method(allow) => ApiError::Method(allow),
             RouteError::Name(name, why) => ApiError::NameInvalid(name, why.to_string()),
+            RouteError::ManifestUnknown(reference) => ApiError::ManifestUnknown(reference),
             RouteError::Reference(text, why) if text.contains(':') => {
                 ApiError::DigestInvalid(why.to_string(), json!({ "digest": text }))
             }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 /// One range of bytes that a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// From the first byte to the last, both included; to the end when there is no last.
+    /// From the first byte to the last, both included; to the end when there is no last. The last may be before the first.
     From(u64, Option<u64>),
     /// So many bytes at the end.
     Last(u64),
@@ -37,7 +37,7 @@ pub enum RangeOutcome {
         /// How many; at least one.
         length: u64,
     },
-    /// The range lies behind the end.
+    /// The range has no byte of the content: it lies behind the end, or ends before its start.
     Unsatisfiable,
 }
 
@@ -46,6 +46,7 @@ pub fn resolve_range(header: Option<&str>, size: u64) -> RangeOutcome {
     let Some(range) = header.and_then(|text| text.parse().ok()) else { return RangeOutcome::Whole };
     match range {
         ByteRange::From(start, _) if start >= size => RangeOutcome::Unsatisfiable,
+        ByteRange::From(start, Some(end)) if end < start => RangeOutcome::Unsatisfiable,
         ByteRange::From(start, end) => {
             let end = end.unwrap_or(u64::MAX).min(size - 1);
             RangeOutcome::Part { start, length: end - start + 1 }
@@ -66,12 +67,9 @@ impl FromStr for ByteRange {
         let ranges = text.trim().strip_prefix("bytes=").ok_or(ParseRangeError)?;
         let (start, end) = ranges.split_once('-').ok_or(ParseRangeError)?;
         match (start.trim(), end.trim()) {
-            ("", count) => Ok(ByteRange::Last(number(count)?)),
-            (start, "") => Ok(ByteRange::From(number(start)?, None)),
-            (start, end) => {
-                let (start, end) = (number(start)?, number(end)?);
-                if start <= end { Ok(ByteRange::From(start, Some(end))) } else { Err(ParseRangeError) }
-            }
+            ("", count) => Ok(ByteRange::Last(saturating(count)?)),
+            (start, "") => Ok(ByteRange::From(saturating(start)?, None)),
+            (start, end) => Ok(ByteRange::From(saturating(start)?, Some(saturating(end)?))),
         }
     }
 }
@@ -91,8 +89,16 @@ impl FromStr for ContentRange {
 }
 
 fn number(text: &str) -> Result<u64, ParseRangeError> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().map_err(|_| ParseRangeError) } else { Err(ParseRangeError) }
+    if is_number(text) { text.parse().map_err(|_| ParseRangeError) } else { Err(ParseRangeError) }
+}
+
+/// Reads a number of any length; one that is too large for a `u64` lies behind the end of all content.
+fn saturating(text: &str) -> Result<u64, ParseRangeError> {
+    if is_number(text) { Ok(text.parse().unwrap_or(u64::MAX)) } else { Err(ParseRangeError) }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -113,9 +119,15 @@ mod tests {
             ("bytes=10-", 10, RangeOutcome::Unsatisfiable),
             ("bytes=-0", 10, RangeOutcome::Unsatisfiable),
             ("bytes=0-0", 0, RangeOutcome::Unsatisfiable),
-            ("bytes=3-1", 10, RangeOutcome::Whole),
+            ("bytes=3-1", 10, RangeOutcome::Unsatisfiable),
+            ("bytes=5-4", 10, RangeOutcome::Unsatisfiable),
+            ("bytes=0-99999999999999999999", 10, part(0, 10)),
+            ("bytes=99999999999999999999-", 10, RangeOutcome::Unsatisfiable),
             ("bytes=0-1,4-5", 10, RangeOutcome::Whole),
+            ("bytes=4-5,3-1", 10, RangeOutcome::Whole),
             ("lines=1-2", 10, RangeOutcome::Whole),
+            ("bytes=-", 10, RangeOutcome::Whole),
+            ("bytes=+3-1", 10, RangeOutcome::Whole),
         ] {
             assert_eq!(resolve_range(Some(header), size), expected, "{header}");
         }
@@ -133,6 +145,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_single_range_is_a_part_or_unsatisfiable(
+            start in any::<u64>(), end in any::<u64>(), size in any::<u64>(), space in " ?"
+        ) {
+            let header = format!("bytes={start}{space}-{space}{end}");
+            let outcome = resolve_range(Some(&header), size);
+            if end < start || start >= size {
+                prop_assert_eq!(outcome, RangeOutcome::Unsatisfiable);
+            } else {
+                let length = end.min(size - 1) - start + 1;
+                prop_assert_eq!(outcome, RangeOutcome::Part { start, length });
+            }
+        }
+
         #[test]
         fn a_part_lies_inside(text in "(bytes=)?[0-9]{0,21}-?[0-9,-]{0,21}", size in any::<u64>()) {
             let _ = text.parse::<ContentRange>();

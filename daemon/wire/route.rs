@@ -52,6 +52,8 @@ pub enum RouteError {
     Name(String, ParseNameError),
     /// Neither a tag nor a digest.
     Reference(String, ParseReferenceError),
+    /// A manifest is read under a reference that no manifest can have.
+    ManifestUnknown(String),
     /// Not a digest.
     Digest(String, ParseDigestError),
 }
@@ -113,6 +115,26 @@ impl Route {
         Wanted::Repository { name: name.clone(), action }
     }
 
+    /// Returns true if a request of this route may change what is stored.
+    pub fn changes_content(&self) -> bool {
+        match self {
+            Route::PutManifest(..)
+            | Route::DeleteManifest(..)
+            | Route::DeleteBlob(..)
+            | Route::StartUpload(_)
+            | Route::PatchUpload(..)
+            | Route::PutUpload(..)
+            | Route::CancelUpload(..) => true,
+            Route::Ping
+            | Route::Catalog
+            | Route::Tags(_)
+            | Route::GetManifest(..)
+            | Route::GetBlob(..)
+            | Route::UploadStatus(..)
+            | Route::Referrers(..) => false,
+        }
+    }
+
     /// The repository that it is in.
     pub fn repository(&self) -> Option<RepositoryName> {
         match self.wanted() {
@@ -172,7 +194,15 @@ fn blob(method: &Method, name: &str, digest: &str) -> Result<Route, RouteError> 
 
 fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, RouteError> {
     let name = repository(name)?;
-    let reference = reference.parse().map_err(|error| RouteError::Reference(reference.to_owned(), error))?;
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let reference = reference.parse().map_err(|error| {
+        // "If the manifest is not found in the repository, the response code MUST be 404": nothing can be pushed under a
+        // name that is no tag. A malformed digest has an error code of its own.
+        if is_read && !reference.contains(':') {
+            return RouteError::ManifestUnknown(reference.to_owned());
+        }
+        RouteError::Reference(reference.to_owned(), error)
+    })?;
     match *method {
         Method::GET | Method::HEAD => Ok(Route::GetManifest(name, reference)),
         Method::PUT => Ok(Route::PutManifest(name, reference)),
@@ -251,7 +281,14 @@ mod tests {
         assert_eq!(error(Method::POST, "/v2/"), RouteError::Method("GET, HEAD"));
         assert!(matches!(error(Method::GET, "/v2/UPPER/tags/list"), RouteError::Name(..)));
         assert!(matches!(error(Method::GET, "/v2/a/blobs/sha256:x"), RouteError::Digest(..)));
-        assert!(matches!(error(Method::GET, "/v2/a/manifests/.x"), RouteError::Reference(..)));
+        for method in [Method::GET, Method::HEAD] {
+            let unknown = RouteError::ManifestUnknown(".x".into());
+            assert_eq!(error(method.clone(), "/v2/a/manifests/.x"), unknown);
+            assert!(matches!(error(method, "/v2/a/manifests/sha256:x"), RouteError::Reference(..)));
+        }
+        for method in [Method::PUT, Method::DELETE] {
+            assert!(matches!(error(method, "/v2/a/manifests/.x"), RouteError::Reference(..)));
+        }
         assert!(matches!(error(Method::GET, "/v2/../x/tags/list"), RouteError::Name(..)));
     }
 

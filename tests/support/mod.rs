@@ -91,6 +91,12 @@ impl Daemon {
         Self::in_directory(directory, None, Start { arguments, ..Start::default() })
     }
 
+    /// Starts with a file of configuration of the test's own.
+    pub fn with_file_named(file: &Path) -> Self {
+        let arguments = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
+        Self::in_directory(tempfile::tempdir().unwrap(), None, Start { arguments, ..Start::default() })
+    }
+
     /// Starts with a file of configuration and its data in a place of the test's own.
     pub fn with_file_at(data: &Path, text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();

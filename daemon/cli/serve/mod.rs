@@ -19,11 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use self::site::Shared;
+pub(super) use self::site::clients;
 use super::Failure;
 use crate::admin::Desk;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, LogFormat};
 use crate::server::{Capacity, Server, open_meanwhile};
-use crate::service::{self, DescriptorBudget, Sockets};
+use crate::service::{self, DescriptorBudget, LogSettings, Sockets};
 use crate::store::{POOLED_THREADS, Role, Store};
 
 /// How many threads may wait for the disk at once: those of the store's pools, and some for passwords, certificates and
@@ -35,6 +36,14 @@ const LISTS: Duration = Duration::from_secs(5);
 
 /// How long the store may take to close. A blocked disk must not keep the daemon from ending.
 const CLOSE: Duration = Duration::from_secs(15);
+
+/// The options of `holdfast serve`.
+#[derive(clap::Args, Default)]
+pub(super) struct Options {
+    /// The configuration file, as with --config; a file of registry:2 ends in .yml or .yaml
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<std::path::PathBuf>,
+}
 
 /// Reads the configuration, as often as it is asked to.
 type Load = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -58,9 +67,8 @@ struct House {
 /// Serves until SIGTERM or SIGINT, or until nobody is there.
 pub(super) fn run(load: Load) -> Result<(), Failure> {
     let config = load().map_err(Failure::misuse)?;
-    let log =
-        service::start_logging(config.log.level, config.log.lines_per_address).map_err(Failure::failed)?;
-    for warning in &config.warnings {
+    let log = service::start_logging_as(log_settings(&config)).map_err(Failure::failed)?;
+    for warning in config.warnings.iter().chain(&super::foreign_content(&config)) {
         log::warn!("{warning}");
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -71,6 +79,19 @@ pub(super) fn run(load: Load) -> Result<(), Failure> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     served
+}
+
+fn log_settings(config: &Config) -> LogSettings {
+    let json = match config.log.format {
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    LogSettings {
+        level: config.log.level,
+        json,
+        access: config.log.access,
+        lines_per_address: config.log.lines_per_address,
+    }
 }
 
 /// Closes the store on threads of its own: those of the requests may all be blocked.

@@ -57,7 +57,7 @@ async fn reload(house: &Arc<House>) -> Result<(), Failure> {
     }
     service::set_level(new.log.level);
     let settings = super::super::store_settings(&new);
-    house.store.adjust(settings.ages, settings.room);
+    house.store.adjust(settings.ages, settings.immutable, settings.room);
     house.server.exchange(site);
     house.config.store(Arc::new(new));
     house.reloaded.notify_waiters();
@@ -82,6 +82,8 @@ fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static st
         ("listen", old.listen != new.listen),
         ("storage.path", old.storage.path != new.storage.path),
         ("storage.index_map_size", old.storage.index_map_size != new.storage.index_map_size),
+        ("log.format", old.log.format != new.log.format),
+        ("log.access", old.log.access != new.log.access),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("limits.uploads", old.limits.uploads != new.limits.uploads),
         ("log.lines_per_address", old.log.lines_per_address != new.log.lines_per_address),

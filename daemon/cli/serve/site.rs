@@ -7,13 +7,13 @@ use tokio::sync::OnceCell;
 use super::super::Failure;
 use crate::access::{self, Access, Action, Anonymous, Challenge, SeenLines, TokenSigner};
 use crate::admin::{self, Admin, Desk};
-use crate::config::{self, Allow, Config, TlsMode};
+use crate::config::{self, Allow, Config, MinimumTls, TlsMode};
 use crate::metrics::HttpCounters;
 use crate::registry::{Receiving, Registry};
 use crate::server::{Limits, MetricsAccess, Site};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
-use crate::tls::{Certificates, Source};
+use crate::tls::{Certificates, Clients, Source};
 use crate::wire::{Cors, Locations};
 
 /// Limits that follow from the descriptor budget, and what else stays the same across reloads.
@@ -97,7 +97,7 @@ pub(super) fn site(
         settings: admin::Settings {
             title: config.admin.title.clone(),
             users: config.admin.users.clone(),
-            delete: config.admin.delete && config.storage.delete,
+            delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
             policy: Policy { by_hand: true, ..super::super::gc::policy(config) },
             loopback_only,
         },
@@ -112,6 +112,7 @@ pub(super) fn site(
             store,
             locations,
             delete: config.storage.delete,
+            read_only: config.registry.read_only,
             list_max: limits.list_max,
             manifest_descriptors: limits.manifest_descriptors,
             receiving: Arc::clone(&shared.receiving),
@@ -159,9 +160,19 @@ pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certifica
             Source::Files { certificate: certificate.clone(), key: key.clone() }
         }
     };
-    let opened = tokio::task::spawn_blocking(move || Certificates::open(source));
+    let clients = clients(config);
+    let opened = tokio::task::spawn_blocking(move || Certificates::open_for(source, &clients));
     let opened = opened.await.map_err(Failure::failed)?.map_err(Failure::failed)?;
     Ok(Some(Arc::new(opened)))
+}
+
+/// What clients have to bring to a handshake by this configuration.
+pub(in crate::cli) fn clients(config: &Config) -> Clients {
+    let only_tls_1_3 = match config.tls.minimum {
+        MinimumTls::V1_2 => false,
+        MinimumTls::V1_3 => true,
+    };
+    Clients { authorities: config.tls.client_ca.clone(), only_tls_1_3 }
 }
 
 fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) -> access::Settings {

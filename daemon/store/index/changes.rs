@@ -9,6 +9,7 @@ use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::disk::HashedFile;
 use crate::store::error::StoreError;
+use crate::store::immutable::Immutable;
 use crate::store::room::NameLimits;
 
 /// A blob whose file is synced and waits in `uploads/`.
@@ -129,9 +130,10 @@ impl Batch<'_> {
         &mut self,
         new: &NewManifest,
         file: &HashedFile,
-        limits: NameLimits,
+        (limits, immutable): (NameLimits, &[Immutable]),
         damaged: &BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
+        self.check_immutable(new, immutable)?;
         self.check_links(new, damaged)?;
         self.check_names(new, limits)?;
         self.check_room()?;
@@ -199,13 +201,14 @@ impl Batch<'_> {
     pub(in crate::store) fn index_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         self.names_changed();
         let tables = self.index.tables;
-        let given = new.given.unwrap_or(Given { pushed: self.now, since: self.moment });
-        let row = ManifestRow {
+        let given = self.given_or_now(new.given)?;
+        let mut row = ManifestRow {
             digest: schema::digest_key(&new.digest),
             size: new.size,
             media_type: new.manifest.media_type().to_string(),
             pushed: given.pushed,
             since: given.since,
+            order: given.order,
         };
         let key = schema::content_key(&new.repository, &new.digest);
         let is_new = tables.manifests.get(&self.txn, &key)?.is_none();
@@ -217,7 +220,10 @@ impl Batch<'_> {
             self.put_referrer(&new.repository, subject, &descriptor)?;
         }
         self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
-        for tag in &new.tags {
+        for (number, tag) in new.tags.iter().enumerate() {
+            if number > 0 && new.given.is_none() {
+                row.order = self.next_order()?;
+            }
             self.move_tag(&new.repository, tag, &row)?;
         }
         self.index.watches.note_push(&key, &new.tags);
@@ -252,15 +258,24 @@ impl Batch<'_> {
     ) -> Result<bool, StoreError> {
         let (table, key) = (self.index.tables.manifests, schema::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(table, &self.txn, &key)? else { return Ok(false) };
-        let given = given.unwrap_or(Given { pushed: self.now, since: self.moment });
-        let named = ManifestRow { pushed: given.pushed, since: given.since, ..row.clone() };
-        if given.since > row.since {
+        let given = self.given_or_now(given)?;
+        let Given { pushed, since, order } = given;
+        let named = ManifestRow { pushed, since, order, ..row.clone() };
+        if since > row.since {
             schema::put_row(table, &mut self.txn, &key, &named)?;
         }
         self.names_changed();
         self.move_tag(repository, tag, &named)?;
         self.count_push(repository, None, Some(given))?;
         Ok(true)
+    }
+
+    /// Returns when a name was given: now, if nothing else is said.
+    fn given_or_now(&mut self, given: Option<Given>) -> Result<Given, StoreError> {
+        match given {
+            Some(given) => Ok(given),
+            None => Ok(Given { pushed: self.now, since: self.moment, order: self.next_order()? }),
+        }
     }
 
     fn move_tag(

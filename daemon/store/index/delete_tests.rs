@@ -74,7 +74,12 @@ async fn a_delete_whose_process_ended_is_gone_on_with() {
     for number in 1..=REFERRERS {
         opened.push(manifest(number, Some(&digest), Vec::new())).await;
     }
-    let delete = ManifestDelete { repository: repository(), digest: digest.clone(), subject: None };
+    let delete = ManifestDelete {
+        repository: repository(),
+        digest: digest.clone(),
+        subject: None,
+        immutable: Arc::default(),
+    };
     let deleted = opened.submit(move |batch| batch.delete_manifest(&delete)).await;
     assert_eq!(deleted, Deleted::ReferrersLeft);
     // A part of them, and the note that there are more.
@@ -108,7 +113,12 @@ async fn a_tag_that_is_set_after_the_search_goes_with_its_manifest() {
     let other = manifest(1, None, tags(2..2000));
     opened.push(other.clone()).await;
     let digest = manifest(0, None, Vec::new()).digest;
-    let delete = Arc::new(ManifestDelete { repository: repository(), digest: digest.clone(), subject: None });
+    let delete = Arc::new(ManifestDelete {
+        repository: repository(),
+        digest: digest.clone(),
+        subject: None,
+        immutable: Arc::default(),
+    });
     let watch = Watch::new(&opened.index, &repository(), &digest);
     let whole = Arc::clone(&delete);
     assert_eq!(

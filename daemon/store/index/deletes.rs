@@ -4,12 +4,14 @@
 //! for the sake of what was deleted is noted with its moment, and collected when the grace time has passed.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
+use crate::store::immutable::Immutable;
 
 /// The tags that the writer looks through in a transaction to find those of a manifest. In a repository with more of them
 /// they are found beside the writer.
@@ -23,6 +25,8 @@ pub(in crate::store) struct ManifestDelete {
     pub(in crate::store) digest: Digest,
     /// What it is about.
     pub(in crate::store) subject: Option<Digest>,
+    /// The rules for tags that must not be deleted.
+    pub(in crate::store) immutable: Arc<Vec<Immutable>>,
 }
 
 /// How far a delete has come.
@@ -113,7 +117,8 @@ impl Batch<'_> {
         delete: &ManifestDelete,
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
-        let ManifestDelete { repository, digest, subject } = delete;
+        let ManifestDelete { repository, digest, subject, .. } = delete;
+        self.check_kept_tags(delete, tags)?;
         let is_whole = self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest, tags)?;
         Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })

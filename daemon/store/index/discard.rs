@@ -7,7 +7,7 @@ use super::forecast::Forecast;
 use super::garbage::{HOMES, TagAge, Unneeded};
 use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
 use super::writer::Batch;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
 /// The rows of a repository that one transaction changes for the sake of what it takes, roughly: other changes wait for it.
@@ -18,10 +18,16 @@ const RECENT: Duration = Duration::from_secs(10);
 /// A manifest that may be needed by nobody, and what it is about.
 pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
 
+/// A manifest that was collected, and the tags that went with it: those that were attached to it.
+pub(in crate::store) struct CollectedManifest {
+    pub(in crate::store) digest: Digest,
+    pub(in crate::store) tags: Vec<(Tag, Digest)>,
+}
+
 /// A thing that a transaction was to take.
-pub(in crate::store) enum Handled<T> {
+pub(in crate::store) enum Handled<T, R = T> {
     /// It was taken.
-    Taken(T),
+    Taken(R),
     /// The transaction was large enough without it.
     Postponed(T),
 }
@@ -96,7 +102,7 @@ impl Batch<'_> {
             let key = schema::tag_key(repository, &wanted.tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             let Some(row) = row else { continue };
-            if row.since == wanted.since && row.digest()? == wanted.digest {
+            if (row.since, row.order) == (wanted.since, wanted.order) && row.digest()? == wanted.digest {
                 self.delete_tag(repository, &wanted.tag)?;
                 retired.push(wanted.clone());
             }
@@ -104,8 +110,8 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes manifests that still nobody needs, each with its subject. Returns those that it removed, and those that need
-    /// another transaction.
+    /// Removes manifests that are still unneeded, each with its subject, and with `attached` the tags that are attached to
+    /// them. Returns those that it removed, and those that need another transaction.
     ///
     /// That no tag names them was found beside the writer, for all tags of the repository are to be read for that. A tag
     /// that was set since shows in the row of its manifest, which the push has written with its moment.
@@ -113,7 +119,8 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         manifests: &[WithSubject],
-    ) -> Result<Vec<Handled<WithSubject>>, StoreError> {
+        attached: bool,
+    ) -> Result<Vec<Handled<WithSubject, CollectedManifest>>, StoreError> {
         let tables = self.index.tables;
         let mut recent = BTreeSet::new();
         for (one, _) in manifests.iter().filter(|(one, _)| one.since.age(self.moment) < RECENT) {
@@ -132,7 +139,8 @@ impl Batch<'_> {
                 changes += tables.children_of(&self.txn, &one.digest)?.len();
                 let since = if one.deleted { one.since } else { self.moment };
                 self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
-                handled.push(Handled::Taken((one.clone(), subject.clone())));
+                let tags = if attached { self.delete_attached(repository, &one.digest)? } else { Vec::new() };
+                handled.push(Handled::Taken(CollectedManifest { digest: one.digest.clone(), tags }));
             }
         }
         Ok(handled)

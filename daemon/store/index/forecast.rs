@@ -11,10 +11,10 @@ use heed::RoTxn;
 
 use super::Index;
 use super::deletes::AT_ONCE;
-use super::discard::WithSubject;
+use super::discard::{CollectedManifest, WithSubject};
 use super::garbage::TagAge;
 use super::schema::{self, LeftRow, ManifestRow, Tables};
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
@@ -87,13 +87,14 @@ impl Forecast {
         Ok(())
     }
 
-    /// Notes that manifests are collected, and returns those that would be.
+    /// Notes that manifests are collected, and with `attached` the tags that are attached to them. Returns what would go.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         index: &Index,
         repository: &RepositoryName,
         manifests: Vec<WithSubject>,
-    ) -> Result<Vec<WithSubject>, StoreError> {
+        attached: bool,
+    ) -> Result<Vec<CollectedManifest>, StoreError> {
         let (txn, now, tables) = (index.env.read_txn()?, index.clock.now(), &index.tables);
         let mut taken = Vec::new();
         for (one, subject) in manifests {
@@ -112,7 +113,9 @@ impl Forecast {
             {
                 let since = if one.deleted { one.since } else { now };
                 self.remove_manifest(tables, &txn, (repository, &one.digest), (since, now))?;
-                taken.push((one, subject));
+                let at = (repository, &one.digest);
+                let tags = if attached { self.remove_attached(tables, &txn, at, now)? } else { Vec::new() };
+                taken.push(CollectedManifest { digest: one.digest, tags });
             }
         }
         Ok(taken)
@@ -153,6 +156,35 @@ impl Forecast {
         self.left.remove(&key);
         self.count_on(digest, since);
         Ok(())
+    }
+
+    /// Notes that the tags are removed that are attached to a manifest, and returns them; see [`Batch::delete_attached`].
+    ///
+    /// [`Batch::delete_attached`]: super::writer::Batch
+    fn remove_attached(
+        &mut self,
+        tables: &Tables,
+        txn: &RoTxn,
+        (repository, digest): (&RepositoryName, &Digest),
+        now: Moment,
+    ) -> Result<Vec<(Tag, Digest)>, StoreError> {
+        let mut removed = Vec::new();
+        for tag in AttachedTo::tags_of(digest) {
+            let key = schema::tag_key(repository, &tag);
+            let row: Option<ManifestRow> = schema::row(tables.tags, txn, &key)?;
+            let Some(row) = row.filter(|_| !self.lacks_tag(&key)) else { continue };
+            let prefix = schema::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
+            let mut has_other = false;
+            for other in tables.manifests.prefix_iter(txn, &prefix)? {
+                has_other |= !self.lacks_manifest(other?.0);
+            }
+            if !has_other {
+                self.tags.insert(key);
+                self.leave(tables, txn, repository, &row.digest()?, (now, true))?;
+                removed.push((tag, row.digest()?));
+            }
+        }
+        Ok(removed)
     }
 
     fn leave(

@@ -93,6 +93,8 @@ pub(in crate::store) struct TagAge {
     pub tag: Tag,
     pub digest: Digest,
     pub since: Moment,
+    /// Its place among the tags that were set in the same second.
+    pub order: u64,
 }
 
 /// A manifest that may be needed by nobody, and since when.
@@ -366,7 +368,7 @@ impl Index {
             }
             let Some(tag) = text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else { continue };
             let row: ManifestRow = schema::decode(value)?;
-            page.push(TagAge { tag, digest: row.digest()?, since: row.since });
+            page.push(TagAge { tag, digest: row.digest()?, since: row.since, order: row.order });
         }
         Ok(page)
     }

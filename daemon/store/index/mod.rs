@@ -3,6 +3,7 @@
 //! Reads are short and each has its own transaction; they look at memory that is mapped from the file and do
 //! no system call. All writes go through the one thread of [`writer`].
 
+mod attached;
 pub(super) mod changes;
 mod commit;
 #[cfg(test)]

@@ -28,6 +28,7 @@ struct TagRow<'a> {
     media_type: &'a str,
     pushed: u64,
     since: Moment,
+    order: u64,
 }
 
 /// A tag on a page, and how many tags of its repository have its digest.
@@ -255,6 +256,7 @@ impl From<TagRow<'_>> for ManifestRow {
             media_type: row.media_type.to_owned(),
             pushed: row.pushed,
             since: row.since,
+            order: row.order,
         }
     }
 }

@@ -188,6 +188,8 @@ pub(in crate::store) struct Given {
     pub pushed: u64,
     /// In the time that ages are measured in.
     pub since: Moment,
+    /// The place among the names that were given in the same second; zero if it is unknown.
+    pub order: u64,
 }
 
 /// A manifest in a repository, under its digest or under a tag.
@@ -203,12 +205,14 @@ pub(in crate::store) struct ManifestRow {
     pub pushed: u64,
     /// The same in the time that ages are measured in.
     pub since: Moment,
+    /// Rises from one name that is given to the next, so that names of the same second have an order.
+    pub order: u64,
 }
 
 impl ManifestRow {
     /// When the name was given.
     pub(in crate::store) fn given(&self) -> Given {
-        Given { pushed: self.pushed, since: self.since }
+        Given { pushed: self.pushed, since: self.since, order: self.order }
     }
 
     /// The digest.
@@ -278,11 +282,15 @@ pub(in crate::store) fn digest_key(digest: &Digest) -> Vec<u8> {
 }
 
 fn push_digest(key: &mut Vec<u8>, digest: &Digest) {
-    key.push(match digest.algorithm() {
+    key.push(code_of(digest.algorithm()));
+    key.extend_from_slice(digest.bytes());
+}
+
+fn code_of(algorithm: Algorithm) -> u8 {
+    match algorithm {
         Algorithm::Sha256 => 1,
         Algorithm::Sha512 => 2,
-    });
-    key.extend_from_slice(digest.bytes());
+    }
 }
 
 /// Reads the digest at the beginning of a key, and gives what follows it.
@@ -316,6 +324,18 @@ pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u
 pub(in crate::store) fn content_key(repository: &RepositoryName, digest: &Digest) -> Vec<u8> {
     let mut key = repository_prefix(repository);
     push_digest(&mut key, digest);
+    key
+}
+
+/// The beginning of the keys of manifests or blobs in a repository whose hash begins with these bytes.
+pub(in crate::store) fn content_key_prefix(
+    repository: &RepositoryName,
+    algorithm: Algorithm,
+    hash: &[u8],
+) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.push(code_of(algorithm));
+    key.extend_from_slice(hash);
     key
 }
 

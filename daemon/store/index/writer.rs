@@ -24,6 +24,8 @@ use crate::store::error::StoreError;
 
 /// How many changes may wait, and the most that one transaction takes.
 const QUEUE: usize = 256;
+/// The bits of an order that count within a transaction: one has at most [`QUEUE`] changes with a hundred names each.
+const ORDER_BITS: u32 = 16;
 /// How much of the clock's time a power cut may take back while changes go on.
 const KEEP_CLOCK: Duration = Duration::from_mins(1);
 
@@ -40,6 +42,8 @@ pub(in crate::store) struct Batch<'a> {
     unsynced: BTreeSet<Algorithm>,
     /// Whether a name that `index.json` has is another now.
     names_changed: bool,
+    /// How many names were given in this transaction.
+    given: u64,
     pub(super) attempt: &'a mut Attempt,
 }
 
@@ -76,6 +80,15 @@ impl Batch<'_> {
     /// Notes that `index.json` has to be written again.
     pub(in crate::store) fn names_changed(&mut self) {
         self.names_changed = true;
+    }
+
+    /// Returns the place of a name that is given now among all names: it rises within the transaction, and from one
+    /// transaction to the next with the number of the change.
+    pub(super) fn next_order(&mut self) -> Result<u64, StoreError> {
+        let change = self.index.tables.change(&self.txn)? + 1;
+        let order = (change << ORDER_BITS) | self.given.min((1 << ORDER_BITS) - 1);
+        self.given += 1;
+        Ok(order)
     }
 
     /// Keeps the clock: after a power cut it goes on from there.
@@ -326,7 +339,8 @@ fn apply(
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
-    let mut batch = Batch { index, disk, txn, now, moment, unsynced, names_changed: false, attempt };
+    let mut batch =
+        Batch { index, disk, txn, now, moment, unsynced, names_changed: false, given: 0, attempt };
     // Into an index that is damaged nothing more is written.
     let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
     batch.keep_clock_now_and_then().map_err(damaged)?;

@@ -1,0 +1,98 @@
+//! Tags that attach content to a manifest by their name: the referrers tag of the distribution specification
+//! (`sha256-HEX`), and the tags under which cosign keeps signatures, attestations and SBOMs (`sha256-HEX.sig`).
+
+use super::{Algorithm, Digest, Tag};
+
+/// What follows the digest in such a tag; nothing in the referrers tag.
+const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
+
+/// The digits of the hash that the tag has: a longer hash is cut.
+const DIGITS: usize = 64;
+
+/// The manifest that a tag attaches its content to, as far as the tag names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedTo {
+    /// The algorithm of the digest.
+    pub algorithm: Algorithm,
+    /// The first 32 bytes of the hash, which are all of a SHA-256.
+    pub hash: [u8; DIGITS / 2],
+}
+
+impl AttachedTo {
+    /// Reads the name of a tag; returns none for a tag that attaches nothing.
+    pub fn of(tag: &Tag) -> Option<Self> {
+        let (algorithm, rest) = tag.as_str().split_once('-')?;
+        let algorithm: Algorithm = algorithm.parse().ok()?;
+        let (digits, suffix) = rest.split_at_checked(DIGITS)?;
+        let lower = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !lower || !SUFFIXES.contains(&suffix) {
+            return None;
+        }
+        let mut hash = [0; DIGITS / 2];
+        hex::decode_to_slice(digits, &mut hash).ok()?;
+        Some(AttachedTo { algorithm, hash })
+    }
+
+    /// Returns true if the tag names this digest.
+    pub fn names(&self, digest: &Digest) -> bool {
+        digest.algorithm() == self.algorithm && digest.bytes().starts_with(&self.hash)
+    }
+
+    /// Returns every tag that attaches content to a manifest.
+    pub fn tags_of(digest: &Digest) -> impl Iterator<Item = Tag> {
+        let stem = format!("{}-{}", digest.algorithm(), hex::encode(&digest.bytes()[..DIGITS / 2]));
+        SUFFIXES.into_iter().filter_map(move |suffix| format!("{stem}{suffix}").parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oci::Hasher;
+
+    fn of(tag: &str) -> Option<AttachedTo> {
+        AttachedTo::of(&tag.parse().unwrap())
+    }
+
+    #[test]
+    fn the_tags_of_a_digest_name_it() {
+        for algorithm in Algorithm::ALL {
+            let (digest, other) = (Hasher::digest(algorithm, b"x"), Hasher::digest(algorithm, b"y"));
+            let tags: Vec<Tag> = AttachedTo::tags_of(&digest).collect();
+            assert_eq!(tags.len(), SUFFIXES.len());
+            assert_eq!(tags[0].as_str(), digest.referrers_tag());
+            for tag in tags {
+                let attached = AttachedTo::of(&tag).unwrap();
+                assert!(attached.names(&digest) && !attached.names(&other), "{tag}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_tags_attach_nothing() {
+        let digits = "0".repeat(64);
+        for tag in [
+            "1.0".to_owned(),
+            digits.clone(),
+            format!("sha256-{}", &digits[1..]),
+            format!("sha256-{digits}0"),
+            format!("sha256-{digits}.imgpkg"),
+            format!("sha256-{}", "A".repeat(64)),
+            format!("md5-{digits}"),
+            "sha256-".to_owned(),
+        ] {
+            assert_eq!(of(&tag), None, "{tag}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(tag in "(sha256-|sha512-)?[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,100}") {
+            if let Ok(tag) = tag.parse() {
+                let _ = AttachedTo::of(&tag);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Tags that can be set once.
+
+use serde_json::json;
+
+use crate::support::browser::{Browser, text};
+use crate::support::*;
+
+const RULES: &str = "
+[gc]
+interval = \"off\"
+[[immutable]]
+repositories = [\"prod/*\"]
+tags = [\"v*\"]
+[[immutable]]
+repositories = [\"stage/*\"]
+tags = [\"*\"]
+delete = true
+";
+
+fn tags(daemon: &Daemon, repository: &str) -> serde_json::Value {
+    daemon.get(&format!("/v2/{repository}/tags/list")).expect(200).json()["tags"].clone()
+}
+
+#[track_caller]
+fn refused(answer: Answer) {
+    let answer = answer.expect(403);
+    assert_eq!(answer.code(), "DENIED");
+    let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("is immutable"), "{message}");
+}
+
+/// The bytes of another image, whose content is in the repository.
+fn another(daemon: &Daemon, repository: &str) -> (String, Vec<u8>) {
+    daemon.push_image(repository, "other", b"another layer")
+}
+
+#[test]
+fn an_immutable_tag_is_set_once() {
+    let daemon = Daemon::with_file(RULES);
+    let (digest, bytes) = daemon.push_image("prod/app", "v1", b"layer");
+    let (other, other_bytes) = another(&daemon, "prod/app");
+    let put = |reference: &str, bytes: &[u8]| daemon.put_manifest("prod/app", reference, OCI_MANIFEST, bytes);
+    put("v1", &bytes).expect(201);
+    refused(put("v1", &other_bytes));
+    refused(put(&format!("{other}?tag=new&tag=v1"), &other_bytes));
+    assert_eq!(tags(&daemon, "prod/app"), json!(["other", "v1"]), "none of its tags is set");
+    put(&format!("{digest}?tag=v1&tag=v2"), &bytes).expect(201);
+    // What the patterns do not name moves.
+    put("other", &bytes).expect(201);
+    daemon.push_image("ci/app", "v1", b"layer");
+    daemon.push_image("ci/app", "v1", b"another layer");
+    assert_eq!(daemon.get("/v2/prod/app/manifests/v1").expect(200).body, bytes);
+}
+
+#[test]
+fn an_immutable_tag_is_not_deleted_unless_its_rule_says_so() {
+    let daemon = Daemon::with_file(RULES);
+    let (digest, _) = daemon.push_image("prod/app", "v1", b"layer");
+    let delete = |path: &str| daemon.request("DELETE", path).send();
+    refused(delete("/v2/prod/app/manifests/v1"));
+    refused(delete(&format!("/v2/prod/app/manifests/{digest}")));
+    assert_eq!(delete("/v2/prod/app/manifests/v9").expect(404).code(), "MANIFEST_UNKNOWN");
+    daemon.push_image("prod/app", "latest", b"more");
+    delete("/v2/prod/app/manifests/latest").expect(202);
+    daemon.push_image("stage/app", "1", b"layer");
+    let (_, bytes) = another(&daemon, "stage/app");
+    refused(daemon.put_manifest("stage/app", "1", OCI_MANIFEST, &bytes));
+    delete("/v2/stage/app/manifests/1").expect(202);
+    daemon.put_manifest("stage/app", "1", OCI_MANIFEST, &bytes).expect(201);
+    // Nor on the admin page.
+    let mut browser = Browser::new(&daemon);
+    let page = text(&browser.delete("prod/app", &["v1"]).expect(403));
+    assert!(page.contains("immutable"), "{page}");
+    assert_eq!(tags(&daemon, "prod/app"), json!(["v1"]));
+}
+
+#[test]
+fn signatures_can_be_added_where_all_tags_are_immutable() {
+    let daemon = Daemon::with_file(RULES);
+    let (image, _) = daemon.push_image("stage/app", "1", b"layer");
+    let signature = format!("{}.sig", image.replace(':', "-"));
+    daemon.push_image("stage/app", &signature, b"one signature");
+    daemon.push_image("stage/app", &signature, b"two signatures");
+}
+
+#[test]
+fn retention_may_remove_what_clients_may_not() {
+    let rules = format!("{RULES}[[retention]]\nrepositories = [\"prod/*\"]\nkeep_newest = 1\n");
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), &rules).unwrap();
+    let daemon = Daemon::with_file(&rules);
+    daemon.push_image("prod/app", "v1", b"layer");
+    daemon.push_image("prod/app", "v2", b"another layer");
+    let mut command = std::process::Command::new(BINARY);
+    run(command.env_clear().args(["gc", "--data"]).arg(&daemon.data).arg("--config").arg(file.path()));
+    assert_eq!(tags(&daemon, "prod/app"), json!(["v2"]));
+    daemon.push_image("prod/app", "v1", b"anew");
+}
+
+#[test]
+fn of_two_pushes_at_once_one_sets_the_tag() {
+    let daemon = Daemon::with_file(RULES);
+    let (_, first) = daemon.push_image("prod/app", "a", b"layer");
+    let (_, second) = another(&daemon, "prod/app");
+    for round in 0..20 {
+        let put =
+            |bytes: &[u8]| daemon.put_manifest("prod/app", &format!("v{round}"), OCI_MANIFEST, bytes).status;
+        let mut statuses = std::thread::scope(|scope| {
+            let pushes =
+                [&first, &second, &second, &first].map(|bytes| scope.spawn(move || (bytes, put(bytes))));
+            pushes.map(|push| push.join().unwrap())
+        });
+        statuses.sort();
+        let set: Vec<_> =
+            statuses.iter().filter(|(_, status)| *status == 201).map(|(bytes, _)| *bytes).collect();
+        assert!(set.len() == 2 && set[0] == set[1], "{:?}", statuses.map(|(_, status)| status));
+        let stored = daemon.get(&format!("/v2/prod/app/manifests/v{round}")).expect(200).body;
+        assert_eq!(&stored, set[0]);
+    }
+}
+
+#[test]
+fn a_changed_rule_counts_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("holdfast.toml");
+    std::fs::write(&file, "").unwrap();
+    let daemon = Daemon::with_file_named(&file);
+    daemon.push_image("prod/app", "v1", b"layer");
+    let (_, bytes) = another(&daemon, "prod/app");
+    std::fs::write(&file, RULES).unwrap();
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    let begun = std::time::Instant::now();
+    // A delete of what is not there changes nothing, so it is asked again until the rule is known.
+    while daemon.request("DELETE", "/v2/prod/app/manifests/v1").send().status != 403 {
+        assert!(begun.elapsed().as_secs() < 30, "the rule is not taken");
+        daemon.push_image("prod/app", "v1", b"layer");
+    }
+    refused(daemon.put_manifest("prod/app", "v1", OCI_MANIFEST, &bytes));
+}

@@ -1,0 +1,175 @@
+//! Rules of retention, and what is attached to images.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// Collects by the command line, beside the daemon, with these rules; returns the report.
+fn collect(daemon: &Daemon, rules: &str, arguments: &[&str]) -> Value {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), rules).unwrap();
+    let mut command = Command::new(BINARY);
+    command.env_clear().args(["gc", "--json", "--data"]).arg(&daemon.data);
+    let text = run(command.arg("--config").arg(file.path()).args(arguments));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn tags(daemon: &Daemon, repository: &str) -> Vec<String> {
+    let answer = daemon.get(&format!("/v2/{repository}/tags/list"));
+    if answer.status == 404 {
+        return Vec::new();
+    }
+    serde_json::from_value(answer.json()["tags"].clone()).unwrap()
+}
+
+/// The tag of an image to which cosign attaches something.
+fn attached(image: &str, suffix: &str) -> String {
+    format!("{}{suffix}", image.replace(':', "-"))
+}
+
+fn rule(keys: &str) -> String {
+    format!("[[retention]]\nrepositories = [\"*\"]\n{keys}\n")
+}
+
+#[test]
+fn tags_of_one_second_keep_their_order_also_when_the_index_is_made_again() {
+    let mut daemon = Daemon::start();
+    // By name the newest comes first.
+    let pushed = ["8", "7", "6", "5", "4", "3", "2", "1"];
+    for tag in pushed {
+        daemon.push_image("app", tag, tag.as_bytes());
+    }
+    // One of them moves, and is the newest then.
+    daemon.push_image("app", "7", b"again");
+    let taken = |report: &Value| {
+        let taken = report["taken"].as_array().unwrap().iter();
+        let mut tags: Vec<_> = taken.filter_map(|one| Some(one["tag"].as_str()?.to_owned())).collect();
+        tags.sort();
+        tags
+    };
+    let rules = rule("keep_newest = 3");
+    assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
+    daemon.stop();
+    run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
+    daemon.restart_after_end();
+    assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
+    let report = collect(&daemon, &rules, &["--grace", "0s"]);
+    assert_eq!(report["freed_tags"], 5, "{report}");
+    assert_eq!(tags(&daemon, "app"), ["1", "2", "7"]);
+}
+
+#[test]
+fn tags_that_one_push_gives_have_an_order() {
+    let daemon = Daemon::start();
+    let (digest, bytes) = daemon.push_image("seed", "1", b"layer");
+    for content in [&b"{\"architecture\":\"arm64\",\"os\":\"linux\"}"[..], b"layer"] {
+        daemon.push_blob("app", content);
+    }
+    daemon.put_manifest("app", &format!("{digest}?tag=a&tag=b&tag=c"), OCI_MANIFEST, &bytes).expect(201);
+    collect(&daemon, &rule("keep_newest = 1"), &[]);
+    assert_eq!(tags(&daemon, "app"), ["c"]);
+}
+
+#[test]
+fn signatures_live_and_die_with_their_image() {
+    let daemon = Daemon::start();
+    let mut images = Vec::new();
+    for tag in ["1", "2", "3"] {
+        let (image, _) = daemon.push_image("app", tag, tag.as_bytes());
+        for suffix in [".sig", ".att", ".sbom", ""] {
+            daemon.push_image("app", &attached(&image, suffix), format!("{image}{suffix}").as_bytes());
+        }
+        images.push(image);
+    }
+    let rules = rule("keep_newest = 2");
+    let dry = collect(&daemon, &rules, &["--dry-run"]);
+    assert_eq!((&dry["freed_tags"], &dry["taken"][0]["tag"]), (&json!(1), &json!("1")), "{dry}");
+    let first = collect(&daemon, &rules, &[]);
+    assert_eq!(first["freed_tags"], 1, "the image is still there for the grace time: {first}");
+    assert_eq!(tags(&daemon, "app").len(), 2 + 3 * 4);
+    let dry = collect(&daemon, &rules, &["--dry-run", "--grace", "0s"]);
+    assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&json!(4), &json!(1)), "{dry}");
+    let second = collect(&daemon, &rules, &["--grace", "0s"]);
+    assert_eq!((&second["freed_tags"], &second["freed_manifests"]), (&json!(4), &json!(5)), "{second}");
+    let left = tags(&daemon, "app");
+    assert_eq!(left.len(), 2 + 2 * 4, "{left:?}");
+    assert!(!left.iter().any(|tag| tag.starts_with(&attached(&images[0], ""))), "{left:?}");
+    for tag in ["2", "3"] {
+        daemon.get(&format!("/v2/app/manifests/{tag}")).expect(200);
+    }
+    assert!(!daemon.data.join("blobs/sha256").join(&digest(b"1")[7..]).exists());
+}
+
+#[test]
+fn without_a_rule_nothing_of_a_signature_is_taken() {
+    let daemon = Daemon::start();
+    let (image, _) = daemon.push_image("app", "1", b"layer");
+    let signature = attached(&image, ".sig");
+    daemon.push_image("app", &signature, b"signature");
+    daemon.request("DELETE", "/v2/app/manifests/1").send().expect(202);
+    let report = collect(&daemon, "", &["--grace", "0s"]);
+    assert_eq!((&report["freed_tags"], &report["freed_manifests"]), (&json!(0), &json!(1)), "{report}");
+    assert_eq!(tags(&daemon, "app"), [signature]);
+}
+
+#[test]
+fn signatures_of_images_elsewhere_are_judged_by_the_rule() {
+    let daemon = Daemon::start();
+    let elsewhere = |name: &str| attached(&digest(name.as_bytes()), ".sig");
+    // A repository that only has signatures, as cosign makes one with COSIGN_REPOSITORY.
+    for name in ["a", "b", "c"] {
+        daemon.push_image("signatures", &elsewhere(name), name.as_bytes());
+        daemon.push_image("app", &elsewhere(name), name.as_bytes());
+    }
+    daemon.push_image("app", "1", b"image");
+    daemon.push_image("app", &elsewhere("d"), b"d");
+    collect(&daemon, &rule("keep_newest = 2"), &[]);
+    let mut expected = vec![elsewhere("b"), elsewhere("c")];
+    expected.sort();
+    assert_eq!(tags(&daemon, "signatures"), expected);
+    // Beside an image they take no place, and those that are older than what is kept go.
+    assert_eq!(tags(&daemon, "app"), ["1".to_owned(), elsewhere("d")]);
+    collect(&daemon, &rule("keep_younger = \"1h\""), &[]);
+    assert_eq!(tags(&daemon, "app").len(), 2);
+}
+
+#[test]
+fn a_tag_that_is_named_after_its_own_image_is_one() {
+    let daemon = Daemon::start();
+    let (image, bytes) = daemon.push_image("app", "1", b"layer");
+    daemon.put_manifest("app", &attached(&image, ""), OCI_MANIFEST, &bytes).expect(201);
+    daemon.push_image("app", "2", b"other");
+    collect(&daemon, &rule("keep_newest = 1"), &[]);
+    assert_eq!(tags(&daemon, "app"), ["2"]);
+}
+
+#[test]
+fn referrers_stay_with_their_subject_and_go_with_it() {
+    let daemon = Daemon::start();
+    let (config, layer) = (daemon.push_blob("app", b"{}"), daemon.push_blob("app", b"signature"));
+    let sign = |subject: &str| {
+        let signature = image(&config, &layer, Some(subject));
+        let reference = digest(&signature);
+        (signature, reference)
+    };
+    let mut images = Vec::new();
+    for tag in ["1", "2"] {
+        let (image, _) = daemon.push_image("app", tag, tag.as_bytes());
+        let (signature, reference) = sign(&image);
+        daemon.put_manifest("app", &reference, OCI_MANIFEST, &signature).expect(201);
+        // One of them has a tag as well.
+        daemon.put_manifest("app", &format!("sbom-of-{tag}"), OCI_MANIFEST, &signature).expect(201);
+        images.push((image, reference));
+    }
+    let rules = rule("keep_newest = 1\nremove_untagged = \"0s\"");
+    collect(&daemon, &rules, &["--grace", "0s"]);
+    // The image 1 is gone. The tag of its SBOM has outlived it by being one, and is judged by the rule now.
+    assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-1", "sbom-of-2"]);
+    collect(&daemon, &rules, &["--grace", "0s"]);
+    assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-2"]);
+    daemon.get(&format!("/v2/app/manifests/{}", images[0].1)).expect(404);
+    let referrers = daemon.get(&format!("/v2/app/referrers/{}", images[1].0)).expect(200).json();
+    assert_eq!(referrers["manifests"][0]["digest"], images[1].1);
+}
