@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::bulk::Bulk;
 use crate::support::*;
 
 fn collect(daemon: &Daemon, arguments: &[&str]) -> Value {
@@ -124,4 +125,46 @@ fn a_dry_run_says_what_a_real_run_takes() {
 /// An image that stays.
 fn fill_young(daemon: &Daemon, round: usize) -> String {
     daemon.push_image("keep", &format!("young{round}"), format!("young {round}").as_bytes()).0
+}
+
+/// More manifests than one read finds, more referrers than one transaction orphans, a manifest that fills a transaction,
+/// and a blob that too many repositories have for one.
+#[test]
+fn a_dry_run_of_a_large_collection_says_what_a_real_run_takes() {
+    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    daemon.stop();
+    std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
+    let mut bulk = Bulk::new(&daemon.data);
+    let mut platforms: Vec<String> =
+        (0..1100).map(|number| bulk.name("a", None, &bulk.image(number, None))).collect();
+    platforms.sort();
+    for number in 2000..2700 {
+        let referrer = bulk.image(number, Some(&platforms[0]));
+        bulk.name("a", None, &referrer);
+    }
+    for number in 3000..3003 {
+        bulk.name("a", Some(&format!("t{number}")), &bulk.image(number, None));
+    }
+    bulk.write();
+    daemon.restart_after_end();
+    let platforms: Vec<&str> = platforms.iter().map(String::as_str).collect();
+    put_index(&daemon, "a", "outer", &platforms);
+    for tag in ["outer", "t3000", "t3001", "t3002"] {
+        daemon.request("DELETE", &format!("/v2/a/manifests/{tag}")).send().expect(202);
+    }
+    let blob = daemon.push_blob("from", b"everywhere");
+    for number in 0..70 {
+        let path = format!("/v2/r{number}/blobs/uploads/?mount={blob}&from=from");
+        daemon.request("POST", &path).body(b"").send().expect(201);
+    }
+    let mut taken = Vec::new();
+    for run in 0..6 {
+        let dry = collect(&daemon, &["--grace", "0s", "--dry-run"]);
+        let real = collect(&daemon, &["--grace", "0s"]);
+        assert_eq!(comparable(dry), comparable(real.clone()), "run {run}");
+        taken.push(real["freed_manifests"].as_u64().unwrap());
+    }
+    assert_eq!(taken.iter().sum::<u64>(), 1 + 3 + 1100 + 700, "{taken:?}");
+    daemon.get(&format!("/v2/r69/blobs/{blob}")).expect(404);
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
 }
