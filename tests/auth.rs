@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use crate::support::browser::{Browser, text};
 use crate::support::*;
 
@@ -43,6 +45,24 @@ fn anonymous_may_pull_when_told_so() {
     assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
     daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(401);
     daemon.request("POST", "/v2/a/blobs/uploads/").login("alice", "secret").body(b"").send().expect(202);
+}
+
+#[test]
+fn the_start_says_that_a_part_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Command::new(BINARY)
+        .env_clear()
+        .envs([("HOLDFAST_LISTEN", "127.0.0.1:0"), ("HOLDFAST_AUTH_ANONYMOUS", "pull")])
+        .args(["serve", "--data"])
+        .arg(directory.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
+    let said = lines.map_while(Result::ok).find(|line| line.contains("  is ")).unwrap_or_default();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(said.contains("in part") && said.contains("holdfast user add NAME"), "{said}");
 }
 
 #[test]

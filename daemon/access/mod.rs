@@ -290,6 +290,11 @@ impl Access {
         self.users.load().policy.anonymous == Anonymous::Full
     }
 
+    /// Returns true if the anonymous user may do something, but not everything.
+    pub fn opens_a_part(&self) -> bool {
+        !self.is_open() && self.users.load().policy.opens_anything()
+    }
+
     /// Whether it is open only because nobody has said who may do what: then it is for this machine and the names of
     /// a LAN, and for no others.
     pub async fn is_open_by_itself(&self) -> bool {

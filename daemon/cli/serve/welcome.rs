@@ -40,6 +40,12 @@ fn text(config: &Config, addresses: &[SocketAddr], site: &Site, loopback_only: b
         (true, _, false) => {
             "  is OPEN     to everyone who can reach it; `holdfast user add NAME` and auth close it\n"
         }
+        (false, false, _) if access.opens_a_part() => {
+            "  is open     in part, by [auth]; for the rest add a user with: holdfast user add NAME\n"
+        }
+        (false, true, _) if access.opens_a_part() => {
+            "  is open     in part, by [auth]; the rest needs a user name and a password\n"
+        }
         (false, false, _) => "  is closed   until it has a user; add one with: holdfast user add NAME\n",
         (false, true, _) => "  asks for    a user name and a password\n",
     };
@@ -56,6 +62,12 @@ fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
         addresses.iter().map(|address| format!("{}://{address}", scheme(config))).collect();
     let who = match (access.is_open(), access.has_users()) {
         (true, _) => "is open to everyone who can reach it",
+        (false, false) if access.opens_a_part() => {
+            "is open in part, by [auth]; for the rest: sudo holdfast user add NAME"
+        }
+        (false, true) if access.opens_a_part() => {
+            "is open in part, by [auth]; the rest needs a user name and a password"
+        }
         (false, false) => "is closed until it has a user: sudo holdfast user add NAME",
         (false, true) => "asks for a user name and a password",
     };
