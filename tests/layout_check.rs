@@ -146,6 +146,26 @@ fn damage_is_found_and_repaired_without_a_daemon() {
     daemon.restart_after_end();
 }
 
+/// A daemon that runs sets it aside at the next change of names; see `obstacles`.
+#[test]
+fn a_directory_in_the_place_of_index_json_is_a_fault_and_is_set_aside() {
+    let mut daemon = with_images();
+    daemon.stop();
+    let (whole, path) = (listed(&daemon.data), daemon.data.join("index.json"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("x"), "kept").unwrap();
+    let (code, report) = check(&daemon, &[]);
+    assert_eq!((code, kinds(&report)), (1, vec!["layout"]));
+    assert!(report.to_string().contains("is a directory, not a file"), "{report}");
+    check(&daemon, &["--repair"]);
+    assert_eq!(listed(&daemon.data), whole);
+    let aside = daemon.data.join("set-aside/index.json.in-the-way-1/x");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "kept");
+    assert_eq!(check(&daemon, &[]).0, 0);
+    daemon.restart_after_end();
+}
+
 #[test]
 fn a_person_is_told_what_to_do_about_index_json() {
     let daemon = with_images();

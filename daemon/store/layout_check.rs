@@ -147,8 +147,12 @@ impl Inner {
         loop {
             let change = match self.compare_layout(index_is_healthy)? {
                 Outcome::Current => return Ok(None),
-                Outcome::Damaged(_) => break,
                 Outcome::Behind(change) => change,
+                // A daemon that writes the file sets aside what is in its place.
+                Outcome::Damaged(_) if !self.disk.has_file("index.json") && self.layout_is_written() => {
+                    self.index.change()?
+                }
+                Outcome::Damaged(_) => break,
             };
             // While changes go on the file is always behind: it is enough that it catches up with one of them.
             if wanted.is_some_and(|wanted| self.layout_has(wanted)) || !self.layout_is_written() {
