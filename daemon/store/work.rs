@@ -27,7 +27,7 @@ const PAGES: usize = 2;
 const WRITERS: usize = POOLED_THREADS - READERS - LISTERS - PAGES;
 
 /// Waiting lists of one holder; more are refused with 429.
-const WAITING_LISTS: usize = 64;
+const WAITING_LISTS: usize = 160;
 /// Waiting writes of one holder. Writes outlive their connections, so that connections do not bound them.
 const WAITING_WRITES: usize = 4096;
 /// Waiting reads of one holder: not bounded here, since a refused one would cut off a transfer. Each belongs to a
