@@ -174,6 +174,7 @@ mod tests {
             token: Duration::from_mins(5),
             signer: TokenSigner::new(&[1; 32], || 0),
             open_without_users: false,
+            open_as_registry_2: false,
         };
         Access::open(settings, SeenLines::default()).unwrap()
     }

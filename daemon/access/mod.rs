@@ -77,6 +77,9 @@ pub struct Settings {
     pub signer: TokenSigner,
     /// Whether everybody may do everything as long as there are no rules and the file of users had no line yet.
     pub open_without_users: bool,
+    /// Whether everyone may do everything until there is a user or a rule, by whatever name the registry is called: so is
+    /// registry:2 without `auth`.
+    pub open_as_registry_2: bool,
 }
 
 /// The kind of log-in that a challenge asks for.
@@ -459,8 +462,10 @@ impl Users {
     fn new(settings: &Settings, stamp: Option<Stamp>, file: &Htpasswd, seen: &SeenLines) -> Self {
         let is_blank = file.is_blank();
         let is_for_users = seen.note(is_blank) || !settings.rules.is_empty();
-        let by_itself = settings.anonymous.is_none() && settings.open_without_users && !is_for_users;
-        let silent = if by_itself { Anonymous::Full } else { Anonymous::None };
+        let is_unsaid = settings.anonymous.is_none() && !is_for_users;
+        let as_registry_2 = is_unsaid && settings.open_as_registry_2;
+        let by_itself = is_unsaid && settings.open_without_users && !as_registry_2;
+        let silent = if by_itself || as_registry_2 { Anonymous::Full } else { Anonymous::None };
         let anonymous = settings.anonymous.unwrap_or(silent);
         let policy = Policy { anonymous, by_itself, rules: settings.rules.clone() };
         let hashes = file.users();
@@ -514,6 +519,7 @@ mod tests {
             token: Duration::from_mins(5),
             signer: TokenSigner::new(&[1; 32], || 0),
             open_without_users: open,
+            open_as_registry_2: false,
         }
     }
 
@@ -635,6 +641,18 @@ mod tests {
         }
         assert!(access.identify(Some(&basic(&format!("alice:{longest}"))), HERE).await.is_ok());
         assert!(access.identify(Some(&basic("bob:two")), HERE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_user_closes_a_registry_that_was_open_as_registry_2_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings { open_as_registry_2: true, ..settings(directory.path(), None, true) };
+        let access = Access::open(settings, SeenLines::default()).unwrap();
+        assert!(access.is_open() && !access.is_open_by_itself().await);
+        add(directory.path(), "alice", "secret");
+        tokio::time::sleep(MOMENT).await;
+        let anonymous = access.identify(None, HERE).await.unwrap().identity().clone();
+        assert_eq!(access.permit(anonymous, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
     }
 
     #[tokio::test]

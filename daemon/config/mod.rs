@@ -419,8 +419,8 @@ fn from_sources(
         let setting =
             compatible.map_or_else(|| "REGISTRY_AUTH".to_owned(), |(name, _)| format!("auth in {name}"));
         config.warnings.push(format!(
-            "{setting} is not set: the registry is open to everyone who can reach it; set REGISTRY_AUTH=htpasswd to \
-             close it"
+            "{setting} is not set: the registry is open to everyone who can reach it until it has a user; set \
+             REGISTRY_AUTH=htpasswd, or run: holdfast user add NAME"
         ));
     }
     Ok(config)

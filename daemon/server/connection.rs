@@ -100,6 +100,10 @@ async fn greet(server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<G
             let acceptor = TlsAcceptor::from(certificates.server_config());
             match tokio::time::timeout(limits.header_time, acceptor.accept(wrap(stream))).await {
                 Ok(Ok(stream)) => return Some(Greeted::Tls(Box::new(stream))),
+                Ok(Err(error)) if is_about_certificate(&error) => {
+                    // Only where tls.client_ca asks for one: the client hears no more than that it is not accepted.
+                    log::warn!(client:% = peer.ip(); "the certificate of {peer} is not accepted (tls.client_ca): {error}");
+                }
                 Ok(Err(error)) => log::debug!(client:% = peer.ip(); "no TLS with {peer}: {error}"),
                 Err(_) => log::debug!(client:% = peer.ip(); "no TLS with {peer} in time"),
             }
@@ -108,6 +112,12 @@ async fn greet(server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<G
         // The client went away, or said nothing.
         _ => None,
     }
+}
+
+/// Returns true if a handshake failed for the certificate of the client, or for the lack of one.
+fn is_about_certificate(error: &std::io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
 /// Everything that serves the requests of a connection.

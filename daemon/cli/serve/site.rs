@@ -70,8 +70,7 @@ fn may_ask_for_tokens(config: &Config) -> bool {
         Some(config::Challenge::Bearer) => true,
         None => {
             let for_anonymous = |rule: &config::Rule| rule.users.iter().any(|name| name == "-");
-            config.open_because_registry_environment
-                || matches!(config.auth.anonymous, Some(config::Anonymous::Pull | config::Anonymous::Full))
+            matches!(config.auth.anonymous, Some(config::Anonymous::Pull | config::Anonymous::Full))
                 || config.auth.rules.iter().any(for_anonymous)
         }
     }
@@ -181,10 +180,9 @@ fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) ->
         config::Anonymous::Pull => Anonymous::Pull,
         config::Anonymous::Full => Anonymous::Full,
     });
-    let open = config.open_because_registry_environment.then_some(Anonymous::Full);
     access::Settings {
         htpasswd: config.auth.htpasswd.clone(),
-        anonymous: explicit.or(open),
+        anonymous: explicit,
         remember: config.auth.remember,
         session: config.admin.session,
         rules: config.auth.rules.iter().map(rule).collect(),
@@ -196,6 +194,7 @@ fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) ->
         signer,
         // Whoever names a file of users wants users, also before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,
+        open_as_registry_2: config.open_because_registry_environment,
     }
 }
 
