@@ -368,6 +368,28 @@ fn one_address_has_a_share_of_the_large_manifests_that_arrive() {
 }
 
 #[test]
+fn a_few_addresses_do_not_take_all_places_of_large_manifests() {
+    let daemon = Daemon::start();
+    let large = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
+        "manifests": [], "x": "x".repeat(200_000)});
+    let large = serde_json::to_vec(&large).unwrap();
+    let put = |from: Ipv4Addr| {
+        let put = daemon.request("PUT", "/v2/a/manifests/2").header("Content-Type", OCI_INDEX);
+        put.from(from).body(&large).send()
+    };
+    let slow: Vec<TcpStream> = (0..80)
+        .map(|number| begin_large(&daemon, number, "4000000", Ipv4Addr::new(127, 0, 2, 1 + number as u8 % 5)))
+        .collect();
+    // The first may come before the slow ones have been read.
+    let begun = Instant::now();
+    while put(Ipv4Addr::new(127, 0, 2, 1)).status != 429 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the slow ones do not have the places");
+    }
+    put(CLIENT).expect(201);
+    drop(slow);
+}
+
+#[test]
 fn slow_senders_of_large_forms_have_a_few_places() {
     const SLOW: usize = 24;
     let daemon = Daemon::start();

@@ -184,6 +184,45 @@ fn a_content_length_beyond_any_body_is_refused_as_such() {
 }
 
 #[test]
+fn a_head_that_is_too_large_is_no_matter_of_its_length_of_body() {
+    let daemon = Daemon::start();
+    let fields = |count: usize| {
+        let fields: String = (0..count - 1).map(|number| format!("X-Field-{number}: x\r\n")).collect();
+        format!("GET /v2/ HTTP/1.1\r\nHost: registry\r\n{fields}")
+    };
+    assert_eq!(ask(&daemon, &format!("{}Connection: close\r\n", fields(99))).status, 200);
+    let refused = ask(&daemon, &fields(101));
+    assert!(String::from_utf8_lossy(&refused.body).contains("100 fields"), "{refused:?}");
+    expect_refused(&refused, 431, "UNSUPPORTED");
+    for (second, status, code) in [
+        (head_of(70_000), 431, "UNSUPPORTED"),
+        (format!("{}\r\n", fields(101)).into_bytes(), 431, "UNSUPPORTED"),
+        (b"PUT /v2/ HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n".to_vec(), 413, "SIZE_INVALID"),
+    ] {
+        let mut stream = TcpStream::connect(daemon.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let first = b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n";
+        // It may be refused before its end.
+        let _ = stream.write_all(&[&first[..], &second].concat());
+        let mut answers = std::io::BufReader::new(stream);
+        Answer::read_one(&mut answers, false).expect(200);
+        expect_refused(&Answer::read_one(&mut answers, false), status, code);
+    }
+}
+
+#[test]
+fn the_refusal_of_a_malformed_head_request_has_no_body() {
+    let daemon = Daemon::start();
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(b"HEAD /v2/ HTTP/1.1\r\nHost : x\r\n\r\n").unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let all = String::from_utf8(all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 400 ") && all.ends_with("\r\n\r\n"), "{all}");
+}
+
+#[test]
 fn a_transfer_coding_beside_chunked_is_not_implemented() {
     let daemon = Daemon::start();
     let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");

@@ -72,6 +72,24 @@ fn by_default_they_are_for_clients_of_this_machine_without_a_proxy() {
 }
 
 #[test]
+fn web_pages_of_other_origins_read_them_only_where_they_are_open() {
+    for (access, status, allowed) in [("local", 403, None), ("open", 200, Some("*"))] {
+        let daemon = Daemon::with_file(&format!(
+            "[metrics]\naccess = \"{access}\"\n[http.headers]\nAccess-Control-Allow-Origin = [\"*\"]\n"
+        ));
+        let ask = |path: &str| daemon.request("GET", path).by_name("localhost");
+        let from_page = ask("/metrics").header("Origin", "http://evil.example");
+        let answer = from_page.header("Sec-Fetch-Site", "cross-site").send().expect(status);
+        assert_eq!(answer.header("access-control-allow-origin"), allowed);
+        for path in ["/metrics", "/healthz"] {
+            let answer = ask(path).send().expect(200);
+            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{access} {path}");
+        }
+        assert_eq!(ask("/v2/").send().expect(200).header("access-control-allow-origin"), Some("*"));
+    }
+}
+
+#[test]
 fn other_machines_are_let_in_as_the_configuration_says() {
     let rules = "[metrics]\naccess = \"users\"\n[auth]\nanonymous = \"pull\"\n\
         [[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"*\"]\nallow = [\"pull\", \"push\", \"delete\"]\n\

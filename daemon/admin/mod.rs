@@ -75,7 +75,8 @@ pub struct Desk {
 }
 
 /// Bounds of the large forms that arrive at once: some MiB of memory, and a part of it for each client.
-const FORMS: Limits = Limits { places: 16, places_per_holder: 4, waiting_per_holder: 16, holders: 4096 };
+const FORMS: Limits =
+    Limits { places: 16, places_per_holder: 4, reserved: 2, waiting_per_holder: 16, holders: 4096 };
 
 impl Desk {
     /// Nobody has been here yet.

@@ -152,7 +152,8 @@ mod tests {
     use super::*;
 
     fn pool() -> Arc<FairPool<char>> {
-        let limits = Limits { places: 1, places_per_holder: 1, waiting_per_holder: 2, holders: 3 };
+        let limits =
+            Limits { places: 1, places_per_holder: 1, reserved: 0, waiting_per_holder: 2, holders: 3 };
         Arc::new(FairPool::new(limits))
     }
 

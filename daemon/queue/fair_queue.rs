@@ -2,7 +2,7 @@
 //!
 //! Each holder has a queue of its own, and the holders take turns: a holder with a thousand waiting entries delays one
 //! with a single entry by one entry. A holder that has all the places it may have is passed over until it gives one
-//! back. Pure logic: the caller keeps the waiting tasks, wakes the one whose [`Ticket`] [`FairQueue::admit`] returns, and
+//! back, and the last places ([`Limits::reserved`]) are for holders that have none. Pure logic: the caller keeps the waiting tasks, wakes the one whose [`Ticket`] [`FairQueue::admit`] returns, and
 //! calls that after each change that may free a place.
 //!
 //! Memory is bounded by [`Limits::holders`] times [`Limits::waiting_per_holder`].
@@ -17,6 +17,9 @@ pub struct Limits {
     pub places: usize,
     /// Places that one holder has at once. Fewer than `places` where a holder may keep one for long.
     pub places_per_holder: usize,
+    /// The last free places, which only holders that have none can take: a few holders that keep theirs for long leave
+    /// something to the others. Below `places`.
+    pub reserved: usize,
     /// Entries of one holder that wait.
     pub waiting_per_holder: usize,
     /// Holders that hold or wait at once.
@@ -68,7 +71,7 @@ impl<H: Clone + Eq + Hash> FairQueue<H> {
             return Entered::Refused;
         }
         // No waiting entry could take a free place: `admit` has been called since the last one became free.
-        if self.used < self.limits.places && self.held(holder) < self.limits.places_per_holder {
+        if self.may_take(holder) {
             self.take(holder);
             return Entered::Admitted;
         }
@@ -113,7 +116,7 @@ impl<H: Clone + Eq + Hash> FairQueue<H> {
         }
         for _ in 0..self.turns.len() {
             let holder = self.turns.pop_front()?;
-            if self.held(&holder) >= self.limits.places_per_holder {
+            if !self.may_take(&holder) {
                 self.turns.push_back(holder);
                 continue;
             }
@@ -132,6 +135,13 @@ impl<H: Clone + Eq + Hash> FairQueue<H> {
     /// Returns how many places are held.
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// Returns true if there is a free place that a holder may have.
+    fn may_take(&self, holder: &H) -> bool {
+        let held = self.held(holder);
+        let reserved = if held == 0 { 0 } else { self.limits.reserved };
+        self.used + reserved < self.limits.places && held < self.limits.places_per_holder
     }
 
     fn take(&mut self, holder: &H) {
@@ -160,7 +170,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { places: 1, places_per_holder: 1, waiting_per_holder: 3, holders: 4 };
+    const LIMITS: Limits =
+        Limits { places: 1, places_per_holder: 1, reserved: 0, waiting_per_holder: 3, holders: 4 };
 
     fn ticket(entered: Entered) -> Ticket {
         match entered {
@@ -206,6 +217,40 @@ mod tests {
     }
 
     #[test]
+    fn the_last_places_are_for_holders_that_have_none() {
+        let limits = Limits { places: 4, places_per_holder: 2, reserved: 2, ..LIMITS };
+        let mut queue = FairQueue::new(limits);
+        assert_eq!(queue.enter(&'a'), Entered::Admitted);
+        assert_eq!(queue.enter(&'a'), Entered::Admitted);
+        assert_eq!(queue.enter(&'b'), Entered::Admitted);
+        let second = ticket(queue.enter(&'b'));
+        // A place is free, but not for a holder that has one.
+        assert_eq!((queue.used(), queue.admit()), (3, None));
+        assert_eq!(queue.enter(&'c'), Entered::Admitted);
+        let waits = ticket(queue.enter(&'d'));
+        assert_eq!(queue.admit(), None);
+        queue.release(&'a');
+        // The entry of `b` came first.
+        assert_eq!((queue.admit(), queue.admit()), (Some(('d', waits)), None));
+        queue.release(&'c');
+        queue.release(&'d');
+        assert_eq!((queue.used(), queue.admit()), (2, None));
+        queue.release(&'a');
+        assert_eq!(queue.admit(), Some(('b', second)));
+    }
+
+    #[test]
+    fn a_holder_that_gives_its_only_place_back_can_have_a_reserved_one() {
+        let mut queue = FairQueue::new(Limits { places: 2, places_per_holder: 2, reserved: 1, ..LIMITS });
+        assert_eq!(queue.enter(&'a'), Entered::Admitted);
+        let waits = ticket(queue.enter(&'a'));
+        assert_eq!(queue.enter(&'b'), Entered::Admitted);
+        assert_eq!(queue.admit(), None);
+        queue.release(&'a');
+        assert_eq!(queue.admit(), Some(('a', waits)));
+    }
+
+    #[test]
     fn queues_and_holders_are_bounded() {
         let mut queue = FairQueue::new(LIMITS);
         assert_eq!(queue.enter(&'a'), Entered::Admitted);
@@ -238,8 +283,8 @@ mod tests {
     proptest! {
         /// Whatever happens, no bound is exceeded and no place stays free while an entry could take it.
         #[test]
-        fn places_are_bounded_and_never_idle(steps in prop::collection::vec((0_u8..3, 0_u8..4), 1..200)) {
-            let limits = Limits { places: 3, places_per_holder: 2, waiting_per_holder: 3, holders: 4 };
+        fn places_are_bounded_and_never_idle(steps in prop::collection::vec((0_u8..3, 0_u8..4), 1..200), reserved in 0_usize..3) {
+            let limits = Limits { places: 3, places_per_holder: 2, reserved, waiting_per_holder: 3, holders: 4 };
             let mut queue = FairQueue::new(limits);
             let (mut held, mut waiting): (Vec<u8>, Vec<(u8, Ticket)>) = (Vec::new(), Vec::new());
             for (step, holder) in steps {
@@ -268,7 +313,8 @@ mod tests {
                 for holder in 0..4 {
                     let waits = waiting.iter().filter(|(one, _)| *one == holder).count();
                     prop_assert!(of(holder) <= 2 && waits <= 3);
-                    prop_assert!(waits == 0 || of(holder) == 2 || held.len() == limits.places);
+                    let open = limits.places - if of(holder) == 0 { 0 } else { reserved };
+                    prop_assert!(waits == 0 || of(holder) == 2 || held.len() >= open);
                 }
             }
         }

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::activity::Watched;
 use super::connection::Transport;
-use super::health;
+use super::health::{self, MetricsAccess};
 use super::record::{self, Record, Recorded};
 use super::slots::{ActiveRequest, Slot};
 use super::{Server, Site};
@@ -122,7 +122,12 @@ impl Site {
             // No page of another origin has anything to do with these.
             self.cors.apply_plain(response.headers_mut());
         } else {
-            self.cors.apply(origin.as_ref(), response.headers_mut());
+            let is_for_supervisors = matches!(record.endpoint, Endpoint::Metrics | Endpoint::Health);
+            if is_for_supervisors && self.metrics_access != MetricsAccess::Open {
+                self.cors.apply_plain(response.headers_mut());
+            } else {
+                self.cors.apply(origin.as_ref(), response.headers_mut());
+            }
             // After what is configured, which cannot take this away.
             confine(response.headers_mut());
         }

@@ -139,7 +139,7 @@ async fn speak(
     let limits = server.site().limits;
     let (says_asked, mut asked) = watch::channel(false);
     let exchange = Arc::new(Exchange::default());
-    let stream = Completed::new(stream, Arc::clone(&exchange), limits.header_bytes);
+    let stream = Completed::new(stream, Arc::clone(&exchange));
     let begun = Arc::clone(&exchange);
     let service = service_fn(move |request: http::Request<Incoming>| {
         begun.begin(request.method());
@@ -200,11 +200,11 @@ pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr,
         http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(SMALLEST_BUFFER);
         match greet(server, stream, peer).await {
             Some(Greeted::Plain(stream, _)) => {
-                let stream = Completed::new(stream, exchange, SMALLEST_BUFFER);
+                let stream = Completed::new(stream, exchange);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
             Some(Greeted::Tls(stream)) => {
-                let stream = Completed::new(stream, exchange, SMALLEST_BUFFER);
+                let stream = Completed::new(stream, exchange);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
             None => {}

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -14,7 +14,7 @@ use super::record::Record;
 use crate::access::Wanted;
 use crate::metrics::{self, Endpoint, Format, State};
 use crate::wire::audit::LoginCounts;
-use crate::wire::{ApiError, Response, host_name, is_forwarded, with_bytes};
+use crate::wire::{ApiError, Response, host_name, is_forwarded, is_of_other_origin, with_bytes};
 
 /// Who may read `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl Site {
             MetricsAccess::Local if is_local(&parts.headers, client) => {}
             MetricsAccess::Local => {
                 return Err(ApiError::Denied(
-                    "metrics are for this machine only: ask 127.0.0.1 or localhost without a proxy, run `holdfast \
-                     metrics`, or set metrics.access"
+                    "metrics are for programs on this machine only: ask 127.0.0.1 or localhost without a proxy, run \
+                     `holdfast metrics`, or set metrics.access"
                         .into(),
                 ));
             }
@@ -126,7 +126,8 @@ impl Site {
 }
 
 /// Returns true for a client on this machine that came directly: a proxy on this machine would publish what is for the machine
-/// only. One that adds no header is known by the host that the client has called, where it passes that on.
+/// only. One that adds no header is known by the host that the client has called, where it passes that on. A web page that is
+/// open in a browser on this machine is not local: it would send the metrics elsewhere.
 fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
     let is_called_here = host_name(headers).map_or(!headers.contains_key(HOST), |name| {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
@@ -135,7 +136,8 @@ fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
             || name.ends_with(".localhost")
             || address.is_ok_and(|address| address.to_canonical().is_loopback())
     });
-    client.to_canonical().is_loopback() && !is_forwarded(headers) && is_called_here
+    let is_of_page = is_of_other_origin(headers) || headers.contains_key(ORIGIN);
+    client.to_canonical().is_loopback() && !is_forwarded(headers) && !is_of_page && is_called_here
 }
 
 #[cfg(test)]
@@ -161,5 +163,18 @@ mod tests {
         for name in ["x-forwarded-for", "forwarded", "x-forwarded-proto", "via", "x-real-ip"] {
             assert!(!local("127.0.0.1", &[("host", "localhost"), (name, "127.0.0.1")]), "{name}");
         }
+    }
+
+    #[test]
+    fn a_web_page_is_not_local() {
+        let local = |name: &'static str, value: &'static str| {
+            let headers = [(HOST.as_str(), "localhost"), (name, value)]
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            is_local(&headers.into_iter().collect(), "127.0.0.1".parse().unwrap())
+        };
+        assert!(!local("origin", "http://evil.example") && !local("origin", "null"));
+        assert!(!local("sec-fetch-site", "cross-site") && !local("sec-fetch-site", "same-site"));
+        // The address was entered in the browser.
+        assert!(local("sec-fetch-site", "none"));
     }
 }

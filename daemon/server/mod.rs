@@ -8,6 +8,7 @@ mod admission;
 mod answer;
 mod connection;
 mod early;
+mod heads;
 mod health;
 mod heart;
 mod record;

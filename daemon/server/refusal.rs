@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::heads::Heads;
 use crate::wire::{ApiError, ResponseBody, confine};
 
 /// The requests of a connection whose answers are not written yet.
@@ -52,8 +53,7 @@ impl Exchange {
 pub(super) struct Completed<S> {
     stream: S,
     exchange: Arc<Exchange>,
-    /// The longest head that hyper takes, in bytes.
-    header_bytes: usize,
+    heads: Heads,
     /// Bytes of the current message that are still to be written as they are.
     passing: u64,
     /// The rest of an answer that is being written in place of the one that was given, and the length of that.
@@ -62,8 +62,8 @@ pub(super) struct Completed<S> {
 }
 
 impl<S> Completed<S> {
-    pub(super) fn new(stream: S, exchange: Arc<Exchange>, header_bytes: usize) -> Self {
-        Completed { stream, exchange, header_bytes, passing: 0, rest: Vec::new(), replaced: 0 }
+    pub(super) fn new(stream: S, exchange: Arc<Exchange>) -> Self {
+        Completed { stream, exchange, heads: Heads::default(), passing: 0, rest: Vec::new(), replaced: 0 }
     }
 
     /// Looks at the bytes to write, if a message begins with them.
@@ -80,7 +80,11 @@ impl<S> Completed<S> {
             self.passing = head.length;
             return;
         }
-        match self.exchange.lock().pop_front() {
+        let expected = self.exchange.lock().pop_front();
+        if expected.is_some() {
+            self.heads.answered();
+        }
+        match expected {
             Some(is_head_only) if is_head_only || head.has_no_body() => self.passing = head.length,
             Some(_) => {
                 self.passing = head.body.map_or(u64::MAX, |body| head.length.saturating_add(body));
@@ -95,15 +99,15 @@ impl<S> Completed<S> {
 
     /// Makes the answer that is written in place of one of hyper.
     fn refusal(&self, own: &Head<'_>) -> Vec<u8> {
-        // Hyper says "431" as well to a `Content-Length` near 2^64, which comes in a head that is not too long.
-        let is_short = self.exchange.read.load(Ordering::Relaxed) < self.header_bytes;
         let (status, why) = match own.status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if is_short => {
+            // Hyper says this as well to a `Content-Length` near 2^64.
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if self.heads.have_huge_length() => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is larger than any body")
             }
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-                (own.status, "the head of the request is too long (limits.header_bytes)")
-            }
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+                own.status,
+                "the head of the request has more bytes than limits.header_bytes allows, or more than 100 fields",
+            ),
             StatusCode::URI_TOO_LONG => (own.status, "the target of the request is too long"),
             other => (other, "the request is malformed"),
         };
@@ -118,7 +122,9 @@ impl<S> Completed<S> {
             bytes.extend(format!("date: {date}\r\n").bytes());
         }
         bytes.extend(b"\r\n");
-        if let ResponseBody::Whole(Some(body)) = body {
+        if let ResponseBody::Whole(Some(body)) = body
+            && !self.heads.begin_with_head()
+        {
             bytes.extend(body);
         }
         bytes
@@ -139,7 +145,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Completed<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.exchange.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        let this = &mut *self;
+        let bytes = &buffer.filled()[before..];
+        this.exchange.read.fetch_add(bytes.len(), Ordering::Relaxed);
+        this.heads.read(bytes, this.exchange.is_busy());
         polled
     }
 }
@@ -256,7 +265,7 @@ mod tests {
         for method in requests {
             exchange.begin(method);
         }
-        let mut stream = Completed::new(server, Arc::clone(&exchange), 100);
+        let mut stream = Completed::new(server, Arc::clone(&exchange));
         let writing = tokio::spawn(async move {
             let mut bytes = CONTINUE.to_vec();
             for method in [Method::HEAD, Method::GET] {
@@ -309,15 +318,29 @@ mod tests {
         assert_eq!(written(&[Method::HEAD, Method::GET], true).await, plain);
     }
 
+    async fn refused(request: &str) -> String {
+        let stream = tokio::io::join(request.as_bytes(), Vec::new());
+        let mut stream = Completed::new(stream, Arc::default());
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        stream.write_all(b"HTTP/1.1 431 Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(stream.stream.into_inner().1).unwrap()
+    }
+
     #[tokio::test]
-    async fn a_short_head_with_a_huge_length_is_a_matter_of_the_body() {
-        for (read, status) in [(99, 413), (100, 431)] {
-            let exchange = Arc::new(Exchange::default());
-            exchange.read.store(read, Ordering::Relaxed);
-            let mut stream = Completed::new(Vec::new(), exchange, 100);
-            stream.write_all(b"HTTP/1.1 431 Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            let written = String::from_utf8(stream.stream).unwrap();
+    async fn a_huge_length_is_a_matter_of_the_body() {
+        for (field, status) in
+            [("X: 18446744073709551615", 431), ("Content-Length: 18446744073709551615", 413)]
+        {
+            let written = refused(&format!("PUT / HTTP/1.1\r\n{field}\r\n\r\n")).await;
             assert!(written.starts_with(&format!("HTTP/1.1 {status} ")), "{written}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_refusal_of_a_head_request_has_no_body() {
+        for (method, has_body) in [("HEAD", false), ("GET", true)] {
+            let written = refused(&format!("{method} / HTTP/1.1\r\n")).await;
+            assert_eq!(!written.ends_with("\r\n\r\n"), has_body, "{written}");
         }
     }
 }

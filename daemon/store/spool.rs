@@ -22,10 +22,10 @@ use super::room::Room;
 use super::work::{HOLDERS, Kind, Work};
 use crate::queue::{FairPermit, FairPool, Limits};
 
-/// Spools at once, and those of one holder.
-const SPOOLS: (usize, usize) = (64, 16);
-/// Large manifests in memory at once, and those of one holder.
-const LARGE: (usize, usize) = (2, 1);
+/// Spools at once, those of one holder, and those that are kept for holders without one.
+const SPOOLS: (usize, usize, usize) = (64, 16, 8);
+/// Large manifests in memory at once, those of one holder, and those that are kept for holders without one.
+const LARGE: (usize, usize, usize) = (2, 1, 0);
 /// Requests of one holder that wait for either; more are refused.
 const WAITING: usize = 64;
 /// How long a request waits for a spool: as long as all are taken, their clients decide when one becomes free.
@@ -41,8 +41,9 @@ pub(super) struct Spools {
 
 impl Default for Spools {
     fn default() -> Self {
-        let pool = |(places, places_per_holder)| {
-            let limits = Limits { places, places_per_holder, waiting_per_holder: WAITING, holders: HOLDERS };
+        let pool = |(places, places_per_holder, reserved)| {
+            let waiting_per_holder = WAITING;
+            let limits = Limits { places, places_per_holder, reserved, waiting_per_holder, holders: HOLDERS };
             Arc::new(FairPool::new(limits))
         };
         Spools { spools: pool(SPOOLS), large: pool(LARGE) }

@@ -56,6 +56,7 @@ impl Default for Summaries {
         let limits = Limits {
             places: READERS,
             places_per_holder: READERS,
+            reserved: 0,
             waiting_per_holder: WAITING,
             holders: super::work::HOLDERS,
         };

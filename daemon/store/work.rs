@@ -88,7 +88,13 @@ impl Drop for CancelOnDrop {
 impl Default for Work {
     fn default() -> Self {
         let pool = |places, waiting_per_holder| {
-            let limits = Limits { places, places_per_holder: places, waiting_per_holder, holders: HOLDERS };
+            let limits = Limits {
+                places,
+                places_per_holder: places,
+                reserved: 0,
+                waiting_per_holder,
+                holders: HOLDERS,
+            };
             Arc::new(FairPool::new(limits))
         };
         Work {
