@@ -75,6 +75,41 @@ fn an_immutable_tag_is_not_deleted_unless_its_rule_says_so() {
 }
 
 #[test]
+fn content_of_an_immutable_tag_is_not_deleted() {
+    let daemon = Daemon::with_file(RULES);
+    let delete = |path: &str| daemon.request("DELETE", path).send();
+    for (repository, status) in [("prod/app", 403), ("stage/app", 202)] {
+        let (image, bytes) = daemon.push_image(repository, "part", b"layer");
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+            {"mediaType": OCI_MANIFEST, "digest": image, "size": bytes.len()}]});
+        daemon.put_manifest(repository, "v1", OCI_INDEX, index.to_string().as_bytes()).expect(201);
+        // Its own tag may go.
+        delete(&format!("/v2/{repository}/manifests/part")).expect(202);
+        // The blob first, while the manifest is there.
+        for part in [format!("blobs/{}", digest(b"layer")), format!("manifests/{image}")] {
+            let path = format!("/v2/{repository}/{part}");
+            let answer = delete(&path).expect(status);
+            if status == 403 {
+                assert_eq!(answer.code(), "DENIED");
+                let message = answer.json()["errors"][0]["message"].to_string();
+                assert!(message.contains("references sha256:"), "{message}");
+                daemon.get(&path).expect(200);
+            }
+        }
+    }
+    // Content that no manifest references, or that is not there.
+    let free = daemon.push_blob("prod/app", b"free");
+    delete(&format!("/v2/prod/app/blobs/{free}")).expect(202);
+    assert_eq!(delete(&format!("/v2/prod/app/blobs/{free}")).expect(404).code(), "BLOB_UNKNOWN");
+    // An image without an immutable tag goes from the top.
+    let (image, _) = daemon.push_image("prod/other", "latest", b"another layer");
+    let layer = format!("/v2/prod/other/blobs/{}", digest(b"another layer"));
+    delete(&layer).expect(403);
+    delete(&format!("/v2/prod/other/manifests/{image}")).expect(202);
+    delete(&layer).expect(202);
+}
+
+#[test]
 fn signatures_can_be_added_where_all_tags_are_immutable() {
     let daemon = Daemon::with_file(RULES);
     let (image, _) = daemon.push_image("stage/app", "1", b"layer");

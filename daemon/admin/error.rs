@@ -133,6 +133,10 @@ impl From<StoreError> for AdminError {
                 AdminError::NotFound("There is no such image in this repository.".into())
             }
             StoreError::TagKept { tag, .. } => AdminError::Immutable(tag.to_string()),
+            StoreError::ContentKept { .. } => AdminError::Denied(
+                "Another image of this repository needs this one, and the repository has immutable tags: the configuration \
+                 ([[immutable]]) says that such an image must not be deleted.",
+            ),
             StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => {
                 AdminError::NoRoom("The disk of the registry, or its index, is full.")
             }

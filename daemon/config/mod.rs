@@ -322,6 +322,11 @@ pub enum ConfigError {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// Settings of registry:2 name more than one kind of users.
+    #[error(
+        "{0} and {1} name two kinds of users (auth), of which there may be one, as in registry:2; remove one of them"
+    )]
+    TwoKindsOfUsers(String, String),
     /// Two settings do not go together.
     #[error("{0}")]
     Together(&'static str),

@@ -163,7 +163,8 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::TooManyTags { .. }
             | StoreError::TooManyNames { .. }
             | StoreError::TagImmutable { .. }
-            | StoreError::TagKept { .. }) => ApiError::Denied(error.to_string()),
+            | StoreError::TagKept { .. }
+            | StoreError::ContentKept { .. }) => ApiError::Denied(error.to_string()),
             StoreError::TooManyUploads => ApiError::TooManyUploads,
             StoreError::TooManyWaiting => ApiError::TooManyWaiting,
             StoreError::Full => ApiError::Full,

@@ -70,6 +70,17 @@ pub enum StoreError {
         /// The tag.
         tag: Tag,
     },
+    /// A manifest of a repository with tags that must not be deleted references the content.
+    #[error(
+        "a manifest of {repository} references {digest}, and {repository} has immutable tags ([[immutable]]); delete that \
+         manifest first"
+    )]
+    ContentKept {
+        /// The repository.
+        repository: RepositoryName,
+        /// The blob or manifest.
+        digest: Digest,
+    },
     /// The registry would have more tags and manifests than it may.
     #[error("the registry may have at most {limit} tags and manifests; delete some, or raise limits.names")]
     TooManyNames {

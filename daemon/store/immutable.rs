@@ -1,10 +1,7 @@
 //! Tags that can be set once.
 
 use super::error::StoreError;
-use crate::oci::{Pattern, RepositoryName, Tag};
-
-/// The beginning of tags that attach content to a manifest, which clients set again for each signature.
-const ATTACHED: &str = "sha256-";
+use crate::oci::{Algorithm, AttachedTo, Pattern, RepositoryName, Tag};
 
 /// A rule: these tags of these repositories can be set once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +18,11 @@ impl Immutable {
     /// Returns true if a rule covers tags of the repository.
     pub(super) fn is_about(rules: &[Immutable], repository: &RepositoryName) -> bool {
         rules.iter().any(|rule| rule.is_for(repository))
+    }
+
+    /// Returns true if a rule that forbids deletes covers tags of the repository.
+    pub(super) fn forbids_deletes(rules: &[Immutable], repository: &RepositoryName) -> bool {
+        rules.iter().any(|rule| !rule.delete && rule.is_for(repository))
     }
 
     /// Refuses to move a tag that a rule covers to another manifest.
@@ -53,12 +55,20 @@ impl Immutable {
 
     /// Tags of signatures move with each signature: only a pattern that names them on purpose covers them.
     fn covers(&self, repository: &RepositoryName, tag: &Tag) -> bool {
-        let is_attached = crate::oci::AttachedTo::of(tag).is_some();
+        let is_attached = AttachedTo::of(tag).is_some();
         let means = |pattern: &Pattern| {
-            pattern.matches(tag.as_str()) && (!is_attached || pattern.to_string().starts_with(ATTACHED))
+            pattern.matches(tag.as_str()) && (!is_attached || names_attached(&pattern.to_string()))
         };
         self.is_for(repository) && self.tags.iter().any(means)
     }
+}
+
+/// Returns true if a pattern begins as tags do that attach content to a manifest: with an algorithm and a dash.
+fn names_attached(pattern: &str) -> bool {
+    let begins = |algorithm: Algorithm| {
+        pattern.strip_prefix(algorithm.as_str()).is_some_and(|rest| rest.starts_with('-'))
+    };
+    Algorithm::ALL.into_iter().any(begins)
 }
 
 #[cfg(test)]
@@ -85,8 +95,13 @@ mod tests {
         // The strictest rule counts.
         assert!(Immutable::check_delete(&rules, &prod, &tag("v1")).is_err());
         assert!(Immutable::check_delete(&rules, &prod, &tag("latest")).is_ok());
-        let signature = tag(&format!("sha256-{}.sig", "0".repeat(64)));
-        assert!(Immutable::check_move(&rules, &prod, &signature).is_ok());
-        assert!(Immutable::check_move(&[rule(&["sha256-*"], false)], &prod, &signature).is_err());
+        for algorithm in Algorithm::ALL {
+            let signature = tag(&format!("{algorithm}-{}.sig", "0".repeat(64)));
+            assert!(Immutable::check_move(&rules, &prod, &signature).is_ok());
+            let pattern = format!("{algorithm}-*");
+            assert!(Immutable::check_move(&[rule(&[&pattern], false)], &prod, &signature).is_err());
+        }
+        assert!(Immutable::forbids_deletes(&rules, &prod) && !Immutable::forbids_deletes(&rules, &other));
+        assert!(!Immutable::forbids_deletes(&rules[1..], &prod));
     }
 }

@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags must
-    /// not be deleted.
+    /// not be deleted; [`StoreError::ContentKept`] when a manifest of a repository with such tags references it.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -129,11 +129,13 @@ impl Store {
     /// Removes a blob from a repository; other repositories keep it.
     ///
     /// # Errors
-    /// [`StoreError::BlobUnknown`].
+    /// [`StoreError::BlobUnknown`]; [`StoreError::ContentKept`] when a manifest of a repository with tags that must not be
+    /// deleted references it.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
         let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
-        detached(async move { writer.submit(move |batch| batch.delete_blob(&repository, &digest)).await })
-            .await
+        let immutable = self.0.immutable.load_full();
+        let delete = move |batch: &mut Batch| batch.delete_blob(&repository, &digest, &immutable);
+        detached(async move { writer.submit(delete).await }).await
     }
 }
 

@@ -8,6 +8,7 @@ mod readers;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod users;
 mod yaml;
 
 use std::io::Read;
@@ -48,6 +49,8 @@ struct Reading<'a> {
     found: &'a mut Found,
     /// The places that are set to something.
     places: Vec<String>,
+    /// Whether `auth.anonymous` of Holdfast's own configuration stays when only details of users are set.
+    keeps_anonymous: bool,
 }
 
 impl Reading<'_> {
@@ -96,9 +99,11 @@ pub(super) fn apply(
     found: &mut Found,
 ) -> Result<(), ConfigError> {
     let mut all = file.map_or_else(|| Ok(Vec::new()), |(name, text)| read(name, text))?;
+    let keeps_anonymous = users::are_details(&all, environment) && users::anonymous_is_set(table);
     for (name, value) in environment {
-        overlay(&mut all, name, value);
+        overlay(&mut all, name, value)?;
     }
+    users::check(&all)?;
     found.registry |= file.is_some();
     let needs_root = file.is_some() && !all.iter().any(|one| one.place == "storage.filesystem.rootdirectory");
     if needs_root && all.iter().any(|one| one.place.starts_with("storage.filesystem")) {
@@ -109,7 +114,7 @@ pub(super) fn apply(
     }
     let is_set = |one: &&Setting| !says_nothing(&one.value);
     let places = all.iter().filter(is_set).map(|one| one.place.clone()).collect();
-    let mut reading = Reading { table, found, places };
+    let mut reading = Reading { table, found, places, keeps_anonymous };
     all.iter().try_for_each(|setting| reading.read(setting))
 }
 
@@ -120,7 +125,7 @@ fn read(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
     match yaml::read(text).map_err(syntax)? {
         Yaml::Map(entries) => {
             let name_of = |place: &str| format!("{name}: {place}");
-            flatten("", Yaml::Map(entries), &name_of, &mut all);
+            flatten("", Yaml::Map(entries), &name_of, &mut all)?;
         }
         Yaml::Null | Yaml::Text { .. } | Yaml::List(_) => {
             return Err(syntax("is no configuration of registry:2, which is a map of settings".into()));
@@ -133,17 +138,17 @@ fn read(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
 }
 
 /// Lays a name of the environment over the settings.
-fn overlay(all: &mut Vec<Setting>, name: &str, value: &str) {
+fn overlay(all: &mut Vec<Setting>, name: &str, value: &str) -> Result<(), ConfigError> {
     let place = place_of(name);
     let value = value_of(value);
     if let Some((list, number)) = place.rsplit_once('.').filter(|(list, _)| meaning(list).is_some())
         && let Ok(number) = number.parse::<usize>()
     {
         set_item(all, list, (number, value), name);
-        return;
+        return Ok(());
     }
     all.retain(|one| one.place != place && !is_below(&one.place, &place));
-    flatten(&place, value, &|_| name.to_owned(), all);
+    flatten(&place, value, &|_| name.to_owned(), all)
 }
 
 /// Sets an item of a list, as `REGISTRY_HTTP_TLS_CLIENTCAS_0` does.
@@ -189,7 +194,12 @@ fn value_of(text: &str) -> Yaml {
 }
 
 /// Makes settings of a part of the tree.
-fn flatten(place: &str, value: Yaml, name_of: &dyn Fn(&str) -> String, all: &mut Vec<Setting>) {
+fn flatten(
+    place: &str,
+    value: Yaml,
+    name_of: &dyn Fn(&str) -> String,
+    all: &mut Vec<Setting>,
+) -> Result<(), ConfigError> {
     let mut add = |place: String, value: Yaml| {
         let name = name_of(&place);
         all.push(Setting { place, value, name });
@@ -200,20 +210,32 @@ fn flatten(place: &str, value: Yaml, name_of: &dyn Fn(&str) -> String, all: &mut
                 add(place.to_owned(), Yaml::Null);
             }
             for (key, value) in entries {
-                let key = key.to_ascii_lowercase();
                 let place = if place.is_empty() { key } else { format!("{place}.{key}") };
-                flatten(&place, value, name_of, all);
+                check_case(&place, &name_of(&place))?;
+                flatten(&place, value, name_of, all)?;
             }
         }
         // A driver or a kind of users may be named without settings of its own.
         Yaml::Text { text, .. } if matches!(place, "auth" | "storage") => {
-            let place = format!("{place}.{}", text.to_ascii_lowercase());
             // Its name is that of the section.
-            let name = name_of(place.split('.').next().unwrap_or_default());
+            let name = name_of(place);
+            let place = format!("{place}.{text}");
+            check_case(&place, &name)?;
             all.push(Setting { place, value: Yaml::Null, name });
         }
         value => add(place.to_owned(), value),
     }
+    Ok(())
+}
+
+/// Refuses a setting that is known in lower case only: registry:2 tells the letters apart.
+fn check_case(place: &str, name: &str) -> Result<(), ConfigError> {
+    let lower = place.to_ascii_lowercase();
+    if lower != place && (is_section(&lower) || meaning(&lower).is_some()) {
+        let why = "registry:2 knows names of settings, drivers and kinds of users in lower case only";
+        return Err(ConfigError::Refused { name: name.to_owned(), why });
+    }
+    Ok(())
 }
 
 /// Returns true for a value that asks for nothing.

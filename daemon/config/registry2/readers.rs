@@ -115,48 +115,6 @@ pub(super) fn purging_age(reading: &mut Reading, setting: &Setting) -> Result<()
     Ok(())
 }
 
-pub(super) fn users(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    match &setting.value {
-        Yaml::Null => {
-            reading.set("auth.anonymous", setting, "none".into());
-            Ok(())
-        }
-        Yaml::Text { .. } | Yaml::List(_) | Yaml::Map(_) => Err(setting.wrong("a map with realm and path")),
-    }
-}
-
-/// Closes the registry to clients without a log-in, as a setting of users does there. A name of the environment that only
-/// changes a detail leaves what the configuration file says.
-fn close(reading: &mut Reading, setting: &Setting) {
-    let auth = reading.table.get("auth").and_then(Value::as_table);
-    let is_said = auth.is_some_and(|auth| auth.contains_key("anonymous"));
-    if !is_said || !setting.name.starts_with("REGISTRY_AUTH_") {
-        reading.set("auth.anonymous", setting, "none".into());
-    }
-}
-
-pub(super) fn realm(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    close(reading, setting);
-    reading.set("auth.realm", setting, setting.typed(Kind::Text)?);
-    Ok(())
-}
-
-pub(super) fn htpasswd(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    close(reading, setting);
-    reading.set("auth.htpasswd", setting, setting.typed(Kind::Text)?);
-    Ok(())
-}
-
-pub(super) fn no_users(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    match &setting.value {
-        Yaml::Null | Yaml::Text { .. } | Yaml::Map(_) => {
-            reading.set("auth.anonymous", setting, "full".into());
-            Ok(())
-        }
-        Yaml::List(_) => Err(setting.wrong("a map without settings")),
-    }
-}
-
 pub(super) fn network(_: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
     match setting.text()? {
         "" | "tcp" | "tcp4" | "tcp6" => Ok(()),

@@ -2,6 +2,7 @@
 //! same list for people; a test compares the two.
 
 use super::readers::{self, Reader};
+use super::users;
 
 /// What becomes of a setting.
 pub(super) enum Meaning {
@@ -73,10 +74,10 @@ pub(super) const SETTINGS: &[(&str, Meaning)] = &[
     ("storage.maintenance.uploadpurging.interval", Moot),
     ("storage.maintenance.uploadpurging.dryrun", Ignored("unfinished uploads are removed when they expire")),
     ("storage.maintenance.readonly.enabled", Sets("registry.read_only")),
-    ("auth.htpasswd", Read(readers::users)),
-    ("auth.htpasswd.realm", Read(readers::realm)),
-    ("auth.htpasswd.path", Read(readers::htpasswd)),
-    ("auth.none.*", Read(readers::no_users)),
+    ("auth.htpasswd", Read(users::htpasswd)),
+    ("auth.htpasswd.realm", Read(users::realm)),
+    ("auth.htpasswd.path", Read(users::path)),
+    ("auth.none.*", Read(users::none)),
     ("auth.token.*", Refused(TOKENS)),
     ("auth.silly.*", Refused(OTHER_USERS)),
     ("middleware.*", Ignored("there are no middlewares")),

@@ -86,8 +86,13 @@ fn a_detail_of_users_leaves_what_the_file_says_of_the_others() {
         let config = from_sources(("file", text), None, environment(pairs), &Overrides::default()).unwrap();
         config.auth.anonymous
     };
-    assert_eq!(read(&[("REGISTRY_AUTH_HTPASSWD_REALM", "r")]), Some(Anonymous::Pull));
-    for pair in [("REGISTRY_AUTH", "htpasswd"), ("REGISTRY_AUTH", "{htpasswd: {realm: r}}")] {
+    let path = ("REGISTRY_AUTH_HTPASSWD_PATH", "/p");
+    assert_eq!(read(&[("REGISTRY_AUTH_HTPASSWD_REALM", "r"), path]), Some(Anonymous::Pull));
+    for pair in [
+        ("REGISTRY_AUTH", "htpasswd"),
+        ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /p}}"),
+        ("REGISTRY_AUTH_HTPASSWD", "{path: /p}"),
+    ] {
         assert_eq!(read(&[pair]), Some(Anonymous::None), "{pair:?}");
     }
     let alone = with(&[("REGISTRY_AUTH_HTPASSWD_PATH", "/p")]).unwrap();
@@ -97,7 +102,11 @@ fn a_detail_of_users_leaves_what_the_file_says_of_the_others() {
 #[test]
 fn text_stays_as_it_is_where_yaml_would_read_something_else() {
     for realm in ["Registry Realm", "a: b", "x #1", "#1", "*", "{", "@home", "50%", "- x"] {
-        let config = with(&[("REGISTRY_AUTH", "htpasswd"), ("REGISTRY_AUTH_HTPASSWD_REALM", realm)]);
+        let config = with(&[
+            ("REGISTRY_AUTH", "htpasswd"),
+            ("REGISTRY_AUTH_HTPASSWD_REALM", realm),
+            ("REGISTRY_AUTH_HTPASSWD_PATH", "/p"),
+        ]);
         match realm {
             "a: b" | "- x" => {
                 assert!(config.unwrap_err().to_string().contains("REGISTRY_AUTH_HTPASSWD_REALM"));
@@ -202,6 +211,70 @@ fn settings_that_close_a_registry_are_never_only_ignored() {
 }
 
 #[test]
+fn no_second_kind_of_users_opens_a_registry() {
+    let closed = "version: 0.1\nauth: {htpasswd: {realm: r, path: /p}}\n";
+    let open = "version: 0.1\nauth: none\n";
+    let both = |none: &str| format!("version: 0.1\nauth:\n  htpasswd: {{realm: r, path: /p}}\n  {none}\n");
+    let file = |text: &str| (text.to_owned(), &[][..]);
+    for ((text, pairs), expected) in [
+        (file(&both("none: {}")), "auth.none name two kinds"),
+        (file(&both("none:")), "auth.none name two kinds"),
+        (file(&both("none: deny")), "auth.none name two kinds"),
+        (file(&both("none: \"true\"")), "auth.none name two kinds"),
+        (file(&both("token: {realm: r}")), "auth.token name two kinds"),
+        (file(&both("None: {}")), "lower case"),
+        (file(&both("NONE:")), "lower case"),
+        (file(&both("HTPASSWD: {path: /q}")), "lower case"),
+        (file(&both("<<: {none: }")), "auth.none name two kinds"),
+        (file(&both("\"none.x\": {}")), "auth.none.x name two kinds"),
+        (file(&format!("{closed}Auth: none\n")), "lower case"),
+        (file(&format!("{closed}auth: none\n")), "is there twice"),
+        (file(&format!("{closed}auth.none: {{}}\n")), "auth.none name two kinds"),
+        (file("version: 0.1\nauth: {none: false}\n"), "auth.none is not supported"),
+        (file("version: 0.1\nauth: {none: [a]}\n"), "auth.none is not supported"),
+        (file("version: 0.1\nauth: {none: {a: b}}\n"), "auth.none is not supported"),
+        (file("version: 0.1\nauth: {\"none.x\": {}}\n"), "auth.none.x is not supported"),
+        (file("version: 0.1\nauth: NONE\n"), "lower case"),
+        (file("version: 0.1\nauth: {htpasswd: {realm: r}}\n"), "auth.htpasswd.realm is not supported"),
+        (file("version: 0.1\nauth: {htpasswd: {realm: r, path: }}\n"), "needs the path"),
+        (file("version: 0.1\nauth: {htpasswd: {relm: r}}\n"), "needs the path"),
+        ((closed.into(), &[("REGISTRY_AUTH_NONE", "")]), "and REGISTRY_AUTH_NONE name two kinds"),
+        ((closed.into(), &[("REGISTRY_AUTH_NONE", "true")]), "and REGISTRY_AUTH_NONE name two kinds"),
+        ((closed.into(), &[("REGISTRY_AUTH_NONE_0", "x")]), "and REGISTRY_AUTH_NONE_0 name two kinds"),
+        (
+            (open.into(), &[("REGISTRY_AUTH_HTPASSWD_PATH", "/p")]),
+            "REGISTRY_AUTH_HTPASSWD_PATH name two kinds",
+        ),
+        (
+            (open.into(), &[("REGISTRY_AUTH_HTPASSWD_REALM", "r")]),
+            "REGISTRY_AUTH_HTPASSWD_REALM name two kinds",
+        ),
+        ((closed.into(), &[("REGISTRY_AUTH", "{htpasswd: , none: }")]), "two kinds"),
+        ((closed.into(), &[("REGISTRY_AUTH_NONE", ""), ("REGISTRY_AUTH", "htpasswd")]), "two kinds"),
+        ((closed.into(), &[("REGISTRY_AUTH", "None")]), "lower case"),
+    ] {
+        let error = with_file(&text, pairs).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{text:?}, {pairs:?}: {error}");
+    }
+    for text in [open, "version: 0.1\nauth: {none: }\n", "version: 0.1\nauth: {none: {}}\n"] {
+        assert_eq!(with_file(text, &[]).unwrap().auth.anonymous, Some(Anonymous::Full), "{text}");
+    }
+    // A section that the environment replaces is gone.
+    let replaced = with_file(open, &[("REGISTRY_AUTH", "htpasswd"), ("REGISTRY_AUTH_HTPASSWD_PATH", "/p")]);
+    assert_eq!(replaced.unwrap().auth.anonymous, Some(Anonymous::None));
+}
+
+#[test]
+fn a_file_with_users_closes_what_the_own_configuration_opens() {
+    let own = ("holdfast.toml", "[auth]\nanonymous = \"full\"\n");
+    let file = (FILE, "version: 0.1\nauth: {htpasswd: {path: /p}}\n");
+    for pairs in [&[][..], &[("REGISTRY_AUTH_HTPASSWD_PATH", "/q")]] {
+        let config = from_sources(own, Some(file), environment(pairs), &Overrides::default()).unwrap();
+        assert_eq!(config.auth.anonymous, Some(Anonymous::None), "{pairs:?}");
+    }
+}
+
+#[test]
 fn settings_that_ask_for_nothing_are_not_named() {
     let config = with(&[
         ("REGISTRY_REDIS", "{}"),
@@ -296,6 +369,7 @@ fn the_document_says_what_the_code_does() {
         // What a setting needs beside it.
         let mut pairs = vec![example];
         match example.0 {
+            "REGISTRY_AUTH_HTPASSWD_REALM" => pairs.push(("REGISTRY_AUTH_HTPASSWD_PATH", "/p")),
             "REGISTRY_HTTP_TLS_CERTIFICATE" => pairs.push(("REGISTRY_HTTP_TLS_KEY", "/k")),
             "REGISTRY_HTTP_TLS_KEY" => pairs.push(("REGISTRY_HTTP_TLS_CERTIFICATE", "/c")),
             "REGISTRY_HTTP_TLS_CLIENTCAS" => pairs.push(("HOLDFAST_TLS_MODE", "auto")),

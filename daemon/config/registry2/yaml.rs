@@ -1,7 +1,7 @@
 //! YAML, as far as configurations of registry:2 use it, read within bounds: the length of the text, the depth, and what
 //! aliases make of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
@@ -28,7 +28,7 @@ pub(super) enum Yaml {
     },
     /// A list.
     List(Vec<Yaml>),
-    /// A map, in the order of the text; of a key that is there twice the last value counts.
+    /// A map, in the order of the text.
     Map(Vec<(String, Yaml)>),
 }
 
@@ -75,6 +75,8 @@ enum Open {
     List(Vec<Yaml>),
     Map {
         entries: Vec<(String, Yaml)>,
+        /// The keys that are written in the map itself; merged entries give way to them.
+        written: BTreeSet<String>,
         /// The key whose value comes next.
         key: Option<String>,
     },
@@ -110,7 +112,8 @@ impl Builder {
             }
             Event::SequenceStart(anchor, _) => self.begin(Open::List(Vec::new()), anchor),
             Event::MappingStart(anchor, _) => {
-                self.begin(Open::Map { entries: Vec::new(), key: None }, anchor)
+                let (entries, written) = (Vec::new(), BTreeSet::new());
+                self.begin(Open::Map { entries, written, key: None }, anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some((Open::List(items), anchor)) => self.end(Yaml::List(items), anchor),
@@ -163,9 +166,12 @@ impl Builder {
         match self.open.last_mut() {
             None => self.document = Some(value),
             Some((Open::List(items), _)) => items.push(value),
-            Some((Open::Map { entries, key }, _)) => match (key.take(), value) {
+            Some((Open::Map { entries, written, key }, _)) => match (key.take(), value) {
                 (Some(name), value) if name == "<<" => merge(entries, value)?,
                 (Some(name), value) => {
+                    if !written.insert(name.clone()) {
+                        return Err(format!("the key {name:?} is there twice"));
+                    }
                     entries.retain(|(known, _)| *known != name);
                     entries.push((name, value));
                 }
@@ -248,6 +254,9 @@ mod tests {
         assert!(read(&"a: ".repeat(300_000)).unwrap_err().contains("longer than"));
         assert!(read("a: &a [*a]").is_err());
         assert!(read("a: 1\n---\nb: 2\n").unwrap_err().contains("more than one document"));
+        for text in ["{a: 1, a: 2}", "a: 1\nb: 2\n'a': 1\n", "{x: {a: , a: }}"] {
+            assert!(read(text).unwrap_err().contains("the key \"a\" is there twice"), "{text}");
+        }
         assert!(read("{a: ").is_err() && read("a: b: c").is_err() && read("? [a]\n: b").is_err());
     }
 

@@ -71,6 +71,22 @@ impl Batch<'_> {
         }
     }
 
+    /// Refuses to delete a blob or manifest that a manifest of the repository references, where a rule forbids to delete
+    /// tags: an immutable tag stays pullable.
+    pub(super) fn check_kept_content(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        rules: &[Immutable],
+    ) -> Result<(), StoreError> {
+        if Immutable::forbids_deletes(rules, repository)
+            && self.index.tables.may_be_needed_in(&self.txn, repository, digest)?
+        {
+            return Err(StoreError::ContentKept { repository: repository.clone(), digest: digest.clone() });
+        }
+        Ok(())
+    }
+
     /// Refuses to delete a manifest while one of these tags names it that is kept.
     pub(super) fn check_kept_tags(&self, delete: &ManifestDelete, tags: &[Tag]) -> Result<(), StoreError> {
         let ManifestDelete { repository, digest, immutable, .. } = delete;

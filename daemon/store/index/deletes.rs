@@ -93,6 +93,8 @@ impl Batch<'_> {
         if self.index.tables.manifests.get(&self.txn, &key)?.is_none() {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         }
+        // Before its tags go.
+        self.check_kept_content(repository, digest, &delete.immutable)?;
         if row.unwrap_or_default().tags > TAGS_LOOKED_THROUGH {
             return Ok(Deleted::TagsUnknown);
         }
@@ -117,8 +119,9 @@ impl Batch<'_> {
         delete: &ManifestDelete,
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
-        let ManifestDelete { repository, digest, subject, .. } = delete;
+        let ManifestDelete { repository, digest, subject, immutable } = delete;
         self.check_kept_tags(delete, tags)?;
+        self.check_kept_content(repository, digest, immutable)?;
         let is_whole = self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest, tags)?;
         Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
@@ -315,7 +318,11 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
+        immutable: &[Immutable],
     ) -> Result<(), StoreError> {
+        if self.index.tables.links.get(&self.txn, &schema::content_key(repository, digest))?.is_some() {
+            self.check_kept_content(repository, digest, immutable)?;
+        }
         if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
