@@ -88,6 +88,22 @@ pub(super) struct Found {
 }
 
 /// Every key, for the test that each is documented.
+/// Returns true for names that look like settings of registry:2 and are those of others: podman and skopeo keep their
+/// credentials in `REGISTRY_AUTH_FILE`, and Kubernetes names services called `registry-auth` and `registry-storage`.
+pub(super) fn is_of_other_programs(name: &str) -> bool {
+    let rest = name.strip_prefix("REGISTRY_AUTH_").or_else(|| name.strip_prefix("REGISTRY_STORAGE_"));
+    name == "REGISTRY_AUTH_FILE"
+        || rest
+            .is_some_and(|rest| rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_"))
+}
+
+/// Takes a name out of the environment; returns its value if that is not empty.
+pub(super) fn take(environment: &mut Vec<(String, String)>, name: &str) -> Option<String> {
+    let value = environment.iter().find(|(one, _)| one == name).map(|(_, value)| value.clone());
+    environment.retain(|(one, _)| one != name);
+    value.filter(|value| !value.is_empty())
+}
+
 #[cfg(test)]
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     KEYS.into_iter().map(|(key, _)| key)

@@ -343,7 +343,9 @@ pub fn load(
 ) -> Result<Config, ConfigError> {
     let default = Path::new(DEFAULT_FILE);
     let file = file.or_else(|| default.exists().then_some(default));
-    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let mut environment: Vec<(String, String)> = environment.into_iter().collect();
+    environment.retain(|(name, _)| !environment::is_of_other_programs(name));
+    let named = environment::take(&mut environment, registry2::PATH).map(PathBuf::from);
     let shown = |path: &Path| path.display().to_string();
     if let Some(path) = file.filter(|path| registry2::is_one(path)) {
         let text = registry2::read_file(path)?;
@@ -355,7 +357,11 @@ pub fn load(
             .map_err(|error| ConfigError::Read(shown(path), error.to_string()))?,
     };
     let name = file.map_or_else(String::new, shown);
-    let Some(compatible) = compatible_file(&name, &text, &environment)? else {
+    let compatible = match named {
+        Some(path) => Some(path),
+        None => compatible_file(&name, &text, &environment)?,
+    };
+    let Some(compatible) = compatible else {
         return from_text(&name, &text, environment, overrides);
     };
     let other = registry2::read_file(&compatible)?;
@@ -473,6 +479,23 @@ mod tests {
 
     fn from_text(text: &str) -> Result<Config, ConfigError> {
         super::from_text("file", text, [], &Overrides::default())
+    }
+
+    #[test]
+    fn a_file_of_registry_2_can_be_named_by_the_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r2.yml");
+        std::fs::write(&path, "version: 0.1\nauth: {htpasswd: {realm: r, path: /users}}\n").unwrap();
+        let named = ("REGISTRY_CONFIGURATION_PATH".to_owned(), path.to_str().unwrap().to_owned());
+        // This one is not for registries.
+        let podman = ("REGISTRY_AUTH_FILE".to_owned(), "/run/auth.json".to_owned());
+        let level = ("REGISTRY_LOG_LEVEL".to_owned(), "info".to_owned());
+        let config = load(None, [named, podman, level], &Overrides::default()).unwrap();
+        assert_eq!(config.auth.htpasswd, Path::new("/users"));
+        assert!(!config.open_because_registry_environment && config.warnings.is_empty(), "{config:?}");
+        let missing = ("REGISTRY_CONFIGURATION_PATH".to_owned(), "/nothing/here.yml".to_owned());
+        let error = load(None, [missing], &Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("/nothing/here.yml"), "{error}");
     }
 
     #[test]

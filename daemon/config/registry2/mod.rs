@@ -31,6 +31,8 @@ const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
 const DEFAULT_ROOT: &str = "/var/lib/registry";
 /// The directory below that in which registry:2 keeps everything.
 pub const DATA: &str = "docker/registry/v2";
+/// The name in the environment of the file that registry:2 reads where no other is named.
+pub(super) const PATH: &str = "REGISTRY_CONFIGURATION_PATH";
 /// The most items that names of the environment may give a list, one by one.
 const MOST_ITEMS: usize = 64;
 
