@@ -482,6 +482,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes what it looks at")]
     fn a_file_of_registry_2_can_be_named_by_the_environment() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r2.yml");
