@@ -1,5 +1,3 @@
-use std::process::Command;
-
 use crate::support::browser::{Browser, text};
 use crate::support::*;
 
@@ -49,19 +47,7 @@ fn anonymous_may_pull_when_told_so() {
 
 #[test]
 fn the_start_says_that_a_part_is_open() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut daemon = Command::new(BINARY)
-        .env_clear()
-        .envs([("HOLDFAST_LISTEN", "127.0.0.1:0"), ("HOLDFAST_AUTH_ANONYMOUS", "pull")])
-        .args(["serve", "--data"])
-        .arg(directory.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
-    let said = lines.map_while(Result::ok).find(|line| line.contains("  is ")).unwrap_or_default();
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  is ");
     assert!(said.contains("in part") && said.contains("holdfast user add NAME"), "{said}");
 }
 

@@ -119,6 +119,14 @@ impl Registry {
     }
 }
 
+impl Registry {
+    fn works_also_after_a_restart(&mut self, what: &str) {
+        self.works(what);
+        self.daemon.stop_and_restart();
+        self.works(&format!("{what}, started again"));
+    }
+}
+
 /// Places of files that only a daemon that is started meets.
 const BEFORE_A_START: [&str; 19] = [
     "layer",
@@ -179,9 +187,7 @@ fn cases(thing: Thing) {
         assert_ne!(registry.holdfast(&["status"]).status.code(), Some(124), "{what}");
         assert_ne!(registry.holdfast(&["gc", "--dry-run"]).status.code(), Some(124), "{what}");
         registry.daemon.restart_after_end();
-        registry.works(&what);
-        registry.daemon.stop_and_restart();
-        registry.works(&format!("{what}, started again"));
+        registry.works_also_after_a_restart(&what);
         registry.daemon.stop();
     }
     for place in places(&WHILE_IT_RUNS, thing) {
@@ -189,9 +195,7 @@ fn cases(thing: Thing) {
         println!("{what}");
         let mut registry = Registry::start();
         registry.put(place, thing);
-        registry.works(&what);
-        registry.daemon.stop_and_restart();
-        registry.works(&format!("{what}, started again"));
+        registry.works_also_after_a_restart(&what);
         registry.daemon.stop();
     }
 }
@@ -238,9 +242,7 @@ fn folders_are_made_in_the_place_of_files() {
         std::fs::write(&path, "kept").unwrap();
         registry.put("layer", Thing::FullDirectory);
         registry.daemon.restart_after_end();
-        registry.works(&what);
-        registry.daemon.stop_and_restart();
-        registry.works(&format!("{what}, started again"));
+        registry.works_also_after_a_restart(&what);
     }
     // The disk behind a link may be missing, which is no reason to begin without its content.
     let mut registry = Registry::start();

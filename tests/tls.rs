@@ -79,23 +79,8 @@ fn a_name_that_the_certificate_lacks_is_logged_once_with_the_line_to_add() {
 
 #[test]
 fn the_start_names_what_the_certificate_is_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut daemon = Command::new(BINARY)
-        .env_clear()
-        .envs([
-            ("HOLDFAST_LISTEN", "127.0.0.1:0"),
-            ("HOLDFAST_TLS_MODE", "auto"),
-            ("HOLDFAST_TLS_NAMES", "hub.lan"),
-        ])
-        .args(["serve", "--data"])
-        .arg(directory.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
-    let named = lines.map_while(Result::ok).find(|line| line.contains("certificate for")).unwrap_or_default();
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "hub.lan")];
+    let named = said_at_start(&environment, "certificate for");
     for name in ["hub.lan", "localhost", "127.0.0.1", "::1"] {
         assert!(named.contains(name), "{named}");
     }

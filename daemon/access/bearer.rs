@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(challenge(None, public(), None), Challenge::Bearer);
         assert_eq!(challenge(None, public(), Some(Challenge::Basic)), Challenge::Basic);
         assert_eq!(challenge(None, vec![], Some(Challenge::Bearer)), Challenge::Bearer);
-        // Nobody can log in, and everything is allowed.
+        // Everything is allowed, and there is no user who could log in.
         let empty = tempfile::tempdir().unwrap();
         let open = settings(empty.path(), Some(Anonymous::Full), true);
         assert_eq!(Access::open(open, SeenLines::default()).unwrap().challenge(), Challenge::Basic);

@@ -181,7 +181,7 @@ pub enum IdentifyError {
         /// When it may try again.
         retry_after: Duration,
     },
-    /// The token is none that this registry has issued with its present key.
+    /// The token was not issued with the present key of this registry.
     #[error("the token is not valid; log in again")]
     InvalidToken,
     /// The token has expired, or its user or password has changed since it was issued.
@@ -483,7 +483,7 @@ impl Users {
             readable: true,
             is_blank,
         };
-        // Where everybody may do everything and nobody can log in, a challenge would have no answer.
+        // Where everything is allowed and there is no user, a challenge would have no answer.
         let is_useful = users.policy.opens_anything() && !users.needs_no_login();
         let default = if is_useful { Challenge::Bearer } else { Challenge::Basic };
         users.challenge = settings.challenge.unwrap_or(default);

@@ -58,7 +58,7 @@ pub(super) fn decide(
     for_all || may(None) || user.is_some_and(|user| are_for_anonymous(rules) || may(Some(user)))
 }
 
-/// Returns true if no rule is about users: there is none, or all are about the anonymous user only.
+/// Returns true if no rule is about users: the list is empty, or all rules are about the anonymous user only.
 fn are_for_anonymous(rules: &[Rule]) -> bool {
     rules.iter().all(|rule| !rule.users.is_empty() && rule.users.iter().all(|name| name == ANONYMOUS))
 }

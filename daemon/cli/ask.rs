@@ -33,7 +33,7 @@ pub(super) async fn live(config: &Config) -> Option<Live> {
     (live.data == super::absolute(&config.storage.path)).then_some(live)
 }
 
-/// The metrics of the daemon of this configuration; nothing where there is none, or where it cannot be asked. The port is
+/// Returns the metrics of the daemon of this configuration; nothing if no daemon runs, or if it cannot be asked. The port is
 /// asked only if a daemon runs: where systemd has the port, a connection would start one.
 pub(super) async fn metrics(config: &Config, runs: bool) -> Option<String> {
     if live(config).await.is_some() {

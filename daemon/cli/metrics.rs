@@ -1,5 +1,5 @@
 //! `holdfast metrics`, and the file that a daemon writes its metrics to.
-#![expect(clippy::disallowed_methods, reason = "the file of metrics is none of the data directory")]
+#![expect(clippy::disallowed_methods, reason = "the metrics file is outside of the data directory")]
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};

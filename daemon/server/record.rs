@@ -40,7 +40,7 @@ pub(super) struct Record {
 pub const OWN_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
 
 /// How important the line of a request is, if it is answered. A health check asks every few seconds, and Prometheus too, and
-/// that is not to be written to a card. What a proxy on this machine passes on is somebody else's.
+/// that is not to be written to a card. What a proxy on this machine passes on comes from other clients.
 pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
     if health::endpoint(parts.uri.path()).is_some() {
         return log::Level::Debug;

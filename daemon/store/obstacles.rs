@@ -99,7 +99,7 @@ pub(super) fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::R
     }
 }
 
-/// Returns the length and the inode of a regular file; nothing where there is none.
+/// Returns the length and the inode of a regular file; nothing if the path is missing or leads to something else.
 pub(super) fn regular_file(path: &Path) -> io::Result<Option<(u64, u64)>> {
     let metadata = found(fs::symlink_metadata(path))?.filter(fs::Metadata::is_file);
     Ok(metadata.map(|metadata| (metadata.len(), metadata.ino())))
@@ -155,7 +155,7 @@ impl Disk {
         Err(io::Error::other(format!("{} is full of things that were in the way", folder.display())))
     }
 
-    /// Removes a file; nothing where there is none. What is no file and cannot be removed as one is set aside.
+    /// Removes a file, if it exists. Sets aside what cannot be removed as a file.
     pub(super) fn remove(&self, path: &Path) -> io::Result<Option<()>> {
         match found(fs::remove_file(path)) {
             Err(error) if self.clear_way(path)? => {
@@ -185,7 +185,7 @@ impl Disk {
         OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
     }
 
-    /// Opens a file to lock it, and makes it where there is none.
+    /// Opens a file to lock it; creates it if it is missing.
     pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
         let open = || {
             let mut options = OpenOptions::new();
@@ -197,7 +197,7 @@ impl Disk {
         }
     }
 
-    /// Makes a directory where there is none, in the place of a file if there is one. A symbolic link that leads to no
+    /// Creates a directory if it is missing, in the place of a file if one has its name. A symbolic link that leads to no
     /// directory is left alone: the disk behind it may be missing, and its content must not be taken for lost.
     pub(super) fn make_directory(&self, path: &Path) -> io::Result<()> {
         let Err(error) = fs::create_dir_all(path) else { return Ok(()) };

@@ -22,10 +22,10 @@ const MODE: u32 = 0o600;
 const LENGTH: usize = 64 + 8 + 1;
 
 impl Store {
-    /// Returns the key, and makes one where there is none.
+    /// Returns the key; creates it if it is missing.
     ///
     /// # Errors
-    /// [`StoreError`] if there is none and it cannot be written.
+    /// [`StoreError`] if it is missing and cannot be written.
     pub async fn secret(&self) -> Result<[u8; 32], StoreError> {
         let disk = std::sync::Arc::clone(&self.0.disk);
         blocking(move || read_or_make(&disk)).await

@@ -27,7 +27,7 @@ pub struct LoginCounters {
 /// The numbers of [`LoginCounters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginCounts {
-    /// Log-ins with a wrong password or a token that is none.
+    /// Log-ins with a wrong password or an invalid token.
     pub wrong: u64,
     /// Log-ins that were refused without a look at the password.
     pub throttled: u64,

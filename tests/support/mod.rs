@@ -43,6 +43,25 @@ struct Start {
     log: Option<PathBuf>,
 }
 
+/// Starts a daemon on a new directory, returns the first line of its standard output with these words, and ends it.
+pub fn said_at_start(environment: &[(&str, &str)], words: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Command::new(BINARY)
+        .env_clear()
+        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+        .envs(environment.iter().copied())
+        .args(["serve", "--data"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
+    let line = lines.map_while(Result::ok).find(|line| line.contains(words)).unwrap_or_default();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    line
+}
+
 impl Daemon {
     pub fn start() -> Self {
         Self::with(&[])

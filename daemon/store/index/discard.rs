@@ -15,7 +15,7 @@ const CHANGES: usize = 1000;
 /// Clocks of two processes differ by less. Of manifests that lost their last use so lately the writer itself looks for tags.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// A manifest that may be needed by nobody, and what it is about.
+/// A manifest that may be an orphan, and its subject.
 pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
 
 /// A manifest that was collected, and the tags that went with it: those that were attached to it.
@@ -33,7 +33,7 @@ pub(in crate::store) enum Handled<T, R = T> {
 }
 
 impl Batch<'_> {
-    /// Takes files that nobody needs out of `blobs/`; they lie in `trash/` then. Returns those that it took, and those that
+    /// Moves orphaned files from `blobs/` to `trash/`. Returns those that it took, and those that
     /// need another transaction.
     pub(in crate::store) fn discard_blobs(
         &mut self,
