@@ -179,9 +179,10 @@ impl Site {
         {
             certificates.note_called(name);
         }
-        let is_by_proxy = !is_trusted && is_forwarded(&parts.headers) && peer.to_canonical().is_loopback();
-        if is_by_proxy
-            && !others.has_unnamed_proxy()
+        // The headers are looked at last: this is on the way of every request.
+        let may_be_proxy = !others.has_unnamed_proxy() && !is_trusted && peer.to_canonical().is_loopback();
+        if may_be_proxy
+            && is_forwarded(&parts.headers)
             && self.access.is_open_by_itself().await
             && others.note_unnamed_proxy()
         {
