@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may call.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
+    ("base", &[]),
     ("oci", &[]),
     ("queue", &[]),
     ("store", &["oci", "queue"]),
@@ -35,7 +36,11 @@ fn rooms_call_only_whom_they_may() {
             let text = fs::read_to_string(&file).unwrap();
             for called in text.split("crate::").skip(1) {
                 let called = called.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-                assert!(called == room || allowed.contains(&called), "{} calls {called}", file.display());
+                assert!(
+                    called == room || called == "base" || allowed.contains(&called),
+                    "{} calls {called}",
+                    file.display()
+                );
             }
         }
     }

@@ -1,0 +1,59 @@
+//! Numbers, sizes and durations as people read them.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// Formats a size: `11 B`, `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+/// Formats a count with its noun: `1 tag`, `2 tags`, `2 repositories`, `2 days`.
+pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number: u64 = number.try_into().unwrap_or(u64::MAX);
+    // "repository" becomes "repositories", but "day" becomes "days".
+    match (number, noun.strip_suffix('y').filter(|stem| !stem.ends_with('a'))) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
+/// Formats a duration in its largest unit, rounded down: `3 days`, `1 minute`, `0 seconds`.
+pub fn duration(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 5] =
+        [(365 * 86400, "year"), (30 * 86400, "month"), (86400, "day"), (3600, "hour"), (60, "minute")];
+    let seconds = duration.as_secs();
+    let unit = UNITS.into_iter().find(|(length, _)| seconds >= *length);
+    unit.map_or_else(|| count(seconds, "second"), |(length, unit)| count(seconds / length, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_the_plural_of_their_noun() {
+        assert_eq!((count(1_u64, "tag"), count(0_u64, "tag")), ("1 tag".into(), "0 tags".into()));
+        assert_eq!(count(1_u64, "repository"), "1 repository");
+        assert_eq!(
+            (count(2_u64, "repository"), count(2_u64, "day")),
+            ("2 repositories".into(), "2 days".into())
+        );
+        assert_eq!(count(-1, "tag"), "18446744073709551615 tags");
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!((size(11), size(3 << 29)), ("11 B".into(), "1.5 GiB".into()));
+    }
+
+    #[test]
+    fn durations_have_one_unit() {
+        let of = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!((of(0), of(59), of(60)), ("0 seconds".into(), "59 seconds".into(), "1 minute".into()));
+        assert_eq!((of(7200), of(9 * 86400)), ("2 hours".into(), "9 days".into()));
+        assert_eq!((of(40 * 86400), of(800 * 86400)), ("1 month".into(), "2 years".into()));
+    }
+}

@@ -1,0 +1,126 @@
+//! Atomic replacement of a small file: a reader, and a start after a power cut, finds the old content or the new, never half.
+#![expect(clippy::disallowed_methods, reason = "the one place outside the store that replaces files")]
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+/// How long a replacement lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The content survives a power cut once the call has returned.
+    Synced,
+    /// The content may be lost in a power cut, and is never half there. Spares the medium.
+    Cached,
+}
+
+/// Writes the file `path` with permissions `mode`, whatever the umask, in place of the one that may be there.
+///
+/// The new content is written to `path` with `.new` appended. A file, or symbolic link, of that name is removed first and not
+/// followed: other users may be able to write to the directory. If `write` or a later step fails, `path` is unchanged.
+///
+/// # Errors
+/// The error of `write`, or of the operation of the file system that failed.
+pub fn replace_file(
+    path: &Path,
+    mode: u32,
+    durability: Durability,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = temporary_path(path);
+    let written = write_new(&temporary, mode, durability, write).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // Best effort: what remains is removed by the next replacement.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    match durability {
+        // Without this the rename itself may be lost, and an acknowledged change with it.
+        Durability::Synced => File::open(directory_of(path))?.sync_all(),
+        Durability::Cached => Ok(()),
+    }
+}
+
+fn write_new(
+    path: &Path,
+    mode: u32,
+    durability: Durability,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true).mode(mode).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut writer = BufWriter::new(options.open(path)?);
+    writer.get_ref().set_permissions(Permissions::from_mode(mode))?;
+    write(&mut writer)?;
+    writer.flush()?;
+    match durability {
+        // Before the rename: a file system may else store the new name before the content.
+        Durability::Synced => writer.get_ref().sync_all(),
+        Durability::Cached => Ok(()),
+    }
+}
+
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    temporary.into()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replace(path: &Path, text: &str) -> io::Result<()> {
+        replace_file(path, 0o640, Durability::Synced, |file| file.write_all(text.as_bytes()))
+    }
+
+    #[test]
+    fn replaces_content_and_mode_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        replace(&path, "one").unwrap();
+        replace(&path, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        replace_file(&path, 0o666, Durability::Cached, |file| file.write_all(b"three")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    #[test]
+    fn failed_write_leaves_the_old_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        replace(&path, "one").unwrap();
+        let failed = replace_file(&path, 0o640, Durability::Synced, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(replace(&directory.path().join("missing/file"), "x").is_err());
+    }
+
+    #[test]
+    fn planted_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("file"), directory.path().join("target"));
+        fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, directory.path().join("file.new")).unwrap();
+        replace(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+}
