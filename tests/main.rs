@@ -66,6 +66,7 @@ mod resources;
 mod restart;
 mod retention;
 mod rights;
+mod standard;
 mod strangers;
 mod summaries;
 mod support;
