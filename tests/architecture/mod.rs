@@ -1,5 +1,7 @@
 //! Holds the table of rooms in ARCHITECTURE.md against the code.
 
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ fn daemon() -> PathBuf {
 }
 
 #[test]
-fn rooms_call_only_whom_they_may() {
+fn rooms_call_only_the_rooms_of_the_map() {
     for (room, allowed) in ROOMS {
         for file in sources(&daemon().join(room)) {
             let text = fs::read_to_string(&file).unwrap();
@@ -59,9 +61,14 @@ fn unsafe_code_is_in_two_small_files_and_only_main_ends_the_process() {
 }
 
 #[test]
-fn what_the_papers_name_is_there() {
+fn files_named_in_the_documents_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for paper in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for paper in [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/decisions/0007-hand-written-parsers.md",
+    ] {
         let text = fs::read_to_string(root.join(paper)).unwrap();
         for named in text.split('`').skip(1).step_by(2) {
             let of_a_room = ROOMS.iter().any(|(room, _)| named.starts_with(&format!("{room}/")));
@@ -76,4 +83,10 @@ fn what_the_papers_name_is_there() {
             }
         }
     }
+}
+
+#[test]
+fn files_do_not_import_each_other_in_circles() {
+    let circles = imports::Imports::read(&daemon(), &sources(&daemon())).circles();
+    assert!(circles.is_empty(), "circles of imports:\n{}", circles.join("\n"));
 }
