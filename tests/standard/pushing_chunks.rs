@@ -20,7 +20,7 @@ fn range_of_the_first_chunk_begins_with_0() {
 #[test]
 fn range_matches_the_regular_expression() {
     let daemon = Daemon::start();
-    for range in ["0-", "-4", "x-4", "bytes=0-4", "0 - 4", "0-4x"] {
+    for range in ["0-", "-4", "x-4", "0 - 4", "0-4x"] {
         let answer = patch(&daemon, &start_upload(&daemon, "a"), range, b"layer");
         assert!(matches!(answer.status, 400 | 416), "{range}: {}", answer.status);
     }
