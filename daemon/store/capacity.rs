@@ -1,106 +1,79 @@
-//! Room for pushes: what the reserve and the quota leave.
+//! Capacity for pushes: the free space of the file system less the reserve, and the quota less the bytes in use.
 //!
-//! A push is refused before the disk is full, so that deletes, the index, the log and the rest of the machine go
-//! on. What others write to the same file system counts, since its free space is looked at each time.
+//! A push is refused before the disk is full, so that deletes, the index, the log and the rest of the machine keep working.
+//! The free space is read each time, since other programs write to the same file system.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use nix::sys::statvfs::statvfs;
 
+use super::capacity_limits::{NameLimits, RoomLimits};
 use super::error::StoreError;
 use super::index::Index;
+use crate::base::Lock;
 
-/// The reserve, where none is set: so much of the file system, but no more bytes than this.
+/// The default reserve: this part of the file system, and at most so many bytes.
 const RESERVE: (u64, u64) = (20, 256 << 20);
 
-/// How much pushes may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoomLimits {
-    /// How many bytes of the file system stay free; a twentieth of it, 256 MiB at most, where none is said.
-    pub reserve: Option<u64>,
-    /// How many bytes blobs and uploads may have together.
-    pub quota: Option<u64>,
-    /// How many names there may be.
-    pub names: NameLimits,
-    /// How many unfinished uploads there may be on the disk; none for no limit.
-    pub unfinished_uploads: Option<u64>,
-}
-
-/// How many names pushes may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NameLimits {
-    /// Tags of one repository.
-    pub tags_per_repository: u64,
-    /// Tags and manifests of all repositories together.
-    pub names: u64,
-}
-
-impl Default for NameLimits {
-    /// No limits.
-    fn default() -> Self {
-        NameLimits { tags_per_repository: u64::MAX, names: u64::MAX }
-    }
-}
-
-/// How large the file system is, and how much of it is free, in bytes.
+/// The size and the free space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Space {
     pub(super) total: u64,
     pub(super) free: u64,
 }
 
-/// Looks after the room that is left.
-pub(super) struct Room {
+/// The capacity of a store.
+pub(super) struct Capacity {
     root: PathBuf,
-    limits: Mutex<RoomLimits>,
+    limits: Lock<RoomLimits>,
     index: Arc<Index>,
     /// The bytes of unfinished uploads that have a session in memory.
     uploading: AtomicU64,
-    /// The bytes of the other files in `uploads/`, as the last look at the directory found them.
+    /// The bytes of the other files in `uploads/`, as the last listing of the directory found them.
     idle: AtomicU64,
 }
 
-impl Room {
+impl Capacity {
     pub(super) fn new(root: PathBuf, limits: RoomLimits, index: Arc<Index>) -> Self {
-        Room {
+        Capacity {
             root,
-            limits: Mutex::new(limits),
+            limits: Lock::new(limits),
             index,
             uploading: AtomicU64::new(0),
             idle: AtomicU64::new(0),
         }
     }
 
-    /// From now on pushes may take so much.
+    /// Replaces the limits.
     pub(super) fn limit(&self, limits: RoomLimits) {
-        *super::lock(&self.limits) = limits;
+        *self.limits.lock() = limits;
     }
 
-    /// How many bytes of a file system of this size stay free.
+    /// Returns the reserve on a file system of this size, in bytes.
     pub(super) fn reserve(&self, total: u64) -> u64 {
-        reserve(super::lock(&self.limits).reserve, total)
+        reserve(self.limits.lock().reserve, total)
     }
 
-    /// How many unfinished uploads there may be on the disk.
+    /// Returns the limit of unfinished uploads on the disk.
     pub(super) fn unfinished_uploads(&self) -> u64 {
-        super::lock(&self.limits).unfinished_uploads.unwrap_or(u64::MAX)
+        self.limits.lock().unfinished_uploads.unwrap_or(u64::MAX)
     }
 
-    /// How many names pushes may make.
+    /// Returns the limits of names.
     pub(super) fn names(&self) -> NameLimits {
-        super::lock(&self.limits).names
+        self.limits.lock().names
     }
 
-    /// How many bytes blobs and uploads may have together, if that is said.
+    /// Returns the quota in bytes; `None` without one.
     pub(super) fn quota(&self) -> Option<u64> {
-        super::lock(&self.limits).quota
+        self.limits.lock().quota
     }
 
-    /// Refuses so many more bytes if there is no room for them.
+    /// Refuses a write of so many bytes if it would use up the reserve or exceed the quota.
     pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
-        let (space, limits) = (Space::of(&self.root)?, *super::lock(&self.limits));
+        let (space, limits) = (Space::of(&self.root)?, *self.limits.lock());
         if space.free < more.saturating_add(reserve(limits.reserve, space.total)) {
             return Err(StoreError::Full);
         }
@@ -111,45 +84,45 @@ impl Room {
         if used.saturating_add(more) > quota { Err(StoreError::Quota) } else { Ok(()) }
     }
 
-    /// An upload with a session has so many bytes more.
+    /// Counts bytes that were written to an upload with a session.
     pub(super) fn uploaded(&self, bytes: u64) {
         self.uploading.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes of an upload with a session are gone, or have become a blob.
+    /// Counts off bytes of an upload with a session that was removed or became a blob.
     pub(super) fn ended(&self, bytes: u64) {
         subtract(&self.uploading, bytes);
     }
 
-    /// An upload of this length gets a session.
+    /// Counts an upload of this length as one with a session.
     pub(super) fn upload_gets_session(&self, bytes: u64) {
         subtract(&self.idle, bytes);
         self.uploaded(bytes);
     }
 
-    /// The session of an upload of this length is evicted; the file stays.
+    /// Counts an upload of this length as one without a session: the session was evicted, the file stays.
     pub(super) fn upload_becomes_idle(&self, bytes: u64) {
         self.idle.fetch_add(bytes, Ordering::Relaxed);
         self.ended(bytes);
     }
 
-    /// The bytes of uploads with a session, and of those without.
+    /// Returns the bytes of uploads with a session, and of those without.
     #[cfg(test)]
     pub(super) fn uploads(&self) -> (u64, u64) {
         (self.uploading.load(Ordering::Relaxed), self.idle.load(Ordering::Relaxed))
     }
 
-    /// Sets how many bytes the uploads without a session have together.
+    /// Sets the bytes of all uploads without a session.
     pub(super) fn set_idle_uploads(&self, bytes: u64) {
         self.idle.store(bytes, Ordering::Relaxed);
     }
 }
 
 impl Space {
-    /// The space of the file system that a directory is on.
+    /// Returns the space of the file system that has this directory.
     pub(super) fn of(directory: &std::path::Path) -> Result<Self, StoreError> {
-        let statistics =
-            statvfs(directory).map_err(|error| StoreError::io("look at the disk", error.into()))?;
+        let statistics = statvfs(directory)
+            .map_err(|error| StoreError::io("read the free space of the disk", error.into()))?;
         #[expect(clippy::useless_conversion, reason = "these are 32 bits wide on 32-bit ARM")]
         let (total, free, unit) = (
             u64::from(statistics.blocks()),
@@ -162,12 +135,12 @@ impl Space {
 
 fn subtract(from: &AtomicU64, bytes: u64) {
     let less = |count: u64| Some(count.saturating_sub(bytes));
-    // The closure always gives a value.
+    // Cannot fail: the closure always returns a value.
     let _ = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
-fn reserve(said: Option<u64>, total: u64) -> u64 {
-    said.unwrap_or_else(|| (total / RESERVE.0).min(RESERVE.1))
+fn reserve(configured: Option<u64>, total: u64) -> u64 {
+    configured.unwrap_or_else(|| (total / RESERVE.0).min(RESERVE.1))
 }
 
 #[cfg(test)]
@@ -175,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_a_twentieth_and_never_large() {
+    fn the_default_reserve_is_a_twentieth_up_to_a_maximum() {
         assert_eq!(reserve(None, 64 << 20), (64 << 20) / 20);
         assert_eq!(reserve(None, 1 << 40), 256 << 20);
         assert_eq!(reserve(Some(7), 1 << 40), 7);
