@@ -188,9 +188,9 @@ impl StoreError {
 
     /// Classifies an error of a sync. A full disk is a failure here: earlier writes may be lost.
     ///
-    /// A lack of resources is none: the medium is healthy, and content that was synced before is safe. But the sync reports
-    /// failed write-back only once, and the pages count as written afterwards. So the caller must not sync the same file
-    /// again; it gives the file up.
+    /// A lack of resources is not a failure: the medium is healthy, and content that was synced before is safe. But the
+    /// sync reports failed write-back only once, and the pages count as written afterwards. So the caller must not sync the
+    /// same file again; it gives the file up.
     pub(super) fn sync(action: impl Into<String>, source: io::Error) -> Self {
         if is_lack_of_resources(&source) {
             return StoreError::OutOfResources { action: action.into(), source };
