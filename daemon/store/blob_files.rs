@@ -169,7 +169,7 @@ impl Disk {
 
     /// Warns of a missing or damaged blob, once per blob.
     pub(super) fn report_damaged(&self, digest: &Digest) {
-        if self.reported.is_new(digest) {
+        if self.reported.insert(digest) {
             log::warn!("blob {digest} is missing or damaged on the disk; push it again to replace the file");
         }
     }

@@ -47,7 +47,7 @@ impl Capacity {
     }
 
     /// Replaces the limits.
-    pub(super) fn limit(&self, limits: RoomLimits) {
+    pub(super) fn set_limits(&self, limits: RoomLimits) {
         *self.limits.lock() = limits;
     }
 
@@ -85,25 +85,25 @@ impl Capacity {
     }
 
     /// Counts bytes that were written to an upload with a session.
-    pub(super) fn uploaded(&self, bytes: u64) {
+    pub(super) fn count_written(&self, bytes: u64) {
         self.uploading.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts off bytes of an upload with a session that was removed or became a blob.
-    pub(super) fn ended(&self, bytes: u64) {
+    pub(super) fn count_off(&self, bytes: u64) {
         subtract(&self.uploading, bytes);
     }
 
     /// Counts an upload of this length as one with a session.
     pub(super) fn upload_gets_session(&self, bytes: u64) {
         subtract(&self.idle, bytes);
-        self.uploaded(bytes);
+        self.count_written(bytes);
     }
 
     /// Counts an upload of this length as one without a session: the session was evicted, the file stays.
     pub(super) fn upload_becomes_idle(&self, bytes: u64) {
         self.idle.fetch_add(bytes, Ordering::Relaxed);
-        self.ended(bytes);
+        self.count_off(bytes);
     }
 
     /// Returns the bytes of uploads with a session, and of those without.

@@ -213,7 +213,7 @@ impl Disk {
     }
 
     /// Marks this process as the daemon; removes the reason that an earlier daemon left.
-    pub(super) fn forget_failure(&self) {
+    pub(super) fn mark_as_daemon(&self) {
         let _ = self.is_daemon.set(());
         // The file is usually missing.
         let _ = self.remove(&self.top(READ_ONLY));

@@ -20,7 +20,7 @@ struct Partial {
 
 impl Hashes {
     /// Returns the hash of an empty upload.
-    pub(super) fn of_nothing(algorithm: Algorithm) -> Self {
+    pub(super) fn of_empty(algorithm: Algorithm) -> Self {
         Hashes(vec![Partial { hasher: Hasher::new(algorithm), position: 0 }])
     }
 
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn both_hashes_stay_current_after_the_second_has_caught_up() {
-        let mut hashes = Hashes::of_nothing(Algorithm::Sha256).extended(0, b"abc");
+        let mut hashes = Hashes::of_empty(Algorithm::Sha256).extended(0, b"abc");
         assert_eq!(hashes.begin(Algorithm::Sha512, 3), 0);
         assert_eq!(hashes.digest(Algorithm::Sha512, 3), None);
         hashes.catch_up(Algorithm::Sha512, b"ab");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_empty_upload_drops_the_hash_of_the_other_algorithm() {
-        let mut hashes = Hashes::of_nothing(Algorithm::Sha256);
+        let mut hashes = Hashes::of_empty(Algorithm::Sha256);
         assert_eq!(hashes.begin(Algorithm::Sha512, 0), 0);
         assert_eq!(hashes.furthest(), Some(Algorithm::Sha512));
         assert!(hashes.find(Algorithm::Sha256).is_none());

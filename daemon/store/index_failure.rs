@@ -29,3 +29,17 @@ impl IndexFailure {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_possible_corruption_sets_the_mark() {
+        let (first, second) = (IndexFailure::leak(), IndexFailure::leak());
+        first.note(&heed::Error::Mdb(heed::MdbError::MapFull));
+        assert!(!first.is_set());
+        first.note(&heed::Error::Decoding("a row".into()));
+        assert!(first.is_set() && !second.is_set(), "each index has its own mark");
+    }
+}

@@ -82,7 +82,7 @@ impl Store {
     pub fn adjust(&self, ages: Ages, immutable: Vec<Immutable>, limits: RoomLimits) {
         *self.0.ages.lock() = ages;
         self.0.immutable.store(Arc::new(immutable));
-        self.0.capacity.limit(limits);
+        self.0.capacity.set_limits(limits);
     }
 
     /// Refuses new lists and cancels running ones, because the daemon stops. Pulls and pushes continue.

@@ -4,9 +4,10 @@
 //! lookups read mapped memory and are plain functions. Everything that may wait for the disk is `async` and runs on blocking
 //! threads, or on the index writer's thread.
 //!
-//! **Guarantees.** A change that succeeded survives a power cut. The order of writes is: sync the content, rename it to its
-//! blob, sync the directory, commit the index. A client that disconnects never stops a change half-way. Memory, threads and
-//! descriptors are bounded, whatever clients send and whatever is stored.
+//! **Guarantees.** An acknowledged change survives a power cut, by write-ahead order: sync the content, rename it to its
+//! blob, sync the directory, commit the index. The index writer commits all waiting changes together (group commit). A client
+//! that disconnects never stops a change half-way. Memory, threads and descriptors are bounded, whatever clients send and
+//! whatever is stored.
 //!
 //! **On error.** [`StoreError`] has a kind per cause. The first write or sync that fails closes the latch: the store is
 //! read-only until a restart, and pulls go on. A full disk, a lack of descriptors or memory, and obstacles in the place of a
@@ -15,11 +16,11 @@
 //! **On disk.** `blobs/` and `index.json` are an OCI image layout; `index/` has the LMDB index, `uploads/` unfinished
 //! uploads, `trash/` blobs that a collection removes. `docs/format.md` has it to the byte.
 //!
-//! The modules, each group above those that it calls:
+//! The modules, in groups from the interface down to the files:
 //!
 //! | group | modules |
 //! |---|---|
-//! | the handle | `inner`, `settings`, `open` |
+//! | the store | `inner` (handle and shared state), `settings`, `open` (opening and closing) |
 //! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `summary`, `health`, `status`, `secret` |
 //! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
 //! | check and repair | `check`, `layout_check`, `repair` |
@@ -29,7 +30,7 @@
 //! | the index | `index` |
 //! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
 //! | files | `disk`, `upload_files`, `blob_files`, `index_files`, `top_files`, `obstacles`, `locks`, `blob` |
-//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `sys` |
+//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `mutex`, `sys` |
 
 mod blob;
 mod blob_files;

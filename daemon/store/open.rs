@@ -203,7 +203,7 @@ fn open_directory(
     let lock = disk.lock_for_daemon()?;
     // Held from the inspection until the index is open: a commit of a command in between would be lost with the old file.
     let _exclusive = disk.lock_index_file()?;
-    disk.forget_failure();
+    disk.mark_as_daemon();
     disk.clear_index()?;
     layout::mark(&disk)?;
     let opened = match role {

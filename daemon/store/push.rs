@@ -70,10 +70,10 @@ impl Store {
         detached(async move {
             let sealed = upload.seal(digest.clone()).await?;
             let blob = NewBlob { file: sealed.file.clone(), digest };
-            let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
-            match admitted {
+            let committed = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
+            match committed {
                 // The file is a blob now, or was removed meanwhile.
-                Ok(()) | Err(StoreError::UploadUnknown) => sealed.admitted(),
+                Ok(()) | Err(StoreError::UploadUnknown) => sealed.committed(),
                 Err(_) => {
                     let reopen = move || {
                         sealed.reopen();
@@ -82,7 +82,7 @@ impl Store {
                     inner.work.run(Kind::Write, reopen).await?;
                 }
             }
-            admitted
+            committed
         })
         .await
     }
@@ -159,7 +159,7 @@ impl Store {
                 move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);
             match writer.submit(put).await {
                 Ok(()) => {
-                    sealed.admitted();
+                    sealed.committed();
                     Ok(digest)
                 }
                 Err(error) => {

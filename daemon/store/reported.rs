@@ -15,7 +15,7 @@ pub(super) struct Reported(Lock<HashSet<Digest>>);
 
 impl Reported {
     /// Remembers a blob; returns true if it was not reported before.
-    pub(super) fn is_new(&self, digest: &Digest) -> bool {
+    pub(super) fn insert(&self, digest: &Digest) -> bool {
         let mut reported = self.0.lock();
         reported.len() < MAX_REPORTED && reported.insert(digest.clone())
     }

@@ -117,10 +117,10 @@ impl Sessions {
     }
 
     /// Reads from a session that has been opened, and whether it is in use; `None` without such a session.
-    pub(super) fn look<T>(&self, id: UploadId, look: impl FnOnce(&Session, bool) -> T) -> Option<T> {
+    pub(super) fn with_session<T>(&self, id: UploadId, read: impl FnOnce(&Session, bool) -> T) -> Option<T> {
         let table = self.table.lock();
         let entry = table.get(&id).filter(|entry| entry.session.is_counted.load(Ordering::Acquire));
-        entry.map(|entry| look(&entry.session, entry.handles > 0))
+        entry.map(|entry| read(&entry.session, entry.handles > 0))
     }
 
     /// Counts the bytes of uploads without a session, and ends the idle sessions whose files another process has removed.
@@ -133,7 +133,7 @@ impl Sessions {
             if let Some(id) = id {
                 vanished.remove(&id);
             }
-            if id.and_then(|id| self.look(id, |_, _| ())).is_none() {
+            if id.and_then(|id| self.with_session(id, |_, _| ())).is_none() {
                 without_session += length;
             }
         }
@@ -226,7 +226,7 @@ impl Handle {
             file: Some(file),
             inode,
             length: 0,
-            hashes: Hashes::of_nothing(algorithm),
+            hashes: Hashes::of_empty(algorithm),
         };
         Ok(())
     }
@@ -266,8 +266,8 @@ impl Handle {
     fn count(&self, length: u64) {
         let capacity = &self.sessions.capacity;
         if self.is_counted.swap(true, Ordering::AcqRel) {
-            capacity.ended(self.length());
-            capacity.uploaded(length);
+            capacity.count_off(self.length());
+            capacity.count_written(length);
         } else {
             capacity.upload_gets_session(length);
         }
@@ -285,7 +285,7 @@ impl Handle {
         state.phase = Phase::Ended;
         state.file = None;
         if self.is_counted.swap(false, Ordering::AcqRel) {
-            self.sessions.capacity.ended(state.length);
+            self.sessions.capacity.count_off(state.length);
         }
     }
 

@@ -145,7 +145,7 @@ impl Content {
         self.capacity.check(more)?;
         self.disk.write_upload(&self.file, self.length.load(Ordering::Relaxed), bytes)?;
         self.length.fetch_add(more, Ordering::Relaxed);
-        self.capacity.uploaded(more);
+        self.capacity.count_written(more);
         Ok(())
     }
 
@@ -196,6 +196,6 @@ fn lacks_unnamed_files(error: &io::Error) -> bool {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.capacity.ended(self.length.load(Ordering::Relaxed));
+        self.capacity.count_off(self.length.load(Ordering::Relaxed));
     }
 }

@@ -16,7 +16,7 @@
 //! │      │ ◀─────────────────────────────────────────────── │        │
 //! └──────┘   refused: the index did not take the change     └────────┘
 //!  │ ▲ │                                                         │
-//!  │ └─┘ PATCH, PUT: take over, write                            │ admitted: the index writer renamed
+//!  │ └─┘ PATCH, PUT: take over, write                            │ committed: the index writer renamed
 //!  │                                                             │ the very file that was hashed
 //!  │ DELETE, expiry, digest mismatch: unlink                     ▼
 //!  │                                                        ┌────────┐
@@ -61,7 +61,7 @@ pub struct Upload {
     step: Step,
     work: Arc<Work>,
     /// Bytes that are not written yet.
-    waiting: Option<Buffer>,
+    buffered: Option<Buffer>,
     /// The write of the previous buffer.
     running: Option<JoinHandle<Result<(), StoreError>>>,
 }
@@ -99,7 +99,7 @@ impl Step {
         state.hashes = hashes;
         let length = state.length + bytes.len() as u64;
         self.handle.set_length(&mut state, length);
-        self.capacity.uploaded(bytes.len() as u64);
+        self.capacity.count_written(bytes.len() as u64);
         Ok(())
     }
 
@@ -165,8 +165,8 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Ends an upload that has become a blob.
-    pub(super) fn admitted(self) {
+    /// Ends an upload that became a blob.
+    pub(super) fn committed(self) {
         self.handle.end(&mut self.handle.lock());
     }
 
@@ -183,7 +183,7 @@ impl Sealed {
 
 impl Upload {
     pub(super) fn new(step: Step, work: Arc<Work>) -> Self {
-        Upload { step, work, waiting: None, running: None }
+        Upload { step, work, buffered: None, running: None }
     }
 
     /// Returns the blocking part, for content that is written without buffering.
@@ -224,25 +224,25 @@ impl Upload {
     /// [`StoreError::UploadTakenOver`] if another request took over the upload, or the error of the disk.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
-            let buffer = self.waiting.get_or_insert_with(|| self.step.buffers.take());
+            let buffer = self.buffered.get_or_insert_with(|| self.step.buffers.take());
             let taken = buffer.fill(bytes);
             bytes = &bytes[taken..];
             if buffer.is_full() {
-                self.join().await?;
-                self.begin_step();
+                self.finish_write().await?;
+                self.start_write();
             }
         }
         Ok(())
     }
 
-    fn begin_step(&mut self) {
-        if let Some(buffer) = self.waiting.take() {
+    fn start_write(&mut self) {
+        if let Some(buffer) = self.buffered.take() {
             let step = self.step.clone();
             self.running = Some(self.work.spawn_write(move || step.write(buffer.as_ref())));
         }
     }
 
-    async fn join(&mut self) -> Result<(), StoreError> {
+    async fn finish_write(&mut self) -> Result<(), StoreError> {
         match self.running.take() {
             Some(running) => running.await.map_err(|_| StoreError::Closing)?,
             None => Ok(()),
@@ -254,9 +254,9 @@ impl Upload {
     /// # Errors
     /// As [`Upload::write`].
     pub async fn pause(&mut self) -> Result<(), StoreError> {
-        self.join().await?;
-        self.begin_step();
-        self.join().await
+        self.finish_write().await?;
+        self.start_write();
+        self.finish_write().await
     }
 
     /// Catches up the hash of the algorithm that the upload will end with; any hash while the algorithm is unknown. Stops
@@ -293,7 +293,7 @@ impl Upload {
     /// [`StoreError::UploadUnknown`] if it has ended already, or the error of the disk.
     pub async fn cancel(mut self) -> Result<(), StoreError> {
         // The result of the last write does not matter: its bytes are removed with the file.
-        let _ = self.join().await;
+        let _ = self.finish_write().await;
         let step = self.step;
         self.work.run(Kind::Write, move || step.cancel()).await
     }

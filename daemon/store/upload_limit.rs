@@ -15,7 +15,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`StoreError::TooManyUploads`] if requests use all of them.
-    pub(super) fn make_place(&self) -> Result<(), StoreError> {
+    pub(super) fn evict_over_limit(&self) -> Result<(), StoreError> {
         let limit = self.capacity.unfinished_uploads();
         if self.disk.upload_count() < limit {
             return Ok(());

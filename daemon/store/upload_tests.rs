@@ -141,14 +141,14 @@ async fn a_replaced_file_is_hashed_again() {
     let upload = fixture.uploads.resume(&name(), id).unwrap();
     assert_eq!((upload.length(), fixture.capacity.uploads()), (5, (5, 0)));
     let sealed = upload.seal(sha256(b"other")).await.unwrap();
-    // Only the file that was hashed is admitted.
+    // Only the file that was hashed becomes the blob.
     let digest = sha256(b"other");
     std::fs::rename(fixture.file(id), fixture.directory.path().join("aside")).unwrap();
     std::fs::write(fixture.file(id), b"forge").unwrap();
     assert!(matches!(fixture.disk.admit(&sealed.file, &digest), Err(StoreError::UploadUnknown)));
     std::fs::rename(fixture.directory.path().join("aside"), fixture.file(id)).unwrap();
     fixture.disk.admit(&sealed.file, &digest).unwrap();
-    sealed.admitted();
+    sealed.committed();
     assert_eq!(fixture.capacity.uploads(), (0, 0));
 }
 

@@ -60,7 +60,7 @@ impl Uploads {
         algorithm: Algorithm,
     ) -> Result<Upload, StoreError> {
         self.capacity.check(0)?;
-        self.make_place()?;
+        self.evict_over_limit()?;
         let handle = self.sessions.handle(UploadId::new(repository, algorithm)?, repository);
         handle.create(algorithm)?;
         Ok(self.upload(handle, 0))
@@ -101,7 +101,9 @@ impl Uploads {
             return Err(StoreError::UploadUnknown);
         }
         // While a request writes, the file is longer than the bytes that count.
-        if let Some((length, true)) = self.sessions.look(id, |session, in_use| (session.length(), in_use)) {
+        if let Some((length, true)) =
+            self.sessions.with_session(id, |session, in_use| (session.length(), in_use))
+        {
             return Ok(length);
         }
         self.disk.upload_length(&id.to_string())?.ok_or(StoreError::UploadUnknown)
@@ -158,7 +160,7 @@ impl Uploads {
     pub(super) fn running(&self) -> Result<Vec<RunningUpload>, StoreError> {
         let running = self.disk.uploads()?.into_iter().map(|(name, length)| {
             let known = name.parse().ok().and_then(|id| {
-                self.sessions.look(id, |session, _| {
+                self.sessions.with_session(id, |session, _| {
                     (session.repository.get().cloned(), session.expected.load(Ordering::Relaxed))
                 })
             });
