@@ -1,4 +1,4 @@
-//! A disk that fails: system calls of the running daemon are made to answer EIO.
+//! A failing disk: system calls of the running daemon return EIO; and an index that is full.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::failing::Failing;
 use crate::support::*;
 
-/// The status of a push of an image of its own, of whichever request failed first.
+/// Pushes an image of its own; returns the status of the first request that failed, or of the last one.
 fn push(daemon: &Daemon, tag: &str) -> u16 {
     let layer = format!("layer of {tag}").into_bytes();
     let digest = digest(&layer);
@@ -20,13 +20,13 @@ fn push(daemon: &Daemon, tag: &str) -> u16 {
     daemon.put_manifest("a", tag, OCI_MANIFEST, &image(&digest, &digest, None)).status
 }
 
-/// What `holdfast status` says beside the daemon.
+/// Returns the output of `holdfast status` beside the daemon.
 fn status_of(daemon: &Daemon) -> String {
     run(Command::new(BINARY).env_clear().args(["status", "--data"]).arg(&daemon.data))
 }
 
 #[test]
-fn what_fails_is_never_acknowledged_and_latches() {
+fn failed_writes_are_never_acknowledged_and_close_the_latch() {
     for (call, file) in [
         ("pwrite64", None),
         ("fdatasync", None),
@@ -41,7 +41,7 @@ fn what_fails_is_never_acknowledged_and_latches() {
         let status = push(&daemon, "new");
         assert!(status >= 500, "{call} {file:?}: {status}");
         drop(failing);
-        // The disk is well again, but what it had in its cache may be lost: nothing is written any more.
+        // The disk works again, but pages of its cache may be lost: the store stays read-only.
         let refused = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(503);
         let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("read-only"), "{call}: {message}");
@@ -59,9 +59,9 @@ fn what_fails_is_never_acknowledged_and_latches() {
     }
 }
 
-/// A disk that takes no new page of the index, from the start on.
+/// The disk has no space for a new page of the index from the start on.
 #[test]
-fn an_index_that_cannot_be_written_when_it_is_opened_is_read_all_the_same() {
+fn an_index_that_cannot_be_written_at_the_start_still_serves_pulls() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     daemon.stop();
@@ -90,17 +90,17 @@ fn an_index_that_cannot_be_written_when_it_is_opened_is_read_all_the_same() {
     let pulled = get(&format!("/v2/a/manifests/{image}"));
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"new"));
     let pushed = Request::new(address, "POST", &path).body(b"new").try_send();
-    // strace and what it runs.
+    // The process group: strace and the daemon.
     run(Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]));
     child.wait().unwrap();
     assert_eq!(pulled.unwrap().expect(200).body, bytes);
     pushed.unwrap().expect(507);
     daemon.restart_after_end();
-    daemon.push_image("a", "2", b"there is room again");
+    daemon.push_image("a", "2", b"a layer that fits");
 }
 
 #[test]
-fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
+fn a_full_index_refuses_pushes_and_keeps_all_acknowledged_tags() {
     let mut daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let mut acknowledged = Vec::new();
@@ -116,12 +116,12 @@ fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
     let refused = refused.expect("an index of 1 MiB holds 20,000 tags").expect(507);
     assert!(String::from_utf8_lossy(&refused.body).contains("storage.index_map_size"));
     assert!(acknowledged.len() > 400);
-    // What makes room is not refused, and then there is room.
+    // Deletes are not refused, and make space for pushes.
     for tag in acknowledged.drain(..300) {
         daemon.request("DELETE", &format!("/v2/a/manifests/{tag}")).send().expect(202);
     }
     let put = daemon.put_manifest("a", "again", OCI_MANIFEST, &manifest);
-    assert_eq!(put.status, 201, "after deletes there is room");
+    assert_eq!(put.status, 201, "no space after deletes");
     daemon.kill_and_restart();
     let tags = daemon.get("/v2/a/tags/list?n=20000").json()["tags"].as_array().unwrap().len();
     assert!(tags >= 1000.min(acknowledged.len()), "{tags} of {}", acknowledged.len());
@@ -134,7 +134,7 @@ fn an_index_that_is_full_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
-fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
+fn an_unreadable_blob_is_an_error_of_its_pull_and_a_check_reports_it() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"sound");
     let content = vec![7; 300 << 10];
@@ -144,7 +144,7 @@ fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
     let file = file.to_str().unwrap();
     {
         let _failing = Failing::begin(daemon.process(), "preadv2,pread64", Some(file));
-        // Either no answer, or one that says that it failed: never some bytes that look like all.
+        // A broken connection or a 500, but never a truncated body that looks complete.
         let answer = daemon.request("GET", &format!("/v2/a/blobs/{blob}")).try_send();
         assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 500));
         daemon.get("/v2/a/manifests/1").expect(200);
@@ -152,7 +152,7 @@ fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
     assert_eq!(
         daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body,
         content,
-        "reading does not latch"
+        "a failed read does not close the latch"
     );
     let check = |arguments: &[&str]| {
         let mut command = Command::new("strace");
@@ -182,8 +182,8 @@ fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
 }
 
 #[test]
-fn a_sync_that_finds_the_disk_full_is_not_tried_again() {
-    // What it should have written may be gone from the cache by then: the next sync says yes to nothing.
+fn a_sync_that_fails_on_a_full_disk_closes_the_latch() {
+    // The pages may be gone from the cache, so that the next sync would succeed without having written them.
     let mut daemon = Daemon::start();
     let content = b"layer of new";
     let location =

@@ -1,9 +1,9 @@
-//! Many at once: every acknowledged push is there, whoever else was pushing.
+//! Concurrent clients: every acknowledged push lasts.
 
 use crate::support::*;
 
 #[test]
-fn pushes_at_once_are_all_there_after_a_kill() {
+fn concurrent_pushes_all_survive_a_kill() {
     let mut daemon = Daemon::start();
     let image = |thread: usize, number: usize| format!("layer {number} of {thread}").into_bytes();
     std::thread::scope(|scope| {
@@ -33,7 +33,7 @@ fn pushes_at_once_are_all_there_after_a_kill() {
 }
 
 #[test]
-fn the_same_blob_from_several_clients() {
+fn several_clients_push_the_same_blob() {
     let daemon = Daemon::start();
     let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 249) as u8).collect();
     std::thread::scope(|scope| {
@@ -52,7 +52,7 @@ fn the_same_blob_from_several_clients() {
 }
 
 #[test]
-fn a_tag_that_is_moved_by_many_points_at_one_of_them() {
+fn a_tag_moved_by_several_clients_names_one_of_their_manifests() {
     let daemon = Daemon::start();
     let digests: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..6)
@@ -74,7 +74,7 @@ fn a_tag_that_is_moved_by_many_points_at_one_of_them() {
 }
 
 #[test]
-fn nothing_is_written_to_an_upload_that_has_become_a_blob() {
+fn a_late_patch_never_writes_to_a_blob() {
     let daemon = Daemon::start();
     for round in 0..150 {
         let content = format!("content of round {round}").into_bytes();

@@ -1,4 +1,4 @@
-//! A process that may open few files serves fewer clients at once, and never fails for it.
+//! Low limits of open files: the daemon serves fewer clients at once, and no request fails for lack of a descriptor.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,7 +14,7 @@ fn begin_upload(daemon: &Daemon, number: usize) -> TcpStream {
     let path = format!("/v2/crowd{}/blobs/uploads/?digest=sha256:{}", number % 7, "0".repeat(64));
     let mut stream =
         daemon.request("POST", &path).keep_alive().header("Content-Length", "1000000").from(CROWD).open();
-    // One that is refused already takes nothing.
+    // Fails if the daemon has refused the upload already.
     let _ = stream.write_all(&[7; 1000]);
     stream
 }
@@ -28,7 +28,8 @@ fn pull(daemon: &Daemon, image: &str) {
     }
 }
 
-/// Many uploads and connections at once: pulls go on, the rest is told to come back, and nothing stays behind.
+/// Opens many uploads and connections at once: pulls succeed, the other requests get a Retry-After, and uploads succeed
+/// afterwards.
 fn crowd_is_served_with(limit: u32) {
     let daemon = Daemon::with_descriptors(limit);
     daemon.push_image("small", "1", b"layer");
@@ -49,13 +50,13 @@ fn crowd_is_served_with(limit: u32) {
     let mut refused = 0;
     for stream in &mut crowd {
         stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        // Some are being received, and some were closed in favour of others.
+        // Without a response: the upload is being received, or its connection was evicted.
         let Ok(answer) = Answer::try_read(stream, false) else { continue };
         assert!(matches!(answer.status, 429 | 503), "{answer:?}");
         assert!(answer.named("retry-after").parse::<u32>().unwrap() > 0);
         refused += 1;
     }
-    assert!(refused > 0, "nothing was refused");
+    assert!(refused > 0, "no upload was refused");
     drop((crowd, idle));
     for (number, layer) in [b"another", b"onemore"].iter().enumerate() {
         push_as_client(&daemon, &format!("after{number}"), *layer);
@@ -63,7 +64,7 @@ fn crowd_is_served_with(limit: u32) {
     }
 }
 
-/// Pushes an image; what the crowd has left may take a moment to go.
+/// Pushes an image; retries while the daemon still closes the connections of the crowd.
 fn push_as_client(daemon: &Daemon, name: &str, layer: &[u8]) {
     for _ in 0..100 {
         let digest = digest(layer);
@@ -98,7 +99,7 @@ fn set_limit(daemon: &Daemon, limit: &str) {
     run(Command::new("prlimit").args(["--pid", &daemon.process().to_string(), &format!("--nofile={limit}")]));
 }
 
-/// In clock ticks, of which there are a hundred in a second.
+/// Returns the processor time of the daemon in clock ticks of 10 ms.
 fn processor_time(daemon: &Daemon) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.process())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -110,7 +111,7 @@ fn accept_without_descriptors_waits_and_recovers() {
     let daemon = Daemon::start();
     let mut idle = daemon.request("GET", "/v2/").keep_alive().open();
     Answer::read(&mut idle, false).expect(200);
-    // The soft limit only: fewer than are open already.
+    // Lowers the soft limit below the number of open files.
     set_limit(&daemon, "8:");
     let mut waiting = daemon.request("GET", "/v2/").from(CLIENT).open();
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();

@@ -1,10 +1,10 @@
-//! A directory that fails in the middle of being read: that is not its end, and what was not read is not gone.
+//! I/O errors in the middle of a directory listing: the error is not the end of the list, and unlisted files are not gone.
 
 use std::process::{Command, Output, Stdio};
 
 use crate::support::*;
 
-/// Runs a command whose second read of a directory fails: the first one has returned entries.
+/// Runs a command whose second read of a directory fails, after the first one has returned entries.
 fn with_broken_directory(daemon: &Daemon, directory: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command.args(["60", "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=getdents64", "-P"]);
@@ -22,7 +22,7 @@ fn upload(daemon: &Daemon, content: &[u8]) -> String {
 }
 
 #[test]
-fn a_collection_stops_at_a_directory_that_cannot_be_read_to_its_end() {
+fn a_collection_stops_at_a_listing_that_fails() {
     let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let (_, bytes) = daemon.push_image("a", "1", b"layer");
     let location = upload(&daemon, b"half");
@@ -44,7 +44,7 @@ fn a_collection_stops_at_a_directory_that_cannot_be_read_to_its_end() {
 }
 
 #[test]
-fn a_rebuild_of_the_index_stops_there_and_the_next_one_has_everything() {
+fn a_rebuild_stops_at_a_listing_that_fails_and_the_next_one_is_complete() {
     for directory in ["blobs/sha256", "trash", "uploads"] {
         let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
         let (image, bytes) = daemon.push_image("a", "1", b"layer");

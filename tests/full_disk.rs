@@ -1,4 +1,4 @@
-//! A disk that is really full: a small file system in memory, which needs root to be mounted.
+//! Full disks, on small file systems that root mounts, and the quota.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +16,7 @@ impl SmallDisk {
         SmallDisk(directory)
     }
 
-    /// A file system like a card's, in a file beside its mount point.
+    /// Mounts an ext4 file system, as cards have, from an image file.
     fn ext4(image: &Path, size: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::File::create(image).unwrap().set_len(size).unwrap();
@@ -42,7 +42,7 @@ fn delete(daemon: &Daemon, path: &str) {
 }
 
 #[test]
-fn a_push_without_room_is_refused_and_everything_else_goes_on() {
+fn a_push_without_space_is_refused_and_other_requests_succeed() {
     let disk = SmallDisk::mount();
     let mut daemon = Daemon::at(&disk.0.path().join("data"));
     let (manifest, bytes) = daemon.push_image("a", "1", b"layer");
@@ -52,8 +52,7 @@ fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     assert_eq!(refused.code(), "DENIED");
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
-    // A stream that does not say how long it is meets the very end of the disk where there is no reserve, and has
-    // what was counted and nothing else.
+    // Without a reserve a chunked body fills the disk to its end. The upload then has exactly the bytes that were counted.
     daemon.stop();
     daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
     let location =
@@ -67,12 +66,12 @@ fn a_push_without_room_is_refused_and_everything_else_goes_on() {
     assert_eq!(std::fs::metadata(file).unwrap().len(), length as u64);
     daemon.request("DELETE", &format!("/v2/a/blobs/{part}")).send().expect(202);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
-    daemon.push_image("b", "1", b"there is room for this");
+    daemon.push_image("b", "1", b"a layer that fits");
     daemon.request("DELETE", &format!("/v2/a/manifests/{manifest}")).send().expect(202);
 }
 
 #[test]
-fn a_card_that_fills_up_keeps_its_reserve_and_takes_pushes_again_after_a_collection() {
+fn a_full_card_keeps_its_reserve_and_accepts_pushes_after_a_collection() {
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::ext4(&directory.path().join("card"), 64 << 20);
     let total = disk.free();
@@ -101,7 +100,7 @@ fn a_card_that_fills_up_keeps_its_reserve_and_takes_pushes_again_after_a_collect
     }
     assert!(images.len() > 8 && disk.free() >= total / 20, "{} images, {} free", images.len(), disk.free());
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
-    // Everything else goes on, also after a restart.
+    // Pulls and deletes succeed, also after a restart.
     daemon.stop_and_restart();
     for (digest, bytes) in &images {
         assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
@@ -114,14 +113,14 @@ fn a_card_that_fills_up_keeps_its_reserve_and_takes_pushes_again_after_a_collect
     assert_eq!(push(&daemon, 100), None);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
     for number in 100..100 + half as u8 {
-        assert!(push(&daemon, number).is_some(), "there is no room for what was freed");
+        assert!(push(&daemon, number).is_some(), "the freed space is not used again");
     }
     for (digest, bytes) in &images[half..] {
         assert_eq!(&daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200).body, bytes);
     }
 }
 
-/// Takes all that is left.
+/// Fills the disk to the last byte, as another program would.
 fn fill_up(disk: &SmallDisk) {
     let mut file = std::fs::File::create(disk.0.path().join("others")).unwrap();
     for size in [64 << 10, 4096, 1] {
@@ -130,15 +129,15 @@ fn fill_up(disk: &SmallDisk) {
     assert_eq!(disk.free(), 0);
 }
 
-/// What others write does not know of the reserve.
+/// Another program does not respect the reserve.
 #[test]
-fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
+fn a_disk_filled_to_the_last_byte_still_serves_and_collects() {
     let disk = SmallDisk::mount();
     let mut daemon = Daemon::at_with(&disk.0.path().join("data"), &[("HOLDFAST_GC_GRACE", "2s")]);
     let (old, _) = daemon.push_image("a", "1", b"old layer");
     let (new, bytes) = daemon.push_image("a", "1", &vec![7; 1 << 20]);
     delete(&daemon, &format!("/v2/a/manifests/{old}"));
-    // Without a good end, so that the index is looked at and copied: nothing in it is free then but what is kept so.
+    // After a bad end the index is inspected and copied, so that it has no free pages but the preallocated ones.
     daemon.end_badly();
     daemon.restart_after_end();
     std::thread::sleep(Duration::from_secs(2));
@@ -149,7 +148,7 @@ fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
     daemon.restart_after_end();
     assert_eq!(daemon.get(&format!("/v2/a/manifests/{new}")).expect(200).body, bytes);
     daemon.get(&layer(&vec![7; 1 << 20])).expect(200);
-    // Each thread that reads has its place in a file of LMDB's, which must not need room by then.
+    // Each reading thread takes a slot in LMDB's lock file, which must not need new blocks.
     std::thread::scope(|scope| {
         for _ in 0..150 {
             scope.spawn(|| daemon.get("/v2/_catalog").expect(200));
@@ -163,7 +162,7 @@ fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
     };
     collect(&daemon);
     assert!(disk.free() >= 1 << 20, "{} are free", disk.free());
-    // The command line does it where nobody serves, too.
+    // `holdfast gc` frees space without a daemon as well.
     daemon.stop();
     daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
     let (image, _) = daemon.push_image("a", "2", &vec![8; 256 << 10]);
@@ -174,9 +173,9 @@ fn a_disk_that_others_have_filled_to_the_last_byte_still_serves_and_collects() {
     assert!(disk.free() >= 256 << 10, "{} are free", disk.free());
 }
 
-/// However little there is, what is sound is not called broken, and no name is lost.
+/// However few pages are free, a healthy index is not reported as corrupt, and no name is lost.
 #[test]
-fn an_index_is_sound_also_on_a_disk_that_fills_up_while_it_is_looked_at() {
+fn a_disk_that_fills_up_during_an_inspection_does_not_condemn_the_index() {
     for pages in 0..=24 {
         let disk = SmallDisk::mount();
         let mut daemon = Daemon::at(&disk.0.path().join("data"));
@@ -188,11 +187,11 @@ fn an_index_is_sound_also_on_a_disk_that_fills_up_while_it_is_looked_at() {
         let others = disk.0.path().join("others");
         let file = std::fs::OpenOptions::new().write(true).open(&others).unwrap();
         file.set_len(file.metadata().unwrap().len() / 4096 * 4096 - pages * 4096).unwrap();
-        // It goes down the ladder as the daemon does, and may say that the disk is full.
+        // The command recovers the index as the daemon does, and may fail because the disk is full.
         let mut collect = Command::new(BINARY);
         collect.env_clear().args(["gc", "--data"]).arg(&daemon.data);
         let collected = collect.output().unwrap();
-        assert!(collected.status.code().is_some(), "{pages}: it is killed: {collected:?}");
+        assert!(collected.status.code().is_some(), "{pages}: killed by a signal: {collected:?}");
         assert_eq!(daemon.broken_indexes(), 0, "{pages}: {collected:?}");
         std::fs::remove_file(&others).unwrap();
         daemon.restart_after_end();
@@ -204,7 +203,7 @@ fn an_index_is_sound_also_on_a_disk_that_fills_up_while_it_is_looked_at() {
 }
 
 #[test]
-fn a_quota_is_kept_and_what_is_deleted_counts_no_more() {
+fn the_quota_refuses_pushes_until_content_is_deleted_and_collected() {
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "2MiB")]);
     let (image, _) = daemon.push_image("a", "1", &vec![1; 1 << 20]);
     let large = vec![2; 1 << 20];
@@ -215,7 +214,7 @@ fn a_quota_is_kept_and_what_is_deleted_counts_no_more() {
     let refused = push().expect(507);
     let message = refused.json()["errors"][0]["message"].to_string();
     assert!(message.contains("storage.quota"), "{message}");
-    // Unfinished uploads count, too, until they are given up.
+    // Unfinished uploads count until they are cancelled.
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
     daemon.request("PATCH", &location).body(&large[..900 << 10]).send().expect(202);

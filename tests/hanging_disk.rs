@@ -1,4 +1,4 @@
-//! A disk whose syncs hang: everything that only reads is answered meanwhile, and people are told.
+//! A disk whose syncs hang: pulls, lists and pages are served meanwhile, and the overview warns of it.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +8,12 @@ use crate::support::browser::Browser;
 use crate::support::failing::Failing;
 use crate::support::*;
 
-/// Far longer than the test needs.
+/// The delay of each sync, far longer than the test.
 const HANGS: Duration = Duration::from_secs(100);
-/// More than there are threads.
+/// More pushes than blocking threads.
 const PUSHERS: usize = 100;
 
-/// Whether this comes true before a client would give up.
+/// Waits until the condition is true; returns false after 30 seconds.
 fn comes_true(mut is_true: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
@@ -43,7 +43,7 @@ fn reads_are_answered_while_syncs_hang() {
             scope.spawn(move || {
                 let content = format!("content {number}").into_bytes();
                 let path = format!("/v2/b/blobs/uploads/?digest={}", digest(&content));
-                // The disk answers at the end of the test.
+                // Answered at the end of the test, when the disk stops hanging.
                 let answer = Request::new(address, "POST", &path).body(&content).try_send();
                 acknowledged.fetch_add(
                     usize::from(answer.is_ok_and(|answer| answer.status == 201)),
@@ -58,7 +58,7 @@ fn reads_are_answered_while_syncs_hang() {
             assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
             daemon.request("HEAD", &format!("/v2/a/blobs/{blob}")).send().expect(200);
             daemon.request("GET", "/v2/").login("ann", "secret of ann").send().expect(200);
-            // A log-in waits for no sync either.
+            // A request with a password waits for no sync either.
             let by_user = daemon.request("GET", "/v2/a/tags/list").login("ann", "secret of ann");
             assert_eq!(by_user.send().expect(200).json()["tags"][0], "1");
             daemon.get("/v2/_catalog").expect(200);
@@ -68,17 +68,17 @@ fn reads_are_answered_while_syncs_hang() {
                 browser.page(path);
             }
             let warned = || Browser::new(&daemon).page("/").contains("the disk has not answered a write for");
-            assert!(comes_true(warned), "the overview does not say that the disk hangs");
+            assert!(comes_true(warned), "the overview does not warn of the hanging disk");
             assert_eq!(
                 acknowledged.load(Ordering::Relaxed),
                 0,
-                "reads were to be answered before any sync was done"
+                "a sync was done before the reads were answered"
             );
         }));
         drop(hanging);
         read.unwrap();
     });
-    assert!(acknowledged.into_inner() > 0, "pushes go on when the disk answers");
+    assert!(acknowledged.into_inner() > 0, "no push succeeds after the disk answers again");
     daemon.push_image("a", "2", b"another layer");
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
 }

@@ -1,11 +1,12 @@
-//! An index that is cut while processes have it in memory: they end by a signal, say why, and the next start repairs it.
+//! An index that is truncated while processes have it mapped: they report it, end by the signal, and the next start repairs
+//! the index.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use crate::support::*;
 
-/// Leaves the meta pages and nothing else.
+/// Truncates the index to its two meta pages.
 fn cut(daemon: &Daemon) {
     let file = std::fs::OpenOptions::new().write(true).open(daemon.data.join("index/data.mdb")).unwrap();
     file.set_len(2 * 4096).unwrap();
@@ -18,7 +19,7 @@ fn holdfast(daemon: &Daemon, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_daemon_whose_index_is_cut_says_so_and_the_next_start_repairs_it() {
+fn a_daemon_reports_a_truncated_index_and_the_next_start_repairs_it() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     daemon.stop();
@@ -36,15 +37,15 @@ fn a_daemon_whose_index_is_cut_says_so_and_the_next_start_repairs_it() {
 }
 
 #[test]
-fn commands_beside_a_daemon_whose_index_is_cut_say_so() {
+fn commands_beside_a_daemon_report_a_truncated_index() {
     for arguments in [&["gc"][..], &["gc", "--dry-run"], &["check"], &["check", "--repair"]] {
         let mut daemon = Daemon::start();
         let (_, bytes) = daemon.push_image("a", "1", b"layer");
-        // So that index.json has it.
+        // Writes index.json.
         daemon.stop_and_restart();
         cut(&daemon);
         let output = holdfast(&daemon, arguments);
-        // Where the daemon has met the damage first and is gone, these repair the index.
+        // If the daemon met the damage first and has ended, these commands repair the index.
         let repairs = arguments == ["gc"] || arguments.contains(&"--repair");
         let is_repaired = repairs && output.status.success();
         let says_why = String::from_utf8_lossy(&output.stderr).contains("holdfast: ");
@@ -58,7 +59,7 @@ fn commands_beside_a_daemon_whose_index_is_cut_say_so() {
 }
 
 #[test]
-fn commands_alone_on_an_index_that_is_cut_say_so() {
+fn commands_without_a_daemon_report_a_truncated_index() {
     for arguments in [&["gc"][..], &["gc", "--dry-run"], &["check"], &["status"]] {
         let mut daemon = Daemon::start();
         let (_, bytes) = daemon.push_image("a", "1", b"layer");
@@ -71,9 +72,9 @@ fn commands_alone_on_an_index_that_is_cut_say_so() {
     }
 }
 
-/// Whatever the fault, the process still ends by its signal.
+/// The handler must let the process end by the signal.
 #[test]
-fn a_fault_elsewhere_ends_the_process_with_a_line() {
+fn a_memory_fault_elsewhere_is_reported_and_ends_the_process() {
     for signal in ["SEGV", "BUS"] {
         let daemon = Daemon::start();
         let (_, bytes) = daemon.push_image("a", "1", b"layer");
@@ -91,7 +92,10 @@ fn a_fault_elsewhere_ends_the_process_with_a_line() {
         let mut line = String::new();
         while !line.contains("listens on") {
             line.clear();
-            assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0, "it does not start");
+            assert!(
+                std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0,
+                "the daemon does not start"
+            );
         }
         run(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]));
         let output = child.wait_with_output().unwrap();

@@ -1,7 +1,7 @@
-//! Directories, FIFOs, sockets and symbolic links in the place of files of the data directory: nothing waits for them, none
-//! of them makes the store read-only, and what is not in their place goes on.
+//! Directories, FIFOs, sockets and symbolic links in the place of files of the data directory: no request waits for them, none
+//! makes the store read-only, and other content stays available.
 //!
-//! Each place meets two of the kinds; with `HOLDFAST_TEST_PLACES=all cargo test obstacles` it meets all of them.
+//! Each place is tried with two kinds of obstacle; with all kinds by `HOLDFAST_TEST_PLACES=all cargo test obstacles`.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use crate::support::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Thing {
+enum Obstacle {
     EmptyDirectory,
     FullDirectory,
     Fifo,
@@ -20,33 +20,33 @@ enum Thing {
     DanglingLink,
 }
 
-const LAYER: &[u8] = b"the layer that is needed";
-const GARBAGE: &[u8] = b"a layer that is not needed";
+const LAYER: &[u8] = b"the layer of a tagged image";
+const GARBAGE: &[u8] = b"the layer of a deleted image";
 const UPLOAD: &str = "0190aaaa-bbbb-8ccc-8000-0123456789ab";
 
-/// What a test has made, and where.
+/// A daemon with one image and the garbage of another.
 struct Registry {
     daemon: Daemon,
     manifest: (String, Vec<u8>),
-    /// A file that symbolic links lead to, which must not be changed.
-    victim: PathBuf,
+    /// The target of the symbolic links, which must not change.
+    target: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Registry {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let victim = directory.path().join("victim");
-        std::fs::write(&victim, "the victim").unwrap();
+        let target = directory.path().join("target");
+        std::fs::write(&target, "unchanged").unwrap();
         let settings = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_GC_GRACE", "0s")];
         let daemon = Daemon::at_with(&directory.path().join("data"), &settings);
         let manifest = daemon.push_image("a", "1", LAYER);
         let (garbage, _) = daemon.push_image("a", "gone", GARBAGE);
         daemon.request("DELETE", &format!("/v2/a/manifests/{garbage}")).send().expect(202);
-        Registry { daemon, manifest, victim, _directory: directory }
+        Registry { daemon, manifest, target, _directory: directory }
     }
 
-    /// The path of a place by its name.
+    /// Returns the path of a place by its name.
     fn place(&self, name: &str) -> PathBuf {
         let hex = |content: &[u8]| digest(content).trim_start_matches("sha256:").to_owned();
         let name = match name {
@@ -61,30 +61,30 @@ impl Registry {
         self.daemon.data.join(name)
     }
 
-    fn put(&self, name: &str, thing: Thing) {
+    fn put(&self, name: &str, obstacle: Obstacle) {
         let path = self.place(name);
         match std::fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&path).unwrap(),
             Ok(_) => std::fs::remove_file(&path).unwrap(),
             Err(_) => {}
         }
-        match thing {
-            Thing::EmptyDirectory | Thing::FullDirectory => {
+        match obstacle {
+            Obstacle::EmptyDirectory | Obstacle::FullDirectory => {
                 std::fs::create_dir(&path).unwrap();
-                if thing == Thing::FullDirectory {
+                if obstacle == Obstacle::FullDirectory {
                     std::fs::write(path.join("x"), "x").unwrap();
                 }
             }
-            Thing::Fifo => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
-            Thing::Socket => {
-                // Its path may have few characters.
+            Obstacle::Fifo => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            Obstacle::Socket => {
+                // The path of a socket is limited to 107 bytes.
                 let short = tempfile::tempdir_in("/tmp").unwrap();
                 let socket = short.path().join("s");
                 let _listener = UnixListener::bind(&socket).unwrap();
                 std::fs::hard_link(&socket, &path).or_else(|_| std::fs::rename(&socket, &path)).unwrap();
             }
-            Thing::Link => symlink(&self.victim, &path).unwrap(),
-            Thing::DanglingLink => symlink("/nothing/is/here", &path).unwrap(),
+            Obstacle::Link => symlink(&self.target, &path).unwrap(),
+            Obstacle::DanglingLink => symlink("/nothing/is/here", &path).unwrap(),
         }
     }
 
@@ -94,40 +94,40 @@ impl Registry {
         command.output().unwrap()
     }
 
-    /// Everything works: a push, a pull after a push that heals, a delete, a collection, a check.
-    fn works(&self, what: &str) {
+    /// Asserts that a push, a pull after a push that replaces the obstacle, a delete, a collection and a check succeed.
+    fn works(&self, case: &str) {
         let daemon = &self.daemon;
-        let (other, _) = daemon.push_image("b", "1", what.as_bytes());
+        let (other, _) = daemon.push_image("b", "1", case.as_bytes());
         for path in ["/v2/a/manifests/1".to_owned(), format!("/v2/a/blobs/{}", digest(LAYER))] {
-            // The pull of the thing itself may fail, and nothing else does.
+            // Only the pull of the obstacle itself may fail.
             let status = daemon.get(&path).status;
-            assert!(matches!(status, 200 | 404 | 500), "{what}: {path} {status}");
+            assert!(matches!(status, 200 | 404 | 500), "{case}: {path} {status}");
         }
-        assert_eq!(daemon.push_image("a", "1", LAYER).0, self.manifest.0, "{what}");
-        assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, self.manifest.1, "{what}");
-        assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(LAYER))).expect(200).body, LAYER, "{what}");
+        assert_eq!(daemon.push_image("a", "1", LAYER).0, self.manifest.0, "{case}");
+        assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, self.manifest.1, "{case}");
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(LAYER))).expect(200).body, LAYER, "{case}");
         daemon.request("DELETE", &format!("/v2/b/manifests/{other}")).send().expect(202);
         let collected = self.holdfast(&["gc", "--grace", "0s"]);
-        assert!(collected.status.success(), "{what}: {collected:?}");
-        assert!(!self.daemon.data.join("blobs/sha256").join(&other["sha256:".len()..]).exists(), "{what}");
+        assert!(collected.status.success(), "{case}: {collected:?}");
+        assert!(!self.daemon.data.join("blobs/sha256").join(&other["sha256:".len()..]).exists(), "{case}");
         let checked = self.holdfast(&["check"]);
-        assert!(checked.status.success(), "{what}: {checked:?}");
+        assert!(checked.status.success(), "{case}: {checked:?}");
         let status = self.holdfast(&["status"]);
         let status = String::from_utf8_lossy(&status.stdout).into_owned();
-        assert!(status.contains("running") && !status.contains("read-only"), "{what}: {status}");
-        assert_eq!(std::fs::read_to_string(&self.victim).unwrap(), "the victim", "{what}");
+        assert!(status.contains("running") && !status.contains("read-only"), "{case}: {status}");
+        assert_eq!(std::fs::read_to_string(&self.target).unwrap(), "unchanged", "{case}");
     }
 }
 
 impl Registry {
-    fn works_also_after_a_restart(&mut self, what: &str) {
-        self.works(what);
+    fn works_also_after_a_restart(&mut self, case: &str) {
+        self.works(case);
         self.daemon.stop_and_restart();
-        self.works(&format!("{what}, started again"));
+        self.works(&format!("{case}, started again"));
     }
 }
 
-/// Places of files that only a daemon that is started meets.
+/// The places that are tried before a start of the daemon.
 const BEFORE_A_START: [&str; 19] = [
     "layer",
     "garbage",
@@ -150,8 +150,8 @@ const BEFORE_A_START: [&str; 19] = [
     "index/index.lock",
 ];
 
-/// Places that a daemon, or a command beside it, meets while it runs.
-const WHILE_IT_RUNS: [&str; 14] = [
+/// The places that are tried while the daemon runs.
+const WHILE_RUNNING: [&str; 14] = [
     "layer",
     "garbage",
     "manifest",
@@ -168,83 +168,82 @@ const WHILE_IT_RUNS: [&str; 14] = [
     "index/collection.lock",
 ];
 
-/// The places that a kind is tried in.
-fn places(all: &[&'static str], thing: Thing) -> Vec<&'static str> {
+/// Returns the places that an obstacle is tried in: a third of them, or all.
+fn places(all: &[&'static str], obstacle: Obstacle) -> Vec<&'static str> {
     let every = std::env::var("HOLDFAST_TEST_PLACES").is_ok_and(|text| text == "all");
     let numbered = all.iter().enumerate();
-    let chosen = numbered.filter(|(number, _)| every || number % 3 == thing as usize % 3);
+    let chosen = numbered.filter(|(number, _)| every || number % 3 == obstacle as usize % 3);
     chosen.map(|(_, place)| *place).collect()
 }
 
-fn cases(thing: Thing) {
-    for place in places(&BEFORE_A_START, thing) {
-        let what = format!("{thing:?} as {place} before a start");
-        println!("{what}");
+fn cases(obstacle: Obstacle) {
+    for place in places(&BEFORE_A_START, obstacle) {
+        let case = format!("{obstacle:?} as {place} before a start");
+        println!("{case}");
         let mut registry = Registry::start();
         registry.daemon.stop();
-        registry.put(place, thing);
-        // Only looks, and waits for nothing.
-        assert_ne!(registry.holdfast(&["status"]).status.code(), Some(124), "{what}");
-        assert_ne!(registry.holdfast(&["gc", "--dry-run"]).status.code(), Some(124), "{what}");
+        registry.put(place, obstacle);
+        // Commands that only read must not hang.
+        assert_ne!(registry.holdfast(&["status"]).status.code(), Some(124), "{case}");
+        assert_ne!(registry.holdfast(&["gc", "--dry-run"]).status.code(), Some(124), "{case}");
         registry.daemon.restart_after_end();
-        registry.works_also_after_a_restart(&what);
+        registry.works_also_after_a_restart(&case);
         registry.daemon.stop();
     }
-    for place in places(&WHILE_IT_RUNS, thing) {
-        let what = format!("{thing:?} as {place} while it runs");
-        println!("{what}");
+    for place in places(&WHILE_RUNNING, obstacle) {
+        let case = format!("{obstacle:?} as {place} while running");
+        println!("{case}");
         let mut registry = Registry::start();
-        registry.put(place, thing);
-        registry.works_also_after_a_restart(&what);
+        registry.put(place, obstacle);
+        registry.works_also_after_a_restart(&case);
         registry.daemon.stop();
     }
 }
 
 #[test]
-fn empty_directories_stop_nothing() {
-    cases(Thing::EmptyDirectory);
+fn empty_directories_break_no_other_content() {
+    cases(Obstacle::EmptyDirectory);
 }
 
 #[test]
-fn full_directories_stop_nothing() {
-    cases(Thing::FullDirectory);
+fn full_directories_break_no_other_content() {
+    cases(Obstacle::FullDirectory);
 }
 
 #[test]
-fn fifos_stop_nothing() {
-    cases(Thing::Fifo);
+fn fifos_break_no_other_content() {
+    cases(Obstacle::Fifo);
 }
 
 #[test]
-fn sockets_stop_nothing() {
-    cases(Thing::Socket);
+fn sockets_break_no_other_content() {
+    cases(Obstacle::Socket);
 }
 
 #[test]
-fn symbolic_links_stop_nothing() {
-    cases(Thing::Link);
+fn symbolic_links_break_no_other_content() {
+    cases(Obstacle::Link);
 }
 
 #[test]
-fn dangling_symbolic_links_stop_nothing() {
-    cases(Thing::DanglingLink);
+fn dangling_symbolic_links_break_no_other_content() {
+    cases(Obstacle::DanglingLink);
 }
 
-/// Files and the like in the place of the folders.
 #[test]
-fn folders_are_made_in_the_place_of_files() {
+fn directories_are_created_in_the_place_of_files() {
     for place in ["uploads", "trash", "damaged", "set-aside", "blobs/sha512"] {
-        let what = format!("a file as {place}");
+        let case = format!("a file as {place}");
         let mut registry = Registry::start();
         registry.daemon.stop();
         let path = registry.daemon.data.join(place);
         let _ = std::fs::remove_dir_all(&path);
         std::fs::write(&path, "kept").unwrap();
-        registry.put("layer", Thing::FullDirectory);
+        registry.put("layer", Obstacle::FullDirectory);
         registry.daemon.restart_after_end();
-        registry.works_also_after_a_restart(&what);
+        registry.works_also_after_a_restart(&case);
     }
-    // The disk behind a link may be missing, which is no reason to begin without its content.
+    // The disk behind a link may not be mounted: the daemon must not start without its content.
     let mut registry = Registry::start();
     registry.daemon.stop();
     let (blobs, elsewhere) = (registry.daemon.data.join("blobs"), registry.daemon.data.join("elsewhere"));
@@ -261,19 +260,18 @@ fn folders_are_made_in_the_place_of_files() {
     registry.works("blobs behind a link");
 }
 
-/// What was in the way is kept, with one line in the log.
 #[test]
-fn what_was_in_the_way_is_kept_and_told() {
+fn obstacles_are_kept_and_logged_once() {
     let mut registry = Registry::start();
     registry.daemon.stop();
-    registry.put("index.json", Thing::FullDirectory);
+    registry.put("index.json", Obstacle::FullDirectory);
     let log = registry.daemon.restart_with_log(&[("HOLDFAST_GC_INTERVAL", "off")]);
     registry.works("index.json");
     registry.daemon.stop();
     let kept = registry.daemon.data.join("set-aside/index.json.in-the-way-1/x");
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "x");
-    let told = std::fs::read_to_string(log.path()).unwrap();
-    assert_eq!(told.matches("which does not belong there").count(), 1, "{told}");
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert_eq!(log.matches("which does not belong there").count(), 1, "{log}");
     let layout = std::fs::read_to_string(registry.daemon.data.join("index.json")).unwrap();
     assert!(layout.contains("a:1"), "{layout}");
 }

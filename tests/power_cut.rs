@@ -1,7 +1,7 @@
-//! The plug is pulled: a real file system is shut down under load without writing its log, and everything that
-//! was acknowledged has to be there after it is mounted again. Needs root.
+//! Power cuts: a real file system is shut down under load without writing its journal, and every acknowledged change has to
+//! exist after it is mounted again. Needs root.
 //!
-//! `HOLDFAST_TEST_CUTS=1000 cargo test power_cut` cuts a thousand times.
+//! `HOLDFAST_TEST_CUTS=1000 cargo test power_cut` makes a thousand cuts.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,17 +14,17 @@ use crate::support::load::Client;
 use crate::support::*;
 
 const CLIENTS: u64 = 4;
-/// Collections go on all the time, and take what is older than this.
+/// Collections run all the time, with a short grace period.
 const ENVIRONMENT: [(&str, &str); 2] = [("HOLDFAST_GC_INTERVAL", "100ms"), ("HOLDFAST_GC_GRACE", "2s")];
 
-/// A file system in a file, mounted.
+/// A mounted file system in an image file.
 struct Card {
     directory: tempfile::TempDir,
 }
 
 impl Card {
-    /// In mounts of this thread's own, and of what it starts: a container that begins meanwhile would take a copy of the
-    /// mount along, and the file system that was shut down would stay.
+    /// Mounts a new file system in a mount namespace of this thread and its children. A container that starts meanwhile would
+    /// otherwise copy the mount, and the file system that was shut down would stay mounted.
     fn new(kind: &str) -> Self {
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("the test has to be run by root");
         run(Command::new("mount").args(["--make-rprivate", "/"]));
@@ -49,12 +49,12 @@ impl Card {
         run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.mount_point()));
     }
 
-    /// From now on nothing reaches the medium any more, and what did not is lost.
+    /// Shuts the file system down: no further write reaches the medium, and unsynced ones are lost.
     fn cut(&self) {
         run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(self.mount_point()));
     }
 
-    /// An inspection that the daemon had begun ends with it, a moment later.
+    /// Unmounts the file system. An inspection of the killed daemon may keep it busy for a moment.
     fn unmount(&self) {
         let unmount = || Command::new("umount").arg(self.mount_point()).output().unwrap();
         let mut output = unmount();
@@ -80,7 +80,7 @@ fn cuts() -> u64 {
     more.unwrap_or(30) / 2
 }
 
-/// Lets all clients work until the plug is pulled.
+/// Lets all clients work until the power cut.
 fn work_until_cut(card: &Card, daemon: Daemon, clients: &mut [Client], time: Duration) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -92,13 +92,13 @@ fn work_until_cut(card: &Card, daemon: Daemon, clients: &mut [Client], time: Dur
         std::thread::sleep(time);
         card.cut();
         stop.store(true, Ordering::Relaxed);
-        // Kills it, and ends the connections that wait to be accepted.
+        // Kills the daemon, which also ends connections that were not accepted.
         drop(daemon);
     });
 }
 
-/// Pulls the plug right after an answer, when nobody else's sync can have brought the change to the medium, too.
-fn cut_after_an_answer(card: &Card, daemon: Daemon, client: &mut Client, steps: u64) {
+/// Cuts the power right after a response, before a sync of another client could bring the change to the medium.
+fn cut_after_a_response(card: &Card, daemon: Daemon, client: &mut Client, steps: u64) {
     for _ in 0..steps {
         assert!(client.step());
     }
@@ -106,7 +106,7 @@ fn cut_after_an_answer(card: &Card, daemon: Daemon, client: &mut Client, steps: 
     drop(daemon);
 }
 
-fn cut_again_and_again(kind: &str) {
+fn cut_repeatedly(kind: &str) {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("{kind}: seed {seed}");
     let card = Card::new(kind);
@@ -122,7 +122,7 @@ fn cut_again_and_again(kind: &str) {
             work_until_cut(&card, daemon, &mut clients, time);
         } else {
             let steps = 1 + random.below(10);
-            cut_after_an_answer(&card, daemon, &mut clients[0], steps);
+            cut_after_a_response(&card, daemon, &mut clients[0], steps);
         }
         card.unmount();
         card.mount();
@@ -131,7 +131,7 @@ fn cut_again_and_again(kind: &str) {
             client.move_to(daemon.address);
             images += client.verify();
         }
-        assert_nothing_is_set_aside(&data);
+        assert_no_index_was_set_aside(&data);
         run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&data));
     }
     let acknowledged: u64 = clients.iter().map(|client| client.acknowledged).sum();
@@ -141,19 +141,19 @@ fn cut_again_and_again(kind: &str) {
     card.unmount();
 }
 
-/// A power cut is no reason for an index to be broken.
-fn assert_nothing_is_set_aside(data: &Path) {
+/// A power cut must not corrupt the index.
+fn assert_no_index_was_set_aside(data: &Path) {
     let names = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
     let broken: Vec<_> = names.filter(|name| name.to_string_lossy().contains("broken")).collect();
     assert!(broken.is_empty(), "{broken:?}");
 }
 
 #[test]
-fn what_was_acknowledged_survives_on_ext4() {
-    cut_again_and_again("ext4");
+fn acknowledged_changes_survive_on_ext4() {
+    cut_repeatedly("ext4");
 }
 
 #[test]
-fn what_was_acknowledged_survives_on_xfs() {
-    cut_again_and_again("xfs");
+fn acknowledged_changes_survive_on_xfs() {
+    cut_repeatedly("xfs");
 }

@@ -1,7 +1,9 @@
+//! Pulls of blobs and manifests: ranges, conditional requests, references.
+
 use crate::support::*;
 
 #[test]
-fn blobs_whole_in_part_and_conditionally() {
+fn blobs_whole_by_range_and_conditionally() {
     let daemon = Daemon::start();
     let content: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8).collect();
     let digest = daemon.push_blob("a/b", &content);
@@ -23,7 +25,7 @@ fn blobs_whole_in_part_and_conditionally() {
         assert_eq!(part.body, &content[from..to], "{range}");
         assert_eq!(part.named("content-range"), format!("bytes {from}-{}/{}", to - 1, content.len()));
     }
-    // Several ranges, or a range of something that is no longer there, are answered with everything.
+    // Several ranges, an unknown unit and a stale If-Range get the whole blob.
     for (header, value) in [("Range", "bytes=0-1,5-6"), ("Range", "lines=1-2")] {
         assert_eq!(daemon.request("GET", &path).header(header, value).send().expect(200).body, content);
     }

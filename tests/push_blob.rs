@@ -1,3 +1,5 @@
+//! Pushes of blobs: in chunks, in one request, by a mount, after a lost connection.
+
 use std::io::Write;
 
 use holdfast::oci::{Algorithm, Hasher};
@@ -5,7 +7,7 @@ use holdfast::oci::{Algorithm, Hasher};
 use crate::support::*;
 
 #[test]
-fn as_docker_does_it() {
+fn docker_sequence_of_post_patch_and_put() {
     let daemon = Daemon::start();
     let content = vec![7u8; 700_000];
     let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
@@ -23,7 +25,7 @@ fn as_docker_does_it() {
 }
 
 #[test]
-fn in_chunks_in_order() {
+fn chunks_are_accepted_in_order_only() {
     let daemon = Daemon::start();
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
@@ -41,7 +43,7 @@ fn in_chunks_in_order() {
 }
 
 #[test]
-fn in_one_request_empty_or_with_sha512() {
+fn push_in_one_request_of_an_empty_blob_or_with_sha512() {
     let daemon = Daemon::start();
     daemon.push_blob("a", b"");
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(b""))).expect(200).body, b"");
@@ -52,7 +54,7 @@ fn in_one_request_empty_or_with_sha512() {
     let put = format!("{}?digest={sha512}", start.expect(202).named("location"));
     daemon.request("PUT", &put).body(b"hello").send().expect(201);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{sha512}")).expect(200).body, b"hello");
-    // The algorithm of the digest decides, whatever the upload began with.
+    // The algorithm of the digest decides, not the one that the upload was opened with.
     let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
     daemon.request("PATCH", &start.named("location")).body(b"hel").send().expect(202);
     let put = format!("{}?digest={sha512}", start.named("location"));
@@ -60,7 +62,7 @@ fn in_one_request_empty_or_with_sha512() {
 }
 
 #[test]
-fn a_wrong_digest_leaves_nothing() {
+fn a_wrong_digest_is_refused_and_leaves_no_file() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"other"));
     let answer = daemon.request("POST", &path).body(b"hello").send().expect(400);
@@ -75,7 +77,7 @@ fn a_wrong_digest_leaves_nothing() {
 }
 
 #[test]
-fn mounts_from_another_repository() {
+fn mount_from_another_repository() {
     let daemon = Daemon::start();
     let blob = daemon.push_blob("from", b"hello");
     let mount = |query: &str| {
@@ -92,7 +94,7 @@ fn mounts_from_another_repository() {
 }
 
 #[test]
-fn goes_on_after_a_lost_connection() {
+fn upload_resumes_after_a_lost_connection() {
     let daemon = Daemon::start();
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
@@ -111,7 +113,7 @@ fn goes_on_after_a_lost_connection() {
 }
 
 #[test]
-fn a_client_that_waits_for_leave_is_given_it() {
+fn expect_continue_is_answered_with_100() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"hello"));
     let request =

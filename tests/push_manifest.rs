@@ -1,7 +1,9 @@
+//! Pushes of manifests: references, tags, subjects, and the text that is refused.
+
 use crate::support::*;
 
 #[test]
-fn by_digest_with_tags_and_a_subject() {
+fn push_by_digest_sets_tags_and_the_subject() {
     let daemon = Daemon::start();
     let (subject, _) = daemon.push_image("a", "1", b"layer");
     let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"sig"));
@@ -19,7 +21,7 @@ fn by_digest_with_tags_and_a_subject() {
 }
 
 #[test]
-fn what_it_points_at_has_to_be_there() {
+fn an_image_with_a_missing_blob_is_refused() {
     let daemon = Daemon::start();
     let config = daemon.push_blob("a", b"{}");
     let missing = digest(b"missing");
@@ -31,7 +33,7 @@ fn what_it_points_at_has_to_be_there() {
 }
 
 #[test]
-fn an_index_may_be_sparse() {
+fn an_index_needs_one_of_its_manifests() {
     let daemon = Daemon::start();
     let (here, bytes) = daemon.push_image("a", "1", b"layer");
     let entry =
@@ -50,7 +52,7 @@ fn an_index_may_be_sparse() {
 }
 
 #[test]
-fn refuses_what_is_no_manifest() {
+fn invalid_manifests_are_refused() {
     let daemon = Daemon::start();
     let schema1 = br#"{"schemaVersion":1,"name":"a","tag":"1"}"#;
     let answer =
@@ -65,7 +67,7 @@ fn refuses_what_is_no_manifest() {
 }
 
 #[test]
-fn unknown_fields_and_types_stay_as_they_are() {
+fn unknown_fields_and_media_types_are_stored_unchanged() {
     let daemon = Daemon::start();
     let blob = daemon.push_blob("a", b"wasm");
     let bytes = format!(
@@ -78,12 +80,12 @@ fn unknown_fields_and_types_stay_as_they_are() {
 }
 
 #[test]
-fn in_dockers_own_formats() {
+fn dockers_own_formats_are_accepted() {
     const SCHEMA_2: &str = "application/vnd.docker.distribution.manifest.v2+json";
     const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     let daemon = Daemon::start();
     let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"layer"));
-    let foreign = digest(b"a layer that Microsoft keeps");
+    let foreign = digest(b"a foreign layer");
     let manifest = serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": SCHEMA_2,
         "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": config},
         "layers": [
@@ -102,11 +104,11 @@ fn in_dockers_own_formats() {
         assert_eq!((answer.named("content-type").as_str(), &answer.body), (media_type, bytes));
     }
     let other = daemon.put_manifest("a", "other", OCI_MANIFEST, &manifest);
-    assert_eq!(other.expect(400).code(), "MANIFEST_INVALID", "its own media type says something else");
+    assert_eq!(other.expect(400).code(), "MANIFEST_INVALID", "its mediaType field contradicts the header");
 }
 
 #[test]
-fn under_a_sha512_digest() {
+fn push_and_delete_by_a_sha512_digest() {
     let daemon = Daemon::start();
     let blob = daemon.push_blob("a", b"{}");
     let manifest = image(&blob, &blob, None);
@@ -122,7 +124,7 @@ fn under_a_sha512_digest() {
 }
 
 #[test]
-fn text_that_is_none_is_refused_with_its_position() {
+fn invalid_unicode_is_refused_with_its_position() {
     let daemon = Daemon::start();
     let (_, manifest) = daemon.push_image("a", "1", b"layer");
     let text = String::from_utf8(manifest).unwrap();

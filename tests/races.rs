@@ -1,7 +1,7 @@
-//! Pushes, mounts, moves of tags, deletes and collections of the same content at once, with the command line beside
-//! the daemon: every answer holds.
+//! Concurrent pushes, mounts, moves of tags, deletes and collections of the same content, with `holdfast gc` beside the
+//! daemon: every acknowledged change lasts.
 //!
-//! `HOLDFAST_TEST_ROUNDS=500 cargo test races` goes on for longer.
+//! `HOLDFAST_TEST_ROUNDS=500 cargo test races` runs more rounds.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ fn rounds() -> usize {
     more.map_or(6, |text| text.parse().expect("a number of rounds"))
 }
 
-/// Collects by the command line until it is told to stop; gives how often.
+/// Runs `holdfast gc` until `stop`; returns the number of collections.
 fn collect_beside(daemon: &Daemon, stop: &AtomicBool) -> usize {
     let mut collections = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -30,7 +30,7 @@ fn collect_beside(daemon: &Daemon, stop: &AtomicBool) -> usize {
 }
 
 #[test]
-fn every_answer_holds_while_everything_goes_on_at_once() {
+fn acknowledged_changes_last_through_concurrent_pushes_deletes_and_collections() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
     let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_GC_GRACE", "2s")]);
@@ -42,7 +42,9 @@ fn every_answer_holds_while_everything_goes_on_at_once() {
             let beside = scope.spawn(|| collect_beside(&daemon, &stop));
             let working: Vec<_> = clients
                 .iter_mut()
-                .map(|client| scope.spawn(|| (0..STEPS).for_each(|_| assert!(client.step(), "it failed"))))
+                .map(|client| {
+                    scope.spawn(|| (0..STEPS).for_each(|_| assert!(client.step(), "a request failed")))
+                })
                 .collect();
             let ended: Vec<_> = working.into_iter().map(|client| client.join()).collect();
             stop.store(true, Ordering::Relaxed);

@@ -1,10 +1,10 @@
-//! A registry that takes no pushes and deletes, by its configuration.
+//! A registry that its configuration makes read-only, and settings of the log in the format of registry:2.
 
 use crate::support::browser::{Browser, text};
 use crate::support::*;
 
 #[test]
-fn pushes_and_deletes_are_refused_and_pulls_go_on() {
+fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
     let mut daemon = Daemon::start();
     let (digest, manifest) = daemon.push_image("a", "1", b"layer");
     let upload =
@@ -42,7 +42,7 @@ fn pushes_and_deletes_are_refused_and_pulls_go_on() {
 }
 
 #[test]
-fn the_log_is_json_and_without_requests_where_it_is_to_be() {
+fn log_is_json_without_requests_if_configured_so() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let log = daemon.restart_with_log(&[

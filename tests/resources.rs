@@ -1,4 +1,4 @@
-//! A daemon that lacks descriptors or memory for a moment: it says so, and goes on when it has them again.
+//! A lack of descriptors or memory: requests get 503 meanwhile, and the store goes on afterwards.
 
 use std::io::Write;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::support::*;
 
 const ERRORS: [&str; 4] = ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"];
 
-/// The steps of a push: a system call, where it fails, and whether the client has to begin again: a file is given up
-/// when a sync has failed for it, and when it has been moved to the blobs by a change that failed.
+/// The steps of a push: the system call that fails, on which file, and whether the client has to start the upload again. It
+/// has to after a failed sync of the file, and after a failed change that had renamed the file to its blob.
 const STEPS: [(&str, Where, bool); 8] = [
     ("openat", Where::Anywhere, false),
     ("pwrite64", Where::Upload, false),
@@ -33,25 +33,25 @@ fn start(daemon: &Daemon) -> String {
     daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location")
 }
 
-/// A refusal has to say that the request may be tried again.
+/// Returns true if the request succeeded; a refusal has to be a 503 with Retry-After.
 #[track_caller]
-fn expect_done_or_unavailable(answer: Answer, done: u16, what: &str) -> bool {
+fn expect_done_or_unavailable(answer: Answer, done: u16, case: &str) -> bool {
     if answer.status != done {
-        assert_eq!(answer.status, 503, "{what}: {}", String::from_utf8_lossy(&answer.body));
-        assert!(answer.header("retry-after").is_some(), "{what}");
+        assert_eq!(answer.status, 503, "{case}: {}", String::from_utf8_lossy(&answer.body));
+        assert!(answer.header("retry-after").is_some(), "{case}");
     }
     answer.status == done
 }
 
 #[test]
-fn a_lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
+fn lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
     let mut daemon = Daemon::start();
     let (old, bytes) = daemon.push_image("a", "old", b"old layer");
     let mut acknowledged = vec![("old".to_owned(), bytes)];
-    for (call, place, begins_again) in STEPS {
+    for (call, place, starts_again) in STEPS {
         for error in ERRORS {
-            let what = format!("{call} {place:?} {error}");
-            let content = format!("the layer of {what}").into_bytes();
+            let case = format!("{call} {place:?} {error}");
+            let content = format!("the layer of {case}").into_bytes();
             let (half, rest) = content.split_at(9);
             let location = start(&daemon);
             daemon.request("PATCH", &location).body(half).send().expect(202);
@@ -62,24 +62,24 @@ fn a_lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
                 Where::Index => Some(daemon.data.join("index/data.mdb")),
             };
             let file = file.map(|file| file.to_str().unwrap().to_owned());
-            let tag = what.replace(' ', "-");
+            let tag = case.replace(' ', "-");
             let failing = Failing::begin_with(error, daemon.process(), call, file.as_deref());
-            let ended = expect_done_or_unavailable(daemon.request("PUT", &put).body(rest).send(), 201, &what);
+            let ended = expect_done_or_unavailable(daemon.request("PUT", &put).body(rest).send(), 201, &case);
             let manifest = image(&digest(b"old layer"), &digest(b"old layer"), None);
             let answer = daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest);
-            if expect_done_or_unavailable(answer, 201, &what) {
+            if expect_done_or_unavailable(answer, 201, &case) {
                 acknowledged.push((tag.clone(), manifest));
             }
-            // What needs no descriptor and no memory goes on.
+            // A lookup in the index needs neither.
             daemon.request("HEAD", &format!("/v2/a/manifests/{old}")).send().expect(200);
             drop(failing);
             if !ended {
                 let range = format!("{}-{}", half.len(), content.len() - 1);
                 let again = daemon.request("PUT", &put).header("Content-Range", &range).body(rest).send();
-                // Its bytes may have come as far as the file.
+                // The failed request may have written the rest already.
                 let is_whole = again.status == 416;
                 let again = if is_whole { daemon.request("PUT", &put).body(b"").send() } else { again };
-                again.expect(if begins_again { 404 } else { 201 });
+                again.expect(if starts_again { 404 } else { 201 });
             }
             let (_, manifest) = daemon.push_image("a", &format!("after-{tag}"), &content);
             acknowledged.push((format!("after-{tag}"), manifest));
@@ -96,7 +96,7 @@ fn a_lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
 }
 
 #[test]
-fn reads_without_descriptors_are_refused_and_not_called_damaged() {
+fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
     let daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     let blob = format!("/v2/a/blobs/{}", digest(b"layer"));
@@ -106,7 +106,7 @@ fn reads_without_descriptors_are_refused_and_not_called_damaged() {
         assert!(!expect_done_or_unavailable(daemon.get(&format!("/v2/a/manifests/{image}")), 200, error));
         drop(failing);
         assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
-        // A check stops instead of calling good blobs unreadable, and a repair sets none of them aside.
+        // A check stops instead of reporting intact blobs as unreadable, and a repair sets none of them aside.
         let file = daemon.data.join("blobs/sha256").join(&digest(b"layer")["sha256:".len()..]);
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&file);
@@ -138,7 +138,7 @@ fn idle_uploads_hold_no_descriptors() {
             })
             .collect();
         assert!(descriptors(&daemon) < before + 10, "{} after {before}", descriptors(&daemon));
-        // As many requests at once as there are descriptors, and then none of them.
+        // Opens as many stalled requests as there are descriptors, and closes them.
         let stalled: Vec<_> = locations
             .iter()
             .take(uploads.min(200) - 10)
@@ -149,11 +149,10 @@ fn idle_uploads_hold_no_descriptors() {
             })
             .collect();
         drop(stalled);
-        // Until the daemon has seen that they are gone, it may have no slot, and no place for an upload, for
-        // another connection of their address.
+        // Until the daemon has noticed, another connection of this address may get no slot and no place for an upload.
         let (began, mut served) = (Instant::now(), 0);
         while served < 20 {
-            assert!(began.elapsed() < Duration::from_secs(60), "the slots are never free again");
+            assert!(began.elapsed() < Duration::from_secs(60), "the slots stay taken");
             let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"probe"));
             let status = daemon.request("POST", &path).body(b"probe").send().status;
             served = if status == 201 { served + 1 } else { 0 };
@@ -168,9 +167,9 @@ fn idle_uploads_hold_no_descriptors() {
     }
 }
 
-/// Calls of `fdatasync` on the index: LMDB's own, and the one of the meta page that follows each of them.
+/// Every second `fdatasync` of the index is that of the meta page; LMDB's own precedes it.
 #[test]
-fn a_meta_page_that_is_not_synced_at_once_fails_no_store() {
+fn a_failed_sync_of_the_meta_page_is_followed_by_another_commit() {
     for error in ["EMFILE", "ENOMEM", "EAGAIN", "ENOSPC", "EDQUOT"] {
         let mut daemon = Daemon::start();
         let (_, manifest) = daemon.push_image("a", "old", b"old layer");
@@ -180,11 +179,11 @@ fn a_meta_page_that_is_not_synced_at_once_fails_no_store() {
             let how = format!("{error}:when={when}");
             Failing::begin_with(&how, daemon.process(), "fdatasync", Some(&index))
         };
-        // Once: another commit makes it durable.
+        // Fails once: another commit makes the change durable.
         let failing = fails("2");
         assert_eq!(put("once"), 201, "{error}");
         drop(failing);
-        // Each time: refused, and the store goes on when the disk does.
+        // Fails each time: the change is refused, and the store goes on afterwards.
         let failing = fails("2+2");
         let status = put("each");
         assert!(matches!(status, 503 | 507), "{error}: {status}");
@@ -205,7 +204,7 @@ fn a_meta_page_that_is_not_synced_at_once_fails_no_store() {
 }
 
 #[test]
-fn a_meta_page_that_the_disk_does_not_take_latches() {
+fn an_io_error_in_the_sync_of_the_meta_page_closes_the_latch() {
     let mut daemon = Daemon::start();
     let (_, manifest) = daemon.push_image("a", "old", b"old layer");
     let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
@@ -218,16 +217,16 @@ fn a_meta_page_that_the_disk_does_not_take_latches() {
 }
 
 #[test]
-fn users_stay_while_their_file_cannot_be_read_for_a_moment() {
+fn users_stay_valid_while_the_htpasswd_file_cannot_be_read() {
     let daemon = Daemon::with_user("ann", "secret", &[]);
     let get = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status;
     assert_eq!(get("ann", "secret"), 200);
     let file = daemon.data.join("htpasswd").to_str().unwrap().to_owned();
     let failing = Failing::begin_with("EMFILE", daemon.process(), "openat", Some(&file));
     add_user(&daemon.data, "bob", "hidden");
-    assert_eq!(get("ann", "secret"), 200, "the users that were read before count");
+    assert_eq!(get("ann", "secret"), 200, "the users that were read before stay valid");
     drop(failing);
-    // The file does not change any more, and is read all the same.
+    // The file does not change again, but the daemon retries the read.
     let began = Instant::now();
     while get("bob", "hidden") != 200 {
         assert!(began.elapsed() < Duration::from_secs(60), "the file is not read again");
@@ -237,7 +236,7 @@ fn users_stay_while_their_file_cannot_be_read_for_a_moment() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_the_users_lets_no_request_wait() {
+fn a_fifo_in_the_place_of_the_htpasswd_file_blocks_no_request() {
     let daemon = Daemon::with_user("ann", "secret", &[]);
     let get = || daemon.request("GET", "/v2/").login("ann", "secret").send().status;
     assert_eq!(get(), 200);

@@ -1,3 +1,5 @@
+//! Restarts: after a kill, with a lost or corrupt index, and on data directories of other systems and releases.
+
 use std::process::Command;
 
 use crate::support::*;
@@ -17,7 +19,7 @@ fn an_acknowledged_push_survives_a_kill() {
 }
 
 #[test]
-fn an_upload_goes_on_after_a_kill() {
+fn an_upload_resumes_after_a_kill() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..900_000u32).map(|i| (i % 253) as u8).collect();
     let (first, rest) = content.split_at(600_000);
@@ -32,7 +34,7 @@ fn an_upload_goes_on_after_a_kill() {
 }
 
 #[test]
-fn a_lost_or_broken_index_is_made_again() {
+fn a_lost_or_corrupt_index_is_rebuilt() {
     let mut daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("team/app", "1", b"layer");
     let (_, other) = daemon.push_image("zoo", "1", b"other");
@@ -53,21 +55,21 @@ fn a_lost_or_broken_index_is_made_again() {
     let kept = std::fs::read_dir(&daemon.data)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("index.broken-"));
-    assert_eq!(kept.count(), 2, "each broken index is kept");
-    // An orderly end and start, on the index that was made again.
+    assert_eq!(kept.count(), 2, "each corrupt index is kept");
+    // A normal restart on the rebuilt index.
     daemon.stop_and_restart();
     daemon.get("/v2/zoo/tags/list").expect(200);
 }
 
 #[test]
-fn a_second_daemon_is_kept_out() {
+fn a_second_daemon_is_refused() {
     let daemon = Daemon::start();
     let output = daemon.start_another();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("already serves"));
 }
 
-/// Starts on a card of another system or release, whose index is made again.
+/// Starts on the data directory of another system or release, whose index has to be rebuilt.
 fn start_on(card: &str, directory: &tempfile::TempDir) -> Daemon {
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -87,7 +89,7 @@ fn layer(daemon: &Daemon, name: &str, tag: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_card_from_a_32_bit_system_just_starts() {
+fn a_card_from_a_32_bit_system_starts() {
     let directory = tempfile::tempdir().unwrap();
     // Written by Holdfast on armv7.
     let daemon = start_on("from-32-bit", &directory);
@@ -97,7 +99,7 @@ fn a_card_from_a_32_bit_system_just_starts() {
 }
 
 #[test]
-fn an_index_without_checksums_is_made_again() {
+fn an_index_of_version_1_without_checksums_is_rebuilt() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start_on("index-version-1", &directory);
     for tag in ["1", "2"] {
@@ -106,14 +108,14 @@ fn an_index_without_checksums_is_made_again() {
 }
 
 #[test]
-fn an_index_without_totals_of_blobs_and_order_of_tags_is_made_again() {
+fn an_index_of_version_3_without_blob_totals_and_tag_order_is_rebuilt() {
     let directory = tempfile::tempdir().unwrap();
     // Its index.json has no checksum.
     let daemon = start_on("index-version-3", &directory);
     for tag in ["1", "2"] {
         assert_eq!(layer(&daemon, "team/app", tag), b"layer");
     }
-    // What a client deleted stays deleted.
+    // A deleted blob stays deleted.
     let deleted = digest(b"deleted layer");
     daemon.get("/v2/team/app/manifests/incomplete").expect(200);
     daemon.get(&format!("/v2/team/app/blobs/{deleted}")).expect(404);

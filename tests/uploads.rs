@@ -1,4 +1,5 @@
-//! Everything that can happen to an upload at once, with each of its system calls delayed in turn.
+//! Races of the events of an upload, with each system call of an upload delayed in turn; the cost of catching up a hash; the
+//! limit of unfinished uploads.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,23 +10,23 @@ use std::time::{Duration, Instant};
 use crate::support::failing::Failing;
 use crate::support::*;
 
-/// The system calls that an upload goes through.
+/// The system calls of an upload.
 const CALLS: [&str; 8] = ["openat", "flock", "pwrite64", "fdatasync", "rename", "unlink", "statx", "close"];
-/// How long each of them takes: longer than what comes in between.
+/// The delay of each call, longer than a request.
 const DELAY: Duration = Duration::from_millis(40);
-/// When a late body comes, in milliseconds.
+/// The delay of a late body, in milliseconds.
 const LATE: u64 = 90;
-/// How many uploads there are at once.
+/// The number of concurrent uploads.
 const WORKERS: usize = 12;
 const FIRST: &[u8] = b"the first part, ";
 const MORE: &[u8] = b"and more";
-/// What a PATCH writes at the place where a PUT writes other bytes.
+/// The bytes of a PATCH, at the offset where a PUT writes [`MORE`].
 const OTHER: &[u8] = b"OTHER";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Patch,
-    /// One whose body comes when other requests have come and gone.
+    /// A PATCH whose body arrives after other requests have ended.
     LatePatch,
     Put,
     PutWithBody,
@@ -34,13 +35,13 @@ enum Event {
 
 const EVENTS: [Event; 5] = [Event::Patch, Event::LatePatch, Event::Put, Event::PutWithBody, Event::Delete];
 
-/// What each round has: its number makes its content its own.
+/// Returns the first part of a round; the number makes its content unique.
 fn first(round: usize) -> Vec<u8> {
     [format!("{round}: ").as_bytes(), FIRST].concat()
 }
 
 impl Event {
-    /// Gives the content that was acknowledged as a blob.
+    /// Sends the request; returns the content that was acknowledged as a blob.
     fn happen(self, daemon: &Daemon, location: &str, round: usize) -> Option<Vec<u8>> {
         let whole = [first(round), MORE.to_vec()].concat();
         let (method, content, body): (_, _, &[u8]) = match self {
@@ -55,7 +56,7 @@ impl Event {
         };
         let query = content.as_ref().map(|content| format!("?digest={}", digest(content)));
         let path = format!("{location}{}", query.unwrap_or_default());
-        // It may be killed at any moment.
+        // A test may kill the daemon at any moment.
         let answer = daemon.request(method, &path).body(body).try_send().ok()?;
         assert!(answer.status < 500 || answer.status == 503, "{self:?}: {}", answer.status);
         content.filter(|_| answer.status == 201)
@@ -73,7 +74,7 @@ fn patch_late(daemon: &Daemon, location: &str) {
     let _ = stream.read(&mut [0; 12]);
 }
 
-/// One upload, two events at once, and a third a moment later; gives what was acknowledged.
+/// Runs two events on one upload at once, and a third a moment later; returns the acknowledged content.
 fn round(daemon: &Daemon, number: usize, events: [Event; 3]) -> Vec<Vec<u8>> {
     let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").try_send();
     let Ok(Some(location)) = start.map(|start| start.header("location").map(str::to_owned)) else {
@@ -93,24 +94,24 @@ fn round(daemon: &Daemon, number: usize, events: [Event; 3]) -> Vec<Vec<u8>> {
     })
 }
 
-/// All pairs of events, each with a third one.
+/// Returns all pairs of events, each with a third one.
 fn all_pairs() -> Vec<[Event; 3]> {
     let pairs = EVENTS.into_iter().flat_map(|first| EVENTS.map(|second| [first, second]));
     pairs.enumerate().map(|(number, [first, second])| [first, second, EVENTS[number % 4]]).collect()
 }
 
 #[track_caller]
-fn verify(daemon: &Daemon, acknowledged: &[Vec<u8>], what: &str) {
+fn verify(daemon: &Daemon, acknowledged: &[Vec<u8>], case: &str) {
     for content in acknowledged {
         let blob = daemon.get(&format!("/v2/a/blobs/{}", digest(content))).expect(200).body;
         let file = daemon.data.join("blobs/sha256").join(&digest(content)["sha256:".len()..]);
         let file = std::fs::read(file).unwrap();
         let [blob, file, content] = [&blob, &file, content].map(|bytes| String::from_utf8_lossy(bytes));
-        assert_eq!((&blob, &file), (&content, &content), "{what}");
+        assert_eq!((&blob, &file), (&content, &content), "{case}");
     }
 }
 
-/// Lets uploads expire by the command line until it is told to stop.
+/// Runs `holdfast gc` beside the daemon until `stop`, with uploads that expire at once.
 fn expire_beside(daemon: &Daemon, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let mut command = Command::new(BINARY);
@@ -120,7 +121,7 @@ fn expire_beside(daemon: &Daemon, stop: &AtomicBool) {
 }
 
 #[test]
-fn acknowledged_blobs_have_their_bytes_however_requests_and_expiry_interleave() {
+fn acknowledged_blobs_are_intact_after_races_of_requests_and_expiry() {
     let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
     let (stop, numbers) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut all = 0;
@@ -129,7 +130,7 @@ fn acknowledged_blobs_have_their_bytes_however_requests_and_expiry_interleave() 
         for call in CALLS {
             let slow = Failing::delay(daemon.process(), call, None, DELAY);
             let triples = all_pairs();
-            // Many at once: each has its own upload.
+            // Each worker has an upload of its own.
             let acknowledged: Vec<Vec<u8>> = std::thread::scope(|scope| {
                 let workers: Vec<_> = triples
                     .chunks(triples.len().div_ceil(WORKERS))
@@ -149,20 +150,19 @@ fn acknowledged_blobs_have_their_bytes_however_requests_and_expiry_interleave() 
         stop.store(true, Ordering::Relaxed);
         beside.join().unwrap();
     });
-    assert!(all > 20, "{all} of {} are enough to say something", numbers.into_inner());
+    assert!(all > 20, "only {all} of {} uploads were acknowledged", numbers.into_inner());
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
 }
 
-/// The unlink takes so long that requests come in between.
+/// The delay of the unlink, long enough for requests in between.
 const SLOW_UNLINK: Duration = Duration::from_millis(200);
 
-/// An upload expires while a request for it has begun that sends its body later, and another one ends it meanwhile. Gives
-/// the content that was acknowledged.
+/// Lets an upload expire between the head and the body of a PATCH, while a PUT ends it; returns the acknowledged content.
 fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
     daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
-    // One collection notes it, the next one takes it.
+    // The first collection notes the upload, a later one takes it.
     std::thread::sleep(Duration::from_millis(10 + 5 * (number % 12) as u64));
     std::thread::scope(|scope| {
         scope.spawn(|| patch_late(daemon, &location));
@@ -173,7 +173,7 @@ fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn an_upload_that_expires_slowly_is_not_continued_beside() {
+fn an_upload_that_is_being_unlinked_is_not_resumed() {
     let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
     let _slow = Failing::delay(daemon.process(), "unlink", None, SLOW_UNLINK);
     let acknowledged: Vec<_> = (0..36).filter_map(|number| expire_meanwhile(&daemon, number)).collect();
@@ -182,7 +182,7 @@ fn an_upload_that_expires_slowly_is_not_continued_beside() {
 }
 
 #[test]
-fn acknowledged_blobs_have_their_bytes_after_a_kill_in_between() {
+fn acknowledged_blobs_are_intact_after_a_kill_during_races() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
     for (number, call) in CALLS.into_iter().enumerate() {
         let events =
@@ -204,7 +204,7 @@ fn acknowledged_blobs_have_their_bytes_after_a_kill_in_between() {
         drop(slow);
         daemon.restart_after_end();
         verify(&daemon, &acknowledged, call);
-        // The upload is there and can be continued, or it is gone.
+        // The upload can be resumed, or it does not exist.
         let again = daemon.get(&location);
         if again.status == 204 {
             let acknowledged = Event::Put.happen(&daemon, &location, number);
@@ -216,7 +216,7 @@ fn acknowledged_blobs_have_their_bytes_after_a_kill_in_between() {
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
 }
 
-/// How many bytes the daemon has read, by any system call.
+/// Returns the number of bytes that the daemon has read, by any system call.
 fn bytes_read(daemon: &Daemon) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.process())).unwrap();
     let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
@@ -227,8 +227,8 @@ fn sha512(content: &[u8]) -> String {
     holdfast::oci::Hasher::digest(holdfast::oci::Algorithm::Sha512, content).to_string()
 }
 
-/// Begins a PUT, and breaks it off once the daemon asks for its body: the hash is ready then.
-fn begin_to_end(daemon: &Daemon, location: &str, digest: &str) {
+/// Starts a PUT, and disconnects once the daemon answers `100 Continue`: the hash is current then.
+fn start_put(daemon: &Daemon, location: &str, digest: &str) {
     use std::io::{BufRead, BufReader};
     let put = daemon.request("PUT", &format!("{location}?digest={digest}"));
     let stream = put.header("Expect", "100-continue").header("Content-Length", "5").open();
@@ -238,7 +238,7 @@ fn begin_to_end(daemon: &Daemon, location: &str, digest: &str) {
 }
 
 #[test]
-fn an_upload_is_read_again_once_however_often_its_algorithm_changes() {
+fn an_upload_is_read_again_once_per_algorithm() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..24u32 << 20).map(|i| (i % 251) as u8).collect();
     let size = content.len() as u64;
@@ -247,17 +247,17 @@ fn an_upload_is_read_again_once_however_often_its_algorithm_changes() {
     daemon.request("PATCH", &location).chunked(&content).send().expect(202);
     let before = bytes_read(&daemon);
     for _ in 0..4 {
-        begin_to_end(&daemon, &location, &sha512(&content));
-        begin_to_end(&daemon, &location, &digest(&content));
+        start_put(&daemon, &location, &sha512(&content));
+        start_put(&daemon, &location, &digest(&content));
     }
     let again = bytes_read(&daemon) - before;
     assert!((size..size * 3 / 2).contains(&again), "{again} bytes of {size} were read again");
-    // After a restart once for each algorithm.
+    // After a restart no hash is in memory: one read per algorithm.
     daemon.kill_and_restart();
     let before = bytes_read(&daemon);
     for _ in 0..4 {
-        begin_to_end(&daemon, &location, &digest(&content));
-        begin_to_end(&daemon, &location, &sha512(&content));
+        start_put(&daemon, &location, &digest(&content));
+        start_put(&daemon, &location, &sha512(&content));
     }
     let again = bytes_read(&daemon) - before;
     assert!((size * 2..size * 5 / 2).contains(&again), "{again} bytes of {size} were read again");
@@ -268,7 +268,7 @@ fn an_upload_is_read_again_once_however_often_its_algorithm_changes() {
 }
 
 #[test]
-fn an_upload_is_not_read_on_for_a_client_that_has_gone_away() {
+fn catching_up_a_hash_stops_when_the_client_disconnects() {
     let mut daemon = Daemon::start();
     let content = vec![7; 64 << 20];
     let location =
@@ -279,30 +279,30 @@ fn an_upload_is_not_read_on_for_a_client_that_has_gone_away() {
     let slow = Failing::delay(daemon.process(), "pread64", None, Duration::from_millis(4));
     let put = daemon.request("PUT", &format!("{location}?digest={}", digest(&content)));
     let stream = put.body(b"").open();
-    wait_until("it reads", || bytes_read(&daemon) - before > 1 << 20);
+    wait_until("reading has started", || bytes_read(&daemon) - before > 1 << 20);
     drop(stream);
     let mut last = 0;
-    wait_until("it stops", || {
+    wait_until("reading has stopped", || {
         std::thread::sleep(Duration::from_millis(300));
         std::mem::replace(&mut last, bytes_read(&daemon)) == last
     });
     drop(slow);
     let read = bytes_read(&daemon) - before;
-    assert!(read < content.len() as u64 / 2, "{read} bytes were read for a client that is gone");
+    assert!(read < content.len() as u64 / 2, "{read} bytes were read for a disconnected client");
     daemon.request("DELETE", &location).send().expect(204);
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < end, "not within 30 seconds: {what}");
+        assert!(Instant::now() < end, "not within 30 seconds: {expected}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn uploads_that_no_client_ends_give_way_and_lock_no_client_out() {
+fn unfinished_uploads_over_the_limit_are_evicted_empty_and_oldest_first() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_UNFINISHED_UPLOADS", "20")]);
     let start = |repository: &str| {
         let path = format!("/v2/{repository}/blobs/uploads/");
@@ -315,10 +315,10 @@ fn uploads_that_no_client_ends_give_way_and_lock_no_client_out() {
     }
     let files = std::fs::read_dir(daemon.data.join("uploads")).unwrap().count();
     assert!(files <= 20, "{files} files");
-    // The one with content has not made room for empty ones.
+    // The upload with content was not evicted for empty ones.
     let put = format!("{begun}?digest={}", digest(b"begun and ended"));
     daemon.request("PUT", &put).body(b"and ended").send().expect(201);
-    // Where all have content, the oldest go.
+    // When all have content, the oldest are evicted.
     let oldest = start("other");
     daemon.request("PATCH", &oldest).body(b"x").send().expect(202);
     for _ in 0..40 {

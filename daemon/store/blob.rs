@@ -1,4 +1,8 @@
-//! Reading blobs.
+//! Reads of blobs and manifests for pulls.
+//!
+//! A blob is read in chunks, so that a pull holds one buffer whatever the size of the blob. A chunk that the page cache has
+//! is copied on the calling thread (`preadv2` with `RWF_NOWAIT`, which never waits for the disk); any other chunk is read in
+//! the pool of reads. A file that is missing or shorter than the index says is [`StoreError::Damaged`].
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -17,13 +21,13 @@ use super::holder::Holder;
 use super::work::{Kind, Work};
 use crate::oci::Digest;
 
-/// How many bytes are read at once: what fits into a core's cache on its way through.
+/// The most bytes of one chunk: they stay in a core's cache between the read and the send.
 const CHUNK: usize = 128 << 10;
 
-/// No manifest is larger than this, in bytes; an index that says so is damaged.
+/// The size limit of manifests in bytes. A larger size in the index means that the row is corrupt.
 pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
 
-/// A range of a blob that is being read, a chunk at a time: memory for one chunk, whatever the blob's size.
+/// A reader of a range of a blob.
 pub struct BlobReader {
     file: Arc<File>,
     source: Source,
@@ -32,21 +36,21 @@ pub struct BlobReader {
     reading: Option<Reading>,
 }
 
-/// A chunk that is being read.
+/// The read of a chunk in the pool.
 type Reading = Pin<Box<dyn Future<Output = Result<Buffer, StoreError>> + Send>>;
 
-/// What reading a blob takes from the store.
+/// The parts of the store that a reader needs.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) disk: Arc<Disk>,
     pub(super) buffers: Arc<Buffers>,
     pub(super) work: Arc<Work>,
-    /// The holder of the request: its answer is sent outside of it.
+    /// The holder of the request. The response body is polled outside the task-local of the request.
     pub(super) holder: Holder,
 }
 
 impl BlobReader {
-    /// Opens a blob from `start` on, for `length` bytes; blocking.
+    /// Opens `length` bytes of a blob from `start` on; blocking.
     pub(super) fn open(source: Source, digest: &Digest, start: u64, length: u64) -> Result<Self, StoreError> {
         let file = source.disk.open_blob(digest)?;
         if file.metadata().map_err(failed)?.len() < start + length {
@@ -55,13 +59,12 @@ impl BlobReader {
         Ok(BlobReader { file: Arc::new(file), source, position: start, remaining: length, reading: None })
     }
 
-    /// How many bytes are still to come.
+    /// Returns the number of bytes that have not been read yet.
     pub fn remaining(&self) -> u64 {
         self.remaining
     }
 
-    /// The next chunk, or nothing at the end. What the system has in memory is copied at once; only what has to
-    /// come from the disk is waited for, on another thread.
+    /// Returns the next chunk; `None` at the end.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the disk fails or the file ends too early.
@@ -72,7 +75,7 @@ impl BlobReader {
             }
             let mut buffer = self.source.buffers.take();
             let want = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(CHUNK);
-            if read_from_memory(&self.file, self.position, want, &mut buffer) {
+            if read_from_cache(&self.file, self.position, want, &mut buffer) {
                 return Poll::Ready(Some(Ok(self.deliver(buffer))));
             }
             let (file, position) = (Arc::clone(&self.file), self.position);
@@ -99,21 +102,21 @@ impl BlobReader {
     }
 }
 
-/// Reads what the system has of this in memory; false if it has nothing, or cannot tell.
-fn read_from_memory(file: &File, position: u64, want: usize, buffer: &mut Buffer) -> bool {
-    let count = buffer.fill_by(want, |room| {
-        rustix::io::preadv2(file, &mut [IoSliceMut::new(room)], position, ReadWriteFlags::NOWAIT)
+/// Reads the bytes that the page cache has; returns false if it has none, or the file system cannot tell.
+fn read_from_cache(file: &File, position: u64, want: usize, buffer: &mut Buffer) -> bool {
+    let count = buffer.fill_with(want, |memory| {
+        rustix::io::preadv2(file, &mut [IoSliceMut::new(memory)], position, ReadWriteFlags::NOWAIT)
     });
     count.is_ok_and(|count| count > 0)
 }
 
 fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<Buffer, StoreError> {
-    let all = buffer.fill_by(want, |room| file.read_exact_at(room, position).map(|()| want));
+    let all = buffer.fill_with(want, |memory| file.read_exact_at(memory, position).map(|()| want));
     all.map_err(failed)?;
     Ok(buffer)
 }
 
-/// All bytes of a manifest; blocking.
+/// Reads a whole manifest; blocking.
 pub(super) fn read_whole(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     let file = disk.open_blob(digest)?;
     let _read = disk.reads();

@@ -1,27 +1,29 @@
-//! Buffers that content passes through, used again and again: fresh memory from the system costs more than the
-//! copy into it, and what clients send must not decide how much memory is held.
+//! A pool of buffers for the content of pulls and pushes.
+//!
+//! Buffers are reused: the page faults of fresh memory cost more than the copy into it. Their size is fixed, so that
+//! clients do not decide how much memory is held.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::lock;
+use crate::base::Lock;
 
-/// How many bytes a buffer takes.
+/// The size of a buffer in bytes.
 pub(super) const SIZE: usize = 128 << 10;
-/// How many buffers are kept while nobody uses them.
+/// The most unused buffers that are kept; more are freed.
 const SPARE: usize = 8;
 
-/// The buffers that nobody uses now.
+/// The unused buffers.
 #[derive(Default)]
 pub(super) struct Buffers {
-    spare: Mutex<Vec<Box<[u8]>>>,
+    spare: Lock<Vec<Box<[u8]>>>,
 }
 
 impl Buffers {
-    /// An empty buffer, which comes back by itself when it is dropped.
+    /// Returns an empty buffer, which goes back to the pool on drop.
     pub(super) fn take(self: &Arc<Self>) -> Buffer {
-        let spare = lock(&self.spare).pop();
+        let spare = self.spare.lock().pop();
         let memory = spare.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
-        Buffer { memory, filled: 0, home: Arc::clone(self) }
+        Buffer { memory, filled: 0, pool: Arc::clone(self) }
     }
 }
 
@@ -29,21 +31,21 @@ impl Buffers {
 pub(super) struct Buffer {
     memory: Box<[u8]>,
     filled: usize,
-    home: Arc<Buffers>,
+    pool: Arc<Buffers>,
 }
 
 impl Buffer {
-    /// Takes as many of these bytes as there is room for, and gives how many.
+    /// Appends as many of these bytes as fit; returns how many.
     pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
-        let room = &mut self.memory[self.filled..];
-        let taken = bytes.len().min(room.len());
-        room[..taken].copy_from_slice(&bytes[..taken]);
+        let free = &mut self.memory[self.filled..];
+        let taken = bytes.len().min(free.len());
+        free[..taken].copy_from_slice(&bytes[..taken]);
         self.filled += taken;
         taken
     }
 
-    /// Fills at most `limit` bytes of an empty buffer by `read`, which gives how many it has read.
-    pub(super) fn fill_by<E>(
+    /// Fills at most `limit` bytes of an empty buffer with `read`, which returns the number of bytes read.
+    pub(super) fn fill_with<E>(
         &mut self,
         limit: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
@@ -53,7 +55,7 @@ impl Buffer {
         Ok(self.filled)
     }
 
-    /// Whether there is no room left.
+    /// Returns true if no byte fits any more.
     pub(super) fn is_full(&self) -> bool {
         self.filled == self.memory.len()
     }
@@ -67,7 +69,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut spare = lock(&self.home.spare);
+        let mut spare = self.pool.spare.lock();
         if spare.len() < SPARE {
             spare.push(std::mem::take(&mut self.memory));
         }
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_takes_what_fits_and_comes_back_empty() {
+    fn a_buffer_takes_the_bytes_that_fit_and_returns_empty() {
         let buffers = Arc::new(Buffers::default());
         let mut buffer = buffers.take();
         assert_eq!(buffer.fill(&vec![1; SIZE - 1]), SIZE - 1);
@@ -88,14 +90,14 @@ mod tests {
         assert!(buffer.is_full());
         assert_eq!(buffer.as_ref()[SIZE - 2..], [1, 2]);
         drop(buffer);
-        assert_eq!(lock(&buffers.spare).len(), 1);
+        assert_eq!(buffers.spare.lock().len(), 1);
         assert!(buffers.take().as_ref().is_empty());
     }
 
     #[test]
-    fn only_so_many_are_kept() {
+    fn the_pool_keeps_a_bounded_number() {
         let buffers = Arc::new(Buffers::default());
         drop((0..3 * SPARE).map(|_| buffers.take()).collect::<Vec<_>>());
-        assert_eq!(lock(&buffers.spare).len(), SPARE);
+        assert_eq!(buffers.spare.lock().len(), SPARE);
     }
 }

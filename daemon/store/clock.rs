@@ -1,48 +1,49 @@
-//! The time that grace and expiry are measured in.
+//! Store time: the clock of grace periods and expiry.
 //!
-//! A small box has no clock while it is off and may wake in 1970, so that the wall clock may jump by decades
-//! while a push goes on. This time counts seconds since the index was made and only those that have certainly
-//! passed: the system's monotonic clock, carried on by the index from run to run within one boot. What passes
-//! while the machine is off, or between the last note in the index and a power cut, does not count. Nothing ever
-//! looks older than it is.
+//! A board without a battery-backed clock may wake in 1970, so that the wall clock may jump by decades during a push. Store
+//! time counts the seconds since the index was created by the system's monotonic clock. Time while the machine is off, and
+//! between the last commit of the clock and a power cut, does not count. Guarantee: no content ever looks older than it is.
+//!
+//! On disk: a row of the index has the boot's identifier, the seconds since that boot, and the store time at that moment. In
+//! the same boot the clock continues from there by the difference; after another boot it continues from the stored time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
+use crate::base::clock::{boot_id, seconds_since_boot};
 
-/// A moment in the life of the store.
+/// A point in store time, in seconds since the index was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Moment(u64);
 
 impl Moment {
-    /// The moment of this number, as [`Moment::number`] gave it.
+    /// Returns the time of this number of seconds, the reverse of [`Moment::number`].
     pub(super) fn of(number: u64) -> Self {
         Moment(number)
     }
 
-    /// The moment as a number, for a file.
+    /// Returns the time in seconds, for files.
     pub(super) fn number(self) -> u64 {
         self.0
     }
 
-    /// How much time has passed from this moment until `now`, at least.
+    /// Returns the time that has passed until `now`; zero if `now` is earlier.
     pub(super) fn age(self, now: Moment) -> Duration {
         Duration::from_secs(now.0.saturating_sub(self.0))
     }
 }
 
-/// What the index keeps so that the next run goes on from there.
+/// Row of the index from which the clock continues in the next process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ClockRow {
-    /// Which boot of which machine it was.
+    /// The identifier of the boot.
     boot: String,
     /// Seconds since that boot.
     since_boot: u64,
-    /// The moment that it was.
+    /// The store time then.
     moment: Moment,
 }
 
@@ -50,16 +51,18 @@ pub(super) struct ClockRow {
 #[derive(Debug)]
 pub(super) struct Clock {
     boot: String,
-    /// The seconds of the system's clock at which this one began.
+    /// The seconds since boot at which this clock started.
     started: u64,
-    /// The moment that it was then.
+    /// The store time then.
     moment: AtomicU64,
 }
 
 impl Clock {
-    /// Goes on from what the index has kept.
+    /// Starts the clock from the row of the index; at zero without one.
     pub(super) fn start(kept: Option<&ClockRow>) -> Result<Self, StoreError> {
-        Ok(Self::start_at(boot(), since_boot()?, kept))
+        let since_boot =
+            seconds_since_boot().map_err(|error| StoreError::io("read the system's clock", error))?;
+        Ok(Self::start_at(boot_id(), since_boot, kept))
     }
 
     fn start_at(boot: String, started: u64, kept: Option<&ClockRow>) -> Self {
@@ -73,47 +76,33 @@ impl Clock {
         Clock { boot, started, moment: AtomicU64::new(moment.0) }
     }
 
-    /// Goes on from a moment that it has been already, as something else than the index remembers.
+    /// Moves the clock forward to at least `moment`; never back. For a time that `index.json` has and the index has lost.
     pub(super) fn advance_to(&self, moment: Moment) {
         self.moment.fetch_max(moment.0, Ordering::Relaxed);
     }
 
-    /// The moment that it is now.
+    /// Returns the time now.
     pub(super) fn now(&self) -> Moment {
-        // The call cannot fail where it has worked once; if it did, no time would pass.
-        self.at(since_boot().unwrap_or(self.started))
+        // The call cannot fail after it has worked once; if it did, no time would pass.
+        self.at(seconds_since_boot().unwrap_or(self.started))
     }
 
     fn at(&self, since_boot: u64) -> Moment {
         Moment(self.moment.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
     }
 
-    /// What the index is to keep, so that no more than what comes after it is lost.
+    /// Returns the row that the index stores from time to time.
     pub(super) fn row(&self) -> ClockRow {
-        let since_boot = since_boot().unwrap_or(self.started);
+        let since_boot = seconds_since_boot().unwrap_or(self.started);
         ClockRow { boot: self.boot.clone(), since_boot, moment: self.at(since_boot) }
     }
 }
 
 impl ClockRow {
-    /// The moment at which it was kept.
+    /// Returns the store time of the row.
     pub(super) fn moment(&self) -> Moment {
         self.moment
     }
-}
-
-/// Which boot of which machine this is. A system that does not tell its boots apart says nothing, and is taken for a new
-/// one each time.
-pub(super) fn boot() -> String {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    boot.trim().to_owned()
-}
-
-/// Seconds since the machine was started, those that it slept among them.
-fn since_boot() -> Result<u64, StoreError> {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_err(|error| StoreError::io("read the system's clock", error.into()))?;
-    Ok(u64::try_from(time.tv_sec()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -129,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_within_a_boot() {
+    fn continues_within_a_boot() {
         let first = clock("a", 100, None);
         assert_eq!((first.at(100), first.at(160)), (Moment(0), Moment(60)));
         let second = clock("a", 500, Some(&kept(&first, 160)));
@@ -138,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn does_not_guess_across_boots() {
+    fn adds_no_time_across_boots() {
         let first = clock("a", 100, None);
         let row = kept(&first, 160);
-        // Another machine may have run for years when the card is put into it.
+        // A card may move to a machine that has been up for years.
         assert_eq!(clock("b", 1_000_000, Some(&row)).at(1_000_007), Moment(67));
         assert_eq!(clock("", 5, Some(&ClockRow { boot: String::new(), ..row })).at(5), Moment(60));
     }

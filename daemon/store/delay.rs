@@ -1,29 +1,29 @@
-//! How long the operations take that the disk has not finished yet: the sign of a disk that hangs.
+//! Detection of a hanging disk: the age of the oldest read and of the oldest write that are still running.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lock;
+use crate::base::Lock;
 
-/// A disk that takes longer than this for one operation is reported.
+/// An operation that runs longer than this makes the disk count as hanging.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// The operations of one kind that run now.
+/// The running operations of one kind.
 #[derive(Default)]
 pub(super) struct Operations {
-    running: Mutex<BTreeMap<u64, Instant>>,
+    /// Start times by number, so that the first entry is the oldest.
+    running: Lock<BTreeMap<u64, Instant>>,
     next: AtomicU64,
 }
 
-/// An operation that runs until this is dropped.
+/// A running operation; it ends when this is dropped.
 pub(super) struct Operation<'a> {
     operations: &'a Operations,
     number: u64,
 }
 
-/// How long the oldest operations of a disk have run.
+/// The ages of the oldest running operations of a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskDelay {
     /// The oldest read, if one runs.
@@ -33,27 +33,27 @@ pub struct DiskDelay {
 }
 
 impl Operations {
-    /// Notes that an operation begins.
+    /// Starts an operation.
     pub(super) fn begin(&self) -> Operation<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.running).insert(number, Instant::now());
+        self.running.lock().insert(number, Instant::now());
         Operation { operations: self, number }
     }
 
-    /// How long the oldest operation has run, if one runs.
+    /// Returns the age of the oldest running operation.
     pub(super) fn oldest(&self) -> Option<Duration> {
-        lock(&self.running).first_key_value().map(|(_, began)| began.elapsed())
+        self.running.lock().first_key_value().map(|(_, began)| began.elapsed())
     }
 }
 
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
-        lock(&self.operations.running).remove(&self.number);
+        self.operations.running.lock().remove(&self.number);
     }
 }
 
 impl DiskDelay {
-    /// Describes a disk that has not answered for several seconds; `None` while it answers.
+    /// Returns a warning if the disk has not answered for five seconds.
     pub fn warning(&self) -> Option<String> {
         let slow = |delay: Option<Duration>| delay.filter(|delay| *delay >= SLOW);
         match (slow(self.read), slow(self.write)) {

@@ -1,13 +1,16 @@
-//! The one error type of the store.
+//! The error type of the store, and the classification of errors of the system and of LMDB.
+//!
+//! A [`StoreError`] knows nothing of HTTP: the variant is the kind, its fields are the detail, and `Display` is the message.
+//! `wire/error.rs` maps the kinds to statuses. Four groups of kinds matter inside the store: content that does not exist, a
+//! request that is refused, a lack of space or resources (the store goes on, and a retry may succeed), and a failure of the
+//! disk or the index ([`StoreError::Io`] and [`StoreError::Index`], which close the latch when a write meets them).
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::obstacles::is_in_the_way;
+use super::regular_file::is_in_the_way;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
-/// Why a verb of the store did not do what it was asked. What is not there, what is wrong with the request,
-/// what is wrong with the disk, and what may go better next time are different variants.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The repository has no such blob.
@@ -16,35 +19,36 @@ pub enum StoreError {
     /// The repository has no such manifest.
     #[error("manifest {0} is not in this repository")]
     ManifestUnknown(Reference),
-    /// There is no such repository.
+    /// The repository does not exist.
     #[error("repository {0} does not exist")]
     NameUnknown(RepositoryName),
-    /// There is no such upload session in this repository.
-    #[error("there is no such upload")]
+    /// The repository has no such upload session.
+    #[error("the upload does not exist in this repository")]
     UploadUnknown,
-    /// Another request has continued this upload.
-    #[error("the upload was continued by another request")]
+    /// A later request took over this upload.
+    #[error("another request took over the upload")]
     UploadTakenOver,
-    /// The content is not what its digest says.
+    /// The content does not have the digest that the client gave.
     #[error("the content has digest {actual}, not {claimed}")]
     DigestMismatch {
-        /// What the client said.
+        /// The digest that the client gave.
         claimed: Digest,
-        /// What arrived.
+        /// The digest of the content.
         actual: Digest,
     },
-    /// A manifest points at content that the repository does not have.
-    #[error("the manifest points at content that is not in this repository")]
+    /// A manifest references content that the repository does not have.
+    #[error("the manifest references content that is not in this repository")]
     ManifestBlobUnknown(Vec<Digest>),
-    /// Requests use as many uploads as there may be.
-    #[error("there may be no more unfinished uploads (limits.unfinished_uploads); try again later")]
+    /// The limit of unfinished uploads is reached, and requests use all of them.
+    #[error("too many unfinished uploads (limits.unfinished_uploads); try again later")]
     TooManyUploads,
-    /// The client has as many waiting requests of this kind as it may, or waited too long for its turn.
+    /// The client has too many waiting requests of this kind, or one waited too long for its turn.
     #[error("too many requests of this client are waiting; try again later")]
     TooManyWaiting,
-    /// The repository would have more tags than it may.
+    /// The tag would exceed the limit of the repository.
     #[error(
-        "repository {repository} may have at most {limit} tags; delete some, or raise limits.tags_per_repository"
+        "repository {repository} has the most tags that it may have ({limit}); delete some, or raise \
+         limits.tags_per_repository"
     )]
     TooManyTags {
         /// The repository.
@@ -52,9 +56,9 @@ pub enum StoreError {
         /// `limits.tags_per_repository`.
         limit: u64,
     },
-    /// The tag can be set once, and names another manifest.
+    /// The tag is immutable and names another manifest.
     #[error(
-        "tag {tag} of {repository} is immutable and already names another manifest; push another tag ([[immutable]])"
+        "tag {tag} of {repository} is immutable ([[immutable]]) and already names another manifest; push another tag"
     )]
     TagImmutable {
         /// The repository.
@@ -62,15 +66,15 @@ pub enum StoreError {
         /// The tag.
         tag: Tag,
     },
-    /// The tag can be set once, and must not be deleted.
-    #[error("tag {tag} of {repository} is immutable and must not be deleted ([[immutable]])")]
+    /// The tag is immutable and cannot be deleted.
+    #[error("tag {tag} of {repository} is immutable ([[immutable]]) and cannot be deleted")]
     TagKept {
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
     },
-    /// A manifest of a repository with tags that must not be deleted references the content.
+    /// A manifest of a repository with immutable tags references the content.
     #[error(
         "a manifest of {repository} references {digest}, and {repository} has immutable tags ([[immutable]]); delete that \
          manifest first"
@@ -81,51 +85,55 @@ pub enum StoreError {
         /// The blob or manifest.
         digest: Digest,
     },
-    /// The registry would have more tags and manifests than it may.
-    #[error("the registry may have at most {limit} tags and manifests; delete some, or raise limits.names")]
+    /// The push would exceed the limit of tags and manifests of the registry.
+    #[error(
+        "the registry has the most tags and manifests that it may have ({limit}); delete some, or raise limits.names"
+    )]
     TooManyNames {
         /// `limits.names`.
         limit: u64,
     },
-    /// The disk has no room.
+    /// The disk has no space, or only the reserve is left.
     #[error("the disk is full")]
     Full,
-    /// Blobs and uploads may not have more bytes than this.
+    /// Blobs and uploads have used up the quota.
     #[error("the registry is full: storage.quota is used up")]
     Quota,
-    /// The index has no room.
-    #[error("the index is full; set storage.index_map_size higher")]
+    /// The index has reached its size limit.
+    #[error("the index is full; raise storage.index_map_size")]
     IndexFull,
-    /// The index has no free page at this moment: what was freed lately is held back for those who still read it.
-    #[error("the index is full; set storage.index_map_size higher, or try again")]
+    /// The index has no free page now: readers still hold the pages that were freed last.
+    #[error("the index is full; try again, or raise storage.index_map_size")]
     PagesHeld,
-    /// A write or a sync failed earlier; nothing is written until a restart.
-    #[error("the store is read-only since a write failed; see the log, and restart when the disk is well")]
+    /// The latch is closed: a write or a sync failed earlier, and nothing is written until a restart.
+    #[error(
+        "the store is read-only since a write failed; see the log, check the disk, then restart the daemon"
+    )]
     ReadOnly,
-    /// A blob that the index knows is not on the disk as it should be.
+    /// The file of a blob that the index has is missing or does not match.
     #[error("blob {0} is missing or damaged on the disk")]
     Damaged(Digest),
     /// Another daemon serves this data directory.
     #[error("another holdfast already serves {0}; stop it first, or choose another --data")]
     InUse(String),
-    /// The index has to be made again, which a daemon does when it starts.
+    /// The index is corrupt or incomplete; only a daemon that starts, or a repair, rebuilds it.
     #[error(
-        "the index is broken or not complete; start the daemon, or run `holdfast check --repair`, which makes it again"
+        "the index is corrupt or incomplete; start the daemon, or run `holdfast check --repair`, to rebuild it"
     )]
     Unready,
-    /// The daemon has put another index into the place of the one that was opened.
-    #[error("the daemon has made the index again meanwhile; run the command once more")]
+    /// The daemon replaced the index that this process had opened.
+    #[error("the daemon rebuilt the index meanwhile; run the command again")]
     Replaced,
-    /// `index.json` lacks names that the index has, so that the index must not be made again from it.
+    /// `index.json` lacks names that the index has, so that a rebuild would lose them.
     #[error(
-        "index.json lacks what was pushed last, and making the index again would lose that; start the daemon that \
-         served it last, which writes index.json, and see in its log why it could not"
+        "index.json lacks the latest pushes, and a rebuild of the index would lose them; start the daemon that served \
+         this directory last, so that it writes index.json, and see its log if it does not"
     )]
     LayoutStale,
-    /// The data directory was written by a newer release.
+    /// A newer release wrote the index.
     #[error(
-        "the index has format {found}, and this release knows {known}; install a newer release, or run \
-         `holdfast check --rebuild`, which makes the index again from index.json"
+        "the index has format {found}, but this release knows format {known}; install a newer release, or run \
+         `holdfast check --rebuild` to rebuild the index from index.json"
     )]
     Format {
         /// The version in the data directory.
@@ -133,42 +141,40 @@ pub enum StoreError {
         /// The version of this release.
         known: u32,
     },
-    /// The process or the system is out of descriptors, memory or the like for now. Nothing is wrong with the disk, and
-    /// the request can be tried again.
+    /// The process or the system is short of descriptors, memory or the like. The disk is healthy, and a retry may succeed.
     #[error("cannot {action} for now: {source}")]
     OutOfResources {
         /// The operation, for the log.
         action: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A directory, a FIFO, a symbolic link or the like is in the place of a file and could not be set aside. That says
-    /// nothing about the disk.
+    /// An obstacle is in the place of a file and could not be set aside. The disk is healthy.
     #[error("cannot {action}: {source}")]
     InTheWay {
         /// The operation, for the log.
         action: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file operation failed.
     #[error("cannot {action}: {source}")]
     Io {
-        /// What was being done, for the log.
+        /// The operation, for the log.
         action: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The index failed.
     #[error("the index failed: {0}")]
     Index(#[source] heed::Error),
     /// The store is shutting down.
-    #[error("the store is closing")]
+    #[error("the store is shutting down")]
     Closing,
 }
 
 impl StoreError {
-    /// An error of the file system while doing something; a full disk and a lack of resources are told apart.
+    /// Classifies an error of a file operation: a full disk, a lack of resources, an obstacle, or a failure of the disk.
     pub(super) fn io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
@@ -180,12 +186,11 @@ impl StoreError {
         }
     }
 
-    /// An error of a sync. Also one that says that the disk is full means that what was written before may be lost.
+    /// Classifies an error of a sync. A full disk is a failure here: earlier writes may be lost.
     ///
-    /// Even a lack of resources may mean that: write-back that failed for lack of memory is reported by the sync once, and
-    /// its pages count as written afterwards. So the caller must not sync the same content again and believe it: it gives
-    /// up the file. Nothing is wrong with the medium, though, and what was synced before is not affected, so that the
-    /// store goes on.
+    /// A lack of resources is not a failure: the medium is healthy, and content that was synced before is safe. But the
+    /// sync reports failed write-back only once, and the pages count as written afterwards. So the caller must not sync the
+    /// same file again; it gives the file up.
     pub(super) fn sync(action: impl Into<String>, source: io::Error) -> Self {
         if is_lack_of_resources(&source) {
             return StoreError::OutOfResources { action: action.into(), source };
@@ -193,55 +198,101 @@ impl StoreError {
         StoreError::Io { action: action.into(), source }
     }
 
-    /// Whether an error that was met while reading the index is about the machine, and not about what was read.
+    /// Returns true if an error of an inspection is about the machine, so that the index may be healthy.
     pub fn says_nothing_of_the_index(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull};
-        if let StoreError::OutOfResources { source, .. } = self {
-            // Too little memory says nothing either way: a damaged page may claim that the index is endless.
-            return source.raw_os_error() != Some(libc::ENOMEM);
+        match self {
+            // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves neither.
+            StoreError::OutOfResources { source, .. } => source.raw_os_error() != Some(libc::ENOMEM),
+            StoreError::Index(heed::Error::Io(error)) => {
+                [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull].contains(&error.kind())
+            }
+            error => match error.cause() {
+                Cause::NoSpace | Cause::Disk => true,
+                Cause::Index | Cause::Request | Cause::State => false,
+            },
         }
-        let StoreError::Index(heed::Error::Io(error)) = self else {
-            return matches!(
-                self,
-                StoreError::Full
-                    | StoreError::IndexFull
-                    | StoreError::PagesHeld
-                    | StoreError::Io { .. }
-                    | StoreError::InTheWay { .. }
-            );
-        };
-        let kinds = [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull];
-        kinds.contains(&error.kind())
     }
 
-    /// Returns true if a file could be read and is not what it should be: `index.json` is corrupt.
+    /// Returns true if `index.json` was read and is corrupt, or is not a file.
     pub(super) fn is_corrupt_file(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => source.kind() == io::ErrorKind::InvalidData,
-            StoreError::InTheWay { .. } => true,
-            _ => false,
+            error => matches!(error, StoreError::InTheWay { .. }),
         }
     }
 
-    /// Returns true if the system lacked descriptors or memory: that says nothing about the medium, and may pass.
+    /// Returns true for a lack of descriptors or memory: the medium is healthy, and a retry may succeed.
     pub(super) fn is_lack_of_resources(&self) -> bool {
         matches!(self, StoreError::OutOfResources { .. })
     }
 
-    /// Returns true if the disk or the index has no room: fewer changes at a time may succeed, and so may the same later.
+    /// Returns true if the disk or the index is full: a smaller change may succeed, or the same one later.
     pub(super) fn is_lack_of_room(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld)
+        match self.cause() {
+            Cause::NoSpace => true,
+            Cause::Disk | Cause::Index | Cause::Request | Cause::State => false,
+        }
     }
 
-    /// Whether the index transaction that met this error can only be given up.
+    /// Returns true if the index transaction that met this error has to be aborted.
     pub(super) fn ends_transaction(&self) -> bool {
-        use StoreError::{
-            Full, InTheWay, Index, IndexFull, Io, OutOfResources, PagesHeld, ReadOnly, Replaced,
-        };
-        let of_the_disk =
-            matches!(self, Full | Index(_) | Io { .. } | InTheWay { .. } | OutOfResources { .. });
-        of_the_disk || matches!(self, IndexFull | PagesHeld | ReadOnly | Replaced)
+        match self.cause() {
+            Cause::NoSpace | Cause::Disk | Cause::Index => true,
+            Cause::State => matches!(
+                self,
+                StoreError::OutOfResources { .. } | StoreError::ReadOnly | StoreError::Replaced
+            ),
+            Cause::Request => false,
+        }
     }
+
+    fn cause(&self) -> Cause {
+        match self {
+            StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => Cause::NoSpace,
+            StoreError::Io { .. } | StoreError::InTheWay { .. } => Cause::Disk,
+            StoreError::Index(_) => Cause::Index,
+            StoreError::BlobUnknown(_)
+            | StoreError::ManifestUnknown(_)
+            | StoreError::NameUnknown(_)
+            | StoreError::UploadUnknown
+            | StoreError::UploadTakenOver
+            | StoreError::DigestMismatch { .. }
+            | StoreError::ManifestBlobUnknown(_)
+            | StoreError::TooManyUploads
+            | StoreError::TooManyWaiting
+            | StoreError::TooManyTags { .. }
+            | StoreError::TagImmutable { .. }
+            | StoreError::TagKept { .. }
+            | StoreError::ContentKept { .. }
+            | StoreError::TooManyNames { .. }
+            | StoreError::Quota
+            | StoreError::Damaged(_) => Cause::Request,
+            StoreError::ReadOnly
+            | StoreError::InUse(_)
+            | StoreError::Unready
+            | StoreError::Replaced
+            | StoreError::LayoutStale
+            | StoreError::Format { .. }
+            | StoreError::OutOfResources { .. }
+            | StoreError::Closing => Cause::State,
+        }
+    }
+}
+
+/// The side that an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The disk or the index is full.
+    NoSpace,
+    /// A file operation failed.
+    Disk,
+    /// The index failed.
+    Index,
+    /// This one request, or the content that it names.
+    Request,
+    /// The state of the process or of the data directory.
+    State,
 }
 
 impl From<heed::Error> for StoreError {
@@ -254,36 +305,66 @@ impl From<heed::Error> for StoreError {
                 StoreError::Full
             }
             heed::Error::Io(source) if is_lack_of_resources(&source) => {
-                if source.raw_os_error() == Some(libc::ENOMEM) {
-                    // A damaged page may claim that the index is endless.
-                    INDEX_FAILED.store(true, Ordering::Relaxed);
-                }
                 StoreError::OutOfResources { action: "use the index".into(), source }
             }
-            // As many read it as LMDB has places for.
+            // LMDB's table of readers is full.
             error @ heed::Error::Mdb(heed::MdbError::ReadersFull | heed::MdbError::TlsFull) => {
                 StoreError::OutOfResources {
                     action: "read the index".into(),
                     source: io::Error::other(error),
                 }
             }
-            error => {
-                INDEX_FAILED.store(true, Ordering::Relaxed);
-                StoreError::Index(error)
-            }
+            error => StoreError::Index(error),
         }
     }
 }
 
-/// Whether an error is about what the process or the system has at this moment, and not about the medium.
+/// Returns true for a lack of descriptors, memory or the like, which says nothing about the medium.
 pub(super) fn is_lack_of_resources(error: &io::Error) -> bool {
     const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
     error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
-/// Whether the index has failed in this process: it is looked at before it is used the next time.
-pub(super) fn index_failed() -> bool {
-    INDEX_FAILED.load(Ordering::Relaxed)
+/// Returns true if an error of LMDB may come from a corrupt index.
+pub(super) fn may_be_corruption(error: &heed::Error) -> bool {
+    match error {
+        heed::Error::Mdb(heed::MdbError::MapFull | heed::MdbError::ReadersFull | heed::MdbError::TlsFull) => {
+            false
+        }
+        heed::Error::Io(error) => match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => false,
+            // A corrupt page may claim a huge row, so that memory runs out.
+            _ => !is_lack_of_resources(error) || error.raw_os_error() == Some(libc::ENOMEM),
+        },
+        heed::Error::Mdb(_)
+        | heed::Error::Encoding(_)
+        | heed::Error::Decoding(_)
+        | heed::Error::EnvAlreadyOpened => true,
+    }
 }
 
-static INDEX_FAILED: AtomicBool = AtomicBool::new(false);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_of_the_content_may_be_corruption() {
+        let io = |code| heed::Error::Io(io::Error::from_raw_os_error(code));
+        for error in [io(libc::EIO), io(libc::ENOMEM), heed::Error::Decoding("a row".into())] {
+            assert!(may_be_corruption(&error), "{error}");
+        }
+        for error in [io(libc::ENOSPC), io(libc::EMFILE), heed::Error::Mdb(heed::MdbError::MapFull)] {
+            assert!(!may_be_corruption(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure_only_of_a_sync() {
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        assert!(StoreError::io("write", full()).is_lack_of_room());
+        assert!(matches!(StoreError::sync("sync", full()), StoreError::Io { .. }));
+        let memory = StoreError::sync("sync", io::Error::from_raw_os_error(libc::ENOMEM));
+        assert!(memory.is_lack_of_resources() && memory.ends_transaction());
+        assert!(!memory.says_nothing_of_the_index());
+    }
+}

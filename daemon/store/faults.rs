@@ -1,8 +1,8 @@
-//! Memory faults: LMDB reads its file through a memory map, and the system ends a process that reads a page which is no
-//! longer in the file, or which the medium does not give.
+//! Memory faults: LMDB reads its file through a memory map, and the kernel kills a process (SIGBUS) that reads a page which
+//! was cut from the file or which the medium cannot read.
 //!
-//! That cannot be turned into an error. But the process says why it ends, and leaves `index/suspect`, so that the index is
-//! inspected before its next use.
+//! Such a fault cannot become an error of a request. A signal handler (`sys.rs`) writes the reason to stderr and creates
+//! `index/suspect`, so that the index is inspected before its next use.
 
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -11,22 +11,22 @@ use super::disk::Disk;
 use super::order::SUSPECT;
 use super::sys;
 
-/// Lets a memory fault be explained and marked; to be called when the index is open.
+/// Installs the signal handler, or tells an installed one where the index is mapped; called once the index is open.
 pub(super) fn watch(disk: &Disk) {
     let map = map_of_index(disk).unwrap_or_default();
     if let Err(error) = sys::note_memory_faults(&disk.top(SUSPECT), map) {
-        log::warn!("memory faults will not be explained: {error}");
+        log::warn!("cannot install the handler for memory faults: {error}");
     }
 }
 
-/// Returns where the index is in the memory of this process.
+/// Returns the addresses at which this process has mapped the index.
 fn map_of_index(disk: &Disk) -> Option<Range<usize>> {
     let inode = std::fs::metadata(disk.index_directory().join("data.mdb")).ok()?.ino();
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().filter(|line| line.ends_with("data.mdb")).find_map(|line| range_of(line, inode))
 }
 
-/// Returns the range of a line of `/proc/self/maps`, if it is of the file with this inode.
+/// Returns the range of a line of `/proc/self/maps` if the line maps the file with this inode.
 fn range_of(line: &str, inode: u64) -> Option<Range<usize>> {
     let mut fields = line.split_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_map_is_found_by_its_inode() {
+    fn the_mapping_is_found_by_its_inode() {
         let line = "7f00a000-7f00b000 r--s 00000000 fd:01 1234                       /data/index/data.mdb";
         assert_eq!(range_of(line, 1234), Some(0x7f00_a000..0x7f00_b000));
         assert_eq!(range_of(line, 1235), None);

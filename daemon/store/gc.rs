@@ -188,7 +188,7 @@ impl Store {
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = Report { milliseconds, ..collection.report };
         if !dry_run {
-            *super::lock(&self.0.collected) = Some(Collected { at: super::seconds_since_1970(), report });
+            *self.0.collected.lock() = Some(Collected { at: crate::base::clock::unix_seconds(), report });
             let freed = report.freed_blobs.bytes + report.freed_uploads.bytes;
             self.0.measurements.note(|jobs| {
                 jobs.collection.end(None);

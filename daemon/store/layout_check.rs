@@ -16,7 +16,7 @@ use super::index::schema::LinkExceptionRow;
 use super::layout::{self, Name};
 use super::layout_checksum::Checksum;
 use super::layout_reader::{Entry, Head, LayoutRead, read_head, read_if_there};
-use super::{Inner, Role, Store, blocking, lock};
+use super::{Inner, Role, Store, blocking};
 use crate::oci::Reference;
 
 /// The link exceptions that one read of the index returns.
@@ -218,7 +218,7 @@ impl Store {
     /// Checks `index.json` before a collection of the daemon, once a day at most, and writes it again where it is damaged.
     /// The index is inspected before that: the file may be all that has the names.
     pub(super) async fn keep_layout_healthy(&self) -> Result<(), StoreError> {
-        let is_due = lock(&self.0.layout_checked).is_none_or(|checked| checked.elapsed() >= EVERY);
+        let is_due = self.0.layout_checked.lock().is_none_or(|checked| checked.elapsed() >= EVERY);
         if self.0.role != Role::Daemon || !is_due {
             return Ok(());
         }
@@ -230,7 +230,7 @@ impl Store {
                 log::warn!("index.json is written again from the index");
             }
         }
-        *lock(&self.0.layout_checked) = Some(Instant::now());
+        *self.0.layout_checked.lock() = Some(Instant::now());
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::clock::Moment;
-use super::disk::{Disk, found};
+use super::disk::Disk;
 use super::error::StoreError;
 use super::index::exceptions::LinkException;
 use super::index::schema::{Given, LinkExceptionRow};
@@ -22,7 +22,7 @@ use super::layout::{
     TAIL,
 };
 use super::layout_checksum::{Checksum, ChecksumReader};
-use super::obstacles::open_regular;
+use super::regular_file::{if_exists, open_regular};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
 /// The bytes at the end of the file in which the head is looked for; a head is much shorter.
@@ -84,7 +84,7 @@ pub(super) fn read_if_there(disk: &Disk, visit: &mut EntryVisitor) -> Result<Opt
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
-    found(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
+    if_exists(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
 }
 
 /// Reads the head from the last bytes of a file that Holdfast wrote.

@@ -1,5 +1,14 @@
-//! Locks between the processes that work on one data directory. Each is a file that stays; the system unlocks it
-//! when its holder ends, however it ends.
+//! Locks between the processes that work on one data directory: the daemon and commands beside it.
+//!
+//! Each lock is a `flock` on a file in `index/` that is never removed; the kernel releases it when the process ends, also
+//! after a kill.
+//!
+//! | file | held by |
+//! |---|---|
+//! | `daemon.lock` | the daemon, as long as it runs |
+//! | `layout.lock` | a process that writes `index.json` |
+//! | `index.lock` | exclusive: a daemon that replaces the index file; shared: a command that opens it or writes to it |
+//! | `collection.lock` | a process that collects |
 
 use std::fs::File;
 use std::path::Path;
@@ -10,24 +19,25 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::obstacles::{is_in_the_way, open_regular};
+use super::regular_file::{is_in_the_way, open_regular};
 
 const DAEMON: &str = "index/daemon.lock";
 const LAYOUT: &str = "index/layout.lock";
 const INDEX: &str = "index/index.lock";
 const COLLECTION: &str = "index/collection.lock";
 
-/// Whoever asks whether a daemon runs has its lock for an instant, which is no reason not to start.
+/// Attempts to get the daemon's lock, and the pause between two of them. `holdfast status` holds the lock for an instant to
+/// see whether a daemon runs, which must not keep a daemon from starting.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A lock, held for as long as this lives.
+/// A lock, released on drop.
 pub(super) struct Lock {
     _file: Flock<File>,
 }
 
 impl Disk {
-    /// Takes the lock that only one daemon can have; the command line works without it.
+    /// Takes the lock of the one daemon of the data directory.
     pub(super) fn lock_for_daemon(&self) -> Result<Lock, StoreError> {
         for _ in 0..TRIES {
             if let Some(lock) = self.try_lock(DAEMON)? {
@@ -38,33 +48,34 @@ impl Disk {
         Err(StoreError::InUse(self.top("").display().to_string()))
     }
 
-    /// Waits until nobody else writes `index.json`: the daemon and the command line both do, and what is read of the
-    /// index after this is not older than what the last one has written.
+    /// Waits until no other process writes `index.json`. The index as read under this lock is not older than the
+    /// `index.json` of the last writer.
     pub(super) fn lock_layout(&self) -> Result<Lock, StoreError> {
         self.lock(LAYOUT)
     }
 
-    /// Waits until nobody else collects: what one has moved to the trash is nobody else's to remove.
+    /// Waits until no other process collects: a collection must not empty the trash of another.
     pub(super) fn lock_collection(&self) -> Result<Lock, StoreError> {
         self.lock(COLLECTION)
     }
 
-    /// Takes the lock of [`Disk::lock_collection`], unless somebody collects.
+    /// Takes the lock of [`Disk::lock_collection`]; returns `None` if another process collects.
     pub(super) fn try_lock_collection(&self) -> Result<Option<Lock>, StoreError> {
         self.try_lock(COLLECTION)
     }
 
-    /// Waits until nobody beside the daemon writes to the index file, so that it can be replaced.
+    /// Waits until no command beside the daemon uses the index file, so that it can be replaced.
     pub(super) fn lock_index_file(&self) -> Result<Lock, StoreError> {
         self.lock(INDEX)
     }
 
-    /// Waits until nobody replaces the index file, so that it can be opened, or written to.
+    /// Waits until no daemon replaces the index file, so that it can be opened or written to.
     pub(super) fn share_index_file(&self) -> Result<Lock, StoreError> {
         share(self.open_lock(INDEX)?)
     }
 
-    /// As [`Disk::share_index_file`], and writes nothing: where there is no such lock nobody has ever held it.
+    /// Takes the lock of [`Disk::share_index_file`] without creating its file: a missing file means that no process holds
+    /// the lock.
     pub(super) fn share_index_file_to_look(&self) -> Result<Option<Lock>, StoreError> {
         match open_regular(&self.top(INDEX)) {
             Ok(file) => share(file).map(Some),
@@ -73,7 +84,7 @@ impl Disk {
         }
     }
 
-    /// Whether a daemon holds the data directory.
+    /// Returns true if a daemon serves the data directory.
     pub(super) fn daemon_runs(root: &Path) -> bool {
         let Ok(file) = open_regular(&root.join(DAEMON)) else { return false };
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()

@@ -13,10 +13,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-use super::clock;
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
-use super::obstacles::open_regular;
+use super::regular_file::open_regular;
+use crate::base::clock::boot_id;
 use crate::oci::{Algorithm, Hasher};
 
 const CLEAN: &str = "index/clean";
@@ -120,7 +120,7 @@ impl Disk {
             Some(Note::Ended(noted)) if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) => {
                 Order::Good
             }
-            Some(Note::Changing { boot }) if boot == clock::boot() => Order::Killed,
+            Some(Note::Changing { boot }) if boot == boot_id() => Order::Killed,
             Some(Note::Ended(_) | Note::Changing { .. }) | None => Order::Unknown,
         }
     }
@@ -162,7 +162,7 @@ impl Disk {
         if self.order() != Order::Good {
             return Ok(());
         }
-        let boot = clock::boot();
+        let boot = boot_id();
         let has_boot = !boot.is_empty();
         let note = || -> io::Result<()> {
             let mut file = self.create_anew(&self.top(CLEAN))?;

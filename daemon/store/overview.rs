@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Store;
+use super::capacity::Space;
 use super::delay::DiskDelay;
 use super::error::StoreError;
 use super::gc::Collected;
 use super::index::{Counts, ManifestEntry};
-use super::room::Space;
 use super::summary::Summary;
-use super::upload::RunningUpload;
+use super::uploads::RunningUpload;
 use super::work::Kind;
 use crate::oci::{self, Contents, Digest, RepositoryName, Tag};
 
@@ -200,12 +200,12 @@ impl Store {
                 uploading: uploads.iter().map(|one| one.length).sum(),
                 total_bytes: space.total,
                 free_bytes: space.free,
-                reserve_bytes: inner.room.reserve(space.total),
-                quota_bytes: inner.room.quota(),
+                reserve_bytes: inner.capacity.reserve(space.total),
+                quota_bytes: inner.capacity.quota(),
                 index: inner.index.fill()?,
                 read_only: inner.disk.failure(),
                 collection_is_held: inner.index.collection_is_held()?,
-                collected: *super::lock(&inner.collected),
+                collected: *inner.collected.lock(),
                 uploads,
                 delay: inner.disk.delay(),
             })

@@ -1,31 +1,35 @@
-//! Pulling: manifests and blobs, looked up and read.
+//! Pulls: lookups and reads of manifests and blobs.
+//!
+//! A lookup is a read of mapped memory. A client that may push skips the upload of content that it sees here, so that its HEAD
+//! renews the lease: content that a collection could take soon gets another grace period. Content that a read finds missing or
+//! damaged is reported once, and is an error of that request only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::blob::Source;
+use super::blob::{self, BlobReader, Source};
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
 use super::index::garbage::Reliance;
 use super::index::writer::Batch;
+use super::inner::Store;
 use super::work::Kind;
-use super::{BlobReader, Store, blob};
 use crate::oci::{Digest, Reference, RepositoryName};
 
-/// How long an answer waits for the renewal of a lease. A disk that does not sync keeps no content from being sent.
+/// The longest wait of a response for the renewal of a lease. A disk whose syncs hang must not stop pulls.
 const RENEWAL: Duration = Duration::from_secs(2);
 
-/// How many tags a pull by digest looks at.
-const TAGS_LOOKED_AT: usize = 1000;
+/// The most tags that a HEAD by digest reads to find one that names the manifest.
+const MAX_TAGS_READ: usize = 1000;
 
 impl Store {
-    /// The manifest under a tag or a digest; one lookup in mapped memory.
+    /// Returns the manifest of a tag or a digest; one lookup in mapped memory.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`], or [`StoreError::NameUnknown`] when the repository has no manifest at all.
+    /// [`StoreError::ManifestUnknown`], or [`StoreError::NameUnknown`] if the repository has no manifest at all.
     pub fn manifest(
         &self,
         repository: &RepositoryName,
@@ -38,11 +42,11 @@ impl Store {
         Err(StoreError::ManifestUnknown(reference.clone()))
     }
 
-    /// The manifest under a digest, for a client that may push: it may leave out an upload because it hears that the
-    /// manifest is there, so that one which only waits for its collection is kept for another grace time.
+    /// Returns the manifest of a digest to a client that may push, and renews its lease: the client may skip the upload
+    /// because the manifest exists, so that one which a collection could take soon gets another grace period.
     ///
     /// # Errors
-    /// Those of [`Store::manifest`].
+    /// As [`Store::manifest`].
     pub async fn manifest_to_count_on(
         &self,
         repository: &RepositoryName,
@@ -50,35 +54,35 @@ impl Store {
     ) -> Result<ManifestEntry, StoreError> {
         let reference = Reference::Digest(digest.clone());
         let entry = self.manifest(repository, &reference)?;
-        let (grace, untagged) = super::lock(&self.0.ages).of(repository);
+        let (grace, untagged) = self.0.ages.lock().of(repository);
         let reliance = self.0.index.manifest_reliance(repository, digest, grace, untagged)?;
-        // A store that takes no writes collects nothing either; a tag that cannot be read is none.
+        // A read-only store collects nothing, so that no lease is needed. An unreadable tag counts as none.
         let may_go = reliance != Reliance::Kept && self.writer().is_ok();
         if !may_go || self.is_tagged(repository, digest).await.unwrap_or(false) {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());
         if self.renew(reliance, move |batch| batch.count_on_manifest(&name, &digest)).await {
-            // A collection may have been quicker.
+            // A collection may have taken it before the renewal.
             return self.manifest(repository, &reference);
         }
         Ok(entry)
     }
 
-    /// Returns true if one of the first tags of the repository names the manifest. A pull must not wait for lists, so this
-    /// looks at a bounded number of them; a manifest whose tag is not among these gets a lease that it does not need.
+    /// Returns true if one of the first tags of the repository names the manifest. A HEAD must not cost a whole list, so that
+    /// the number of tags is bounded; a manifest with a later tag gets a lease that it does not need.
     async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, TAGS_LOOKED_AT)).await
+        self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, MAX_TAGS_READ)).await
     }
 
-    /// Lets another grace time begin, where somebody counts on what may be collected; whether it was waited for.
+    /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited for.
     async fn renew(
         &self,
         reliance: Reliance,
         change: impl FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
     ) -> bool {
-        // A store that takes no writes collects nothing either.
+        // A read-only store collects nothing.
         let Ok(writer) = self.writer() else { return false };
         match reliance {
             Reliance::Kept => false,
@@ -87,8 +91,8 @@ impl Store {
                 false
             }
             Reliance::Ending => {
-                // A disk without room for this is no reason not to send what is still there, nor is one that hangs: the
-                // change is made before any collection that begins later.
+                // Errors and a timeout are ignored: a full or hanging disk must not stop the pull. After a timeout the
+                // change is still queued before any later collection.
                 let _ = tokio::time::timeout(RENEWAL, writer.submit(change)).await;
                 true
             }
@@ -102,10 +106,10 @@ impl Store {
         Err(StoreError::NameUnknown(repository.clone()))
     }
 
-    /// The bytes of a manifest that [`Store::manifest`] found.
+    /// Reads a manifest that [`Store::manifest`] returned.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when its file is not as the index says.
+    /// [`StoreError::Damaged`] if its file is missing or too short.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
         let read = move || {
@@ -121,14 +125,14 @@ impl Store {
     /// Returns the length of a blob in bytes; one lookup in mapped memory.
     ///
     /// # Errors
-    /// [`StoreError::BlobUnknown`] when the repository does not have it.
+    /// [`StoreError::BlobUnknown`] if the repository does not have it.
     pub fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<u64, StoreError> {
         let link = self.0.index.blob(repository, digest)?;
         Ok(link.ok_or_else(|| StoreError::BlobUnknown(digest.clone()))?.size)
     }
 
-    /// Returns the length of a blob, for a client that may push: it may leave out the upload because it hears that the
-    /// blob is there, so that a blob which only waits for its collection is kept for another grace time.
+    /// Returns the length of a blob to a client that may push, and renews its lease: the client may skip the upload because
+    /// the blob exists, so that one which a collection could take soon gets another grace period.
     ///
     /// # Errors
     /// As [`Store::blob`].
@@ -139,32 +143,32 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
-        let grace = super::lock(&self.0.ages).grace;
+        let grace = self.0.ages.lock().grace;
         let reliance = self.0.index.blob_reliance(repository, digest, &link, grace)?;
         let (name, wanted) = (repository.clone(), digest.clone());
         let renewed = self.renew(reliance, move |batch| batch.count_on(Some(&name), &wanted, batch.moment));
         if renewed.await {
-            // A collection may have been quicker.
+            // A collection may have taken it before the renewal.
             return Ok(self.0.index.blob(repository, digest)?.ok_or_else(unknown)?.size);
         }
         Ok(link.size)
     }
 
-    /// Returns true for content that was met damaged since the daemon started, and was not pushed again; no system call.
+    /// Returns true if the content was found damaged since the daemon started and was not pushed again; no system call.
     pub fn is_known_damaged(&self, digest: &Digest) -> bool {
         self.0.disk.is_reported(digest)
     }
 
-    /// Returns true if the file of a blob or a manifest that the index knows is there with its length: a client that
-    /// hears that content is there leaves out the upload that would heal it.
+    /// Returns true if the file of a blob or a manifest exists with the length that the index has. A client that is told
+    /// that content exists skips the upload, which would replace a damaged file.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when the disk fails.
+    /// [`StoreError::Io`] if the disk fails.
     pub async fn has_file(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
         let (inner, digest) = (Arc::clone(&self.0), digest.clone());
         let look = move || {
             let is_there = inner.disk.has_blob(&digest, length)?;
-            // It may have been collected since it was found.
+            // Not damage if a collection took it after the lookup.
             if is_there {
                 inner.disk.forget_report(&digest);
             } else if inner.index.knows_blob(&digest)? {
@@ -175,10 +179,10 @@ impl Store {
         self.0.work.run(Kind::Read, look).await
     }
 
-    /// Opens `length` bytes of a blob that [`Store::blob`] found, from `start` on.
+    /// Opens `length` bytes of a blob that [`Store::blob`] returned, from `start` on.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when its file is not as the index says.
+    /// [`StoreError::Damaged`] if its file is missing or too short.
     pub async fn read_blob(
         &self,
         digest: &Digest,
@@ -193,7 +197,7 @@ impl Store {
             holder: Holder::current(),
         };
         let open = move || match BlobReader::open(source, &digest, start, length) {
-            // Collected since it was found.
+            // A collection took it after the lookup.
             Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
                 Err(StoreError::BlobUnknown(digest))
             }

@@ -1,4 +1,8 @@
-//! Pushing: uploads, mounts and manifests.
+//! Pushes: uploads, mounts and manifests.
+//!
+//! A push writes and syncs its content first, in parallel with others, and hands the change to the index writer, which renames
+//! the file and commits. Once that has begun a client that disconnects does not stop it. A refused manifest leaves no file; a
+//! blob that could not be committed stays an open upload.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,10 +12,11 @@ use bytes::Bytes;
 use super::error::StoreError;
 use super::index::changes::{NewBlob, NewManifest};
 use super::index::writer::Batch;
+use super::inner::{Inner, Store};
+use super::spool::{Content, Spool};
 use super::upload::Upload;
 use super::upload_id::UploadId;
-use super::work::Kind;
-use super::{Inner, Store, detached};
+use super::work::{Kind, detached};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, Reference, RepositoryName, Tag};
 
 impl Store {
@@ -28,10 +33,10 @@ impl Store {
         self.0.work.run(Kind::Write, move || inner.uploads.start(&repository, algorithm)).await
     }
 
-    /// Goes on with an upload; a request that still has it loses it.
+    /// Resumes an upload; takes it over from a request that still uses it.
     ///
     /// # Errors
-    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
+    /// [`StoreError::UploadUnknown`] if the repository has no upload of this id.
     pub async fn resume_upload(
         &self,
         repository: &RepositoryName,
@@ -41,19 +46,19 @@ impl Store {
         self.0.work.run(Kind::Write, move || inner.uploads.resume(&repository, id)).await
     }
 
-    /// How many bytes an upload has, without touching it.
+    /// Returns the length of an upload in bytes, without taking it over.
     ///
     /// # Errors
-    /// [`StoreError::UploadUnknown`] when there is none of this id in this repository.
+    /// [`StoreError::UploadUnknown`] if the repository has no upload of this id.
     pub async fn upload_length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, StoreError> {
         let (inner, repository) = (Arc::clone(&self.0), repository.clone());
         self.0.work.run(Kind::Read, move || inner.uploads.length(&repository, id)).await
     }
 
-    /// Ends an upload: once this says so its content is a blob of the repository, and stays one after a power cut.
+    /// Makes an upload a blob of the repository; durable on return.
     ///
     /// # Errors
-    /// [`StoreError::DigestMismatch`] when the content is something else, and the upload is gone then.
+    /// [`StoreError::DigestMismatch`] if the content has another digest; the upload is removed then.
     pub async fn commit_upload(
         &self,
         repository: &RepositoryName,
@@ -65,10 +70,10 @@ impl Store {
         detached(async move {
             let sealed = upload.seal(digest.clone()).await?;
             let blob = NewBlob { file: sealed.file.clone(), digest };
-            let admitted = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
-            match admitted {
-                // It is a blob now, or its file has been removed since.
-                Ok(()) | Err(StoreError::UploadUnknown) => sealed.admitted(),
+            let committed = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
+            match committed {
+                // The file is a blob now, or was removed meanwhile.
+                Ok(()) | Err(StoreError::UploadUnknown) => sealed.committed(),
                 Err(_) => {
                     let reopen = move || {
                         sealed.reopen();
@@ -77,12 +82,24 @@ impl Store {
                     inner.work.run(Kind::Write, reopen).await?;
                 }
             }
-            admitted
+            committed
         })
         .await
     }
 
-    /// The repositories that have a blob, at most `limit` of them.
+    /// Opens a spool for the body of a large manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyWaiting`] if none becomes free soon, [`StoreError::ReadOnly`], or the error of the disk.
+    pub async fn spool(&self) -> Result<Spool, StoreError> {
+        let inner = &self.0;
+        let place = inner.spools.place().await?;
+        let (disk, capacity) = (Arc::clone(&inner.disk), Arc::clone(&inner.capacity));
+        let content = inner.work.run(Kind::Write, move || Content::create(disk, capacity)).await?;
+        Ok(Spool::new(content, place, &inner.spools, Arc::clone(&inner.buffers), Arc::clone(&inner.work)))
+    }
+
+    /// Returns the repositories that have a blob, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -91,7 +108,7 @@ impl Store {
         self.0.work.run(Kind::Read, move || index.blob_homes(&digest, limit)).await
     }
 
-    /// Makes a blob of one repository known in another; false when the first does not have it.
+    /// Mounts a blob of one repository in another; returns false if the first does not have it.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Index`].
@@ -106,13 +123,14 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
     }
 
-    /// Takes a manifest, with the tags it is to have; gives its digest, which is the claimed one if there is one.
+    /// Stores a manifest and sets its tags, in one transaction; durable on return. Returns its digest, which is `claimed` if
+    /// that is set.
     ///
     /// # Errors
-    /// [`StoreError::DigestMismatch`] when it has another digest than was claimed,
-    /// [`StoreError::ManifestBlobUnknown`] when it points at something that the repository does not have,
-    /// [`StoreError::TagImmutable`] when it would move a tag that can be set once,
-    /// [`StoreError::TooManyTags`] or [`StoreError::TooManyNames`] when there would be more names than may be.
+    /// [`StoreError::DigestMismatch`] if the manifest does not have the claimed digest,
+    /// [`StoreError::ManifestBlobUnknown`] if it references content that the repository does not have,
+    /// [`StoreError::TagImmutable`] if it would move an immutable tag,
+    /// [`StoreError::TooManyTags`] or [`StoreError::TooManyNames`] if it would exceed a limit.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,
@@ -124,7 +142,7 @@ impl Store {
         let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
         detached(async move {
             let (name, size) = (repository.clone(), bytes.len() as u64);
-            let (limits, immutable) = (inner.room.names(), inner.immutable.load_full());
+            let (limits, immutable) = (inner.capacity.names(), inner.immutable.load_full());
             let written = {
                 let inner = Arc::clone(&inner);
                 let links: Vec<Digest> = manifest.links().iter().map(|link| link.digest.clone()).collect();
@@ -141,7 +159,7 @@ impl Store {
                 move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);
             match writer.submit(put).await {
                 Ok(()) => {
-                    sealed.admitted();
+                    sealed.committed();
                     Ok(digest)
                 }
                 Err(error) => {
@@ -154,8 +172,8 @@ impl Store {
     }
 }
 
-/// Returns the content of a repository among `links` whose file is missing or is not as the index says. A manifest that
-/// names it is refused, so that its client pushes that content again.
+/// Returns the content among `links` that the repository has in the index but whose file is missing or has another length. A
+/// manifest that references it is refused, so that the client pushes that content again.
 fn damaged_among(
     inner: &Inner,
     repository: &RepositoryName,
@@ -178,7 +196,7 @@ fn damaged_among(
     Ok(damaged)
 }
 
-/// Returns the digest of a manifest, which has to be the claimed one if there is one.
+/// Returns the digest of a manifest; refuses it if another one was claimed.
 fn digest_of(bytes: &[u8], claimed: Option<Digest>) -> Result<Digest, StoreError> {
     let algorithm = claimed.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
     let actual = Hasher::digest(algorithm, bytes);

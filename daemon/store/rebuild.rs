@@ -20,6 +20,7 @@ use super::layout::Name;
 use super::layout_checksum::Checksum;
 use super::layout_reader::{Entry, Head, LayoutRead, read_entries};
 use super::recover::RebuildSource;
+use crate::base::clock::unix_seconds;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
 /// The blobs, names or link exceptions of one transaction. The pages that a transaction changes are in memory until its
@@ -74,7 +75,7 @@ pub(super) async fn rebuild(
     let restored = restore_all(disk, index, writer, (all, told)).await?;
     let left_out = all.saturating_sub(restored);
     if left_out > 0 {
-        let aside = disk.keep_layout_beside(&super::seconds_since_1970().to_string())?;
+        let aside = disk.keep_layout_beside(&unix_seconds().to_string())?;
         log::error!("{left_out} names are left out; they are kept in {}", aside.display());
     }
     let index = Arc::clone(index);
@@ -255,7 +256,7 @@ fn validate_layout(disk: &Disk) -> Result<Validated, StoreError> {
         names += u64::from(matches!(entry, Entry::Name(_)));
         Ok(())
     });
-    let aside = || super::seconds_since_1970().to_string();
+    let aside = || unix_seconds().to_string();
     match read {
         Err(error) if error.is_corrupt_file() => {
             log::error!("index.json is broken, too, and kept beside: the names of the images are lost");

@@ -4,7 +4,6 @@
 //!    from `index.json`, the manifests and the blobs; at once if the old one is of a system of another word size. A
 //!    broken index is kept beside, never deleted.
 
-use super::Settings;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
@@ -13,7 +12,9 @@ use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_reader;
 use super::order::Order;
+use super::settings::{IndexHealth, Settings};
 use super::sys;
+use crate::base::clock::unix_seconds;
 use crate::oci::Algorithm;
 
 /// What the ladder found.
@@ -33,17 +34,6 @@ pub(super) enum RebuildSource {
     Current,
     /// One of which nobody knows whether it does.
     Unsure,
-}
-
-/// What an inspection has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IndexHealth {
-    /// It reads to its end.
-    Healthy,
-    /// It does not.
-    Corrupt,
-    /// It could not be looked at, which says nothing about it; why.
-    Unknown(String),
 }
 
 /// Refuses an index that nobody has in use and that is broken; it is only looked at if it was not closed in good
@@ -152,7 +142,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
     if !disk.inspected_index().exists() {
         return Ok(None);
     }
-    match disk.keep_index_beside(&super::seconds_since_1970().to_string()) {
+    match disk.keep_index_beside(&unix_seconds().to_string()) {
         Ok(aside) => log::warn!("the index that was there is kept in {}", aside.display()),
         Err(error) => {
             log::warn!("{error}");
@@ -223,7 +213,7 @@ fn start_anew(disk: &Disk, settings: &Settings, basis: RebuildSource) -> Result<
     disk.forget_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
     disk.forget_inspected_index()?;
-    if let Some(aside) = disk.set_index_aside(&super::seconds_since_1970().to_string())? {
+    if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the index that was there is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;

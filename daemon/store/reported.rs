@@ -1,33 +1,32 @@
-//! The damaged blobs that were met, so that each is named once in the log however often clients ask for it, and that no HEAD
-//! says that they are there.
+//! The blobs that a read found missing or damaged: the log names each once, and a HEAD of one looks at its file before it
+//! answers.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 
-use super::lock;
+use crate::base::Lock;
 use crate::oci::Digest;
 
-/// The number of digests that are kept: beyond it damage is not reported one by one. `holdfast check` finds all.
-const MOST: usize = 1000;
+/// The most digests that are remembered; damage beyond that is not logged blob by blob. `holdfast check` finds it all.
+const MAX_REPORTED: usize = 1000;
 
-/// The blobs that were reported.
+/// The reported blobs.
 #[derive(Default)]
-pub(super) struct Reported(Mutex<HashSet<Digest>>);
+pub(super) struct Reported(Lock<HashSet<Digest>>);
 
 impl Reported {
-    /// Returns true if a blob was not reported before, and notes that it is now.
-    pub(super) fn is_new(&self, digest: &Digest) -> bool {
-        let mut reported = lock(&self.0);
-        reported.len() < MOST && reported.insert(digest.clone())
+    /// Remembers a blob; returns true if it was not reported before.
+    pub(super) fn insert(&self, digest: &Digest) -> bool {
+        let mut reported = self.0.lock();
+        reported.len() < MAX_REPORTED && reported.insert(digest.clone())
     }
 
-    /// Returns true for a blob that was met damaged and has had no new file since.
+    /// Returns true if the blob was reported and has not been replaced since.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
-        lock(&self.0).contains(digest)
+        self.0.lock().contains(digest)
     }
 
-    /// Lets a blob be reported again: it has a new file.
+    /// Forgets a blob that has a new file.
     pub(super) fn forget(&self, digest: &Digest) {
-        lock(&self.0).remove(digest);
+        self.0.lock().remove(digest);
     }
 }

@@ -1,8 +1,8 @@
-//! `secret`: the key by which the daemon signs what it hands out and reads again later.
+//! The key that signs bearer tokens, and store time for their expiry.
 //!
-//! It is a line of 64 hexadecimal digits and, as eight more, their CRC-32. A file that is missing or damaged, or that others
-//! can read, is replaced by a new one: that ends what was signed and nothing else. One that cannot be opened, and what is no
-//! file, stays.
+//! On disk: `secret` is one line of 64 hexadecimal digits followed by their CRC-32 as eight more digits; mode 0600. A file
+//! that is missing, damaged or readable by other users is replaced with a new key, which invalidates the tokens that the
+//! old key signed and nothing else. An obstacle in its place, or a file that cannot be opened, stays and is an error.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use super::error::StoreError;
 use super::{Store, blocking};
 
 const NAME: &str = "secret";
-/// Only the registry's own account reads it.
+/// Readable by the registry's own account only.
 const MODE: u32 = 0o600;
 /// The length of the file, in bytes.
 const LENGTH: usize = 64 + 8 + 1;
@@ -25,27 +25,28 @@ impl Store {
     /// Returns the key; creates it if it is missing.
     ///
     /// # Errors
-    /// [`StoreError`] if it is missing and cannot be written.
+    /// [`StoreError`] if the file cannot be read, or is missing and cannot be written.
     pub async fn secret(&self) -> Result<[u8; 32], StoreError> {
         let disk = std::sync::Arc::clone(&self.0.disk);
-        blocking(move || read_or_make(&disk)).await
+        blocking(move || read_or_create(&disk)).await
     }
 
-    /// Returns the time that the store has counted so far, in seconds. It passes only while the machine is on, and no jump of
-    /// the wall clock changes it.
+    /// Returns store time in seconds: it passes only while the machine is on, whatever the wall clock does.
     pub fn seconds(&self) -> u64 {
         self.0.index.clock.now().number()
     }
 }
 
-fn read_or_make(disk: &Disk) -> Result<[u8; 32], StoreError> {
+fn read_or_create(disk: &Disk) -> Result<[u8; 32], StoreError> {
     match read(disk) {
         Ok(Some(key)) => return Ok(key),
         Ok(None) => {
-            log::warn!("{NAME} in the data directory is damaged or readable by others: a new one is made");
+            log::warn!(
+                "the file {NAME} in the data directory is damaged or readable by other users; replacing it"
+            );
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // To replace a directory would fail, and a write that fails makes the store read-only.
+        // Not replaced: the replacement could fail, and a failed write makes the store read-only.
         Err(error) => return Err(StoreError::io(format!("read {NAME}"), error)),
     }
     let failed = |error: io::Error| StoreError::io(format!("write {NAME}"), error);
@@ -64,12 +65,12 @@ fn format(key: &[u8; 32]) -> String {
     format!("{digits}{sum:08x}\n")
 }
 
-/// Reads the key; returns nothing for a file that is not as it was written.
+/// Reads the key; returns `None` for a file that is damaged or readable by other users.
 fn read(disk: &Disk) -> io::Result<Option<[u8; 32]>> {
     let mut file = open(disk)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     if metadata.mode() & 0o077 != 0 || metadata.len() != LENGTH as u64 {
         return Ok(None);
@@ -79,9 +80,9 @@ fn read(disk: &Disk) -> io::Result<Option<[u8; 32]>> {
     Ok(parse(&text))
 }
 
-#[expect(clippy::disallowed_methods, reason = "it is only read")]
+#[expect(clippy::disallowed_methods, reason = "opens the file for reading only")]
 fn open(disk: &Disk) -> io::Result<File> {
-    // Neither a link nor a FIFO in its place leads anywhere.
+    // Fails for a symbolic link, and does not wait for the other end of a FIFO.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits()).open(disk.top(NAME))
 }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_key_is_none() {
+    fn a_damaged_key_is_rejected() {
         let text = format(&[7; 32]);
         assert_eq!((text.len(), parse(&text)), (LENGTH, Some([7; 32])));
         for damaged in ["", &text[1..], &text[..72], &text.replacen('7', "6", 1), &text.replace('\n', "x")] {

@@ -1,71 +1,62 @@
-//! The table of upload sessions: for each upload file at most one object through which it is changed.
+//! Upload sessions: exactly one object per upload file, through which all changes to the file go.
 //!
-//! An entry of the table holds the one [`Session`] of an id. Requests, writes that still run, and the expiry get it
-//! as a [`Handle`], and an entry is only removed while no handle is left. So two requests that name the same upload
-//! always meet at the same session and its lock, however they interleave. The state of a session:
+//! The table maps an id to its one [`Session`]. Requests, running writes and the expiry hold it as a [`Handle`], and an entry
+//! is removed only while no handle exists. So two requests for the same upload always meet at the same lock, however they
+//! interleave. `upload.rs` has the states of an upload.
 //!
-//! ```text
-//! Open ──seal──▶ Sealed ──admitted──▶ Ended
-//!  │ ▲              │                   ▲
-//!  │ └───refused────┘                   │
-//!  └───── cancelled, expired, file gone ┘
-//! ```
+//! The file is open, and `flock`ed, only while a handle exists, so that `holdfast gc` beside the daemon skips uploads in
+//! use. An idle session holds no descriptor, only its hashes. A file that is opened again has to have the same inode and
+//! length; otherwise the session starts again from the file, without hashes.
 //!
-//! * `Open`: the request that came last owns the upload and may write.
-//! * `Sealed`: the content is hashed, synced and handed to the index writer. No request gets the upload.
-//! * `Ended`: the file has become a blob or is unlinked. This is set under the lock of the session after the file has
-//!   lost its name in `uploads/`, and is final. Ids are random and never used again, so that the name never comes back.
-//!
-//! The file is open only while there is a handle, and `flock`ed as long, so that `holdfast gc` beside the daemon passes
-//! over an upload that is in use. An idle session holds no descriptor, only its hashes. When the file is opened
-//! again it has to be the same one with the same length; else the file is the truth and is hashed again.
-//!
-//! Lock order: the table, then the state of a session. The last handle takes both.
+//! Lock order: the table, then the state of a session. Dropping the last handle takes both.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
-use super::disk::{Disk, OpenedUpload};
+use super::capacity::Capacity;
+use super::disk::Disk;
 use super::error::StoreError;
 use super::hashes::Hashes;
-use super::lock;
-use super::room::Room;
+use super::upload_files::OpenedUpload;
 use super::upload_id::UploadId;
+use crate::base::Lock;
 use crate::oci::{Algorithm, RepositoryName};
 
 /// The sessions of all uploads that are in use, and of idle ones up to a limit.
 pub(super) struct Sessions {
-    table: Mutex<HashMap<UploadId, Entry>>,
+    table: Lock<HashMap<UploadId, Entry>>,
+    /// The most sessions while some are idle.
     limit: usize,
     disk: Arc<Disk>,
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
 }
 
 struct Entry {
     session: Arc<Session>,
-    /// How many handles there are. At zero the session is idle: its file is closed, and it may be evicted.
+    /// The number of handles. At zero the session is idle: its file is closed, and it may be evicted.
     handles: usize,
 }
 
-/// An upload in memory.
+/// The state of one upload in memory.
 pub(super) struct Session {
     id: UploadId,
-    /// Its repository, once a request has named it.
+    /// The repository, once a request has named it.
     pub(super) repository: OnceLock<RepositoryName>,
-    /// How many bytes it will have, as its client has said; zero where it has not.
+    /// The length that the client announced; zero if it announced none.
     pub(super) expected: AtomicU64,
-    /// The number of the request that owns it: the one that came last.
+    /// The number of the request that owns the upload: the one that came last.
     pub(super) owner: AtomicU64,
-    /// The length of [`State`], to be read without its lock.
+    /// A copy of the length in [`State`], readable without its lock.
     length: AtomicU64,
-    /// Whether its bytes are counted as those of this session; see [`Room`].
+    /// True while [`Capacity`] counts the bytes as those of an upload with a session.
     is_counted: AtomicBool,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
+/// The state of an upload; see `upload.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
@@ -73,14 +64,14 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// The part of a session that its lock guards.
+/// The part of a session behind its lock.
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// The file, while a handle needs it.
+    /// The open file, while a handle exists.
     file: Option<File>,
-    /// The inode of the file; zero, which no file has, before it is opened for the first time.
+    /// The inode of the file; zero before it is opened for the first time.
     pub(super) inode: u64,
-    /// How many bytes of the file count.
+    /// The number of bytes of the file that count.
     pub(super) length: u64,
     pub(super) hashes: Hashes,
 }
@@ -92,28 +83,28 @@ impl State {
     }
 }
 
-/// The right to use a session; the file is closed with the last one.
+/// A counted reference to a session; the last one closes the file on drop.
 pub(super) struct Handle {
     sessions: Arc<Sessions>,
     session: Arc<Session>,
 }
 
 impl Sessions {
-    pub(super) fn new(limit: usize, disk: Arc<Disk>, room: Arc<Room>) -> Self {
-        Sessions { table: Mutex::default(), limit, disk, room }
+    pub(super) fn new(limit: usize, disk: Arc<Disk>, capacity: Arc<Capacity>) -> Self {
+        Sessions { table: Lock::default(), limit, disk, capacity }
     }
 
-    /// Returns a handle to the one session of this id. Whether there is such an upload shows when it is opened.
+    /// Returns a handle to the one session of this id. Opening it tells whether the upload exists.
     pub(super) fn handle(self: &Arc<Self>, id: UploadId, repository: &RepositoryName) -> Handle {
-        let handle = self.take(&mut lock(&self.table), id);
-        // Every request of this id has named the same repository: the id has a checksum of it.
+        let handle = self.take(&mut self.table.lock(), id);
+        // Fails if it is set; every request names the same repository, since the id has a checksum of it.
         let _ = handle.repository.set(repository.clone());
         handle
     }
 
-    /// Returns a handle if no one else has one.
+    /// Returns a handle if no other one exists.
     pub(super) fn claim_idle(self: &Arc<Self>, id: UploadId) -> Option<Handle> {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let is_idle = table.get(&id).is_none_or(|entry| entry.handles == 0);
         is_idle.then(|| self.take(&mut table, id))
     }
@@ -125,35 +116,35 @@ impl Sessions {
         Handle { sessions: Arc::clone(self), session: Arc::clone(&entry.session) }
     }
 
-    /// Looks at a session, if the upload has one that has been opened, and whether it is in use.
-    pub(super) fn look<T>(&self, id: UploadId, look: impl FnOnce(&Session, bool) -> T) -> Option<T> {
-        let table = lock(&self.table);
+    /// Reads from a session that has been opened, and whether it is in use; `None` without such a session.
+    pub(super) fn with_session<T>(&self, id: UploadId, read: impl FnOnce(&Session, bool) -> T) -> Option<T> {
+        let table = self.table.lock();
         let entry = table.get(&id).filter(|entry| entry.session.is_counted.load(Ordering::Acquire));
-        entry.map(|entry| look(&entry.session, entry.handles > 0))
+        entry.map(|entry| read(&entry.session, entry.handles > 0))
     }
 
-    /// Counts the bytes of the uploads that have no session, and ends the idle sessions whose files another process
-    /// has removed. `files` has the names of all files and their lengths.
+    /// Counts the bytes of uploads without a session, and ends the idle sessions whose files another process has removed.
+    /// `files` lists `uploads/`: file name and length.
     pub(super) fn recount(self: &Arc<Self>, files: &[(String, u64)]) {
-        let mut vanished: HashSet<UploadId> = lock(&self.table).keys().copied().collect();
+        let mut vanished: HashSet<UploadId> = self.table.lock().keys().copied().collect();
         let mut without_session = 0;
         for (name, length) in files {
             let id = name.parse().ok();
             if let Some(id) = id {
                 vanished.remove(&id);
             }
-            if id.and_then(|id| self.look(id, |_, _| ())).is_none() {
+            if id.and_then(|id| self.with_session(id, |_, _| ())).is_none() {
                 without_session += length;
             }
         }
-        self.room.set_idle_uploads(without_session);
+        self.capacity.set_idle_uploads(without_session);
         for handle in vanished.into_iter().filter_map(|id| self.claim_idle(id)) {
-            // One whose file is gone ends here; what else goes wrong its client will hear of.
+            // Opening ends a session whose file is gone. Other errors reach the client at its next request.
             drop(handle.open());
         }
     }
 
-    /// Evicts idle sessions while there are too many: those first that cost the least to read again.
+    /// Evicts idle sessions above the limit, shortest first: those cost the least to hash again.
     fn evict(&self, table: &mut HashMap<UploadId, Entry>) {
         while table.len() > self.limit {
             let idle = table.iter().filter(|(_, entry)| entry.handles == 0);
@@ -163,7 +154,7 @@ impl Sessions {
             if let Some(Entry { session, .. }) = table.remove(&id)
                 && session.is_counted.load(Ordering::Acquire)
             {
-                self.room.upload_becomes_idle(session.length());
+                self.capacity.upload_becomes_idle(session.length());
             }
         }
     }
@@ -179,7 +170,7 @@ impl Session {
             owner: AtomicU64::new(0),
             length: AtomicU64::new(0),
             is_counted: AtomicBool::new(false),
-            state: Mutex::new(state),
+            state: Lock::new(state),
         }
     }
 
@@ -187,17 +178,17 @@ impl Session {
         self.id
     }
 
-    /// Returns how many bytes of the file count, as of the last write that ended.
+    /// Returns the number of bytes that count, as of the last completed write.
     pub(super) fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
     }
 
     /// Locks the session.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
-    /// Sets the length in the state and beside it.
+    /// Sets the length in the state and its copy.
     pub(super) fn set_length(&self, state: &mut State, length: u64) {
         state.length = length;
         self.length.store(length, Ordering::Release);
@@ -217,7 +208,7 @@ impl Handle {
         self.id.to_string()
     }
 
-    /// Makes the file of a new upload.
+    /// Creates the file of a new upload.
     pub(super) fn create(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         let mut state = self.lock();
         let file = self.sessions.disk.create_upload(&self.name())?;
@@ -226,7 +217,7 @@ impl Handle {
             Ok(inode) => inode,
             Err(error) => {
                 self.sessions.disk.remove_upload(&self.name())?;
-                return Err(StoreError::io("look at an upload", error));
+                return Err(StoreError::io("read metadata of an upload", error));
             }
         };
         self.is_counted.store(true, Ordering::Release);
@@ -235,15 +226,16 @@ impl Handle {
             file: Some(file),
             inode,
             length: 0,
-            hashes: Hashes::of_nothing(algorithm),
+            hashes: Hashes::of_empty(algorithm),
         };
         Ok(())
     }
 
-    /// Opens the file unless it is open, and returns the locked state. Blocks while another handle writes.
+    /// Opens the file unless it is open; returns the locked state. Blocks while another handle writes.
     ///
-    /// Fails with [`StoreError::UploadUnknown`] when there is no such upload (any more), or with
-    /// [`StoreError::UploadTakenOver`] when another process has it.
+    /// # Errors
+    /// [`StoreError::UploadUnknown`] if the upload does not exist or has ended, [`StoreError::UploadTakenOver`] if another
+    /// process has it locked.
     pub(super) fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.lock();
         match state.phase {
@@ -259,7 +251,7 @@ impl Handle {
                 return Err(StoreError::UploadUnknown);
             }
         };
-        let found = file.metadata().map_err(|error| StoreError::io("look at an upload", error))?;
+        let found = file.metadata().map_err(|error| StoreError::io("read metadata of an upload", error))?;
         if (state.inode, state.length) != (found.ino(), found.len()) {
             state.hashes = Hashes::default();
             state.inode = found.ino();
@@ -270,35 +262,35 @@ impl Handle {
         Ok(state)
     }
 
-    /// Counts the bytes of an upload as those of its session, which may have had another length.
+    /// Counts the bytes of an upload as those of its session, whose length may have been different.
     fn count(&self, length: u64) {
-        let room = &self.sessions.room;
+        let capacity = &self.sessions.capacity;
         if self.is_counted.swap(true, Ordering::AcqRel) {
-            room.ended(self.length());
-            room.uploaded(length);
+            capacity.count_off(self.length());
+            capacity.count_written(length);
         } else {
-            room.upload_gets_session(length);
+            capacity.upload_gets_session(length);
         }
     }
 
-    /// Removes the file and ends the upload. If the file cannot be removed the upload goes on.
+    /// Removes the file and ends the upload. If the file cannot be removed, the upload stays open.
     pub(super) fn remove(&self, state: &mut State) -> Result<(), StoreError> {
         self.sessions.disk.remove_upload(&self.name())?;
         self.end(state);
         Ok(())
     }
 
-    /// Ends an upload whose file has lost its name in `uploads/`; its bytes are counted off once.
+    /// Ends an upload whose file has lost its name in `uploads/`; counts its bytes off once.
     pub(super) fn end(&self, state: &mut State) {
         state.phase = Phase::Ended;
         state.file = None;
         if self.is_counted.swap(false, Ordering::AcqRel) {
-            self.sessions.room.ended(state.length);
+            self.sessions.capacity.count_off(state.length);
         }
     }
 
-    /// Lets requests continue an upload that could not become a blob, unless its file has been moved to the blobs. The
-    /// next request opens it by its name, so that nothing is ever written to a blob.
+    /// Opens an upload again that could not become a blob; ends it if its file was renamed to the blobs. The file is closed,
+    /// and the next request opens it by its name, so that no request ever writes to a blob.
     pub(super) fn reopen(&self) {
         let mut state = self.lock();
         if matches!(self.sessions.disk.upload_length(&self.name()), Ok(None)) {
@@ -312,15 +304,15 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut table = lock(&self.sessions.table);
+        let mut table = self.sessions.table.lock();
         let Some(entry) = table.get_mut(&self.id) else { return };
         entry.handles -= 1;
         if entry.handles > 0 {
             return;
         }
-        // Without a handle the lock is free.
+        // Cannot wait: no other handle exists, and the lock of the table keeps new ones away.
         let mut state = self.session.lock();
-        // Closed before another handle can open it, which would find it locked.
+        // Under the lock of the table: another handle would find the file locked by this descriptor.
         state.file = None;
         let is_worth_keeping = state.phase == Phase::Open && state.inode != 0;
         drop(state);

@@ -1,8 +1,10 @@
-//! Bodies of large manifests while they arrive.
+//! Spools: temporary files for the bodies of large manifests while they arrive.
 //!
-//! The body of a large manifest is written to an unlinked file until it is complete. A client that sends slowly holds one
-//! of many spools, and none of the few places for large manifests in memory, which decide how much memory these take:
-//! a place is held while the daemon works, never while it waits for a client. One holder has at most a part of either.
+//! A large manifest needs a place in memory, of which there are few. A slow client must not hold one, so that the body goes to
+//! an unlinked file first, and takes a place in memory only once it is complete. A client that sends slowly holds one of many
+//! spools; one holder has at most a part of either.
+//!
+//! On disk: a file without a name in `uploads/` (`O_TMPFILE`), gone when it is closed, also after a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,27 +15,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Store;
 use super::buffers::{Buffer, Buffers};
+use super::capacity::Capacity;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::holder::Holder;
-use super::room::Room;
 use super::work::{HOLDERS, Kind, Work};
 use crate::queue::{FairPermit, FairPool, Limits};
 
-/// Spools at once, those of one holder, and those that are kept for holders without one.
+/// The most spools at once, those of one holder, and those reserved for holders without one.
 const SPOOLS: (usize, usize, usize) = (64, 16, 8);
-/// Large manifests in memory at once, those of one holder, and those that are kept for holders without one.
+/// The most large manifests in memory at once, those of one holder, and those reserved for holders without one.
 const LARGE: (usize, usize, usize) = (2, 1, 0);
-/// Requests of one holder that wait for either; more are refused.
+/// The most waiting requests of one holder for either; more are refused.
 const WAITING: usize = 64;
-/// How long a request waits for a spool: as long as all are taken, their clients decide when one becomes free.
+/// The longest wait for a spool. While all are taken, their clients decide when one becomes free, so that the wait needs an
+/// end.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many names are tried for a file where the file system has none without a name.
+/// The names that are tried on a file system without unnamed files.
 const NAMES: usize = 1000;
 
-/// Places for large manifests.
+/// The places for spools and for large manifests in memory.
 pub(super) struct Spools {
     spools: Arc<FairPool<Holder>>,
     large: Arc<FairPool<Holder>>,
@@ -50,12 +52,10 @@ impl Default for Spools {
     }
 }
 
-/// Place of a large manifest in memory, given back on drop.
-pub struct LargePlace(
-    #[expect(dead_code, reason = "it is given back when it is dropped")] FairPermit<Holder>,
-);
+/// Place of a large manifest in memory, released on drop.
+pub struct LargePlace(#[expect(dead_code, reason = "releases the place on drop")] FairPermit<Holder>);
 
-/// Body of a large manifest that is arriving.
+/// The body of a large manifest that is arriving.
 pub struct Spool {
     content: Arc<Content>,
     buffer: Option<Buffer>,
@@ -65,44 +65,38 @@ pub struct Spool {
     _place: FairPermit<Holder>,
 }
 
-/// The unlinked file. Writes that are under way share it with the spool.
-struct Content {
+/// The unlinked file, shared with the running write.
+pub(super) struct Content {
     file: File,
     disk: Arc<Disk>,
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
     length: AtomicU64,
 }
 
-impl Store {
-    /// Opens a spool.
-    ///
-    /// # Errors
-    /// [`StoreError::TooManyWaiting`] when none becomes free soon, [`StoreError::ReadOnly`], or what the disk says.
-    pub async fn spool(&self) -> Result<Spool, StoreError> {
-        let inner = &self.0;
-        let place = tokio::time::timeout(PATIENCE, inner.spools.spools.acquire(Holder::current()));
-        let place = place.await.map_err(|_| StoreError::TooManyWaiting)??;
-        let (disk, room) = (Arc::clone(&inner.disk), Arc::clone(&inner.room));
-        let create = move || {
-            let file = disk.create_spool()?;
-            Ok(Content { file, disk, room, length: AtomicU64::new(0) })
-        };
-        Ok(Spool {
-            content: Arc::new(inner.work.run(Kind::Write, create).await?),
-            buffer: None,
-            buffers: Arc::clone(&inner.buffers),
-            work: Arc::clone(&inner.work),
-            large: Arc::clone(&inner.spools.large),
-            _place: place,
-        })
+impl Spools {
+    /// Returns a place for a spool, which the holder waits for at most [`PATIENCE`].
+    pub(super) async fn place(&self) -> Result<FairPermit<Holder>, StoreError> {
+        let place = tokio::time::timeout(PATIENCE, self.spools.acquire(Holder::current()));
+        Ok(place.await.map_err(|_| StoreError::TooManyWaiting)??)
     }
 }
 
 impl Spool {
-    /// Takes the next bytes.
+    pub(super) fn new(
+        content: Content,
+        place: FairPermit<Holder>,
+        spools: &Spools,
+        buffers: Arc<Buffers>,
+        work: Arc<Work>,
+    ) -> Self {
+        let large = Arc::clone(&spools.large);
+        Spool { content: Arc::new(content), buffer: None, buffers, work, large, _place: place }
+    }
+
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Quota`], or what the disk says.
+    /// [`StoreError::Full`], [`StoreError::Quota`], or the error of the disk.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
             let buffer = self.buffer.get_or_insert_with(|| self.buffers.take());
@@ -121,11 +115,11 @@ impl Spool {
         self.work.run(Kind::Write, move || content.append(buffer.as_ref())).await
     }
 
-    /// Waits for a place among the large manifests and parses the body there, on a blocking thread. The place is to be
-    /// held for as long as the bytes are.
+    /// Waits for a place for a large manifest in memory, and parses the body on a blocking thread. The caller holds the
+    /// place for as long as it holds the bytes.
     ///
     /// # Errors
-    /// [`StoreError::TooManyWaiting`] when the holder has too many waiting requests, or what the disk says.
+    /// [`StoreError::TooManyWaiting`] if the holder has too many waiting requests, or the error of the disk.
     pub async fn parse<T: Send + 'static>(
         mut self,
         parse: impl FnOnce(Bytes) -> T + Send + 'static,
@@ -139,19 +133,25 @@ impl Spool {
 }
 
 impl Content {
+    /// Creates the file; blocking.
+    pub(super) fn create(disk: Arc<Disk>, capacity: Arc<Capacity>) -> Result<Self, StoreError> {
+        let file = disk.create_spool()?;
+        Ok(Content { file, disk, capacity, length: AtomicU64::new(0) })
+    }
+
     /// Appends bytes; blocking.
     fn append(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let more = bytes.len() as u64;
-        self.room.check(more)?;
+        self.capacity.check(more)?;
         self.disk.write_upload(&self.file, self.length.load(Ordering::Relaxed), bytes)?;
         self.length.fetch_add(more, Ordering::Relaxed);
-        self.room.uploaded(more);
+        self.capacity.count_written(more);
         Ok(())
     }
 
     /// Returns all bytes; blocking.
     fn read(&self) -> Result<Bytes, StoreError> {
-        let failed = |error| StoreError::io("read a manifest that was received", error);
+        let failed = |error| StoreError::io("read a received manifest", error);
         let length = usize::try_from(self.length.load(Ordering::Relaxed));
         let mut bytes = vec![0; length.map_err(|error| failed(io::Error::other(error)))?];
         self.file.read_exact_at(&mut bytes, 0).map_err(failed)?;
@@ -160,8 +160,8 @@ impl Content {
 }
 
 impl Disk {
-    /// Makes an empty file without a name beside the uploads: it is gone when it is closed, also after a crash. Blocking.
-    #[expect(clippy::disallowed_methods, reason = "the file has no name, and nothing in it has to survive")]
+    /// Creates an empty unnamed file in `uploads/`; blocking.
+    #[expect(clippy::disallowed_methods, reason = "the file has no name, and its content need not survive")]
     fn create_spool(&self) -> Result<File, StoreError> {
         self.check_writable()?;
         let directory = self.top("uploads");
@@ -171,7 +171,7 @@ impl Disk {
             Err(error) if lacks_unnamed_files(&error) => {}
             opened => return opened.map_err(failed),
         }
-        // Requests at the same moment, and a crash between the two calls below, leave names that are taken.
+        // A name may be taken: by a concurrent request, or by a crash between the two calls below.
         let process = std::process::id();
         for number in 0..NAMES {
             let path = directory.join(format!("spool-{process}-{number}"));
@@ -188,7 +188,7 @@ impl Disk {
     }
 }
 
-/// Returns true if the file system has no files without a name (`O_TMPFILE`).
+/// Returns true if the file system does not support unnamed files (`O_TMPFILE`).
 fn lacks_unnamed_files(error: &io::Error) -> bool {
     const CODES: [i32; 4] = [libc::EOPNOTSUPP, libc::EISDIR, libc::EINVAL, libc::ENOENT];
     error.raw_os_error().is_some_and(|code| CODES.contains(&code))
@@ -196,6 +196,6 @@ fn lacks_unnamed_files(error: &io::Error) -> bool {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.room.ended(self.length.load(Ordering::Relaxed));
+        self.capacity.count_off(self.length.load(Ordering::Relaxed));
     }
 }

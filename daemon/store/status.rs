@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use super::capacity::Space;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::{Counts, Index};
-use super::room::Space;
 use super::work::Kind;
 use super::{Settings, Store, recover};
 

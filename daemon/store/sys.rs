@@ -1,7 +1,8 @@
-//! The unsafe code of the store: a few calls that have no safe form.
+//! The unsafe code of the store: opening LMDB, early write-back (`sync_file_range`), and the signal handler for memory
+//! faults.
 #![expect(
     unsafe_code,
-    reason = "LMDB is a memory map, and neither sync_file_range nor a handler of faults has a safe wrapper"
+    reason = "LMDB maps its file into memory; sync_file_range and signal handlers have no safe wrapper"
 )]
 
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -17,40 +18,42 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use heed::{Env, EnvFlags, EnvOpenOptions};
 
-/// Opens the LMDB environment in `directory`, at its newest snapshot or at the one before.
+/// Opens the LMDB environment in `directory`, at its newest snapshot or at the previous one.
 pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(16).max_readers(1024);
     let snapshot = if previous { EnvFlags::PREV_SNAPSHOT } else { EnvFlags::empty() };
     // SAFETY: NO_META_SYNC leaves the sync of the meta page to `index::commit`, which does it before a change counts as
-    // committed; the file is consistent without. PREV_SNAPSHOT only chooses which meta page is read.
+    // committed; without that sync the file is consistent, only older. PREV_SNAPSHOT only selects the meta page to read.
     unsafe { options.flags(EnvFlags::NO_META_SYNC | snapshot) };
-    // SAFETY: the map must not be changed by anyone who ignores LMDB's lock. Only this binary opens the
-    // directory, it holds LMDB's lock for every write, and it never truncates the file.
+    // SAFETY: no writer may bypass LMDB's lock. Only this binary opens the directory; it takes LMDB's lock for every write
+    // and never truncates the file.
     unsafe { options.open(directory) }
 }
 
-/// Makes an LMDB environment that is a single file, for a copy.
+/// Creates an LMDB environment in a single file, for a copy of the index.
 pub(super) fn open_environment_file(file: &Path, map_size: usize) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(16);
-    // SAFETY: NO_SUB_DIR only says what the path names. The file is made here and nobody else knows it, so that it needs
-    // no lock, whose file would have holes that end the process on a full disk.
+    // SAFETY: NO_SUB_DIR only says that the path is a file. NO_LOCK is sound because the file is created here and no other
+    // process knows it. A lock file would be sparse, and writing to its mapping on a full disk kills the process (SIGBUS).
     unsafe { options.flags(EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK).open(file) }
 }
 
-/// Asks the kernel to begin writing a range of a file to the disk and does not wait for it, so that the sync
-/// at the end of a push has little left to do. A refusal is no error: that sync does the work then.
+/// Asks the kernel to start write-back of a range of a file, without waiting, so that the sync at the end of a push has
+/// little left to write. Errors are ignored: that sync does the work then.
 pub(super) fn begin_writeback(file: &File, offset: u64, length: u64) {
     let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and no memory is passed.
     unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
-/// The signals of a memory fault: a page of a map that is not in its file, or cannot be read, and an address without one.
+/// The signals of a memory fault: SIGBUS for a mapped page that is beyond the end of its file or cannot be read, SIGSEGV for
+/// an unmapped address.
 const FAULTS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 
-// The handler has no other way to its data. Each is written before the handler is installed, or replaced as a whole.
+// A signal handler takes no argument, so that its data is global. Each value is set before the handler is installed, or
+// replaced atomically.
 static MAP_START: AtomicUsize = AtomicUsize::new(0);
 static MAP_END: AtomicUsize = AtomicUsize::new(0);
 static MARKER: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
@@ -58,11 +61,11 @@ static PREVIOUS: [AtomicPtr<libc::sigaction>; 2] =
     [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 static INSTALL: Once = Once::new();
 
-/// From now on a memory fault writes a line to stderr and makes the file `marker`, before it ends the process as it would
-/// have. `map` is where the index is in memory.
+/// Installs a handler that writes a line to stderr and creates the file `marker` on a memory fault, and then lets the signal
+/// end the process. `map` has the addresses of the mapped index.
 pub(super) fn note_memory_faults(marker: &Path, map: Range<usize>) -> io::Result<()> {
     let marker = CString::new(marker.as_os_str().as_bytes())?;
-    // It is never freed: the handler may read it at any time. A process opens few stores.
+    // Leaked on purpose: the handler may read it at any time. A process opens few stores.
     MARKER.store(marker.into_raw(), Ordering::Release);
     MAP_START.store(map.start, Ordering::Release);
     MAP_END.store(map.end, Ordering::Release);
@@ -78,9 +81,9 @@ fn install_fault_handler() -> io::Result<()> {
         let (mut action, mut old): (libc::sigaction, libc::sigaction) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         action.sa_sigaction = handler as usize;
-        // On the stack that Rust gives each thread for signals: the fault may be an overflow of the other one.
+        // Run on the alternate stack that Rust gives each thread: the fault may be an overflow of the normal one.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: both structures live across the calls; the handler only calls functions that are safe in one.
+        // SAFETY: both structures live across the calls; the handler calls async-signal-safe functions only.
         let got = unsafe { libc::sigaction(signal, ptr::null(), &raw mut old) };
         previous.store(Box::into_raw(Box::new(old)), Ordering::Release);
         // SAFETY: as above.
@@ -91,17 +94,17 @@ fn install_fault_handler() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs in a thread that has met a memory fault, in the middle of anything: it allocates nothing, takes no lock, and calls
-/// only what POSIX allows in a handler.
+/// Handles a memory fault. Runs in the faulting thread at an arbitrary point: allocates nothing, takes no lock, and calls
+/// async-signal-safe functions only.
 extern "C" fn on_memory_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     const OF_INDEX: &[u8] =
         b"holdfast: the index (index/data.mdb) was cut or cannot be read while it was in use; this \
-process ends, and the next start inspects the index and repairs it\n";
+process ends, and the next start inspects and repairs the index\n";
     const ELSEWHERE: &[u8] =
-        b"holdfast: memory fault, perhaps from a damaged index; this process ends, and the next start \
-inspects the index and repairs it\n";
-    // SAFETY: the kernel hands a valid `info` to a handler with SA_SIGINFO. The marker is a C string that is never freed,
-    // or null. The previous action is what sigaction(2) gave, and is called as its flags say.
+        b"holdfast: memory fault, possibly from a corrupt index; this process ends, and the next start \
+inspects and repairs the index\n";
+    // SAFETY: with SA_SIGINFO the kernel passes a valid `info`. The marker is null or a C string that is never freed. The
+    // previous action is the one that sigaction(2) returned, and is called as its flags say.
     unsafe {
         let address = (*info).si_addr() as usize;
         let is_of_index =
@@ -122,16 +125,16 @@ inspects the index and repairs it\n";
         if !is_of_index && !previous.is_null() {
             call_action(&*previous, signal, info, context);
         }
-        // The default action, once this handler has returned.
+        // The raised signal takes its default action, and ends the process, when this handler returns.
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
 }
 
-/// Calls the handler that was there before: that of Rust says which thread has overflowed its stack.
+/// Calls the handler that was installed before: Rust's own reports which thread overflowed its stack.
 ///
 /// # Safety
-/// To be called in a handler, with its arguments and an action that sigaction(2) gave.
+/// Must be called in a signal handler, with its arguments and an action that sigaction(2) returned.
 unsafe fn call_action(
     action: &libc::sigaction,
     signal: c_int,
@@ -141,7 +144,7 @@ unsafe fn call_action(
     if action.sa_sigaction == libc::SIG_DFL || action.sa_sigaction == libc::SIG_IGN {
         return;
     }
-    // SAFETY: the flags say which of the two kinds of function the address is.
+    // SAFETY: the flags say which of the two signatures the function has.
     unsafe {
         if action.sa_flags & libc::SA_SIGINFO != 0 {
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =

@@ -1,4 +1,8 @@
-//! The id of an upload.
+//! The id of an upload: a UUID of version 8.
+//!
+//! Byte 9 is the hash algorithm that the upload was opened with; the last six bytes are a checksum of the others and the
+//! repository. So the file, which has the id as its name, is all that has to survive a restart, and an id is valid in its own
+//! repository only.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,23 +13,22 @@ use uuid::Uuid;
 use super::error::StoreError;
 use crate::oci::{Algorithm, Hasher, RepositoryName};
 
-/// The id of an upload, a UUID of version 8. It carries the algorithm that the content is hashed with, and a
-/// checksum of the repository it was opened in, so that nothing but the file has to survive a restart.
+/// The id of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UploadId(Uuid);
 
-/// A text is not the id of an upload.
+/// Error of a text that is not the id of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an upload's id is a UUID that this registry gave out")]
+#[error("the upload id is not a UUID in canonical form")]
 pub struct ParseUploadIdError;
 
 impl UploadId {
-    /// A new id for an upload to this repository.
+    /// Returns a random id for an upload to this repository.
     pub(super) fn new(repository: &RepositoryName, algorithm: Algorithm) -> Result<Self, StoreError> {
         let mut bytes = [0; 16];
         SystemRandom::new()
             .fill(&mut bytes)
-            .map_err(|_| StoreError::io("get random bytes", std::io::Error::other("the system has none")))?;
+            .map_err(|_| StoreError::io("get random bytes", std::io::Error::other("getrandom failed")))?;
         bytes[9] = match algorithm {
             Algorithm::Sha256 => 0,
             Algorithm::Sha512 => 1,
@@ -47,12 +50,12 @@ impl UploadId {
         checksum
     }
 
-    /// Whether the upload was opened in this repository.
+    /// Returns true if the upload was opened in this repository.
     pub(super) fn belongs_to(self, repository: &RepositoryName) -> bool {
         self.0.as_bytes()[10..] == self.checksum(repository)
     }
 
-    /// The algorithm that the upload was opened with.
+    /// Returns the algorithm that the upload was opened with.
     pub(super) fn algorithm(self) -> Algorithm {
         if self.0.as_bytes()[9] == 1 { Algorithm::Sha512 } else { Algorithm::Sha256 }
     }
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_knows_its_repository_and_its_algorithm() {
+    fn an_id_carries_its_repository_and_its_algorithm() {
         let (mine, other): (RepositoryName, RepositoryName) =
             ("a/b".parse().unwrap(), "a/c".parse().unwrap());
         for algorithm in Algorithm::ALL {

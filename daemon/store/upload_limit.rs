@@ -1,27 +1,27 @@
-//! The limit of unfinished uploads on the disk: a client that opens them and never ends them uses up no inodes.
+//! The limit of unfinished uploads on the disk, so that a client that opens uploads and never ends them does not use up the
+//! inodes.
 //!
-//! At the limit a new upload is not refused, or one client could keep all others from pushing. The uploads that were
-//! written to least recently give way instead, those without a byte first: an upload that a request uses at that moment
-//! stays, and the client of another one starts it again.
+//! At the limit a new upload is not refused, or one client could lock out all others. Instead the uploads with the oldest
+//! last write are evicted, empty ones first; the client of an evicted upload starts it again. Uploads in use stay.
 
 use super::error::StoreError;
-use super::upload::Uploads;
+use super::uploads::Uploads;
 
-/// The part of the limit that is freed at once, so that not every new upload lists the directory.
+/// The divisor of the part of the limit that one eviction frees, so that not every new upload lists the directory.
 const FREED: u64 = 10;
 
 impl Uploads {
-    /// Makes a place for another upload; blocking.
+    /// Evicts uploads until another one may be created; blocking.
     ///
     /// # Errors
-    /// [`StoreError::TooManyUploads`] when requests use all of them.
-    pub(super) fn make_place(&self) -> Result<(), StoreError> {
-        let limit = self.room.unfinished_uploads();
+    /// [`StoreError::TooManyUploads`] if requests use all of them.
+    pub(super) fn evict_over_limit(&self) -> Result<(), StoreError> {
+        let limit = self.capacity.unfinished_uploads();
         if self.disk.upload_count() < limit {
             return Ok(());
         }
-        // One request makes room; the others that wait for it find it made.
-        let _one = super::lock(&self.making_place);
+        // One request evicts at a time. Those that waited for the lock find the number below the limit.
+        let _eviction = self.eviction.lock();
         let mut uploads = self.disk.uploads_by_age()?;
         let count = uploads.len() as u64;
         if count < limit {
@@ -34,7 +34,9 @@ impl Uploads {
                 removed += 1;
             }
         }
-        log::warn!("there were {count} unfinished uploads; removed {removed}, the limit is {limit}");
+        log::warn!(
+            "evicted {removed} of {count} unfinished uploads; the limit is {limit} (limits.unfinished_uploads)"
+        );
         if self.disk.upload_count() < limit { Ok(()) } else { Err(StoreError::TooManyUploads) }
     }
 }

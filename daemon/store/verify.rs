@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::inspect::Inspection;
-use super::recover::IndexHealth;
+use super::settings::IndexHealth;
 use super::{Role, Store, blocking};
 
 /// A collection that would take more than this part of all content verifies the index for itself, also where it was

@@ -1,12 +1,12 @@
-//! The pools that blocking work of the store runs in, and its cancellation.
+//! The pools of blocking work, and its cancellation.
 //!
-//! All of it runs on tokio's blocking threads, of which a process has a fixed number. A pool for each kind of work
-//! bounds how many of them it holds: syncs that hang never take the threads that reads need, and reads whose cost is
-//! decided by stored content never take those of plain pulls. A request that waits for its turn costs no thread and no
-//! buffer, and leaves the queue when its client disconnects.
+//! Blocking work runs on tokio's blocking threads, of which a process has a fixed number. One pool per kind of work bounds
+//! its threads: syncs that hang never take the threads of reads, and reads whose cost depends on stored content never take
+//! those of plain pulls. A request that waits for a pool holds no thread and no buffer, and leaves the queue when its client
+//! disconnects.
 //!
-//! Holders take turns in each pool ([`super::holder`]): many requests of one client delay those of another by one. A
-//! client that has too many waiting lists is refused.
+//! Each pool serves holders round robin ([`super::holder`]): many requests of one client delay those of another by one. A
+//! client with too many waiting lists is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,8 @@ use super::error::StoreError;
 use super::holder::Holder;
 use crate::queue::{AcquireError, FairPermit, FairPool, Limits};
 
-/// The number of blocking threads that the pools may hold together. The runtime needs more than that: passwords are
-/// verified, certificates read and long jobs run on the rest.
+/// The blocking threads of all pools together. The runtime needs more: password verification, certificates and long jobs run
+/// on threads outside of the pools.
 pub const POOLED_THREADS: usize = 44;
 
 const READERS: usize = 16;
@@ -26,26 +26,27 @@ const LISTERS: usize = 2;
 const PAGES: usize = 2;
 const WRITERS: usize = POOLED_THREADS - READERS - LISTERS - PAGES;
 
-/// Waiting lists of one holder; more are refused with 429.
+/// The most waiting lists of one holder; more are refused.
 const WAITING_LISTS: usize = 160;
-/// Waiting writes of one holder. Writes outlive their connections, so that connections do not bound them.
+/// The most waiting writes of one holder. A write outlives its connection, so that the limit of connections does not bound
+/// writes.
 const WAITING_WRITES: usize = 4096;
-/// Waiting reads of one holder: not bounded here, since a refused one would cut off a transfer. Each belongs to a
-/// connection, of which there are `limits.connections`.
+/// Waiting reads of one holder are not bounded here: a refused read would cut off a transfer. Each belongs to a connection,
+/// which `limits.connections` bounds.
 const WAITING_READS: usize = usize::MAX;
-/// Holders that one pool knows at once.
+/// The most holders in one pool at once.
 pub(super) const HOLDERS: usize = 1 << 16;
 
 /// A kind of blocking work, with a pool of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A read of bounded cost, such as a manifest, a chunk of a blob or a page of tags.
+    /// A read of bounded cost: a manifest, a chunk of a blob, a page of tags.
     Read,
-    /// A list of the API whose cost depends on what is stored.
+    /// A list of the API, whose cost depends on stored content.
     List,
     /// A list of the admin page.
     Page,
-    /// Everything that may wait for a sync.
+    /// Work that may wait for a sync.
     Write,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Work {
     stopped: Arc<AtomicBool>,
 }
 
-/// Tells work that is under way that its result is no longer wanted.
+/// The cancellation token of running work.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cancel {
     disconnected: Arc<AtomicBool>,
@@ -69,7 +70,7 @@ pub(super) struct Cancel {
 }
 
 impl Cancel {
-    /// Fails once the request has been dropped or the daemon stops. Loops over stored content call this.
+    /// Fails once the client has disconnected or the daemon stops. Loops over stored content call this.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let cancelled = self.disconnected.load(Ordering::Relaxed) || self.stopped.load(Ordering::Relaxed);
         if cancelled { Err(StoreError::Closing) } else { Ok(()) }
@@ -117,7 +118,7 @@ impl Work {
         }
     }
 
-    /// Runs work that ends by itself soon. Dropping the future before it has begun leaves it undone.
+    /// Runs short work. Dropping the future before a thread has started it cancels it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         kind: Kind,
@@ -127,8 +128,7 @@ impl Work {
         joined(start(permit, work).await)
     }
 
-    /// Runs work whose cost depends on stored content. It is cancelled when the future is dropped, and when the daemon
-    /// stops.
+    /// Runs work whose cost depends on stored content. It is cancelled when the future is dropped or the daemon stops.
     pub(super) async fn run_cancellable<T: Send + 'static>(
         &self,
         kind: Kind,
@@ -144,7 +144,7 @@ impl Work {
         joined(running.await)
     }
 
-    /// Starts a write that goes on even if its handle is dropped.
+    /// Starts a write that is completed even if its handle is dropped.
     pub(super) fn spawn_write<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -160,7 +160,7 @@ impl Work {
         })
     }
 
-    /// Refuses lists from now on, cancels those that run, and empties their queues. Reads and writes go on.
+    /// Refuses new lists, cancels running ones and empties their queues. Reads and writes continue.
     pub(super) fn stop_lists(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.listers.close();
@@ -181,8 +181,8 @@ impl From<AcquireError> for StoreError {
     }
 }
 
-/// Runs work on a blocking thread. The permit goes with the work: a client that leaves frees no place while its work
-/// still runs.
+/// Runs work on a blocking thread. The permit moves along: a client that disconnects frees no place while its work still
+/// runs.
 fn start<T: Send + 'static>(
     permit: Permit,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -196,6 +196,21 @@ fn start<T: Send + 'static>(
 
 fn joined<T>(result: Result<Result<T, StoreError>, tokio::task::JoinError>) -> Result<T, StoreError> {
     result.map_err(|_| StoreError::Closing)?
+}
+
+/// Runs work on a blocking thread outside of the pools: for opening and closing the store, and for long jobs, of which few
+/// run at once. Work of requests runs in a pool of [`Work`].
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// Completes the work even if the caller is dropped, so that a client that disconnects stops no commit half-way.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    joined(tokio::spawn(Holder::current().run(work)).await)
 }
 
 #[cfg(test)]
@@ -216,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn work_stops_when_its_future_is_dropped() {
+    async fn dropping_the_future_cancels_the_work() {
         let work = Work::default();
         let (began, begins) = channel();
         let running = work.run_cancellable(Kind::List, move |cancel| {
@@ -225,7 +240,7 @@ mod tests {
                 cancel.check()?;
                 std::thread::sleep(Duration::from_millis(1));
             }
-            #[expect(unreachable_code, reason = "says of which type the result is")]
+            #[expect(unreachable_code, reason = "gives the result its type")]
             Ok(())
         });
         let dropped = tokio::time::timeout(Duration::from_millis(50), running).await;
@@ -235,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn writes_that_hang_leave_reads_their_threads() {
+    async fn hanging_writes_leave_threads_to_reads() {
         let work = Work::default();
         let (end, ends) = channel::<()>();
         let ends = Arc::new(std::sync::Mutex::new(ends));
@@ -260,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_list_waits_for_one_list_of_another_holder_and_not_for_all() {
+    async fn lists_of_one_holder_delay_another_holder_by_one() {
         let work = Arc::new(Work::default());
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         let list = |name: &'static str, number: usize| {
@@ -276,7 +291,7 @@ mod tests {
             }))
         };
         let many: Vec<_> = (0..2 * WAITING_LISTS).map(|number| list("many", number)).collect();
-        // All of them run, wait or are refused.
+        // Let every list of the first holder run, queue or be refused.
         while work.listers.used() < LISTERS {
             tokio::task::yield_now().await;
         }
@@ -305,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_stop_cancels_lists_and_those_that_wait_and_leaves_reads() {
+    async fn stop_cancels_running_and_waiting_lists_and_leaves_reads() {
         let work = Arc::new(Work::default());
         let lists: Vec<_> = (0..2 * LISTERS)
             .map(|_| {
@@ -316,7 +331,7 @@ mod tests {
                             cancel.check()?;
                             std::thread::sleep(Duration::from_millis(1));
                         }
-                        #[expect(unreachable_code, reason = "says of which type the result is")]
+                        #[expect(unreachable_code, reason = "gives the result its type")]
                         Ok(())
                     });
                     list.await

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
 use super::writer::Batch;
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
-use crate::store::disk::HashedFile;
+use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
-use crate::store::room::NameLimits;
+use crate::store::upload_files::HashedFile;
 
 /// A blob whose file is synced and waits in `uploads/`.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use super::table::Table;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
+use crate::store::index_failure::IndexFailure;
 
 /// The version of the tables that this release reads and writes.
 pub(in crate::store) const VERSION: u32 = 4;
@@ -63,7 +64,8 @@ pub(in crate::store) struct Tables {
 impl Tables {
     /// Opens the tables and makes those that are missing.
     pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn) -> Result<Self, StoreError> {
-        let mut table = |name| Table::create(env, txn, name);
+        let failure = IndexFailure::leak();
+        let mut table = |name| Table::create(env, txn, name).map(|table| table.reporting_to(failure));
         Ok(Tables {
             meta: table("meta")?,
             repositories: table("repositories")?,
@@ -85,7 +87,8 @@ impl Tables {
 
     /// Opens the tables of an index that is complete; nothing is written.
     pub(in crate::store) fn find(env: &Env, txn: &RoTxn) -> Result<Self, StoreError> {
-        let table = |name| Table::open(env, txn, name);
+        let failure = IndexFailure::leak();
+        let table = |name| Table::open(env, txn, name).map(|table| table.reporting_to(failure));
         Ok(Tables {
             meta: table("meta")?,
             repositories: table("repositories")?,

@@ -9,6 +9,8 @@ use std::ops::Bound;
 use heed::types::Bytes;
 use heed::{Database, DatabaseStat, Env, Error, RoTxn, RwTxn};
 
+use crate::store::index_failure::IndexFailure;
+
 const CHECKSUM: usize = 4;
 
 /// A row: its key and its value.
@@ -19,19 +21,38 @@ pub(in crate::store) type Row<'txn> = (&'txn [u8], &'txn [u8]);
 pub(in crate::store) struct Table {
     database: Database<Bytes, Bytes>,
     name: &'static str,
+    /// The mark of the index that this table belongs to.
+    failure: Option<&'static IndexFailure>,
 }
 
 impl Table {
     /// Opens a table and makes it where there is none.
     pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn, name: &'static str) -> heed::Result<Self> {
-        Ok(Table { database: env.create_database(txn, Some(name))?, name })
+        Ok(Table { database: env.create_database(txn, Some(name))?, name, failure: None })
     }
 
     /// Opens a table that has to be there.
     pub(in crate::store) fn open(env: &Env, txn: &RoTxn, name: &'static str) -> heed::Result<Self> {
         let database = env.open_database(txn, Some(name))?;
         let database = database.ok_or_else(|| Error::Decoding(format!("there is no table {name}").into()))?;
-        Ok(Table { database, name })
+        Ok(Table { database, name, failure: None })
+    }
+
+    /// Marks `failure` when an access to this table meets corruption.
+    pub(in crate::store) fn reporting_to(self, failure: &'static IndexFailure) -> Self {
+        Table { failure: Some(failure), ..self }
+    }
+
+    /// Returns true if an access to a table of this index met corruption.
+    pub(in crate::store) fn has_failed(&self) -> bool {
+        self.failure.is_some_and(IndexFailure::is_set)
+    }
+
+    fn noted<T>(&self, result: heed::Result<T>) -> heed::Result<T> {
+        if let (Err(error), Some(failure)) = (&result, self.failure) {
+            failure.note(error);
+        }
+        result
     }
 
     pub(in crate::store) fn name(&self) -> &'static str {
@@ -43,19 +64,19 @@ impl Table {
         txn: &'txn RoTxn,
         key: &[u8],
     ) -> heed::Result<Option<&'txn [u8]>> {
-        self.database.get(txn, key)?.map(|stored| self.checked(key, stored)).transpose()
+        self.noted(self.database.get(txn, key))?.map(|stored| self.checked(key, stored)).transpose()
     }
 
     pub(in crate::store) fn put(&self, txn: &mut RwTxn, key: &[u8], value: &[u8]) -> heed::Result<()> {
         let mut stored = Vec::with_capacity(value.len() + CHECKSUM);
         stored.extend_from_slice(value);
         stored.extend_from_slice(&self.checksum(key, value));
-        self.database.put(txn, key, &stored)
+        self.noted(self.database.put(txn, key, &stored))
     }
 
     /// Removes a row; whether it was there.
     pub(in crate::store) fn delete(&self, txn: &mut RwTxn, key: &[u8]) -> heed::Result<bool> {
-        self.database.delete(txn, key)
+        self.noted(self.database.delete(txn, key))
     }
 
     pub(in crate::store) fn rows<'txn>(
@@ -63,7 +84,7 @@ impl Table {
         txn: &'txn RoTxn,
     ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
         let table = *self;
-        Ok(self.database.iter(txn)?.map(move |row| table.checked_row(row)))
+        Ok(self.noted(self.database.iter(txn))?.map(move |row| table.checked_row(row)))
     }
 
     pub(in crate::store) fn prefix_iter<'txn>(
@@ -72,7 +93,7 @@ impl Table {
         prefix: &[u8],
     ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
         let table = *self;
-        Ok(self.database.prefix_iter(txn, prefix)?.map(move |row| table.checked_row(row)))
+        Ok(self.noted(self.database.prefix_iter(txn, prefix))?.map(move |row| table.checked_row(row)))
     }
 
     pub(in crate::store) fn range<'txn>(
@@ -81,7 +102,7 @@ impl Table {
         range: &(Bound<&[u8]>, Bound<&[u8]>),
     ) -> heed::Result<impl Iterator<Item = heed::Result<Row<'txn>>> + use<'txn>> {
         let table = *self;
-        Ok(self.database.range(txn, range)?.map(move |row| table.checked_row(row)))
+        Ok(self.noted(self.database.range(txn, range))?.map(move |row| table.checked_row(row)))
     }
 
     /// The first row whose key is not smaller than `key`.
@@ -90,27 +111,28 @@ impl Table {
         txn: &'txn RoTxn,
         key: &[u8],
     ) -> heed::Result<Option<Row<'txn>>> {
-        let row = self.database.get_greater_than_or_equal_to(txn, key)?;
+        let row = self.noted(self.database.get_greater_than_or_equal_to(txn, key))?;
         row.map(|row| self.checked_row(Ok(row))).transpose()
     }
 
     pub(in crate::store) fn len(&self, txn: &RoTxn) -> heed::Result<u64> {
-        self.database.len(txn)
+        self.noted(self.database.len(txn))
     }
 
     pub(in crate::store) fn stat(&self, txn: &RoTxn) -> heed::Result<DatabaseStat> {
-        self.database.stat(txn)
+        self.noted(self.database.stat(txn))
     }
 
     fn checked_row<'txn>(&self, row: heed::Result<Row<'txn>>) -> heed::Result<Row<'txn>> {
-        let (key, stored) = row?;
+        let (key, stored) = self.noted(row)?;
         Ok((key, self.checked(key, stored)?))
     }
 
     fn checked<'txn>(&self, key: &[u8], stored: &'txn [u8]) -> heed::Result<&'txn [u8]> {
         match stored.split_last_chunk::<CHECKSUM>() {
             Some((value, checksum)) if *checksum == self.checksum(key, value) => Ok(value),
-            _ => Err(Error::Decoding(format!("a row of the table {} is damaged", self.name).into())),
+            _ => self
+                .noted(Err(Error::Decoding(format!("a row of the table {} is damaged", self.name).into()))),
         }
     }
 

@@ -335,7 +335,7 @@ fn apply(
         disk.note_change()?;
     }
     index.preallocation.keep_up(&index.env);
-    let now = crate::store::seconds_since_1970();
+    let now = crate::base::clock::unix_seconds();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());

@@ -1,0 +1,45 @@
+//! The mark of one open index that a read met corruption.
+//!
+//! A store that closes vouches for its index (`index/clean`), so that the next start skips the inspection. It must not do so
+//! after a row or a page turned out to be corrupt, also if the error went no further than one request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::error::may_be_corruption;
+
+/// Set once a table of the index returned an error that may come from corruption.
+#[derive(Debug, Default)]
+pub(super) struct IndexFailure(AtomicBool);
+
+impl IndexFailure {
+    /// Returns a new mark. It is leaked on purpose: tables are copied into every closure, and a process opens an index once.
+    pub(super) fn leak() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    /// Sets the mark if the error may come from corruption.
+    pub(super) fn note(&self, error: &heed::Error) {
+        if may_be_corruption(error) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns true if the mark is set.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_possible_corruption_sets_the_mark() {
+        let (first, second) = (IndexFailure::leak(), IndexFailure::leak());
+        first.note(&heed::Error::Mdb(heed::MdbError::MapFull));
+        assert!(!first.is_set());
+        first.note(&heed::Error::Decoding("a row".into()));
+        assert!(first.is_set() && !second.is_set(), "each index has its own mark");
+    }
+}

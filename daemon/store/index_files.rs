@@ -1,0 +1,131 @@
+//! The files of the index as files: replaced by the copy of an inspection, kept beside when corrupt, and pinned by commands
+//! that work on the index beside the daemon.
+//!
+//! On disk: `index/data.mdb` and `index/lock.mdb` are LMDB's; `index/inspected.mdb` is the copy that an inspection writes;
+//! `index.broken-SECONDS/` keeps a corrupt index, which is never deleted.
+#![expect(clippy::disallowed_methods, reason = "renames the files of the index, which LMDB syncs")]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+
+use super::disk::{Directory, Disk, IndexFiles};
+use super::error::StoreError;
+use super::locks::Lock;
+use super::regular_file::{if_exists, open_regular};
+
+impl Disk {
+    /// Returns true if a system of the other word size wrote the index. LMDB's magic number follows a page header that
+    /// begins with a machine word, so that its offset differs.
+    pub(super) fn index_is_of_another_word_size(&self) -> Result<bool, StoreError> {
+        const MAGIC: [u8; 4] = 0xBEEF_C0DE_u32.to_ne_bytes();
+        let failed = |error| StoreError::io("read the header of the index", error);
+        let data = self.index_directory().join("data.mdb");
+        let Some(file) = if_exists(File::open(data)).map_err(failed)? else { return Ok(false) };
+        let mut start = [0; 20];
+        match file.read_exact_at(&mut start, 0) {
+            Ok(()) if size_of::<usize>() == 8 => Ok(start[12..16] == MAGIC),
+            Ok(()) => Ok(start[16..20] == MAGIC),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Links the corrupt index into a directory beside `index/`, where it survives its replacement; returns that
+    /// directory. Needs no space where the file system has hard links. The caller holds [`Disk::lock_index_file`].
+    pub(super) fn keep_index_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let failed = |error| StoreError::io("keep the corrupt index", error);
+        let aside = self.directory_aside(suffix);
+        fs::create_dir_all(&aside).map_err(failed)?;
+        let (data, kept) = (self.index_directory().join("data.mdb"), aside.join("data.mdb"));
+        // Some file systems have no hard links: copy there.
+        let kept = fs::hard_link(&data, &kept).or_else(|_| fs::copy(&data, &kept).map(drop));
+        if let Err(error) = kept {
+            let _ = fs::remove_dir_all(&aside);
+            return Err(failed(error));
+        }
+        Ok(aside)
+    }
+
+    /// Returns the path of the copy that an inspection writes.
+    pub(super) fn inspected_index(&self) -> PathBuf {
+        self.top("index/inspected.mdb")
+    }
+
+    /// Replaces the index with the copy of the inspection, if there is one; the content is the same. The caller has held
+    /// [`Disk::lock_index_file`] since before the inspection.
+    pub(super) fn use_inspected_index(&self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("replace the index", error);
+        let Some(copy) = if_exists(open_regular(&self.inspected_index())).map_err(failed)? else {
+            return Ok(());
+        };
+        copy.sync_all().map_err(failed)?;
+        let directory = self.index_directory();
+        // First the lock file: its readers and transactions belong to the old index.
+        self.remove(&directory.join("lock.mdb")).map_err(failed)?;
+        self.rename_over(&self.inspected_index(), &directory.join("data.mdb")).map_err(failed)?;
+        self.sync_directory(Directory::Index).map_err(failed)?;
+        self.forget_inspected_index()
+    }
+
+    /// Removes the copy of an inspection and LMDB's lock file beside it.
+    pub(super) fn forget_inspected_index(&self) -> Result<(), StoreError> {
+        for name in ["index/inspected.mdb", "index/inspected.mdb-lock"] {
+            self.remove(&self.top(name))
+                .map_err(|error| StoreError::io("remove the copy of the index", error))?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the files of the index in a command beside the daemon. The caller has held the lock of
+    /// [`Disk::share_index_file`] since before it opened them.
+    pub(super) fn remember_index_files(&self) -> Result<(), StoreError> {
+        let files = self.inodes_of_index()?;
+        // Set once, when the directory is opened.
+        let _ = self.index_files.set(files);
+        Ok(())
+    }
+
+    /// Keeps the daemon from replacing the index until the result is dropped; fails with [`StoreError::Replaced`] if the
+    /// daemon has done so since [`Disk::remember_index_files`]. Returns `None` in the daemon itself.
+    pub(super) fn hold_index_file(&self) -> Result<Option<Lock>, StoreError> {
+        let Some(known) = self.index_files.get() else { return Ok(None) };
+        let lock = self.share_index_file()?;
+        if self.inodes_of_index()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
+    }
+
+    fn inodes_of_index(&self) -> Result<IndexFiles, StoreError> {
+        let mut files = IndexFiles::default();
+        for (name, inode) in ["data.mdb", "lock.mdb"].into_iter().zip(&mut files) {
+            let metadata = if_exists(fs::metadata(self.index_directory().join(name)));
+            let metadata = metadata.map_err(|error| StoreError::io("read metadata of the index", error))?;
+            // Zero stands for a missing file; no file has this inode.
+            *inode = metadata.map_or(0, |metadata| metadata.ino());
+        }
+        Ok(files)
+    }
+
+    /// Moves a corrupt index to a directory beside `index/`, unless its file is empty; returns that directory. The caller
+    /// holds [`Disk::lock_index_file`].
+    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
+        let failed = |error| StoreError::io("set the corrupt index aside", error);
+        let (data, lock) = ("index/data.mdb", "index/lock.mdb");
+        let length = if_exists(fs::metadata(self.top(data))).map_err(failed)?.map_or(0, |file| file.len());
+        self.remove(&self.top(lock)).map_err(failed)?;
+        if length == 0 {
+            // A full disk left an empty file: removed, so that repeated starts do not pile up such files.
+            self.remove(&self.top(data)).map_err(failed)?;
+            return Ok(None);
+        }
+        let aside = self.directory_aside(suffix);
+        fs::create_dir_all(&aside).map_err(failed)?;
+        fs::rename(self.top(data), aside.join("data.mdb")).map_err(failed)?;
+        self.sync_directory(Directory::Root).map_err(failed)?;
+        Ok(Some(aside))
+    }
+
+    fn directory_aside(&self, suffix: &str) -> PathBuf {
+        self.free_name(&format!("index.broken-{suffix}"))
+    }
+}

@@ -1,0 +1,53 @@
+//! What the store is opened with.
+
+use std::path::PathBuf;
+
+use super::capacity_limits::RoomLimits;
+use super::immutable::Immutable;
+use super::index::inspect::Inspection;
+use super::retention::Ages;
+
+/// Settings of a store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory; created if it is missing.
+    pub path: PathBuf,
+    /// The size limit of the index in bytes; a multiple of 64 KiB.
+    pub index_map_size: usize,
+    /// The number of idle upload sessions that stay in memory.
+    pub uploads: usize,
+    /// How long a collection spares orphaned content.
+    pub ages: Ages,
+    /// The limits of pushes.
+    pub room: RoomLimits,
+    /// The rules of immutable tags.
+    pub immutable: Vec<Immutable>,
+    /// Inspects an index: reads all of it. Runs in a process of its own, which a corrupt index may kill.
+    pub inspect: fn(&Inspection) -> IndexHealth,
+    /// Called with the reason when the store becomes read-only.
+    pub failed: fn(&str),
+    /// Called with the progress of an opening that takes long.
+    pub opening: fn(&str),
+}
+
+/// The process that opens a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one daemon that serves it.
+    Daemon,
+    /// A command, beside a daemon or without one.
+    Beside,
+    /// A command that rebuilds the index while no daemon serves the directory.
+    Rebuild,
+}
+
+/// Result of an inspection of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexHealth {
+    /// The inspection read all of it, and its tables agree.
+    Healthy,
+    /// It is corrupt.
+    Corrupt,
+    /// The inspection failed for this reason, which says nothing about the index.
+    Unknown(String),
+}
