@@ -60,7 +60,7 @@ const EXAMPLES: Entries = (
 
 /// Returns holdfast(1): one page for all commands.
 fn command_line() -> std::io::Result<String> {
-    let command = Arguments::command();
+    let command = Arguments::command().subcommand_value_name("command");
     let page = Man::new(command.clone()).title("holdfast").manual("Holdfast");
     let mut text = Vec::new();
     page.render_title(&mut text)?;
@@ -92,7 +92,15 @@ fn command_line() -> std::io::Result<String> {
     rest.text([bold("holdfast.toml"), roman("(5), "), bold("systemctl"), roman("(1), ")]);
     rest.text([bold("journalctl"), roman("(1)")]);
     rest.to_writer(&mut text)?;
-    String::from_utf8(text).map_err(std::io::Error::other)
+    let text = String::from_utf8(text).map_err(std::io::Error::other)?;
+    Ok(without_repeated_preamble(&text))
+}
+
+/// Removes the definition of the apostrophe from all parts but the first: each part is rendered like a page of its own.
+fn without_repeated_preamble(page: &str) -> String {
+    let is_preamble = |line: &str| line.starts_with(".ie \\n(.g .ds Aq") || line.starts_with(".el .ds Aq");
+    let lines = page.lines().enumerate().filter(|(number, line)| *number < 2 || !is_preamble(line));
+    lines.map(|(_, line)| format!("{line}\n")).collect()
 }
 
 /// Writes a subsection for each command that does something; hidden ones are for the daemon itself.
@@ -215,14 +223,16 @@ mod tests {
             "dry",
             "holdfast status",
             "zsh",
-            "holdfast, holdfast.toml",
+            "holdfast.toml: The configuration file",
         ] {
             assert!(page.contains(name), "{name} is not in {page}");
         }
         for hidden in ["inspect", "template"] {
             assert!(!page.contains(hidden), "hidden commands are not for operators");
         }
-        assert_eq!(page.matches("DIR").count(), 2, "options of all commands are explained once: {page}");
+        let explained = "The data directory [default";
+        assert_eq!(page.matches(explained).count(), 1, "options of all commands are explained once: {page}");
+        assert_eq!(page.matches(".ds Aq").count(), 2, "one page has one preamble: {page}");
     }
 
     #[test]

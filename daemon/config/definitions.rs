@@ -44,7 +44,8 @@ pub(super) fn is_section(name: &str) -> bool {
     !name.is_empty() && SECTIONS.iter().any(|section| section.name == name)
 }
 
-/// Returns the key that an unknown name most likely means.
+/// Returns the key or the section that an unknown name most likely means.
 pub(super) fn suggest_key(name: &str) -> Option<&'static str> {
-    suggest(name, keys().map(|key| key.name))
+    let sections = SECTIONS.iter().map(|section| section.name).filter(|section| !section.is_empty());
+    suggest(name, keys().map(|key| key.name).chain(sections))
 }

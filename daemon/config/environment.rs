@@ -4,7 +4,7 @@
 use super::definitions::{key, keys};
 use super::given::Given;
 use super::item::{Item, Place};
-use super::key::Key;
+use super::key::{ENVIRONMENT_PREFIX as PREFIX, Key};
 use super::problem::Problem;
 use super::suggest::suggest;
 
@@ -29,7 +29,7 @@ impl Variables {
         let mut pairs: Vec<_> = environment.into_iter().collect();
         pairs.sort();
         for (name, value) in pairs {
-            if name.starts_with("HOLDFAST_") {
+            if name.starts_with(PREFIX) {
                 variables.own.push((name, value));
             } else if let Some((_, key)) = INTERFACE.into_iter().find(|(known, _)| *known == name) {
                 variables.interface.push((name, key, value));
@@ -84,8 +84,11 @@ impl Variables {
 }
 
 fn unknown(name: &str) -> Problem {
-    let known: Vec<String> = keys().filter_map(Key::environment_name).collect();
-    let suggestion = suggest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    // The prefix is the same for all, and would make any two names similar.
+    let short = |name: &str| name.trim_start_matches(PREFIX).to_owned();
+    let known: Vec<String> = keys().filter_map(Key::environment_name).map(|name| short(&name)).collect();
+    let suggestion = suggest(&short(name), known.iter().map(String::as_str));
+    let suggestion = suggestion.map(|name| format!("{PREFIX}{name}"));
     Problem::Unknown { place: Place::Name(name.to_owned()), name: name.to_owned(), suggestion }
 }
 

@@ -8,7 +8,7 @@ pub(super) trait Format<T>: Describe {
     /// Reads the value of the key `name`; returns all problems of the value.
     fn read(&self, name: &str, item: &Item) -> Result<T, Vec<Problem>>;
 
-    /// Returns the value as TOML that reads back as the same value; `None` if there is none.
+    /// Returns the value as TOML that reads back as the same value; `None` if it is not set.
     fn show(&self, value: &T) -> Option<toml::Value>;
 }
 
@@ -149,7 +149,10 @@ impl Describe for Number {
     }
 
     fn allowed(&self) -> String {
-        format!("a number from {} to {}", self.0, self.1)
+        match self.1 {
+            u32::MAX => format!("a number of at least {}", self.0),
+            most => format!("a number from {} to {most}", self.0),
+        }
     }
 }
 
@@ -229,7 +232,7 @@ impl<T> Format<Option<T>> for OrOff<T> {
     }
 }
 
-/// A list of values of another format, with at least so many. A single text is a list of one.
+/// A list of values of another format, and the smallest number of them, zero or one. A single text is a list of one.
 pub(super) struct List<F>(pub(super) F, pub(super) usize);
 
 impl<F: Describe> Describe for List<F> {
@@ -238,8 +241,8 @@ impl<F: Describe> Describe for List<F> {
     }
 
     fn allowed(&self) -> String {
-        let least = if self.1 > 0 { format!(" of at least {}", self.1) } else { String::new() };
-        format!("a list{least}, in which each item is {}", self.0.allowed())
+        let items = if self.1 > 0 { "one or more items" } else { "items" };
+        format!("a list of {items}, each {}", self.0.allowed())
     }
 }
 

@@ -6,6 +6,9 @@ use super::format::RuleKey;
 use super::item::{Item, Shape};
 use super::problem::Problem;
 
+/// The prefix of the names in the environment.
+pub(super) const ENVIRONMENT_PREFIX: &str = "HOLDFAST_";
+
 /// The definition of a key that sets a part of `T`.
 pub(super) struct Key<T: 'static> {
     /// The full name, such as `limits.connections`.
@@ -56,7 +59,7 @@ impl<T> Key<T> {
         match (self.shape)() {
             Shape::Table | Shape::Rules => None,
             Shape::Text | Shape::Number | Shape::Flag | Shape::List => {
-                Some(format!("HOLDFAST_{}", self.name.replace('.', "_").to_ascii_uppercase()))
+                Some(format!("{ENVIRONMENT_PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase()))
             }
         }
     }

@@ -6,11 +6,16 @@ const SIMILAR: f64 = 0.85;
 /// Returns the candidate that an unknown name most likely means: one that is spelt alike, or the same key of another
 /// section.
 pub(super) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    let (lower, wanted) = (name.to_ascii_lowercase(), last(name));
+    let name = name.to_ascii_lowercase();
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let wanted = last(&name);
+    // The last part counts most: a key in the wrong section is more likely than another key of the same section.
     let similarity = |candidate: &str| {
-        let whole = strsim::jaro_winkler(&lower, &candidate.to_ascii_lowercase());
-        if last(candidate) == wanted { whole.max(SIMILAR) } else { whole }
+        let candidate = candidate.to_ascii_lowercase();
+        let last = last(&candidate);
+        let score =
+            0.3 * strsim::jaro_winkler(&name, &candidate) + 0.7 * strsim::jaro_winkler(&wanted, &last);
+        if last == wanted { score.max(SIMILAR) } else { score }
     };
     let scored = candidates.into_iter().map(|candidate| (similarity(candidate), candidate));
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -31,6 +36,7 @@ mod tests {
             ("mode", Some("tls.mode")),
             ("listne", Some("listen")),
             ("colour", None),
+            ("storage.colour", None),
         ] {
             assert_eq!(suggest(name, known), expected, "{name}");
         }

@@ -152,7 +152,7 @@ fn errors_name_the_key() {
         ("HOLDFAST_AUTH_CHALLENGE", "digest", "auth.challenge"),
         ("HOLDFAST_AUTH_TOKEN", "59s", "auth.token"),
         ("HOLDFAST_AUTH_TOKEN", "25h", "auth.token"),
-        ("HOLDFAST_METRICS_ACCESS", "nobody", "metrics.access"),
+        ("HOLDFAST_METRICS_ACCESS", "everyone", "metrics.access"),
         ("HOLDFAST_METRICS_FILE", "holdfast.prom", "metrics.file"),
         ("DELETE_IMAGES", "perhaps", "DELETE_IMAGES"),
     ] {
@@ -199,9 +199,9 @@ fn all_mistakes_are_reported_with_their_places() {
         "file:7:15: limits.connections is 0, but must be a number from 1 to 1000000",
         "file:8:18: limits.header_bytes is 65536, but must be a size from 8KiB to 1MiB, in quotes",
         "file:9:1: unknown key limits.idle; did you mean service.idle?",
-        "file:10:1: retention.repositories is missing; it must be a list of at least 1, in which each item is a pattern, in \
-         which * matches any text",
-        "file:11:15: retention.keep_newest is 1.5, but must be a number from 0 to 4294967295",
+        "file:10:1: retention.repositories is missing; it must be a list of one or more items, each a pattern like \
+         team/*, where * matches any text",
+        "file:11:15: retention.keep_newest is 1.5, but must be a number of at least 0",
         "file:12:1: unknown key retention.keep_tgas; did you mean retention.keep_tags?",
         "file:14:1: http.headers is \"Content-Type\", but must be a header that is the same for every response",
     ];

@@ -121,7 +121,7 @@ pub(super) const NETWORK: Parsed<IpNet> = Parsed {
 };
 
 pub(super) const PATTERN: Parsed<Pattern> = Parsed {
-    allowed: "a pattern, in which * matches any text",
+    allowed: "a pattern like team/*, where * matches any text",
     parse: |text| Some(Pattern::from(text.to_owned())),
     show: ToString::to_string,
 };
