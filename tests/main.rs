@@ -23,6 +23,7 @@ mod clients_login;
 mod collection;
 mod command_line;
 mod concurrency;
+mod configuration;
 mod cors;
 mod crash_points;
 mod damaged_blobs;

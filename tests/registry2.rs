@@ -1,208 +1,16 @@
-//! What the documentation of registry:2 has people run, word for word: each `docker run` and compose file, in a mount and a
-//! network namespace of its own, with the configuration of the container image.
+//! The examples in the documentation of registry:2, word for word: each `docker run` command and compose file, with the
+//! configuration of the container image.
+
+mod container;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use self::container::{Container, Run};
 use crate::support::*;
 
-/// What a container is run with.
-#[derive(Default)]
-struct Run {
-    environment: Vec<(String, String)>,
-    /// Host and container path of each volume.
-    volumes: Vec<(String, String)>,
-    arguments: Vec<String>,
-}
-
-impl Run {
-    /// Reads a command of the documentation. `$(pwd)` and the paths of the examples become those of a directory.
-    fn of_command(command: &str, directory: &Path) -> Self {
-        let here = directory.to_str().unwrap();
-        let command = command.replace("\\\n", " ");
-        let command = command
-            .replace("\"$(pwd)\"", here)
-            .replace("`pwd`", here)
-            .replace("/mnt/registry", &format!("{here}/data"));
-        let mut words = words(&command).into_iter().skip_while(|word| word != "run").skip(1);
-        let mut run = Run::default();
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                "-e" => {
-                    let pair = words.next().unwrap();
-                    let (name, value) = pair.split_once('=').unwrap();
-                    run.environment.push((name.to_owned(), value.to_owned()));
-                }
-                "-v" => {
-                    let pair = words.next().unwrap();
-                    let (from, to) = pair.split_once(':').unwrap();
-                    run.volumes.push((from.to_owned(), to.to_owned()));
-                }
-                "-p" | "--name" => drop(words.next()),
-                option if option.starts_with('-') => {}
-                // The image; what follows are the arguments of its program.
-                _ => run.arguments = words.by_ref().collect(),
-            }
-        }
-        run
-    }
-
-    /// Reads a compose file of the documentation; `/path` becomes a directory.
-    fn of_compose(file: &str, directory: &Path) -> Self {
-        let mut run = Run::default();
-        let mut section = "";
-        for line in file.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match (section, line.strip_prefix("- ")) {
-                ("volumes:", Some(volume)) => {
-                    let volume = volume.replace("/path", directory.to_str().unwrap());
-                    let (from, to) = volume.split_once(':').unwrap();
-                    run.volumes.push((from.to_owned(), to.to_owned()));
-                }
-                ("environment:", None) if line.starts_with("REGISTRY_") => {
-                    let (name, value) = line.split_once(": ").unwrap();
-                    run.environment.push((name.to_owned(), value.to_owned()));
-                }
-                _ => section = if line.starts_with("- ") { section } else { line },
-            }
-        }
-        run
-    }
-
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-}
-
-/// The words of a command, as a shell makes them of double quotes.
-fn words(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    for letter in command.chars() {
-        match letter {
-            '"' => quoted = !quoted,
-            letter if letter.is_whitespace() && !quoted => {
-                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-            }
-            letter => word.push(letter),
-        }
-    }
-    words.extend((!word.is_empty()).then_some(word));
-    words
-}
-
-/// A daemon in namespaces of its own, with a root directory as the image has it.
-struct Container {
-    child: Child,
-    log: PathBuf,
-    directory: tempfile::TempDir,
-}
-
-impl Container {
-    fn start(run: &Run) -> Self {
-        Self::try_start(run).unwrap_or_else(|log| panic!("the daemon does not start: {log}"))
-    }
-
-    /// Returns what the daemon says where it does not start.
-    fn try_start(run: &Run) -> Result<Self, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let (root, log) = (directory.path().join("root"), directory.path().join("log"));
-        fs::create_dir_all(root.join("etc/holdfast")).unwrap();
-        fs::create_dir_all(root.join("var/lib/registry")).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let configuration = crate::support::run(
-            Command::new("python3")
-                .arg(source.join("packaging/configuration"))
-                .arg("image")
-                .arg(source.join("config/holdfast.toml")),
-        );
-        fs::write(root.join("etc/holdfast/holdfast.toml"), configuration).unwrap();
-        let mut script = format!("set -e; R={}; ip link set lo up; ", root.display());
-        for shared in ["usr", "lib", "lib64", "bin", "dev", "proc"] {
-            if Path::new("/").join(shared).exists() {
-                script += &format!("mkdir -p $R/{shared}; mount --rbind /{shared} $R/{shared}; ");
-            }
-        }
-        script += &format!("touch $R/holdfast; mount --bind {BINARY} $R/holdfast; ");
-        for (from, to) in &run.volumes {
-            if Path::new(from).is_file() {
-                script += &format!("mkdir -p $(dirname $R{to}); touch $R{to}; mount --bind {from} $R{to}; ");
-            } else {
-                script += &format!("mkdir -p {from} $R{to}; mount --bind {from} $R{to}; ");
-            }
-        }
-        script += "exec chroot $R /holdfast \"$@\"";
-        let mut child = Command::new("unshare")
-            .args(["--mount", "--net", "--propagation", "private", "sh", "-c", &script, "sh"])
-            .args(&run.arguments)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .envs(run.environment.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        if lines.any(|line| line.is_ok_and(|line| line.contains("listens on"))) {
-            return Ok(Container { child, log, directory });
-        }
-        child.wait().unwrap();
-        Err(fs::read_to_string(&log).unwrap())
-    }
-
-    fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Asks in the container's network; returns the status and the body.
-    fn curl(&self, arguments: &[&str]) -> (u16, String) {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.child.id().to_string(), "--net", "curl", "-sS", "--max-time", "20"]);
-        let text = run(command.args(["-w", "\n%{http_code}"]).args(arguments));
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), body.to_owned())
-    }
-
-    /// Pushes a blob and reads it again.
-    #[track_caller]
-    fn pushes_and_pulls(&self, url: &str, options: &[&str]) {
-        let digest = digest(b"content");
-        let upload = format!("{url}/v2/team/app/blobs/uploads/?digest={digest}");
-        let push = [
-            options,
-            &[
-                "-X",
-                "POST",
-                "--data-binary",
-                "content",
-                "-H",
-                "Content-Type: application/octet-stream",
-                &upload,
-            ],
-        ]
-        .concat();
-        let (status, body) = self.curl(&push);
-        assert_eq!(status, 201, "{body}");
-        let blob = format!("{url}/v2/team/app/blobs/{digest}");
-        assert_eq!(self.curl(&[options, &[&blob]].concat()), (200, "content".into()));
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A directory with `certs` and `auth` as the documentation has them made.
-fn prepared() -> tempfile::TempDir {
+/// Returns a directory with the `certs` and `auth` that the documentation creates.
+fn with_certificate_and_user() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["certs", "auth", "data"] {
         fs::create_dir(directory.path().join(name)).unwrap();
@@ -230,7 +38,7 @@ fn prepared() -> tempfile::TempDir {
 const USER: [&str; 2] = ["-u", "testuser:testpassword"];
 
 #[test]
-fn a_local_registry() {
+fn a_registry_without_settings_starts_closed() {
     let here = tempfile::tempdir().unwrap();
     for command in [
         "docker run -d -p 5000:5000 --restart=always --name registry registry:3",
@@ -238,13 +46,13 @@ fn a_local_registry() {
         "docker run -d \\\n  -p 5001:5000 \\\n  --name registry-test \\\n  registry:3",
     ] {
         let container = Container::start(&Run::of_command(command, here.path()));
-        // The image without any setting is closed until it has a user, or opened as registry:2 is.
+        // Unlike registry:2, the image without settings is closed until it has a user.
         assert_eq!(container.curl(&["http://localhost:5000/v2/"]).0, 401, "{command}");
     }
 }
 
 #[test]
-fn a_port_in_the_container() {
+fn a_variable_sets_the_port_in_the_container() {
     let here = tempfile::tempdir().unwrap();
     let command = "docker run -d \\
   -e REGISTRY_HTTP_ADDR=0.0.0.0:5001 \\
@@ -261,7 +69,7 @@ fn a_port_in_the_container() {
 }
 
 #[test]
-fn a_directory_of_the_host() {
+fn a_directory_of_the_host_holds_the_content() {
     let here = tempfile::tempdir().unwrap();
     let command = "docker run -d \\
   -p 5000:5000 \\
@@ -277,8 +85,8 @@ fn a_directory_of_the_host() {
 }
 
 #[test]
-fn tls_on_port_443() {
-    let here = prepared();
+fn a_certificate_enables_tls_on_port_443() {
+    let here = with_certificate_and_user();
     let command = "docker run -d \\
      --restart=always \\
      --name registry \\
@@ -294,8 +102,8 @@ fn tls_on_port_443() {
 }
 
 #[test]
-fn users_with_tls() {
-    let here = prepared();
+fn variables_enable_users_and_tls() {
+    let here = with_certificate_and_user();
     let command = "docker run -d \\
      -p 5000:5000 \\
      --restart=always \\
@@ -312,8 +120,8 @@ fn users_with_tls() {
 }
 
 #[test]
-fn the_compose_file() {
-    let here = prepared();
+fn the_compose_file_enables_users_and_tls() {
+    let here = with_certificate_and_user();
     for image in ["registry:2", "registry:3"] {
         let file = format!(
             "registry:
@@ -354,7 +162,7 @@ fn users_and_tls(run: &Run, here: &tempfile::TempDir) {
     assert!(!container.log().contains("has no effect"), "{}", container.log());
 }
 
-/// The file that the image of registry:2 has, with users.
+/// The file in the image of registry:2, with users.
 const FILE: &str = "version: 0.1
 log:
   fields:
@@ -381,8 +189,8 @@ health:
 ";
 
 #[test]
-fn a_configuration_file_that_is_mounted_or_named() {
-    let here = prepared();
+fn a_mounted_or_named_configuration_file_is_read() {
+    let here = with_certificate_and_user();
     fs::write(here.path().join("config.yml"), FILE).unwrap();
     for command in [
         "docker run -d -p 5000:5000 --restart=always --name registry \\
@@ -414,7 +222,7 @@ fn a_configuration_file_that_is_mounted_or_named() {
 }
 
 #[test]
-fn what_must_not_be_ignored_keeps_it_from_starting() {
+fn the_daemon_does_not_start_with_settings_that_must_not_be_ignored() {
     let here = tempfile::tempdir().unwrap();
     for (setting, expected) in [
         ("REGISTRY_PROXY_REMOTEURL=https://hub.example", "pull-through"),
@@ -429,8 +237,8 @@ fn what_must_not_be_ignored_keeps_it_from_starting() {
 }
 
 #[test]
-fn clients_need_a_certificate_where_an_authority_is_named() {
-    let here = prepared();
+fn clients_need_a_certificate_if_a_client_ca_is_set() {
+    let here = with_certificate_and_user();
     let at = |name: &str| here.path().join(name).to_str().unwrap().to_owned();
     let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     run(Command::new("openssl")
@@ -471,7 +279,7 @@ fn clients_need_a_certificate_where_an_authority_is_named() {
 }
 
 #[test]
-fn content_of_registry_2_is_noticed() {
+fn content_of_registry_2_causes_one_warning() {
     let here = tempfile::tempdir().unwrap();
     fs::create_dir_all(here.path().join("data/docker/registry/v2/repositories/app")).unwrap();
     let command = "docker run -v /mnt/registry:/var/lib/registry -e REGISTRY_HTTP_ADDR=:5000 registry:2";

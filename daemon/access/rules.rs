@@ -27,7 +27,7 @@ pub enum Anonymous {
 }
 
 /// What some users may do in some repositories.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
     /// The users it is about; `*` is every user who has logged in, `-` is the anonymous user.
     pub users: Vec<String>,

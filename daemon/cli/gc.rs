@@ -7,7 +7,7 @@ use clap::Args;
 use super::words::{amount, count, size};
 use super::{Failure, print, put_in_order, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Immutable, Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{Policy, Report, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -25,7 +25,7 @@ pub(super) struct Options {
 
 /// Collects once, beside a running daemon or without one.
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
-    let mut policy = Policy { by_hand: true, ..policy(config) };
+    let mut policy = Policy { by_hand: true, ..config.gc.policy.clone() };
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
@@ -69,38 +69,6 @@ async fn collect(
     let report = report.map_err(Failure::failed)?;
     closed.map_err(Failure::failed)?;
     Ok((report, taken))
-}
-
-/// What a collection may take by this configuration.
-pub(super) fn policy(config: &Config) -> Policy {
-    Policy {
-        grace: config.gc.grace,
-        uploads_expire: config.gc.uploads_expire,
-        retention: retention(config),
-        by_hand: false,
-    }
-}
-
-/// The rules of this configuration.
-pub(super) fn retention(config: &Config) -> Vec<Retention> {
-    let rules = config.retention.iter().map(|rule| Retention {
-        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
-        newest: rule.keep_newest,
-        younger: rule.keep_younger,
-        tags: rule.keep_tags.iter().cloned().map(Into::into).collect(),
-        untagged: rule.remove_untagged,
-    });
-    rules.collect()
-}
-
-/// The tags that can be set once by this configuration.
-pub(super) fn immutable(config: &Config) -> Vec<Immutable> {
-    let rules = config.immutable.iter().map(|rule| Immutable {
-        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
-        tags: rule.tags.iter().cloned().map(Into::into).collect(),
-        delete: rule.delete,
-    });
-    rules.collect()
 }
 
 fn line(taken: &Taken) -> String {

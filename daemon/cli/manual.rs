@@ -1,15 +1,12 @@
-//! `holdfast man`: the manual pages, made from what the program knows of itself.
+//! `holdfast man`: the manual pages. holdfast(1) is made from the definition of the command line, holdfast.toml(5) from the
+//! definitions of the configuration keys.
 
-use clap::builder::PossibleValue;
 use clap::{CommandFactory, ValueEnum};
+use clap_mangen::Man;
 use roff::{Roff, bold, italic, roman};
 
 use super::{Arguments, Failure, print};
-
-/// The documented configuration, which holdfast.toml(5) is made of.
-const CONFIGURATION: &str = include_str!("../../config/holdfast.toml");
-/// Options of every command, which are explained once.
-const GLOBAL: [&str; 4] = ["config", "data", "help", "version"];
+use crate::config::{KeyReference, SectionReference, reference};
 
 /// A manual page.
 #[derive(Clone, Copy, ValueEnum)]
@@ -25,163 +22,190 @@ pub(super) enum Page {
 /// Prints a manual page.
 pub(super) fn run(page: Page) -> Result<(), Failure> {
     print(&match page {
-        Page::Command => command_line(),
-        Page::Configuration => configuration(CONFIGURATION),
+        Page::Command => command_line().map_err(Failure::failed)?,
+        Page::Configuration => configuration(&reference()),
     })
 }
 
-/// holdfast(1).
-fn command_line() -> String {
-    let mut command = Arguments::command();
-    command.build();
-    let mut page = begin("holdfast", "1", &command.get_about().map(ToString::to_string).unwrap_or_default());
-    page.control("SH", ["SYNOPSIS"]);
-    page.text([bold("holdfast"), roman(" [--config FILE] [--data DIR] [COMMAND]")]);
-    page.control("SH", ["DESCRIPTION"]);
-    paragraph(
-        &mut page,
-        "Without a command it runs the registry. The other commands work beside a running one, on the same data \
-         directory; root works there as its owner.",
-    );
-    page.control("SH", ["OPTIONS"]);
-    arguments(&mut page, &command, &[]);
-    page.control("SH", ["COMMANDS"]);
-    commands(&mut page, &command, "holdfast");
-    page.control("SH", ["EXIT STATUS"]);
-    paragraph(&mut page, "0 done, 1 failed, 2 wrong use or wrong configuration.");
-    page.control("SH", ["FILES"]);
-    for (file, what) in [
+/// A section of holdfast(1): its heading and its entries.
+type Entries = (&'static str, &'static [(&'static str, &'static str)]);
+
+const FILES: Entries = (
+    "FILES",
+    &[
         ("/etc/holdfast/holdfast.toml", "The configuration; see holdfast.toml(5)."),
-        ("/var/lib/holdfast", "The data directory of the packaged service: an OCI Image Layout."),
-        ("/run/holdfast/control.sock", "Through this the command line asks the running service how it is."),
-    ] {
-        entry(&mut page, file, what);
-    }
-    page.control("SH", ["EXAMPLES"]);
-    for (line, what) in [
+        ("/var/lib/holdfast", "The data directory of the packaged service: an OCI image layout."),
+        (
+            "/run/holdfast/control.sock",
+            "The socket through which the command line queries the running service.",
+        ),
+    ],
+);
+
+const EXAMPLES: Entries = (
+    "EXAMPLES",
+    &[
         (
             "sudo holdfast user add alice",
-            "Adds the first user; a registry without one refuses everybody from outside.",
+            "Adds the first user; a registry without users refuses all clients of other machines.",
         ),
         (
             "sudo systemctl try-reload-or-restart holdfast",
-            "Takes a changed configuration, without dropping a transfer.",
+            "Applies a changed configuration without interrupting a transfer.",
         ),
         ("sudo holdfast gc --dry-run", "Shows what a collection would free."),
-        ("journalctl -u holdfast REPOSITORY=team/app", "Shows who did what with a repository."),
-    ] {
-        entry(&mut page, line, what);
-    }
-    page.control("SH", ["SEE ALSO"]);
-    page.text([
-        bold("holdfast.toml"),
-        roman("(5), "),
-        bold("systemctl"),
-        roman("(1), "),
-        bold("journalctl"),
-        roman("(1)"),
-    ]);
-    page.to_roff()
-}
+        ("journalctl -u holdfast REPOSITORY=team/app", "Shows the requests to a repository and their users."),
+    ],
+);
 
-/// The commands below a command, with their arguments.
-fn commands(page: &mut Roff, command: &clap::Command, above: &str) {
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set() && below.get_name() != "help")
-    {
-        let name = format!("{above} {}", below.get_name());
-        if below.has_subcommands() {
-            commands(page, below, &name);
-            continue;
+/// Returns holdfast(1): one page for all commands.
+fn command_line() -> std::io::Result<String> {
+    let command = Arguments::command().subcommand_value_name("command");
+    let page = Man::new(command.clone()).title("holdfast").manual("Holdfast");
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    let mut description = Roff::new();
+    description.control("SH", ["DESCRIPTION"]);
+    description.text([roman(
+        "Without a command it runs the registry. The other commands work beside a running daemon, on the same data \
+         directory; root works there as its owner.",
+    )]);
+    description.to_writer(&mut text)?;
+    page.render_options_section(&mut text)?;
+    heading("SH", "COMMANDS").to_writer(&mut text)?;
+    for below in command.get_subcommands() {
+        commands(&mut text, below, "holdfast")?;
+    }
+    let mut rest = heading("SH", "EXIT STATUS");
+    rest.text([roman("0: success; 1: failure; 2: wrong usage or invalid configuration.")]);
+    for (name, entries) in [FILES, EXAMPLES] {
+        rest.control("SH", [name]);
+        for (term, text) in entries {
+            rest.control("TP", []);
+            rest.text([bold(*term)]);
+            rest.text([roman(*text)]);
         }
-        let positionals: String = below.get_positionals().map(|argument| format!(" {argument}")).collect();
-        page.control("SS", [format!("{name}{positionals}").as_str()]);
-        paragraph(page, &below.get_about().map(ToString::to_string).unwrap_or_default());
-        arguments(page, below, &GLOBAL);
     }
+    rest.control("SH", ["SEE ALSO"]);
+    rest.text([bold("holdfast.toml"), roman("(5), "), bold("systemctl"), roman("(1), ")]);
+    rest.text([bold("journalctl"), roman("(1)")]);
+    rest.to_writer(&mut text)?;
+    let text = String::from_utf8(text).map_err(std::io::Error::other)?;
+    Ok(without_repeated_preamble(&text))
 }
 
-fn arguments(page: &mut Roff, command: &clap::Command, known: &[&str]) {
-    for argument in command.get_arguments().filter(|argument| !known.contains(&argument.get_id().as_str())) {
-        let mut text = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let values = argument.get_possible_values();
-        if !values.is_empty() {
-            let names: Vec<_> = values.iter().map(PossibleValue::get_name).collect();
-            text += &format!(": {}", names.join(", "));
-        }
-        entry(page, &argument.to_string(), &text);
-    }
+/// Removes the definition of the apostrophe from all parts but the first: each part is rendered like a page of its own.
+fn without_repeated_preamble(page: &str) -> String {
+    let is_preamble = |line: &str| line.starts_with(".ie \\n(.g .ds Aq") || line.starts_with(".el .ds Aq");
+    let lines = page.lines().enumerate().filter(|(number, line)| *number < 2 || !is_preamble(line));
+    lines.map(|(_, line)| format!("{line}\n")).collect()
 }
 
-/// holdfast.toml(5): the comments of the file, and under each what they explain.
-fn configuration(file: &str) -> String {
-    let mut page = begin("holdfast.toml", "5", "the configuration of Holdfast");
+/// Writes a subsection for each command that does something; hidden ones are for the daemon itself.
+fn commands(text: &mut Vec<u8>, command: &clap::Command, above: &str) -> std::io::Result<()> {
+    let name = format!("{above} {}", command.get_name());
+    if command.is_hide_set() {
+        return Ok(());
+    }
+    if command.has_subcommands() {
+        return command.get_subcommands().try_for_each(|below| commands(text, below, &name));
+    }
+    heading("SS", &name).to_writer(text)?;
+    // Options of all commands are explained once, and `build` has not propagated them to this one.
+    let page = Man::new(command.clone().disable_help_flag(true).display_name(&name).bin_name(&name));
+    let has_arguments = command.get_arguments().any(|argument| !argument.is_hide_set());
+    let mut sections = Vec::new();
+    page.render_synopsis_section(&mut sections)?;
+    page.render_description_section(&mut sections)?;
+    if has_arguments {
+        page.render_options_section(&mut sections)?;
+    }
+    let sections = String::from_utf8(sections).map_err(std::io::Error::other)?;
+    // Under the name of the command its parts are paragraphs, not sections of the page.
+    for line in sections.lines() {
+        let line = if line.starts_with(".SH ") { ".PP" } else { line };
+        text.extend_from_slice(line.as_bytes());
+        text.push(b'\n');
+    }
+    Ok(())
+}
+
+fn heading(kind: &str, text: &str) -> Roff {
+    let mut heading = Roff::new();
+    heading.control(kind, [text]);
+    heading
+}
+
+/// Returns holdfast.toml(5): each key with its default, its allowed values and its documentation.
+fn configuration(sections: &[SectionReference]) -> String {
+    let mut page = Roff::new();
+    let version = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+    page.control("TH", ["holdfast.toml", "5", "", version, "Holdfast"]);
+    page.control("SH", ["NAME"]);
+    page.text([roman("holdfast.toml - the configuration of Holdfast")]);
     page.control("SH", ["DESCRIPTION"]);
-    let (mut text, mut sample) = (String::new(), Vec::new());
-    for line in file.lines() {
-        let content = line.trim_start_matches("# ").trim_end();
-        if is_sample(line, content) {
-            sample.push(content);
-            continue;
+    page.text([roman(
+        "The file is TOML. A key that is not set has its default. Each key that is not a table can also be set by a variable \
+         of the environment, which overrides the file; lists are written with commas there.",
+    )]);
+    page.control("PP", []);
+    page.text([
+        bold("holdfast config check"),
+        roman(" checks the file, "),
+        bold("holdfast config show"),
+        roman(" prints the configuration in effect."),
+    ]);
+    for section in sections {
+        if !section.name.is_empty() {
+            page.control("SH", [format!("[{}]", section.name).as_str()]);
         }
-        if !sample.is_empty() || line.is_empty() {
-            explain(&mut page, &std::mem::take(&mut text), &std::mem::take(&mut sample));
+        if !section.doc.is_empty() {
+            page.text([roman(section.doc)]);
         }
-        if line.starts_with('[') {
-            page.control("SH", [line]);
-        } else if !content.is_empty() {
-            text += content;
-            text.push(' ');
+        for key in &section.keys {
+            match &key.environment_name {
+                Some(variable) => plain_key(&mut page, key, variable),
+                None => table(&mut page, key),
+            }
         }
     }
-    explain(&mut page, &text, &sample);
     page.control("SH", ["SEE ALSO"]);
     page.text([bold("holdfast"), roman("(1)")]);
     page.to_roff()
 }
 
-/// Whether a line sets a key, or shows in a comment how to.
-fn is_sample(line: &str, content: &str) -> bool {
-    let key = content.split(" = ").next().unwrap_or_default();
-    let sets = content.contains(" = ")
-        && key.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'.' | b'-'));
-    sets || (line.starts_with("# [[") && content.ends_with("]]"))
-}
-
-fn explain(page: &mut Roff, text: &str, sample: &[&str]) {
-    if sample.is_empty() {
-        return paragraph(page, text);
-    }
-    page.control("PP", []);
-    page.control("nf", []);
-    for line in sample {
-        page.text([bold(*line)]);
-    }
-    page.control("fi", []);
-    page.control("RS", ["4"]);
-    page.text([roman(text.trim_end())]);
-    page.control("RE", []);
-}
-
-fn begin(name: &str, section: &str, about: &str) -> Roff {
-    let mut page = Roff::new();
-    let version = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
-    page.control("TH", [name, section, "", version, "Holdfast"]);
-    page.control("SH", ["NAME"]);
-    page.text([roman(format!("{name} - {about}"))]);
-    page
-}
-
-fn paragraph(page: &mut Roff, text: &str) {
-    if !text.trim().is_empty() {
-        page.control("PP", []);
-        page.text([roman(text.trim())]);
-    }
-}
-
-fn entry(page: &mut Roff, name: &str, text: &str) {
+fn plain_key(page: &mut Roff, key: &KeyReference, variable: &str) {
+    let short = key.name.rsplit('.').next().unwrap_or(key.name);
+    let value = match key.default {
+        Some(default) => format!(" = {default}"),
+        None => String::new(),
+    };
     page.control("TP", []);
-    page.text([bold(name)]);
-    page.text([if text.is_empty() { italic("") } else { roman(text) }]);
+    page.text([bold(short), roman(value)]);
+    page.text([roman(key.doc)]);
+    page.control("IP", []);
+    page.text([roman(format!("Value: {}. Environment: ", key.allowed)), italic(variable), roman(".")]);
+    if key.default.is_none() {
+        page.text([roman(format!("Example: {} = {}", short, key.example))]);
+    }
+}
+
+/// A table, or an array of tables with keys of their own.
+fn table(page: &mut Roff, key: &KeyReference) {
+    let (open, close) = if key.rule.is_empty() { ("[", "]") } else { ("[[", "]]") };
+    page.control("SH", [format!("{open}{}{close}", key.name).as_str()]);
+    page.text([roman(key.doc)]);
+    for line in key.example.lines() {
+        page.control("IP", []);
+        page.text([bold(line)]);
+    }
+    for (name, example, doc) in &key.rule {
+        page.control("TP", []);
+        page.text([bold(*name), roman(format!(" = {example}"))]);
+        page.text([roman(*doc)]);
+    }
 }
 
 #[cfg(test)]
@@ -189,27 +213,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_and_key_has_its_place() {
-        let page = command_line();
+    fn holdfast_1_explains_every_command() {
+        let page = command_line().unwrap();
         for name in [
             "holdfast user add",
             "holdfast gc",
             "holdfast check",
+            "holdfast config check",
             "dry",
             "holdfast status",
             "zsh",
-            "holdfast, holdfast.toml",
+            "holdfast.toml: The configuration file",
         ] {
             assert!(page.contains(name), "{name} is not in {page}");
         }
-        assert!(!page.contains("inspect"), "what nobody calls by hand is not explained");
-        let page = configuration(CONFIGURATION);
-        for line in CONFIGURATION.lines().filter(|line| line.starts_with('[')) {
-            assert!(page.contains(&format!(".SH {line}")), "{line}");
+        for hidden in ["inspect", "template"] {
+            assert!(!page.contains(hidden), "hidden commands are not for operators");
         }
-        let samples = CONFIGURATION.lines().filter(|line| line.contains(" = "));
-        for key in samples.filter_map(|line| line.trim_start_matches("# ").split(" = ").next()) {
-            assert!(page.contains(key.replace('-', "\\-").as_str()), "{key} is not explained");
+        let explained = "The data directory [default";
+        assert_eq!(page.matches(explained).count(), 1, "options of all commands are explained once: {page}");
+        assert_eq!(page.matches(".ds Aq").count(), 2, "one page has one preamble: {page}");
+    }
+
+    #[test]
+    fn holdfast_toml_5_explains_every_key() {
+        let sections = reference();
+        let page = configuration(&sections);
+        for section in sections.iter().filter(|section| !section.name.is_empty()) {
+            assert!(page.contains(&format!(".SH [{}]", section.name)), "{}", section.name);
         }
+        for key in sections.iter().flat_map(|section| &section.keys) {
+            let short = key.name.rsplit('.').next().unwrap();
+            assert!(page.contains(&format!("fB{short}\\fR")) || page.contains(&format!("[{}]", key.name)));
+            assert!(key.doc.ends_with('.'), "{} has no documentation", key.name);
+        }
+        for table in ["[http.headers]", "[[auth.rule]]", "[[retention]]", "[[immutable]]"] {
+            assert!(page.contains(&format!(".SH {table}")), "{table}");
+        }
+        assert!(page.contains("keep_newest") && page.contains("HOLDFAST_LIMITS_CONNECTIONS"), "{page}");
     }
 }

@@ -27,7 +27,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::access::Htpasswd;
-use crate::config::{self, Config, Overrides, TlsMode};
+use crate::config::{self, Config, ConfigError, Overrides, TlsMode};
 use crate::{service, store, tls};
 
 /// A container registry for the edge: one daemon with TLS, users and durable storage.
@@ -84,7 +84,7 @@ enum Command {
     },
 }
 
-/// Why a command was not done: its exit code and its line.
+/// Why a command was not done: its exit code and its line; a configuration has a line for each mistake.
 struct Failure {
     code: u8,
     line: String,
@@ -93,11 +93,16 @@ struct Failure {
 #[expect(clippy::needless_pass_by_value, reason = "so that both can be given to map_err")]
 impl Failure {
     fn failed(error: impl ToString) -> Self {
-        Failure { code: 1, line: error.to_string() }
+        Failure { code: 1, line: error.to_string().replace('\n', " ") }
     }
 
     fn misuse(error: impl ToString) -> Self {
-        Failure { code: 2, line: error.to_string() }
+        Failure { code: 2, line: error.to_string().replace('\n', " ") }
+    }
+
+    /// Reports each mistake of a configuration in a line of its own.
+    fn configuration(error: &ConfigError) -> Self {
+        Failure { code: 2, line: error.lines().collect::<Vec<_>>().join("\n") }
     }
 }
 
@@ -114,9 +119,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(Stri
     match dispatch(arguments, environment) {
         Ok(()) => 0,
         Err(failure) => {
-            let line: String = failure.line.replace('\n', " ");
-            // There is nowhere left to say that stderr is closed.
-            let _ = writeln!(std::io::stderr(), "holdfast: {line}");
+            for line in failure.line.lines() {
+                // There is nowhere left to say that stderr is closed.
+                let _ = writeln!(std::io::stderr(), "holdfast: {line}");
+            }
             failure.code
         }
     }
@@ -147,11 +153,11 @@ fn dispatch(arguments: Arguments, environment: Vec<(String, String)>) -> Result<
         _ => arguments.config,
     };
     let read = move || config::load(file.as_deref(), environment.clone(), &overrides);
-    let load = || read().map_err(Failure::misuse);
+    let load = || read().map_err(|error| Failure::configuration(&error));
     match command {
         Command::Serve(_) => serve::run(Box::new(read)),
         Command::User { command } => user::run(command, &load()?),
-        Command::Config { command } => show::run(&command, &load()?),
+        Command::Config { command } => show::run(&command, load),
         Command::Status(options) => status::run(&options, &load()?, is_the_services),
         Command::Metrics => metrics::run(&load()?),
         Command::Gc(options) => gc::run(&options, &load()?),
@@ -179,20 +185,15 @@ fn store_settings(config: &Config) -> store::Settings {
         path: config.storage.path.clone(),
         index_map_size: config.storage.index_map_size,
         uploads: config.limits.uploads,
-        ages: store::Ages { grace: config.gc.grace, retention: gc::retention(config).into() },
-        immutable: gc::immutable(config),
+        ages: store::Ages {
+            grace: config.gc.policy.grace,
+            retention: config.gc.policy.retention.as_slice().into(),
+        },
+        immutable: config.immutable.clone(),
         inspect: inspect::in_own_process,
         failed: service::status,
         opening: service::starting,
-        room: store::RoomLimits {
-            reserve: config.storage.reserve,
-            quota: config.storage.quota,
-            names: store::NameLimits {
-                tags_per_repository: config.limits.tags_per_repository,
-                names: config.limits.names,
-            },
-            unfinished_uploads: Some(config.limits.unfinished_uploads),
-        },
+        room: config.storage.capacity,
     }
 }
 
@@ -241,7 +242,7 @@ fn look_at_certificate(config: &Config) -> Result<(), Failure> {
         TlsMode::Auto => {}
         TlsMode::Off => return Ok(()),
     }
-    serve::clients(config).look_at().map_err(Failure::misuse)
+    config.tls.clients.look_at().map_err(Failure::misuse)
 }
 
 /// Refuses a data directory that cannot be written, and says what to do: in the service's sandbox only one can be.

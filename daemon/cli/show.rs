@@ -1,34 +1,43 @@
-//! `holdfast config`.
+//! `holdfast config`: checks the configuration, or shows it.
 
 use clap::Subcommand;
 
 use super::{Failure, could_take, look_at_certificate, metrics, owner, print, warn};
-use crate::config::Config;
+use crate::config::{self, Config};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Says whether the configuration is valid, and what it names can be used by the data's owner
+    /// Checks the configuration, and whether the owner of the data can use the files that it names
     Check,
-    /// Prints the configuration that is in effect
+    /// Prints the configuration in effect
     Show,
+    /// Prints the commented configuration file with all defaults
+    #[command(hide = true)]
+    Template,
 }
 
-/// Looks at what a daemon needs. Whoever is not the daemon's user cannot say what that one may do.
+/// Checks the files that a daemon needs. Only the owner of the data can tell what the daemon may read and write.
 fn check(config: &Config) -> Result<(), Failure> {
     if owner::owns(&config.storage.path) { could_take(config) } else { look_at_certificate(config) }
 }
 
-/// Runs `holdfast config`; a configuration that is wrong has been refused before.
-pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
-    warn(config);
+/// Runs `holdfast config` with a configuration that is valid by itself; `load` has refused any other.
+pub(super) fn run(command: &Command, load: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
     match command {
         Command::Check => {
-            // What root may read the daemon may not.
+            let config = load()?;
+            warn(&config);
+            // Root can read files that the daemon cannot.
             owner::become_owner_if_any(&config.storage.path)?;
-            check(config)?;
-            metrics::check_file(config)?;
+            check(&config)?;
+            metrics::check_file(&config)?;
             print("the configuration is valid\n")
         }
-        Command::Show => print(&config.show()),
+        Command::Show => {
+            let config = load()?;
+            warn(&config);
+            print(&config.show())
+        }
+        Command::Template => print(&config::template()),
     }
 }

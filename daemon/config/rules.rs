@@ -1,154 +1,88 @@
-//! `[[retention]]` and `[[immutable]]`: rules for the tags of some repositories.
+//! The format of arrays of tables: rules, each with keys of its own.
 
-use std::time::Duration;
+use super::format::{Describe, Format, RuleKey, collect};
+use super::item::{Entry, Item, Shape, Value};
+use super::key::{Initial, Key};
+use super::problem::Problem;
+use super::suggest::suggest;
 
-use serde::{Deserialize, Serialize};
-
-use super::ConfigError;
-use super::values::{duration, show_duration, wrong};
-
-/// `[[retention]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Patterns of repositories.
-    pub repositories: Vec<String>,
-    /// So many tags are kept, the newest.
-    pub keep_newest: Option<usize>,
-    /// Tags that were set less long ago are kept.
-    pub keep_younger: Option<Duration>,
-    /// Tags like these patterns are kept.
-    pub keep_tags: Vec<String>,
-    /// Manifests without a tag are removed after so long.
-    pub remove_untagged: Option<Duration>,
+/// A list of rules, such as `[[retention]]`.
+pub(super) struct Rules<T: 'static> {
+    pub(super) keys: &'static [Key<T>],
+    /// Returns the reason why a rule that is valid key by key is not valid as a whole.
+    pub(super) check: fn(&T) -> Option<&'static str>,
 }
 
-/// `[[immutable]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Immutable {
-    /// Patterns of repositories.
-    pub repositories: Vec<String>,
-    /// Patterns of the tags that can be set once.
-    pub tags: Vec<String>,
-    /// Whether clients may delete such a tag.
-    pub delete: bool,
-}
+impl<T> Describe for Rules<T> {
+    fn shape(&self) -> Shape {
+        Shape::Rules
+    }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawRetention {
-    repositories: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_newest: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_younger: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    keep_tags: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remove_untagged: Option<String>,
-}
+    fn allowed(&self) -> String {
+        "a table with two brackets on each side, for each rule".to_owned()
+    }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawImmutable {
-    repositories: Vec<String>,
-    tags: Vec<String>,
-    delete: bool,
-}
-
-impl RawRetention {
-    pub(super) fn validate(self) -> Result<Retention, ConfigError> {
-        if self.repositories.is_empty() {
-            return Err(wrong("retention.repositories", "", "at least one pattern of repositories"));
-        }
-        let time = |key, text: Option<String>| text.map(|text| duration(key, &text)).transpose();
-        let keep_younger = time("retention.keep_younger", self.keep_younger)?;
-        let keeps_no_tag = self.keep_newest.unwrap_or(0) == 0
-            && keep_younger.unwrap_or_default().is_zero()
-            && self.keep_tags.is_empty();
-        if keeps_no_tag && (self.keep_newest.is_some() || keep_younger.is_some()) {
-            return Err(ConfigError::Together(
-                "a rule of [[retention]] would keep no tag at all; set keep_newest to at least 1, or say in keep_younger or \
-                 keep_tags what stays (without all three every tag stays)",
-            ));
-        }
-        Ok(Retention {
-            repositories: self.repositories,
-            keep_newest: self.keep_newest,
-            keep_younger,
-            keep_tags: self.keep_tags,
-            remove_untagged: time("retention.remove_untagged", self.remove_untagged)?,
-        })
+    fn rule(&self) -> Vec<RuleKey> {
+        let describe = |key: &Key<T>| {
+            let example = match key.initial {
+                Initial::Value(text) | Initial::Unset(text) | Initial::Required(text) => text,
+                Initial::Machine(_, shown) => shown,
+            };
+            RuleKey { name: key.short_name(), example, doc: key.doc }
+        };
+        self.keys.iter().map(describe).collect()
     }
 }
 
-impl From<&Retention> for RawRetention {
-    fn from(rule: &Retention) -> Self {
-        RawRetention {
-            repositories: rule.repositories.clone(),
-            keep_newest: rule.keep_newest,
-            keep_younger: rule.keep_younger.map(show_duration),
-            keep_tags: rule.keep_tags.clone(),
-            remove_untagged: rule.remove_untagged.map(show_duration),
-        }
+impl<T: Default> Format<Vec<T>> for Rules<T> {
+    fn read(&self, name: &str, item: &Item) -> Result<Vec<T>, Vec<Problem>> {
+        let Value::List(rules) = &item.value else {
+            return Err(vec![Problem::value(name, item, format!("{}: [[{name}]]", self.allowed()))]);
+        };
+        collect(rules.iter().map(|rule| self.rule(name, rule)))
+    }
+
+    fn show(&self, rules: &Vec<T>) -> Option<toml::Value> {
+        let table = |rule: &T| {
+            let shown = |key: &Key<T>| Some((key.short_name().to_owned(), (key.show)(rule)?));
+            toml::Value::Table(self.keys.iter().filter_map(shown).collect())
+        };
+        (!rules.is_empty()).then(|| toml::Value::Array(rules.iter().map(table).collect()))
     }
 }
 
-impl RawImmutable {
-    pub(super) fn validate(self) -> Result<Immutable, ConfigError> {
-        if self.repositories.is_empty() {
-            return Err(wrong("immutable.repositories", "", "at least one pattern of repositories"));
+impl<T: Default> Rules<T> {
+    fn rule(&self, name: &str, item: &Item) -> Result<T, Vec<Problem>> {
+        let Value::Table(entries) = &item.value else {
+            return Err(vec![Problem::value(name, item, format!("{}: [[{name}]]", self.allowed()))]);
+        };
+        let (mut rule, mut problems) = (T::default(), Vec::new());
+        for entry in entries {
+            match self.keys.iter().find(|key| key.short_name() == entry.key) {
+                Some(key) => {
+                    problems.extend((key.read)(&mut rule, key.name, &entry.item).err().into_iter().flatten());
+                }
+                None => problems.push(self.unknown(name, entry)),
+            }
         }
-        if self.tags.is_empty() {
-            return Err(wrong("immutable.tags", "", "at least one pattern of tags"));
+        let is_set = |key: &&Key<T>| entries.iter().any(|entry| entry.key == key.short_name());
+        for key in self.keys.iter().filter(|key| !is_set(key)) {
+            if let Initial::Required(_) = key.initial {
+                let (place, key, allowed) = (item.place.clone(), key.name.to_owned(), (key.allowed)());
+                problems.push(Problem::Missing { place, key, allowed });
+            }
         }
-        let RawImmutable { repositories, tags, delete } = self;
-        Ok(Immutable { repositories, tags, delete })
-    }
-}
-
-impl From<&Immutable> for RawImmutable {
-    fn from(rule: &Immutable) -> Self {
-        let Immutable { repositories, tags, delete } = rule.clone();
-        RawImmutable { repositories, tags, delete }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::{Overrides, from_text};
-
-    fn read(rule: &str) -> Result<crate::config::Config, String> {
-        from_text("file", rule, [], &Overrides::default()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_rule_that_keeps_no_tag_is_refused() {
-        let rule = |keys: &str| read(&format!("[[retention]]\nrepositories = [\"ci/*\"]\n{keys}"));
-        for keys in ["keep_newest = 0", "keep_younger = \"0s\"", "keep_newest = 0\nkeep_younger = \"0s\""] {
-            assert!(rule(keys).unwrap_err().contains("keep no tag at all"), "{keys}");
+        if problems.is_empty()
+            && let Some(reason) = (self.check)(&rule)
+        {
+            problems.push(Problem::Conflict { place: Some(item.place.clone()), reason });
         }
-        for keys in [
-            "",
-            "keep_newest = 1",
-            "keep_newest = 0\nkeep_younger = \"1d\"",
-            "keep_newest = 0\nkeep_tags = [\"v*\"]",
-            "remove_untagged = \"0s\"",
-        ] {
-            assert!(rule(keys).is_ok(), "{keys}");
-        }
+        if problems.is_empty() { Ok(rule) } else { Err(problems) }
     }
 
-    #[test]
-    fn immutable_rules_read_back() {
-        let text = "[[immutable]]\nrepositories = [\"prod/*\"]\ntags = [\"v*\"]\ndelete = true\n";
-        let config = read(text).unwrap();
-        assert!(config.immutable[0].delete);
-        assert_eq!(read(&config.show()).unwrap().immutable, config.immutable);
-        for (text, key) in [
-            ("[[immutable]]\ntags = [\"v*\"]", "immutable.repositories"),
-            ("[[immutable]]\nrepositories = [\"*\"]", "immutable.tags"),
-        ] {
-            assert!(read(text).unwrap_err().contains(key));
-        }
+    fn unknown(&self, name: &str, entry: &Entry) -> Problem {
+        let written = format!("{name}.{}", entry.key);
+        let suggestion = suggest(&written, self.keys.iter().map(|key| key.name)).map(str::to_owned);
+        Problem::Unknown { place: entry.place.clone(), name: written, suggestion }
     }
 }

@@ -1,39 +1,40 @@
-//! Values as people write them: durations, sizes, addresses.
+//! Durations and sizes as operators write them.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::ConfigError;
+use super::problem::{ConfigError, Problem};
 
-/// An error about the value of a key.
-pub(super) fn wrong(key: &str, value: &str, allowed: &str) -> ConfigError {
-    ConfigError::Value { key: key.into(), value: value.into(), allowed: allowed.into() }
-}
-
-/// Reads "500ms", "30s", "5m", "2h" or "1d", the value of `key`.
+/// Reads a duration such as `500ms`, `30s`, `5m`, `2h` or `1d`, the value of the option `name`.
 ///
 /// # Errors
-/// [`ConfigError::Value`].
-pub fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
-    let error = || wrong(key, text, "a duration like 30s, 5m or 1h");
-    let (number, unit) = split(text);
-    let number: u64 = number.parse().map_err(|_| error())?;
-    let seconds = match unit {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86400,
-        _ => return Err(error()),
-    };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(error)
+/// [`ConfigError`] that names the option.
+pub fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
+    let error = || Problem::option(name, text, "a duration like 30s, 5m or 1h").into();
+    parse_duration(text).ok_or_else(error)
 }
 
-/// Writes a duration in the largest unit that it is a multiple of.
+/// Reads a size such as `64KiB`, `256MiB`, `4GiB`, `2TiB` or a number of bytes, the value of the option `name`.
+///
+/// # Errors
+/// [`ConfigError`] that names the option.
+pub fn bytes(name: &str, text: &str) -> Result<u64, ConfigError> {
+    let error = || Problem::option(name, text, "a size like 64KiB, 256MiB or 4GiB").into();
+    parse_size(text).ok_or_else(error)
+}
+
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    // A number without a unit could mean anything, even if it is zero.
+    let has_unit = !text.trim().bytes().all(|byte| byte.is_ascii_digit());
+    humantime::parse_duration(text).ok().filter(|_| has_unit)
+}
+
+/// Writes a duration in the largest unit, up to hours, that it is a multiple of.
 pub(super) fn show_duration(duration: Duration) -> String {
-    let (milliseconds, seconds) = (duration.as_millis(), duration.as_secs());
+    let (nanoseconds, milliseconds, seconds) =
+        (duration.subsec_nanos(), duration.as_millis(), duration.as_secs());
     match seconds {
-        _ if milliseconds % 1000 != 0 => format!("{milliseconds}ms"),
+        _ if !nanoseconds.is_multiple_of(1_000_000) => humantime::format_duration(duration).to_string(),
+        _ if nanoseconds > 0 => format!("{milliseconds}ms"),
         0 => "0s".into(),
         seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
@@ -41,29 +42,19 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Reads "64KiB", "256MiB", "4GiB", "2TiB" or a number of bytes, the value of `key`.
-///
-/// # Errors
-/// [`ConfigError::Value`].
-pub fn bytes(key: &str, text: &str) -> Result<u64, ConfigError> {
-    let error = || wrong(key, text, "a size like 64KiB, 256MiB or 4GiB");
-    let (number, unit) = split(text);
-    let number: u64 = number.parse().map_err(|_| error())?;
-    let shift = match unit {
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
         "" | "B" => 0,
         "KiB" => 10,
         "MiB" => 20,
         "GiB" => 30,
         "TiB" => 40,
-        _ => return Err(error()),
+        _ => return None,
     };
-    number.checked_mul(1 << shift).ok_or_else(error)
-}
-
-/// Reads a size of something in memory.
-pub(super) fn size(key: &str, text: &str) -> Result<usize, ConfigError> {
-    let error = |_| wrong(key, text, "a size that this machine can address");
-    usize::try_from(bytes(key, text)?).map_err(error)
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// Writes a size in the largest unit that it is a multiple of.
@@ -73,22 +64,37 @@ pub(super) fn show_size(size: u64) -> String {
     unit.map_or_else(|| size.to_string(), |(shift, unit)| format!("{}{unit}", size >> shift))
 }
 
-fn split(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    (number, unit.trim())
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-/// Reads "ADDRESS:PORT", "localhost:PORT", or ":PORT" for all addresses.
-pub(super) fn address(text: &str) -> Result<SocketAddr, ConfigError> {
-    let error = || wrong("listen", text, "ADDRESS:PORT like 127.0.0.1:5000, or :5000 for all addresses");
-    let text = text.trim();
-    let Some((host, port)) = text.rsplit_once(':') else { return Err(error()) };
-    let host = match host {
-        "" => Ipv4Addr::UNSPECIFIED,
-        "localhost" => Ipv4Addr::LOCALHOST,
-        _ => return text.parse().map_err(|_| error()),
-    };
-    Ok((host, port.parse::<u16>().map_err(|_| error())?).into())
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, milliseconds) in
+            [("500ms", 500), ("30s", 30_000), (" 5 m ", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "0", "30", "soon", "-1s", "1x", "99999999999999999999s", "9999999999999999d"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        assert_eq!(show_duration(Duration::from_hours(24)), "24h");
+        assert!(duration("--wait", "soon").unwrap_err().to_string().starts_with("--wait is \"soon\", but"));
+    }
+
+    proptest! {
+        #[test]
+        fn durations_read_back(nanoseconds in any::<u64>(), unit in 0_u32..4) {
+            let duration = Duration::from_nanos(nanoseconds / 1000_u64.pow(unit) * 1000_u64.pow(unit));
+            prop_assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
+        }
+
+        #[test]
+        fn sizes_read_back(size in any::<u64>(), shift in 0_u32..50) {
+            let size = size >> shift << shift;
+            prop_assert_eq!(parse_size(&show_size(size)), Some(size));
+        }
+    }
 }

@@ -17,9 +17,10 @@ use crate::wire::audit::LoginCounts;
 use crate::wire::{ApiError, Response, host_name, is_forwarded, is_of_other_origin, with_bytes};
 
 /// Who may read `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetricsAccess {
     /// No client: it does not exist.
+    #[default]
     Off,
     /// Clients on this machine.
     Local,

@@ -61,7 +61,7 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// What a client can use up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the headers of a request.
     pub header_bytes: usize,
@@ -71,10 +71,17 @@ pub struct Limits {
     pub body_stall: Duration,
     /// Minimum rate of request bodies and of responses in bytes per second, averaged over `body_stall`; zero is off.
     pub minimum_rate: u64,
-    /// Connections that an address keeps under pressure.
-    pub connections_per_address: usize,
+    /// Connections that an address keeps under pressure; a quarter of the slots if not set.
+    pub connections_per_address: Option<usize>,
     /// Bytes that the system keeps for a connection in each direction; left to itself it keeps megabytes.
     pub socket_buffer: usize,
+}
+
+impl Limits {
+    /// Returns the number of slots that an address keeps under pressure.
+    fn share(&self, slots: usize) -> usize {
+        self.connections_per_address.unwrap_or_else(|| (slots / 4).max(1))
+    }
 }
 
 /// What a request is answered by, as the configuration has it.
@@ -128,6 +135,8 @@ pub struct Capacity {
 pub struct Server {
     site: ArcSwap<Site>,
     slots: Arc<Slots>,
+    /// The number of slots.
+    capacity: usize,
     waiting: Arc<WaitingRoom>,
     refused: Occasionally,
     watched: Arc<Watched>,
@@ -148,12 +157,13 @@ impl Server {
         let settings = Settings {
             slots: capacity.connections,
             closing: capacity.closing,
-            share: site.limits.connections_per_address,
+            share: site.limits.share(capacity.connections),
             unpermitted: site.limits.header_time,
         };
         Server {
             site: ArcSwap::from_pointee(site),
             slots: Arc::new(Slots::new(settings)),
+            capacity: capacity.connections,
             waiting: Arc::new(WaitingRoom::new(capacity.waiting)),
             refused: Occasionally::default(),
             watched: Arc::default(),
@@ -168,7 +178,7 @@ impl Server {
 
     /// Lets the next requests meet another site.
     pub fn exchange(&self, site: Site) {
-        self.slots.adjust(site.limits.connections_per_address, site.limits.header_time);
+        self.slots.adjust(site.limits.share(self.capacity), site.limits.header_time);
         self.site.store(Arc::new(site));
     }
 

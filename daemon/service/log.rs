@@ -54,6 +54,12 @@ impl From<LevelFilter> for LogSettings {
     }
 }
 
+impl Default for LogSettings {
+    fn default() -> Self {
+        LevelFilter::Info.into()
+    }
+}
+
 /// Ends the log: what waits is written when this goes away.
 pub struct LogGuard {
     events: Sender<Event>,

@@ -4,7 +4,7 @@ use super::error::StoreError;
 use crate::oci::{Algorithm, AttachedTo, Pattern, RepositoryName, Tag};
 
 /// A rule: these tags of these repositories can be set once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Immutable {
     /// The repositories.
     pub repositories: Vec<Pattern>,

@@ -8,7 +8,7 @@ use super::index::garbage::TagAge;
 use crate::oci::{Pattern, RepositoryName};
 
 /// What a collection may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// How long something stays after its last use has gone: a push may be counting on it.
     pub grace: Duration,

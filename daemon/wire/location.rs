@@ -9,7 +9,7 @@ use super::forwarded::{self, PassedHost};
 use super::host::Host;
 
 /// Makes the `Location` of answers, and says by which address a client has called.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locations {
     /// The registry's address as clients see it, without a slash at its end.
     pub external_url: Option<String>,

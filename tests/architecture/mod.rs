@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("tls", &[]),
     ("service", &[]),
     ("metrics", &[]),
-    ("config", &["oci"]),
+    ("config", &["access", "oci", "server", "service", "store", "tls", "wire"]),
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {

@@ -19,12 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use self::site::Shared;
-pub(super) use self::site::clients;
 use super::Failure;
 use crate::admin::Desk;
-use crate::config::{Config, ConfigError, LogFormat};
+use crate::config::{Config, ConfigError};
 use crate::server::{Capacity, Server, open_meanwhile};
-use crate::service::{self, DescriptorBudget, LogSettings, Sockets};
+use crate::service::{self, DescriptorBudget, Sockets};
 use crate::store::{POOLED_THREADS, Role, Store};
 
 /// How many threads may wait for the disk at once: those of the store's pools, and some for passwords, certificates and
@@ -66,8 +65,8 @@ struct House {
 
 /// Serves until SIGTERM or SIGINT, or until nobody is there.
 pub(super) fn run(load: Load) -> Result<(), Failure> {
-    let config = load().map_err(Failure::misuse)?;
-    let log = service::start_logging_as(log_settings(&config)).map_err(Failure::failed)?;
+    let config = load().map_err(|error| Failure::configuration(&error))?;
+    let log = service::start_logging_as(config.log).map_err(Failure::failed)?;
     for warning in config.warnings.iter().chain(&super::foreign_content(&config)) {
         log::warn!("{warning}");
     }
@@ -79,19 +78,6 @@ pub(super) fn run(load: Load) -> Result<(), Failure> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     served
-}
-
-fn log_settings(config: &Config) -> LogSettings {
-    let json = match config.log.format {
-        LogFormat::Text => false,
-        LogFormat::Json => true,
-    };
-    LogSettings {
-        level: config.log.level,
-        json,
-        access: config.log.access,
-        lines_per_address: config.log.lines_per_address,
-    }
 }
 
 /// Closes the store on threads of its own: those of the requests may all be blocked.

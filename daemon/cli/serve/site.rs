@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::super::Failure;
-use crate::access::{self, Access, Action, Anonymous, Challenge, SeenLines, TokenSigner};
+use crate::access::{self, Access, Anonymous, Challenge, Rule, SeenLines, TokenSigner};
 use crate::admin::{self, Admin, Desk};
-use crate::config::{self, Allow, Config, MinimumTls, TlsMode};
+use crate::config::{Config, TlsMode};
 use crate::metrics::HttpCounters;
 use crate::registry::{Receiving, Registry};
-use crate::server::{Limits, MetricsAccess, Site};
+use crate::server::{MetricsAccess, Site};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
-use crate::tls::{Certificates, Clients, Source};
-use crate::wire::{Cors, Locations};
+use crate::tls::{Certificates, Source};
+use crate::wire::Cors;
 
 /// Limits that follow from the descriptor budget, and what else stays the same across reloads.
 pub(super) struct Shared {
@@ -66,11 +66,11 @@ fn clock(store: &Store) -> impl Fn() -> u64 + Send + Sync + 'static {
 /// Returns true if the challenge may be Bearer by this configuration.
 fn may_ask_for_tokens(config: &Config) -> bool {
     match config.auth.challenge {
-        Some(config::Challenge::Basic) => false,
-        Some(config::Challenge::Bearer) => true,
+        Some(Challenge::Basic) => false,
+        Some(Challenge::Bearer) => true,
         None => {
-            let for_anonymous = |rule: &config::Rule| rule.users.iter().any(|name| name == "-");
-            matches!(config.auth.anonymous, Some(config::Anonymous::Pull | config::Anonymous::Full))
+            let for_anonymous = |rule: &Rule| rule.users.iter().any(|name| name == "-");
+            matches!(config.auth.anonymous, Some(Anonymous::Pull | Anonymous::Full))
                 || config.auth.rules.iter().any(for_anonymous)
         }
     }
@@ -84,20 +84,17 @@ pub(super) fn site(
     desk: &Arc<Desk>,
     (loopback_only, shared, signer): (bool, &Shared, TokenSigner),
 ) -> Result<Site, Failure> {
-    let limits = config.limits;
+    let limits = &config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
     let access = access_settings(config, loopback_only, signer);
     let access = Access::open(access, shared.seen.clone()).map_err(Failure::failed)?;
-    let locations = Locations {
-        external_url: config.http.external_url.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
-    };
+    let locations = config.http.locations.clone();
     let admin = Admin {
         settings: admin::Settings {
             title: config.admin.title.clone(),
             users: config.admin.users.clone(),
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
-            policy: Policy { by_hand: true, ..super::super::gc::policy(config) },
+            policy: Policy { by_hand: true, ..config.gc.policy.clone() },
             loopback_only,
         },
         desk: Arc::clone(desk),
@@ -120,22 +117,8 @@ pub(super) fn site(
         certificates,
         cors: Cors::new(&config.http.headers),
         realm: config.auth.realm.clone(),
-        limits: Limits {
-            header_bytes: limits.header_bytes,
-            header_time: limits.header_time,
-            body_stall: limits.body_stall,
-            minimum_rate: limits.minimum_rate,
-            connections_per_address: limits
-                .connections_per_address
-                .unwrap_or_else(|| (shared.budget.connections / 4).max(1)),
-            socket_buffer: limits.socket_buffer,
-        },
-        metrics_access: match config.metrics.access {
-            _ if !config.metrics.enabled => MetricsAccess::Off,
-            config::MetricsAccess::Local => MetricsAccess::Local,
-            config::MetricsAccess::Users => MetricsAccess::Users,
-            config::MetricsAccess::Open => MetricsAccess::Open,
-        },
+        limits: limits.server,
+        metrics_access: if config.metrics.enabled { config.metrics.access } else { MetricsAccess::Off },
         http: Arc::clone(&shared.http),
         logins: Arc::clone(&desk.logins),
     })
@@ -144,7 +127,8 @@ pub(super) fn site(
 /// Whether only this machine reaches a registry whose sockets may be on loopback only: where there is a proxy, or an
 /// address by which others call it, they are only on the way.
 pub(super) fn is_for_this_machine(config: &Config, loopback_only: bool) -> bool {
-    loopback_only && config.http.external_url.is_none() && config.http.trusted_proxies.is_empty()
+    let locations = &config.http.locations;
+    loopback_only && locations.external_url.is_none() && locations.trusted_proxies.is_empty()
 }
 
 /// The certificates by this configuration.
@@ -159,55 +143,24 @@ pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certifica
             Source::Files { certificate: certificate.clone(), key: key.clone() }
         }
     };
-    let clients = clients(config);
+    let clients = config.tls.clients.clone();
     let opened = tokio::task::spawn_blocking(move || Certificates::open_for(source, &clients));
     let opened = opened.await.map_err(Failure::failed)?.map_err(Failure::failed)?;
     Ok(Some(Arc::new(opened)))
 }
 
-/// What clients have to bring to a handshake by this configuration.
-pub(in crate::cli) fn clients(config: &Config) -> Clients {
-    let only_tls_1_3 = match config.tls.minimum {
-        MinimumTls::V1_2 => false,
-        MinimumTls::V1_3 => true,
-    };
-    Clients { authorities: config.tls.client_ca.clone(), only_tls_1_3 }
-}
-
 fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) -> access::Settings {
-    let explicit = config.auth.anonymous.map(|anonymous| match anonymous {
-        config::Anonymous::None => Anonymous::None,
-        config::Anonymous::Pull => Anonymous::Pull,
-        config::Anonymous::Full => Anonymous::Full,
-    });
     access::Settings {
         htpasswd: config.auth.htpasswd.clone(),
-        anonymous: explicit,
+        anonymous: config.auth.anonymous,
         remember: config.auth.remember,
         session: config.admin.session,
-        rules: config.auth.rules.iter().map(rule).collect(),
-        challenge: config.auth.challenge.map(|challenge| match challenge {
-            config::Challenge::Basic => Challenge::Basic,
-            config::Challenge::Bearer => Challenge::Bearer,
-        }),
+        rules: config.auth.rules.clone(),
+        challenge: config.auth.challenge,
         token: config.auth.token,
         signer,
         // Whoever names a file of users wants users, also before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,
         open_as_registry_2: config.open_because_registry_environment,
-    }
-}
-
-fn rule(rule: &config::Rule) -> access::Rule {
-    let action = |allow: &Allow| match allow {
-        Allow::Pull => Action::Pull,
-        Allow::Push => Action::Push,
-        Allow::Delete => Action::Delete,
-        Allow::Catalog => Action::Catalog,
-    };
-    access::Rule {
-        users: rule.users.clone(),
-        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
-        allow: rule.allow.iter().map(action).collect(),
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn keep_collecting(house: Arc<House>) {
             () = house.reloaded.notified() => continue,
         }
         first = false;
-        let policy = super::super::gc::policy(&house.config.load());
+        let policy = house.config.load().gc.policy.clone();
         let mut observe = |taken| log::debug!("collected {taken:?}");
         match house.store.collect(&policy, false, &mut observe).await {
             Ok(report) if report.did_something() => tell(&report),

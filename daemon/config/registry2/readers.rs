@@ -1,212 +1,164 @@
-//! Settings that are more than another name for a key of Holdfast.
+//! Readers of settings that are more than another name for a key of Holdfast.
 
-use toml::{Table, Value};
-
+use super::place::title_case;
+use super::reading::{Reading, Setting};
 use super::yaml::Yaml;
-use super::{Reading, Setting};
-use crate::config::environment::{Kind, list, set, title_case, typed};
-use crate::config::{ConfigError, values};
+use crate::config::item::{Entry, Item, Shape, Value, list};
+use crate::config::problem::Problem;
+use crate::config::values::parse_duration;
 
 /// Reads a setting into the configuration.
-pub(super) type Reader = fn(&mut Reading, &Setting) -> Result<(), ConfigError>;
+pub(super) type Reader = fn(&mut Reading, &Setting) -> Result<(), Problem>;
 
-/// How long requests have when the daemon stops, in seconds.
+/// The time that running requests have when the daemon stops, in seconds.
 const DRAIN: u64 = 30;
 
-impl Setting {
-    /// An error about the value.
-    pub(super) fn wrong(&self, allowed: &str) -> ConfigError {
-        let value = match &self.value {
-            Yaml::Null => String::new(),
-            Yaml::Text { text, .. } => text.clone(),
-            Yaml::List(_) => "a list".into(),
-            Yaml::Map(_) => "a map".into(),
-        };
-        values::wrong(&self.name, &value, allowed)
-    }
-
-    pub(super) fn refused(&self, why: &'static str) -> ConfigError {
-        ConfigError::Refused { name: self.name.clone(), why }
-    }
-
-    pub(super) fn text(&self) -> Result<&str, ConfigError> {
-        match &self.value {
-            Yaml::Text { text, .. } => Ok(text),
-            Yaml::Null => Ok(""),
-            Yaml::List(_) | Yaml::Map(_) => Err(self.wrong("a text")),
-        }
-    }
-
-    fn flag(&self) -> Result<bool, ConfigError> {
-        Ok(self.typed(Kind::Bool)?.as_bool().unwrap_or_default())
-    }
-
-    /// Returns the value as one of a key of Holdfast.
-    pub(super) fn typed(&self, kind: Kind) -> Result<Value, ConfigError> {
-        match (kind, &self.value) {
-            (Kind::List, Yaml::List(items)) => self.texts(items).map(Value::Array),
-            (Kind::List, Yaml::Null) => Ok(Value::Array(Vec::new())),
-            (Kind::List | Kind::Text | Kind::Number | Kind::Bool, _) => typed(&self.name, self.text()?, kind),
-        }
-    }
-
-    fn texts(&self, items: &[Yaml]) -> Result<Vec<Value>, ConfigError> {
-        let text = |item: &Yaml| match item {
-            Yaml::Text { text, .. } => Ok(Value::from(text.as_str())),
-            Yaml::Null | Yaml::List(_) | Yaml::Map(_) => Err(self.wrong("a list of texts")),
-        };
-        items.iter().map(text).collect()
-    }
-}
-
-pub(super) fn version(_: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn version(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     if setting.text()? == "0.1" { Ok(()) } else { Err(setting.wrong("0.1")) }
 }
 
-pub(super) fn access_log(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    reading.set("log.access", setting, (!setting.flag()?).into());
+pub(super) fn access_log(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
+    let item = Item { value: Value::Flag(!setting.flag()?), place: setting.written() };
+    reading.set_item("log.access", setting, item);
     Ok(())
 }
 
-pub(super) fn formatter(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn formatter(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let format = match setting.text()? {
         "" | "text" => "text",
         "json" => "json",
         "logstash" => {
-            reading.ignore(setting, "logstash is written as json");
+            reading.ignore(setting, "logstash is not supported, the log is written as json");
             "json"
         }
         _ => return Err(setting.wrong("text, json or logstash")),
     };
-    reading.set("log.format", setting, format.into());
+    reading.set("log.format", setting, format);
     Ok(())
 }
 
-/// The name that `log.level` had, which wins.
-pub(super) fn old_log_level(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    if !reading.has("log.level") {
-        reading.set("log.level", setting, setting.typed(Kind::Text)?);
-    }
-    Ok(())
+/// Reads the old name of `log.level`; a value of the new name overrides it.
+pub(super) fn old_log_level(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
+    if reading.has("log.level") { Ok(()) } else { reading.set_value("log.level", setting) }
 }
 
-/// The driver alone, without a directory: its default is another one in a file of registry:2.
-pub(super) fn filesystem(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+/// Reads the driver without its directory, whose default differs in a file of registry:2.
+pub(super) fn filesystem(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match &setting.value {
         Yaml::Null => {
-            reading.take(setting);
+            reading.note(setting);
             Ok(())
         }
         Yaml::Text { .. } | Yaml::List(_) | Yaml::Map(_) => Err(setting.wrong("a map with rootdirectory")),
     }
 }
 
-pub(super) fn purging(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn purging(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     if !setting.flag()? {
         reading.ignore(setting, "unfinished uploads always expire, after uploads.expire");
     }
     Ok(())
 }
 
-pub(super) fn purging_age(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn purging_age(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let seconds = go_duration(setting.text()?);
     let seconds = seconds.ok_or_else(|| setting.wrong("a duration like 168h or 2h10m"))?;
-    reading.set("uploads.expire", setting, format!("{seconds}s").into());
+    reading.set("uploads.expire", setting, format!("{seconds}s"));
     Ok(())
 }
 
-pub(super) fn network(_: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn network(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" | "tcp" | "tcp4" | "tcp6" => Ok(()),
-        _ => Err(setting.refused(
-            "Holdfast listens on TCP only; put a proxy that listens on a Unix socket before it, or use systemd",
+        _ => Err(setting.unsupported(
+            "Holdfast listens on TCP only; put a proxy that listens on a Unix socket in front of it, or use systemd",
         )),
     }
 }
 
-pub(super) fn host(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn host(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let url = setting.text()?.trim_end_matches('/');
     if !url.is_empty() {
-        reading.set("http.external_url", setting, url.into());
+        reading.set("http.external_url", setting, url);
     }
     Ok(())
 }
 
-pub(super) fn prefix(_: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn prefix(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" | "/" => Ok(()),
-        _ => Err(setting.refused(
-            "the API of Holdfast is at /v2/, where Docker looks for it; let the proxy remove the prefix",
+        _ => Err(setting.unsupported(
+            "the API of Holdfast is at /v2/, where Docker expects it; let the proxy remove the prefix",
         )),
     }
 }
 
-pub(super) fn drain(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn drain(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let seconds = go_duration(setting.text()?);
     let seconds = seconds.ok_or_else(|| setting.wrong("a duration like 60s"))?;
     if seconds != DRAIN && seconds != 0 {
-        reading.ignore(setting, "requests that go on always have 30 seconds when the daemon stops");
+        reading.ignore(setting, "running requests always have 30 seconds when the daemon stops");
     }
     Ok(())
 }
 
-pub(super) fn certificate(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn certificate(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     tls_file(reading, setting, "tls.certificate")
 }
 
-pub(super) fn key(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn key(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     tls_file(reading, setting, "tls.key")
 }
 
-fn tls_file(reading: &mut Reading, setting: &Setting, key: &str) -> Result<(), ConfigError> {
+fn tls_file(reading: &mut Reading, setting: &Setting, key: &str) -> Result<(), Problem> {
     if setting.text()?.is_empty() {
         return Ok(());
     }
-    reading.set("tls.mode", setting, "files".into());
-    reading.set(key, setting, setting.typed(Kind::Text)?);
-    Ok(())
+    reading.set("tls.mode", setting, "files");
+    reading.set_value(key, setting)
 }
 
-pub(super) fn client_auth(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn client_auth(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" => Ok(()),
         "require-and-verify-client-cert" if reading.has("http.tls.clientcas") => {
-            reading.take(setting);
+            reading.note(setting);
             Ok(())
         }
-        "require-and-verify-client-cert" => Err(setting.refused(
-            "it asks clients for certificates and needs the authorities of those, REGISTRY_HTTP_TLS_CLIENTCAS",
+        "require-and-verify-client-cert" => Err(setting.unsupported(
+            "it requires certificates from clients, and needs the authorities that issue them: REGISTRY_HTTP_TLS_CLIENTCAS",
         )),
-        _ => Err(setting.refused(
-            "Holdfast asks clients for a certificate and verifies it, or does not ask (require-and-verify-client-cert)",
+        _ => Err(setting.unsupported(
+            "Holdfast either requires a certificate and verifies it, or does not ask for one; use require-and-verify-client-cert",
         )),
     }
 }
 
-pub(super) fn minimum_tls(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn minimum_tls(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let version = match setting.text()?.to_ascii_lowercase().as_str() {
-        // There is no older one.
+        // Older versions do not exist here.
         "" | "tls1.0" | "tls1.1" | "tls1.2" => "1.2",
         "tls1.3" => "1.3",
         _ => return Err(setting.wrong("tls1.2 or tls1.3")),
     };
-    reading.set("tls.minimum", setting, version.into());
+    reading.set("tls.minimum", setting, version);
     Ok(())
 }
 
-/// Where there is a certificate registry:2 does not ask for another one.
-pub(super) fn lets_encrypt(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+/// Refuses Let's Encrypt. With a certificate of its own registry:2 does not ask for one either.
+pub(super) fn lets_encrypt(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let has_certificate = reading.has("http.tls.certificate") || reading.has("http.tls.key");
-    if has_certificate || super::says_nothing(&setting.value) {
+    if has_certificate || setting.value.asks_for_nothing() {
         return Ok(());
     }
-    Err(setting.refused(
-        "Holdfast does not get certificates of Let's Encrypt, and would answer by plain HTTP; set \
-         REGISTRY_HTTP_TLS_CERTIFICATE and REGISTRY_HTTP_TLS_KEY, or HOLDFAST_TLS_MODE=auto for an authority of its own",
+    Err(setting.unsupported(
+        "Holdfast does not get certificates from Let's Encrypt, and would respond by plain HTTP; set \
+         REGISTRY_HTTP_TLS_CERTIFICATE and REGISTRY_HTTP_TLS_KEY, or HOLDFAST_TLS_MODE=auto for a certificate of its own \
+         authority",
     ))
 }
 
-pub(super) fn headers(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn headers(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let entries = match &setting.value {
         Yaml::Null => return Ok(()),
         Yaml::Map(entries) => entries,
@@ -220,59 +172,48 @@ pub(super) fn headers(reading: &mut Reading, setting: &Setting) -> Result<(), Co
     Ok(())
 }
 
-pub(super) fn header(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
+pub(super) fn header(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let name = setting.place.strip_prefix("http.headers.").unwrap_or_default();
     put_header(reading, setting, name, &setting.value)
 }
 
-fn put_header(reading: &mut Reading, setting: &Setting, name: &str, value: &Yaml) -> Result<(), ConfigError> {
+fn put_header(reading: &mut Reading, setting: &Setting, name: &str, value: &Yaml) -> Result<(), Problem> {
+    let place = setting.written();
     let values = match value {
-        Yaml::List(items) => Value::Array(setting.texts(items)?),
-        Yaml::Text { text, plain: true } => list(text),
-        Yaml::Text { text, plain: false } => Value::Array(vec![text.as_str().into()]),
-        Yaml::Null => Value::Array(Vec::new()),
+        Yaml::List(items) => setting.texts(items)?,
+        Yaml::Text { text, plain: true } => list(text, &place),
+        Yaml::Text { text, plain: false } => vec![Item::text(text.as_str(), place.clone())],
+        Yaml::Null => Vec::new(),
         Yaml::Map(_) => return Err(setting.wrong("a list of values of a header")),
     };
-    set(reading.table, "http.headers", Value::Table(Table::new()));
-    if let Some(headers) = reading.table["http"]["headers"].as_table_mut() {
-        headers.insert(title_case(name), values);
-    }
-    reading.take(setting);
+    let entry = Entry { key: title_case(name), place, item: setting.list(values) };
+    reading.given.set_entry("http.headers", entry);
+    reading.note(setting);
     Ok(())
 }
 
-pub(super) fn most_entries(reading: &mut Reading, setting: &Setting) -> Result<(), ConfigError> {
-    let most = setting.typed(Kind::Number)?;
-    // As there, a number below one means the default.
-    if most.as_integer().is_some_and(|most| most > 0) {
-        reading.set("limits.list_max", setting, most);
+pub(super) fn most_entries(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
+    let item = setting.item(Shape::Number)?;
+    match item.value {
+        // A number below one means the default, as in registry:2.
+        Value::Number(number) if number < 1 => {}
+        Value::Number(_) => reading.set_item("limits.list_max", setting, item),
+        Value::Text(_) | Value::Flag(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+            return Err(setting.wrong("a number"));
+        }
     }
     Ok(())
 }
 
 /// Reads a duration as Go writes it, `1h30m` or a number of nanoseconds, in whole seconds.
 fn go_duration(text: &str) -> Option<u64> {
-    let mut rest = text.trim();
-    if let Ok(nanoseconds) = rest.parse::<u64>() {
+    let text = text.trim();
+    if let Ok(nanoseconds) = text.parse::<u64>() {
         return Some(nanoseconds / 1_000_000_000);
     }
-    let mut milliseconds: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = match &rest[..letters] {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        rest = &rest[letters..];
-        milliseconds = milliseconds.checked_add(number.checked_mul(unit)?)?;
-    }
-    (!text.trim().is_empty()).then_some(milliseconds / 1000)
+    // Go has no days, and no spaces between the parts.
+    let is_of_go = text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
+    parse_duration(text).filter(|_| is_of_go).map(|duration| duration.as_secs())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! YAML, as far as configurations of registry:2 use it, read within bounds: the length of the text, the depth, and what
-//! aliases make of it.
+//! The part of YAML that configurations of registry:2 use, read within bounds: the length of the text, its depth, and the
+//! size to which aliases expand it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +7,23 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 /// The longest text, in bytes.
 pub(super) const LONGEST: usize = 256 << 10;
-/// The most lists and maps inside each other.
+/// The deepest nesting of lists and maps.
 const DEEPEST: usize = 32;
-/// The most values, those that aliases repeat among them.
+/// The largest number of values, including those that aliases repeat.
 const MOST_VALUES: usize = 10_000;
-/// The most bytes of all texts, those that aliases repeat among them.
+/// The largest total length of texts in bytes, including those that aliases repeat.
 const MOST_BYTES: usize = 1 << 20;
 
-/// A value. Scalars stay texts, since the setting decides what kind they are of.
+/// A value. Scalars stay texts, since the setting that they belong to decides their type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Yaml {
     /// No value.
     Null,
     /// A scalar.
     Text {
-        /// What it says.
+        /// The text.
         text: String,
-        /// Whether it stands without quotes.
+        /// Whether it is written without quotes.
         plain: bool,
     },
     /// A list.
@@ -38,7 +38,19 @@ impl Yaml {
         Yaml::Text { text: text.to_owned(), plain: true }
     }
 
-    /// Returns how many values this has, and how many bytes are in its texts.
+    /// Returns true for a value that asks for nothing: none, false, or an empty text, list or map.
+    pub(super) fn asks_for_nothing(&self) -> bool {
+        match self {
+            Yaml::Null => true,
+            Yaml::Text { text, .. } => {
+                matches!(text.trim().to_ascii_lowercase().as_str(), "" | "false" | "no" | "off" | "n")
+            }
+            Yaml::List(items) => items.is_empty(),
+            Yaml::Map(entries) => entries.is_empty(),
+        }
+    }
+
+    /// Returns the number of values in this one, and of bytes in its texts.
     fn size(&self) -> (usize, usize) {
         let add =
             |(values, bytes): (usize, usize), (more, longer): (usize, usize)| (values + more, bytes + longer);
@@ -56,26 +68,26 @@ impl Yaml {
 /// Reads a text of one document; an empty one is [`Yaml::Null`].
 ///
 /// # Errors
-/// A sentence that says what is wrong, and where.
+/// A sentence that names the mistake and its line.
 pub(super) fn read(text: &str) -> Result<Yaml, String> {
     if text.len() > LONGEST {
-        return Err(format!("is longer than {LONGEST} bytes"));
+        return Err(format!("the file is longer than {LONGEST} bytes"));
     }
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
-        let (event, span) = event
-            .map_err(|error| format!("is not YAML: line {}, {}", error.marker().line(), error.info()))?;
+        let (event, span) =
+            event.map_err(|error| format!("not YAML: line {}, {}", error.marker().line(), error.info()))?;
         builder.take(event).map_err(|why| format!("line {}: {why}", span.start.line()))?;
     }
     Ok(builder.document.unwrap_or(Yaml::Null))
 }
 
-/// A list or map that is not yet complete.
+/// A list or map whose end has not been read.
 enum Open {
     List(Vec<Yaml>),
     Map {
         entries: Vec<(String, Yaml)>,
-        /// The keys that are written in the map itself; merged entries give way to them.
+        /// The keys of the map itself, which override merged entries.
         written: BTreeSet<String>,
         /// The key whose value comes next.
         key: Option<String>,
@@ -84,7 +96,7 @@ enum Open {
 
 #[derive(Default)]
 struct Builder {
-    /// The lists and maps that are not yet complete, each with the number of its anchor.
+    /// The lists and maps whose end has not been read, each with the number of its anchor.
     open: Vec<(Open, usize)>,
     anchors: BTreeMap<usize, Yaml>,
     document: Option<Yaml>,
@@ -105,7 +117,7 @@ impl Builder {
                 self.add(value, anchor)
             }
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).ok_or("an alias stands inside of its own anchor")?;
+                let value = self.anchors.get(&anchor).ok_or("an alias is inside its own anchor")?;
                 let ((values, bytes), value) = (value.size(), value.clone());
                 self.spend(values, bytes)?;
                 self.place(value)
@@ -118,7 +130,7 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some((Open::List(items), anchor)) => self.end(Yaml::List(items), anchor),
                 Some((Open::Map { entries, .. }, anchor)) => self.end(Yaml::Map(entries), anchor),
-                None => Err("something ends that did not begin".into()),
+                None => Err("a list or map ends that did not begin".into()),
             },
             Event::DocumentStart(_)
             | Event::DocumentEnd
@@ -140,7 +152,7 @@ impl Builder {
     fn begin(&mut self, open: Open, anchor: usize) -> Result<(), String> {
         self.spend(1, 0)?;
         if self.open.len() >= DEEPEST {
-            return Err(format!("there are more than {DEEPEST} lists and maps inside each other"));
+            return Err(format!("lists and maps are nested more than {DEEPEST} deep"));
         }
         self.open.push((open, anchor));
         Ok(())
@@ -154,7 +166,7 @@ impl Builder {
 
     fn end(&mut self, value: Yaml, anchor: usize) -> Result<(), String> {
         if anchor > 0 {
-            // A copy counts, too: there may be as many anchors as values.
+            // The copy counts, too: every value may have an anchor.
             let (values, bytes) = value.size();
             self.spend(values, bytes)?;
             self.anchors.insert(anchor, value.clone());
@@ -170,21 +182,23 @@ impl Builder {
                 (Some(name), value) if name == "<<" => merge(entries, value)?,
                 (Some(name), value) => {
                     if !written.insert(name.clone()) {
-                        return Err(format!("the key {name:?} is there twice"));
+                        return Err(format!("the key {name:?} occurs twice"));
                     }
                     entries.retain(|(known, _)| *known != name);
                     entries.push((name, value));
                 }
                 (None, Yaml::Text { text, .. }) => *key = Some(text),
                 (None, Yaml::Null) => *key = Some(String::new()),
-                (None, Yaml::List(_) | Yaml::Map(_)) => return Err("a key is a list or a map".into()),
+                (None, Yaml::List(_) | Yaml::Map(_)) => {
+                    return Err("a key must not be a list or a map".into());
+                }
             },
         }
         Ok(())
     }
 }
 
-/// Adds the entries of a map, or of maps, that are not there yet (`<<: *defaults`).
+/// Adds the entries of a map, or of several maps, whose keys are not set yet (`<<: *defaults`).
 fn merge(entries: &mut Vec<(String, Yaml)>, value: Yaml) -> Result<(), String> {
     match value {
         Yaml::Map(more) => {
@@ -196,7 +210,7 @@ fn merge(entries: &mut Vec<(String, Yaml)>, value: Yaml) -> Result<(), String> {
             Ok(())
         }
         Yaml::List(maps) => maps.into_iter().try_for_each(|map| merge(entries, map)),
-        Yaml::Null | Yaml::Text { .. } => Err("<< names no map".into()),
+        Yaml::Null | Yaml::Text { .. } => Err("the value of << must be a map".into()),
     }
 }
 
@@ -215,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn block_and_flow_forms_say_the_same() {
+    fn block_and_flow_forms_are_equal() {
         let expected = map(&[
             ("realm", Yaml::plain("r")),
             ("paths", Yaml::List(vec![Yaml::plain("/a"), quoted("b c")])),
@@ -242,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_grow_without_bounds_is_refused() {
+    fn unbounded_growth_is_refused() {
         let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..10 {
             let before = format!("*a{}, ", level - 1).repeat(10);
@@ -250,17 +264,17 @@ mod tests {
         }
         assert!(read(&laughs).unwrap_err().contains("too many values"));
         assert!(read(&"[".repeat(10_000)).is_err());
-        assert!(read(&"- ".repeat(5_000)).unwrap_err().contains("inside each other"));
+        assert!(read(&"- ".repeat(5_000)).unwrap_err().contains("nested more than"));
         assert!(read(&"a: ".repeat(300_000)).unwrap_err().contains("longer than"));
         assert!(read("a: &a [*a]").is_err());
         assert!(read("a: 1\n---\nb: 2\n").unwrap_err().contains("more than one document"));
         for text in ["{a: 1, a: 2}", "a: 1\nb: 2\n'a': 1\n", "{x: {a: , a: }}"] {
-            assert!(read(text).unwrap_err().contains("the key \"a\" is there twice"), "{text}");
+            assert!(read(text).unwrap_err().contains("the key \"a\" occurs twice"), "{text}");
         }
         assert!(read("{a: ").is_err() && read("a: b: c").is_err() && read("? [a]\n: b").is_err());
     }
 
-    /// Values whose form in YAML is easily written.
+    /// Values that JSON can express, which is a part of YAML.
     fn values() -> impl Strategy<Value = serde_json::Value> {
         let leaf = prop_oneof![Just(serde_json::Value::Null), ".{0,12}".prop_map(serde_json::Value::from)];
         leaf.prop_recursive(4, 40, 6, |inner| {

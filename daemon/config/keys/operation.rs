@@ -1,0 +1,77 @@
+//! `[log]`, `[gc]` and `[uploads]`.
+
+use crate::config::format::{Choice, Flag, Number, OrOff};
+use crate::config::key::{Initial, Key, Section, key};
+use crate::config::settings::Config;
+use crate::config::text_formats::{DURATION, DURATION_ABOVE_ZERO, LOG_LEVEL};
+
+pub(in crate::config) const LOG: Section<Config> = Section { name: "log", doc: "", keys: LOG_KEYS };
+
+const LOG_KEYS: &[Key<Config>] = &[
+    key!(
+        "log.level",
+        Initial::Value("\"info\""),
+        log.level,
+        LOG_LEVEL,
+        "The least important lines that are written: off, error, warn, info, debug or trace."
+    ),
+    key!(
+        "log.lines_per_address",
+        Initial::Value("500"),
+        log.lines_per_address,
+        Number(1, 1_000_000),
+        "The number of lines that one address can cause in a burst; the budget refills by a 25th per second. Warnings and \
+         errors have a separate budget, a fifth of it. Behind a proxy that is not in http.trusted_proxies all clients \
+         have one address. Takes effect at the next restart."
+    ),
+    key!(
+        "log.format",
+        Initial::Value("\"text\""),
+        log.json,
+        Choice(&[("text", false), ("json", true)]),
+        "The format of lines on stderr: \"text\", or \"json\" for one JSON object per line. The journal always gets \
+         fields. Takes effect at the next restart."
+    ),
+    key!(
+        "log.access",
+        Initial::Value("true"),
+        log.access,
+        Flag,
+        "Writes a line for each request. Takes effect at the next restart."
+    ),
+];
+
+pub(in crate::config) const GC: Section<Config> = Section {
+    name: "gc",
+    doc: "Garbage collection frees content that no manifest references any more, while pushes and pulls continue.",
+    keys: GC_KEYS,
+};
+
+const GC_KEYS: &[Key<Config>] = &[
+    key!(
+        "gc.interval",
+        Initial::Value("\"1h\""),
+        gc.interval,
+        OrOff(DURATION_ABOVE_ZERO),
+        "The interval of collections; \"off\" leaves them to `holdfast gc`."
+    ),
+    key!(
+        "gc.grace",
+        Initial::Value("\"1d\""),
+        gc.policy.grace,
+        DURATION,
+        "The grace period: how long content stays after its last use. A running push may rely on it, and pushes over slow \
+         links take long. Only time in which the machine is on counts."
+    ),
+];
+
+pub(in crate::config) const UPLOADS: Section<Config> =
+    Section { name: "uploads", doc: "", keys: UPLOADS_KEYS };
+
+const UPLOADS_KEYS: &[Key<Config>] = &[key!(
+    "uploads.expire",
+    Initial::Value("\"1d\""),
+    gc.policy.uploads_expire,
+    DURATION,
+    "The time without a new byte after which an unfinished upload is removed."
+)];

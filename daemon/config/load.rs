@@ -1,0 +1,136 @@
+//! From the sources to the settings. All sources are read before anything is refused, so that one run shows all mistakes.
+
+use std::path::{Path, PathBuf};
+
+use super::definitions::{SECTIONS, finish, key};
+use super::environment::Variables;
+use super::file;
+use super::given::Given;
+use super::item::{Item, Named, Place};
+use super::key::{Initial, Key};
+use super::problem::{ConfigError, Problem};
+use super::registry2;
+use super::settings::Config;
+
+/// The file that is read if no other is named.
+const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
+
+/// Options of the command line that override keys.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data`
+    pub data: Option<PathBuf>,
+}
+
+/// Reads the configuration from its sources.
+///
+/// # Errors
+/// [`ConfigError`] with all mistakes.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    let default = Path::new(DEFAULT_FILE);
+    let file = file.or_else(|| default.exists().then_some(default));
+    let mut variables = Variables::sort(environment);
+    let named = variables.take_registry(registry2::PATH).map(PathBuf::from);
+    let shown = |path: &Path| path.display().to_string();
+    if let Some(path) = file.filter(|path| registry2::is_one(path)) {
+        let text = registry2::read_file(path)?;
+        return from_sources(("", ""), Some((&shown(path), &text)), &variables, overrides);
+    }
+    let text = match file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| Problem::Read { file: shown(path), reason: error.to_string() })?,
+    };
+    let name = file.map_or_else(String::new, shown);
+    let Some(compatible) = named.or_else(|| compatible_file(&name, &text, &variables)) else {
+        return from_sources((&name, &text), None, &variables, overrides);
+    };
+    let other = registry2::read_file(&compatible)?;
+    from_sources((&name, &text), Some((&shown(&compatible), &other)), &variables, overrides)
+}
+
+/// Returns the first file that exists of `registry.compatible_files`. Mistakes are found later.
+fn compatible_file(name: &str, text: &str, variables: &Variables) -> Option<PathBuf> {
+    const KEY: &str = "registry.compatible_files";
+    let mut given = Given::default();
+    file::read(name, text, &mut given, &mut Vec::new());
+    let item = variables.own(KEY).or_else(|| given.get(KEY).cloned())?;
+    let mut config = Config::default();
+    (key(KEY)?.read)(&mut config, KEY, &item).ok()?;
+    config.registry.compatible_files.into_iter().find(|path| path.exists())
+}
+
+/// Reads the configuration from the text of the file `name`, and the other sources.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(
+    name: &str,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    from_sources((name, text), None, &Variables::sort(environment), overrides)
+}
+
+/// Reads the configuration from the text of the file, of a file of registry:2, if there is one, and the other sources.
+pub(super) fn from_sources(
+    (name, text): Named,
+    compatible: Option<Named>,
+    variables: &Variables,
+    overrides: &Overrides,
+) -> Result<Config, ConfigError> {
+    let (mut given, mut problems) = (Given::default(), Vec::new());
+    let mut effects = registry2::Effects::default();
+    file::read(name, text, &mut given, &mut problems);
+    variables.apply_interface(&mut given, &mut effects.sources);
+    registry2::apply(compatible, &variables.registry, &mut given, &mut effects, &mut problems);
+    variables.apply_own(&mut given, &mut effects.sources, &mut problems);
+    if let Some(data) = &overrides.data {
+        given.set("storage.path", Item::text(data.display().to_string(), Place::Name("--data".into())));
+    }
+    let mut config = assemble(&given, &mut problems);
+    if !problems.is_empty() {
+        return Err(ConfigError::new(problems));
+    }
+    let is_for_users = config.auth.htpasswd_is_set || !config.auth.rules.is_empty();
+    config.open_because_registry_environment =
+        effects.registry && !effects.users && config.auth.anonymous.is_none() && !is_for_users;
+    config.warnings = effects.warnings;
+    config.sources = effects.sources;
+    if config.open_because_registry_environment {
+        let setting =
+            compatible.map_or_else(|| "REGISTRY_AUTH".to_owned(), |(name, _)| format!("auth in {name}"));
+        config.warnings.push(format!(
+            "{setting} is not set: the registry is open to everyone who can reach it until it has a user; set \
+             REGISTRY_AUTH=htpasswd, or run: holdfast user add NAME"
+        ));
+    }
+    Ok(config)
+}
+
+/// Makes settings of the given values and the defaults of the other keys.
+fn assemble(given: &Given, problems: &mut Vec<Problem>) -> Config {
+    let (mut config, before) = (Config::default(), problems.len());
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        let Some(item) = given.get(key.name).cloned().or_else(|| default_of(key)) else { continue };
+        problems.extend((key.read)(&mut config, key.name, &item).err().into_iter().flatten());
+    }
+    // What follows from several keys makes sense only if each of them is valid.
+    if problems.len() == before {
+        finish(&mut config, given, problems);
+    }
+    config
+}
+
+/// Returns the value of a key that no source sets.
+pub(super) fn default_of<T>(key: &Key<T>) -> Option<Item> {
+    match key.initial {
+        Initial::Value(text) | Initial::Machine(text, _) => file::value(text),
+        Initial::Unset(_) | Initial::Required(_) => None,
+    }
+}

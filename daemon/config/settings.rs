@@ -1,0 +1,217 @@
+//! The validated settings. Settings that a room uses as they are have the type of that room. Field docs are short here: the
+//! definitions in `keys/` document each key.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::access::{Anonymous, Challenge, Rule};
+use crate::server::{self, MetricsAccess};
+use crate::service::LogSettings;
+use crate::store::{Immutable, Policy, RoomLimits};
+use crate::tls::Clients;
+use crate::wire::Locations;
+
+/// The settings of the daemon. `Config::default()` is blank, not valid: every value comes from the definitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The addresses to listen on, unless systemd passes sockets.
+    pub listen: Vec<SocketAddr>,
+    /// `[registry]`
+    pub registry: Registry,
+    /// `[storage]`, and the limits of the store
+    pub storage: Storage,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[http]`
+    pub http: Http,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[gc]`, `[uploads]` and `[[retention]]`
+    pub gc: Gc,
+    /// `[service]`
+    pub service: Service,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// `[[immutable]]`
+    pub immutable: Vec<Immutable>,
+    /// Whether settings of registry:2 without `auth` configured the registry, which leaves it open.
+    pub open_because_registry_environment: bool,
+    /// What the operator should know about this configuration.
+    pub warnings: Vec<String>,
+    /// The variables of the environment and the settings of registry:2 that had an effect.
+    pub sources: Vec<String>,
+}
+
+/// `[registry]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    /// Whether pushes and deletes of clients are refused.
+    pub read_only: bool,
+    /// Files of registry:2, the first of which that exists is read on top of the configuration file.
+    pub compatible_files: Vec<PathBuf>,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Storage {
+    /// The data directory.
+    pub path: PathBuf,
+    /// Whether clients may delete tags, manifests and blobs.
+    pub delete: bool,
+    /// The largest size of the index, in bytes.
+    pub index_map_size: usize,
+    /// The capacity for pushes: reserve, quota, and numbers of names and uploads.
+    pub capacity: RoomLimits,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The source of the certificate, by `mode`, `certificate` and `key` together.
+    pub mode: TlsMode,
+    /// More names and addresses (SANs) for the certificate of `auto`.
+    pub names: Vec<String>,
+    /// The requirements on the client: certificate and version.
+    pub clients: Clients,
+    pub(super) written_mode: WrittenTlsMode,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// The source of the certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain HTTP.
+    #[default]
+    Off,
+    /// The registry's own certificate authority.
+    Auto,
+    /// PEM files.
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
+/// The value of `tls.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum WrittenTlsMode {
+    #[default]
+    Off,
+    Auto,
+    Files,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The realm of the challenge, which clients show when they ask for a password.
+    pub realm: String,
+    /// The htpasswd file.
+    pub htpasswd: PathBuf,
+    /// Whether the configuration names the htpasswd file, which means that the registry is for users.
+    pub htpasswd_is_set: bool,
+    /// The rights of anonymous clients; if not set, [`crate::access`] decides.
+    pub anonymous: Option<Anonymous>,
+    /// The TTL of a verified password.
+    pub remember: Duration,
+    /// The scheme of challenges; if not set, [`crate::access`] decides.
+    pub challenge: Option<Challenge>,
+    /// The lifetime of a bearer token.
+    pub token: Duration,
+    /// The rights of users; without rules every user has all rights.
+    pub rules: Vec<Rule>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Http {
+    /// The external URL and the trusted proxies.
+    pub locations: Locations,
+    /// Headers of every response, and those of CORS.
+    pub headers: BTreeMap<String, Vec<String>>,
+}
+
+/// `[limits]`, as far as they are not limits of the store
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest number of connections.
+    pub connections: usize,
+    /// The limits of a connection.
+    pub server: server::Limits,
+    /// The largest number of items in a page of a list.
+    pub list_max: usize,
+    /// The largest number of descriptors in a manifest.
+    pub manifest_descriptors: usize,
+    /// The number of unfinished uploads that are kept in memory.
+    pub uploads: usize,
+}
+
+/// `[gc]`, `[uploads]` and `[[retention]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gc {
+    /// The interval of collections; `None` is off.
+    pub interval: Option<Duration>,
+    /// What a collection may take.
+    pub policy: Policy,
+}
+
+/// `[service]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// The time without a connection after which a socket-activated daemon exits; `None` is off.
+    pub idle: Option<Duration>,
+    /// The control socket, which the command line uses to query the daemon.
+    pub control: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Whether the admin page exists.
+    pub enabled: bool,
+    /// Its title.
+    pub title: String,
+    /// The users that may open it; empty for all users.
+    pub users: Vec<String>,
+    /// Whether it offers deletes.
+    pub delete: bool,
+    /// The time after which an unused session ends.
+    pub session: Duration,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether `/metrics` exists.
+    pub enabled: bool,
+    /// The clients that may read it.
+    pub access: MetricsAccess,
+    /// The file that the metrics are written to each minute and at exit.
+    pub file: Option<PathBuf>,
+}
+
+/// Returns the htpasswd file of a data directory.
+pub(super) fn htpasswd_in(data: &Path) -> PathBuf {
+    data.join("htpasswd")
+}
+
+impl Config {
+    /// Keeps the data directory at `path`, and with it the htpasswd file unless that is configured.
+    pub fn keep_data_in(&mut self, path: PathBuf) {
+        if !self.auth.htpasswd_is_set {
+            self.auth.htpasswd = htpasswd_in(&path);
+        }
+        self.storage.path = path;
+    }
+}

@@ -1,0 +1,48 @@
+//! `holdfast config show`: the settings in effect, as a file that reads back as the same settings.
+
+use std::fmt::Write;
+
+use super::definitions::SECTIONS;
+use super::item::Shape;
+use super::settings::Config;
+
+impl Config {
+    /// Returns the configuration in effect as TOML, with the names of the variables that had an effect in comments.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        for name in &self.sources {
+            text += &format!("# set by {name}\n");
+        }
+        if !self.auth.htpasswd_is_set {
+            // As a key it would mean that the registry is for users.
+            let path = self.auth.htpasswd.display().to_string();
+            text += &format!("# auth.htpasswd = {path:?} unless it is set\n");
+        }
+        for section in &SECTIONS {
+            if !section.name.is_empty() {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\n[{}]\n", section.name);
+            }
+            for key in section.keys {
+                let Some(value) = (key.show)(self) else { continue };
+                match (key.shape)() {
+                    Shape::Table => text += &table(&format!("[{}]", key.name), &value),
+                    Shape::Rules => {
+                        let rules = value.as_array().into_iter().flatten();
+                        text.extend(rules.map(|rule| table(&format!("[[{}]]", key.name), rule)));
+                    }
+                    Shape::Text | Shape::Number | Shape::Flag | Shape::List => {
+                        let _ = writeln!(text, "{} = {value}", key.short_name());
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Writes a table with its heading.
+fn table(heading: &str, value: &toml::Value) -> String {
+    let rows = value.as_table().map(toml::to_string).and_then(Result::ok).unwrap_or_default();
+    format!("\n{heading}\n{rows}")
+}
