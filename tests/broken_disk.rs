@@ -174,7 +174,7 @@ fn a_blob_that_cannot_be_read_is_no_short_answer_and_is_named_by_a_check() {
     };
     assert!(check(&[]).contains(&format!("unreadable   {blob}: Input/output error")));
     daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200);
-    assert!(check(&["--repair"]).contains("(mended)"));
+    assert!(check(&["--repair"]).contains("(repaired)"));
     daemon.get(&format!("/v2/a/blobs/{blob}")).expect(404);
     assert_eq!(daemon.push_image("a", "2", &content).0, image);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);

@@ -24,6 +24,7 @@ mod layout;
 mod layout_check;
 mod layout_checksum;
 mod layout_reader;
+mod listing;
 mod locks;
 mod management;
 mod measure;
@@ -43,9 +44,12 @@ mod secret;
 mod sessions;
 mod spool;
 mod status;
+mod summaries;
 mod summary;
 mod sys;
 mod tag_retention;
+#[cfg(test)]
+mod test_store;
 mod upload;
 mod upload_id;
 mod upload_limit;
@@ -74,17 +78,17 @@ pub use self::immutable::Immutable;
 pub use self::index::garbage::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
-pub use self::measure::{Impairment, JobState, JobStates, Measured};
-pub use self::overview::{
-    Fit, Listing, NAMESPACES, Overview, Part, ReferrersShown, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TagOverview, WholeSize,
+pub use self::listing::{
+    Fit, Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
 };
+pub use self::measure::{Impairment, JobState, JobStates, Measured};
+pub use self::overview::{Overview, ReferrersShown, TagOverview};
 pub use self::recover::IndexHealth;
 pub use self::retention::{Ages, Policy, Retention};
 pub use self::room::{NameLimits, RoomLimits};
 pub use self::spool::{LargePlace, Spool};
 pub use self::status::{Status, daemon_runs, status};
-pub use self::summary::{Summary, Turn};
+pub use self::summaries::{Summary, Turn};
 pub use self::upload::{RunningUpload, Upload};
 pub use self::upload_id::{ParseUploadIdError, UploadId};
 pub use self::work::POOLED_THREADS;
@@ -155,7 +159,7 @@ struct Inner {
     /// Tags that can be set once.
     immutable: ArcSwap<Vec<Immutable>>,
     room: Arc<Room>,
-    summaries: summary::Summaries,
+    summaries: summaries::Summaries,
     collected: Mutex<Option<Collected>>,
     measurements: measure::Measurements,
     /// When the daemon checked `index.json` last.
@@ -224,7 +228,7 @@ impl Store {
             ages: Mutex::new(ages),
             immutable,
             room,
-            summaries: summary::Summaries::default(),
+            summaries: summaries::Summaries::default(),
             collected: Mutex::default(),
             measurements: measure::Measurements::default(),
             layout_checked: Mutex::default(),
