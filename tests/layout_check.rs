@@ -180,9 +180,9 @@ fn a_person_is_told_what_to_do_about_index_json() {
     };
     let told = output(&[]);
     assert!(told.contains("index.json   its content does not have its checksum"), "{told}");
-    assert!(told.contains("`holdfast check --repair` writes index.json again"), "{told}");
+    assert!(told.contains("`holdfast check --repair` rewrites index.json"), "{told}");
     let told = output(&["--repair"]);
-    assert!(told.contains("(mended)") && told.contains("index.json was written again"), "{told}");
+    assert!(told.contains("(repaired)") && told.contains("index.json was rewritten"), "{told}");
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod check;
 mod clients;
 mod clients_login;
 mod collection;
+mod collection_leases;
+mod collection_recovery;
 mod command_line;
 mod concurrency;
 mod configuration;

@@ -14,10 +14,10 @@ use super::{Index, ManifestEntry, entry, text_behind};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
-use crate::store::natural;
-use crate::store::overview::{
+use crate::store::listing::{
     Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
 };
+use crate::store::natural;
 use crate::store::work::Cancel;
 
 /// A row of the table `tags`, read without copying it.
@@ -346,7 +346,7 @@ fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::overview::Fit;
+    use crate::store::listing::Fit;
 
     #[test]
     fn a_page_is_sorted_whatever_is_before_it() {
