@@ -87,9 +87,9 @@ mod summaries;
 mod summary;
 mod sys;
 mod tag_retention;
-mod top_files;
 #[cfg(test)]
 mod test_store;
+mod top_files;
 mod upload;
 mod upload_files;
 mod upload_id;

@@ -9,7 +9,6 @@ use super::error::StoreError;
 use super::gc::Collected;
 use super::index::{Counts, ManifestEntry};
 use super::listing::{Listing, Part, Repositories, RepositoryOrder, TagOrder, WholeSize};
-use super::capacity::Space;
 use super::summaries::Summary;
 use super::uploads::RunningUpload;
 use super::work::Kind;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capacity_limits::RoomLimits;
 use super::clock::Moment;
 use super::gc::{Report, Taken};
 use super::index::inspect::Inspection;
-use super::recover::IndexHealth;
 use super::retention::{Ages, Policy, Retention};
-use super::room::RoomLimits;
+use super::settings::IndexHealth;
 use super::{CheckOptions, Checked, Event, Fault, Role, Settings, Store, StoreError};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName};
 
