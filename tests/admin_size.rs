@@ -117,7 +117,7 @@ fn large_image_is_shown_with_every_layer_label_and_setting() {
         (0..21).all(|number| settings.contains(&format!("/usr/local/some/path/{number}<"))),
         "{settings}"
     );
-    for shown in ["RUN step-19 ", "the value of label 9, as", "/usr/local/some/path/9<"] {
+    for shown in ["RUN step-19 ", "the value of label 0, as", "/usr/local/some/path/9<"] {
         assert!(overview.contains(shown), "the overview has many rows: {overview}");
     }
     let link = overview.split("id=\"raw-config\" href=\"").nth(1).unwrap().split('"').next().unwrap();

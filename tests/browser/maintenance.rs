@@ -58,7 +58,7 @@ fn set_a_password(browser: &Chromium, registry: &Registry) {
     browser.expect("#error", "The two passwords differ");
     assert_eq!(browser.property("#set-name", "value"), "bob", "the name is kept");
     fill_in(browser, "set", "two", "two");
-    browser.expect("#notice", "password");
+    browser.expect("#notice", "Password changed.");
     assert!(registry.accepts("bob", "two") && !registry.accepts("bob", "one"));
 }
 

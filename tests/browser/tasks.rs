@@ -47,7 +47,7 @@ fn see_overview(browser: &Chromium, registry: &Registry) {
     registry.start_upload("coming/soon");
     browser.click(".brand");
     browser.wait_for_address("/");
-    browser.expect("#disk .legend", "free");
+    browser.expect("#disk .legend", "Free for pushes");
     assert!(browser.count("svg.disk rect") >= 3, "the disk has no bar");
     browser.expect("#largest", "data/large");
     browser.expect("#uploads", "coming/soon");
