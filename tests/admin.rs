@@ -1,4 +1,4 @@
-//! The admin page, as a browser without script sees it.
+//! The admin page, as a browser without script uses it.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::images::{PAGES, config, push_with, tags, with_images, with_i
 use crate::support::*;
 
 #[test]
-fn one_logs_in_and_out() {
+fn log_in_returns_to_the_page_and_log_out_ends_the_session() {
     let daemon = with_images();
     let mut browser = Browser::new(&daemon);
     assert_eq!(browser.get("/").expect(303).named("location"), "/login");
@@ -34,7 +34,7 @@ fn one_logs_in_and_out() {
 }
 
 #[test]
-fn a_closed_registry_without_users_says_how_to_make_one() {
+fn closed_registry_without_users_shows_how_to_add_one() {
     let daemon = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
     let mut browser = Browser::new(&daemon);
     browser.get("/").expect(303);
@@ -43,22 +43,22 @@ fn a_closed_registry_without_users_says_how_to_make_one() {
 }
 
 #[test]
-fn an_open_registry_asks_nobody() {
+fn open_registry_needs_no_log_in_but_adds_no_users() {
     let daemon = Daemon::start();
     push_with(&daemon, "team/app", &["1", "2"], &config(), &json!({}));
     let mut browser = Browser::new(&daemon);
     assert!(browser.page("/").contains("team/app"));
-    browser.page("/upkeep");
+    browser.page("/maintenance");
     browser.post_as("/delete", &[("name", "team/app"), ("tag", "1")], "http://registry").expect(403);
     browser.delete("team/app", &["1"]).expect(303);
     assert_eq!(daemon.get("/v2/team/app/tags/list").expect(200).json()["tags"], json!(["2"]));
-    // Whoever is let in without a name cannot make one up.
+    // An anonymous user cannot add a user.
     browser.post("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]).expect(303);
     assert!(!daemon.data.join("htpasswd").exists());
 }
 
 #[test]
-fn pages_show_what_was_pushed() {
+fn pages_show_pushed_images() {
     let daemon = with_images();
     let mut browser = Browser::of(&daemon, "alice", "secret");
     let overview = browser.page("/");
@@ -75,7 +75,7 @@ fn pages_show_what_was_pushed() {
     let repository = browser.page("/repository/team/app");
     let place = |tag: &str| repository.find(&format!("/image/team/app:{tag}\"")).unwrap();
     assert!(place("1.9") < place("1.10") && place("1.10") < place("latest"));
-    for shown in ["linux/arm/v7", "2 more with it", "docker pull registry/team/app:"] {
+    for shown in ["linux/arm/v7", "2 more tags", "docker pull registry/team/app:"] {
         assert!(repository.contains(shown), "{shown} is not in {repository}");
     }
     let image = browser.page("/image/team/app:1.10");
@@ -102,7 +102,7 @@ fn pages_show_what_was_pushed() {
 }
 
 #[test]
-fn an_index_shows_its_platforms_and_an_artifact_what_it_is() {
+fn index_shows_its_platforms_and_artifact_its_type() {
     let daemon = Daemon::start();
     let one = push_with(&daemon, "multi", &[], &config(), &json!({}));
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
@@ -127,7 +127,7 @@ fn an_index_shows_its_platforms_and_an_artifact_what_it_is() {
     let mut browser = Browser::new(&daemon);
     let page = browser.page("/image/multi:1");
     assert!(page.contains(&format!("/image/multi@{one}\">linux/arm64")), "{page}");
-    assert!(page.contains("linux/riscv64") && page.contains("not here"), "{page}");
+    assert!(page.contains("linux/riscv64") && page.contains("not in this repository"), "{page}");
     let page = browser.page(&format!("/image/multi@{one}"));
     assert!(page.contains("SBOM (SPDX)") && page.contains("application/spdx+json"), "{page}");
     assert!(browser.page("/image/chart:1.0.0").contains("Helm chart"));
@@ -137,13 +137,13 @@ fn an_index_shows_its_platforms_and_an_artifact_what_it_is() {
 }
 
 #[test]
-fn deleting_a_tag_leaves_its_siblings() {
+fn deleting_a_tag_keeps_other_tags_of_the_image() {
     let daemon = with_images();
     let mut browser = Browser::of(&daemon, "alice", "secret");
-    let question = browser.page("/delete?name=team%2Fapp&tag=1.9&tag=nowhere");
-    assert!(question.contains("Delete 1 tag of team/app?"), "{question}");
-    assert!(question.contains("2 other tags of the same image stay"), "{question}");
-    assert_eq!(tags(&daemon, "team/app").len(), 3, "a question deletes nothing");
+    let confirmation = browser.page("/delete?name=team%2Fapp&tag=1.9&tag=nowhere");
+    assert!(confirmation.contains("Delete 1 tag of team/app?"), "{confirmation}");
+    assert!(confirmation.contains("2 other tags of the same image stay"), "{confirmation}");
+    assert_eq!(tags(&daemon, "team/app").len(), 3, "a confirmation deletes nothing");
     let answer = browser.delete("team/app", &["1.9"]).expect(303);
     assert_eq!(answer.named("location"), "/repository/team/app?done=deleted&count=1");
     assert!(browser.page(&answer.named("location")).contains("1 tag deleted."));
@@ -156,28 +156,29 @@ fn deleting_a_tag_leaves_its_siblings() {
 }
 
 #[test]
-fn a_tag_that_moved_since_the_question_stays() {
+fn tag_that_moved_since_the_confirmation_is_kept() {
     let daemon = Daemon::start();
-    let was = push_with(&daemon, "app", &["1", "2"], &config(), &json!({}));
+    let before = push_with(&daemon, "app", &["1", "2"], &config(), &json!({}));
     let mut browser = Browser::new(&daemon);
-    let question = browser.doomed("app", &["1", "2"]);
-    assert_eq!(question[1], ("tag", format!("1@{was}")));
-    let is = push_with(&daemon, "app", &["1"], &json!({"os": "linux"}), &json!({}));
-    let fields: Vec<(&str, &str)> = question.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let confirmation = browser.confirmation("app", &["1", "2"]);
+    assert_eq!(confirmation[1], ("tag", format!("1@{before}")));
+    let after = push_with(&daemon, "app", &["1"], &json!({"os": "linux"}), &json!({}));
+    let fields: Vec<(&str, &str)> =
+        confirmation.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = browser.post("/delete", &fields).expect(303);
     assert_eq!(answer.named("location"), "/repository/app?done=deleted&count=1&moved=1");
     let page = browser.page(&answer.named("location"));
-    assert!(page.contains("1 tag deleted. 1 tag stays: it names another image"), "{page}");
+    assert!(page.contains("1 tag deleted. 1 tag was kept: it now names a different image"), "{page}");
     let head = daemon.request("HEAD", "/v2/app/manifests/1").send().expect(200);
-    assert_eq!(head.named("docker-content-digest"), is);
-    // What was not asked about is not deleted either.
+    assert_eq!(head.named("docker-content-digest"), after);
+    // A tag without a confirmed digest is kept, too.
     browser.post("/delete", &[("name", "app"), ("tag", "1")]).expect(303);
     assert_eq!(daemon.get("/v2/app/tags/list").expect(200).json()["tags"], json!(["1"]));
     browser.delete("app", &["1"]).expect(303);
 }
 
 #[test]
-fn activity_says_since_when_it_is_kept() {
+fn activity_shows_the_start_of_its_recording() {
     let daemon = Daemon::start();
     push_with(&daemon, "app", &["1"], &config(), &json!({}));
     let page = Browser::new(&daemon).page("/activity");
@@ -186,7 +187,7 @@ fn activity_says_since_when_it_is_kept() {
 }
 
 #[test]
-fn lines_with_an_ipv6_address_are_quoted() {
+fn commands_with_an_ipv6_address_are_quoted() {
     let daemon = Daemon::on("[::1]:0", &[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     push_with(&daemon, "team/app", &["1"], &config(), &json!({}));
     let page = |path: &str| {
@@ -207,7 +208,7 @@ fn lines_with_an_ipv6_address_are_quoted() {
 }
 
 #[test]
-fn deleting_can_be_switched_off() {
+fn deleting_can_be_turned_off() {
     for name in ["HOLDFAST_ADMIN_DELETE", "DELETE_IMAGES", "HOLDFAST_STORAGE_DELETE"] {
         let daemon = with_images_and(&[(name, "false")]);
         let mut browser = Browser::of(&daemon, "alice", "secret");
@@ -220,10 +221,10 @@ fn deleting_can_be_switched_off() {
 }
 
 #[test]
-fn users_are_added_changed_and_removed_but_not_the_last() {
+fn users_are_added_changed_and_removed_except_the_last() {
     let daemon = with_images();
     let mut browser = Browser::of(&daemon, "alice", "secret");
-    assert!(browser.page("/users").contains("the last one stays"));
+    assert!(browser.page("/users").contains("last user, cannot be removed"));
     let may =
         |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status == 200;
     let mut post = |path: &str, name: &str, new: &str, again: &str| {
@@ -240,13 +241,13 @@ fn users_are_added_changed_and_removed_but_not_the_last() {
         post("/users/password", "bob", "two", "two").expect(303).named("location"),
         "/users?done=password"
     );
-    post("/users/password", "nobody", "two", "two").expect(422);
+    post("/users/password", "unknown", "two", "two").expect(422);
     assert!(may("bob", "two") && !may("bob", "one"));
     let form = browser.page("/users/password?name=bob");
     assert!(form.contains("name=\"name\" value=\"bob\" autocomplete=\"username\" readonly"), "{form}");
-    browser.get("/users/password?name=nobody").expect(404);
-    assert!(browser.page("/users/remove?name=bob").contains("Remove the user bob?"));
-    browser.get("/users/remove?name=nobody").expect(404);
+    browser.get("/users/password?name=unknown").expect(404);
+    assert!(browser.page("/users/remove?name=bob").contains("Remove user bob?"));
+    browser.get("/users/remove?name=unknown").expect(404);
     browser.post("/users/remove", &[("name", "bob")]).expect(303);
     assert!(!may("bob", "two"));
     let answer = browser.post("/users/remove", &[("name", "alice")]).expect(422);
@@ -255,7 +256,7 @@ fn users_are_added_changed_and_removed_but_not_the_last() {
 }
 
 #[test]
-fn every_page_is_small_and_asks_nobody_else() {
+fn every_page_is_small_and_loads_nothing_from_other_hosts() {
     let daemon = with_images();
     for number in 0..100 {
         let tag = format!("v1.{number}-with-a-rather-long-suffix");
@@ -275,18 +276,21 @@ fn every_page_is_small_and_asks_nobody_else() {
     }
     assert!(assets > 5000);
     browser.get("/assets/style-0123456789abcdef.css").expect(404);
-    for path in
-        PAGES.into_iter().chain(["/upkeep", "/users", "/delete?name=team/app&tag=1.9", "/login", "/nothing"])
-    {
+    for path in PAGES.into_iter().chain([
+        "/maintenance",
+        "/users",
+        "/delete?name=team/app&tag=1.9",
+        "/login",
+        "/nothing",
+    ]) {
         let answer = browser.get(path);
         let page = text(&answer);
         assert!(page.len() + assets < 60 << 10, "{path} has {} bytes and {assets}", page.len());
         for (at, _) in page.match_indices("src=\"").chain(page.match_indices("href=\"")) {
             let link = page[at..].split('"').nth(1).unwrap();
-            assert!(
-                link.starts_with('/') && !link.starts_with("//") || link.starts_with('#'),
-                "{path}: {link}"
-            );
+            // Paths, and queries and fragments of the same page.
+            let is_local = link.starts_with(['/', '?', '#']) && !link.starts_with("//");
+            assert!(is_local, "{path}: {link}");
         }
         assert!(!page.contains(" style=") && !page.contains(" onclick="), "{path}");
         let policy = answer.named("content-security-policy");
@@ -299,7 +303,7 @@ fn every_page_is_small_and_asks_nobody_else() {
 }
 
 #[test]
-fn terminals_get_words_and_browsers_a_page() {
+fn terminals_get_plain_text_and_browsers_a_page() {
     let daemon = with_images();
     assert!(text(&daemon.get("/").expect(200)).starts_with("This is a Holdfast container registry"));
     assert_eq!(daemon.get("/nothing").expect(404).code(), "UNSUPPORTED");
@@ -313,37 +317,39 @@ fn terminals_get_words_and_browsers_a_page() {
 }
 
 #[test]
-fn upkeep_is_begun_and_watched() {
+fn collection_and_check_are_started_and_followed() {
     let daemon = with_images();
     let mut browser = Browser::of(&daemon, "alice", "secret");
-    for (path, name) in [("/upkeep/collect", "Collection"), ("/upkeep/check", "Check")] {
-        browser.page("/upkeep");
-        assert!(browser.post(path, &[]).expect(303).named("location").starts_with("/upkeep?done=started"));
-        let begun = std::time::Instant::now();
+    for (path, name) in [("/maintenance/collect", "Collection"), ("/maintenance/check", "Check")] {
+        browser.page("/maintenance");
+        assert!(
+            browser.post(path, &[]).expect(303).named("location").starts_with("/maintenance?done=started")
+        );
+        let started = std::time::Instant::now();
         let page = loop {
-            let page = browser.page("/upkeep");
+            let page = browser.page("/maintenance");
             if page.contains("id=\"outcome\"") {
                 break page;
             }
-            assert!(begun.elapsed().as_secs() < 20, "{page}");
+            assert!(started.elapsed().as_secs() < 20, "{page}");
         };
         assert!(page.contains(&format!("<h2>{name}</h2>")), "{page}");
     }
-    assert!(browser.page("/upkeep").contains("everything is well"));
-    assert!(browser.page("/").contains("there was nothing to free"));
+    assert!(browser.page("/maintenance").contains("No faults found"));
+    assert!(browser.page("/").contains("nothing to free"));
 }
 
 #[test]
-fn what_is_counted_stays_right() {
+fn counts_of_repositories_survive_deletes_collection_and_rebuild() {
     let mut daemon = Daemon::start();
     let first = push_with(&daemon, "a", &["1", "2"], &config(), &json!({}));
     push_with(&daemon, "a", &["1"], &json!({"os": "linux"}), &json!({}));
     push_with(&daemon, "b", &[], &config(), &json!({}));
-    daemon.push_blob("early", b"a blob that is there before its manifest");
+    daemon.push_blob("early", b"a blob that is pushed before its manifest");
     push_with(&daemon, "early", &["x"], &config(), &json!({}));
     let mount = format!(
         "/v2/b/blobs/uploads/?from=early&mount={}",
-        digest(b"a blob that is there before its manifest")
+        digest(b"a blob that is pushed before its manifest")
     );
     daemon.request("POST", &mount).body(b"").send().expect(201);
     daemon.request("DELETE", &format!("/v2/a/manifests/{first}")).send().expect(202);
@@ -367,7 +373,7 @@ fn what_is_counted_stays_right() {
     holdfast(&["check"], &daemon.data);
     let after = rows(&daemon);
     assert_eq!(after.len(), 2, "{after:?}");
-    // An index that counts wrongly would be made again after this.
+    // An index with wrong counts would be rebuilt here.
     daemon.kill_and_restart();
     assert_eq!(rows(&daemon), after);
     let kept = std::fs::read_dir(&daemon.data).unwrap().map(|entry| entry.unwrap().file_name());

@@ -1,4 +1,4 @@
-//! What the overview says when something needs a person: each warning on the real thing, and none where all is well.
+//! The warnings of the overview: each one with its real cause, and none in a healthy registry.
 
 use std::path::Path;
 use std::process::Command;
@@ -27,73 +27,73 @@ fn expect(warnings: &[String], text: &str) {
     assert!(warnings.iter().any(|warning| warning.contains(text)), "{warnings:?}");
 }
 
-/// The machine that runs the tests may be nearly full itself.
-fn but_the_disk(mut warnings: Vec<String>) -> Vec<String> {
+/// Removes the warning about free space: the disk of the test machine may be nearly full.
+fn without_free_space(mut warnings: Vec<String>) -> Vec<String> {
     warnings.retain(|warning| !warning.starts_with("The disk is nearly full"));
     warnings
 }
 
 #[test]
-fn where_all_is_well_nothing_is_said() {
+fn healthy_registry_has_no_warnings() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
-    assert_eq!(but_the_disk(warnings_of(&daemon)), Vec::<String>::new());
+    assert_eq!(without_free_space(warnings_of(&daemon)), Vec::<String>::new());
 }
 
 #[test]
-fn a_disk_that_failed_is_named() {
+fn failed_disk_is_a_warning_without_paths() {
     let daemon = Daemon::start();
     let failing = Failing::begin(daemon.process(), "fdatasync", None);
     let content = b"layer";
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
     assert!(daemon.request("POST", &path).body(content).send().status >= 500);
     drop(failing);
-    let said = warnings_of(&daemon);
-    expect(&said, "The registry takes no more pushes: ");
-    assert!(!said[0].contains(daemon.data.to_str().unwrap()), "{said:?}");
+    let warnings = warnings_of(&daemon);
+    expect(&warnings, "The registry accepts no more pushes: ");
+    assert!(!warnings[0].contains(daemon.data.to_str().unwrap()), "{warnings:?}");
 }
 
 #[test]
-fn a_disk_without_room_is_named() {
+fn full_disk_is_a_warning() {
     expect(&warnings_of(&Daemon::with(&[("HOLDFAST_STORAGE_RESERVE", "1000TiB")])), "The disk is full");
     let directory = tempfile::tempdir().unwrap();
     let free = run(Command::new("df").args(["--output=avail", "-B1"]).arg(directory.path()));
     let free: u64 = free.lines().last().unwrap().trim().parse().unwrap();
-    // What is left is more than the tests beside this one can take meanwhile, and less than a tenth of any disk here.
+    // 2 GiB are more than parallel tests use up, and less than a tenth of any test machine's disk.
     let reserve = (free - free.min(2 << 30)).to_string();
     expect(&warnings_of(&Daemon::with(&[("HOLDFAST_STORAGE_RESERVE", &reserve)])), "The disk is nearly full");
 }
 
 #[test]
-fn a_quota_that_is_nearly_used_up_is_named() {
+fn nearly_used_up_quota_is_a_warning() {
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "1MiB")]);
     daemon.push_blob("a", &vec![7; 1000 << 10]);
     expect(&warnings_of(&daemon), "The quota is nearly used up: ");
 }
 
 #[test]
-fn an_index_that_is_nearly_full_is_named() {
+fn nearly_full_index_is_a_warning() {
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let put = |number: &usize| {
         let tag = format!("{number}-{}", "x".repeat(100));
         daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest).status
     };
-    assert!((0..20_000).any(|number| put(&number) == 507), "it takes all");
-    expect(&warnings_of(&daemon), "The index is nearly full: set storage.index_map_size higher.");
+    assert!((0..20_000).any(|number| put(&number) == 507), "the index is never full");
+    expect(&warnings_of(&daemon), "The index is nearly full: increase storage.index_map_size.");
 }
 
-/// The overview of a registry with TLS.
+/// Loads the overview over TLS.
 fn overview_by_tls(daemon: &Daemon, ca: &Path) -> String {
     let url = format!("https://localhost:{}/", daemon.address.port());
     run(Command::new("curl").args(["-sSf", "-H", "accept: text/html", "--cacert"]).arg(ca).arg(url))
 }
 
 #[test]
-fn a_clock_that_went_back_is_named() {
+fn clock_that_went_back_is_a_warning() {
     let mut daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
     daemon.stop();
-    // It has been twenty days later already.
+    // The daemon has seen a time twenty days ahead.
     let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(20 * 24);
     std::fs::write(daemon.data.join("tls/clock"), format!("{}\n", later.as_secs())).unwrap();
     daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto")]);
@@ -102,7 +102,7 @@ fn a_clock_that_went_back_is_named() {
 }
 
 #[test]
-fn a_certificate_of_ones_own_that_ends_soon_is_named() {
+fn certificate_from_files_that_expires_soon_is_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = (directory.path().join("crt"), directory.path().join("key"));
     let with = |days: &str| {
@@ -120,5 +120,5 @@ fn a_certificate_of_ones_own_that_ends_soon_is_named() {
         warnings(&overview_by_tls(&daemon, &certificate))
     };
     expect(&with("5"), "The certificate of the registry expires in ");
-    assert_eq!(but_the_disk(with("90")), Vec::<String>::new());
+    assert_eq!(without_free_space(with("90")), Vec::<String>::new());
 }

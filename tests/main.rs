@@ -8,6 +8,8 @@
 )]
 
 mod admin;
+mod admin_memory;
+mod admin_rights;
 mod admin_safety;
 mod admin_size;
 mod admin_warnings;

@@ -1,13 +1,13 @@
-//! One's own password.
+//! The form with which a user changes their own password.
 
 use askama::Template;
 use http::StatusCode;
 
-use super::OK;
 use super::error::AdminError;
 use super::pages::{Frame, render};
+use super::request::AdminRequest;
+use super::response::{OK, see_other};
 use super::users::new_password;
-use super::visit::{Visit, see_other};
 use crate::access::{Identity, UserName};
 use crate::wire::Response;
 
@@ -18,50 +18,62 @@ struct Page {
     error: Option<String>,
 }
 
-pub(super) fn show(visit: &Visit) -> Result<Response, AdminError> {
-    own_name(visit)?;
-    render(OK, &Page { frame: Frame::new(visit, "account"), error: None })
+/// Shows the form.
+pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
+    own_name(request)?;
+    render(OK, &Page { frame: Frame::new(request, "account"), error: None })
 }
 
-pub(super) async fn change(visit: &mut Visit<'_>) -> Result<Response, AdminError> {
-    let name = own_name(visit)?;
-    match changed(visit, &name).await {
+/// Changes the password, which ends all sessions of the user, and starts a new session for this browser.
+pub(super) async fn change(request: &mut AdminRequest<'_>) -> Result<Response, AdminError> {
+    let name = own_name(request)?;
+    match change_password(request, &name).await {
         Ok(secret) => {
-            // The old session has ended with the old password.
-            visit.end_session();
-            visit.begin_session(&secret);
+            request.end_session();
+            request.begin_session(&secret);
             Ok(see_other("/account?done=own-password"))
         }
         Err(AdminError::Invalid(why)) => {
-            let page = Page { frame: Frame::new(visit, "account"), error: Some(why) };
+            let page = Page { frame: Frame::new(request, "account"), error: Some(why) };
             render(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Changes the password; gives the secret of the session that goes on with the new one.
-async fn changed(visit: &Visit<'_>, name: &UserName) -> Result<String, AdminError> {
-    let new = new_password(visit)?;
-    let (access, client) = (visit.access, visit.surroundings.client);
-    let old = visit.form.get("old").unwrap_or_default();
+/// Changes the password and returns the secret of the new session.
+async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<String, AdminError> {
+    let new = new_password(request)?;
+    let (access, client) = (request.access, request.context.client);
+    let old = request.form.get("old").unwrap_or_default();
     access.confirm(name, old, client).await.map_err(|error| {
-        visit.admin.desk.logins.failed(client, "admin", name.as_str(), &error);
+        request.admin.desk.logins.failed(client, "admin", name.as_str(), &error);
         match AdminError::from(error) {
             AdminError::Invalid(_) => {
-                AdminError::Invalid("The old password is wrong. Nothing is changed.".into())
+                AdminError::Invalid("The old password is wrong. Nothing was changed.".into())
             }
             error => error,
         }
     })?;
-    let secret = access.renew_password(&visit.admin.desk.sessions, name, new).await?;
-    log::info!(user = name.as_str(), client:% = client; "{name} has changed the own password");
+    let secret = access.renew_password(&request.admin.desk.sessions, name, new).await?;
+    log::info!(user = name.as_str(), client:% = client; "{name} changed their own password");
     Ok(secret)
 }
 
-fn own_name(visit: &Visit) -> Result<UserName, AdminError> {
-    match &visit.identity {
+fn own_name(request: &AdminRequest) -> Result<UserName, AdminError> {
+    match &request.identity {
         Identity::User(name) => Ok(name.clone()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worst_case;
+    use super::*;
+
+    #[test]
+    fn largest_page_is_small() {
+        worst_case::assert_small(&Page { frame: worst_case::frame(), error: Some("e".repeat(200)) });
     }
 }

@@ -1,20 +1,23 @@
-//! What happened lately.
+//! The recent pushes, pulls and deletes.
 
 use askama::Template;
 
-use super::OK;
 use super::error::AdminError;
-use super::pages::{Frame, Pager, render, searched};
-use super::visit::Visit;
-use super::words::{self, When, count};
+use super::format::When;
+use super::limits::{NAME, shorten};
+use super::pager::{Pager, page_of, search_text};
+use super::pages::{Frame, render};
+use super::request::AdminRequest;
+use super::response::OK;
 use crate::access::{Action, Identity, Wanted};
+use crate::base::clock;
+use crate::base::human::count;
 use crate::wire::{Deed, Event, Response};
 
-/// How many events are on a page.
-const PAGE: usize = 60;
-/// How many bytes of HTML there are for them, and how many of a row are no names.
-const ROOM: usize = 34_000;
-const ROW: usize = 390;
+/// The events on a page.
+const ROWS: usize = 30;
+/// How much of a digest is shown: the algorithm and twelve digits.
+const SHORT_DIGEST: usize = 19;
 
 #[derive(Template)]
 #[template(path = "activity.html")]
@@ -23,72 +26,101 @@ struct Page {
     search: String,
     events: Vec<Row>,
     summary: String,
-    /// Since when events are kept.
+    /// The start of the daemon, which events are recorded from.
     since: When,
     pager: Pager,
 }
 
 struct Row {
     when: When,
-    deed: &'static str,
+    action: &'static str,
     user: String,
     client: String,
+    repository: String,
+    /// The name of the repository as far as it is shown.
     name: String,
     reference: String,
-    /// Where that is shown, if it may be there still.
+    /// The address of the image; none for a deleted one.
     link: Option<String>,
 }
 
-pub(super) fn show(visit: &Visit) -> Result<Response, AdminError> {
-    // Names and addresses of others are not for passers-by.
-    if visit.identity == Identity::Anonymous && !visit.may(&Wanted::Upkeep) {
+/// Shows the events that the user may see.
+pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
+    // Anonymous readers do not see the names and addresses of other users.
+    if request.identity == Identity::Anonymous && !request.may(&Wanted::Upkeep) {
         return Err(AdminError::NeedsLogin);
     }
-    let permit = visit.permit()?;
-    let search = searched(&visit.query);
-    let page = Pager::wanted(&visit.query);
-    let wanted = |event: &Event| {
-        let found = event.repository.as_str().contains(&search) || event.user == search;
-        found && permit.may(Action::Pull, &event.repository)
-    };
-    let events = visit.admin.desk.events.newest(wanted);
-    let (total, size) = (events.len(), fitting(&events));
-    let since = words::now().saturating_sub(visit.admin.desk.began.elapsed().as_secs());
+    let permit = request.permit()?;
+    let search = search_text(&request.query);
+    let page = Pager::wanted(&request.query);
+    let events = request.admin.desk.events.newest(|event: &Event| {
+        let is_found = event.repository.as_str().contains(&search) || event.user == search;
+        is_found && permit.may(Action::Pull, &event.repository)
+    });
+    let total = events.len();
+    let since = clock::unix_seconds().saturating_sub(request.admin.desk.started.elapsed().as_secs());
     let page = Page {
-        frame: Frame::new(visit, "activity"),
-        events: events.into_iter().skip((page - 1) * size).take(size).map(row).collect(),
-        summary: count(total as u64, "event"),
+        frame: Frame::new(request, "activity"),
+        events: page_of(events, page, ROWS).into_iter().map(row).collect(),
+        summary: count(total, "event"),
         since: When::at(since),
-        pager: Pager::new(page, size, total, "/activity", &[("q", &search)]),
+        pager: Pager::new(page, ROWS, total, "/activity", &[("q", &search)]),
         search,
     };
     render(OK, &page)
 }
 
-/// How many of these events a page has: fewer where names are long.
-fn fitting(events: &[Event]) -> usize {
-    // The repository stands there three times and in a link, what was pushed and pulled of it twice.
-    let names =
-        |event: &Event| 3 * event.repository.as_str().len() + 2 * event.reference.len() + event.user.len();
-    let longest = events.iter().map(names).max().unwrap_or(0);
-    (ROOM / (ROW + longest)).clamp(1, PAGE)
-}
-
 fn row(event: Event) -> Row {
     let is_digest = event.reference.contains(':');
-    let between = if is_digest { '@' } else { ':' };
-    let link = format!("/image/{}{between}{}", event.repository, event.reference);
+    let separator = if is_digest { '@' } else { ':' };
+    let link = format!("/image/{}{separator}{}", event.repository, event.reference);
+    let (action, link) = match event.deed {
+        Deed::Pushed => ("pushed", Some(link)),
+        Deed::Pulled => ("pulled", Some(link)),
+        Deed::Deleted => ("deleted", None),
+    };
     Row {
         when: When::at(event.at),
-        deed: match event.deed {
-            Deed::Pushed => "pushed",
-            Deed::Pulled => "pulled",
-            Deed::Deleted => "deleted",
-        },
-        user: if event.user == "-" { "nobody in particular".into() } else { event.user },
+        action,
+        user: if event.user == "-" { "anonymous".into() } else { event.user },
         client: event.client.to_canonical().to_string(),
-        name: event.repository.to_string(),
-        reference: if is_digest { event.reference.chars().take(19).collect() } else { event.reference },
-        link: (event.deed != Deed::Deleted).then_some(link),
+        name: shorten(event.repository.as_str(), NAME),
+        repository: event.repository.to_string(),
+        reference: if is_digest {
+            event.reference.chars().take(SHORT_DIGEST).collect()
+        } else {
+            event.reference
+        },
+        link,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worst_case;
+    use super::*;
+
+    #[test]
+    fn largest_page_is_small() {
+        for reference in [worst_case::tag(0).to_string(), worst_case::digest().to_string()] {
+            let event = |number| Event {
+                at: 0,
+                deed: Deed::Deleted,
+                user: "u".repeat(64),
+                client: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
+                repository: worst_case::name(number),
+                reference: reference.clone(),
+            };
+            let row = |number| row(Event { deed: Deed::Pulled, ..event(number) });
+            let search = "\"".repeat(128);
+            worst_case::assert_small(&Page {
+                frame: worst_case::frame(),
+                events: (0..ROWS).map(row).collect(),
+                summary: "1000 events".into(),
+                since: When::at(0),
+                pager: Pager::new(20, ROWS, 1000, "/activity", &[("q", &search)]),
+                search,
+            });
+        }
     }
 }

@@ -1,9 +1,14 @@
-//! A manifest as a page shows it: layers with what made them, settings, labels, annotations. All of it is the text of
-//! strangers, and shown as far as it fits.
+//! Prepares the content of a manifest for its page: layers with the commands that made them, settings, labels,
+//! annotations. All texts are untrusted and are cut to a fixed length.
 
-use super::budget::{self, Budget, Row, Section};
-use super::words::{self, size};
+use super::format::short_digest;
+use super::limits::{NAME, shorten};
+use super::section::{List, Section, View};
+use crate::base::human::size;
 use crate::oci::{self, Contents, ImageConfig, Part};
+
+/// The annotations of a referrer that are shown.
+const NOTES: usize = 2;
 
 /// A layer, or a file of an artifact.
 pub(super) struct Layer {
@@ -11,141 +16,108 @@ pub(super) struct Layer {
     pub(super) digest: String,
     pub(super) short: String,
     pub(super) size: String,
-    /// The command that made it, or the name of the file; its media type, where neither is known.
-    pub(super) what: String,
-    /// Whether that is known.
-    pub(super) is_told: bool,
+    /// The command that made the layer, or the name of the file; the media type if both are unknown.
+    pub(super) origin: String,
+    /// Whether the command or the name is known.
+    pub(super) is_known: bool,
 }
 
-/// A setting of an image, with its values.
+/// A setting of an image, a label or an annotation.
 pub(super) struct Setting {
     pub(super) name: String,
     pub(super) values: Vec<String>,
 }
 
-/// A name and one of its values.
-struct Pair {
-    name: String,
-    value: String,
-}
-
-/// A step of a history.
-pub(super) struct Step(pub(super) String);
-
-impl Row for Layer {
-    fn fixed(&self) -> usize {
-        230 + self.digest.len() + self.size.len()
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.what]
-    }
-}
-
-impl Row for Pair {
-    fn fixed(&self) -> usize {
-        "<dt></dt><dd><code></code><br></dd>\n".len()
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.name, &mut self.value]
-    }
-}
-
-impl Row for Step {
-    fn fixed(&self) -> usize {
-        "<li><code></code>".len()
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.0]
-    }
-}
-
-/// The layers, each with the step that made it where the history tells.
-pub(super) fn layers(contents: &Contents, config: &ImageConfig) -> (Vec<Layer>, usize) {
-    let told = is_told(contents, config);
+/// Returns the layers, each with its command where the history is complete.
+pub(super) fn layers(view: View, contents: &Contents, config: &ImageConfig) -> Section<Layer> {
+    let is_complete = is_complete(contents, config);
     let mut steps = config.layer_steps().map(|step| command(step.created_by.as_deref()));
     let all = contents.layers.items.iter().chain(&contents.blobs.items);
-    let layers = all.enumerate().map(|(at, part)| {
-        let step = if told { steps.next() } else { None };
-        layer(at + 1, part, step.unwrap_or_default())
+    let rows = all.enumerate().map(|(at, part)| {
+        let step = if is_complete { steps.next() } else { None };
+        (at + 1, part, step.unwrap_or_default())
     });
-    (layers.collect(), contents.layers.more + contents.blobs.more)
+    let section = view.section(List::Layers, rows.collect(), contents.layers.more + contents.blobs.more);
+    section.map(|(number, part, step)| layer(view, number, part, step))
 }
 
-/// Whether the history says as many steps as there are layers.
-fn is_told(contents: &Contents, config: &ImageConfig) -> bool {
+/// Returns true if the history has one step for each layer, so that steps can be matched to layers.
+fn is_complete(contents: &Contents, config: &ImageConfig) -> bool {
     let is_whole = contents.layers.more == 0 && config.history.more == 0;
     is_whole && config.layer_steps().count() == contents.layers.items.len()
 }
 
-fn layer(number: usize, part: &Part, step: String) -> Layer {
-    let told = part.title().map_or(step, str::to_owned);
-    let is_told = !told.is_empty();
+fn layer(view: View, number: usize, part: &Part, step: String) -> Layer {
+    let origin = part.title().map_or(step, str::to_owned);
+    let is_known = !origin.is_empty();
     let media_type = || part.media_type.clone().unwrap_or_else(|| "unknown".into());
     Layer {
         number,
         digest: part.digest.to_string(),
-        short: words::short(&part.digest),
+        short: short_digest(&part.digest),
         size: part.size.map_or_else(|| "unknown".into(), size),
-        what: if is_told { told } else { media_type() },
-        is_told,
+        origin: shorten(&if is_known { origin } else { media_type() }, view.text_length()),
+        is_known,
     }
 }
 
-/// The steps that do not stand beside a layer already.
-pub(super) fn history(contents: &Contents, config: &ImageConfig) -> (Vec<Step>, usize) {
-    let told = is_told(contents, config);
-    let steps = config.history.items.iter().filter(|step| !told || !step.made_layer());
-    let steps = steps.map(|step| Step(command(step.created_by.as_deref().or(step.comment.as_deref()))));
-    (steps.collect(), config.history.more)
+/// Returns the steps of the history that are not shown beside a layer.
+pub(super) fn history(view: View, contents: &Contents, config: &ImageConfig) -> Section<String> {
+    let is_complete = is_complete(contents, config);
+    let steps = config.history.items.iter().filter(|step| !is_complete || !step.made_layer());
+    let section = view.section(List::History, steps.collect(), config.history.more);
+    section.map(|step| {
+        let text = step.created_by.as_deref().or(step.comment.as_deref());
+        shorten(&command(text), view.text_length())
+    })
 }
 
-/// The command of a step without what Docker puts in front of it.
+/// Strips the prefix that Docker puts before the command of a step.
 fn command(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
     text.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(text).trim().to_owned()
 }
 
-/// Settings of an image.
-pub(super) fn settings(budget: &mut Budget, bytes: usize, config: &ImageConfig) -> Section<Setting> {
+/// Returns the settings of an image. A row is a value; values of one setting are grouped.
+pub(super) fn settings(view: View, config: &ImageConfig) -> Section<Setting> {
     let all = config.settings();
-    let more = all.iter().map(|one| one.more).sum();
-    let pairs = all.into_iter().flat_map(|oci::Setting { name, values, .. }| {
-        values.into_iter().map(move |value| Pair { name: name.to_owned(), value })
+    let not_kept = all.iter().map(|setting| setting.more).sum();
+    let values = all.into_iter().flat_map(|oci::Setting { name, values, .. }| {
+        values.into_iter().map(move |value| (name.to_owned(), value))
     });
-    let Section { rows, more } = budget.show(bytes, pairs.collect(), more);
-    let mut settings: Vec<Setting> = Vec::new();
-    for Pair { name, value } in rows {
-        match settings.last_mut() {
+    let mut section = view.section(List::Settings, values.collect(), not_kept);
+    let mut grouped: Vec<Setting> = Vec::new();
+    for (name, value) in std::mem::take(&mut section.rows) {
+        let value = shorten(&value, view.text_length());
+        match grouped.last_mut() {
             Some(last) if last.name == name => last.values.push(value),
-            _ => settings.push(Setting { name, values: vec![value] }),
+            _ => grouped.push(Setting { name, values: vec![value] }),
         }
     }
-    Section { rows: settings, more }
+    Section { rows: grouped, more: section.more, id: section.id, pager: section.pager }
 }
 
-/// Labels or annotations.
+/// Returns labels or annotations.
 pub(super) fn pairs(
-    budget: &mut Budget,
-    bytes: usize,
-    (all, more): (&[(String, String)], usize),
+    view: View,
+    list: List,
+    (all, not_kept): (&[(String, String)], usize),
 ) -> Section<Setting> {
-    let rows = all.iter().map(|(name, value)| Pair { name: name.clone(), value: value.clone() });
-    let Section { rows, more } = budget.show(bytes, rows.collect(), more);
-    let rows = rows.into_iter().map(|Pair { name, value }| Setting { name, values: vec![value] });
-    Section { rows: rows.collect(), more }
+    let section = view.section(list, all.iter().collect(), not_kept);
+    section.map(|(name, value)| Setting {
+        name: shorten(name, NAME),
+        values: vec![shorten(value, view.text_length())],
+    })
 }
 
-/// The first annotations of something that refers to an image, in a line each.
+/// Returns the first annotations of a referrer, one in each line.
 pub(super) fn notes(part: &Part) -> Vec<String> {
-    let first = part.annotations.pairs.iter().take(4);
-    first.map(|(name, value)| budget::fit(&format!("{name}: {value}"), 300)).collect()
+    let first = part.annotations.pairs.iter().take(NOTES);
+    first.map(|(name, value)| shorten(&format!("{name}: {value}"), NAME)).collect()
 }
 
-/// What an artifact is, in words where it is one of those that people know.
-pub(super) fn name_of(kind: &str) -> Option<&'static str> {
+/// Returns the common name of an artifact type.
+pub(super) fn common_name(artifact_type: &str) -> Option<&'static str> {
     let known = [
         ("application/vnd.cncf.helm.config", "Helm chart"),
         ("application/vnd.wasm.config", "WebAssembly module"),
@@ -159,7 +131,7 @@ pub(super) fn name_of(kind: &str) -> Option<&'static str> {
         ("application/vnd.in-toto", "Attestation (in-toto)"),
         ("application/vnd.oci.empty", "Artifact"),
     ];
-    known.into_iter().find(|(start, _)| kind.starts_with(start)).map(|(_, name)| name)
+    known.into_iter().find(|(start, _)| artifact_type.starts_with(start)).map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -167,18 +139,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_that_does_not_fit_names_no_layer() {
+    fn incomplete_history_is_matched_to_no_layer() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let text =
             format!(r#"{{"layers":[{{"digest":"{digest}","size":1}},{{"digest":"{digest}","size":2}}]}}"#);
         let contents = Contents::parse(text.as_bytes());
         let config = |history: &str| ImageConfig::parse(format!(r#"{{"history":[{history}]}}"#).as_bytes());
+        let layers = |config| layers(View::overview(), &contents, config).rows;
+        let history = |config| history(View::overview(), &contents, config).rows;
         let step = r#"{"created_by":"/bin/sh -c #(nop) COPY x"}"#;
-        let whole = config(&[step, step].join(","));
-        let (told, _) = layers(&contents, &whole);
-        assert_eq!((told[0].what.as_str(), told.len()), ("COPY x", 2));
-        assert!(history(&contents, &whole).0.is_empty(), "no step is there twice");
-        assert!(!layers(&contents, &config(step)).0[0].is_told);
-        assert_eq!(history(&contents, &config(step)).0.len(), 1);
+        let complete = config(&[step, step].join(","));
+        let shown = layers(&complete);
+        assert_eq!((shown[0].origin.as_str(), shown.len()), ("COPY x", 2));
+        assert!(history(&complete).is_empty(), "no step is shown twice");
+        let incomplete = config(step);
+        assert!(!layers(&incomplete)[0].is_known);
+        assert_eq!(history(&incomplete).len(), 1);
     }
 }

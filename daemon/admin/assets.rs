@@ -1,4 +1,6 @@
-//! Style, script and icon, compiled in. Their names carry a hash of their content, so that browsers keep them for good.
+//! Style sheet, script and icon, compiled in.
+//!
+//! Each file name contains a hash of the content, so that browsers may cache the file forever.
 
 use std::sync::LazyLock;
 
@@ -10,7 +12,7 @@ use super::error::AdminError;
 use crate::oci::{Algorithm, Hasher};
 use crate::wire::{Response, with_bytes};
 
-/// A file that pages refer to.
+/// A compiled-in file.
 struct Asset {
     path: String,
     content_type: &'static str,
@@ -18,9 +20,9 @@ struct Asset {
 }
 
 impl Asset {
-    fn new(name: &str, ending: &str, content_type: &'static str, content: &'static [u8]) -> Self {
+    fn new(name: &str, extension: &str, content_type: &'static str, content: &'static [u8]) -> Self {
         let hash = Hasher::digest(Algorithm::Sha256, content).hex();
-        Asset { path: format!("{name}-{}.{ending}", &hash[..16]), content_type, content }
+        Asset { path: format!("{name}-{}.{extension}", &hash[..16]), content_type, content }
     }
 }
 
@@ -32,13 +34,19 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// The paths of style, script and icon.
+/// Returns the paths of style sheet, script and icon below `/assets/`.
 pub(super) fn paths() -> [&'static str; 3] {
     let [style, script, icon] = &*ASSETS;
     [&style.path, &script.path, &icon.path]
 }
 
-/// Answers with a file.
+/// Returns the length of all files together, in bytes.
+#[cfg(test)]
+pub(super) fn total_length() -> usize {
+    ASSETS.iter().map(|asset| asset.content.len()).sum()
+}
+
+/// Serves a file; 404 for one of another release.
 pub(super) fn answer(name: &str) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.path == name) else {
         return AdminError::NotFound("There is no such file.".into()).plain();

@@ -1,19 +1,19 @@
-//! Deleting tags, after a question that names them.
+//! Deletes tags, after a confirmation that lists them.
 
 use askama::Template;
 
-use super::OK;
 use super::error::AdminError;
+use super::format::short_digest;
 use super::pages::{Frame, render};
-use super::repository::may_delete;
-use super::visit::{Visit, see_other};
-use super::words::{count, short};
+use super::request::AdminRequest;
+use super::response::{OK, see_other};
 use crate::access::{Action, Identity};
+use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::wire::{Deed, Event, Query, Response};
 
-/// How many tags one question has at the most, so that its page stays small whatever they are called.
-pub(super) const MOST: usize = 40;
+/// The tags in one confirmation.
+const ROWS: usize = 40;
 
 #[derive(Template)]
 #[template(path = "delete.html")]
@@ -22,7 +22,7 @@ struct Page {
     name: String,
     tags: Vec<Row>,
     summary: String,
-    /// How many more were selected.
+    /// The number of selected tags beyond those in the confirmation.
     more: usize,
 }
 
@@ -30,80 +30,128 @@ struct Row {
     tag: String,
     short: String,
     digest: String,
-    /// What becomes of the image.
-    rest: String,
+    /// Whether other tags still name the image afterwards.
+    others: String,
 }
 
-pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    let name = repository(visit, &visit.query)?;
-    let mut tags: Vec<Tag> = visit.query.all("tag").filter_map(|tag| tag.parse().ok()).collect();
-    let more = tags.len().saturating_sub(MOST);
-    tags.truncate(MOST);
-    let named = visit.admin.store.tags_named(&name, tags).await?;
+/// Shows the confirmation for the tags of the query, or for all tags of its `digest`.
+pub(super) async fn confirm(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let name = repository(request, &request.query)?;
+    let (tags, more) = selected(request, &name).await?;
+    let named = request.admin.store.tags_named(&name, tags).await?;
     if named.is_empty() {
-        return Err(AdminError::Invalid("No tag is selected that is there. Go back and select some.".into()));
+        return Err(AdminError::Invalid("No existing tag is selected. Go back and select tags.".into()));
     }
     let rows = named.iter().map(|(tag, entry, shared)| {
-        let same = named.iter().filter(|(_, other, _)| other.digest == entry.digest).count();
-        let rest = match shared.saturating_sub(same) {
-            0 => "no other tag names this image".to_owned(),
-            1 => "1 other tag of the same image stays".to_owned(),
-            others => format!("{} of the same image stay", count(others as u64, "other tag")),
-        };
-        Row { tag: tag.to_string(), short: short(&entry.digest), digest: entry.digest.to_string(), rest }
+        let selected = named.iter().filter(|(_, other, _)| other.digest == entry.digest).count();
+        Row {
+            tag: tag.to_string(),
+            short: short_digest(&entry.digest),
+            digest: entry.digest.to_string(),
+            others: others(shared.saturating_sub(selected)),
+        }
     });
     let rows: Vec<Row> = rows.collect();
-    let summary = count(rows.len() as u64, "tag");
-    let frame = Frame::new(visit, "repositories");
+    let summary = count(rows.len(), "tag");
+    let frame = Frame::new(request, "repositories");
     render(OK, &Page { frame, name: name.to_string(), tags: rows, summary, more })
 }
 
-pub(super) async fn delete(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    let name = repository(visit, &visit.form)?;
-    let (tags, unsure) = shown(&visit.form);
-    let (deleted, moved) = visit.admin.store.delete_tags(&name, tags).await?;
-    for tag in &deleted {
-        let (user, client) = (visit.identity.to_string(), visit.surroundings.client);
-        log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
-        visit.admin.desk.events.note(Event::now(Deed::Deleted, user, client, name.clone(), tag.to_string()));
+/// Returns the selected tags that fit in one confirmation, and how many do not.
+async fn selected(
+    request: &AdminRequest<'_>,
+    name: &RepositoryName,
+) -> Result<(Vec<Tag>, usize), AdminError> {
+    if let Some(digest) = request.query.get("digest").and_then(|digest| digest.parse::<Digest>().ok()) {
+        let (tags, total) = request.admin.store.tags_of(name, &digest, ROWS).await?;
+        let more = total.saturating_sub(tags.len());
+        return Ok((tags, more));
     }
-    let is_there = visit.admin.store.has_repository(&name)?;
+    let mut tags: Vec<Tag> = request.query.all("tag").filter_map(|tag| tag.parse().ok()).collect();
+    let more = tags.len().saturating_sub(ROWS);
+    tags.truncate(ROWS);
+    Ok((tags, more))
+}
+
+fn others(number: usize) -> String {
+    match number {
+        0 => "no other tag of this image".to_owned(),
+        1 => "1 other tag of the same image stays".to_owned(),
+        _ => format!("{} of the same image stay", count(number, "other tag")),
+    }
+}
+
+/// Deletes the tags of a confirmed form that still name the image that was shown.
+pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let name = repository(request, &request.form)?;
+    let (tags, unconfirmed) = confirmed(&request.form);
+    let (deleted, moved) = request.admin.store.delete_tags(&name, tags).await?;
+    for tag in &deleted {
+        let (user, client) = (request.identity.to_string(), request.context.client);
+        log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
+        let event = Event::now(Deed::Deleted, user, client, name.clone(), tag.to_string());
+        request.admin.desk.events.note(event);
+    }
+    let is_there = request.admin.store.has_repository(&name)?;
     let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };
-    let moved = match moved + unsure {
+    let moved = match moved + unconfirmed {
         0 => String::new(),
         moved => format!("&moved={moved}"),
     };
     Ok(see_other(&format!("{path}?done=deleted&count={}{moved}", deleted.len())))
 }
 
-/// The tags of a form, each with the digest that the question showed beside it, and how many have none: which image
-/// they were about nobody can say.
-fn shown(form: &Query) -> (Vec<(Tag, Digest)>, usize) {
-    let all: Vec<&str> = form.all("tag").take(MOST).collect();
+/// Returns the tags of a form, each with the digest that the confirmation showed, and the number of tags without a digest:
+/// those are not deleted, since the image that the user meant is unknown.
+fn confirmed(form: &Query) -> (Vec<(Tag, Digest)>, usize) {
+    let all: Vec<&str> = form.all("tag").take(ROWS).collect();
     let pair = |text: &&str| {
         let (tag, digest) = text.split_once('@')?;
         Some((tag.parse().ok()?, digest.parse().ok()?))
     };
     let tags: Vec<(Tag, Digest)> = all.iter().filter_map(pair).collect();
-    let unsure = all.len() - tags.len();
-    (tags, unsure)
+    let unconfirmed = all.len() - tags.len();
+    (tags, unconfirmed)
 }
 
-/// The repository that is meant, if tags of it may be deleted here.
-fn repository(visit: &Visit, from: &Query) -> Result<RepositoryName, AdminError> {
+/// Returns the repository of a query or form, if the user may delete in it.
+fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
     let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
-    let name = name.map_err(|error| AdminError::Invalid(format!("This is no repository: {error}.")))?;
-    if !visit.admin.settings.delete {
+    let name = name.map_err(|error| AdminError::Invalid(format!("Invalid repository name: {error}.")))?;
+    if !request.admin.settings.delete {
         return Err(AdminError::Denied(
-            "Deleting is switched off (admin.delete, storage.delete or registry.read_only).",
+            "Deleting is off (admin.delete, storage.delete or registry.read_only).",
         ));
     }
-    visit.check(Action::Pull, &name)?;
-    if !may_delete(visit, &name) {
-        return Err(match visit.identity {
+    request.check(Action::Pull, &name)?;
+    if !request.may_delete(&name) {
+        return Err(match request.identity {
             Identity::Anonymous => AdminError::NeedsLogin,
             Identity::User(_) => AdminError::Denied("This user may not delete in this repository."),
         });
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worst_case;
+    use super::*;
+
+    #[test]
+    fn largest_page_is_small() {
+        let row = |number| Row {
+            tag: worst_case::tag(number).to_string(),
+            short: short_digest(&worst_case::digest()),
+            digest: worst_case::digest().to_string(),
+            others: others(1_000_000),
+        };
+        worst_case::assert_small(&Page {
+            frame: worst_case::frame(),
+            name: worst_case::name(0).to_string(),
+            tags: (0..ROWS).map(row).collect(),
+            summary: count(ROWS, "tag"),
+            more: 1_000_000,
+        });
+    }
 }

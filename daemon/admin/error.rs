@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{pages, route};
+use super::{response, route};
 use crate::access::{HtpasswdError, IdentifyError};
 use crate::oci::Reference;
 use crate::store::StoreError;
@@ -106,7 +106,7 @@ impl AdminError {
         let (status, heading, text) = self.shape();
         let text = Bytes::from(format!("{heading}. {text}\n"));
         let mut response = with_bytes(status, "text/plain; charset=utf-8", text);
-        pages::protect(response.headers_mut());
+        response::protect(response.headers_mut());
         response
     }
 }

@@ -1,52 +1,39 @@
-//! An image, an index of images, or an artifact that is neither.
+//! The page of a manifest: an image, an index of images, or an artifact.
 
 use askama::Template;
 use bytes::Bytes;
 
-use super::OK;
-use super::artifact::{self, Layer, Setting, Step};
-use super::budget::{self, Budget, Row, Section};
+use super::artifact::{self, Layer, Setting};
 use super::error::AdminError;
+use super::format::{When, shell_argument, short_digest, whole_size};
+use super::limits::{NAME, TEXT, shorten};
+use super::manifest_excerpt::manifest_excerpt;
 use super::pages::{Frame, render};
-use super::repository::may_delete;
-use super::visit::Visit;
-use super::words::{When, shell, short, size, whole_size};
+use super::request::AdminRequest;
+use super::response::OK;
+use super::section::{List, Section, View};
 use crate::access::Action;
-use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName};
+use crate::base::human::size;
+use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName, Tag};
 use crate::store::{ManifestEntry, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
-/// How many tags are named, so many that one question about deleting them has room for them.
-const TAGS: usize = super::delete::MOST;
-/// How many artifacts that refer to it are looked at.
-const REFERRERS: usize = 20;
-/// How much of the raw manifest is on the page at the most, in bytes; the rest has an address of its own.
-const RAW: usize = 8000;
-
-/// The longest word of a stranger among the facts, in bytes.
-const WORD: usize = 300;
-
-/// What there is for each section of the page, in bytes of HTML, in the order in which they matter.
-mod room {
-    pub(super) const TAGS: usize = 2500;
-    pub(super) const LAYERS: usize = 14_000;
-    pub(super) const PLATFORMS: usize = 2000;
-    pub(super) const SETTINGS: usize = 3500;
-    pub(super) const LABELS: usize = 3000;
-    pub(super) const ANNOTATIONS: usize = 2000;
-    pub(super) const REFERRERS: usize = 2000;
-    pub(super) const HISTORY: usize = 1500;
-    pub(super) const RAW: usize = 1500;
-}
+/// The tags of an image that are read; the page of the repository has all.
+const TAGS: usize = 4000;
+/// The referrers that are read; the API has all. Each may take 64 KiB of memory.
+const REFERRERS: usize = List::Referrers.rows();
+/// The length of the excerpt of the manifest, in bytes of HTML.
+const EXCERPT: usize = 1600;
 
 #[derive(Template)]
 #[template(path = "image.html")]
 struct Page {
     frame: Frame,
+    is_overview: bool,
     name: String,
     digest: String,
     short: String,
-    /// What is pulled, by tag where there is one.
+    /// The argument of `docker pull`.
     pull: String,
     media_type: String,
     kind: String,
@@ -55,42 +42,37 @@ struct Page {
     size: String,
     pushed: When,
     created: Option<When>,
-    tags: Section<Tag>,
+    tags: Section<String>,
+    /// The number of all tags of this manifest.
+    all_tags: usize,
     platforms: Section<Child>,
     layers: Section<Layer>,
     settings: Section<Setting>,
-    history: Section<Step>,
+    history: Section<String>,
     labels: Section<Setting>,
     annotations: Section<Setting>,
     subject: Option<(String, String)>,
     referrers: Section<Referrer>,
-    /// There is a list of referrers that is too long for the page.
-    list_is_too_long: bool,
-    raw: String,
-    /// What is too long to be shown here.
-    too_long: Option<&'static str>,
-    /// The digest of the configuration of an image.
+    /// Whether the referrers of the fallback tag are left out, because its index is too large.
+    referrers_incomplete: bool,
+    excerpt: String,
+    /// The document that is too large to be shown.
+    too_large: Option<&'static str>,
+    /// The digest of the image's configuration.
     config: Option<String>,
     may_delete: bool,
 }
 
-/// A tag of this manifest.
-struct Tag {
-    tag: String,
-    fixed: usize,
-}
-
-/// A manifest in an index.
+/// A manifest of an index.
 struct Child {
     platform: String,
     digest: String,
     short: String,
-    /// Its size with all that it points at, if it is here.
+    /// Its size with everything it references; none if the repository does not have it.
     size: Option<String>,
-    fixed: usize,
 }
 
-/// An artifact that is about this manifest.
+/// An artifact whose subject is this manifest.
 struct Referrer {
     kind: String,
     artifact_type: String,
@@ -98,181 +80,43 @@ struct Referrer {
     short: String,
     size: String,
     annotations: Vec<String>,
-    fixed: usize,
 }
 
-impl Row for Tag {
-    fn fixed(&self) -> usize {
-        self.fixed
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        Vec::new()
-    }
-}
-
-impl Row for Child {
-    fn fixed(&self) -> usize {
-        self.fixed
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.platform]
-    }
-}
-
-impl Row for Referrer {
-    fn fixed(&self) -> usize {
-        self.fixed
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        std::iter::once(&mut self.artifact_type).chain(&mut self.annotations).collect()
-    }
-}
-
-/// What was read to make the page.
-struct Read {
-    bytes: Bytes,
+/// The documents that the page is made of.
+struct Documents {
+    manifest: Bytes,
     contents: Contents,
-    /// The kind of an artifact.
-    kind: Option<String>,
+    /// The artifact type; none for an image.
+    artifact_type: Option<String>,
     config: ImageConfig,
-    /// The digest of the configuration, where it is not too long.
+    /// The digest of the configuration, if it is small enough to be shown.
     config_digest: Option<Digest>,
-    too_long: Option<&'static str>,
+    too_large: Option<&'static str>,
 }
 
+/// Shows the overview of a manifest, or one of its lists.
 pub(super) async fn show(
-    visit: &Visit<'_>,
+    request: &AdminRequest<'_>,
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response, AdminError> {
-    visit.check(Action::Pull, name)?;
-    let _turn = visit.admin.store.turn_to_read().await?;
-    let entry = visit.admin.store.manifest(name, reference)?;
-    let read = read(visit, name, &entry).await?;
-    let page = page(visit, name, reference, &entry, read).await?;
+    request.check(Action::Pull, name)?;
+    // Bounds the memory of manifests that are read at once.
+    let _permit = request.admin.store.turn_to_read().await?;
+    let entry = request.admin.store.manifest(name, reference)?;
+    let documents = read(request, name, &entry).await?;
+    let page = page(request, name, reference, &entry, documents).await?;
     render(OK, &page)
 }
 
-async fn read(visit: &Visit<'_>, name: &RepositoryName, entry: &ManifestEntry) -> Result<Read, AdminError> {
-    let store = &visit.admin.store;
-    let bytes = store.read_manifest_shown(entry).await?;
-    let is_long = bytes.is_none();
-    let bytes = bytes.unwrap_or_default();
-    let contents = Contents::parse(&bytes);
-    let kind = contents.kind();
-    let config = contents.config.as_ref().filter(|_| kind.is_none()).map(|config| config.digest.clone());
-    let config_bytes = match &config {
-        Some(config) => store.read_config(name, config).await?,
-        None => None,
-    };
-    let config_is_long = config.is_some() && config_bytes.is_none();
-    Ok(Read {
-        bytes,
-        contents,
-        kind,
-        config: ImageConfig::parse(&config_bytes.unwrap_or_default()),
-        config_digest: config.filter(|_| !config_is_long),
-        too_long: is_long.then_some("manifest").or(config_is_long.then_some("configuration")),
-    })
-}
-
-/// The page with as much of each section as fits. They are asked in the order in which they matter.
-async fn page(
-    visit: &Visit<'_>,
-    name: &RepositoryName,
-    reference: &Reference,
-    entry: &ManifestEntry,
-    read: Read,
-) -> Result<Page, AdminError> {
-    let (store, mut budget) = (&visit.admin.store, Budget::default());
-    let Read { bytes, contents, kind, config, config_digest, too_long } = read;
-    let tags = tags(visit, name, entry, &mut budget).await?;
-    let (layers, more) = artifact::layers(&contents, &config);
-    let layers = budget.show(room::LAYERS, layers, more);
-    let mut platforms = budget.show(room::PLATFORMS, children(name, &contents), contents.manifests.more);
-    measure(visit, name, &mut platforms.rows, &contents).await?;
-    let settings = artifact::settings(&mut budget, room::SETTINGS, &config);
-    let labels = artifact::pairs(&mut budget, room::LABELS, config.labels());
-    let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
-    let annotations = artifact::pairs(&mut budget, room::ANNOTATIONS, annotations);
-    let referring = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
-    let referrers = referring.items.iter().map(|part| referrer(name, part)).collect();
-    let referrers = budget.show(room::REFERRERS, referrers, referring.more);
-    let (history, more) = artifact::history(&contents, &config);
-    let history = budget.show(room::HISTORY, history, more);
-    let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
-    Ok(Page {
-        frame: Frame::new(visit, "repositories"),
-        name: name.to_string(),
-        digest: entry.digest.to_string(),
-        short: short(&entry.digest),
-        pull: pull(visit, name, reference, entry, tags.rows.first()),
-        media_type: entry.media_type.to_string(),
-        kind: kind_of(entry, kind.as_deref()),
-        artifact: kind.map(|kind| budget::fit(&kind, WORD)),
-        platform: platform.map(|platform| budget::fit(&platform.to_string(), WORD)),
-        size: whole_size(store.whole_size(name, &entry.digest).await?),
-        pushed: When::at(entry.pushed),
-        created: config.created.as_deref().and_then(When::parse),
-        tags,
-        platforms,
-        layers,
-        settings,
-        history,
-        labels,
-        annotations,
-        subject: contents.subject.map(|part| (part.digest.to_string(), short(&part.digest))),
-        referrers,
-        list_is_too_long: referring.list_is_too_long,
-        raw: raw_text(&bytes, budget.rest(room::RAW).min(RAW)),
-        too_long,
-        config: config_digest.map(|digest| digest.to_string()),
-        may_delete: may_delete(visit, name),
-    })
-}
-
-/// The line that pulls it: by the tag that was asked for, any other, or its digest.
-fn pull(
-    visit: &Visit,
-    name: &RepositoryName,
-    reference: &Reference,
-    entry: &ManifestEntry,
-    tag: Option<&Tag>,
-) -> String {
-    shell(&match (reference, tag) {
-        (Reference::Tag(tag), _) => format!("{}/{name}:{tag}", visit.host),
-        (_, Some(Tag { tag, .. })) => format!("{}/{name}:{tag}", visit.host),
-        _ => format!("{}/{name}@{}", visit.host, entry.digest),
-    })
-}
-
-async fn tags(
-    visit: &Visit<'_>,
-    name: &RepositoryName,
-    entry: &ManifestEntry,
-    budget: &mut Budget,
-) -> Result<Section<Tag>, AdminError> {
-    let (tags, all) = visit.admin.store.tags_of(name, &entry.digest, TAGS).await?;
-    let more = all.saturating_sub(tags.len());
-    let tags = tags.into_iter().map(|tag| {
-        let tag = tag.to_string();
-        // In the list, its link, and the form.
-        Tag { fixed: 90 + name.as_str().len() + 3 * tag.len(), tag }
-    });
-    Ok(budget.show(room::TAGS, tags.collect(), more))
-}
-
-/// A manifest as it was pushed, or the configuration of an image.
+/// Serves a manifest, or the configuration of an image, as it was pushed.
 pub(super) async fn raw(
-    visit: &Visit<'_>,
+    request: &AdminRequest<'_>,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Response, AdminError> {
-    visit.check(Action::Pull, name)?;
-    let store = &visit.admin.store;
+    request.check(Action::Pull, name)?;
+    let store = &request.admin.store;
     let bytes = match store.manifest(name, &Reference::Digest(digest.clone())) {
         Ok(entry) => store.read_manifest(&entry).await?,
         Err(unknown @ StoreError::ManifestUnknown(_)) => {
@@ -285,121 +129,166 @@ pub(super) async fn raw(
     Ok(response)
 }
 
-fn kind_of(entry: &ManifestEntry, kind: Option<&str>) -> String {
-    match kind {
-        Some(kind) => artifact::name_of(kind).unwrap_or("Artifact").to_owned(),
-        None if entry.media_type.is_index() => "Image for several platforms".into(),
+async fn read(
+    request: &AdminRequest<'_>,
+    name: &RepositoryName,
+    entry: &ManifestEntry,
+) -> Result<Documents, AdminError> {
+    let store = &request.admin.store;
+    let manifest = store.read_manifest_shown(entry).await?;
+    let manifest_is_large = manifest.is_none();
+    let manifest = manifest.unwrap_or_default();
+    let contents = Contents::parse(&manifest);
+    let artifact_type = contents.kind();
+    let config = contents.config.as_ref().filter(|_| artifact_type.is_none());
+    let config = config.map(|config| config.digest.clone());
+    let config_bytes = match &config {
+        Some(config) => store.read_config(name, config).await?,
+        None => None,
+    };
+    let config_is_large = config.is_some() && config_bytes.is_none();
+    Ok(Documents {
+        manifest,
+        contents,
+        artifact_type,
+        config: ImageConfig::parse(&config_bytes.unwrap_or_default()),
+        config_digest: config.filter(|_| !config_is_large),
+        too_large: manifest_is_large.then_some("manifest").or(config_is_large.then_some("configuration")),
+    })
+}
+
+async fn page(
+    request: &AdminRequest<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+    entry: &ManifestEntry,
+    documents: Documents,
+) -> Result<Page, AdminError> {
+    let (store, view) = (&request.admin.store, View::new(&request.query));
+    let Documents { manifest, contents, artifact_type, config, config_digest, too_large } = documents;
+    let (tags, all_tags) = store.tags_of(name, &entry.digest, TAGS).await?;
+    let pull = pull(request, name, reference, entry, tags.first());
+    let more_tags = all_tags.saturating_sub(tags.len());
+    let (mut platforms, layers) = platforms_or_layers(view, entry, &contents, &config);
+    measure(request, name, &mut platforms.rows).await?;
+    let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
+    let referrers = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
+    let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
+    Ok(Page {
+        frame: Frame::new(request, "repositories"),
+        is_overview: view.is_overview(),
+        name: name.to_string(),
+        digest: entry.digest.to_string(),
+        short: short_digest(&entry.digest),
+        pull,
+        media_type: entry.media_type.to_string(),
+        kind: kind(entry, artifact_type.as_deref()),
+        artifact: artifact_type.map(|artifact_type| shorten(&artifact_type, TEXT)),
+        platform: platform.map(|platform| shorten(&platform.to_string(), TEXT)),
+        size: whole_size(store.whole_size(name, &entry.digest).await?),
+        pushed: When::at(entry.pushed),
+        created: config.created.as_deref().and_then(When::parse),
+        tags: view.section(List::Tags, tags, more_tags).map(|tag| tag.to_string()),
+        all_tags,
+        platforms,
+        layers,
+        settings: artifact::settings(view, &config),
+        history: artifact::history(view, &contents, &config),
+        labels: artifact::pairs(view, List::Labels, config.labels()),
+        annotations: artifact::pairs(view, List::Annotations, annotations),
+        subject: contents.subject.map(|part| (part.digest.to_string(), short_digest(&part.digest))),
+        referrers: view.section(List::Referrers, referrers.items, referrers.more).map(|part| referrer(&part)),
+        referrers_incomplete: referrers.list_is_too_long,
+        excerpt: manifest_excerpt(&manifest, EXCERPT),
+        too_large,
+        config: config_digest.map(|digest| digest.to_string()),
+        may_delete: request.may_delete(name),
+    })
+}
+
+/// Returns the argument that pulls the manifest: by the requested tag, by any other tag, or by its digest.
+fn pull(
+    request: &AdminRequest,
+    name: &RepositoryName,
+    reference: &Reference,
+    entry: &ManifestEntry,
+    tag: Option<&Tag>,
+) -> String {
+    let host = request.display_host();
+    shell_argument(&match (reference, tag) {
+        (Reference::Tag(tag), _) | (Reference::Digest(_), Some(tag)) => format!("{host}/{name}:{tag}"),
+        (Reference::Digest(_), None) => format!("{host}/{name}@{}", entry.digest),
+    })
+}
+
+fn kind(entry: &ManifestEntry, artifact_type: Option<&str>) -> String {
+    match artifact_type {
+        Some(artifact_type) => artifact::common_name(artifact_type).unwrap_or("Artifact").to_owned(),
+        None if entry.media_type.is_index() => "Multi-platform image".into(),
         None => "Image".into(),
     }
 }
 
-/// The manifests of an index; what is here of them is found out for those that are shown.
-fn children(name: &RepositoryName, contents: &Contents) -> Vec<Child> {
-    let all = contents.manifests.items.iter().map(|part| {
-        let digest = part.digest.to_string();
-        Child {
-            platform: platform(part),
-            short: short(&part.digest),
-            size: None,
-            fixed: 190 + name.as_str().len() + digest.len(),
-            digest,
-        }
-    });
-    all.collect()
+/// Returns the platforms of an index, or the layers of everything else. A page never has both, which its size relies on.
+fn platforms_or_layers(
+    view: View,
+    entry: &ManifestEntry,
+    contents: &Contents,
+    config: &ImageConfig,
+) -> (Section<Child>, Section<Layer>) {
+    let (none, number) = (Contents::default(), contents.layers.items.len() + contents.blobs.items.len());
+    let has_platforms = entry.media_type.is_index() || number == 0;
+    let (platforms, layers) = if has_platforms { (contents, &none) } else { (&none, contents) };
+    let manifests = &platforms.manifests;
+    let children = view.section(List::Platforms, manifests.items.iter().collect(), manifests.more);
+    (children.map(child), artifact::layers(view, layers, config))
 }
 
-async fn measure(
-    visit: &Visit<'_>,
-    name: &RepositoryName,
-    children: &mut [Child],
-    contents: &Contents,
-) -> Result<(), AdminError> {
-    for (child, part) in children.iter_mut().zip(&contents.manifests.items) {
-        if visit.admin.store.manifest(name, &Reference::Digest(part.digest.clone())).is_ok() {
-            child.size = Some(whole_size(visit.admin.store.whole_size(name, &part.digest).await?));
-        }
+fn child(part: &oci::Part) -> Child {
+    Child {
+        platform: shorten(&platform(part), NAME),
+        short: short_digest(&part.digest),
+        size: None,
+        digest: part.digest.to_string(),
     }
-    Ok(())
 }
 
 fn platform(part: &oci::Part) -> String {
     match &part.platform {
         Some(platform) if !platform.is_unknown() => platform.to_string(),
-        _ => part.reference_type().or(part.artifact_type.as_deref()).unwrap_or("no platform").to_owned(),
+        Some(_) | None => {
+            part.reference_type().or(part.artifact_type.as_deref()).unwrap_or("no platform").to_owned()
+        }
     }
 }
 
-fn referrer(name: &RepositoryName, part: &oci::Part) -> Referrer {
-    let artifact_type = budget::fit(part.artifact_type.as_deref().unwrap_or("unknown"), WORD);
-    let (digest, annotations) = (part.digest.to_string(), artifact::notes(part));
+/// Adds up the sizes of the manifests that are on the page and in the repository.
+async fn measure(
+    request: &AdminRequest<'_>,
+    name: &RepositoryName,
+    children: &mut [Child],
+) -> Result<(), AdminError> {
+    let store = &request.admin.store;
+    for child in children {
+        let Ok(digest) = child.digest.parse::<Digest>() else { continue };
+        if store.manifest(name, &Reference::Digest(digest.clone())).is_ok() {
+            child.size = Some(whole_size(store.whole_size(name, &digest).await?));
+        }
+    }
+    Ok(())
+}
+
+fn referrer(part: &oci::Part) -> Referrer {
+    let artifact_type = part.artifact_type.as_deref().unwrap_or("unknown");
     Referrer {
-        kind: artifact::name_of(&artifact_type).unwrap_or("Artifact").to_owned(),
-        artifact_type,
-        short: short(&part.digest),
+        kind: artifact::common_name(artifact_type).unwrap_or("Artifact").to_owned(),
+        artifact_type: shorten(artifact_type, TEXT),
+        short: short_digest(&part.digest),
         size: part.size.map_or_else(|| "unknown".into(), size),
-        fixed: 270 + name.as_str().len() + 2 * digest.len() + 20 * annotations.len(),
-        digest,
-        annotations,
+        digest: part.digest.to_string(),
+        annotations: artifact::notes(part),
     }
-}
-
-/// The manifest as far as it fits on the page. One that was pushed in a single line gets line breaks; its order stays.
-fn raw_text(bytes: &[u8], longest: usize) -> String {
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(longest.saturating_mul(4))]);
-    let text = if start.trim().contains('\n') { start.into_owned() } else { in_lines(&start) };
-    budget::fit(&text, longest)
-}
-
-/// JSON with a line for each item.
-fn in_lines(text: &str) -> String {
-    let (mut lines, mut depth, mut quoted, mut escaped) = (String::new(), 0usize, false, false);
-    let new_line = |lines: &mut String, depth: usize| {
-        lines.push('\n');
-        lines.extend(std::iter::repeat_n("  ", depth.min(20)));
-    };
-    for c in text.chars() {
-        if quoted {
-            lines.push(c);
-            quoted = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            continue;
-        }
-        match c {
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                new_line(&mut lines, depth);
-                lines.push(c);
-            }
-            '{' | '[' => {
-                depth += 1;
-                lines.push(c);
-                new_line(&mut lines, depth);
-            }
-            ',' => {
-                lines.push(c);
-                new_line(&mut lines, depth);
-            }
-            ':' => lines.push_str(": "),
-            c => {
-                quoted = c == '"';
-                lines.push(c);
-            }
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_in_one_line_gets_more_of_them() {
-        let text = raw_text(br#"{"b":[1,"a,\"{"],"a":{}}"#, RAW);
-        assert_eq!(text, "{\n  \"b\": [\n    1,\n    \"a,\\\"{\"\n  ],\n  \"a\": {\n    \n  }\n}");
-        let cut = raw_text(format!("\"{}\"", "x".repeat(RAW)).as_bytes(), RAW);
-        assert!(cut.ends_with('…') && budget::length(&cut) <= RAW);
-        let as_it_is = "{\n\"a\":1}";
-        assert_eq!(raw_text(as_it_is.as_bytes(), RAW), as_it_is);
-    }
-}
+mod tests;

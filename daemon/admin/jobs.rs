@@ -1,60 +1,77 @@
-//! Collections and checks that were asked for on the page: one at a time, in the background, watched while they go on.
+//! Collections and checks that were started on the page: one at a time, in the background, with progress.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::overview::freed;
-use super::words::{self, count, size};
+use super::format::freed;
+use crate::base::human::{count, size};
+use crate::base::{Lock, clock};
 use crate::store::{CheckOptions, Checked, Event, Fault, Policy, Progress, Store, StoreError, Taken};
 
-/// How many faults are kept to be shown.
+/// The faults of a check that are kept; `holdfast check` prints all.
 const FAULTS: usize = 100;
 
-/// What goes on.
+/// The kind of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     Collection,
     Check,
 }
 
-/// A collection or a check, while it goes on and afterwards.
+/// A collection or a check, running or finished.
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) by: String,
-    /// When it began, and ended, in seconds since 1970.
-    pub(super) began: u64,
-    pub(super) ended: Option<u64>,
-    /// What it has taken so far, and in bytes.
-    taken: (u64, u64),
+    /// The user who started it.
+    pub(super) user: String,
+    /// Start and end, in seconds since 1970.
+    pub(super) started: u64,
+    pub(super) finished: Option<u64>,
+    /// The number of items that a collection has freed so far, and their bytes.
+    freed: (u64, u64),
     progress: Progress,
-    /// What is wrong, in words.
+    /// The faults that a check found, as sentences.
     pub(super) faults: Vec<String>,
-    /// How many faults are not kept.
+    /// The number of faults that were not kept.
     pub(super) more_faults: usize,
-    /// How it ended, and whether well.
+    /// The result: whether it succeeded, and a sentence; none while the job runs.
     pub(super) outcome: Option<(bool, String)>,
 }
 
-/// The job that goes on, or the last one.
+/// The running job, or the last one.
 #[derive(Default)]
-pub(super) struct Jobs(Mutex<Option<Job>>);
+pub(super) struct Jobs(Lock<Option<Job>>);
 
 impl Job {
-    /// How far it is, of 100, where that is known.
+    /// Returns a job that starts now.
+    pub(super) fn new(work: Work, user: String) -> Self {
+        Job {
+            work,
+            user,
+            started: clock::unix_seconds(),
+            finished: None,
+            freed: (0, 0),
+            progress: Progress::default(),
+            faults: Vec::new(),
+            more_faults: 0,
+            outcome: None,
+        }
+    }
+
+    /// Returns the progress in percent; a collection does not know how much there is to do.
     pub(super) fn percent(&self) -> Option<u64> {
         let Progress { done, all } = self.progress;
-        let known = self.work == Work::Check && all.bytes > 0 && self.outcome.is_none();
-        known.then(|| {
+        let is_known = self.work == Work::Check && all.bytes > 0 && self.outcome.is_none();
+        is_known.then(|| {
             u64::try_from(u128::from(done.bytes) * 100 / u128::from(all.bytes)).unwrap_or(100).min(100)
         })
     }
 
-    /// How far it is, in words.
-    pub(super) fn state(&self) -> String {
+    /// Describes the progress in a line.
+    pub(super) fn describe_progress(&self) -> String {
         let Progress { done, all } = self.progress;
         match self.work {
             Work::Collection => {
-                format!("{} taken so far, {}", count(self.taken.0, "thing"), size(self.taken.1))
+                format!("{} freed so far, {}", count(self.freed.0, "item"), size(self.freed.1))
             }
             Work::Check => format!(
                 "{} of {}, {} of {} read",
@@ -65,126 +82,116 @@ impl Job {
             ),
         }
     }
+
+    fn note_freed(&mut self, item: &Taken) {
+        self.freed.0 += 1;
+        self.freed.1 += match item {
+            Taken::Blob { bytes, .. } | Taken::Upload { bytes, .. } => *bytes,
+            Taken::Tag { .. } | Taken::Manifest { .. } => 0,
+        };
+    }
+
+    fn note_event(&mut self, event: Event) {
+        match event {
+            Event::Progress(progress) => self.progress = progress,
+            Event::Fault(fault, _) if self.faults.len() < FAULTS => self.faults.push(describe(&fault)),
+            Event::Fault(..) => self.more_faults += 1,
+        }
+    }
 }
 
 impl Jobs {
-    fn lock(&self) -> MutexGuard<'_, Option<Job>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The job that goes on, or the last one.
+    /// Returns the running job, or the last one.
     pub(super) fn last(&self) -> Option<Job> {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 
+    /// Returns true while a job runs.
     pub(super) fn is_running(&self) -> bool {
-        self.lock().as_ref().is_some_and(|job| job.outcome.is_none())
+        self.0.lock().as_ref().is_some_and(|job| job.outcome.is_none())
     }
 
-    /// Collects, unless something goes on already.
-    pub(super) fn collect(self: &Arc<Self>, store: Store, policy: Policy, by: String) -> bool {
-        let (begins, jobs) = (self.begin(Work::Collection, by), Arc::clone(self));
-        if begins {
+    /// Starts a collection. Returns false if a job is running.
+    pub(super) fn collect(self: &Arc<Self>, store: Store, policy: Policy, user: String) -> bool {
+        let (is_started, jobs) = (self.start(Work::Collection, user), Arc::clone(self));
+        if is_started {
             tokio::spawn(async move {
-                let mut observe = |taken: Taken| jobs.change(|job| note(job, &taken));
-                let ended = store.collect(&policy, false, &mut observe).await;
-                jobs.end(ended.map(|report| (true, freed(&report))));
+                let mut observe = |item: Taken| jobs.update(|job| job.note_freed(&item));
+                let result = store.collect(&policy, false, &mut observe).await;
+                jobs.finish(result.map(|report| (true, freed(&report))));
             });
         }
-        begins
+        is_started
     }
 
-    /// Checks, at most so many bytes in a second, unless something goes on already.
-    pub(super) fn check(self: &Arc<Self>, store: Store, rate: Option<u64>, by: String) -> bool {
-        let (begins, jobs) = (self.begin(Work::Check, by), Arc::clone(self));
-        if begins {
+    /// Starts a check, which reads at most `rate` bytes per second. Returns false if a job is running.
+    pub(super) fn check(self: &Arc<Self>, store: Store, rate: Option<u64>, user: String) -> bool {
+        let (is_started, jobs) = (self.start(Work::Check, user), Arc::clone(self));
+        if is_started {
             tokio::spawn(async move {
-                let mut observe = |event: Event| jobs.change(|job| watch(job, event));
-                let ended = store.check(CheckOptions { rate, repair: false }, &mut observe).await;
-                jobs.end(ended.map(|checked| (checked.faults == 0, told(&checked))));
+                let mut observe = |event: Event| jobs.update(|job| job.note_event(event));
+                let result = store.check(CheckOptions { rate, repair: false }, &mut observe).await;
+                jobs.finish(result.map(|checked| (checked.faults == 0, summarise(&checked))));
             });
         }
-        begins
+        is_started
     }
 
-    fn begin(&self, work: Work, by: String) -> bool {
-        let mut last = self.lock();
+    fn start(&self, work: Work, user: String) -> bool {
+        let mut last = self.0.lock();
         if last.as_ref().is_some_and(|job| job.outcome.is_none()) {
             return false;
         }
-        *last = Some(Job {
-            work,
-            by,
-            began: words::now(),
-            ended: None,
-            taken: (0, 0),
-            progress: Progress::default(),
-            faults: Vec::new(),
-            more_faults: 0,
-            outcome: None,
-        });
+        *last = Some(Job::new(work, user));
         true
     }
 
-    fn change(&self, change: impl FnOnce(&mut Job)) {
-        if let Some(job) = &mut *self.lock() {
-            change(job);
+    fn update(&self, update: impl FnOnce(&mut Job)) {
+        if let Some(job) = &mut *self.0.lock() {
+            update(job);
         }
     }
 
-    fn end(&self, ended: Result<(bool, String), StoreError>) {
-        let outcome = ended.unwrap_or_else(|error| (false, format!("it stopped: {error}")));
-        self.change(|job| {
-            job.ended = Some(words::now());
+    fn finish(&self, result: Result<(bool, String), StoreError>) {
+        let outcome = result.unwrap_or_else(|error| (false, format!("Stopped: {error}.")));
+        self.update(|job| {
+            job.finished = Some(clock::unix_seconds());
             job.outcome = Some(outcome);
         });
     }
 }
 
-fn note(job: &mut Job, taken: &Taken) {
-    job.taken.0 += 1;
-    if let Taken::Blob { bytes, .. } | Taken::Upload { bytes, .. } = taken {
-        job.taken.1 += bytes;
-    }
-}
-
-fn watch(job: &mut Job, event: Event) {
-    match event {
-        Event::Progress(progress) => job.progress = progress,
-        Event::Fault(fault, _) if job.faults.len() < FAULTS => job.faults.push(sentence(&fault)),
-        Event::Fault(..) => job.more_faults += 1,
-    }
-}
-
-fn told(checked: &Checked) -> String {
+fn summarise(checked: &Checked) -> String {
     let read = format!("{}, {} read", count(checked.blobs.count, "blob"), size(checked.blobs.bytes));
     match checked.faults {
-        0 => format!("everything is well: {read}"),
+        0 => format!("No faults found: {read}."),
         faults => format!(
-            "{} found; {read}. On the machine of the registry, holdfast check --repair sets them aside, so that the \
-             next push heals them",
+            "{} found; {read}. On the registry's machine, holdfast check --repair sets damaged content aside, so that the \
+             next push replaces it.",
             count(faults, "fault")
         ),
     }
 }
 
-fn sentence(fault: &Fault) -> String {
+fn describe(fault: &Fault) -> String {
     match fault {
-        Fault::Missing { digest } => format!("{digest} is not on the disk"),
+        Fault::Missing { digest } => format!("{digest} is missing on the disk"),
         Fault::Length { digest, indexed, actual } => {
-            format!("{digest} has {actual} bytes, and the index says {indexed}")
+            format!("{digest} has {actual} bytes, but {indexed} in the index")
         }
-        Fault::Rotten { digest, .. } => format!("{digest} has rotted on the disk"),
+        Fault::Rotten { digest, .. } => format!("{digest} is corrupt"),
         Fault::Unreadable { digest, error } => format!("{digest} cannot be read: {error}"),
-        Fault::NoManifest { repository, digest } => format!("{digest} of {repository} is no manifest"),
+        Fault::NoManifest { repository, digest } => {
+            format!("{digest} in {repository} is not a valid manifest")
+        }
         Fault::Incomplete { repository, digest, missing } => {
-            format!("{digest} of {repository} needs {missing}, which is not there")
+            format!("{digest} in {repository} references {missing}, which is missing")
         }
-        Fault::Index => "rows of the index are missing or do not agree".to_owned(),
-        Fault::Layout { problem } => format!("index.json: {problem}; it is written again from the index"),
+        Fault::Index => "rows of the index are missing or contradict each other".to_owned(),
+        Fault::Layout { problem } => format!("index.json: {problem}; it is rewritten from the index"),
         Fault::Dangling { repository, tag, digest } => {
-            format!("{repository}:{tag} names {digest}, which is not there")
+            format!("{repository}:{tag} names {digest}, which is missing")
         }
-        Fault::Miscounted { repository } => format!("{repository} is not as large as the index says"),
+        Fault::Miscounted { repository } => format!("the index has a wrong size for {repository}"),
     }
 }

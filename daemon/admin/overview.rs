@@ -1,19 +1,25 @@
-//! The first page: how the registry and its disk are.
+//! The first page: disk usage, totals, running uploads and the state of the registry.
 
 use askama::Template;
 
 use super::error::AdminError;
+use super::format::{When, freed};
+use super::limits::{NAME, shorten};
 use super::pages::{Frame, render};
-use super::visit::Visit;
+use super::request::AdminRequest;
+use super::response::OK;
+use super::state::Certificate;
 use super::warnings::{self, Warning};
-use super::words::{self, When, size};
-use super::{Certificate, OK};
 use crate::access::{Action, Permit, Wanted};
-use crate::store::{Counts, Overview, Part, Repositories, RepositoryOrder, RunningUpload};
+use crate::base::human::{duration, size};
+use crate::store::{
+    Counts, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, RunningUpload,
+};
 use crate::wire::Response;
 
-/// How many of the biggest repositories are shown, and how many uploads.
-const BIGGEST: usize = 5;
+/// The repositories among the largest that are shown.
+const LARGEST: usize = 5;
+/// The running uploads that are shown.
 const UPLOADS: usize = 20;
 
 #[derive(Template)]
@@ -22,40 +28,42 @@ struct Page {
     frame: Frame,
     warnings: Vec<Warning>,
     disk: Vec<Segment>,
-    sums: Sums,
-    biggest: Vec<Bar>,
+    totals: Totals,
+    largest: Vec<Bar>,
     uploads: Vec<Upload>,
     more_uploads: usize,
-    /// Whether this is somebody who may see how everything is.
-    keeps: bool,
+    /// Whether the user may see the state of the whole registry.
+    sees_all: bool,
     collected: Option<(When, String)>,
-    certificate: Option<Shown>,
+    certificate: Option<CertificateState>,
     uptime: String,
     requests: usize,
     logged_in: Option<usize>,
 }
 
-/// How much there is, of what one may see.
-struct Sums {
+/// The totals of the repositories that the user may see.
+struct Totals {
     repositories: u64,
     tags: u64,
     manifests: u64,
     stored: String,
 }
 
-/// A part of the disk, in the picture and under it.
+/// A part of the disk, in the bar and its legend.
 struct Segment {
     class: &'static str,
     name: &'static str,
     size: String,
-    /// Where it begins and how wide it is, of 1000.
-    from: u64,
+    /// Its start and width in the bar, of 1000.
+    start: u64,
     width: u64,
 }
 
-/// A repository as a bar of 1000.
+/// A repository with a bar, whose width is of 1000.
 struct Bar {
     name: String,
+    /// The name as far as it is shown.
+    label: String,
     size: String,
     width: u64,
 }
@@ -63,144 +71,175 @@ struct Bar {
 struct Upload {
     name: String,
     text: String,
-    /// How far it is, of 100, where that is known.
+    /// The progress in percent, if the client announced the length.
     percent: Option<u64>,
 }
 
-struct Shown {
+struct CertificateState {
     is_own: bool,
     until: Option<When>,
 }
 
-pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    let permit = visit.permit()?;
-    let store = visit.admin.store.overview().await?;
+/// Shows the overview. Users with limited rights see the totals of the repositories that they may pull from.
+pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let permit = request.permit()?;
+    let store = request.admin.store.overview().await?;
     let may_pull = permit.clone();
-    let part = Part { order: RepositoryOrder::Size, descending: true, limit: BIGGEST, ..Part::default() };
-    let lists = visit.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
-    let seen = lists.await?;
-    let biggest = &seen.listing.items;
-    let largest = biggest.first().map_or(1, |one| one.bytes.max(1));
-    let bars = biggest.iter().map(|one| Bar {
-        name: one.name.to_string(),
-        size: size(one.bytes),
-        width: share(one.bytes, largest),
-    });
-    let frame = Frame::new(visit, "overview");
+    let part = Part { order: RepositoryOrder::Size, descending: true, limit: LARGEST, ..Part::default() };
+    let listed =
+        request.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
+    let visible = listed.await?;
+    let frame = Frame::new(request, "overview");
     let logged_in =
-        if frame.users { Some(visit.access.logged_in(&visit.admin.desk.sessions).await) } else { None };
-    let keeps = visit.may(&Wanted::Upkeep);
-    let uploads = uploads(&store, &permit, keeps);
-    let opens_by_itself = visit.access.is_open_by_itself().await;
+        if frame.users { Some(request.access.logged_in(&request.admin.desk.sessions).await) } else { None };
+    let sees_all = request.may(&Wanted::Upkeep);
+    let uploads = uploads(&store, &permit, sees_all);
+    let is_implicitly_open = request.access.is_open_by_itself().await;
     let page = Page {
         frame,
-        warnings: warnings::all(visit, &store, keeps, opens_by_itself),
-        disk: disk(&store, keeps),
-        sums: if keeps { sums_of_all(&store) } else { sums(&seen) },
-        biggest: bars.collect(),
+        warnings: warnings::all(request, &store, sees_all, is_implicitly_open),
+        disk: disk(&store, sees_all),
+        totals: if sees_all { all_totals(&store) } else { totals(&visible) },
+        largest: bars(&visible.listing.items),
         more_uploads: uploads.len().saturating_sub(UPLOADS),
-        uploads: uploads.into_iter().take(UPLOADS).map(|one| upload(one, &permit)).collect(),
-        keeps,
-        collected: store.collected.filter(|_| keeps).map(|one| (When::at(one.at), freed(&one.report))),
-        certificate: visit.surroundings.certificate.as_ref().map(certificate),
-        uptime: words::duration(visit.admin.desk.began.elapsed()),
-        requests: visit.surroundings.requests,
+        uploads: uploads.into_iter().take(UPLOADS).map(|running| upload(running, &permit)).collect(),
+        sees_all,
+        collected: store.collected.filter(|_| sees_all).map(|last| (When::at(last.at), freed(&last.report))),
+        certificate: request.context.certificate.as_ref().map(certificate_state),
+        uptime: duration(request.admin.desk.started.elapsed()),
+        requests: request.context.requests,
         logged_in,
     };
     render(OK, &page)
 }
 
-/// What a collection has freed, in a line.
-pub(super) fn freed(report: &crate::store::Report) -> String {
-    if !report.did_something() {
-        return "there was nothing to free".into();
-    }
-    let bytes = report.freed_blobs.bytes + report.freed_uploads.bytes;
-    let images = words::count(report.freed_manifests, "image");
-    let blobs = words::count(report.freed_blobs.count, "blob");
-    let mut text = format!("{} freed: {images}, {blobs}", size(bytes));
-    for (number, noun) in [(report.freed_tags, "tag"), (report.freed_uploads.count, "upload")] {
-        if number > 0 {
-            text += &format!(", {}", words::count(number, noun));
-        }
-    }
-    text
-}
-
-fn sums_of_all(store: &Overview) -> Sums {
-    let Counts { repositories, tags, manifests, bytes, .. } = store.counts;
-    Sums { repositories, tags, manifests, stored: size(bytes) }
-}
-
-fn sums(seen: &Repositories) -> Sums {
-    let repositories = u64::try_from(seen.listing.total).unwrap_or(u64::MAX);
-    Sums { repositories, tags: seen.tags, manifests: seen.manifests, stored: size(seen.bytes) }
-}
-
-/// The uploads that somebody may see: whoever does the upkeep sees also those of which nobody knows the repository.
-fn uploads<'a>(store: &'a Overview, permit: &Permit, keeps: bool) -> Vec<&'a RunningUpload> {
-    let seen = |one: &&RunningUpload| {
-        keeps || one.repository.as_ref().is_some_and(|name| permit.may(Action::Pull, name))
+fn bars(repositories: &[RepositoryOverview]) -> Vec<Bar> {
+    let largest = repositories.first().map_or(1, |first| first.bytes.max(1));
+    let bar = |repository: &RepositoryOverview| Bar {
+        name: repository.name.to_string(),
+        label: shorten(repository.name.as_str(), NAME),
+        size: size(repository.bytes),
+        width: share(repository.bytes, largest),
     };
-    store.uploads.iter().filter(seen).collect()
+    repositories.iter().map(bar).collect()
 }
 
-/// The parts of the disk; how much of it is the registry's is for those who see all of it.
-fn disk(store: &Overview, keeps: bool) -> Vec<Segment> {
-    let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0);
-    let ours = ours.min(store.total_bytes.saturating_sub(store.free_bytes));
-    let others = store.total_bytes.saturating_sub(store.free_bytes).saturating_sub(ours);
+fn all_totals(store: &Overview) -> Totals {
+    let Counts { repositories, tags, manifests, bytes, .. } = store.counts;
+    Totals { repositories, tags, manifests, stored: size(bytes) }
+}
+
+fn totals(visible: &Repositories) -> Totals {
+    let repositories = u64::try_from(visible.listing.total).unwrap_or(u64::MAX);
+    let (tags, manifests) = (visible.tags, visible.manifests);
+    Totals { repositories, tags, manifests, stored: size(visible.bytes) }
+}
+
+/// Returns the uploads that the user may see. Uploads from before a restart have no known repository: only users who see
+/// everything see those.
+fn uploads<'a>(store: &'a Overview, permit: &Permit, sees_all: bool) -> Vec<&'a RunningUpload> {
+    let is_visible = |upload: &&RunningUpload| {
+        sees_all || upload.repository.as_ref().is_some_and(|name| permit.may(Action::Pull, name))
+    };
+    store.uploads.iter().filter(is_visible).collect()
+}
+
+/// Returns the parts of the disk. Users with limited rights do not see how much of it the registry uses.
+fn disk(store: &Overview, sees_all: bool) -> Vec<Segment> {
+    let used = store.total_bytes.saturating_sub(store.free_bytes);
+    let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0).min(used);
     let reserve = store.reserve_bytes.min(store.free_bytes);
-    let (ours, others, name) =
-        if keeps { (ours, others, "Everything else") } else { (0, ours.saturating_add(others), "In use") };
-    let parts = [
-        ("ours", "This registry", ours),
-        ("others", name, others),
-        ("free", "Free for pushes", store.free_bytes.saturating_sub(reserve)),
-        ("reserve", "Kept free", reserve),
-    ];
-    let mut from = 0;
-    let parts = parts.into_iter().filter(|(class, ..)| keeps || *class != "ours");
-    let segments = parts.map(|(class, name, bytes)| {
-        // A sliver that is there is seen.
+    let free = ("free", "Free for pushes", store.free_bytes.saturating_sub(reserve));
+    let reserve = ("reserve", "Reserve", reserve);
+    let parts = if sees_all {
+        vec![("ours", "This registry", ours), ("others", "Other data", used - ours), free, reserve]
+    } else {
+        vec![("others", "In use", used), free, reserve]
+    };
+    let mut start = 0;
+    let segments = parts.into_iter().map(|(class, name, bytes)| {
+        // The smallest part that is not empty stays visible.
         let width = share(bytes, store.total_bytes.max(1)).max(u64::from(bytes > 0) * 4);
-        let segment = Segment { class, name, size: size(bytes), from, width };
-        from += width;
+        let segment = Segment { class, name, size: size(bytes), start, width };
+        start += width;
         segment
     });
     segments.collect()
 }
 
-/// What part of the whole, of 1000.
+/// Returns a part of a whole in thousandths.
 fn share(part: u64, whole: u64) -> u64 {
     let share = u128::from(part) * 1000 / u128::from(whole.max(1));
     u64::try_from(share).unwrap_or(1000).min(1000)
 }
 
-fn upload(one: &RunningUpload, permit: &Permit) -> Upload {
-    let name = match &one.repository {
-        Some(name) if permit.may(Action::Pull, name) => name.to_string(),
+fn upload(upload: &RunningUpload, permit: &Permit) -> Upload {
+    let name = match &upload.repository {
+        Some(name) if permit.may(Action::Pull, name) => shorten(name.as_str(), NAME),
         Some(_) => "another repository".into(),
-        None => "begun before the last restart".into(),
+        None => "started before the last restart".into(),
     };
-    let text = match one.expected {
-        Some(expected) => format!("{} of {}", size(one.length), size(expected)),
-        None => size(one.length),
+    let text = match upload.expected {
+        Some(expected) => format!("{} of {}", size(upload.length), size(expected)),
+        None => size(upload.length),
     };
-    let percent = one.expected.map(|expected| share(one.length, expected) / 10);
+    let percent = upload.expected.map(|expected| share(upload.length, expected) / 10);
     Upload { name, text, percent }
 }
 
-fn certificate(one: &Certificate) -> Shown {
-    Shown { is_own: one.is_own, until: one.until.map(When::at) }
+fn certificate_state(certificate: &Certificate) -> CertificateState {
+    CertificateState { is_own: certificate.is_own, until: certificate.until.map(When::at) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::worst_case;
     use super::*;
 
     #[test]
     fn shares_never_overflow() {
         assert_eq!((share(1, 2), share(u64::MAX, u64::MAX), share(5, 0)), (500, 1000, 1000));
+    }
+
+    #[test]
+    fn largest_page_is_small() {
+        let repository = |number| RepositoryOverview {
+            name: worst_case::name(number),
+            manifests: 1,
+            tags: 1,
+            bytes: u64::MAX,
+            pushed: 0,
+        };
+        let label = shorten(worst_case::name(0).as_str(), NAME);
+        let upload =
+            |_| Upload { name: label.clone(), text: "1023.9 GiB of 1023.9 GiB".into(), percent: Some(100) };
+        let segment = |_| Segment {
+            class: "reserve",
+            name: "Free for pushes",
+            size: "1023.9 GiB".into(),
+            start: 1000,
+            width: 1000,
+        };
+        let warning = |_| Warning::new(true, worst_case::texts()[0].clone());
+        worst_case::assert_small(&Page {
+            frame: worst_case::frame(),
+            warnings: (0..9).map(warning).collect(),
+            disk: (0..4).map(segment).collect(),
+            totals: Totals {
+                repositories: u64::MAX,
+                tags: u64::MAX,
+                manifests: u64::MAX,
+                stored: "1023.9 GiB".into(),
+            },
+            largest: bars(&(0..LARGEST).map(repository).collect::<Vec<_>>()),
+            uploads: (0..UPLOADS).map(upload).collect(),
+            more_uploads: usize::MAX,
+            sees_all: true,
+            collected: Some((When::at(0), "f".repeat(160))),
+            certificate: Some(CertificateState { is_own: true, until: Some(When::at(0)) }),
+            uptime: "11 months".into(),
+            requests: usize::MAX,
+            logged_in: Some(usize::MAX),
+        });
     }
 }

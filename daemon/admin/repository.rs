@@ -1,34 +1,31 @@
-//! A repository: its tags.
+//! A repository: the list of its tags.
 
 use askama::Template;
 
-use super::OK;
-use super::budget::{Budget, Row as Measured};
 use super::error::AdminError;
-use super::pages::{Frame, Pager, Sorting, render, searched};
-use super::visit::Visit;
-use super::words::{When, count, shell, short, whole_size};
+use super::format::{When, shell_argument, short_digest, whole_size};
+use super::limits::{NAME, shorten};
+use super::pager::{Pager, Sorting, search_text};
+use super::pages::{Frame, render};
+use super::request::AdminRequest;
+use super::response::OK;
 use crate::access::Action;
+use crate::base::human::count;
 use crate::oci::RepositoryName;
-use crate::store::{Fit, Part, TagOrder, TagOverview};
+use crate::store::{Part, TagOrder, TagOverview};
 use crate::wire::Response;
 
-/// How many tags are on a page.
-const PAGE: usize = 40;
-/// How many bytes of HTML there are for them, and how many of a row are neither names nor of strangers.
-const ROOM: usize = 34_000;
-const ROW: usize = 680;
-/// What a row has for its platforms at least.
-const PLATFORMS: usize = 60;
+/// The tags on a page. A tag occurs four times in a row, the name of the repository once.
+const ROWS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "repository.html")]
 struct Page {
     frame: Frame,
     name: String,
-    /// What stands before `:TAG` in a pull.
+    /// The reference of an image up to `:TAG`.
     image: String,
-    /// How the first of them is pulled.
+    /// The argument that pulls the first tag of the list.
     pull: Option<String>,
     search: String,
     sort: &'static str,
@@ -44,46 +41,41 @@ struct Row {
     tag: String,
     digest: String,
     short: String,
-    what: String,
+    /// The platforms of an image, or the type of an artifact.
+    platforms: String,
     size: String,
     created: Option<When>,
     pushed: When,
-    /// How many other tags name the same.
+    /// The number of other tags with the same digest.
     others: usize,
-    fixed: usize,
 }
 
-pub(super) async fn show(visit: &Visit<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
-    visit.check(Action::Pull, name)?;
-    let search = searched(&visit.query);
-    let (sort, order) = match visit.query.get("sort") {
+/// Shows the tags.
+pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
+    request.check(Action::Pull, name)?;
+    let search = search_text(&request.query);
+    let (sort, order) = match request.query.get("sort") {
         Some("pushed") => ("pushed", TagOrder::Pushed),
         _ => ("name", TagOrder::Name),
     };
-    let descending = visit.query.get("dir") == Some("down");
-    let page = Pager::wanted(&visit.query);
-    let fit = Some(Fit { bytes: ROOM, each: ROW + name.as_str().len() + PLATFORMS, names: 4 });
-    let search_for = search.clone();
-    let part = Part { search: search_for, order, descending, page: page - 1, limit: PAGE, fit };
-    let listing = visit.admin.store.tags_overview(name, part).await?;
+    let descending = request.query.get("dir") == Some("down");
+    let page = Pager::wanted(&request.query);
+    let part =
+        Part { search: search.clone(), order, descending, page: page - 1, limit: ROWS, ..Part::default() };
+    let listing = request.admin.store.tags_overview(name, part).await?;
     let direction = if descending { "down" } else { "up" };
     let path = format!("/repository/{name}");
     let parameters = [("q", search.as_str()), ("sort", sort), ("dir", direction)];
-    let sortings = [("Tag", "name", false), ("Pushed", "pushed", true)];
-    let image = format!("{}/{name}", visit.host);
-    let rows = listing.items.iter().map(|one| row(name, one)).collect();
+    let image = format!("{}/{name}", request.display_host());
     let page = Page {
-        frame: Frame::new(visit, "repositories"),
+        frame: Frame::new(request, "repositories"),
         name: name.to_string(),
-        pull: listing.items.first().map(|one| shell(&format!("{image}:{}", one.tag))),
+        pull: listing.items.first().map(|first| shell_argument(&format!("{image}:{}", first.tag))),
         image,
-        sortings: sortings
-            .into_iter()
-            .map(|sorting| Sorting::new(sorting, &path, &search, (sort, descending)))
-            .collect(),
-        tags: Budget::default().show(ROOM, rows, 0).rows,
-        summary: count(listing.total as u64, "tag"),
-        may_delete: may_delete(visit, name),
+        sortings: sortings(&path, &search, (sort, descending)),
+        tags: listing.items.iter().map(row).collect(),
+        summary: count(listing.total, "tag"),
+        may_delete: request.may_delete(name),
         pager: Pager::new(page, listing.size, listing.total, &path, &parameters),
         sort,
         direction,
@@ -92,33 +84,71 @@ pub(super) async fn show(visit: &Visit<'_>, name: &RepositoryName) -> Result<Res
     render(OK, &page)
 }
 
-/// Whether this visit may delete in a repository, here.
-pub(super) fn may_delete(visit: &Visit, name: &RepositoryName) -> bool {
-    visit.admin.settings.delete && visit.check(Action::Delete, name).is_ok()
+fn sortings(path: &str, search: &str, active: (&str, bool)) -> Vec<Sorting> {
+    let columns = [("Tag", "name", false), ("Pushed", "pushed", true)];
+    columns.into_iter().map(|column| Sorting::new(column, path, search, active)).collect()
 }
 
-impl Measured for Row {
-    fn fixed(&self) -> usize {
-        self.fixed
-    }
-
-    fn texts(&mut self) -> Vec<&mut String> {
-        vec![&mut self.what]
-    }
-}
-
-fn row(name: &RepositoryName, one: &TagOverview) -> Row {
-    let summary = &one.summary;
-    let what = summary.artifact.clone().unwrap_or_else(|| summary.platforms.join(", "));
+fn row(tag: &TagOverview) -> Row {
+    let summary = &tag.summary;
+    let platforms = summary.artifact.clone().unwrap_or_else(|| summary.platforms.join(", "));
     Row {
-        tag: one.tag.to_string(),
-        digest: one.entry.digest.to_string(),
-        short: short(&one.entry.digest),
-        what,
-        size: whole_size(one.size),
+        tag: tag.tag.to_string(),
+        digest: tag.entry.digest.to_string(),
+        short: short_digest(&tag.entry.digest),
+        platforms: shorten(&platforms, NAME),
+        size: whole_size(tag.size),
         created: summary.created.as_deref().and_then(When::parse),
-        pushed: When::at(one.entry.pushed),
-        others: one.shared.saturating_sub(1),
-        fixed: ROW + name.as_str().len() + 4 * one.tag.as_str().len(),
+        pushed: When::at(tag.entry.pushed),
+        others: tag.shared.saturating_sub(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::worst_case;
+    use super::*;
+    use crate::oci::MediaType;
+    use crate::store::{ManifestEntry, Summary, WholeSize};
+
+    #[test]
+    fn largest_page_is_small() {
+        for text in worst_case::texts() {
+            let tag = |number| TagOverview {
+                tag: worst_case::tag(number),
+                entry: ManifestEntry {
+                    digest: worst_case::digest(),
+                    size: u64::MAX,
+                    media_type: MediaType::OCI_INDEX.parse().unwrap(),
+                    pushed: 0,
+                },
+                shared: 1_000_000,
+                size: WholeSize { bytes: u64::MAX, is_more: true },
+                summary: Arc::new(Summary {
+                    platforms: vec![text.clone(); 16],
+                    created: Some("2001-01-01T00:00:00Z".into()),
+                    artifact: None,
+                }),
+            };
+            let (name, search) = (worst_case::name(0).to_string(), "\"".repeat(128));
+            let (path, image) = (format!("/repository/{name}"), format!("{}/{name}", "h".repeat(260)));
+            let parameters = [("q", search.as_str()), ("sort", "pushed"), ("dir", "down")];
+            worst_case::assert_small(&Page {
+                frame: worst_case::frame(),
+                pull: Some(format!("'{image}:{}'", worst_case::tag(0))),
+                image,
+                sort: "pushed",
+                direction: "down",
+                sortings: sortings(&path, &search, ("pushed", true)),
+                tags: (0..ROWS).map(|number| row(&tag(number))).collect(),
+                summary: count(1_000_000_u64, "tag"),
+                may_delete: true,
+                pager: Pager::new(500, ROWS, 1_000_000, &path, &parameters),
+                search,
+                name,
+            });
+        }
     }
 }

@@ -1,32 +1,32 @@
-//! From method and path to a [`Page`]; pure.
+//! Parses method and path into a [`Page`]; pure.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::oci::{Digest, Reference, RepositoryName};
 
-/// A page, or what a form asks for.
+/// A page, or the action of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Overview,
-    Login,
+    LoginForm,
     LogIn,
     LogOut,
     Repositories,
     Repository(RepositoryName),
     Image(RepositoryName, Reference),
     Raw(RepositoryName, Digest),
-    DeleteQuestion,
+    ConfirmDelete,
     Delete,
     Users,
     AddUser,
     PasswordForm,
     SetPassword,
-    RemoveQuestion,
+    ConfirmRemoveUser,
     RemoveUser,
     Account,
-    ChangeOwn,
-    Upkeep,
+    ChangeOwnPassword,
+    Maintenance,
     Collect,
     Check,
     Activity,
@@ -34,64 +34,79 @@ pub(super) enum Page {
     Asset(String),
 }
 
-/// Why there is no page.
+/// A method and path without a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Error {
-    /// There is nothing at this path.
+    /// The path has no page.
     NotFound,
-    /// There is, but not for this method; these are the methods.
+    /// The path has a page for other methods: the value of the `Allow` header.
     Method(&'static str),
 }
 
 impl Page {
-    /// Finds the page of a method and a path.
+    /// Parses a method and a path, which may be percent-encoded.
     pub(super) fn parse(method: &Method, path: &str) -> Result<Self, Error> {
         let path = percent_decode_str(path).decode_utf8().map_err(|_| Error::NotFound)?;
         let (get, post) = (matches!(*method, Method::GET | Method::HEAD), *method == Method::POST);
         let read = |page| if get { Ok(page) } else { Err(Error::Method("GET, HEAD")) };
-        let change = |page| if post { Ok(page) } else { Err(Error::Method("POST")) };
-        let both = |shown, changed| match (get, post) {
-            (true, _) => Ok(shown),
-            (_, true) => Ok(changed),
-            _ => Err(Error::Method("GET, HEAD, POST")),
+        let submit = |page| if post { Ok(page) } else { Err(Error::Method("POST")) };
+        let both = |page, action| match (get, post) {
+            (true, _) => Ok(page),
+            (_, true) => Ok(action),
+            (false, false) => Err(Error::Method("GET, HEAD, POST")),
         };
         match &*path {
             "/" => read(Page::Overview),
-            "/login" => both(Page::Login, Page::LogIn),
-            "/logout" => change(Page::LogOut),
+            "/login" => both(Page::LoginForm, Page::LogIn),
+            "/logout" => submit(Page::LogOut),
             "/repositories" => read(Page::Repositories),
-            "/delete" => both(Page::DeleteQuestion, Page::Delete),
+            "/delete" => both(Page::ConfirmDelete, Page::Delete),
             "/users" => read(Page::Users),
-            "/users/add" => change(Page::AddUser),
+            "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
-            "/users/remove" => both(Page::RemoveQuestion, Page::RemoveUser),
-            "/account" => both(Page::Account, Page::ChangeOwn),
-            "/upkeep" => read(Page::Upkeep),
-            "/upkeep/collect" => change(Page::Collect),
-            "/upkeep/check" => change(Page::Check),
+            "/users/remove" => both(Page::ConfirmRemoveUser, Page::RemoveUser),
+            "/account" => both(Page::Account, Page::ChangeOwnPassword),
+            "/maintenance" => read(Page::Maintenance),
+            "/maintenance/collect" => submit(Page::Collect),
+            "/maintenance/check" => submit(Page::Check),
             "/activity" => read(Page::Activity),
             "/push" => read(Page::Push),
             path => read(with_name(path).ok_or(Error::NotFound)?),
         }
     }
 
-    /// Whether a form asks for it.
-    pub(super) fn changes(&self) -> bool {
-        matches!(
-            self,
+    /// Returns true for the action of a form, which needs the CSRF checks.
+    pub(super) fn is_form(&self) -> bool {
+        match self {
             Page::LogIn
-                | Page::LogOut
-                | Page::Delete
-                | Page::AddUser
-                | Page::SetPassword
-                | Page::RemoveUser
-                | Page::ChangeOwn
-                | Page::Collect
-                | Page::Check
-        )
+            | Page::LogOut
+            | Page::Delete
+            | Page::AddUser
+            | Page::SetPassword
+            | Page::RemoveUser
+            | Page::ChangeOwnPassword
+            | Page::Collect
+            | Page::Check => true,
+            Page::Overview
+            | Page::LoginForm
+            | Page::Repositories
+            | Page::Repository(_)
+            | Page::Image(..)
+            | Page::Raw(..)
+            | Page::ConfirmDelete
+            | Page::Users
+            | Page::PasswordForm
+            | Page::ConfirmRemoveUser
+            | Page::Account
+            | Page::Maintenance
+            | Page::Activity
+            | Page::Push
+            | Page::Asset(_) => false,
+        }
     }
 }
 
+/// Parses the paths that contain the name of a repository or file.
 fn with_name(path: &str) -> Option<Page> {
     let (kind, rest) = path.strip_prefix('/')?.split_once('/')?;
     match kind {
@@ -116,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_every_page() {
+    fn paths_are_parsed_into_pages() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let name: RepositoryName = "team/app".parse().unwrap();
         let get = |path: &str| Page::parse(&Method::GET, path).unwrap();
@@ -136,17 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn every_post_is_a_change_and_no_get_is() {
+    fn every_post_has_the_csrf_checks_and_no_get_has() {
         let paths = ["/", "/login", "/logout", "/delete", "/users/add", "/users/password", "/users/remove"];
-        let more = ["/account", "/upkeep", "/upkeep/collect", "/upkeep/check", "/users", "/repository/a"];
+        let more = [
+            "/account",
+            "/maintenance",
+            "/maintenance/collect",
+            "/maintenance/check",
+            "/users",
+            "/repository/a",
+        ];
         for path in paths.into_iter().chain(more) {
             assert!(
-                Page::parse(&Method::POST, path).is_ok_and(|page| page.changes()) || {
+                Page::parse(&Method::POST, path).is_ok_and(|page| page.is_form()) || {
                     matches!(Page::parse(&Method::POST, path), Err(Error::Method(_)))
                 }
             );
             assert!(
-                Page::parse(&Method::GET, path).is_ok_and(|page| !page.changes()) || {
+                Page::parse(&Method::GET, path).is_ok_and(|page| !page.is_form()) || {
                     matches!(Page::parse(&Method::GET, path), Err(Error::Method(_)))
                 }
             );

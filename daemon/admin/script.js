@@ -1,4 +1,4 @@
-// What makes the pages more comfortable. All of them work without it, so that nothing here may be needed.
+// Conveniences: copy buttons, search as you type, selection, folding, progress. Every page works without this script.
 (function () {
   "use strict";
 
@@ -10,31 +10,31 @@
     return document.getElementById(id);
   }
 
-  // Buttons that copy what stands beside them.
+  // Copy buttons.
   function copy(text, button) {
     var before = button.getAttribute("data-text");
-    function done(well) {
-      button.textContent = well ? "Copied" : "Not copied";
+    function done(copied) {
+      button.textContent = copied ? "Copied" : "Copy failed";
       setTimeout(function () { button.textContent = before; }, 1500);
     }
-    function byHand() {
+    function copyBySelection() {
       var area = document.createElement("textarea");
       area.value = text;
       area.setAttribute("readonly", "");
       area.className = "hidden";
       document.body.appendChild(area);
       area.select();
-      var well = false;
-      try { well = document.execCommand("copy"); } catch (error) { well = false; }
+      var copied = false;
+      try { copied = document.execCommand("copy"); } catch (error) { copied = false; }
       document.body.removeChild(area);
       button.focus();
-      done(well);
+      done(copied);
     }
-    // Browsers have this only over TLS and on their own machine.
+    // Browsers offer this only over TLS and on loopback.
     if (navigator.clipboard && navigator.clipboard.writeText) {
-      navigator.clipboard.writeText(text).then(function () { done(true); }, byHand);
+      navigator.clipboard.writeText(text).then(function () { done(true); }, copyBySelection);
     } else {
-      byHand();
+      copyBySelection();
     }
   }
 
@@ -62,7 +62,7 @@
     });
     all("#tags tbody th a", within).forEach(function (link) {
       var image = byId("tags").getAttribute("data-image") + ":" + link.textContent;
-      // In zsh, brackets are a pattern.
+      // Brackets are a pattern in zsh.
       var command = "docker pull " + (image.indexOf("[") < 0 ? image : "'" + image + "'");
       addCopyButton(function (button) {
         link.parentNode.insertBefore(button, link.nextSibling);
@@ -70,18 +70,18 @@
     });
   }
 
-  // Lists that are searched while one types: what is on the page at once, and then all pages.
+  // Search as you type: filters the rows of this page at once, and loads the results of all pages after a pause.
   function searchLists() {
     all("input[data-filter]").forEach(function (input) {
-      var waiting = null, asked = input.value.trim();
+      var timer = null, requested = input.value.trim();
       input.addEventListener("input", function () {
         filter(byId(input.getAttribute("data-filter")), input.value.trim().toLowerCase());
-        clearTimeout(waiting);
-        waiting = setTimeout(function () {
+        clearTimeout(timer);
+        timer = setTimeout(function () {
           var wanted = input.value.trim();
-          if (wanted !== asked) {
-            asked = wanted;
-            ask(input.form, input);
+          if (wanted !== requested) {
+            requested = wanted;
+            loadResults(input.form, input);
           }
         }, 250);
       });
@@ -100,8 +100,8 @@
     });
   }
 
-  // Asks for the page that the form would show, and takes its results.
-  function ask(form, input) {
+  // Loads the page that the form would open, and replaces the results.
+  function loadResults(form, input) {
     var wanted = input.value;
     var query = all("input[name]", form).map(function (field) {
       return encodeURIComponent(field.name) + "=" + encodeURIComponent(field.value);
@@ -129,35 +129,35 @@
     request.send();
   }
 
-  // Select all, and ranges with shift.
+  // A checkbox that selects all, and ranges with the shift key.
   function addSelection() {
     var form = byId("select");
     var boxes = form ? all("tbody input[type=checkbox]", form) : [];
     var button = byId("delete-selected");
     var head = form && form.querySelector("thead th.check");
     if (!boxes.length || !button || !head) { return; }
-    var every = document.createElement("input");
-    every.type = "checkbox";
-    every.id = "select-all";
-    every.setAttribute("aria-label", "Select all tags on this page");
-    head.appendChild(every);
+    var selectAll = document.createElement("input");
+    selectAll.type = "checkbox";
+    selectAll.id = "select-all";
+    selectAll.setAttribute("aria-label", "Select all tags on this page");
+    head.appendChild(selectAll);
     var last = null;
-    function shown() {
+    function visibleBoxes() {
       return boxes.filter(function (box) { return !box.parentNode.parentNode.hidden; });
     }
-    function count() {
+    function update() {
       var number = boxes.filter(function (box) { return box.checked; }).length;
       button.disabled = number === 0;
       button.textContent = number ? "Delete " + number + (number === 1 ? " tag…" : " tags…") : "Delete selected tags…";
-      every.checked = number > 0 && shown().every(function (box) { return box.checked; });
+      selectAll.checked = number > 0 && visibleBoxes().every(function (box) { return box.checked; });
     }
-    every.addEventListener("change", function () {
-      shown().forEach(function (box) { box.checked = every.checked; });
-      count();
+    selectAll.addEventListener("change", function () {
+      visibleBoxes().forEach(function (box) { box.checked = selectAll.checked; });
+      update();
     });
     boxes.forEach(function (box) {
       box.addEventListener("click", function (event) {
-        var visible = shown();
+        var visible = visibleBoxes();
         var from = visible.indexOf(last), to = visible.indexOf(box);
         if (event.shiftKey && from >= 0 && to >= 0) {
           visible.slice(Math.min(from, to), Math.max(from, to) + 1).forEach(function (one) {
@@ -165,14 +165,14 @@
           });
         }
         last = box;
-        count();
+        update();
       });
-      box.addEventListener("change", count);
+      box.addEventListener("change", update);
     });
-    count();
+    update();
   }
 
-  // Which namespaces are folded is remembered for this visit.
+  // Folded namespaces stay folded until the tab is closed.
   function rememberFolding(within) {
     all("details[data-fold]", within).forEach(function (details) {
       var key = "fold " + details.getAttribute("data-fold");
@@ -181,11 +181,11 @@
         details.addEventListener("toggle", function () {
           if (details.open) { sessionStorage.removeItem(key); } else { sessionStorage.setItem(key, "1"); }
         });
-      } catch (error) { /* A browser that keeps nothing folds nothing. */ }
+      } catch (error) { /* Storage is blocked. */ }
     });
   }
 
-  // What goes on is asked for again until it has ended.
+  // Reloads a running job or upload until it has finished.
   function poll(section) {
     load(section.getAttribute("data-poll"), function (page) {
       var fresh = page.getElementById(section.id);
@@ -193,10 +193,10 @@
       var wasRunning = section.hasAttribute("data-running");
       section.parentNode.replaceChild(document.importNode(fresh, true), section);
       if (wasRunning && !fresh.hasAttribute("data-running")) { location.replace(location.pathname); }
-    }, later);
+    }, schedulePoll);
   }
 
-  function later() {
+  function schedulePoll() {
     var running = document.querySelector("[data-poll][data-running]") ||
       document.querySelector("#uploads progress") && byId("uploads");
     if (running) {
@@ -204,11 +204,11 @@
     }
   }
 
-  // A browser has a clock of its own.
+  // Warns if the clocks of the registry and the browser differ by five minutes.
   function compareClocks() {
     var seconds = Math.abs(Date.now() / 1000 - Number(document.body.getAttribute("data-now")));
     var warning = byId("clock-warning");
-    // A page that was kept open, or that the browser shows again from its memory, is no news.
+    // The time in a page that was kept open, or restored by the browser, is old.
     var entry = window.performance && performance.timing;
     if (!warning || !entry || Date.now() - performance.timing.navigationStart > 60000 || seconds < 300) { return; }
     var hours = Math.round(seconds / 3600);
@@ -225,5 +225,5 @@
   enhance(document);
   searchLists();
   compareClocks();
-  later();
+  schedulePoll();
 })();

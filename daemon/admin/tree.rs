@@ -1,29 +1,34 @@
-//! A list of repositories as a tree of namespaces: lines that open and close one, and lines of repositories.
+//! The repositories of a page as the lines of a tree: namespaces that open and close, and repositories between them.
 
 use std::collections::BTreeMap;
 
+use super::format::When;
+use super::limits::{NAME, shorten};
+use crate::base::human::{count, size};
 use crate::store::{NAMESPACES, RepositoryOverview};
 
-use super::words::{When, count, size};
+/// The longest key under which the script remembers that a namespace is folded, in bytes. Namespaces with the same
+/// beginning fold together.
+const LONGEST_KEY: usize = 48;
 
 /// A line of the tree.
 pub(super) enum Line {
-    /// A namespace begins.
+    /// The start of a namespace.
     Open {
-        /// Its whole name, with a slash at its end.
-        path: String,
-        /// Its name within the one around it.
+        /// Its path, with a slash in the end, as far as it fits.
+        key: String,
+        /// Its name within the namespace around it.
         label: String,
-        /// How many repositories it has, on all pages.
+        /// The number of its repositories, on all pages.
         count: String,
     },
-    /// A namespace ends.
+    /// The end of a namespace.
     Close,
     /// A repository.
     Repository(Row),
 }
 
-/// A repository in a list.
+/// A repository in the list.
 pub(super) struct Row {
     pub(super) name: String,
     /// Its name within the namespaces around it.
@@ -34,51 +39,52 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn new(one: &RepositoryOverview, within: usize) -> Self {
+    /// Returns the row of a repository within a namespace, whose path has `prefix` bytes.
+    fn new(repository: &RepositoryOverview, prefix: usize) -> Self {
         Row {
-            name: one.name.to_string(),
-            label: one.name.as_str()[within..].to_owned(),
-            tags: count(one.tags, "tag"),
-            size: size(one.bytes),
-            pushed: When::at(one.pushed),
+            name: repository.name.to_string(),
+            label: shorten(&repository.name.as_str()[prefix..], NAME),
+            tags: count(repository.tags, "tag"),
+            size: size(repository.bytes),
+            pushed: When::at(repository.pushed),
         }
     }
 }
 
-/// The lines of repositories that stand in the order of their names, `counts` of them in each namespace. What is deeper
-/// than [`NAMESPACES`] is shown as the rest of a name.
+/// Returns the lines for repositories in the order of their names. `counts` has the number of repositories in each
+/// namespace. Namespaces below [`NAMESPACES`] levels stay part of the repository's label.
 pub(super) fn lines(items: &[RepositoryOverview], counts: &BTreeMap<String, usize>) -> Vec<Line> {
     let (mut lines, mut open): (Vec<Line>, Vec<&str>) = (Vec::new(), Vec::new());
-    for one in items {
-        let name = one.name.as_str();
+    for repository in items {
+        let name = repository.name.as_str();
         while open.last().is_some_and(|path| !name.starts_with(path)) {
             open.pop();
             lines.push(Line::Close);
         }
-        let within = open.last().map_or(0, |path| path.len());
-        for (at, _) in name[within..].match_indices('/').take(NAMESPACES - open.len()) {
-            let (start, path) = (open.last().map_or(0, |path| path.len()), &name[..=within + at]);
+        let prefix = open.last().map_or(0, |path| path.len());
+        for (at, _) in name[prefix..].match_indices('/').take(NAMESPACES - open.len()) {
+            let (start, path) = (open.last().map_or(0, |path| path.len()), &name[..=prefix + at]);
             let inside = counts.get(path).copied().unwrap_or(1);
-            // A namespace of one repository would be a line more for nothing.
+            // A single repository gets no line for its namespace.
             if inside < 2 {
                 break;
             }
             lines.push(Line::Open {
-                path: path.to_owned(),
-                label: path[start..].to_owned(),
-                count: count(u64::try_from(inside).unwrap_or(u64::MAX), "repository"),
+                key: shorten(path, LONGEST_KEY),
+                label: shorten(&path[start..], NAME),
+                count: count(inside, "repository"),
             });
             open.push(path);
         }
-        lines.push(Line::Repository(Row::new(one, open.last().map_or(0, |path| path.len()))));
+        lines.push(Line::Repository(Row::new(repository, open.last().map_or(0, |path| path.len()))));
     }
     lines.extend(open.iter().map(|_| Line::Close));
     lines
 }
 
-/// The same as a plain list, in whatever order.
+/// Returns the lines for repositories in any other order, without namespaces.
 pub(super) fn flat(items: &[RepositoryOverview]) -> Vec<Line> {
-    items.iter().map(|one| Line::Repository(Row::new(one, 0))).collect()
+    items.iter().map(|repository| Line::Repository(Row::new(repository, 0))).collect()
 }
 
 #[cfg(test)]
@@ -86,17 +92,17 @@ mod tests {
     use super::*;
 
     fn shown(names: &[&str], counts: &[(&str, usize)]) -> Vec<String> {
-        let one = |name: &&str| RepositoryOverview {
+        let overview = |name: &&str| RepositoryOverview {
             name: name.parse().unwrap(),
             manifests: 1,
             tags: 1,
             bytes: 1,
             pushed: 1,
         };
-        let items: Vec<RepositoryOverview> = names.iter().map(one).collect();
+        let items: Vec<RepositoryOverview> = names.iter().map(overview).collect();
         let counts = counts.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect();
         let line = |line| match line {
-            Line::Open { path, label, count } => format!("{path} ({label}): {count}"),
+            Line::Open { key, label, count } => format!("{key} ({label}): {count}"),
             Line::Close => ")".into(),
             Line::Repository(row) => row.label,
         };
@@ -104,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_names_end_in_one_line() {
+    fn namespaces_below_the_fourth_level_are_part_of_the_label() {
         let counts = ["a/", "a/b/", "a/b/c/", "a/b/c/d/", "a/b/c/d/e/"].map(|path| (path, 2));
         let shown = shown(&["a/b/c/d/e/one", "a/b/c/d/e/two"], &counts);
         assert_eq!(shown[3..6], ["a/b/c/d/ (d/): 2 repositories", "e/one", "e/two"]);

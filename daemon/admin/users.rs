@@ -1,37 +1,41 @@
-//! Who is a user.
+//! The users of the registry: the list, and the forms that add and remove users and set passwords.
 
 use askama::Template;
 use http::StatusCode;
 
-use super::OK;
 use super::error::AdminError;
-use super::pages::{Frame, Pager, render};
-use super::visit::{Visit, see_other};
+use super::limits::{SENTENCE, shorten};
+use super::pager::{Pager, page_of};
+use super::pages::{Frame, render};
+use super::request::AdminRequest;
+use super::response::{OK, see_other};
 use crate::access::{Identity, UserName, Wanted};
 use crate::wire::Response;
 
-/// How many users are on a page: their names may have 64 letters, stand in a row six times, and are longer in addresses.
-const PAGE: usize = 45;
+/// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
+const ROWS: usize = 45;
+/// The longest user name, in bytes.
+const LONGEST_NAME: usize = 64;
 
 #[derive(Template)]
 #[template(path = "users.html")]
 struct Page {
     frame: Frame,
     users: Vec<Row>,
-    /// How many there are on all pages.
+    /// The number of users on all pages.
     total: usize,
     pager: Pager,
-    /// What was filled in and did not do.
+    /// The name that was entered, if the form is shown again.
     name: String,
     error: Option<String>,
 }
 
 struct Row {
     name: String,
-    /// Whether it is who looks at the page.
+    /// Whether this is the logged-in user.
     is_own: bool,
-    /// Whether there would be nobody left to look after the registry.
-    stays: bool,
+    /// Whether this is the last user with all permissions, who cannot be removed.
+    is_last: bool,
 }
 
 #[derive(Template)]
@@ -45,140 +49,185 @@ struct PasswordForm {
 
 #[derive(Template)]
 #[template(path = "remove_user.html")]
-struct Question {
+struct Confirmation {
     frame: Frame,
     name: String,
     is_own: bool,
 }
 
-pub(super) async fn show(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    page(visit, String::new(), None).await
+/// Shows the list.
+pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    list(request, String::new(), None).await
 }
 
-pub(super) async fn add(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    let added = match (visit.field("name").parse::<UserName>(), new_password(visit)) {
-        (Ok(name), Ok(password)) => visit.access.add_user(&name, password).await.map_err(AdminError::from),
+/// Adds a user.
+pub(super) async fn add(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    let added = match (request.field("name").parse::<UserName>(), new_password(request)) {
+        (Ok(name), Ok(password)) => request.access.add_user(&name, password).await.map_err(AdminError::from),
         (Err(error), _) => Err(error.into()),
         (_, Err(error)) => Err(error),
     };
-    told(
-        visit,
-        "added",
-        added.map(|()| log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "added user {}", visit.field("name"))),
-    )
-    .await
+    if added.is_ok() {
+        log_change(request, &format!("added user {}", request.field("name")));
+    }
+    finish(request, "added", added).await
 }
 
-pub(super) async fn password(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    let name = asked_about(visit).await?;
-    render(
-        OK,
-        &PasswordForm { frame: Frame::new(visit, "users"), is_own: is_own(visit, &name), name, error: None },
-    )
+/// Shows the form that sets the password of a user.
+pub(super) async fn password_form(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    let name = existing_name(request).await?;
+    let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
+    render(OK, &PasswordForm { frame, name, is_own, error: None })
 }
 
-pub(super) async fn set_password(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    match changed(visit).await {
+/// Sets the password of another user.
+pub(super) async fn set_password(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    match change_password(request).await {
         Ok(()) => Ok(see_other("/users?done=password")),
         Err(AdminError::Invalid(why)) => {
-            let name = visit.field("name").to_owned();
-            let (frame, is_own) = (Frame::new(visit, "users"), is_own(visit, &name));
-            render(StatusCode::UNPROCESSABLE_ENTITY, &PasswordForm { frame, name, is_own, error: Some(why) })
+            let name = entered_name(request.field("name"));
+            let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
+            let error = Some(shorten(&why, SENTENCE));
+            render(StatusCode::UNPROCESSABLE_ENTITY, &PasswordForm { frame, name, is_own, error })
         }
         Err(error) => Err(error),
     }
 }
 
-/// Sets the password of somebody else. One's own takes the old one: a browser that was left alone is not enough.
-async fn changed(visit: &Visit<'_>) -> Result<(), AdminError> {
-    let name: UserName = visit.field("name").parse()?;
-    if is_own(visit, name.as_str()) {
+async fn change_password(request: &AdminRequest<'_>) -> Result<(), AdminError> {
+    let name: UserName = request.field("name").parse()?;
+    // Changing one's own password takes the old one, so that an unattended browser does not suffice.
+    if is_own(request, name.as_str()) {
         return Err(AdminError::Invalid(
-            "Your own password is changed with the old one. Nothing is changed.".into(),
+            "Your own password can only be changed with the old one. Nothing was changed.".into(),
         ));
     }
-    visit.access.change_password(&name, new_password(visit)?).await?;
-    log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "changed the password of {name}");
+    request.access.change_password(&name, new_password(request)?).await?;
+    log_change(request, &format!("changed the password of {name}"));
     Ok(())
 }
 
-pub(super) async fn ask(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    let name = asked_about(visit).await?;
-    render(OK, &Question { frame: Frame::new(visit, "users"), is_own: is_own(visit, &name), name })
+/// Shows the confirmation for removing a user.
+pub(super) async fn confirm_remove(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    let name = existing_name(request).await?;
+    let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
+    render(OK, &Confirmation { frame, name, is_own })
 }
 
-/// The user whom the address of a page names.
-async fn asked_about(visit: &Visit<'_>) -> Result<String, AdminError> {
-    let name = visit.query.get("name").unwrap_or_default().to_owned();
-    if visit.access.users().await.contains(&name) {
+/// Removes a user.
+pub(super) async fn remove(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    check_may(request)?;
+    let removed = match request.field("name").parse::<UserName>() {
+        Ok(name) => request.access.remove_user(&name).await.map_err(AdminError::from),
+        Err(error) => Err(error.into()),
+    };
+    if removed.is_ok() {
+        log_change(request, &format!("removed user {}", request.field("name")));
+    }
+    finish(request, "removed", removed).await
+}
+
+/// Returns the user in the query, if there is such a user.
+async fn existing_name(request: &AdminRequest<'_>) -> Result<String, AdminError> {
+    let name = request.query.get("name").unwrap_or_default().to_owned();
+    if request.access.users().await.contains(&name) {
         return Ok(name);
     }
     Err(AdminError::NotFound("There is no such user.".into()))
 }
 
-fn is_own(visit: &Visit, name: &str) -> bool {
-    matches!(&visit.identity, Identity::User(own) if own.as_str() == name)
+fn is_own(request: &AdminRequest, name: &str) -> bool {
+    matches!(&request.identity, Identity::User(own) if own.as_str() == name)
 }
 
-pub(super) async fn remove(visit: &Visit<'_>) -> Result<Response, AdminError> {
-    check_may(visit)?;
-    let removed = match visit.field("name").parse::<UserName>() {
-        Ok(name) => visit.access.remove_user(&name).await.map_err(AdminError::from),
-        Err(error) => Err(error.into()),
-    };
-    told(
-        visit,
-        "removed",
-        removed.map(|()| log::info!(client:% = visit.surroundings.client, user:% = visit.identity; "removed user {}", visit.field("name"))),
-    )
-    .await
+fn log_change(request: &AdminRequest, change: &str) {
+    log::info!(client:% = request.context.client, user:% = request.identity; "{change}");
 }
 
-/// The list again, after a change or with what was wrong about it.
-async fn told(
-    visit: &Visit<'_>,
+/// Redirects to the list after a change, or shows it again with the mistake in the form.
+async fn finish(
+    request: &AdminRequest<'_>,
     done: &str,
     changed: Result<(), AdminError>,
 ) -> Result<Response, AdminError> {
     match changed {
         Ok(()) => Ok(see_other(&format!("/users?done={done}"))),
-        Err(AdminError::Invalid(why)) => page(visit, visit.field("name").to_owned(), Some(why)).await,
+        Err(AdminError::Invalid(why)) => {
+            let (name, error) = (entered_name(request.field("name")), shorten(&why, SENTENCE));
+            list(request, name, Some(error)).await
+        }
         Err(error) => Err(error),
     }
 }
 
-async fn page(visit: &Visit<'_>, name: String, error: Option<String>) -> Result<Response, AdminError> {
+async fn list(
+    request: &AdminRequest<'_>,
+    name: String,
+    error: Option<String>,
+) -> Result<Response, AdminError> {
     let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { OK };
-    let last = visit.access.last_user().await;
+    let last = request.access.last_user().await;
     let row = |name: String| Row {
-        is_own: is_own(visit, &name),
-        stays: last.as_ref().is_some_and(|last| last.as_str() == name),
+        is_own: is_own(request, &name),
+        is_last: last.as_ref().is_some_and(|last| last.as_str() == name),
         name,
     };
-    let (all, page) = (visit.access.users().await, Pager::wanted(&visit.query));
-    let (total, pager) = (all.len(), Pager::new(page, PAGE, all.len(), "/users", &[]));
-    let users = all.into_iter().skip((page - 1).saturating_mul(PAGE)).take(PAGE).map(row).collect();
-    render(status, &Page { frame: Frame::new(visit, "users"), users, total, pager, name, error })
+    let (all, page) = (request.access.users().await, Pager::wanted(&request.query));
+    let (total, pager) = (all.len(), Pager::new(page, ROWS, all.len(), "/users", &[]));
+    let users = page_of(all, page, ROWS).into_iter().map(row).collect();
+    render(status, &Page { frame: Frame::new(request, "users"), users, total, pager, name, error })
 }
 
-/// A new password, if it was written twice alike.
-pub(super) fn new_password(visit: &Visit) -> Result<String, AdminError> {
-    let [new, again] = ["new", "again"].map(|field| visit.form.get(field).unwrap_or_default());
+/// Returns the new password of a form, if both fields have the same.
+pub(super) fn new_password(request: &AdminRequest) -> Result<String, AdminError> {
+    let [new, again] = ["new", "again"].map(|field| request.form.get(field).unwrap_or_default());
     if new == again {
         return Ok(new.to_owned());
     }
-    Err(AdminError::Invalid("The two passwords differ. Nothing is changed.".into()))
+    Err(AdminError::Invalid("The two passwords differ. Nothing was changed.".into()))
 }
 
-fn check_may(visit: &Visit) -> Result<(), AdminError> {
-    match visit.identity {
-        _ if visit.may(&Wanted::Users) => Ok(()),
+/// Returns a name as it is put into the form again, cut to the longest that is valid.
+pub(super) fn entered_name(name: &str) -> String {
+    name[..name.floor_char_boundary(LONGEST_NAME)].to_owned()
+}
+
+fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
+    match request.identity {
+        _ if request.may(&Wanted::Users) => Ok(()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
-        Identity::User(_) => Err(AdminError::Denied("Users are for those who may do everything.")),
+        Identity::User(_) => Err(AdminError::Denied("Managing users requires all permissions.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worst_case;
+    use super::*;
+
+    #[test]
+    fn largest_page_is_small() {
+        let row = |_| Row { name: "@".repeat(LONGEST_NAME), is_own: false, is_last: false };
+        worst_case::assert_small(&Page {
+            frame: worst_case::frame(),
+            users: (0..ROWS).map(row).collect(),
+            total: 1_000_000,
+            pager: Pager::new(500, ROWS, 1_000_000, "/users", &[]),
+            name: entered_name(&worst_case::texts()[0]),
+            error: Some("e".repeat(SENTENCE)),
+        });
+    }
+
+    #[test]
+    fn largest_forms_are_small() {
+        let name = || entered_name(&worst_case::texts()[0]);
+        let (frame, error) = (worst_case::frame(), Some("e".repeat(SENTENCE)));
+        worst_case::assert_small(&PasswordForm { frame, name: name(), is_own: false, error });
+        worst_case::assert_small(&Confirmation { frame: worst_case::frame(), name: name(), is_own: true });
     }
 }

@@ -1,96 +1,159 @@
-//! What needs a person.
+//! The warnings of the overview: what needs an operator.
 
-use super::visit::Visit;
-use super::words::{self, size};
+use super::format::When;
+use super::limits::{SENTENCE, shorten};
+use super::request::AdminRequest;
+use super::state::Certificate;
+use crate::base::clock;
+use crate::base::human::size;
 use crate::store::Overview;
 
-/// When this release was made at the earliest: a clock before that is wrong. 2026-01-01, in seconds since 1970.
-const MADE: u64 = 1_767_225_600;
-/// A certificate of the user's own that ends sooner is a warning, in seconds.
-const SOON: u64 = 21 * 86400;
+/// The earliest date of this release: an earlier wall clock is wrong. 2026-01-01, in seconds since 1970.
+const RELEASED: u64 = 1_767_225_600;
+/// The remaining validity below which a certificate from files is a warning, in seconds.
+const EXPIRES_SOON: u64 = 21 * 86400;
 
-/// Something that needs a person.
+/// A warning.
 pub(super) struct Warning {
-    /// Whether something does not work already.
+    /// Whether the registry is restricted already.
     pub(super) serious: bool,
     pub(super) text: String,
 }
 
-/// Everything that needs a person now. Why the disk failed, and what only somebody who does the upkeep can mend, is for
-/// those who do. `opens_by_itself` says that the registry is open only because it has no users.
-pub(super) fn all(visit: &Visit, store: &Overview, keeps: bool, opens_by_itself: bool) -> Vec<Warning> {
+impl Warning {
+    pub(super) fn new(serious: bool, text: impl AsRef<str>) -> Self {
+        Warning { serious, text: shorten(text.as_ref(), SENTENCE) }
+    }
+}
+
+/// Returns all current warnings. The cause of a disk failure, and warnings about the store, are for users who see all of
+/// the registry.
+pub(super) fn all(
+    request: &AdminRequest,
+    store: &Overview,
+    sees_all: bool,
+    is_implicitly_open: bool,
+) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let mut warn = |serious, text: String| warnings.push(Warning { serious, text });
-    if let Some(why) = &store.read_only {
-        let why = if keeps { why.as_str() } else { "its disk failed." };
-        warn(true, format!("The registry takes no more pushes: {why}"));
+    if let Some(cause) = &store.read_only {
+        let cause = if sees_all { cause.as_str() } else { "its disk failed." };
+        warnings.push(Warning::new(true, format!("The registry accepts no more pushes: {cause}")));
     }
     if let Some(warning) = store.delay.warning() {
-        warn(true, format!("Check the disk: {warning}."));
+        warnings.push(Warning::new(true, format!("Check the disk: {warning}.")));
     }
-    if let Some((serious, text)) = disk(store) {
-        warn(serious, text);
+    warnings.extend(space(store));
+    if sees_all {
+        warnings.extend(index(store));
     }
-    let (used, usable) = store.index;
-    if keeps && used > usable / 100 * 85 {
-        warn(false, "The index is nearly full: set storage.index_map_size higher.".into());
-    }
-    if keeps && store.collection_is_held {
-        warn(
-            false,
-            "Names may have been lost with a broken index. Nothing is collected until somebody runs a collection by \
-             hand; push what is missing first."
-                .into(),
-        );
-    }
-    let certificate = visit.surroundings.certificate.as_ref();
-    if words::now() < MADE || certificate.is_some_and(|certificate| certificate.clock_is_behind) {
-        let date = words::When::at(words::now()).date();
-        warn(
-            false,
-            format!("The clock of the registry is wrong: it says {date}. Times on these pages are, too."),
-        );
-    } else if let Some(until) = certificate.filter(|one| !one.is_own).and_then(|one| one.until) {
-        let when = words::When::at(until);
-        if until <= words::now() {
-            warn(true, format!("The certificate of the registry has expired on {}.", when.date()));
-        } else if until < words::now() + SOON {
-            warn(false, format!("The certificate of the registry expires {when}: replace its files."));
-        }
-    }
-    if visit.access.is_open() && !visit.admin.settings.loopback_only {
-        warn(
-            false,
-            "The registry is open: whoever reaches it may push and delete. Users and auth.anonymous close it."
-                .into(),
-        );
-    }
-    if visit.surroundings.unnamed_proxy && opens_by_itself {
-        warn(
-            true,
-            "The registry is open to everyone who can reach the proxy on this machine: it has no users, and the proxy is \
-             not named. Name it in http.trusted_proxies, or add a user (holdfast user add NAME)."
-                .into(),
-        );
-    }
+    warnings.extend(clock_or_certificate(request.context.certificate.as_ref(), clock::unix_seconds()));
+    warnings.extend(exposure(request, is_implicitly_open));
     warnings
 }
 
-fn disk(store: &Overview) -> Option<(bool, String)> {
-    let room = store.free_bytes.saturating_sub(store.reserve_bytes);
-    if room == 0 {
-        let text = "The disk is full: pushes are refused until something is deleted and collected.";
-        return Some((true, text.into()));
+/// Warns of a full disk or quota.
+fn space(store: &Overview) -> Option<Warning> {
+    let free = store.free_bytes.saturating_sub(store.reserve_bytes);
+    if free == 0 {
+        let text =
+            "The disk is full: pushes are refused. Delete images and run a collection, or free disk space.";
+        return Some(Warning::new(true, text));
     }
     if let Some(quota) = store.quota_bytes {
         let left = quota.saturating_sub(store.counts.bytes.saturating_add(store.uploading));
         if left < quota / 10 {
-            return Some((
-                left == 0,
-                format!("The quota is nearly used up: {} are left for pushes.", size(left)),
-            ));
+            let text = format!("The quota is nearly used up: {} left for pushes.", size(left));
+            return Some(Warning::new(left == 0, text));
         }
     }
-    (room < store.total_bytes / 10)
-        .then(|| (false, format!("The disk is nearly full: {} are left for pushes.", size(room))))
+    let is_nearly_full = free < store.total_bytes / 10;
+    is_nearly_full
+        .then(|| Warning::new(false, format!("The disk is nearly full: {} left for pushes.", size(free))))
+}
+
+/// Warns of an index that is nearly full, or that was rebuilt with possibly missing names.
+fn index(store: &Overview) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let (used, usable) = store.index;
+    if used > usable / 100 * 85 {
+        warnings.push(Warning::new(false, "The index is nearly full: increase storage.index_map_size."));
+    }
+    if store.collection_is_held {
+        warnings.push(Warning::new(
+            false,
+            "Names may have been lost with a damaged index. Automatic collections are off until you run one by hand; push \
+             missing images first.",
+        ));
+    }
+    warnings
+}
+
+/// Warns of a wrong clock, or else of a certificate from files that ends. With a wrong clock no date can be judged.
+fn clock_or_certificate(certificate: Option<&Certificate>, now: u64) -> Option<Warning> {
+    if now < RELEASED || certificate.is_some_and(|certificate| certificate.clock_is_behind) {
+        let text = format!(
+            "The clock of the registry is wrong: it says {}. Times on these pages are wrong, too.",
+            When::at(now).date()
+        );
+        return Some(Warning::new(false, text));
+    }
+    let until = certificate.filter(|certificate| !certificate.is_own)?.until?;
+    let when = When::at(until);
+    if until <= now {
+        let text = format!("The certificate of the registry expired on {}. Replace its files.", when.date());
+        return Some(Warning::new(true, text));
+    }
+    (until < now + EXPIRES_SOON).then(|| {
+        Warning::new(false, format!("The certificate of the registry expires {when}. Replace its files."))
+    })
+}
+
+/// Warns of a registry that is open to others than its operator may expect.
+fn exposure(request: &AdminRequest, is_implicitly_open: bool) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if request.access.is_open() && !request.admin.settings.loopback_only {
+        warnings.push(Warning::new(
+            false,
+            "The registry is open: every client on its network may push and delete. Add users, or set auth.anonymous.",
+        ));
+    }
+    if request.context.unnamed_proxy && is_implicitly_open {
+        warnings.push(Warning::new(
+            true,
+            "The registry is open to everyone who can reach the proxy on this machine: it has no users, and the proxy is \
+             not configured. Add it to http.trusted_proxies, or add a user (holdfast user add NAME).",
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = RELEASED + 86400;
+
+    fn certificate(is_own: bool, until: u64) -> Certificate {
+        Certificate { is_own, until: Some(until), fingerprint: None, clock_is_behind: false }
+    }
+
+    #[test]
+    fn only_certificates_from_files_are_watched() {
+        let warned = |certificate: Certificate| {
+            clock_or_certificate(Some(&certificate), NOW).map(|warning| warning.serious)
+        };
+        assert_eq!(warned(certificate(true, NOW)), None);
+        assert_eq!(warned(certificate(false, NOW)), Some(true));
+        assert_eq!(warned(certificate(false, NOW + EXPIRES_SOON - 1)), Some(false));
+        assert_eq!(warned(certificate(false, NOW + EXPIRES_SOON)), None);
+    }
+
+    #[test]
+    fn wrong_clock_hides_the_certificate() {
+        for (now, clock_is_behind) in [(RELEASED - 1, false), (NOW, true)] {
+            let certificate = Certificate { clock_is_behind, ..certificate(false, 0) };
+            let warning = clock_or_certificate(Some(&certificate), now).unwrap();
+            assert!(!warning.serious && warning.text.starts_with("The clock"), "{}", warning.text);
+        }
+    }
 }

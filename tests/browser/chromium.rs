@@ -1,4 +1,4 @@
-//! A browser with a profile of its own that trusts the registry's authority; it and its driver end with the test.
+//! Chromium and chromedriver with a temporary profile; both end with the test.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::registry::Registry;
 use super::webdriver::Session;
 
-const PACKAGES: &str = "the packages chromium, chromium-driver and libnss3-tools have to be installed";
+const PACKAGES: &str = "install the packages chromium, chromium-driver and libnss3-tools";
 const FLAGS: [&str; 15] = [
-    // With its end Chromium ends, too.
+    // Chromium ends when chromedriver closes this pipe.
     "--remote-debugging-pipe",
     "--headless",
     "--no-sandbox",
@@ -33,7 +33,7 @@ const FLAGS: [&str; 15] = [
     "--window-size=1280,900",
 ];
 
-/// Whether pages may run theirs.
+/// Whether the browser runs scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
     On,
@@ -42,10 +42,10 @@ pub enum Script {
 
 pub struct Chromium {
     pub session: Session,
-    /// Where the registry is: scheme, host and port.
+    /// The scheme, host and port of the registry.
     pub origin: String,
     pub script: Script,
-    /// Ends before the profile goes.
+    /// Declared before the profile: dropped, and so ended, before the profile is removed.
     _driver: Driver,
     _home: tempfile::TempDir,
 }
@@ -64,7 +64,7 @@ impl Chromium {
 }
 
 impl Drop for Chromium {
-    /// Lets it end by itself; what is left then has no choice.
+    /// Closes the session, so that Chromium exits; the driver kills the rest.
     fn drop(&mut self) {
         let _ = self.session.try_call("DELETE", "", &Value::Null);
     }
@@ -87,7 +87,7 @@ fn capabilities(home: &Path, script: Script) -> Value {
     })
 }
 
-/// Puts an authority into the store of certificates that a browser with this home reads.
+/// Adds an authority to the certificate store of a browser with this home directory.
 fn trust(home: &Path, authority: &Path) {
     let store = home.join(".pki/nssdb");
     fs::create_dir_all(&store).unwrap();
@@ -101,7 +101,7 @@ fn trust(home: &Path, authority: &Path) {
     certutil(&["-A", "-n", "holdfast", "-t", "C,,", "-i", authority.to_str().unwrap()]);
 }
 
-/// chromedriver, in a process group of its own, and whatever it has started.
+/// chromedriver, in its own process group, and the processes that it started.
 struct Driver {
     child: Child,
     home: String,
@@ -110,7 +110,7 @@ struct Driver {
 
 impl Driver {
     fn start(home: &Path) -> Self {
-        // It ends even with a test that is killed.
+        // The driver ends even if the test process is killed.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "chromedriver", "--port=0"])
             .env("HOME", home)
@@ -142,7 +142,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
-        // Chromium leaves the group; its processes are known by the profile in their command lines.
+        // Chromium leaves the process group: its processes are found by the profile on their command lines.
         for _ in 0..50 {
             let left = processes_of(&self.home);
             for process in &left {

@@ -1,19 +1,22 @@
-//! Repositories, their tags, images, and deleting.
+//! Lists of repositories, tags and images, and deletes.
 
 use super::chromium::{Chromium, Script};
-use super::hands::wait_for;
+use super::interaction::wait_for;
 use super::registry::{MANY_TAGS, Registry};
+
+/// The tags on a page.
+const PAGE: usize = 20;
 
 pub fn all(browser: &Chromium, registry: &Registry) {
     find_a_repository(browser);
     fold_namespaces(browser);
     order_repositories(browser);
     find_a_tag(browser);
-    turn_pages(browser);
-    look_at_an_image(browser);
-    look_at_platforms(browser);
-    look_at_artifacts(browser);
-    change_ones_mind(browser, registry);
+    page_through_tags(browser);
+    view_image(browser);
+    view_platforms(browser);
+    view_artifacts(browser);
+    cancel_a_delete(browser, registry);
     delete_several(browser, registry);
     delete_an_image_by_its_tags(browser, registry);
 }
@@ -30,10 +33,10 @@ fn find_a_repository(browser: &Chromium) {
     assert!(browser.address().contains("q=front"));
     browser.fill("#q", "nothing-like-it");
     browser.click("#search button");
-    browser.expect("#none", "No repository has this in its name.");
+    browser.expect("#none", "No repository matches.");
 }
 
-/// The tree folds, and says how many there are.
+/// Checks that namespaces fold and show their number of repositories.
 fn fold_namespaces(browser: &Chromium) {
     browser.open("/repositories");
     browser.expect("details[data-fold=\"team/\"] > summary", "3 repositories");
@@ -42,7 +45,7 @@ fn fold_namespaces(browser: &Chromium) {
     browser.click("details[data-fold=\"team/\"] > summary");
     wait_for(
         "folding",
-        || if browser.text(front).is_empty() { Ok(()) } else { Err("it stands open".into()) },
+        || if browser.text(front).is_empty() { Ok(()) } else { Err("it is still open".into()) },
     );
     browser.click("details[data-fold=\"team/\"] > summary");
     browser.expect(front, "front");
@@ -70,7 +73,7 @@ fn find_a_tag(browser: &Chromium) {
     let tags = browser.texts("#tags tbody th a");
     assert_eq!(tags, ["1.2", "1.9", "1.10", "2.0-rc.1", "latest"], "in natural order");
     browser.expect("#tags", "linux/arm/v7");
-    browser.expect("#tags", "2 more with it");
+    browser.expect("#tags", "2 more tags");
     let digest = browser.property("#tags td.digest code", "dataset")["copy"].as_str().unwrap().to_owned();
     assert_eq!(digest.len(), "sha256:".len() + 64, "{digest}");
     browser.fill("#q", "1.1");
@@ -81,17 +84,21 @@ fn find_a_tag(browser: &Chromium) {
     });
 }
 
-fn turn_pages(browser: &Chromium) {
+fn page_through_tags(browser: &Chromium) {
     browser.open("/repository/busy");
-    assert_eq!(browser.count("#tags tbody tr"), 40);
+    assert_eq!(browser.count("#tags tbody tr"), PAGE);
     browser.click("#next");
-    browser.expect(".pager", "Page 2 of 2");
-    assert_eq!(browser.count("#tags tbody tr"), MANY_TAGS - 40);
+    browser.expect(".pager", "Page 2 of 3");
+    assert_eq!(browser.count("#tags tbody tr"), PAGE);
+    browser.click("#next");
+    browser.expect(".pager", "Page 3 of 3");
+    assert_eq!(browser.count("#tags tbody tr"), MANY_TAGS - 2 * PAGE);
+    browser.open("/repository/busy?page=2");
     browser.click("#previous");
-    browser.expect(".pager", "Page 1 of 2");
+    browser.expect(".pager", "Page 1 of 3");
 }
 
-fn look_at_an_image(browser: &Chromium) {
+fn view_image(browser: &Chromium) {
     browser.open("/repository/team/app");
     browser.click_link("1.10");
     browser.wait_for_address("/image/team/app:1.10");
@@ -114,10 +121,10 @@ fn look_at_an_image(browser: &Chromium) {
     browser.expect("body", "\"schemaVersion\":2");
 }
 
-fn look_at_platforms(browser: &Chromium) {
+fn view_platforms(browser: &Chromium) {
     browser.open("/image/multi:1");
     assert_eq!(browser.texts("#platforms tbody th"), ["linux/arm64", "linux/amd64", "linux/riscv64"]);
-    browser.expect("#platforms", "not here");
+    browser.expect("#platforms", "not in this repository");
     browser.expect("#annotations", "two");
     for (platform, command) in [("linux/amd64", "COPY app-amd64"), ("linux/arm64", "COPY app-arm64")] {
         browser.open("/image/multi:1");
@@ -127,24 +134,24 @@ fn look_at_platforms(browser: &Chromium) {
     }
 }
 
-fn look_at_artifacts(browser: &Chromium) {
+fn view_artifacts(browser: &Chromium) {
     browser.open("/image/signed:1");
     let kinds = browser.texts("#referrers tbody th");
     assert!(kinds.iter().any(|kind| kind.contains("SBOM")), "{kinds:?}");
     assert!(kinds.iter().any(|kind| kind.to_lowercase().contains("signature")), "{kinds:?}");
     browser.click("#referrers tbody th a");
-    browser.expect("#facts", "Says something about");
+    browser.expect("#facts", "Subject");
     browser.click("#facts a[href^=\"/image/signed@\"]");
     browser.expect("#referrers", "application/spdx+json");
     browser.open("/image/charts/app:1.0.0");
     browser.expect("h1", "Helm chart");
 }
 
-fn change_ones_mind(browser: &Chromium, registry: &Registry) {
+fn cancel_a_delete(browser: &Chromium, registry: &Registry) {
     browser.open("/repository/team/app");
     select(browser, "1.9");
     browser.click("#delete-selected");
-    browser.expect("#doomed", "2 other tags of the same image stay");
+    browser.expect("#selected", "2 other tags of the same image stay");
     browser.click("#cancel");
     browser.wait_for_address("/repository/team/app");
     assert_eq!(registry.tags("team/app").len(), 5);
@@ -154,7 +161,7 @@ pub fn select(browser: &Chromium, tag: &str) {
     browser.click(&format!("#tags input[value=\"{tag}\"]"));
 }
 
-/// Two of three that name one image: the third stays.
+/// Deletes two of three tags of an image: the third stays.
 fn delete_several(browser: &Chromium, registry: &Registry) {
     browser.open("/repository/team/app");
     select(browser, "1.9");
@@ -163,8 +170,8 @@ fn delete_several(browser: &Chromium, registry: &Registry) {
     assert_eq!(button.contains("2 tags"), browser.script == Script::On, "{button}");
     browser.click("#delete-selected");
     browser.expect("h1", "Delete 2 tags of team/app?");
-    assert_eq!(browser.texts("#doomed tbody th"), ["1.9", "latest"]);
-    browser.expect("#doomed", "1 other tag of the same image stays");
+    assert_eq!(browser.texts("#selected tbody th"), ["1.9", "latest"]);
+    browser.expect("#selected", "1 other tag of the same image stays");
     browser.click("#confirm");
     browser.expect("#notice", "2 tags deleted.");
     assert_eq!(registry.tags("team/app"), ["1.10", "1.2", "2.0-rc.1"]);
@@ -176,6 +183,6 @@ fn delete_an_image_by_its_tags(browser: &Chromium, registry: &Registry) {
     browser.click("#delete-tags button");
     browser.expect("h1", "Delete 1 tag of team/web/back?");
     browser.click("#confirm");
-    browser.expect("#none", "This repository has images, but no tag.");
+    browser.expect("#none", "This repository has images, but no tags.");
     assert!(registry.tags("team/web/back").is_empty());
 }

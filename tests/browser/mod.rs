@@ -1,15 +1,15 @@
-//! The admin page in a real browser: Debian's Chromium, over TLS, with the registry's own authority in its profile.
+//! The admin page in Chromium, over TLS, with a profile that trusts the registry's own authority.
 
 mod chromium;
-mod hands;
-mod hostile;
+mod injection;
+mod inspection;
+mod interaction;
 mod keyboard;
 mod lists;
+mod maintenance;
 mod pages;
 mod registry;
-mod stored;
+mod stored_content;
 mod tasks;
-mod upkeep;
-mod watch;
 mod webdriver;
 mod with_script;

@@ -1,14 +1,14 @@
-//! Every page in light and dark, on a phone and on a desk: pictures to look at, and what axe-core says.
+//! Every page in light and dark, on a phone and a desktop: screenshots, and the findings of axe-core.
 
 use std::collections::BTreeSet;
 
 use super::chromium::{Chromium, Script};
+use super::inspection::axe;
 use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
-use super::watch::axe;
 
-/// Each page, and what its picture is called.
-const PAGES: [(&str, &str); 21] = [
+/// The name of the screenshot and the path of each page.
+const PAGES: [(&str, &str); 22] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -20,10 +20,11 @@ const PAGES: [(&str, &str); 21] = [
     ("image-signed", "/image/signed:1"),
     ("image-chart", "/image/charts/app:1.0.0"),
     ("image-hostile", "/image/hostile:1"),
+    ("image-layers", "/image/hostile:1?list=layers"),
     ("delete", "/delete?name=team/app&tag=1.9&tag=latest"),
     ("push", "/push"),
     ("activity", "/activity"),
-    ("upkeep", "/upkeep"),
+    ("maintenance", "/maintenance"),
     ("users", "/users"),
     ("set-password", "/users/password?name=bob"),
     ("set-own-password", "/users/password?name=alice"),
@@ -31,22 +32,22 @@ const PAGES: [(&str, &str); 21] = [
     ("account", "/account"),
     ("failure", "/nothing"),
 ];
-const SIZES: [(&str, u32, u32); 2] = [("phone", 390, 844), ("desk", 1280, 900)];
+const SIZES: [(&str, u32, u32); 2] = [("phone", 390, 844), ("desktop", 1280, 900)];
 
 #[test]
-fn every_page_is_for_everybody() {
+fn every_page_is_accessible() {
     let registry = Registry::start();
     let browser = Chromium::start(&registry, Script::On);
     let axe = axe();
     let mut faults = BTreeSet::new();
     enter(&browser, "alice", "wrong");
     browser.find("#error");
-    look(&browser, "login", &axe, &mut faults);
+    inspect(&browser, "login", &axe, &mut faults);
     log_in(&browser);
-    make_news(&browser, &registry);
+    fill(&browser, &registry);
     for (name, path) in PAGES {
         browser.open(path);
-        look(&browser, name, &axe, &mut faults);
+        inspect(&browser, name, &axe, &mut faults);
     }
     assert!(
         faults.is_empty(),
@@ -54,19 +55,19 @@ fn every_page_is_for_everybody() {
         faults.len(),
         faults.into_iter().collect::<Vec<_>>().join("\n")
     );
-    browser.check_silence();
+    browser.assert_clean();
 }
 
-/// What those see who have no user, and those who may only read.
+/// Covers a registry without users, and anonymous readers.
 #[test]
-fn a_guest_sees_what_a_guest_may() {
+fn pages_of_anonymous_users_are_accessible_and_have_no_forms() {
     let axe = axe();
     let mut faults = BTreeSet::new();
-    let registry = Registry::for_guests(|_| {}, "none", |_| {});
+    let registry = Registry::with_anonymous(|_| {}, "none", |_| {});
     let browser = Chromium::start(&registry, Script::On);
     browser.expect("#no-users", "has no users yet");
-    look(&browser, "login-no-users", &axe, &mut faults);
-    let registry = Registry::for_guests(push_app, "pull", |_| {});
+    inspect(&browser, "login-no-users", &axe, &mut faults);
+    let registry = Registry::with_anonymous(push_app, "pull", |_| {});
     let browser = Chromium::start(&registry, Script::On);
     for (name, path) in [
         ("guest-overview", "/"),
@@ -80,15 +81,14 @@ fn a_guest_sees_what_a_guest_may() {
             0,
             "{path}"
         );
-        look(&browser, name, &axe, &mut faults);
+        inspect(&browser, name, &axe, &mut faults);
     }
     assert!(faults.is_empty(), "{faults:#?}");
-    browser.check_silence();
+    browser.assert_clean();
 }
 
-/// On the narrowest phones, too.
 #[test]
-fn the_menu_is_whole_on_a_phone() {
+fn menu_fits_the_narrowest_phones() {
     let registry = Registry::with(|_| {});
     let browser = Chromium::start(&registry, Script::On);
     log_in(&browser);
@@ -108,25 +108,25 @@ fn the_menu_is_whole_on_a_phone() {
             assert!(wide.as_i64().unwrap() <= 0, "{path} at {width} is {wide} pixels too wide");
         }
     }
-    browser.check_silence();
+    browser.assert_clean();
 }
 
-/// Something for overview, activity and upkeep to show.
-fn make_news(browser: &Chromium, registry: &Registry) {
+/// Gives overview, activity and maintenance something to show.
+fn fill(browser: &Chromium, registry: &Registry) {
     registry.add_user("bob");
-    registry.begin_upload("coming/soon");
+    registry.start_upload("coming/soon");
     registry.curl(&[], "/v2/team/app/manifests/1.9");
-    browser.open("/upkeep");
+    browser.open("/maintenance");
     browser.click("#check button");
     browser.find("#outcome");
 }
 
-fn look(browser: &Chromium, name: &str, axe: &str, faults: &mut BTreeSet<String>) {
+fn inspect(browser: &Chromium, name: &str, axe: &str, faults: &mut BTreeSet<String>) {
     browser.run("document.querySelectorAll('details').forEach(function (one) { one.open = true; })");
     for theme in ["light", "dark"] {
         for (size, width, height) in SIZES {
             browser.emulate(theme, width, height);
-            browser.take_picture(&format!("{name}-{size}-{theme}"));
+            browser.save_screenshot(&format!("{name}-{size}-{theme}"));
             let wide = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
             if wide.as_i64().unwrap() > 0 {
                 faults.insert(format!("{name} on a {size}: {wide} pixels wider than the window"));

@@ -1,4 +1,4 @@
-//! A registry over TLS, with everything that its pages can show.
+//! A registry over TLS with images of every kind.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::support::images::{config, push_with};
 use crate::support::*;
 
-/// More than a page of tags, and of repositories.
+/// More tags and repositories than a page has.
 pub const MANY_TAGS: usize = 45;
 pub const MANY_REPOSITORIES: usize = 85;
-/// What a check that goes gently reads for some seconds.
+/// The size of a layer that a gentle check reads for a few seconds.
 const LARGE: usize = 14 << 20;
 pub const MARKUP: &str =
     "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>";
@@ -19,29 +19,33 @@ pub const MARKUP: &str =
 pub struct Registry {
     daemon: Daemon,
     pub origin: String,
-    /// The file with the certificate of its authority.
+    /// The file with the certificate of the registry's authority.
     pub authority: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Registry {
-    /// With what `fill` pushes before it has a user, alice, and TLS.
+    /// Starts a registry with the content that `fill` pushes, the user alice, and no anonymous access.
     pub fn with(fill: impl FnOnce(&Daemon)) -> Self {
-        Self::for_guests(fill, "none", |data| add_user(data, "alice", "secret"))
+        Self::with_anonymous(fill, "none", |data| add_user(data, "alice", "secret"))
     }
 
-    /// The same where guests may do something, with the users that are made.
-    pub fn for_guests(fill: impl FnOnce(&Daemon), may: &str, make_users: impl FnOnce(&Path)) -> Self {
+    /// Starts a registry with the rights `anonymous` of the anonymous user, and the users that `add_users` adds.
+    pub fn with_anonymous(
+        fill: impl FnOnce(&Daemon),
+        anonymous: &str,
+        add_users: impl FnOnce(&Path),
+    ) -> Self {
         let mut daemon = Daemon::start();
         fill(&daemon);
-        make_users(&daemon.data);
+        add_users(&daemon.data);
         daemon.stop();
-        Self::over_tls(daemon, may)
+        Self::over_tls(daemon, anonymous)
     }
 
-    /// Starts a daemon that has been stopped, with TLS.
-    pub fn over_tls(mut daemon: Daemon, may: &str) -> Self {
-        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", may)]);
+    /// Restarts a stopped daemon with TLS.
+    pub fn over_tls(mut daemon: Daemon, anonymous: &str) -> Self {
+        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", anonymous)]);
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
         std::fs::write(&authority, daemon.get("/ca.crt").expect(200).body).unwrap();
@@ -49,6 +53,7 @@ impl Registry {
         Registry { daemon, origin, authority, _directory: directory }
     }
 
+    /// Starts a registry with images of every kind.
     pub fn start() -> Self {
         Self::with(|daemon| {
             push_app(daemon);
@@ -60,26 +65,26 @@ impl Registry {
         })
     }
 
-    /// Makes another user, with the password secret.
+    /// Adds a user with the password `secret`.
     pub fn add_user(&self, name: &str) {
         add_user(&self.daemon.data, name, "secret");
     }
 
-    /// Asks as alice, over TLS.
+    /// Sends a request as alice.
     pub fn curl(&self, arguments: &[&str], path: &str) -> String {
         let mut command = Command::new("curl");
         command.args(["-sSf", "-u", "alice:secret", "--cacert"]).arg(&self.authority).args(arguments);
         run(command.arg(format!("{}{path}", self.origin)))
     }
 
-    /// The tags of a repository, as the API has them.
+    /// Returns the tags of a repository from the API.
     pub fn tags(&self, name: &str) -> Vec<String> {
         let list: Value = serde_json::from_str(&self.curl(&[], &format!("/v2/{name}/tags/list"))).unwrap();
         list["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Whether somebody may log in with this password.
-    pub fn lets_in(&self, name: &str, password: &str) -> bool {
+    /// Returns true if the API accepts a password.
+    pub fn accepts(&self, name: &str, password: &str) -> bool {
         let status = self.status_of(&["-u", &format!("{name}:{password}")], "/v2/");
         status == "200"
     }
@@ -90,23 +95,23 @@ impl Registry {
         run(command.args(arguments).arg(format!("{}{path}", self.origin)))
     }
 
-    /// Begins an upload and does not end it; gives the place of it.
-    pub fn begin_upload(&self, name: &str) {
+    /// Starts an upload and leaves it unfinished.
+    pub fn start_upload(&self, name: &str) {
         let head =
             self.curl(&["-D", "-", "-o", "/dev/null", "-X", "POST"], &format!("/v2/{name}/blobs/uploads/"));
-        let place = head.lines().find_map(|line| {
+        let location = head.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
             name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
         });
-        let place = place.unwrap();
-        let path = place.strip_prefix(&self.origin).unwrap_or(&place).to_owned();
+        let location = location.unwrap();
+        let path = location.strip_prefix(&self.origin).unwrap_or(&location).to_owned();
         let part = "x".repeat(100_000);
         let type_ = "Content-Type: application/octet-stream";
         self.curl(&["-X", "PATCH", "-H", type_, "--data-binary", &part], &path);
     }
 }
 
-/// Three tags of one image and two of their own.
+/// Pushes three tags of one image and two tags of other images.
 pub fn push_app(daemon: &Daemon) {
     push_with(
         daemon,
@@ -124,7 +129,7 @@ pub fn push_app(daemon: &Daemon) {
     push_with(daemon, "team/web/back", &["1"], &config(), &json!({}));
 }
 
-/// An index of two platforms and one that is not here.
+/// Pushes an index with two platforms, and a third that is missing.
 fn push_platforms(daemon: &Daemon) {
     let one = |architecture: &str, command: &str| {
         let mut config = config();
@@ -144,7 +149,7 @@ fn push_platforms(daemon: &Daemon) {
     daemon.put_manifest("multi", "1", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
 }
 
-/// What refers to an image, and a chart.
+/// Pushes referrers of an image, and a chart.
 fn push_artifacts(daemon: &Daemon) {
     let image = push_with(daemon, "signed", &["1"], &config(), &json!({}));
     for kind in ["application/spdx+json", "application/vnd.dev.cosign.artifact.sig.v1+json"] {
@@ -162,14 +167,14 @@ fn push_many_tags(daemon: &Daemon) {
     push_with(daemon, "busy", &tags, &config(), &json!({}));
 }
 
-/// More repositories than a page has.
+/// Pushes more repositories than a page has.
 pub fn push_many_repositories(daemon: &Daemon) {
     for number in 0..MANY_REPOSITORIES {
         daemon.push_image(&format!("many/r{number}"), "1", b"layer");
     }
 }
 
-/// Markup wherever a stranger may write.
+/// Pushes markup in every field that clients control.
 pub fn push_hostile(daemon: &Daemon) {
     let mut config = config();
     config["config"]["Labels"] = json!({MARKUP: MARKUP, "</dd></dl><h1>heading": "\"' onload=alert(1)"});

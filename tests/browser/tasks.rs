@@ -1,4 +1,4 @@
-//! Every task of the page, once with script and once without it, by the same hands.
+//! Every task of the admin page, with and without script.
 
 use super::chromium::{Chromium, Script};
 use super::registry::Registry;
@@ -20,12 +20,12 @@ fn do_all(script: Script) {
     see_overview(&browser, &registry);
     see_how_to_push(&browser);
     super::lists::all(&browser, &registry);
-    super::upkeep::all(&browser, &registry);
+    super::maintenance::all(&browser, &registry);
     log_out(&browser);
-    browser.check_silence();
+    browser.assert_clean();
 }
 
-/// Fills in the form of the log-in page.
+/// Fills in and submits the log-in form.
 pub fn enter(browser: &Chromium, name: &str, password: &str) {
     browser.fill("#name", name);
     browser.fill("#password", password);
@@ -44,15 +44,15 @@ pub fn log_in(browser: &Chromium) {
 }
 
 fn see_overview(browser: &Chromium, registry: &Registry) {
-    registry.begin_upload("coming/soon");
+    registry.start_upload("coming/soon");
     browser.click(".brand");
     browser.wait_for_address("/");
-    browser.expect("#disk .legend", "free");
-    assert!(browser.count("svg.disk rect") >= 3, "no picture of the disk");
-    browser.expect("#biggest", "data/large");
+    browser.expect("#disk .legend", "Free for pushes");
+    assert!(browser.count("svg.disk rect") >= 3, "the disk has no bar");
+    browser.expect("#largest", "data/large");
     browser.expect("#uploads", "coming/soon");
-    browser.expect("#collected", "none since the start");
-    browser.expect("#certificate", "of the registry's own authority");
+    browser.expect("#collected", "none since the registry started");
+    browser.expect("#certificate", "issued by the registry's own authority");
     browser.expect("#version", env!("CARGO_PKG_VERSION"));
     browser.expect("#uptime", "second");
     for fact in ["Repositories", "Tags", "Images", "Stored"] {
@@ -71,7 +71,7 @@ fn see_how_to_push(browser: &Chromium) {
         browser.expect("#trust", system);
     }
     assert_eq!(browser.text("#fingerprint").split(':').count(), 32);
-    // Copy buttons are for those who have script.
+    // Copy buttons need script.
     assert_eq!(browser.count(".copier") > 5, browser.script == Script::On);
 }
 

@@ -1,5 +1,5 @@
-//! WebDriver, as chromedriver speaks it: JSON over HTTP. The crates for it would bring a licence that `deny.toml` refuses, or
-//! switch on features of serde_json in the daemon that is tested.
+//! A WebDriver client: JSON over HTTP to chromedriver. The crates for it bring a licence that `deny.toml` refuses, or
+//! enable features of serde_json in the tested daemon.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::Answer;
 
-/// So long may a command take; what it loads and runs has less.
-const LONGEST: Duration = Duration::from_secs(90);
+/// The timeout of a command; page loads and scripts have shorter ones.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The name that WebDriver gives to the id of an element.
+/// The JSON key of element ids in WebDriver.
 pub const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 pub struct Session {
@@ -27,7 +27,7 @@ impl Session {
         Session { address, path: format!("/session/{}", answer["sessionId"].as_str().unwrap()) }
     }
 
-    /// The answer's value, or what went wrong.
+    /// Sends a command and returns its value, or the error.
     pub fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         send(self.address, method, &format!("{}{path}", self.path), body)
     }
@@ -37,7 +37,7 @@ impl Session {
         self.try_call(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// A command of the browser's own protocol.
+    /// Sends a command of the Chrome DevTools Protocol.
     #[track_caller]
     pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
@@ -47,7 +47,7 @@ impl Session {
 fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value, String> {
     let body = if method == "POST" { body.to_string() } else { String::new() };
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(LONGEST)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
     stream

@@ -1,13 +1,13 @@
-//! What is more comfortable with script: copying, search while one types, selecting many, a tree that stays folded.
+//! Conveniences that need script: copy buttons, search as you type, selecting several tags, folding.
 
 use super::chromium::{Chromium, Script};
-use super::hands::{CONTROL, SHIFT, wait_for};
+use super::interaction::{CONTROL, SHIFT, wait_for};
 use super::lists::select;
 use super::registry::{MANY_REPOSITORIES, Registry, push_many_repositories};
 use super::tasks::log_in;
 
 #[test]
-fn pages_are_more_comfortable_with_script() {
+fn script_copies_searches_folds_and_selects() {
     let registry = Registry::with(|daemon| {
         push_many_repositories(daemon);
         for tag in ["1", "2", "3", "10", "11", "x"] {
@@ -16,15 +16,15 @@ fn pages_are_more_comfortable_with_script() {
     });
     let browser = Chromium::start(&registry, Script::On);
     log_in(&browser);
-    copies(&browser);
-    searches_while_one_types(&browser);
-    stays_folded(&browser);
-    selects_all_and_ranges(&browser);
-    deletes_what_is_selected(&browser, &registry);
-    browser.check_silence();
+    copy_buttons(&browser);
+    search_as_you_type(&browser);
+    folding_is_kept(&browser);
+    select_all_and_ranges(&browser);
+    delete_selection(&browser, &registry);
+    browser.assert_clean();
 }
 
-/// Clicks a button that copies, and pastes into the field of a search.
+/// Clicks a copy button, and returns the text that it copied: pastes it into a search field.
 fn paste(browser: &Chromium, path: &str, button: &str) -> String {
     browser.open(path);
     browser.click(button);
@@ -32,13 +32,13 @@ fn paste(browser: &Chromium, path: &str, button: &str) -> String {
     browser.open("/activity");
     browser.click("#q");
     browser.holding(CONTROL, || browser.press("v"));
-    wait_for("what was copied", || {
+    wait_for("the copied text", || {
         let value = browser.property("#q", "value").as_str().unwrap().to_owned();
         if value.is_empty() { Err("the field is empty".into()) } else { Ok(value) }
     })
 }
 
-fn copies(browser: &Chromium) {
+fn copy_buttons(browser: &Chromium) {
     let host = browser.origin.strip_prefix("https://").unwrap().to_owned();
     let login = "#docker-login + .copier";
     assert_eq!(paste(browser, "/push", login), format!("docker login {host}"));
@@ -53,17 +53,17 @@ fn rows(browser: &Chromium) -> Vec<String> {
     browser.texts("#list .row a")
 }
 
-fn searches_while_one_types(browser: &Chromium) {
+fn search_as_you_type(browser: &Chromium) {
     browser.open("/repositories");
-    browser.expect(".pager", "Page 1 of 2");
-    // On the second page, which is asked for.
+    browser.expect(".pager", "Page 1 of 3");
+    // A repository on the last page, whose row has to be loaded.
     let wanted = format!("r{}", MANY_REPOSITORIES - 1);
     browser.write("#q", &wanted);
     wait_for(&wanted, || {
         let rows = rows(browser);
         if rows == [format!("many/{wanted}")] { Ok(()) } else { Err(format!("{rows:?}")) }
     });
-    assert!(browser.address().contains(&format!("q={wanted}")), "the address can be kept");
+    assert!(browser.address().contains(&format!("q={wanted}")), "the address has the search");
     browser.open("/repository/team/app");
     browser.write("#q", "1");
     wait_for("tags with a 1", || {
@@ -72,7 +72,7 @@ fn searches_while_one_types(browser: &Chromium) {
     });
 }
 
-fn stays_folded(browser: &Chromium) {
+fn folding_is_kept(browser: &Chromium) {
     browser.open("/repositories");
     let many = "details[data-fold=\"many/\"]";
     browser.click(&format!("{many} > summary"));
@@ -92,7 +92,7 @@ fn selected(browser: &Chromium) -> Vec<String> {
     boxes.iter().map(value).collect()
 }
 
-fn selects_all_and_ranges(browser: &Chromium) {
+fn select_all_and_ranges(browser: &Chromium) {
     browser.open("/repository/team/app");
     assert_eq!(browser.property("#delete-selected", "disabled"), true);
     browser.click("#select-all");
@@ -104,12 +104,12 @@ fn selects_all_and_ranges(browser: &Chromium) {
     browser.holding(SHIFT, || select(browser, "11"));
     assert_eq!(selected(browser), ["2", "3", "10", "11"]);
     browser.holding(SHIFT, || select(browser, "10"));
-    assert_eq!(selected(browser), ["2", "3"], "a range is taken away, too");
+    assert_eq!(selected(browser), ["2", "3"], "a range is deselected, too");
 }
 
-fn deletes_what_is_selected(browser: &Chromium, registry: &Registry) {
+fn delete_selection(browser: &Chromium, registry: &Registry) {
     browser.click("#delete-selected");
-    assert_eq!(browser.texts("#doomed tbody th"), ["2", "3"]);
+    assert_eq!(browser.texts("#selected tbody th"), ["2", "3"]);
     browser.click("#confirm");
     browser.expect("#notice", "2 tags deleted.");
     assert_eq!(registry.tags("team/app"), ["1", "10", "11", "x"]);

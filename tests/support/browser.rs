@@ -1,4 +1,4 @@
-//! A browser without a window: keeps cookies, says where it comes from, and sends the token of the page it has.
+//! A simulated browser: stores cookies, sends Origin, and submits the CSRF token of its last page.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,9 +8,9 @@ use super::*;
 pub struct Browser {
     address: SocketAddr,
     pub cookies: BTreeMap<String, String>,
-    /// The token of the last page that had one.
+    /// The CSRF token of the last page with a form.
     pub token: String,
-    more: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
 }
 
 impl Browser {
@@ -19,10 +19,10 @@ impl Browser {
     }
 
     pub fn at(address: SocketAddr) -> Self {
-        Browser { address, cookies: BTreeMap::new(), token: String::new(), more: Vec::new() }
+        Browser { address, cookies: BTreeMap::new(), token: String::new(), headers: Vec::new() }
     }
 
-    /// As somebody who is logged in.
+    /// Logs in.
     #[track_caller]
     pub fn of(daemon: &Daemon, name: &str, password: &str) -> Self {
         let mut browser = Browser::new(daemon);
@@ -30,9 +30,9 @@ impl Browser {
         browser
     }
 
-    /// Sends a header with everything.
+    /// Adds a header to every request.
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.more.push((name.into(), value.into()));
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -40,7 +40,7 @@ impl Browser {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut request = Request::new(self.address, method, path).header("Accept", "text/html,*/*;q=0.8");
-        for (name, value) in &self.more {
+        for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         if cookies.is_empty() { request } else { request.header("Cookie", &cookies.join("; ")) }
@@ -48,16 +48,16 @@ impl Browser {
 
     pub fn get(&mut self, path: &str) -> Answer {
         let answer = self.request("GET", path).send();
-        self.keep(answer)
+        self.remember(answer)
     }
 
-    /// The text of a page that has to be there.
+    /// Returns the text of a page; panics unless its status is 200.
     #[track_caller]
     pub fn page(&mut self, path: &str) -> String {
         text(&self.get(path).expect(200))
     }
 
-    /// Sends a form as its page does.
+    /// Submits a form with the CSRF token, from a page of the registry.
     pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let token = self.token.clone();
         let mut fields = fields.to_vec();
@@ -65,14 +65,14 @@ impl Browser {
         self.post_as(path, &fields, "http://registry")
     }
 
-    /// Sends a form with just these fields, from this origin.
+    /// Submits a form with these fields only, from a page of `origin`; without the header if it is empty.
     pub fn post_as(&mut self, path: &str, fields: &[(&str, &str)], origin: &str) -> Answer {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(fields);
         let request = self.request("POST", path).header("Content-Type", "application/x-www-form-urlencoded");
         let request = if origin.is_empty() { request } else { request.header("Origin", origin) };
         let answer = request.body(body.finish().as_bytes()).send();
-        self.keep(answer)
+        self.remember(answer)
     }
 
     pub fn log_in(&mut self, name: &str, password: &str) -> Answer {
@@ -84,26 +84,27 @@ impl Browser {
         answer
     }
 
-    /// Asks about tags and says yes to what the question shows.
+    /// Deletes tags through their confirmation.
     #[track_caller]
     pub fn delete(&mut self, name: &str, tags: &[&str]) -> Answer {
-        let fields = self.doomed(name, tags);
+        let fields = self.confirmation(name, tags);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.post("/delete", &fields)
     }
 
-    /// The fields of the question about some tags.
+    /// Returns the fields of the form that confirms the delete of tags.
     #[track_caller]
-    pub fn doomed(&mut self, name: &str, tags: &[&str]) -> Vec<(&'static str, String)> {
+    pub fn confirmation(&mut self, name: &str, tags: &[&str]) -> Vec<(&'static str, String)> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("name", name).extend_pairs(tags.iter().map(|tag| ("tag", tag)));
-        let question = self.page(&format!("/delete?{}", query.finish()));
-        let values = question.split("name=\"tag\" value=\"").skip(1);
+        let confirmation = self.page(&format!("/delete?{}", query.finish()));
+        let values = confirmation.split("name=\"tag\" value=\"").skip(1);
         let tags = values.map(|rest| ("tag", rest.split('"').next().unwrap().to_owned()));
         std::iter::once(("name", name.to_owned())).chain(tags).collect()
     }
 
-    fn keep(&mut self, answer: Answer) -> Answer {
+    /// Stores the cookies and the CSRF token of an answer.
+    fn remember(&mut self, answer: Answer) -> Answer {
         for cookie in answer.headers("set-cookie") {
             let (name, rest) = cookie.split_once('=').unwrap();
             let value = rest.split(';').next().unwrap();

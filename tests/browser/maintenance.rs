@@ -1,4 +1,4 @@
-//! Users, upkeep and activity.
+//! Users, maintenance and activity.
 
 use super::chromium::Chromium;
 use super::registry::Registry;
@@ -9,7 +9,7 @@ pub fn all(browser: &Chromium, registry: &Registry) {
     add_users(browser, registry);
     set_a_password(browser, registry);
     remove_a_user(browser, registry);
-    change_ones_own_password(browser, registry);
+    change_own_password(browser, registry);
     collect(browser);
     check(browser);
     see_activity(browser);
@@ -17,10 +17,10 @@ pub fn all(browser: &Chromium, registry: &Registry) {
 
 fn keep_the_last_user(browser: &Chromium) {
     browser.click_link("Users");
-    browser.expect("#users", "the last one stays");
+    browser.expect("#users", "last user, cannot be removed");
     assert_eq!(browser.count("#users a"), 0);
     browser.open("/users/remove?name=alice");
-    browser.expect("main", "That is you");
+    browser.expect("main", "This is your own account");
     browser.click("#confirm");
     browser.expect("#error", "the last user who can log in");
 }
@@ -40,38 +40,42 @@ fn add_users(browser: &Chromium, registry: &Registry) {
     fill_in(browser, "add", "one", "one");
     browser.expect("#notice", "added");
     browser.expect("#users", "bob");
-    assert!(registry.lets_in("bob", "one"));
+    assert!(registry.accepts("bob", "one"));
 }
 
 fn set_a_password(browser: &Chromium, registry: &Registry) {
     browser.open("/users");
-    assert_eq!(browser.count("#users a[href^=\"/users/password\"]"), 1, "one's own is not set here");
+    assert_eq!(
+        browser.count("#users a[href^=\"/users/password\"]"),
+        1,
+        "users cannot set their own password here"
+    );
     browser.click("#users a[href=\"/users/password?name=bob\"]");
-    browser.expect("h1", "Set the password of bob");
+    browser.expect("h1", "Set password of bob");
     browser.click("#cancel");
     browser.click("#users a[href=\"/users/password?name=bob\"]");
     fill_in(browser, "set", "two", "other");
     browser.expect("#error", "The two passwords differ");
     assert_eq!(browser.property("#set-name", "value"), "bob", "the name is kept");
     fill_in(browser, "set", "two", "two");
-    browser.expect("#notice", "password");
-    assert!(registry.lets_in("bob", "two") && !registry.lets_in("bob", "one"));
+    browser.expect("#notice", "Password changed.");
+    assert!(registry.accepts("bob", "two") && !registry.accepts("bob", "one"));
 }
 
 fn remove_a_user(browser: &Chromium, registry: &Registry) {
     browser.open("/users");
     browser.click("#users a[href=\"/users/remove?name=bob\"]");
-    browser.expect("h1", "Remove the user bob?");
+    browser.expect("h1", "Remove user bob?");
     browser.click("#cancel");
     browser.click("#users a[href=\"/users/remove?name=bob\"]");
     browser.click("#confirm");
     browser.expect("#notice", "removed");
     assert!(!browser.text("#users").contains("bob"));
-    assert!(!registry.lets_in("bob", "two"));
+    assert!(!registry.accepts("bob", "two"));
 }
 
-/// And back again, so that the rest of the test knows it.
-fn change_ones_own_password(browser: &Chromium, registry: &Registry) {
+/// Changes it back afterwards, for the rest of the test.
+fn change_own_password(browser: &Chromium, registry: &Registry) {
     let change = |old: &str, new: &str| {
         browser.open("/account");
         browser.fill("#old", old);
@@ -81,7 +85,7 @@ fn change_ones_own_password(browser: &Chromium, registry: &Registry) {
     browser.expect("#error", "The old password is wrong");
     change("secret", "new");
     browser.expect("#notice", "Your password is changed");
-    assert!(registry.lets_in("alice", "new"));
+    assert!(registry.accepts("alice", "new"));
     browser.click("#logout");
     enter(browser, "alice", "new");
     browser.wait_for_address("/");
@@ -90,7 +94,7 @@ fn change_ones_own_password(browser: &Chromium, registry: &Registry) {
 }
 
 fn collect(browser: &Chromium) {
-    browser.open("/upkeep");
+    browser.open("/maintenance");
     browser.click("#collect button");
     browser.expect("#job", "Collection");
     browser.expect("#job", "by alice");
@@ -99,18 +103,18 @@ fn collect(browser: &Chromium) {
     browser.expect("#collected", "free");
 }
 
-/// One that takes some seconds is seen to go on, and to end without a hand.
+/// Follows a check of a few seconds: the page shows its progress and its end without a reload.
 fn check(browser: &Chromium) {
-    browser.open("/upkeep");
+    browser.open("/maintenance");
     browser.click("#check input[name=gently]");
     browser.click("#check button");
-    browser.expect("#job h2", "Check goes on");
+    browser.expect("#job h2", "Check running");
     browser.expect("#progress", "read");
-    assert_eq!(browser.count("main button[disabled]"), 2, "one at a time");
+    assert_eq!(browser.count("main button[disabled]"), 2, "one job at a time");
     browser.find("#outcome");
-    browser.expect("#outcome", "everything is well");
+    browser.expect("#outcome", "No faults found");
     browser.expect("#job h2", "Check");
-    // The buttons are there again.
+    // Both buttons are enabled again.
     browser.find("#check button:not([disabled])");
 }
 

@@ -1,20 +1,20 @@
-//! Names, labels and annotations with markup are shown as the text that they are.
+//! Markup in names, labels and annotations is shown as text.
 
 use super::chromium::{Chromium, Script};
 use super::registry::{MARKUP, Registry, push_hostile};
 use super::tasks::log_in;
 
 #[test]
-fn markup_of_strangers_is_text() {
-    look_at_all(Script::On);
+fn markup_in_images_is_text() {
+    check_all(Script::On);
 }
 
 #[test]
-fn markup_of_strangers_is_text_without_script() {
-    look_at_all(Script::Off);
+fn markup_in_images_is_text_without_script() {
+    check_all(Script::Off);
 }
 
-fn look_at_all(script: Script) {
+fn check_all(script: Script) {
     let registry = Registry::with(push_hostile);
     let browser = Chromium::start(&registry, script);
     log_in(&browser);
@@ -41,10 +41,10 @@ fn look_at_all(script: Script) {
         browser.open(&format!("{path}{query}"));
         check(&browser);
     }
-    browser.check_silence();
+    browser.assert_clean();
 }
 
-/// Nothing of it has become an element, and nothing of it has run.
+/// Checks that no markup became an element, and that no script ran.
 #[track_caller]
 fn check(browser: &Chromium) {
     assert_eq!(browser.count("main img, main script, main h1 ~ h1, [onerror], [onload]"), 0);

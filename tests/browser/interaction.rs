@@ -1,4 +1,4 @@
-//! What somebody in front of the browser does and sees. Everything waits for what it needs, but not forever.
+//! Clicks, types and reads in the browser. Each step waits for its element, for 30 seconds at most.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use super::chromium::Chromium;
 use super::webdriver::ELEMENT;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Keys as WebDriver writes them.
+/// Key codes of WebDriver.
 pub const SHIFT: char = '\u{e008}';
 pub const CONTROL: char = '\u{e009}';
 pub const TAB: char = '\u{e004}';
 pub const ENTER: char = '\u{e007}';
 
-/// Asks until there is an answer.
+/// Polls until `attempt` succeeds.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let begun = Instant::now();
+pub fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let started = Instant::now();
     loop {
-        match ask() {
+        match attempt() {
             Ok(found) => return found,
-            Err(error) => assert!(begun.elapsed() < PATIENCE, "{what}: {error}"),
+            Err(error) => assert!(started.elapsed() < TIMEOUT, "{what}: {error}"),
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -33,7 +33,7 @@ impl Chromium {
         self.session.call("POST", "/url", &json!({"url": format!("{}{path}", self.origin)}));
     }
 
-    /// Path and query of the page that is shown.
+    /// Returns the path and query of the current page.
     pub fn address(&self) -> String {
         let url = self.session.call("GET", "/url", &Value::Null);
         url.as_str().unwrap().strip_prefix(&self.origin).unwrap().to_owned()
@@ -51,7 +51,7 @@ impl Chromium {
         });
     }
 
-    /// All elements of a selector, at once.
+    /// Returns the elements of a selector without waiting.
     pub fn try_all(&self, selector: &str) -> Result<Vec<String>, String> {
         let by = json!({"using": "css selector", "value": selector});
         let found = self.session.try_call("POST", "/elements", &by)?;
@@ -69,7 +69,7 @@ impl Chromium {
             self.try_all(selector)?
                 .into_iter()
                 .next()
-                .ok_or_else(|| format!("it is not on {}", self.session.call("GET", "/url", &Value::Null)))
+                .ok_or_else(|| format!("not found on {}", self.session.call("GET", "/url", &Value::Null)))
         })
     }
 
@@ -84,7 +84,7 @@ impl Chromium {
         self.with(selector, "POST", "click", &json!({}));
     }
 
-    /// Clicks the first link with this text.
+    /// Clicks the first link with a text.
     #[track_caller]
     pub fn click_link(&self, text: &str) {
         let by = json!({"using": "link text", "value": text});
@@ -95,7 +95,7 @@ impl Chromium {
         });
     }
 
-    /// Puts text into a field, in the place of what was there.
+    /// Replaces the text of a field.
     pub fn fill(&self, selector: &str, text: &str) {
         self.with(selector, "POST", "clear", &json!({}));
         self.write(selector, text);
@@ -105,12 +105,12 @@ impl Chromium {
         self.with(selector, "POST", "value", &json!({"text": text}));
     }
 
-    /// What is to be read in an element.
+    /// Returns the visible text of an element.
     pub fn text(&self, selector: &str) -> String {
         self.with(selector, "GET", "text", &Value::Null).as_str().unwrap().to_owned()
     }
 
-    /// What is to be read in each element of a selector that is to be seen; there has to be one.
+    /// Returns the text of each visible element of a selector; waits until there is one.
     #[track_caller]
     pub fn texts(&self, selector: &str) -> Vec<String> {
         let text = |id: &String| {
@@ -120,7 +120,7 @@ impl Chromium {
         wait_for(selector, || {
             let mut texts = self.try_all(selector)?.iter().map(text).collect::<Result<Vec<_>, _>>()?;
             texts.retain(|text| !text.is_empty());
-            if texts.is_empty() { Err("there is none".into()) } else { Ok(texts) }
+            if texts.is_empty() { Err("no visible element".into()) } else { Ok(texts) }
         })
     }
 
@@ -132,11 +132,11 @@ impl Chromium {
     pub fn expect(&self, selector: &str, part: &str) {
         wait_for(&format!("{part:?} in {selector}"), || {
             let text = self.text(selector);
-            if text.contains(part) { Ok(()) } else { Err(format!("there is {text:?}")) }
+            if text.contains(part) { Ok(()) } else { Err(format!("the text is {text:?}")) }
         });
     }
 
-    /// Presses keys one after the other.
+    /// Presses keys in sequence.
     pub fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
             .chars()
@@ -145,7 +145,7 @@ impl Chromium {
         self.act(&actions);
     }
 
-    /// Does something while a key is held down.
+    /// Runs an action while a key is held down.
     pub fn holding(&self, key: char, then: impl FnOnce()) {
         self.act(&[json!({"type": "keyDown", "value": key})]);
         then();

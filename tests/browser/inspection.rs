@@ -1,4 +1,4 @@
-//! What a browser has to say of the pages: its console, what it asked for, and what axe-core finds.
+//! Inspects the browser: its console, its requests, and the findings of axe-core.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,33 @@ use serde_json::{Value, json};
 use super::chromium::{Chromium, Script};
 use super::registry::Registry;
 
-/// Statuses that are answers to mistakes, which the tests make, and which Chromium calls errors.
-const MISTAKES: [&str; 3] = ["status of 422", "status of 403", "status of 404"];
+/// Client errors that tests provoke; Chromium logs them as errors.
+const PROVOKED: [&str; 3] = ["status of 422", "status of 403", "status of 404"];
 
 impl Chromium {
-    /// Nothing in the console, no report of a policy that was broken, no request to anybody else.
+    /// Checks that the console has no errors, no policy was violated, and no other host was contacted.
     #[track_caller]
-    pub fn check_silence(&self) {
+    pub fn assert_clean(&self) {
         let errors = self.errors();
-        assert!(errors.is_empty(), "the console says {errors:#?}");
-        let asked = self.asked();
-        let strangers: Vec<&String> = asked.iter().filter(|url| !self.is_ours(url)).collect();
-        assert!(strangers.is_empty(), "asked somebody else: {strangers:?}");
-        assert!(asked.iter().any(|url| url.ends_with(".css")), "nothing is recorded: {asked:?}");
+        assert!(errors.is_empty(), "errors in the console: {errors:#?}");
+        let requested = self.requested();
+        let other_hosts: Vec<&String> = requested.iter().filter(|url| !self.is_ours(url)).collect();
+        assert!(other_hosts.is_empty(), "requests to other hosts: {other_hosts:?}");
+        assert!(
+            requested.iter().any(|url| url.ends_with(".css")),
+            "no requests were recorded: {requested:?}"
+        );
     }
 
-    /// What the console has had to say since the last time, but for recommendations and answers to mistakes.
+    /// Returns the errors and warnings in the console since the last call, without those that tests provoke.
     fn errors(&self) -> Vec<String> {
-        let is_mistake = |text: &str| {
-            text.contains("Failed to load resource") && MISTAKES.iter().any(|one| text.contains(one))
+        let is_provoked = |text: &str| {
+            text.contains("Failed to load resource") && PROVOKED.iter().any(|one| text.contains(one))
         };
         let serious = |entry: &Value| entry["level"] == "SEVERE" || entry["level"] == "WARNING";
         let console = self.log("browser").into_iter().filter(serious);
         let texts = console.map(|entry| entry["message"].as_str().unwrap().to_owned());
-        texts.filter(|text| !is_mistake(text)).collect()
+        texts.filter(|text| !is_provoked(text)).collect()
     }
 
     fn is_ours(&self, url: &str) -> bool {
@@ -42,8 +45,8 @@ impl Chromium {
         entries.as_array().unwrap().clone()
     }
 
-    /// All addresses that the pages have asked for since the last time.
-    fn asked(&self) -> Vec<String> {
+    /// Returns the addresses that the browser requested since the last call.
+    fn requested(&self) -> Vec<String> {
         let entries = self.log("performance");
         let events = entries.iter().filter_map(|entry| {
             let event: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
@@ -51,13 +54,13 @@ impl Chromium {
             let is_request = event["method"] == "Network.requestWillBeSent";
             is_request.then(|| event["params"]["request"]["url"].as_str().unwrap().to_owned())
         });
-        // Its own pages and what a page carries in itself leave for nowhere.
+        // These addresses cause no network traffic.
         events
             .filter(|url| !["data:", "about:", "chrome:"].iter().any(|kind| url.starts_with(kind)))
             .collect()
     }
 
-    /// The faults of the page that axe-core calls serious or critical, each with rule and element.
+    /// Returns the serious and critical findings of axe-core, each with its rule and element.
     pub fn faults(&self, axe: &str) -> Vec<String> {
         let script = format!(
             "var done = arguments[arguments.length - 1]; {axe}; axe.run(document, {{resultTypes: ['violations']}})\
@@ -66,7 +69,7 @@ impl Chromium {
         let found = self.session.call("POST", "/execute/async", &json!({"script": script, "args": []}));
         let found = found.as_array().unwrap_or_else(|| panic!("axe-core: {found}"));
         let serious = found.iter().filter(|one| one["impact"] == "serious" || one["impact"] == "critical");
-        serious.flat_map(told).collect()
+        serious.flat_map(describe).collect()
     }
 
     pub fn emulate(&self, theme: &str, width: u32, height: u32) {
@@ -76,20 +79,20 @@ impl Chromium {
         self.session.devtools("Emulation.setEmulatedMedia", &features);
     }
 
-    /// Keeps a picture of the whole page.
-    pub fn take_picture(&self, name: &str) {
+    /// Saves a screenshot of the whole page.
+    pub fn save_screenshot(&self, name: &str) {
         use base64::Engine;
         let options = json!({"format": "png", "captureBeyondViewport": true});
-        let picture = self.session.devtools("Page.captureScreenshot", &options);
-        let picture =
-            base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+        let screenshot = self.session.devtools("Page.captureScreenshot", &options);
+        let screenshot =
+            base64::engine::general_purpose::STANDARD.decode(screenshot["data"].as_str().unwrap()).unwrap();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join(format!("{name}.png")), picture).unwrap();
+        std::fs::write(directory.join(format!("{name}.png")), screenshot).unwrap();
     }
 }
 
-fn told(violation: &Value) -> Vec<String> {
+fn describe(violation: &Value) -> Vec<String> {
     let nodes = violation["nodes"].as_array().unwrap().iter();
     let line = |node: &Value| {
         format!(
@@ -100,7 +103,7 @@ fn told(violation: &Value) -> Vec<String> {
     nodes.map(line).collect()
 }
 
-/// The source of axe-core. Its licence keeps it out of this repository; `tests/run` fetches it.
+/// Returns the source of axe-core. `tests/run` downloads it, since its licence keeps it out of this repository.
 pub fn axe() -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
     let place: PathBuf = target.join("tools/node_modules/axe-core/axe.min.js");
@@ -113,9 +116,9 @@ pub fn axe() -> String {
     })
 }
 
-/// The checks would fail if there were something.
+/// Checks the checks themselves.
 #[test]
-fn what_is_wrong_is_heard() {
+fn inspection_finds_faults_policy_violations_and_other_hosts() {
     let registry = Registry::with(|_| ());
     let browser = Chromium::start(&registry, Script::On);
     let axe = axe();
@@ -124,7 +127,13 @@ fn what_is_wrong_is_heard() {
     let faults = browser.faults(&axe);
     assert!(faults.len() == 1 && faults[0].contains("button-name"), "{faults:?}");
     browser.run("document.querySelector('main').setAttribute('style', 'color: red')");
-    assert!(browser.errors().iter().any(|error| error.contains("Content Security Policy")), "no report");
+    assert!(
+        browser.errors().iter().any(|error| error.contains("Content Security Policy")),
+        "no violation was reported"
+    );
     browser.session.call("POST", "/url", &json!({"url": registry.origin.replace("localhost", "127.0.0.1")}));
-    assert!(browser.asked().iter().any(|url| !browser.is_ours(url)), "a request to another host is not seen");
+    assert!(
+        browser.requested().iter().any(|url| !browser.is_ours(url)),
+        "no request to another host was recorded"
+    );
 }

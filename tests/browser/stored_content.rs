@@ -1,4 +1,4 @@
-//! Stored content that is opened on the origin of the admin page, while an administrator is logged in there, runs nothing.
+//! Stored content runs no script when an administrator opens it on the origin of the admin page.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use super::registry::Registry;
 use super::tasks::log_in;
 use crate::support::*;
 
-/// Adds a user with the session of the browser that opens it. Without double quotes, so that JSON does not escape it.
+/// A script that adds a user with the administrator's session. It has no double quotes, which JSON would escape.
 const ATTACK: &str = "document.title='taken';fetch('/users').then(r=>r.text()).then(t=>fetch('/users/add',{method:'POST',\
     body:new URLSearchParams({token:t.match(/name=.token. value=.([a-zA-Z0-9_-]+)/)[1],name:'mallory',\
     password:'mallory-secret',new:'mallory-secret',again:'mallory-secret'})}))";
-/// A media type that is taken, in the place of the one that an earlier release took.
-const TAKEN: &str = "application/vnd.taken+json";
-/// Types that browsers render or run, as an earlier release has stored them.
+/// An accepted media type, which the test replaces by one that an earlier release accepted.
+const ACCEPTED: &str = "application/vnd.taken+json";
+/// Media types that browsers render or run, which an earlier release stored.
 const ACTIVE: [&str; 6] = [
     "text/html",
     "image/svg+xml",
@@ -23,7 +23,7 @@ const ACTIVE: [&str; 6] = [
     "text/javascript",
 ];
 
-/// Pages of all kinds with the attack in them.
+/// Returns documents of each kind that contain the attack.
 fn documents() -> Vec<String> {
     let html = format!("<!doctype html><title>x</title><script>{ATTACK}</script>");
     vec![
@@ -42,14 +42,14 @@ fn manifest(number: usize) -> Vec<u8> {
     serde_json::to_vec(&json!({"schemaVersion": 2, "annotations": annotations})).unwrap()
 }
 
-/// A registry of an earlier release, whose manifests have the types that browsers run.
+/// Starts a registry with the data of an earlier release, whose manifests have active media types.
 fn registry() -> Registry {
     let mut daemon = Daemon::start();
     for number in 0..ACTIVE.len() {
-        let media_type = TAKEN.replace("taken", &format!("taken{number}"));
+        let media_type = ACCEPTED.replace("taken", &format!("taken{number}"));
         daemon.put_manifest("a", &format!("m{number}"), &media_type, &manifest(number)).expect(201);
     }
-    daemon.put_manifest("a", "json", TAKEN, &manifest(99)).expect(201);
+    daemon.put_manifest("a", "json", ACCEPTED, &manifest(99)).expect(201);
     for document in documents() {
         daemon.push_blob("a", document.as_bytes());
     }
@@ -58,7 +58,7 @@ fn registry() -> Registry {
     let file = daemon.data.join("index.json");
     let mut names = std::fs::read_to_string(&file).unwrap();
     for (number, active) in ACTIVE.iter().enumerate() {
-        names = names.replace(&TAKEN.replace("taken", &format!("taken{number}")), active);
+        names = names.replace(&ACCEPTED.replace("taken", &format!("taken{number}")), active);
     }
     std::fs::write(&file, names).unwrap();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
@@ -66,7 +66,7 @@ fn registry() -> Registry {
 }
 
 #[test]
-fn stored_content_runs_nothing_in_the_session_of_an_admin() {
+fn stored_content_runs_no_script_in_an_admin_session() {
     let registry = registry();
     let browser = Chromium::start(&registry, Script::On);
     log_in(&browser);
@@ -83,7 +83,7 @@ fn stored_content_runs_nothing_in_the_session_of_an_admin() {
     }
     paths.push("/v2/a/manifests/<script>alert(1)</script>".into());
     for path in &paths {
-        // A download leaves the page before it where it is.
+        // A download stays on the previous page.
         let url = format!("{}{path}", browser.origin);
         let _ = browser.session.try_call("POST", "/url", &json!({ "url": url }));
         let title = browser.session.call("GET", "/title", &Value::Null);
@@ -92,5 +92,5 @@ fn stored_content_runs_nothing_in_the_session_of_an_admin() {
         browser.expect("main", "alice");
         assert!(!browser.text("main").contains("mallory"), "{path}");
     }
-    assert!(!registry.lets_in("mallory", "mallory-secret"));
+    assert!(!registry.accepts("mallory", "mallory-secret"));
 }

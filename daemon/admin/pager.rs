@@ -1,0 +1,106 @@
+//! Lists in pages: the search field, the page number and the sort order of a query, and the links between them.
+
+use crate::wire::Query;
+
+/// The longest search text, in bytes: as long as the longest tag.
+const LONGEST_SEARCH: usize = 128;
+
+/// Returns the text that a list is searched for, from the parameter `q`.
+pub(super) fn search_text(query: &Query) -> String {
+    let search = query.get("q").unwrap_or_default().trim();
+    search[..search.floor_char_boundary(LONGEST_SEARCH)].to_owned()
+}
+
+/// The position of a page in its list, and the links to its neighbours.
+pub(super) struct Pager {
+    /// The number of this page, counted from one.
+    pub(super) page: usize,
+    pub(super) pages: usize,
+    /// The address of the list up to the number of the page.
+    base: String,
+}
+
+impl Pager {
+    /// Returns the page number of a query, from the parameter `page`.
+    pub(super) fn wanted(query: &Query) -> usize {
+        query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, 1_000_000)
+    }
+
+    /// Divides a list of `total` rows into pages of `size` rows. Links go to `path` with the parameters that are not empty;
+    /// an empty path stays on the current one.
+    pub(super) fn new(
+        page: usize,
+        size: usize,
+        total: usize,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Self {
+        let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        let base = if query.is_empty() { format!("{path}?") } else { format!("{path}?{query}&") };
+        Pager { page, pages: total.div_ceil(size).max(1), base }
+    }
+
+    fn link(&self, page: usize) -> String {
+        format!("{}page={page}", self.base)
+    }
+
+    /// Returns the address of the previous page.
+    pub(super) fn previous(&self) -> Option<String> {
+        (self.page > 1).then(|| self.link((self.page - 1).min(self.pages)))
+    }
+
+    /// Returns the address of the next page.
+    pub(super) fn next(&self) -> Option<String> {
+        (self.page < self.pages).then(|| self.link(self.page + 1))
+    }
+}
+
+/// Returns the rows of one page, which is counted from one.
+pub(super) fn page_of<T>(rows: Vec<T>, page: usize, size: usize) -> Vec<T> {
+    rows.into_iter().skip((page - 1).saturating_mul(size)).take(size).collect()
+}
+
+/// A link that sorts a list by one column.
+pub(super) struct Sorting {
+    pub(super) name: &'static str,
+    pub(super) link: String,
+    /// `ascending` or `descending` for the column that the list is sorted by.
+    pub(super) active: Option<&'static str>,
+}
+
+impl Sorting {
+    /// Returns the link for the column `key`. It reverses the order if the list is sorted by that column, and otherwise
+    /// sorts in the column's default order, which `descends` or not.
+    pub(super) fn new(
+        (name, key, descends): (&'static str, &str, bool),
+        path: &str,
+        search: &str,
+        (active, descending): (&str, bool),
+    ) -> Self {
+        let is_active = active == key;
+        let descends = if is_active { !descending } else { descends };
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if !search.is_empty() {
+            query.append_pair("q", search);
+        }
+        query.append_pair("sort", key).append_pair("dir", if descends { "down" } else { "up" });
+        let direction = if descending { "descending" } else { "ascending" };
+        Sorting { name, link: format!("{path}?{}", query.finish()), active: is_active.then_some(direction) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_link_to_their_neighbours_and_keep_the_parameters() {
+        let pager = |page| Pager::new(page, 10, 25, "/x", &[("q", "a b"), ("sort", "")]);
+        assert_eq!((pager(1).previous(), pager(1).next()), (None, Some("/x?q=a+b&page=2".into())));
+        assert_eq!((pager(3).previous(), pager(3).next()), (Some("/x?q=a+b&page=2".into()), None));
+        assert_eq!(pager(99).previous(), Some("/x?q=a+b&page=3".into()), "beyond the end");
+        assert_eq!(page_of((0..25).collect(), 3, 10), [20, 21, 22, 23, 24]);
+        assert!(page_of(vec![1], usize::MAX, 10).is_empty());
+    }
+}

@@ -1,0 +1,273 @@
+//! A request for a page: its user, its permissions, and its form once the CSRF checks have passed.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERER, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::cookies::Cookie;
+use super::error::AdminError;
+use super::response::protect;
+use super::state::{Admin, Surroundings};
+use crate::access::{self, Access, Action, Identity, Permit, Wanted};
+use crate::oci::RepositoryName;
+use crate::queue::FairPermit;
+use crate::store::Holder;
+use crate::wire::{Query, RequestBody, Response, is_of_other_origin, is_of_same_origin};
+
+/// The largest form, in bytes: one with all tags of a page fits.
+const LARGEST_FORM: usize = 256 << 10;
+/// The largest form that is received without a place among the large ones, in bytes.
+const SMALL_FORM: usize = LARGEST_FORM >> 4;
+/// How long a large form waits for a place.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest host that is shown: a DNS name of 253 characters and a port.
+const LONGEST_HOST: usize = 260;
+
+/// A request for a page.
+pub(super) struct AdminRequest<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) access: &'a Access,
+    pub(super) context: Surroundings,
+    /// The host as the browser's address bar shows it.
+    host: String,
+    /// Whether the browser uses TLS, to the registry or to a proxy.
+    pub(super) secure: bool,
+    pub(super) identity: Identity,
+    pub(super) query: Query,
+    /// The fields of the form; empty before [`AdminRequest::take_form`].
+    pub(super) form: Query,
+    /// The place of a large form, released with the request.
+    form_place: Option<FairPermit<Holder>>,
+    headers: HeaderMap,
+    /// Path and query.
+    path: String,
+    method: Method,
+    /// The secret of the cookie that the CSRF token is derived from.
+    secret: String,
+    cookies: Vec<String>,
+}
+
+impl<'a> AdminRequest<'a> {
+    /// Identifies the user by the session cookie, and sets the cookie for CSRF tokens where a client has none.
+    pub(super) async fn new(
+        admin: &'a Admin,
+        access: &'a Access,
+        parts: Parts,
+        context: Surroundings,
+    ) -> Result<Self, AdminError> {
+        let (secure, host) = admin.locations.called(&parts.headers, context.peer, context.tls);
+        let sessions = &admin.desk.sessions;
+        let session = Cookie::Session.value(secure, &parts.headers);
+        let identity = access.session(sessions, session.as_deref()).await;
+        let mut cookies = Vec::new();
+        let known = match (session, &identity) {
+            (Some(secret), Identity::User(_)) => Some(secret),
+            _ => Cookie::PreSession.value(secure, &parts.headers),
+        };
+        let secret = if let Some(secret) = known {
+            secret
+        } else {
+            let secret = sessions.secret()?;
+            cookies.push(Cookie::PreSession.set(secure, &secret));
+            secret
+        };
+        Ok(AdminRequest {
+            query: Query::parse(parts.uri.query()),
+            path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            method: parts.method,
+            headers: parts.headers,
+            form: Query::default(),
+            form_place: None,
+            admin,
+            access,
+            context,
+            host: host.unwrap_or_default(),
+            secure,
+            identity,
+            secret,
+            cookies,
+        })
+    }
+
+    /// Refuses users for whom the admin page is not.
+    pub(super) fn check_may_see(&self) -> Result<(), AdminError> {
+        let named = &self.admin.settings.users;
+        match &self.identity {
+            Identity::User(name)
+                if named.is_empty() || named.iter().any(|known| known == "*" || known == name.as_str()) =>
+            {
+                Ok(())
+            }
+            Identity::User(_) => {
+                Err(AdminError::Denied("This user may not open the admin page (admin.users)."))
+            }
+            // Rules for the anonymous user open repositories, but not this page.
+            Identity::Anonymous if named.is_empty() && self.access.opens_pages() && self.permit().is_ok() => {
+                Ok(())
+            }
+            Identity::Anonymous => Err(AdminError::NeedsLogin),
+        }
+    }
+
+    /// Returns the holder under whose name the request queues for places.
+    pub(super) fn holder(&self) -> Holder {
+        match &self.identity {
+            Identity::User(name) => Holder::User(name.as_str().into()),
+            Identity::Anonymous => Holder::Network(access::network(self.context.client)),
+        }
+    }
+
+    /// Returns the permit to list repositories; each repository is checked against it separately.
+    pub(super) fn permit(&self) -> Result<Permit, AdminError> {
+        let permit = self.access.permit(self.identity.clone(), &Wanted::Catalog);
+        permit.map_err(|_| AdminError::Denied("This user may not list repositories."))
+    }
+
+    /// Checks an action on a repository, by the same permit as the API.
+    pub(super) fn check(&self, action: Action, name: &RepositoryName) -> Result<(), AdminError> {
+        let wanted = Wanted::Repository { name: name.clone(), action };
+        let permit = self.access.permit(self.identity.clone(), &wanted);
+        permit.map(drop).map_err(|_| match self.identity {
+            Identity::Anonymous => AdminError::NeedsLogin,
+            Identity::User(_) => AdminError::Denied("This user may not do this in this repository."),
+        })
+    }
+
+    /// Returns true if the user has a permission that is not about one repository.
+    pub(super) fn may(&self, wanted: &Wanted) -> bool {
+        self.access.permit(self.identity.clone(), wanted).is_ok()
+    }
+
+    /// Returns true if the user may delete in a repository, and deleting is on.
+    pub(super) fn may_delete(&self, name: &RepositoryName) -> bool {
+        self.admin.settings.delete && self.check(Action::Delete, name).is_ok()
+    }
+
+    /// Returns the host for the commands on a page; `HOST` where a client sent no valid one.
+    pub(super) fn display_host(&self) -> String {
+        display_host(&self.host)
+    }
+
+    /// Receives the form, if it passes both CSRF checks: the origin of the page and the token of the cookie.
+    pub(super) async fn take_form(
+        &mut self,
+        mut body: RequestBody,
+        is_login: bool,
+    ) -> Result<(), AdminError> {
+        self.check_origin()?;
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+        if !kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Err(AdminError::Unreadable(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The request is not an HTML form.",
+            ));
+        }
+        // A client that is not logged in sends nothing larger than a password.
+        let is_known = !is_login && self.check_may_see().is_ok();
+        let limit = if is_known { LARGEST_FORM } else { SMALL_FORM };
+        if limit > SMALL_FORM && body.announced().is_none_or(|length| length > SMALL_FORM as u64) {
+            // The form is held in memory until its last byte arrives, however slowly the client sends.
+            let place = self.admin.desk.forms.acquire(self.holder());
+            let place = tokio::time::timeout(PLACE_TIMEOUT, place).await;
+            self.form_place = Some(place.ok().and_then(Result::ok).ok_or(AdminError::Busy)?);
+        }
+        let bytes = body.collect(limit).await?;
+        let form = Query::parse(std::str::from_utf8(&bytes).ok());
+        if !self.admin.desk.sessions.is_form_token(&self.secret, form.get("token").unwrap_or_default()) {
+            let is_logged_out = self.identity == Identity::Anonymous && self.check_may_see().is_err();
+            return Err(if is_logged_out && !is_login {
+                AdminError::NeedsLogin
+            } else {
+                AdminError::Forged("The form has expired. Go back, reload the page and try again.")
+            });
+        }
+        self.form = form;
+        Ok(())
+    }
+
+    /// Accepts a form from a page of the same origin only. Browsers send these headers, and pages of other sites cannot
+    /// change them.
+    fn check_origin(&self) -> Result<(), AdminError> {
+        if is_of_same_origin(&self.headers) {
+            return Ok(());
+        }
+        let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
+        // Old browsers send no Origin with forms, but a Referer.
+        let is_own = match (text(ORIGIN), text(REFERER)) {
+            (Some(origin), _) => self.is_own(origin),
+            (None, Some(referer)) => self.is_own(referer),
+            (None, None) => false,
+        };
+        if is_own && !is_of_other_origin(&self.headers) {
+            return Ok(());
+        }
+        Err(AdminError::Forged(
+            "The form was not sent from a page of this host. Behind a proxy, pass on the Host header with its port, or set \
+             http.external_url to the address that browsers show.",
+        ))
+    }
+
+    fn is_own(&self, url: &str) -> bool {
+        self.admin.locations.is_own(url, self.secure, Some(&self.host))
+    }
+
+    /// Returns the CSRF token for the forms of this page.
+    pub(super) fn token(&self) -> String {
+        self.admin.desk.sessions.form_token(&self.secret)
+    }
+
+    /// Starts a session in the browser.
+    pub(super) fn begin_session(&mut self, secret: &str) {
+        self.cookies.push(Cookie::Session.set(self.secure, secret));
+    }
+
+    /// Ends the session of the browser.
+    pub(super) fn end_session(&mut self) {
+        self.admin.desk.sessions.end(&self.secret);
+        self.cookies.push(Cookie::Session.expire(self.secure));
+    }
+
+    /// Returns a field of the form, without spaces around it.
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.form.get(name).unwrap_or_default().trim()
+    }
+
+    /// Returns the path and query to return to after a log-in. The result of a form and the overview have none.
+    pub(super) fn return_path(&self) -> Option<&str> {
+        (self.method != Method::POST && self.path != "/").then_some(self.path.as_str())
+    }
+
+    /// Sets the headers and cookies that every page has.
+    pub(super) fn finish(&self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        protect(headers);
+        for cookie in &self.cookies {
+            if let Ok(cookie) = HeaderValue::from_str(cookie) {
+                headers.append(SET_COOKIE, cookie);
+            }
+        }
+        response
+    }
+}
+
+fn display_host(host: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    let is_valid = (1..=LONGEST_HOST).contains(&host.len()) && host.chars().all(allowed);
+    if is_valid { host.to_owned() } else { "HOST".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invalid_hosts_are_not_shown() {
+        assert_eq!(display_host("[::1]:5000"), "[::1]:5000");
+        for invalid in ["", "a b; rm -rf", &"a".repeat(LONGEST_HOST + 1)] {
+            assert_eq!(display_host(invalid), "HOST");
+        }
+    }
+}
