@@ -206,7 +206,7 @@ fn the_last_who_may_do_everything_stays() {
         "{users}"
     );
     let refused = alice.post("/users/remove", &[("name", "alice")]).expect(422);
-    assert!(text(&refused).contains("Alice is the last user who may do everything, and stays."));
+    assert!(text(&refused).contains("Alice is the last user with full rights and cannot be removed."));
     alice.post("/users/remove", &[("name", "reader")]).expect(303);
 }
 
