@@ -97,20 +97,19 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::super::rules::{Action, Anonymous, Rule};
     use super::super::scope::Actions;
     use super::super::settings::{Challenge, Settings};
-    use super::super::testing::{HERE, basic, rule, set_password, settings};
+    use super::super::testing::{self, HERE, advance, basic, rule, set_password, settings};
     use super::super::users_latch::SeenLines;
     use super::*;
 
     fn open(directory: &Path, rules: Vec<Rule>) -> Access {
         let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
-        Access::open(settings, SeenLines::default()).unwrap()
+        testing::open(settings, SeenLines::default())
     }
 
     fn wanted(name: &str, action: Action) -> Wanted {
@@ -168,7 +167,7 @@ mod tests {
         assert_eq!(permit(&less, &token, "team/a", Action::Push).await, Ok(Err(Refusal::Denied)));
         // A changed password revokes the token.
         set_password(directory.path(), "ci", "two");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        advance(&access);
         assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::EndedToken));
     }
 

@@ -14,7 +14,7 @@ use lru::LruCache;
 use super::credentials::Credentials;
 use super::htpasswd::{HtpasswdError, UserName};
 use super::keyed_hash::{KeyedHash, Tag};
-use crate::base::{FileStamp, Lock};
+use crate::base::{Clock, FileStamp, Lock};
 
 /// Capacity for right credentials.
 const RIGHT: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
@@ -34,6 +34,7 @@ struct Right {
 
 pub(super) struct CredentialCache {
     key: KeyedHash,
+    clock: Clock,
     ttl: Duration,
     /// In the order of verification: lookups do not count as use, so that an entry that is looked up often still expires.
     right: Lock<LruCache<Tag, Right>>,
@@ -42,10 +43,11 @@ pub(super) struct CredentialCache {
 
 impl CredentialCache {
     /// Creates an empty cache. A right password is trusted for `ttl`.
-    pub(super) fn new(ttl: Duration) -> Result<Self, HtpasswdError> {
+    pub(super) fn new(ttl: Duration, clock: Clock) -> Result<Self, HtpasswdError> {
         let (right, wrong) = (LruCache::new(RIGHT), LruCache::new(WRONG));
         Ok(CredentialCache {
             key: KeyedHash::random()?,
+            clock,
             ttl,
             right: Lock::new(right),
             wrong: Lock::new(wrong),
@@ -72,13 +74,17 @@ impl CredentialCache {
     pub(super) fn verified_user(&self, tag: &Tag, stamp: Option<FileStamp>) -> Option<UserName> {
         let right = self.right.lock();
         let found = right.peek(tag)?;
-        (found.stamp == stamp && found.verified.elapsed() < self.ttl).then(|| found.user.clone())
+        (found.stamp == stamp && self.age(found) < self.ttl).then(|| found.user.clone())
+    }
+
+    fn age(&self, right: &Right) -> Duration {
+        self.clock.now() - right.verified
     }
 
     /// Returns true for credentials that were right within [`RECOGNITION_TTL`], if the entry of their user is unchanged.
     pub(super) fn recognises(&self, tag: &Tag, hashes: &HashMap<String, String>) -> bool {
         let right = self.right.lock();
-        let Some(found) = right.peek(tag).filter(|found| found.verified.elapsed() < RECOGNITION_TTL) else {
+        let Some(found) = right.peek(tag).filter(|found| self.age(found) < RECOGNITION_TTL) else {
             return false;
         };
         let name = found.user.as_str();
@@ -88,7 +94,7 @@ impl CredentialCache {
     /// Caches right credentials. `hash` is the user's htpasswd hash.
     pub(super) fn insert_right(&self, tag: Tag, stamp: Option<FileStamp>, user: UserName, hash: &str) {
         let entry = self.tag("line", user.as_str(), hash);
-        self.right.lock().put(tag, Right { user, entry, stamp, verified: Instant::now() });
+        self.right.lock().put(tag, Right { user, entry, stamp, verified: self.clock.now() });
     }
 
     /// Returns true for credentials that were wrong with this version of the htpasswd file.
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn credentials_have_distinct_tags_and_the_cache_is_bounded() {
-        let cache = CredentialCache::new(Duration::from_mins(1)).unwrap();
+        let cache = CredentialCache::new(Duration::from_mins(1), Clock::system()).unwrap();
         let tag = |name: &str, password: &str| cache.tag_of(&credentials(name, password));
         assert_ne!(tag("ab", "c"), tag("a", "bc"));
         for number in 0..WRONG.get() + 10 {
@@ -133,14 +139,20 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_recognised_until_the_entry_of_their_user_changes() {
-        let cache = CredentialCache::new(Duration::ZERO).unwrap();
+    fn credentials_are_recognised_for_a_day_or_until_the_entry_of_their_user_changes() {
+        let clock = Clock::manual(0);
+        let cache = CredentialCache::new(Duration::from_mins(1), clock.clone()).unwrap();
         let tag = cache.tag_of(&credentials("alice", "one"));
         let users = |hash: &str| HashMap::from([("alice".to_owned(), hash.to_owned())]);
         assert!(!cache.recognises(&tag, &users("hash")));
         cache.insert_right(tag, None, "alice".parse().unwrap(), "hash");
         assert!(cache.recognises(&tag, &users("hash")));
+        assert!(cache.verified_user(&tag, None).is_some());
+        clock.advance(Duration::from_mins(1));
         assert!(cache.verified_user(&tag, None).is_none(), "the TTL is over");
+        assert!(cache.recognises(&tag, &users("hash")));
         assert!(!cache.recognises(&tag, &users("other")) && !cache.recognises(&tag, &HashMap::new()));
+        clock.advance(RECOGNITION_TTL);
+        assert!(!cache.recognises(&tag, &users("hash")));
     }
 }

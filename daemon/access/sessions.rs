@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::htpasswd::{HtpasswdError, UserName};
 use super::keyed_hash::{KeyedHash, Tag};
-use crate::base::Lock;
+use crate::base::{Clock, Lock};
 
 /// The largest number of sessions. At this limit the user with the most sessions loses the one used least recently.
 const LIMIT: usize = 512;
@@ -29,6 +29,7 @@ struct Session {
 /// The sessions of this process.
 pub struct Sessions {
     key: KeyedHash,
+    clock: Clock,
     /// Not an LRU cache: eviction is fair between users, so that log-ins of one user do not end the sessions of another.
     entries: Lock<HashMap<Tag, Session>>,
 }
@@ -39,7 +40,11 @@ impl Sessions {
     /// # Errors
     /// [`HtpasswdError::Random`].
     pub fn new() -> Result<Self, HtpasswdError> {
-        Ok(Sessions { key: KeyedHash::random()?, entries: Lock::default() })
+        Self::with_clock(Clock::system())
+    }
+
+    fn with_clock(clock: Clock) -> Result<Self, HtpasswdError> {
+        Ok(Sessions { key: KeyedHash::random()?, clock, entries: Lock::default() })
     }
 
     /// Generates a secret for a cookie.
@@ -77,7 +82,7 @@ impl Sessions {
     /// Starts a session of a user with this password hash, and returns its secret.
     pub(super) fn begin(&self, user: UserName, hash: &str) -> Result<String, HtpasswdError> {
         let secret = self.secret()?;
-        let session = Session { user, entry: self.entry_of(hash), used: Instant::now() };
+        let session = Session { user, entry: self.entry_of(hash), used: self.clock.now() };
         let mut entries = self.entries();
         evict_for(&mut entries, &session.user);
         entries.insert(self.session_id(&secret), session);
@@ -98,13 +103,13 @@ impl Sessions {
             entries.remove(&id);
             return None;
         }
-        session.used = Instant::now();
+        session.used = self.clock.now();
         Some(session.user.clone())
     }
 
     fn is_over(&self, session: &Session, idle_timeout: Duration, hashes: &HashMap<String, String>) -> bool {
         let entry = hashes.get(session.user.as_str()).map(|hash| self.entry_of(hash));
-        session.used.elapsed() >= idle_timeout || entry != Some(session.entry)
+        self.clock.now() - session.used >= idle_timeout || entry != Some(session.entry)
     }
 
     /// Ends a session.
@@ -151,7 +156,8 @@ mod tests {
 
     #[test]
     fn session_ends_with_its_user_its_password_and_its_idle_timeout() {
-        let sessions = Sessions::new().unwrap();
+        let clock = Clock::manual(0);
+        let sessions = Sessions::with_clock(clock.clone()).unwrap();
         let now = users(&[("alice", "one"), ("bob", "two")]);
         let begin = || sessions.begin("alice".parse().unwrap(), "one").unwrap();
         let secret = begin();
@@ -163,6 +169,12 @@ mod tests {
             assert!(sessions.find(&secret, HOUR, &now).is_none(), "an ended session does not come back");
         }
         assert!(sessions.find(&begin(), Duration::ZERO, &now).is_none());
+        let unused = begin();
+        clock.advance(HOUR / 2);
+        assert!(sessions.find(&secret, HOUR, &now).is_some());
+        clock.advance(HOUR / 2);
+        assert!(sessions.find(&unused, HOUR, &now).is_none());
+        assert!(sessions.find(&secret, HOUR, &now).is_some(), "each use extends a session");
         assert_eq!(sessions.count(HOUR, &now), 1);
         sessions.end(&secret);
         assert_eq!(sessions.count(HOUR, &now), 0);

@@ -15,7 +15,7 @@ use super::throttle::Throttle;
 use super::users::Users;
 use super::users_latch::SeenLines;
 use super::verify_queue::VerifyQueue;
-use crate::base::{FileStamp, Lock};
+use crate::base::{Clock, FileStamp, Lock};
 
 /// Interval between reads of an unchanged htpasswd file that could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ pub struct Access {
     pub(super) settings: Settings,
     pub(super) users: ArcSwap<Users>,
     latch: SeenLines,
+    pub(super) clock: Clock,
     started: Instant,
     /// When the metadata of the htpasswd file was last checked, in milliseconds after `started`.
     last_checked: AtomicU64,
@@ -45,16 +46,25 @@ impl Access {
     /// # Errors
     /// [`HtpasswdError`] if the file cannot be read.
     pub fn open(settings: Settings, latch: SeenLines) -> Result<Self, HtpasswdError> {
+        Self::with_clock(settings, latch, Clock::system())
+    }
+
+    pub(super) fn with_clock(
+        settings: Settings,
+        latch: SeenLines,
+        clock: Clock,
+    ) -> Result<Self, HtpasswdError> {
         let stamp = FileStamp::of(&settings.htpasswd);
         let file = Htpasswd::read(&settings.htpasswd)?;
         let users = Users::new(&settings, stamp, &file, &latch);
         Ok(Access {
-            cache: CredentialCache::new(settings.remember)?,
+            cache: CredentialCache::new(settings.remember, clock.clone())?,
             users: ArcSwap::from_pointee(users),
             latch,
-            started: Instant::now(),
+            started: clock.now(),
             last_checked: AtomicU64::new(0),
-            throttle: Throttle::new(),
+            throttle: Throttle::new(clock.clone()),
+            clock,
             queue: VerifyQueue::new(),
             editing: Semaphore::new(1),
             failed: Lock::default(),
@@ -96,7 +106,7 @@ impl Access {
 
     /// Returns the users, at most [`STAMP_INTERVAL`] out of date.
     pub(super) async fn recent_users(&self) -> Arc<Users> {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = u64::try_from((self.clock.now() - self.started).as_millis()).unwrap_or(u64::MAX);
         let interval = u64::try_from(STAMP_INTERVAL.as_millis()).unwrap_or(u64::MAX);
         if elapsed < self.last_checked.load(Ordering::Relaxed) + interval {
             return self.users.load_full();
@@ -143,12 +153,12 @@ impl Access {
     /// Returns true if a read of the file in this state failed within [`RETRY_INTERVAL`].
     fn has_just_failed(&self, stamp: Option<FileStamp>) -> bool {
         let failed = *self.failed.lock();
-        failed.is_some_and(|(then, when)| then == stamp && when.elapsed() < RETRY_INTERVAL)
+        failed.is_some_and(|(then, when)| then == stamp && self.clock.now() - when < RETRY_INTERVAL)
     }
 
     /// Notes that a read failed. Returns false if the last read of the file in the same state failed, too.
     fn note_failed_read(&self, stamp: Option<FileStamp>) -> bool {
-        let before = self.failed.lock().replace((stamp, Instant::now()));
+        let before = self.failed.lock().replace((stamp, self.clock.now()));
         before.is_none_or(|(then, _)| then != stamp)
     }
 

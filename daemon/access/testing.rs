@@ -7,7 +7,10 @@ use std::time::Duration;
 use super::htpasswd::Htpasswd;
 use super::rules::{Action, Anonymous, Rule};
 use super::settings::Settings;
+use super::state::{Access, STAMP_INTERVAL};
 use super::token::TokenSigner;
+use super::users_latch::SeenLines;
+use crate::base::Clock;
 
 /// The address of the client.
 pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -25,6 +28,16 @@ pub(super) fn settings(directory: &Path, anonymous: Option<Anonymous>, open: boo
         open_without_users: open,
         open_as_registry_2: false,
     }
+}
+
+/// Opens with a clock that stands still.
+pub(super) fn open(settings: Settings, latch: SeenLines) -> Access {
+    Access::with_clock(settings, latch, Clock::manual(0)).unwrap()
+}
+
+/// Moves the clock so that the next request notices a changed htpasswd file.
+pub(super) fn advance(access: &Access) {
+    access.clock.advance(STAMP_INTERVAL);
 }
 
 pub(super) fn rule(users: &[&str], repositories: &str, allow: &[Action]) -> Rule {

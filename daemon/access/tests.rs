@@ -2,13 +2,12 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::state::STAMP_INTERVAL;
-use super::testing::{HERE, basic, rule, set_password, settings};
+use super::testing::{self, HERE, advance, basic, rule, set_password, settings};
 use super::throttle::PER_NAME;
 use super::*;
 
 fn access(directory: &Path, anonymous: Option<Anonymous>, open: bool) -> Access {
-    Access::open(settings(directory, anonymous, open), SeenLines::default()).unwrap()
+    testing::open(settings(directory, anonymous, open), SeenLines::default())
 }
 
 fn write(directory: &Path, text: &str) {
@@ -29,7 +28,7 @@ async fn implicitly_open_registry_closes_with_the_first_user() {
     let who = closed.identify(None, HERE).await.unwrap().identity().clone();
     assert_eq!(closed.permit(who, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
     set_password(directory.path(), "alice", "secret");
-    tokio::time::sleep(STAMP_INTERVAL).await;
+    advance(&open);
     let who = open.identify(None, HERE).await.unwrap().identity().clone();
     assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
 }
@@ -40,7 +39,7 @@ async fn unusable_entry_closes_an_implicitly_open_registry() {
     let access = access(directory.path(), None, true);
     assert!(access.is_open_by_itself().await && access.is_open());
     write(directory.path(), "alice:$apr1$x$y\n");
-    tokio::time::sleep(STAMP_INTERVAL).await;
+    advance(&access);
     assert!(!access.is_open_by_itself().await && !access.is_open() && !access.has_users());
 }
 
@@ -50,21 +49,21 @@ async fn registry_that_had_an_entry_stays_closed_when_the_file_is_emptied_or_rem
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("htpasswd");
     let seen = SeenLines::default();
-    let open = || Access::open(settings(directory.path(), None, true), seen.clone()).unwrap();
+    let open = || testing::open(settings(directory.path(), None, true), seen.clone());
     let access = open();
     std::fs::write(&path, "\n").unwrap();
     assert!(access.is_open_by_itself().await, "a blank file has no entry");
     for line in ["alice:$apr1$x$y\n", "# ours\n"] {
         std::fs::write(&path, line).unwrap();
-        tokio::time::sleep(STAMP_INTERVAL).await;
+        advance(&access);
         assert!(!access.is_open_by_itself().await);
         // Apache's htpasswd truncates the file and writes it again.
         std::fs::File::create(&path).unwrap();
-        tokio::time::sleep(STAMP_INTERVAL).await;
+        advance(&access);
         assert!(!access.is_open_by_itself().await && !access.is_open());
         assert_eq!(access.permit(Identity::Anonymous, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
         std::fs::remove_file(&path).unwrap();
-        tokio::time::sleep(STAMP_INTERVAL).await;
+        advance(&access);
         assert!(!access.is_open_by_itself().await && !access.is_open());
         // A reload of the configuration does not reopen it.
         assert!(!open().is_open());
@@ -76,7 +75,7 @@ async fn registry_with_rules_is_not_implicitly_open() {
     let directory = tempfile::tempdir().unwrap();
     let rules = vec![rule(&["a"], "*", &[])];
     let settings = Settings { rules, ..settings(directory.path(), None, true) };
-    let access = Access::open(settings, SeenLines::default()).unwrap();
+    let access = testing::open(settings, SeenLines::default());
     assert!(!access.is_open_by_itself().await && !access.is_open());
 }
 
@@ -98,7 +97,7 @@ async fn changed_password_invalidates_the_cache() {
         assert_eq!(who.identity().to_string(), "alice");
     }
     set_password(directory.path(), "alice", "two");
-    tokio::time::sleep(STAMP_INTERVAL).await;
+    advance(&access);
     assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
     assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
 }
@@ -122,10 +121,10 @@ async fn password_that_bcrypt_would_truncate_is_wrong() {
 async fn first_user_closes_a_registry_open_like_registry_2() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { open_as_registry_2: true, ..settings(directory.path(), None, true) };
-    let access = Access::open(settings, SeenLines::default()).unwrap();
+    let access = testing::open(settings, SeenLines::default());
     assert!(access.is_open() && !access.is_open_by_itself().await);
     set_password(directory.path(), "alice", "secret");
-    tokio::time::sleep(STAMP_INTERVAL).await;
+    advance(&access);
     let anonymous = access.identify(None, HERE).await.unwrap().identity().clone();
     assert_eq!(access.permit(anonymous, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
 }
@@ -143,7 +142,7 @@ async fn repeated_wrong_password_uses_no_budget() {
     assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
     // The cache of wrong passwords ends with the version of the htpasswd file.
     set_password(directory.path(), "alice", "two");
-    tokio::time::sleep(STAMP_INTERVAL).await;
+    advance(&access);
     assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
 }
 
@@ -154,7 +153,7 @@ async fn guesses_lock_out_neither_other_addresses_nor_verified_credentials() {
     let directory = tempfile::tempdir().unwrap();
     set_password(directory.path(), "alice", "one");
     let settings = Settings { remember: Duration::ZERO, ..settings(directory.path(), None, true) };
-    let access = Access::open(settings, SeenLines::default()).unwrap();
+    let access = testing::open(settings, SeenLines::default());
     assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
     let elsewhere = |last: u8| IpAddr::from([10, 0, 0, last]);
     for guess in 0..PER_NAME.0 {

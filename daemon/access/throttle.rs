@@ -14,7 +14,7 @@ use lru::LruCache;
 
 use super::identity::IdentifyError;
 use super::rate_limiter::{Exhausted, RateLimiter};
-use crate::base::Lock;
+use crate::base::{Clock, Lock};
 
 /// Burst of wrong passwords of an address, and the interval between further ones.
 const PER_ADDRESS: (u32, Duration) = (40, Duration::from_secs(1));
@@ -35,6 +35,7 @@ const KNOWN: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 /// Counts log-in attempts.
 pub(super) struct Throttle {
     state: Lock<State>,
+    clock: Clock,
     /// Names are counted by their hash, so that long names take no memory.
     names: RandomState,
 }
@@ -47,13 +48,13 @@ struct State {
 }
 
 impl Throttle {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
         let state = State {
             addresses: RateLimiter::new(PER_ADDRESS.0, PER_ADDRESS.1),
             names: RateLimiter::new(PER_NAME.0, PER_NAME.1),
             known: LruCache::new(KNOWN),
         };
-        Arc::new(Throttle { state: Lock::new(state), names: RandomState::new() })
+        Arc::new(Throttle { state: Lock::new(state), clock, names: RandomState::new() })
     }
 
     /// Charges an attempt, and waits until the budget allows it.
@@ -66,9 +67,9 @@ impl Throttle {
         name: &str,
     ) -> Result<Attempt, IdentifyError> {
         let name = self.names.hash_one(name);
-        let began = Instant::now();
+        let began = self.clock.now();
         loop {
-            let now = Instant::now();
+            let now = self.clock.now();
             let charged = self.state.lock().charge(address, name, now);
             match charged {
                 Ok(wait) => {
@@ -94,12 +95,12 @@ impl Throttle {
 
     /// Notes that a password from an address was right.
     pub(super) fn note_success(&self, address: IpAddr) {
-        self.state.lock().known.put(address, Instant::now());
+        self.state.lock().known.put(address, self.clock.now());
     }
 
     /// Returns true for an address with a right password within [`KNOWN_TTL`].
     pub(super) fn is_known(&self, address: IpAddr) -> bool {
-        self.state.lock().known.peek(&address).is_some_and(|since| since.elapsed() < KNOWN_TTL)
+        self.state.lock().known.peek(&address).is_some_and(|since| self.clock.now() - *since < KNOWN_TTL)
     }
 }
 
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn budgets_are_per_address_and_per_name() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+        let (throttle, now) = (Throttle::new(Clock::system()), Instant::now());
         // Guesses at one name from many addresses cost no other address.
         for number in 0..100 {
             assert_eq!(exhaust(&throttle, address(number), 1, now), PER_NAME.0);
@@ -200,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn right_and_abandoned_attempts_are_refunded() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::new(Clock::system());
         for number in 0..200 {
             let attempt = throttle.admit(address(1), "alice").await.unwrap();
             if number % 2 == 0 {
@@ -212,8 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn known_addresses_are_bounded() {
-        let throttle = Throttle::new();
+    fn known_addresses_are_bounded_and_expire() {
+        let clock = Clock::manual(0);
+        let throttle = Throttle::new(clock.clone());
         let first = IpAddr::from(0u32.to_be_bytes());
         for number in 0..5000u32 {
             throttle.note_success(IpAddr::from(number.to_be_bytes()));
@@ -221,7 +223,10 @@ mod tests {
             throttle.is_known(first);
         }
         assert_eq!(throttle.state.lock().known.len(), KNOWN.get());
-        assert!(throttle.is_known(IpAddr::from(4999u32.to_be_bytes())));
+        let last = IpAddr::from(4999u32.to_be_bytes());
+        assert!(throttle.is_known(last));
         assert!(!throttle.is_known(first) && !throttle.is_known(address(1)));
+        clock.advance(KNOWN_TTL);
+        assert!(!throttle.is_known(last));
     }
 }

@@ -59,7 +59,7 @@ pub struct CertificateInfo {
 pub struct Certificates {
     issuer: CertificateIssuer,
     served: Arc<ServedCertificate>,
-    server: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
 }
 
 enum CertificateIssuer {
@@ -117,15 +117,15 @@ impl Certificates {
             }
         };
         let served = Arc::new(ServedCertificate::new(certified, missing));
-        let mut server =
+        let mut config =
             clients.server_config()?.with_cert_resolver(Arc::clone(&served) as Arc<dyn ResolvesServerCert>);
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Certificates { issuer, served, server: Arc::new(server) })
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Certificates { issuer, served, config: Arc::new(config) })
     }
 
     /// Returns the configuration for handshakes. It always serves the certificate in use.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.server)
+        Arc::clone(&self.config)
     }
 
     /// Returns the certificate of the own authority in PEM, for clients to trust; `None` if the certificate is from files.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
-use crate::base::Lock;
+use crate::base::{Clock, Lock};
 
 /// The largest number of missing names that are logged per [`PERIOD`]: a client can request any number of them.
 const MAX_LOGGED: usize = 32;
@@ -18,6 +18,7 @@ const PERIOD: Duration = Duration::from_hours(24);
 pub(super) struct MissingNames {
     /// `tls.names` of the configuration.
     configured: Vec<String>,
+    clock: Clock,
     seen: Lock<Seen>,
 }
 
@@ -59,7 +60,12 @@ fn canonical(name: &str) -> String {
 
 impl MissingNames {
     pub(super) fn new(configured: Vec<String>) -> Self {
-        MissingNames { configured, seen: Lock::new(Seen { since: Instant::now(), names: HashSet::new() }) }
+        Self::with_clock(configured, Clock::system())
+    }
+
+    fn with_clock(configured: Vec<String>, clock: Clock) -> Self {
+        let seen = Seen { since: clock.now(), names: HashSet::new() };
+        MissingNames { configured, clock, seen: Lock::new(seen) }
     }
 
     /// Logs a requested name if it is missing in the SANs `served` and was not logged before.
@@ -75,8 +81,9 @@ impl MissingNames {
     /// Returns the log line for a missing name, or `None` if it was logged or the limit is reached.
     fn line(&self, name: &str) -> Option<String> {
         let mut seen = self.seen.lock();
-        if seen.since.elapsed() >= PERIOD {
-            *seen = Seen { since: Instant::now(), names: HashSet::new() };
+        let now = self.clock.now();
+        if now - seen.since >= PERIOD {
+            *seen = Seen { since: now, names: HashSet::new() };
         }
         if seen.names.len() > MAX_LOGGED || seen.names.contains(name) {
             return None;
@@ -116,7 +123,8 @@ mod tests {
 
     #[test]
     fn missing_names_are_logged_once_and_up_to_the_limit() {
-        let missing = MissingNames::new(vec!["pi.lan".into()]);
+        let clock = Clock::manual(0);
+        let missing = MissingNames::with_clock(vec!["pi.lan".into()], clock.clone());
         let line = missing.line("hub.lan").unwrap();
         assert!(
             line.contains("requested hub.lan") && line.contains("names = [\"pi.lan\", \"hub.lan\"]"),
@@ -127,7 +135,7 @@ mod tests {
         let lines = (0..1000).filter_map(|number| missing.line(&format!("{number}.lan"))).count();
         assert_eq!(lines, MAX_LOGGED);
         assert!(missing.seen.lock().names.len() <= MAX_LOGGED + 1);
-        missing.seen.lock().since -= PERIOD;
+        clock.advance(PERIOD);
         assert!(missing.line("hub.lan").is_some());
     }
 
