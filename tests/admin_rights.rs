@@ -99,7 +99,7 @@ fn last_user_with_all_permissions_cannot_be_removed() {
         "{users}"
     );
     let refused = alice.post("/users/remove", &[("name", "alice")]).expect(422);
-    assert!(text(&refused).contains("Alice is the last user who may do everything, and stays."));
+    assert!(text(&refused).contains("Alice is the last user with full rights and cannot be removed."));
     alice.post("/users/remove", &[("name", "reader")]).expect(303);
 }
 

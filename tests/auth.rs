@@ -1,8 +1,10 @@
+//! Users, passwords, anonymous access and rules.
+
 use crate::support::browser::{Browser, text};
 use crate::support::*;
 
 #[test]
-fn users_log_in() {
+fn users_log_in_with_their_passwords() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_REALM", "Our Realm")]);
     for path in ["/v2/", "/v2/_catalog", "/v2/a/tags/list", "/v2/UPPER/tags/list"] {
         let answer = daemon.get(path).expect(401);
@@ -19,7 +21,7 @@ fn users_log_in() {
 }
 
 #[test]
-fn a_password_that_only_begins_right_is_wrong() {
+fn password_longer_than_bcrypt_reads_is_wrong() {
     let longest = "x".repeat(72);
     let daemon = Daemon::with_user("alice", &longest, &[]);
     let ping = |password: &str| daemon.request("GET", "/v2/").login("alice", password).send();
@@ -27,7 +29,7 @@ fn a_password_that_only_begins_right_is_wrong() {
     for wrong in [format!("{longest}x"), format!("{longest}\0"), format!("{longest}\0{longest}")] {
         assert_eq!(ping(&wrong).expect(401).code(), "UNAUTHORIZED");
     }
-    // Such a password cannot be set, and the page says why.
+    // The admin page refuses to set such a password, and says why.
     let mut alice = Browser::of(&daemon, "alice", &longest);
     for long in [format!("{longest}x"), "a\0b".into()] {
         let answer = alice.post("/users/add", &[("name", "bob"), ("new", &long), ("again", &long)]);
@@ -36,9 +38,9 @@ fn a_password_that_only_begins_right_is_wrong() {
 }
 
 #[test]
-fn anonymous_may_pull_when_told_so() {
+fn anonymous_pull_can_be_enabled() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
-    // The challenge tells clients that there is a log-in; they get a token without one.
+    // `/v2/` challenges although the anonymous user may pull: clients learn there that a log-in is possible.
     daemon.get("/v2/").expect(401);
     assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
     daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(401);
@@ -46,20 +48,20 @@ fn anonymous_may_pull_when_told_so() {
 }
 
 #[test]
-fn the_start_says_that_a_part_is_open() {
+fn startup_banner_says_that_the_registry_is_open_in_part() {
     let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  is ");
     assert!(said.contains("in part") && said.contains("holdfast user add NAME"), "{said}");
 }
 
 #[test]
-fn a_registry_that_others_reach_is_closed_without_users() {
+fn registry_without_users_or_anonymous_access_is_closed() {
     let daemon = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
     let answer = daemon.get("/v2/").expect(401);
     assert!(String::from_utf8_lossy(&answer.body).contains("holdfast user add"));
 }
 
 #[test]
-fn rules_say_who_may_do_what() {
+fn rules_restrict_users_to_actions_in_repositories() {
     let rules = r#"
         [[auth.rule]]
         users = ["ci"]
@@ -89,9 +91,9 @@ fn rules_say_who_may_do_what() {
     ask("ci", "POST", "/v2/team/app/blobs/uploads/").expect(202);
     assert_eq!(ask("ci", "DELETE", "/v2/team/app/manifests/1").expect(403).code(), "DENIED");
     ask("ci", "GET", "/v2/private/manifests/1").expect(403);
-    // What is not there and what may not be seen look the same.
+    // A missing repository looks the same as a forbidden one.
     ask("ci", "GET", "/v2/nothing/manifests/1").expect(403);
-    // A blob that may not be pulled cannot be mounted, and whether it is there is not said.
+    // A blob that may not be pulled cannot be mounted, and the answer does not reveal whether it exists.
     ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=private")).expect(202);
     ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=team/app")).expect(201);
     assert_eq!(

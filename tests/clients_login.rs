@@ -1,5 +1,5 @@
-//! Log-in with real clients, each in each mode of the challenge: a wrong password is refused, the right one pushes, after the
-//! log-out what is open can be pulled and what is not cannot, and a changed password ends what it has begun.
+//! Log-in with real clients in every access mode: a wrong password is refused, the right one can push, after the log-out only
+//! open repositories can be pulled, and a changed password ends the log-in.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use std::process::{Command, Stdio};
 use crate::clients::{Engine, layer};
 use crate::support::*;
 
-/// A client and the state that it keeps.
+/// A client with the credentials that it stores.
 trait Client {
     fn log_in(&self, host: &str, password: &str) -> bool;
     fn log_out(&self, host: &str);
     fn push(&self, image: &str) -> Outcome;
     fn pull(&self, image: &str) -> Outcome;
 
-    /// Whether it asks for the challenge first, also for what is open to everybody.
+    /// Returns true if the client requests `/v2/` for a challenge first, also for open repositories.
     fn pings(&self) -> bool {
         true
     }
 }
 
-/// Whether a command succeeded, and what it printed.
+/// Success and output of a command.
 struct Outcome(bool, String);
 
 impl Outcome {
@@ -46,16 +46,16 @@ fn change_password(daemon: &Daemon, name: &str, password: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// The modes: what the anonymous user may do, and how clients are asked to log in.
+/// Access mode: the rights of the anonymous user, and the scheme of the challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Everybody pulls everything.
+    /// `auth.anonymous` opens all repositories for pulls.
     AnonymousPull,
     /// A rule opens `public/*`.
     AnonymousRule,
-    /// Nobody pulls without a log-in, which is by token all the same.
+    /// No anonymous access; log-in by bearer token.
     ClosedBearer,
-    /// The same with a password in each request.
+    /// No anonymous access; log-in with a password in each request.
     ClosedBasic,
 }
 
@@ -84,8 +84,8 @@ impl Mode {
     }
 }
 
-/// Goes through the table for a client.
-fn goes_through_all(name: &str, client: &dyn Client) {
+/// Checks a client in every mode.
+fn check_every_mode(name: &str, client: &dyn Client) {
     for mode in MODES {
         let directory = tempfile::tempdir().unwrap();
         let daemon = mode.start(&directory.path().join("data"));
@@ -93,7 +93,7 @@ fn goes_through_all(name: &str, client: &dyn Client) {
         let (public, private) = (format!("{host}/public/app:1"), format!("{host}/private/app:1"));
         println!("{name}, {mode:?}");
         client.push(&public).expect(false);
-        assert!(!client.log_in(&host, "wrong"), "{name}, {mode:?}: a wrong password is taken");
+        assert!(!client.log_in(&host, "wrong"), "{name}, {mode:?}: a wrong password is accepted");
         client.push(&public).expect(false);
         assert!(client.log_in(&host, "secret"), "{name}, {mode:?}: the right password is refused");
         client.push(&public).expect(true);
@@ -102,7 +102,7 @@ fn goes_through_all(name: &str, client: &dyn Client) {
         client.log_out(&host);
         client.pull(&public).expect(mode.opens_public());
         client.pull(&private).expect(mode.opens_private());
-        // What is there already some clients do not push again.
+        // A new name, since some clients do not push an image again that exists.
         let other = format!("{host}/public/other:1");
         client.push(&other).expect(false);
         assert!(client.log_in(&host, "secret"));
@@ -146,8 +146,8 @@ fn docker_logs_in_and_out_in_every_mode() {
     let directory = tempfile::tempdir().unwrap();
     engine.docker(&["import", layer(directory.path()).to_str().unwrap(), "seed:1"]);
     let docker = Docker(engine);
-    goes_through_all("docker", &docker);
-    // By TLS the token endpoint is https, too.
+    check_every_mode("docker", &docker);
+    // With TLS the token endpoint has an https URL.
     let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", "pull")];
     let daemon = Daemon::with_user("alice", "secret", &environment);
     let host = format!("127.0.0.1:{}", daemon.address.port());
@@ -157,7 +157,7 @@ fn docker_logs_in_and_out_in_every_mode() {
     docker.log_out(&host);
     docker.pull(&image).expect(true);
     docker.push(&format!("{host}/app:2")).expect(false);
-    // A mount from another repository asks for a token of both.
+    // A mount from another repository needs a token for both.
     let data = directory.path().join("data");
     let daemon = Mode::AnonymousRule.start(&data);
     let host = format!("127.0.0.1:{}", daemon.address.port());
@@ -170,7 +170,7 @@ fn docker_logs_in_and_out_in_every_mode() {
     }
 }
 
-/// containerd keeps no credentials: they are given with each command.
+/// containerd stores no credentials: each command gets them as an option.
 struct Ctr {
     engine: Engine,
     password: std::cell::RefCell<Option<String>>,
@@ -196,7 +196,7 @@ impl Ctr {
 impl Client for Ctr {
     fn log_in(&self, host: &str, password: &str) -> bool {
         self.password.replace(Some(password.to_owned()));
-        // It sends credentials only where it is asked for them.
+        // It sends credentials only in response to a challenge.
         self.push(&format!("{host}/private/probe:1")).0
     }
 
@@ -229,10 +229,10 @@ fn containerd_logs_in_and_out_in_every_mode() {
     engine.docker(&["import", layer(directory.path()).to_str().unwrap(), "docker.io/library/seed:1"]);
     let archive = directory.path().join("seed.tar");
     engine.docker(&["save", "-o", archive.to_str().unwrap(), "docker.io/library/seed:1"]);
-    goes_through_all("containerd", &Ctr { engine, password: None.into(), archive });
+    check_every_mode("containerd", &Ctr { engine, password: None.into(), archive });
 }
 
-/// skopeo, podman and buildah share a library, but not the way to an image.
+/// skopeo, podman and buildah share a library, but differ in how they push and pull an image.
 struct Tool {
     program: &'static str,
     directory: tempfile::TempDir,
@@ -241,7 +241,7 @@ struct Tool {
 impl Tool {
     fn new(program: &'static str) -> Self {
         let tool = Tool { program, directory: tempfile::tempdir().unwrap() };
-        // buildah wants it to exist.
+        // buildah requires the file to exist.
         std::fs::write(tool.at("auth.json"), "{}").unwrap();
         tool
     }
@@ -307,10 +307,10 @@ fn podman_and_skopeo_log_in_and_out_in_every_mode() {
     let (podman, skopeo) = (Tool::new("podman"), Tool::new("skopeo"));
     let tar = layer(podman.directory.path());
     run(&mut podman.command(&["import", tar.to_str().unwrap(), "localhost/seed:1"]));
-    goes_through_all("podman", &podman);
+    check_every_mode("podman", &podman);
     let layout = format!("oci:{}:1", skopeo.at("seed"));
     run(&mut podman.command(&["push", "localhost/seed:1", &layout]));
-    goes_through_all("skopeo", &skopeo);
+    check_every_mode("skopeo", &skopeo);
 }
 
 #[test]
@@ -320,10 +320,10 @@ fn buildah_logs_in_and_out_in_every_mode() {
     run(&mut buildah.command(&["from", "--name", "work", "scratch"]));
     run(&mut buildah.command(&["copy", "work", tar.to_str().unwrap(), "/layer.tar"]));
     run(&mut buildah.command(&["commit", "work", "localhost/seed:1"]));
-    goes_through_all("buildah", &buildah);
+    check_every_mode("buildah", &buildah);
 }
 
-/// Scripts send a password with each request, whatever the challenge is, or get a token by hand.
+/// Scripts send a password with each request, regardless of the challenge, or request a token themselves.
 #[test]
 fn curl_logs_in_by_password_and_by_token_in_every_mode() {
     for mode in MODES {

@@ -1,4 +1,4 @@
-//! Health checks: what they say of each state, and that they need nothing.
+//! Health checks: their answer in each state, without log-in, host name or TLS.
 
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -10,12 +10,12 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::support::failing::Failing;
 use crate::support::*;
 
-fn word(answer: &Answer) -> (u16, String) {
+fn status_and_word(answer: &Answer) -> (u16, String) {
     (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-fn asked(daemon: &Daemon, path: &str) -> (u16, String) {
-    word(&daemon.get(path))
+fn check(daemon: &Daemon, path: &str) -> (u16, String) {
+    status_and_word(&daemon.get(path))
 }
 
 /// Waits until a check gives this answer.
@@ -23,7 +23,7 @@ fn asked(daemon: &Daemon, path: &str) -> (u16, String) {
 fn await_word(daemon: &Daemon, path: &str, expected: (u16, &str)) {
     let end = Instant::now() + Duration::from_secs(40);
     loop {
-        let (status, word) = asked(daemon, path);
+        let (status, word) = check(daemon, path);
         if (status, word.as_str()) == expected {
             return;
         }
@@ -33,19 +33,19 @@ fn await_word(daemon: &Daemon, path: &str, expected: (u16, &str)) {
 }
 
 #[test]
-fn checks_need_no_log_in_no_name_and_no_tls() {
+fn checks_need_no_login_host_name_or_tls() {
     let mut daemon = Daemon::with_user("alice", "secret", &[]);
     daemon.stop();
     let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_LOG_LEVEL", "info")];
     let log = daemon.restart_with_log(&settings);
     for path in ["/healthz", "/readyz", "/healthz?verbose"] {
         let answer = daemon.get(path).expect(200);
-        assert_eq!(word(&answer).1, "ok");
+        assert_eq!(status_and_word(&answer).1, "ok");
         assert_eq!(answer.named("content-type"), "text/plain; charset=utf-8");
         assert_eq!(answer.named("cache-control"), "no-store");
         let head = daemon.request("HEAD", path).send().expect(200);
         assert_eq!((head.named("content-length"), head.body.len()), ("2".into(), 0));
-        // Of no interest: who asks, by which name, and for which form.
+        // Credentials, host name, accepted types and proxies do not matter.
         daemon.request("GET", path).login("alice", "wrong").send().expect(200);
         daemon.request("GET", path).by_name("evil.example:1").send().expect(200);
         daemon.request("GET", path).header("Accept", "text/html").send().expect(200);
@@ -54,7 +54,7 @@ fn checks_need_no_log_in_no_name_and_no_tls() {
     }
     let url = format!("https://localhost:{}/healthz", daemon.address.port());
     assert_eq!(run(Command::new("curl").args(["-sSfk", &url])), "ok");
-    // Load balancers speak HTTP/1.0 without a host.
+    // Load balancers send HTTP/1.0 without a host.
     let old = format!("http://{}/readyz", daemon.address);
     assert_eq!(run(Command::new("curl").args(["-sSf0", "-H", "Host:", &old])), "ok");
     daemon.get("/healthz/").expect(308);
@@ -68,15 +68,15 @@ fn checks_need_no_log_in_no_name_and_no_tls() {
 }
 
 #[test]
-fn checks_are_for_strangers_where_the_registry_is_not() {
-    // Open because of loopback, it answers to no public name.
+fn checks_answer_to_host_names_that_the_registry_refuses() {
+    // Implicitly open on loopback, the registry refuses public names (DNS rebinding).
     let daemon = Daemon::start();
     daemon.request("GET", "/v2/").by_name("hub.example").send().expect(421);
     daemon.request("GET", "/healthz").by_name("hub.example").send().expect(200);
 }
 
 #[test]
-fn a_store_that_takes_no_writes_is_read_only() {
+fn latched_store_is_reported_as_read_only() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     let failing = Failing::begin(daemon.process(), "fdatasync", None);
@@ -85,7 +85,7 @@ fn a_store_that_takes_no_writes_is_read_only() {
     assert!(daemon.request("POST", &path).body(content).send().status >= 500);
     drop(failing);
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(asked(&daemon, path), (503, "read-only".into()));
+        assert_eq!(check(&daemon, path), (503, "read-only".into()));
     }
     daemon.get("/v2/a/manifests/1").expect(200);
     let mut waits = Command::new(BINARY);
@@ -96,20 +96,20 @@ fn a_store_that_takes_no_writes_is_read_only() {
 }
 
 #[test]
-fn a_registry_without_room_is_healthy_but_not_ready() {
+fn full_registry_is_healthy_but_not_ready() {
     for setting in [("HOLDFAST_STORAGE_RESERVE", "1000TiB"), ("HOLDFAST_STORAGE_QUOTA", "0")] {
         let daemon = Daemon::with(&[setting]);
-        assert_eq!(asked(&daemon, "/healthz"), (200, "ok".into()), "{setting:?}");
-        assert_eq!(asked(&daemon, "/readyz"), (503, "full".into()), "{setting:?}");
+        assert_eq!(check(&daemon, "/healthz"), (200, "ok".into()), "{setting:?}");
+        assert_eq!(check(&daemon, "/readyz"), (503, "full".into()), "{setting:?}");
     }
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "100KiB")]);
-    assert_eq!(asked(&daemon, "/readyz"), (200, "ok".into()));
+    assert_eq!(check(&daemon, "/readyz"), (200, "ok".into()));
     daemon.push_blob("a", &[7; 100 << 10]);
     await_word(&daemon, "/readyz", (503, "full"));
 }
 
 #[test]
-fn a_disk_that_hangs_is_named_without_waiting_for_it() {
+fn hanging_disk_is_reported_without_delay() {
     let daemon = Daemon::start();
     let hanging = Failing::delay(daemon.process(), "fdatasync,fsync", None, Duration::from_secs(100));
     let content = b"layer";
@@ -117,16 +117,16 @@ fn a_disk_that_hangs_is_named_without_waiting_for_it() {
     let address = daemon.address;
     let push = std::thread::spawn(move || Request::new(address, "POST", &path).body(content).try_send());
     await_word(&daemon, "/healthz", (503, "hanging"));
-    assert_eq!(asked(&daemon, "/readyz"), (503, "hanging".into()));
+    assert_eq!(check(&daemon, "/readyz"), (503, "hanging".into()));
     drop(hanging);
     push.join().unwrap().unwrap().expect(201);
-    assert_eq!(asked(&daemon, "/healthz"), (200, "ok".into()));
+    assert_eq!(check(&daemon, "/healthz"), (200, "ok".into()));
 }
 
 #[test]
-fn a_daemon_that_stops_is_draining() {
+fn stopping_daemon_is_reported_as_draining() {
     let mut daemon = Daemon::start();
-    // These are accepted, since connections are accepted in order.
+    // Accepted before the check below is answered, since connections are accepted in order.
     let mut silent: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
     daemon.get("/healthz").expect(200);
     run(Command::new("kill").arg(daemon.process().to_string()));
@@ -135,18 +135,19 @@ fn a_daemon_that_stops_is_draining() {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let request = daemon.request("GET", "/healthz");
         request.send_on(stream).is_ok()
-            && Answer::try_read(stream, false).is_ok_and(|answer| word(&answer) == (503, "draining".into()))
+            && Answer::try_read(stream, false)
+                .is_ok_and(|answer| status_and_word(&answer) == (503, "draining".into()))
     });
-    assert!(found, "no answer says that the daemon stops");
+    assert!(found, "no answer reports draining");
     drop(silent);
     daemon.restart_after_end();
-    assert_eq!(asked(&daemon, "/healthz"), (200, "ok".into()));
+    assert_eq!(check(&daemon, "/healthz"), (200, "ok".into()));
 }
 
-/// A process that ends with the test.
-struct Ends(Child);
+/// A child process, killed on drop.
+struct KilledOnDrop(Child);
 
-impl Drop for Ends {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -154,11 +155,11 @@ impl Drop for Ends {
 }
 
 #[test]
-fn a_daemon_that_opens_its_store_is_starting_and_keeps_connections() {
+fn daemon_that_opens_its_store_reports_starting_and_keeps_connections() {
     let mut daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     daemon.stop();
-    // As a command line beside the daemon holds it.
+    // The lock that a command of the command line would hold.
     let lock = std::fs::File::open(daemon.data.join("index/index.lock")).unwrap();
     let lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -168,15 +169,15 @@ fn a_daemon_that_opens_its_store_is_starting_and_keeps_connections() {
     command.args(["-c", script, BINARY, "serve", "--data"]).arg(&daemon.data);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOLDFAST_LOG_LEVEL", "warn");
     command.stdin(port.as_fd().try_clone_to_owned().unwrap()).stdout(Stdio::null());
-    let _child = Ends(command.spawn().unwrap());
+    let _child = KilledOnDrop(command.spawn().unwrap());
     let waiting = std::thread::spawn(move || Request::new(address, "GET", "/v2/a/manifests/1").send());
     for path in ["/healthz", "/readyz"] {
         let answer = Request::new(address, "GET", path).send();
-        assert_eq!(word(&answer), (503, "starting".into()));
+        assert_eq!(status_and_word(&answer), (503, "starting".into()));
     }
     Request::new(address, "HEAD", "/healthz").send().expect(503);
     assert!(!waiting.is_finished(), "a pull waits for the store");
     drop(lock);
     waiting.join().unwrap().expect(200);
-    assert_eq!(word(&Request::new(address, "GET", "/healthz").send()), (200, "ok".into()));
+    assert_eq!(status_and_word(&Request::new(address, "GET", "/healthz").send()), (200, "ok".into()));
 }

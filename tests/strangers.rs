@@ -76,7 +76,7 @@ fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
         pause();
     }
     daemon.get("/v2/").expect(401);
-    assert_eq!(logged().matches("the file of users is empty or gone").count(), 1, "{}", logged());
+    assert_eq!(logged().matches("the htpasswd file is empty or missing").count(), 1, "{}", logged());
     std::fs::write(&path, users).unwrap();
     pause();
     daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);

@@ -1,9 +1,11 @@
+//! TLS: the own authority, certificates from files, names, and replacement while the daemon runs.
+
 use std::process::Command;
 
 use crate::support::*;
 
 #[test]
-fn auto_offers_its_authority_and_redirects_plain_http() {
+fn own_authority_is_served_and_plain_http_is_redirected() {
     let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.crt");
@@ -19,8 +21,8 @@ fn auto_offers_its_authority_and_redirects_plain_http() {
 }
 
 #[test]
-fn the_certificate_is_for_whatever_address_a_client_came_by() {
-    // An address of the loopback network that no interface lists, as none does in the service's sandbox.
+fn certificate_covers_the_address_that_a_client_connected_to() {
+    // A loopback address that no interface lists, as in the sandbox of the service.
     let daemon = Daemon::on("127.0.0.9:0", &[("HOLDFAST_TLS_MODE", "auto")]);
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.crt");
@@ -30,7 +32,7 @@ fn the_certificate_is_for_whatever_address_a_client_came_by() {
 }
 
 #[test]
-fn a_name_that_the_certificate_lacks_is_logged_once_with_the_line_to_add() {
+fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.lan,*.box.lan")];
@@ -49,7 +51,7 @@ fn a_name_that_the_certificate_lacks_is_logged_once_with_the_line_to_add() {
         for name in ["localhost", "pi.lan", "PI.LAN", "a.box.lan", "127.0.0.1"] {
             call(name, name);
         }
-        // By SNI, which a client that refuses the certificate sends, too, and by Host.
+        // By SNI, which is sent even by a client that then rejects the certificate, and by Host.
         call("hub.lan", "hub.lan");
         call("localhost", "reg.lan");
     }
@@ -59,26 +61,26 @@ fn a_name_that_the_certificate_lacks_is_logged_once_with_the_line_to_add() {
     let logged = std::fs::read_to_string(log.path()).unwrap();
     for name in ["hub.lan", "reg.lan", "cafe.lan"] {
         let line = format!(
-            "WARN  a client has asked for {name}, which is not in the certificate; to add it, set in [tls]: names = \
+            "WARN  a client has requested {name}, which is not in the certificate; to add it, set in [tls]: names = \
              [\"pi.lan\", \"*.box.lan\", \"{name}\"] (HOLDFAST_TLS_NAMES=pi.lan,*.box.lan,{name})\n"
         );
         assert_eq!(logged.matches(&line).count(), 1, "{name}: {logged}");
     }
-    assert_eq!(logged.matches("has asked for").count(), 3, "{logged}");
+    assert_eq!(logged.matches("has requested").count(), 3, "{logged}");
     daemon.stop();
-    // Any number of names fills neither the log nor the memory.
+    // The number of names that are logged, and kept in memory, is bounded.
     let log = daemon.restart_with_log(&settings);
     let script = format!(
         "for i in $(seq 60); do curl -sk -m 20 -o /dev/null --resolve n$i.lan:{port}:127.0.0.1 https://n$i.lan:{port}/v2/; done"
     );
     run(Command::new("sh").args(["-c", &script]));
     let logged = std::fs::read_to_string(log.path()).unwrap();
-    assert_eq!(logged.matches("has asked for").count(), 32, "{logged}");
+    assert_eq!(logged.matches("has requested").count(), 32, "{logged}");
     assert_eq!(logged.matches("further ones are not logged for a day").count(), 1, "{logged}");
 }
 
 #[test]
-fn the_start_names_what_the_certificate_is_for() {
+fn startup_banner_lists_the_sans() {
     let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "hub.lan")];
     let named = said_at_start(&environment, "certificate for");
     for name in ["hub.lan", "localhost", "127.0.0.1", "::1"] {
@@ -87,7 +89,7 @@ fn the_start_names_what_the_certificate_is_for() {
 }
 
 #[test]
-fn the_exercise_with_openssl_and_htpasswd() {
+fn certificate_of_openssl_and_users_of_htpasswd_work() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     run(Command::new("openssl")
@@ -118,7 +120,7 @@ fn the_exercise_with_openssl_and_htpasswd() {
 }
 
 #[test]
-fn a_replaced_certificate_is_served_without_a_restart() {
+fn replaced_certificate_is_served_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let make = |name: &str| {
@@ -149,7 +151,7 @@ fn a_replaced_certificate_is_served_without_a_restart() {
         assert!(begun.elapsed().as_secs() < 10, "{}", served());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    // One that cannot be used is not served; the last good one is.
+    // An unusable certificate is not served; the last usable one stays.
     std::fs::write(path("certificate"), "nonsense").unwrap();
     run(Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
     std::thread::sleep(std::time::Duration::from_millis(300));

@@ -1,4 +1,4 @@
-//! Bearer tokens: the challenge, the token endpoint, and what ends a token.
+//! Bearer tokens: the challenge, the token endpoint, grants and revocation.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,12 +10,12 @@ use serde_json::json;
 use crate::support::browser::Browser;
 use crate::support::*;
 
-/// A registry from which everybody may pull, with a user.
-fn open_for_pulls() -> Daemon {
+/// Starts a registry with a user and anonymous pull.
+fn with_anonymous_pull() -> Daemon {
     Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_ANONYMOUS", "pull")])
 }
 
-/// Gets a token with the parameters of a query, as a user or without a log-in.
+/// Requests a token with the parameters of a query, as a user or anonymously.
 fn get_token(daemon: &Daemon, query: &str, login: Option<(&str, &str)>) -> Answer {
     let request = daemon.request("GET", &format!("/token?service=registry&{query}"));
     match login {
@@ -51,8 +51,8 @@ fn holdfast(arguments: &[&str], data: &Path, input: &str) {
 }
 
 #[test]
-fn a_challenge_names_the_endpoint_and_the_scope() {
-    let daemon = open_for_pulls();
+fn challenge_names_the_endpoint_and_the_scope() {
+    let daemon = with_anonymous_pull();
     let challenge = |answer: Answer| {
         let challenges = answer.expect(401).headers("www-authenticate");
         assert_eq!(challenges.len(), 1, "{challenges:?}");
@@ -68,23 +68,23 @@ fn a_challenge_names_the_endpoint_and_the_scope() {
     assert_eq!(challenge(mount), format!("{endpoint},scope=\"repository:a/b:pull,push repository:c:pull\""));
     let delete = daemon.request("DELETE", "/v2/a/manifests/1").send();
     assert_eq!(challenge(delete), format!("{endpoint},scope=\"repository:a:delete\""));
-    // What the anonymous user may do needs no token.
+    // Operations that the anonymous user may do need no token.
     assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
     daemon.get("/v2/_catalog").expect(200);
     daemon.get("/v2/UPPER/tags/list").expect(400);
-    // A password goes on to work, and a wrong one is refused, although no log-in is needed.
+    // Basic authentication works, too, and a wrong password is refused even where no log-in is needed.
     let ping = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send();
     ping("alice", "secret").expect(200);
     assert_eq!(challenge(ping("alice", "wrong")), endpoint);
     daemon.request("GET", "/v2/a/tags/list").login("alice", "wrong").send().expect(401);
-    // The address is the one by which the client has called.
+    // The endpoint has the host that the client requested.
     let by_name = daemon.request("GET", "/v2/").by_name("[::1]:5000").header("X-Forwarded-Proto", "https");
     let challenge = challenge(by_name.send());
     assert!(challenge.starts_with("Bearer realm=\"https://[::1]:5000/token\",service=\"[::1]:5000\""));
 }
 
 #[test]
-fn the_mode_of_the_challenge_is_configured_or_follows() {
+fn challenge_scheme_is_configured_or_derived_from_anonymous_rights() {
     let scheme = |environment: &[(&str, &str)]| {
         let daemon = Daemon::with_user("alice", "secret", environment);
         let answer = daemon.get("/v2/");
@@ -102,13 +102,13 @@ fn the_mode_of_the_challenge_is_configured_or_follows() {
     let url = ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.example:444");
     let external = scheme(&[(anonymous, "full"), url]).1.unwrap();
     assert_eq!(external, "Bearer realm=\"https://hub.example:444/token\",service=\"hub.example:444\"");
-    // Where there is no user, nobody needs to log in.
+    // Without users a challenge would be pointless.
     Daemon::with(&[(anonymous, "full")]).get("/v2/").expect(200);
 }
 
 #[test]
-fn tokens_permit_what_they_were_requested_for() {
-    let daemon = open_for_pulls();
+fn tokens_permit_only_their_scopes() {
+    let daemon = with_anonymous_pull();
     let alice = Some(("alice", "secret"));
     let anonymous = token(&daemon, "scope=repository:a:pull,push&scope=registry:catalog:*", None);
     with_token(&daemon, "GET", "/v2/", &anonymous).expect(200);
@@ -135,13 +135,13 @@ fn tokens_permit_what_they_were_requested_for() {
     let manifest = manifest.header("authorization", &format!("bearer {pushes}"));
     manifest.body(&image(&layer, &layer, None)).send().expect(201);
     with_token(&daemon, "DELETE", path, &pushes).expect(401);
-    // A mount needs both repositories; without the other one it becomes an upload.
+    // A mount needs scopes for both repositories; without the scope for the source it becomes an upload.
     let mount = format!("/v2/new/blobs/uploads/?mount={layer}&from=a");
     let into = token(&daemon, "scope=repository:new:pull,push", alice);
     with_token(&daemon, "POST", &mount, &into).expect(202);
     let both = token(&daemon, "scope=repository:new:pull,push&scope=repository:a:pull", alice);
     with_token(&daemon, "POST", &mount, &both).expect(201);
-    // The catalog is shown by the rules, whatever repositories are in the token.
+    // The rules, and not the repositories in the token, decide which repositories the catalog shows.
     let catalog = token(&daemon, "scope=registry:catalog:*", alice);
     let shown = with_token(&daemon, "GET", "/v2/_catalog", &catalog).expect(200).json();
     assert_eq!(shown["repositories"], json!(["a"]));
@@ -152,8 +152,8 @@ fn tokens_permit_what_they_were_requested_for() {
 }
 
 #[test]
-fn the_endpoint_speaks_oauth() {
-    let daemon = open_for_pulls();
+fn token_endpoint_accepts_oauth2_password_grants() {
+    let daemon = with_anonymous_pull();
     let right = "grant_type=password&username=alice&password=secret&service=registry&client_id=docker";
     let answer =
         post(&daemon, &format!("{right}&access_type=offline&scope=repository:a:pull,push")).expect(200);
@@ -178,17 +178,17 @@ fn the_endpoint_speaks_oauth() {
     daemon.request("POST", "/token").body(right.as_bytes()).send().expect(400);
     daemon.request("HEAD", "/token").send().expect(405);
     assert_eq!(daemon.request("DELETE", "/token").send().expect(405).named("allow"), "GET, POST");
-    // Also for a client that would take a page.
+    // JSON also for a client that accepts HTML.
     let html = daemon.request("GET", "/token").header("Accept", "text/html").send().expect(200);
     assert_eq!(html.named("content-type"), "application/json");
-    // A page of another origin gets no token by the password that a browser remembers.
+    // CSRF: a page of another origin gets no token with credentials that the browser has stored.
     let foreign = daemon.request("POST", "/token").header("Origin", "http://evil.example");
     foreign.header("Content-Type", "application/x-www-form-urlencoded").body(b"").send().expect(403);
 }
 
 #[test]
-fn hostile_requests_for_tokens_are_refused_or_cut_off() {
-    let daemon = open_for_pulls();
+fn untrusted_token_requests_are_refused_or_truncated() {
+    let daemon = with_anonymous_pull();
     let many: String = (0..300).map(|number| format!("scope=repository:a{number}:pull&")).collect();
     let answer = get_token(&daemon, &many, None).expect(200);
     assert_eq!(answer.json()["scope"].as_str().unwrap().split(' ').count(), 64);
@@ -214,13 +214,13 @@ fn hostile_requests_for_tokens_are_refused_or_cut_off() {
         let challenge = answer.named("www-authenticate");
         assert!(challenge.ends_with(",error=\"invalid_token\""), "{challenge}");
     }
-    // No token is made from a token.
+    // A token cannot be exchanged for another token.
     with_token(&daemon, "GET", "/token?scope=repository:a:pull", &real).expect(401);
 }
 
 #[test]
-fn a_token_ends_with_the_password_the_user_and_the_key_but_not_with_the_daemon() {
-    let mut daemon = open_for_pulls();
+fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
+    let mut daemon = with_anonymous_pull();
     add_user(&daemon.data, "bob", "secret");
     let login = |name: &'static str, password: &'static str| Some((name, password));
     let scope = "scope=repository:a:push";
@@ -259,7 +259,7 @@ fn a_token_ends_with_the_password_the_user_and_the_key_but_not_with_the_daemon()
         begin(&daemon, &token).expect(401);
         assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    // What is no file in its place keeps nothing from serving.
+    // A directory in place of the file does not prevent the start.
     daemon.stop();
     fs::remove_file(&secret).unwrap();
     fs::create_dir(&secret).unwrap();
@@ -268,7 +268,7 @@ fn a_token_ends_with_the_password_the_user_and_the_key_but_not_with_the_daemon()
 }
 
 #[test]
-fn a_rule_for_the_anonymous_user_opens_some_repositories() {
+fn rule_for_the_anonymous_user_opens_its_repositories() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     add_user(&data, "alice", "secret");
@@ -290,7 +290,7 @@ fn a_rule_for_the_anonymous_user_opens_some_repositories() {
     daemon.get("/v2/nothing/manifests/1").expect(401);
     daemon.request("DELETE", "/v2/public/app/manifests/1").send().expect(401);
     assert_eq!(daemon.get("/v2/_catalog").expect(200).json()["repositories"], json!(["public/app"]));
-    // The page is for users.
+    // The admin page still needs a log-in.
     let mut browser = Browser::new(&daemon);
     for path in ["/", "/repositories", "/repository/public/app", "/image/public/app:1"] {
         assert!(browser.get(path).expect(303).named("location").starts_with("/login"), "{path}");
@@ -302,7 +302,7 @@ fn a_rule_for_the_anonymous_user_opens_some_repositories() {
     with_token(&daemon, "GET", "/v2/public/app/manifests/1", &token).expect(200);
     with_token(&daemon, "GET", "/v2/private/manifests/1", &token).expect(401);
     drop(daemon);
-    // Without the rule its tokens grant nothing any more.
+    // Tokens that were issued under a removed rule grant nothing.
     let challenge = "[auth]\nchallenge = \"bearer\"\n";
     let daemon = Daemon::with_file_at(&data, &format!("{storage}{challenge}"));
     with_token(&daemon, "GET", "/v2/public/app/manifests/1", &token).expect(401);

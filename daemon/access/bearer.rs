@@ -1,11 +1,15 @@
-//! Bearer tokens in requests of the API: their holders, their issue, and the permits that they give.
+//! Bearer tokens in requests of the API: who presents them, how they are issued, and the permits that they allow.
 
 use std::sync::Arc;
 
+use super::identity::{IdentifyError, Identity};
+use super::permit::{Permit, Refusal, Wanted};
+use super::scope::Scope;
+use super::state::Access;
 use super::token::{Grants, IssuedToken};
-use super::{Access, IdentifyError, Identity, Permit, Refusal, Scope, Users, Wanted};
+use super::users::Users;
 
-/// The kind of credentials in a request.
+/// Credentials that a request presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Presented {
     /// None.
@@ -16,7 +20,7 @@ pub(super) enum Presented {
     Token(Arc<Grants>),
 }
 
-/// The sender of a request of the API.
+/// The client that sent a request of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     identity: Identity,
@@ -28,12 +32,12 @@ impl Caller {
         Caller { identity, presented }
     }
 
-    /// A sender without credentials.
+    /// Returns a client without credentials.
     pub(super) fn unidentified() -> Self {
         Caller::of(Identity::Anonymous, Presented::Nothing)
     }
 
-    /// Returns the identity of the sender.
+    /// Returns the identity of the client.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -50,14 +54,14 @@ impl Caller {
 }
 
 impl Access {
-    /// Returns the holder of a token.
-    pub(super) fn holder_of(&self, token: &str, users: &Users) -> Result<Caller, IdentifyError> {
+    /// Verifies a token and returns the client that it was issued to.
+    pub(super) fn verify_token(&self, token: &str, users: &Users) -> Result<Caller, IdentifyError> {
         let verified = self.settings.signer.verify(token, self.settings.token, &users.hashes);
         let (identity, grants) = verified?;
         Ok(Caller::of(identity, Presented::Token(Arc::new(grants))))
     }
 
-    /// Issues a token to a caller, for what is allowed of these scopes now. What is not allowed is left out.
+    /// Issues a token for those of the scopes that the current rules allow.
     pub fn issue_token(&self, caller: &Caller, scopes: Vec<Scope>) -> IssuedToken {
         let users = self.users.load();
         let grants = Grants::of(scopes, |action, name| users.policy.decide(&caller.identity, action, name));
@@ -68,7 +72,7 @@ impl Access {
         self.settings.signer.issue(&caller.identity, hash, &grants, self.settings.token)
     }
 
-    /// Allows a request of the API or says why not: by the rules of the moment, and by the grants of its token if it has one.
+    /// Returns a permit for a request of the API, if the current rules and the grants of its token allow it.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -79,11 +83,11 @@ impl Access {
             Wanted::Ping => true,
             Wanted::Catalog => grants.allow_catalog(),
             Wanted::Repository { name, action } => grants.allow(*action, name),
-            // No scope stands for these, and no route of the API wants them.
+            // No scope exists for these, and no route of the API needs them.
             Wanted::Upkeep | Wanted::Users => false,
         };
         match permit {
-            Ok(permit) if is_granted => Ok(Permit { grants: Some(Arc::clone(grants)), ..permit }),
+            Ok(permit) if is_granted => Ok(permit.restricted_to(Arc::clone(grants))),
             Ok(_) | Err(Refusal::NeedsLogin) => Err(Refusal::InsufficientScope),
             Err(refusal) => Err(refusal),
         }
@@ -92,35 +96,20 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
     use std::path::Path;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
-    use super::super::htpasswd::Htpasswd;
-    use super::super::tests::settings;
-    use super::super::{Action, Actions, Anonymous, Challenge, Rule, SeenLines, Settings};
+    use super::super::rules::{Action, Anonymous, Rule};
+    use super::super::scope::Actions;
+    use super::super::settings::{Challenge, Settings};
+    use super::super::testing::{self, HERE, advance, basic, rule, set_password, settings};
+    use super::super::users_latch::SeenLines;
     use super::*;
-
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn set(directory: &Path, name: &str, password: &str) {
-        let name = name.parse().unwrap();
-        Htpasswd::edit(&directory.join("htpasswd"), |file| file.set(&name, password, 4)).unwrap();
-    }
-
-    fn rule(users: &[&str], repositories: &str, allow: &[Action]) -> Rule {
-        Rule {
-            users: users.iter().map(|name| (*name).to_owned()).collect(),
-            repositories: vec![repositories.to_owned().into()],
-            allow: allow.to_vec(),
-        }
-    }
 
     fn open(directory: &Path, rules: Vec<Rule>) -> Access {
         let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
-        Access::open(settings, SeenLines::default()).unwrap()
+        testing::open(settings, SeenLines::default())
     }
 
     fn wanted(name: &str, action: Action) -> Wanted {
@@ -128,17 +117,15 @@ mod tests {
     }
 
     async fn header(access: &Access, credentials: Option<&str>, scope: &str) -> String {
-        use base64::Engine;
-        let basic = credentials
-            .map(|text| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)));
-        let caller = access.identify(basic.as_deref(), HERE).await.unwrap();
+        let header = credentials.map(basic);
+        let caller = access.identify(header.as_deref(), HERE).await.unwrap();
         format!("Bearer {}", access.issue_token(&caller, Scope::parse_all([scope]).unwrap()).text)
     }
 
     #[test]
-    fn the_challenge_follows_from_the_rights_of_the_anonymous_user() {
+    fn challenge_follows_from_the_rights_of_the_anonymous_user() {
         let directory = tempfile::tempdir().unwrap();
-        set(directory.path(), "alice", "one");
+        set_password(directory.path(), "alice", "one");
         let challenge = |anonymous, rules, challenge| {
             let settings = Settings { rules, challenge, ..settings(directory.path(), anonymous, true) };
             Access::open(settings, SeenLines::default()).unwrap().challenge()
@@ -151,16 +138,16 @@ mod tests {
         assert_eq!(challenge(None, public(), None), Challenge::Bearer);
         assert_eq!(challenge(None, public(), Some(Challenge::Basic)), Challenge::Basic);
         assert_eq!(challenge(None, vec![], Some(Challenge::Bearer)), Challenge::Bearer);
-        // Everything is allowed, and there is no user who could log in.
+        // Full anonymous access without users: no client could answer a bearer challenge.
         let empty = tempfile::tempdir().unwrap();
         let open = settings(empty.path(), Some(Anonymous::Full), true);
         assert_eq!(Access::open(open, SeenLines::default()).unwrap().challenge(), Challenge::Basic);
     }
 
     #[tokio::test]
-    async fn a_token_permits_what_it_was_issued_for_and_what_the_rules_of_now_allow() {
+    async fn token_permits_its_scopes_as_far_as_the_current_rules_allow() {
         let directory = tempfile::tempdir().unwrap();
-        set(directory.path(), "ci", "one");
+        set_password(directory.path(), "ci", "one");
         let all = [Action::Pull, Action::Push, Action::Delete];
         let access = open(directory.path(), vec![rule(&["ci"], "team/*", &all)]);
         let token =
@@ -174,20 +161,20 @@ mod tests {
         assert_eq!(permit(&access, &token, "team/a", Action::Delete).await, insufficient);
         assert_eq!(permit(&access, &token, "team/b", Action::Pull).await, insufficient);
         assert_eq!(permit(&access, &token, "other", Action::Pull).await, Ok(Err(Refusal::Denied)));
-        // A rule that has changed counts at once, and the key is the same in another daemon.
+        // A changed rule applies to tokens that were issued before, also in a new process with the same key.
         let less = open(directory.path(), vec![rule(&["ci"], "team/*", &[Action::Pull])]);
         assert_eq!(permit(&less, &token, "team/a", Action::Pull).await, Ok(Ok(())));
         assert_eq!(permit(&less, &token, "team/a", Action::Push).await, Ok(Err(Refusal::Denied)));
-        // So does a changed password.
-        set(directory.path(), "ci", "two");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // A changed password revokes the token.
+        set_password(directory.path(), "ci", "two");
+        advance(&access);
         assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::EndedToken));
     }
 
     #[tokio::test]
-    async fn the_anonymous_user_gets_tokens_for_what_is_open() {
+    async fn anonymous_user_gets_tokens_for_open_repositories() {
         let directory = tempfile::tempdir().unwrap();
-        set(directory.path(), "ci", "one");
+        set_password(directory.path(), "ci", "one");
         let access = open(directory.path(), vec![rule(&["-"], "public/*", &[Action::Pull])]);
         let scope = "repository:public/a:pull,push repository:private:pull registry:catalog:*";
         let caller = access.identify(Some(&header(&access, None, scope).await), HERE).await.unwrap();
@@ -204,9 +191,9 @@ mod tests {
     }
 
     proptest! {
-        // For any rules at the issue, any rules at the request, and any scopes.
+        // For any rules when the token is issued, any rules when it is used, and any scopes.
         #[test]
-        fn a_token_never_grants_more_than_the_rules(
+        fn token_never_grants_more_than_the_rules(
             then in proptest::collection::vec((0usize..4, 0usize..3, 0u8..8), 0..4),
             now in proptest::collection::vec((0usize..4, 0usize..3, 0u8..8), 0..4),
             asked in proptest::collection::vec((0usize..3, 0u8..8), 0..4),
@@ -224,7 +211,7 @@ mod tests {
                 }).collect::<Vec<_>>()
             };
             let directory = tempfile::tempdir().unwrap();
-            set(directory.path(), "ci", "one");
+            set_password(directory.path(), "ci", "one");
             let (then, now) = (open(directory.path(), rules(&then)), open(directory.path(), rules(&now)));
             let identity =
                 if anonymous { Identity::Anonymous } else { Identity::User("ci".parse().unwrap()) };
@@ -232,7 +219,7 @@ mod tests {
                 Scope::Repository(["a", "b", "c"][*name].parse().unwrap(), Actions::from_bits(*bits))
             }).collect();
             let token = then.issue_token(&Caller::of(identity.clone(), Presented::Password), scopes);
-            let caller = now.holder_of(&token.text, &now.users.load()).unwrap();
+            let caller = now.verify_token(&token.text, &now.users.load()).unwrap();
             for name in ["a", "b", "c"] {
                 for action in actions {
                     let wanted = wanted(name, action);

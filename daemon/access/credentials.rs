@@ -1,8 +1,8 @@
-//! Credentials that a client sends: a user name and a password, or a bearer token.
+//! Credentials of the `Authorization` header: a user name and a password (RFC 7617), or a bearer token (RFC 6750).
 
 use base64::Engine;
 
-/// A user name and a password, right or wrong.
+/// A user name and a password, not verified.
 #[derive(Clone)]
 pub struct Credentials {
     /// The user name.
@@ -17,7 +17,7 @@ pub(super) enum Authorization<'a> {
     Basic(Credentials),
     /// A bearer token.
     Bearer(&'a str),
-    /// Neither, or malformed.
+    /// Another scheme, or malformed.
     Malformed,
 }
 
@@ -39,7 +39,7 @@ fn basic(encoded: &str) -> Option<Credentials> {
     Some(Credentials { name: name.to_owned(), password: password.to_owned() })
 }
 
-/// Returns the name that a client gives in its `Authorization` header, right or wrong.
+/// Returns the user name of an `Authorization` header, for the log. It is not verified.
 pub fn claimed_name(authorization: &str) -> Option<String> {
     match Authorization::parse(authorization) {
         Authorization::Basic(credentials) => Some(credentials.name),

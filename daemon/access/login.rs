@@ -1,16 +1,19 @@
-//! Logging in with a form, and what users may change of their own file.
+//! Log-in by a form, and the management of users from the admin page.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::credentials::Credentials;
 use super::htpasswd::{Htpasswd, HtpasswdError, UserName};
-use super::rules::{Rule, may_do_everything};
-use super::verify::Trust;
-use super::{Access, Credentials, IdentifyError, Identity, Sessions};
+use super::identity::{IdentifyError, Identity};
+use super::rules::{Rule, has_full_rights};
+use super::sessions::Sessions;
+use super::state::Access;
+use super::verify::CachePolicy;
 
 impl Access {
-    /// Begins a session for a user with the right password; gives its secret. It costs and is throttled like any
-    /// other password.
+    /// Starts a session for a user with the right password, and returns its secret. The password is verified and throttled
+    /// like one of the API.
     ///
     /// # Errors
     /// [`IdentifyError`].
@@ -22,13 +25,13 @@ impl Access {
         client: IpAddr,
     ) -> Result<String, IdentifyError> {
         let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
-        let (user, users) = self.verify(&credentials, client, Trust::Nothing).await?;
-        // Verified a moment ago by these very users.
+        let (user, users) = self.verify(&credentials, client, CachePolicy::VerifyAgain).await?;
+        // Always found: the password was verified with this snapshot of the users.
         let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
         sessions.begin(user, hash).map_err(|_| IdentifyError::Unavailable)
     }
 
-    /// Whether this is the password of a user, who is asked for it once more.
+    /// Verifies the password of a user who is logged in, before an operation that needs confirmation.
     ///
     /// # Errors
     /// [`IdentifyError`].
@@ -39,39 +42,39 @@ impl Access {
         client: IpAddr,
     ) -> Result<(), IdentifyError> {
         let credentials = Credentials { name: user.to_string(), password: password.to_owned() };
-        self.verify(&credentials, client, Trust::Nothing).await.map(drop)
+        self.verify(&credentials, client, CachePolicy::VerifyAgain).await.map(drop)
     }
 
-    /// Who has a session with this secret; without one it is nobody in particular. What is permitted afterwards goes by
-    /// the users of now.
+    /// Returns the user of the session with this secret, or the anonymous user without a valid session. Its permits follow the
+    /// current rules.
     pub async fn session(&self, sessions: &Sessions, secret: Option<&str>) -> Identity {
-        let users = self.lately().await;
+        let users = self.recent_users().await;
         let found = secret.and_then(|secret| sessions.find(secret, self.settings.session, &users.hashes));
         found.map_or(Identity::Anonymous, Identity::User)
     }
 
-    /// How many are logged in.
+    /// Returns the number of valid sessions.
     pub async fn logged_in(&self, sessions: &Sessions) -> usize {
-        let users = self.current().await;
+        let users = self.current_users().await;
         sessions.count(self.settings.session, &users.hashes)
     }
 
-    /// The names of those who can log in, sorted.
+    /// Returns the names of the users who can log in, sorted.
     pub async fn users(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.current().await.hashes.keys().cloned().collect();
+        let mut names: Vec<String> = self.current_users().await.hashes.keys().cloned().collect();
         names.sort();
         names
     }
 
-    /// The one who cannot be removed, if there is one.
+    /// Returns the user who cannot be removed, if there is one.
     pub async fn last_user(&self) -> Option<UserName> {
-        last(&self.current().await.hashes, &self.settings.rules).map(|(name, _)| name)
+        last(&self.current_users().await.hashes, &self.settings.rules).map(|(name, _)| name)
     }
 
     /// Adds a user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Exists`], [`HtpasswdError::Password`], or that the file cannot be changed.
+    /// [`HtpasswdError::Exists`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn add_user(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let name = name.clone();
         self.edit(move |file| file.add(&name, &password)).await
@@ -80,14 +83,14 @@ impl Access {
     /// Changes the password of a user, which ends the sessions of that user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Unknown`], [`HtpasswdError::Password`], or that the file cannot be changed.
+    /// [`HtpasswdError::Unknown`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn change_password(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let name = name.clone();
         self.edit(move |file| file.change(&name, &password)).await
     }
 
-    /// Changes the password of a user who has confirmed the old one, and begins a session with the new one; gives its
-    /// secret. The new one is not verified again: it would cost as much, and a throttle might say no to what is done.
+    /// Changes the password of a user who confirmed the old one, starts a new session, and returns its secret. The new
+    /// password is not verified: the throttle could refuse it after the change was made.
     ///
     /// # Errors
     /// As [`Access::change_password`].
@@ -98,21 +101,20 @@ impl Access {
         password: String,
     ) -> Result<String, HtpasswdError> {
         self.change_password(name, password).await?;
-        let users = self.current().await;
+        let users = self.current_users().await;
         let hash = users.hashes.get(name.as_str()).ok_or_else(|| HtpasswdError::Unknown(name.clone()))?;
         sessions.begin(name.clone(), hash)
     }
 
-    /// Removes a user, but not the last who can log in, nor the last who may do everything.
+    /// Removes a user, except the last one who can log in and the last one with full rights.
     ///
     /// # Errors
-    /// [`HtpasswdError::Last`], [`HtpasswdError::LastMaster`], [`HtpasswdError::Unknown`], or that the file cannot be
-    /// changed.
+    /// [`HtpasswdError::Last`], [`HtpasswdError::LastMaster`], [`HtpasswdError::Unknown`] or [`HtpasswdError::Io`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
         let (name, rules) = (name.clone(), self.settings.rules.clone());
         self.edit(move |file| match last(&file.users(), &rules) {
-            Some((last, why)) if last == name => Err(why(last)),
-            _ => file.remove(&name),
+            Some((last, error)) if last == name => Err(error(last)),
+            Some(_) | None => file.remove(&name),
         })
         .await
     }
@@ -126,61 +128,51 @@ impl Access {
             let path = path.clone();
             move |error| HtpasswdError::Io { action: "change", path, source: std::io::Error::other(error) }
         };
-        // A password is hashed, which costs as much as to verify one. Only users change the file, one at a time, and do not
-        // wait behind guesses. The semaphore is never closed.
-        let _turn = self.editing.acquire().await;
+        // A semaphore of its own instead of the verification queue: hashing a password costs as much as verifying one, but
+        // edits must not wait behind guesses. It is never closed.
+        let _permit = self.editing.acquire().await;
         let edited = tokio::task::spawn_blocking(move || Htpasswd::edit(&path, change)).await;
         edited.map_err(failed)??;
-        self.current().await;
+        self.current_users().await;
         Ok(())
     }
 }
 
-/// The error that says why a user stays.
-type Why = fn(UserName) -> HtpasswdError;
+/// Constructor of the error that tells why a user cannot be removed.
+type MakeError = fn(UserName) -> HtpasswdError;
 
-/// Who has to stay, and why: the only one who can log in, or who may do everything.
-fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Why)> {
-    let mut masters = users.keys().filter(|name| may_do_everything(name, rules));
-    let (name, why): (_, Why) = match (masters.next(), masters.next()) {
-        _ if users.len() == 1 => (users.keys().next()?, HtpasswdError::Last),
-        (Some(only), None) => (only, HtpasswdError::LastMaster),
-        _ => return None,
-    };
-    Some((name.parse().ok()?, why))
+/// Returns the user who cannot be removed: the only one who can log in, or the only one with full rights.
+fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, MakeError)> {
+    if users.len() == 1 {
+        return Some((users.keys().next()?.parse().ok()?, HtpasswdError::Last));
+    }
+    let mut with_full_rights = users.keys().filter(|name| has_full_rights(name, rules));
+    let only = with_full_rights.next().filter(|_| with_full_rights.next().is_none())?;
+    Some((only.parse().ok()?, HtpasswdError::LastMaster))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::path::Path;
 
-    use super::super::{Access, Action, Anonymous, SeenLines, Settings, TokenSigner, throttle};
+    use super::super::rules::{Action, Anonymous};
+    use super::super::settings::Settings;
+    use super::super::testing::{HERE, rule, settings};
+    use super::super::throttle::PER_NAME;
+    use super::super::users_latch::SeenLines;
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    fn access(directory: &std::path::Path) -> Access {
+    fn access(directory: &Path) -> Access {
         with_rules(directory, Vec::new())
     }
 
-    fn with_rules(directory: &std::path::Path, rules: Vec<Rule>) -> Access {
-        let settings = Settings {
-            htpasswd: directory.join("htpasswd"),
-            anonymous: Some(Anonymous::None),
-            remember: Duration::from_mins(1),
-            session: Duration::from_hours(1),
-            rules,
-            challenge: None,
-            token: Duration::from_mins(5),
-            signer: TokenSigner::new(&[1; 32], || 0),
-            open_without_users: false,
-            open_as_registry_2: false,
-        };
+    fn with_rules(directory: &Path, rules: Vec<Rule>) -> Access {
+        let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
         Access::open(settings, SeenLines::default()).unwrap()
     }
 
     #[tokio::test]
-    async fn a_form_logs_in_and_a_changed_password_logs_out() {
+    async fn changed_password_ends_the_session_of_a_form_login() {
         let directory = tempfile::tempdir().unwrap();
         let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
         let alice: UserName = "alice".parse().unwrap();
@@ -196,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_user_stays() {
+    async fn last_user_who_can_log_in_cannot_be_removed() {
         let directory = tempfile::tempdir().unwrap();
         let access = access(directory.path());
         let (alice, bob): (UserName, UserName) = ("alice".parse().unwrap(), "bob".parse().unwrap());
@@ -206,7 +198,7 @@ mod tests {
         access.add_user(&bob, "one".into()).await.unwrap();
         access.remove_user(&alice).await.unwrap();
         assert_eq!(access.users().await, ["bob"]);
-        // Lines that nobody can log in with are not counted.
+        // Lines that log in no user are not counted.
         let path = directory.path().join("htpasswd");
         let text = std::fs::read_to_string(&path).unwrap();
         let more = Htpasswd::parse(&format!("{text}old:$apr1$x$y\n-{}", &text[3..]));
@@ -219,15 +211,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_who_may_do_everything_stays() {
+    async fn last_user_with_full_rights_cannot_be_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let all = vec![Action::Pull, Action::Push, Action::Delete];
-        let rule = Rule {
-            users: vec!["alice".into(), "carol".into()],
-            repositories: vec!["*".to_owned().into()],
-            allow: all,
-        };
-        let access = with_rules(directory.path(), vec![rule]);
+        let all = [Action::Pull, Action::Push, Action::Delete];
+        let access = with_rules(directory.path(), vec![rule(&["alice", "carol"], "*", &all)]);
         let names: [UserName; 3] = ["alice", "bob", "carol"].map(|name| name.parse().unwrap());
         for name in &names {
             access.add_user(name, "one".into()).await.unwrap();
@@ -242,13 +229,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_that_is_changed_goes_on_although_somebody_guesses() {
+    async fn password_can_be_changed_while_the_throttle_refuses_attempts() {
         let directory = tempfile::tempdir().unwrap();
         let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
         let alice: UserName = "alice".parse().unwrap();
         access.add_user(&alice, "one".into()).await.unwrap();
         access.confirm(&alice, "one", HERE).await.unwrap();
-        for guess in 0..throttle::OF_NAME.0 {
+        for guess in 0..PER_NAME.0 {
             let guess = access.confirm(&alice, &format!("guess {guess}"), HERE).await;
             assert_eq!(guess, Err(IdentifyError::Wrong));
         }

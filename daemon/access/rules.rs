@@ -1,47 +1,47 @@
-//! The decision: a pure function.
+//! Access rules, and the decision whether they allow an action. Pure.
 
 use crate::oci::{Pattern, RepositoryName};
 
-/// Something that can be done in a repository.
+/// Action in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// To read manifests, blobs, tags and referrers.
+    /// Read manifests, blobs, tags and referrers.
     Pull,
-    /// To upload blobs and put manifests and tags.
+    /// Upload blobs, and put manifests and tags.
     Push,
-    /// To delete tags, manifests and blobs.
+    /// Delete tags, manifests and blobs.
     Delete,
-    /// To list repositories; the list has those that may be pulled from.
+    /// List repositories; the list shows those that may be pulled from.
     Catalog,
 }
 
-/// What those who do not log in may do.
+/// Rights of the anonymous user in all repositories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anonymous {
-    /// Nothing.
+    /// No rights, except by rules for `-`.
     None,
-    /// Pull, and list what there is.
+    /// Pull, and list repositories.
     Pull,
-    /// Everything.
+    /// Every action.
     Full,
 }
 
-/// What some users may do in some repositories.
+/// Actions that some users may do in some repositories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// The users it is about; `*` is every user who has logged in, `-` is the anonymous user.
+    /// Names of the users; `*` stands for every user who is logged in, `-` for the anonymous user.
     pub users: Vec<String>,
-    /// The repositories it is about.
+    /// Patterns of the repositories.
     pub repositories: Vec<Pattern>,
-    /// What they may do.
+    /// The actions.
     pub allow: Vec<Action>,
 }
 
-/// Stands for the anonymous user in rules. It is no name of a user (see [`super::UserName`]).
+/// The anonymous user in rules. Not a valid `UserName`.
 pub(super) const ANONYMOUS: &str = "-";
 
-/// Decides whether `user`, or the anonymous user, may do something. Where no rule is about users, every user may do everything.
-/// A user may do at least what the anonymous user may.
+/// Returns true if `user`, or the anonymous user, may do an action. Without rules for users every user has full rights. A user
+/// has at least the rights of the anonymous user.
 pub(super) fn decide(
     user: Option<&str>,
     action: Action,
@@ -55,34 +55,35 @@ pub(super) fn decide(
         Anonymous::None => false,
     };
     let may = |user| rules.iter().any(|rule| rule.allows(user, action, repository));
-    for_all || may(None) || user.is_some_and(|user| are_for_anonymous(rules) || may(Some(user)))
+    for_all || may(None) || user.is_some_and(|user| restrict_no_user(rules) || may(Some(user)))
 }
 
-/// Returns true if no rule is about users: the list is empty, or all rules are about the anonymous user only.
-fn are_for_anonymous(rules: &[Rule]) -> bool {
+/// Returns true if no rule names users: the list is empty, or all rules are for the anonymous user only.
+fn restrict_no_user(rules: &[Rule]) -> bool {
     rules.iter().all(|rule| !rule.users.is_empty() && rule.users.iter().all(|name| name == ANONYMOUS))
 }
 
-/// Whether a user may do everything: without rules about users every user, and whom rules let pull, push and delete in `*`.
-pub(super) fn may_do_everything(user: &str, rules: &[Rule]) -> bool {
+/// Returns true for a user with full rights: every user if no rule names users, else a user whom rules allow to pull, push and
+/// delete in `*`.
+pub(super) fn has_full_rights(user: &str, rules: &[Rule]) -> bool {
     let everywhere = |action: &Action| rules.iter().any(|rule| rule.allows_everywhere(user, *action));
-    are_for_anonymous(rules) || [Action::Pull, Action::Push, Action::Delete].iter().all(everywhere)
+    restrict_no_user(rules) || [Action::Pull, Action::Push, Action::Delete].iter().all(everywhere)
 }
 
 impl Rule {
-    /// Returns true if the rule allows the anonymous user anything.
-    pub(super) fn opens_anything(&self) -> bool {
-        self.is_about(None) && !self.repositories.is_empty() && !self.allow.is_empty()
+    /// Returns true if the rule gives the anonymous user any right.
+    pub(super) fn grants_anonymous_access(&self) -> bool {
+        self.applies_to(None) && !self.repositories.is_empty() && !self.allow.is_empty()
     }
 
-    /// The rule as it is for users.
+    /// Returns the rule without the anonymous user.
     pub(super) fn without_anonymous(&self) -> Self {
         let users = self.users.iter().filter(|name| *name != ANONYMOUS).cloned().collect();
         Rule { users, ..self.clone() }
     }
 
-    /// Returns true if the rule is about a user, or about the anonymous user.
-    fn is_about(&self, user: Option<&str>) -> bool {
+    /// Returns true if the rule is for a user, or for the anonymous user.
+    fn applies_to(&self, user: Option<&str>) -> bool {
         match user {
             Some(user) => self.users.iter().any(|name| name == "*" || name == user),
             None => self.users.iter().any(|name| name == ANONYMOUS),
@@ -91,17 +92,17 @@ impl Rule {
 
     fn allows_everywhere(&self, user: &str, action: Action) -> bool {
         let all = self.repositories.iter().any(|pattern| pattern.to_string() == "*");
-        all && self.is_about(Some(user)) && self.allow.contains(&action)
+        all && self.applies_to(Some(user)) && self.allow.contains(&action)
     }
 
     fn allows(&self, user: Option<&str>, action: Action, repository: Option<&RepositoryName>) -> bool {
-        let about_repository = repository.is_none_or(|repository| {
+        let matches_repository = repository.is_none_or(|repository| {
             self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
         });
-        // Whoever may pull something may see the list, which shows nothing else.
+        // The right to pull includes the catalog, which shows only repositories that may be pulled from.
         let allowed =
             self.allow.contains(&action) || (action == Action::Catalog && self.allow.contains(&Action::Pull));
-        self.is_about(user) && about_repository && allowed
+        self.applies_to(user) && matches_repository && allowed
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_decide() {
+    fn rule_allows_its_users_its_actions_in_its_repositories() {
         let rule = Rule {
             users: vec!["ci".into()],
             repositories: vec!["team/*".to_owned().into()],
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_for_the_anonymous_user_open_and_restrict_nobody() {
+    fn rules_for_the_anonymous_user_restrict_no_user() {
         let (open, closed): (RepositoryName, RepositoryName) =
             ("public/app".parse().unwrap(), "private".parse().unwrap());
         let anonymous = rule(&["-"], "public/*", &[Action::Pull]);
@@ -154,45 +155,45 @@ mod tests {
             assert!(!may(None, Action::Push, Some(&open), rules));
             assert!(!may(None, Action::Pull, Some(&closed), rules));
         }
-        // Alone it restricts no user; beside rules about users it opens the same to users.
+        // Alone it restricts no user; beside rules for users it gives the same rights to users.
         let alone = [anonymous.clone()];
-        assert!(may(Some("eve"), Action::Delete, Some(&closed), &alone) && may_do_everything("eve", &alone));
+        assert!(may(Some("eve"), Action::Delete, Some(&closed), &alone) && has_full_rights("eve", &alone));
         let both = [anonymous, ci];
         assert!(may(Some("eve"), Action::Pull, Some(&open), &both));
-        assert!(!may(Some("eve"), Action::Push, Some(&open), &both) && !may_do_everything("eve", &both));
+        assert!(!may(Some("eve"), Action::Push, Some(&open), &both) && !has_full_rights("eve", &both));
         assert!(!may(Some("eve"), Action::Pull, Some(&closed), &both));
-        // "*" is every user, and not the anonymous one; a rule about no one restricts users.
+        // "*" does not include the anonymous user; a rule with an empty list of users restricts users.
         assert!(!may(None, Action::Pull, Some(&open), &[rule(&["*"], "*", &[Action::Pull])]));
         assert!(!may(Some("eve"), Action::Pull, Some(&open), &[rule(&[], "*", &[Action::Pull])]));
-        assert!(!rule(&["*"], "*", &[Action::Pull]).opens_anything());
+        assert!(!rule(&["*"], "*", &[Action::Pull]).grants_anonymous_access());
         assert!(
-            !rule(&["-"], "*", &[]).opens_anything()
-                && rule(&["a", "-"], "*", &[Action::Pull]).opens_anything()
+            !rule(&["-"], "*", &[]).grants_anonymous_access()
+                && rule(&["a", "-"], "*", &[Action::Pull]).grants_anonymous_access()
         );
         let without = rule(&["a", "-"], "*", &[Action::Pull]).without_anonymous();
-        assert!(!without.opens_anything() && without.users == ["a"]);
+        assert!(!without.grants_anonymous_access() && without.users == ["a"]);
     }
 
     #[test]
-    fn who_may_pull_push_and_delete_everywhere_may_do_everything() {
+    fn full_rights_need_pull_push_and_delete_in_all_repositories() {
         let rule = |users: &str, repositories: &str, allow: &[Action]| Rule {
             users: vec![users.into()],
             repositories: vec![repositories.to_owned().into()],
             allow: allow.to_vec(),
         };
         let all = [Action::Pull, Action::Push, Action::Delete];
-        assert!(may_do_everything("eve", &[]));
+        assert!(has_full_rights("eve", &[]));
         for rules in [
             &[rule("boss", "*", &[Action::Pull, Action::Delete])][..],
             &[rule("boss", "team/*", &all)],
             &[rule("boss", "*", &all[..2]), rule("boss", "team/*", &all)],
             &[rule("boss", "*", &all[..2]), rule("eve", "*", &all)],
         ] {
-            assert!(!may_do_everything("boss", rules), "{rules:?}");
+            assert!(!has_full_rights("boss", rules), "{rules:?}");
         }
         let rules = [rule("boss", "*", &all)];
-        assert!(may_do_everything("boss", &rules) && !may_do_everything("eve", &rules));
-        // More than one rule may say it.
-        assert!(may_do_everything("boss", &[rule("*", "*", &all[..2]), rule("boss", "*", &all[2..])]));
+        assert!(has_full_rights("boss", &rules) && !has_full_rights("eve", &rules));
+        // Several rules together may give full rights.
+        assert!(has_full_rights("boss", &[rule("*", "*", &all[..2]), rule("boss", "*", &all[2..])]));
     }
 }

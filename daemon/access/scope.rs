@@ -1,4 +1,4 @@
-//! Scopes of bearer tokens, by the grammar of the distribution project: `repository:NAME:ACTION,ACTION` and
+//! Scopes of bearer tokens, in the grammar of the distribution project: `repository:NAME:ACTION,ACTION` and
 //! `registry:catalog:*`. Pure.
 
 use std::fmt;
@@ -6,19 +6,19 @@ use std::fmt;
 use super::rules::Action;
 use crate::oci::RepositoryName;
 
-/// The most scopes of one request that are read; further ones are ignored.
-pub(super) const MOST_SCOPES: usize = 64;
+/// The largest number of scopes in a request; further ones are ignored.
+const MAX_SCOPES: usize = 64;
 
 /// A set of actions in a repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions(u8);
 
-/// The actions that a scope can name, with their bit and their name.
+/// The actions that a scope can name, with their bits and names.
 const NAMED: [(Action, u8, &str); 3] =
     [(Action::Pull, 1, "pull"), (Action::Push, 2, "push"), (Action::Delete, 4, "delete")];
 
 impl Actions {
-    /// The set of these actions. [`Action::Catalog`] concerns no repository and is never part of it.
+    /// Returns the set of these actions. [`Action::Catalog`] concerns no single repository and is never part of it.
     pub fn of(actions: &[Action]) -> Self {
         let bits = NAMED.iter().filter(|(action, ..)| actions.contains(action)).map(|(_, bit, _)| bit);
         Actions(bits.sum())
@@ -47,7 +47,7 @@ impl Actions {
         self.0
     }
 
-    /// Unknown bits are dropped.
+    /// Returns the set for [`Actions::bits`]; unknown bits are ignored.
     pub(super) fn from_bits(bits: u8) -> Self {
         Actions(NAMED.iter().map(|(_, bit, _)| bits & bit).sum())
     }
@@ -70,7 +70,7 @@ impl fmt::Display for Actions {
     }
 }
 
-/// A scope: what a token is requested for, or what a request needs.
+/// A scope that a token is requested for, or that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Actions in a repository.
@@ -79,27 +79,27 @@ pub enum Scope {
     Catalog,
 }
 
-/// The name of a repository in a scope is invalid.
+/// A scope has an invalid repository name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the scope names the repository {0:?}: {1}")]
+#[error("invalid repository name {0:?} in the scope: {1}")]
 pub struct ScopeError(pub String, pub crate::oci::ParseNameError);
 
 impl Scope {
-    /// Parses the values of `scope` parameters; each may hold several scopes with spaces between them. Scopes of other kinds
-    /// and unknown actions are ignored, and so is everything after the first 64 scopes.
+    /// Parses the values of `scope` parameters; each may have several scopes, separated by spaces. Scopes of other kinds and
+    /// unknown actions are ignored, and so is everything after the first 64 scopes.
     ///
     /// # Errors
     /// [`ScopeError`].
     pub fn parse_all<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, ScopeError> {
-        let texts = values.into_iter().flat_map(str::split_ascii_whitespace).take(MOST_SCOPES);
+        let texts = values.into_iter().flat_map(str::split_ascii_whitespace).take(MAX_SCOPES);
         texts.filter_map(|text| Scope::parse(text).transpose()).collect()
     }
 
-    /// Parses one scope; returns nothing for one that grants nothing here.
+    /// Parses one scope; returns `None` for a scope that grants nothing in this registry.
     fn parse(text: &str) -> Result<Option<Scope>, ScopeError> {
         let Some((kind, rest)) = text.split_once(':') else { return Ok(None) };
         let Some((name, actions)) = rest.rsplit_once(':') else { return Ok(None) };
-        // `repository(plugin)`: the class of content in parentheses makes no difference here.
+        // `repository(plugin)`: the resource class in parentheses does not matter here.
         match kind.split_once('(').map_or(kind, |(kind, _)| kind) {
             "repository" => {
                 let name = name.parse().map_err(|error| ScopeError(name.to_owned(), error))?;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_parsed_and_shown() {
+    fn scopes_parse_and_format() {
         for (text, expected) in [
             ("repository:team/app:pull", &["repository:team/app:pull"][..]),
             ("repository:a:push,pull", &["repository:a:pull,push"]),
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_scopes_are_read() {
+    fn scopes_beyond_the_limit_are_ignored() {
         let many = vec!["repository:a:pull"; 1000].join(" ");
-        assert_eq!(Scope::parse_all([many.as_str(), "repository:b:pull"]).unwrap().len(), MOST_SCOPES);
+        assert_eq!(Scope::parse_all([many.as_str(), "repository:b:pull"]).unwrap().len(), MAX_SCOPES);
     }
 
     proptest! {
         #[test]
-        fn never_panics_and_reads_back(text in "(repository|registry|x)?[:(a-z/,* )]{0,60}.{0,20}") {
+        fn parsing_never_panics_and_round_trips(text in "(repository|registry|x)?[:(a-z/,* )]{0,60}.{0,20}") {
             for scope in Scope::parse_all([text.as_str()]).unwrap_or_default() {
                 prop_assert_eq!(parse(&scope.to_string()).unwrap(), vec![scope.to_string()]);
             }

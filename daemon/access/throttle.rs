@@ -1,62 +1,63 @@
-//! Throttle for wrong passwords that locks out no right one.
+//! Throttle for wrong passwords that never locks out a right one.
 //!
-//! Attempts are counted when they begin, for each address and for each pair of an address and a user name; a right password
-//! costs nothing. Beyond the budget an attempt waits, and only then is refused. No budget is shared between addresses: the
-//! guesses of one address cost the others nothing. What all addresses together can have verified is bounded by the number of
-//! turns (`turns.rs`).
+//! An attempt is charged when it begins, to its client address and to the pair of address and user name; a right password is
+//! refunded. Beyond the budget an attempt waits, and only then is refused. Addresses share no budget: guesses from one address
+//! cost the others nothing. The verification queue (`verify_queue.rs`) bounds the bcrypt work of all addresses together.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::IdentifyError;
-use super::budget::{Budget, Exhausted};
+use lru::LruCache;
 
-/// Wrong passwords of an address at once, and the interval between further ones.
-const OF_ADDRESS: (u32, Duration) = (40, Duration::from_secs(1));
+use super::identity::IdentifyError;
+use super::rate_limiter::{Exhausted, RateLimiter};
+use crate::base::{Clock, Lock};
+
+/// Burst of wrong passwords of an address, and the interval between further ones.
+const PER_ADDRESS: (u32, Duration) = (40, Duration::from_secs(1));
 /// The same for one user name from one address.
-pub(super) const OF_NAME: (u32, Duration) = (20, Duration::from_secs(3));
-/// How long an attempt waits for its turn in a budget that is used up.
-const RESERVE: Duration = Duration::from_secs(3);
-/// How long an attempt for which nothing can be reserved tries again before it is refused.
-const HOLD: Duration = Duration::from_secs(6);
-/// The same where no attempt has failed, and only many of them have no outcome yet.
-const HOLD_BLAMELESS: Duration = Duration::from_mins(1);
-/// How long an address counts as one that has logged in.
-const KNOWN: Duration = Duration::from_hours(24);
-/// The number of addresses that are known.
-const MOST_KNOWN: usize = 4096;
+pub(super) const PER_NAME: (u32, Duration) = (20, Duration::from_secs(3));
+/// The longest wait for a slot that is reserved in an exhausted budget.
+const MAX_WAIT: Duration = Duration::from_secs(3);
+/// How long an attempt without a reserved slot retries before it is refused.
+const RETRY_FOR: Duration = Duration::from_secs(6);
+/// The same if no attempt has failed and the budget is used up by attempts without an outcome, such as a fleet of clients that
+/// log in at once.
+const RETRY_FOR_BLAMELESS: Duration = Duration::from_mins(1);
+/// How long an address counts as known after a right password.
+const KNOWN_TTL: Duration = Duration::from_hours(24);
+/// Capacity for known addresses.
+const KNOWN: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Counts attempts to log in.
+/// Counts log-in attempts.
 pub(super) struct Throttle {
-    state: Mutex<State>,
+    state: Lock<State>,
+    clock: Clock,
+    /// Names are counted by their hash, so that long names take no memory.
     names: RandomState,
 }
 
 struct State {
-    addresses: Budget<IpAddr>,
-    names: Budget<(IpAddr, u64)>,
-    /// When an address had a right password last.
-    known: HashMap<IpAddr, Instant>,
+    addresses: RateLimiter<IpAddr>,
+    names: RateLimiter<(IpAddr, u64)>,
+    /// The last right password of each known address. In the order of these: lookups do not count as use.
+    known: LruCache<IpAddr, Instant>,
 }
 
 impl Throttle {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
         let state = State {
-            addresses: Budget::new(OF_ADDRESS.0, OF_ADDRESS.1),
-            names: Budget::new(OF_NAME.0, OF_NAME.1),
-            known: HashMap::new(),
+            addresses: RateLimiter::new(PER_ADDRESS.0, PER_ADDRESS.1),
+            names: RateLimiter::new(PER_NAME.0, PER_NAME.1),
+            known: LruCache::new(KNOWN),
         };
-        Arc::new(Throttle { state: Mutex::new(state), names: RandomState::new() })
+        Arc::new(Throttle { state: Lock::new(state), clock, names: RandomState::new() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts an attempt of an address, and waits until there is budget for it.
+    /// Charges an attempt, and waits until the budget allows it.
     ///
     /// # Errors
     /// [`IdentifyError::Throttled`].
@@ -66,13 +67,13 @@ impl Throttle {
         name: &str,
     ) -> Result<Attempt, IdentifyError> {
         let name = self.names.hash_one(name);
-        let began = Instant::now();
+        let began = self.clock.now();
         loop {
-            let now = Instant::now();
-            let charged = self.state().charge(address, name, now);
+            let now = self.clock.now();
+            let charged = self.state.lock().charge(address, name, now);
             match charged {
                 Ok(wait) => {
-                    // From here on it is given back if its client goes away.
+                    // Before the wait, so that its drop refunds the charge if the client disconnects.
                     let attempt = Attempt { throttle: Arc::clone(self), address, name, outcome: None };
                     if !wait.is_zero() {
                         tokio::time::sleep(wait).await;
@@ -80,12 +81,12 @@ impl Throttle {
                     return Ok(attempt);
                 }
                 Err(exhausted) => {
-                    let hold = if exhausted.has_failed { HOLD } else { HOLD_BLAMELESS };
-                    if now - began >= hold {
+                    let retry_for = if exhausted.has_failed { RETRY_FOR } else { RETRY_FOR_BLAMELESS };
+                    if now - began >= retry_for {
                         let retry_after = exhausted.after + Duration::from_secs(1);
                         return Err(IdentifyError::Throttled { retry_after });
                     }
-                    // All that wait behind one address have the same chance, however often they ask.
+                    // Random, so that all attempts behind one address have the same chance of the next slot.
                     tokio::time::sleep(jitter()).await;
                 }
             }
@@ -94,29 +95,20 @@ impl Throttle {
 
     /// Notes that a password from an address was right.
     pub(super) fn note_success(&self, address: IpAddr) {
-        let (mut state, now) = (self.state(), Instant::now());
-        let known = &mut state.known;
-        if known.len() >= MOST_KNOWN && !known.contains_key(&address) {
-            known.retain(|_, since| now - *since < KNOWN);
-            if known.len() >= MOST_KNOWN {
-                let oldest = known.iter().min_by_key(|(_, since)| **since).map(|(address, _)| *address);
-                oldest.map(|oldest| known.remove(&oldest));
-            }
-        }
-        known.insert(address, now);
+        self.state.lock().known.put(address, self.clock.now());
     }
 
-    /// Returns true for an address that had a right password lately.
+    /// Returns true for an address with a right password within [`KNOWN_TTL`].
     pub(super) fn is_known(&self, address: IpAddr) -> bool {
-        self.state().known.get(&address).is_some_and(|since| since.elapsed() < KNOWN)
+        self.state.lock().known.peek(&address).is_some_and(|since| self.clock.now() - *since < KNOWN_TTL)
     }
 }
 
 impl State {
     fn charge(&mut self, address: IpAddr, name: u64, now: Instant) -> Result<Duration, Exhausted> {
-        let of_name = self.names.charge((address, name), now, RESERVE)?;
-        match self.addresses.charge(address, now, RESERVE) {
-            Ok(of_address) => Ok(of_name.max(of_address)),
+        let for_name = self.names.charge((address, name), now, MAX_WAIT)?;
+        match self.addresses.charge(address, now, MAX_WAIT) {
+            Ok(for_address) => Ok(for_name.max(for_address)),
             Err(exhausted) => {
                 self.names.settle(&(address, name), false);
                 Err(exhausted)
@@ -125,7 +117,7 @@ impl State {
     }
 }
 
-/// An attempt that was counted. Without an outcome it is given back when it is dropped.
+/// An attempt that was charged. Its drop refunds the charge unless it failed.
 pub(super) struct Attempt {
     throttle: Arc<Throttle>,
     address: IpAddr,
@@ -134,28 +126,28 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Notes whether the password was right. From the moment that it is being verified this has to be called.
-    pub(super) fn settle(mut self, right: bool) {
-        self.outcome = Some(right);
+    /// Notes whether the password was right. Has to be called once its verification has started.
+    pub(super) fn settle(mut self, is_right: bool) {
+        self.outcome = Some(is_right);
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         let failed = self.outcome == Some(false);
-        let mut state = self.throttle.state();
+        let mut state = self.throttle.state.lock();
         state.names.settle(&(self.address, self.name), failed);
         state.addresses.settle(&self.address, failed);
     }
 }
 
-/// Returns half a second to one and a half.
+/// Returns a random duration between 0.5 and 1.5 seconds.
 fn jitter() -> Duration {
     let random = RandomState::new().hash_one(0u8) % 1000;
     Duration::from_millis(500 + random)
 }
 
-/// Returns the address that a client is counted by: one home has a /64 of IPv6 addresses.
+/// Returns the address that a client is counted by. IPv6 clients are counted by /64, the smallest network of a household.
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -171,11 +163,11 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    /// Fails as often as it can without waiting; returns how often that was.
-    fn guess(throttle: &Arc<Throttle>, from: IpAddr, name: u64, now: Instant) -> u32 {
+    /// Fails until an attempt would have to wait, and returns how often.
+    fn exhaust(throttle: &Arc<Throttle>, from: IpAddr, name: u64, now: Instant) -> u32 {
         let mut count = 0;
         loop {
-            let charged = throttle.state().charge(from, name, now);
+            let charged = throttle.state.lock().charge(from, name, now);
             let outcome = match charged {
                 Ok(Duration::ZERO) => Some(false),
                 Ok(_) => None,
@@ -191,45 +183,50 @@ mod tests {
     }
 
     #[test]
-    fn guesses_of_one_address_cost_no_other_address() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
+    fn budgets_are_per_address_and_per_name() {
+        let (throttle, now) = (Throttle::new(Clock::system()), Instant::now());
+        // Guesses at one name from many addresses cost no other address.
         for number in 0..100 {
-            assert_eq!(guess(&throttle, address(number), 1, now), OF_NAME.0);
+            assert_eq!(exhaust(&throttle, address(number), 1, now), PER_NAME.0);
         }
-        assert_eq!(throttle.state().charge(address(200), 1, now), Ok(Duration::ZERO));
-    }
-
-    #[test]
-    fn one_name_uses_up_half_of_an_address_and_many_names_all_of_it() {
-        let (throttle, now) = (Throttle::new(), Instant::now());
-        assert_eq!(guess(&throttle, address(1), 1, now), OF_NAME.0);
-        assert_eq!(throttle.state().charge(address(1), 2, now), Ok(Duration::ZERO));
-        let all: u32 = (10..200).map(|name| guess(&throttle, address(2), name, now)).sum();
-        assert_eq!(all, OF_ADDRESS.0);
-        // Time pays.
+        assert_eq!(throttle.state.lock().charge(address(200), 1, now), Ok(Duration::ZERO));
+        // One name uses up half of the budget of its address, many names all of it.
+        assert_eq!(throttle.state.lock().charge(address(1), 2, now), Ok(Duration::ZERO));
+        let all: u32 = (10..200).map(|name| exhaust(&throttle, address(201), name, now)).sum();
+        assert_eq!(all, PER_ADDRESS.0);
+        // The budget refills with time.
         let later = now + Duration::from_mins(1);
-        assert_eq!(throttle.state().charge(address(2), 300, later), Ok(Duration::ZERO));
+        assert_eq!(throttle.state.lock().charge(address(201), 300, later), Ok(Duration::ZERO));
     }
 
     #[tokio::test]
-    async fn an_attempt_without_an_outcome_and_a_right_one_cost_nothing() {
-        let throttle = Throttle::new();
+    async fn right_and_abandoned_attempts_are_refunded() {
+        let throttle = Throttle::new(Clock::system());
         for number in 0..200 {
             let attempt = throttle.admit(address(1), "alice").await.unwrap();
             if number % 2 == 0 {
                 attempt.settle(true);
             }
         }
-        assert_eq!(guess(&throttle, address(1), throttle.names.hash_one("alice"), Instant::now()), OF_NAME.0);
+        let name = throttle.names.hash_one("alice");
+        assert_eq!(exhaust(&throttle, address(1), name, Instant::now()), PER_NAME.0);
     }
 
     #[test]
-    fn only_so_many_addresses_are_known() {
-        let throttle = Throttle::new();
+    fn known_addresses_are_bounded_and_expire() {
+        let clock = Clock::manual(0);
+        let throttle = Throttle::new(clock.clone());
+        let first = IpAddr::from(0u32.to_be_bytes());
         for number in 0..5000u32 {
             throttle.note_success(IpAddr::from(number.to_be_bytes()));
+            // Being looked up keeps no address in the cache.
+            throttle.is_known(first);
         }
-        assert_eq!(throttle.state().known.len(), MOST_KNOWN);
-        assert!(throttle.is_known(IpAddr::from(4999u32.to_be_bytes())) && !throttle.is_known(address(1)));
+        assert_eq!(throttle.state.lock().known.len(), KNOWN.get());
+        let last = IpAddr::from(4999u32.to_be_bytes());
+        assert!(throttle.is_known(last));
+        assert!(!throttle.is_known(first) && !throttle.is_known(address(1)));
+        clock.advance(KNOWN_TTL);
+        assert!(!throttle.is_known(last));
     }
 }

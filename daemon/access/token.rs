@@ -1,8 +1,8 @@
-//! Bearer tokens: `hft1.` and, in base64url, a payload with its HMAC-SHA256.
+//! Bearer tokens: `hft1.`, then in base64url a payload (postcard) and its HMAC-SHA256.
 //!
-//! No other party reads them, so that they need no algorithm to negotiate. A token says what its holder has asked for and was
-//! allowed then; each request is decided by that and by the rules of the moment. It is bound to the line of its user in the
-//! file of users, and ends with it.
+//! Only this registry reads them, so they need no negotiation of algorithms. A token lists the scopes that were requested and
+//! allowed when it was issued; each request needs these grants and the current rules. It is bound to the htpasswd entry of its
+//! user: a changed password or a removed user revokes it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,18 +16,18 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::htpasswd::{HtpasswdError, UserName};
+use super::identity::{IdentifyError, Identity};
 use super::rules::Action;
 use super::scope::{Actions, Scope};
-use super::{IdentifyError, Identity};
 use crate::oci::RepositoryName;
 
-/// How every token begins; the number changes with the format.
+/// Prefix of every token, with the version of the format.
 const PREFIX: &str = "hft1.";
 /// The longest token, in bytes. It stays below the smallest `limits.header_bytes`.
-const LONGEST: usize = 4096;
-/// How many bytes the names of the repositories in a token may have together, so that it is no longer than that.
-const LONGEST_NAMES: usize = 2600;
-/// The length of an HMAC-SHA256.
+const MAX_LENGTH: usize = 4096;
+/// The largest total length of the repository names in a token, in bytes, so that the token stays within [`MAX_LENGTH`].
+const MAX_NAMES_LENGTH: usize = 2600;
+/// The length of an HMAC-SHA256, in bytes.
 const TAG: usize = 32;
 
 /// The key and the clock of bearer tokens.
@@ -43,7 +43,7 @@ impl fmt::Debug for TokenSigner {
     }
 }
 
-/// The actions that a token was issued for.
+/// The scopes that a token was issued for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Grants {
     repositories: Vec<(RepositoryName, Actions)>,
@@ -53,11 +53,11 @@ pub(super) struct Grants {
 /// A token for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedToken {
-    /// The token itself.
+    /// The text that clients send.
     pub text: String,
     /// Its lifetime.
     pub lifetime: Duration,
-    /// The scopes that it grants, as OAuth 2 returns them.
+    /// The granted scopes, as the `scope` of RFC 6749, section 5.1.
     pub scope: String,
 }
 
@@ -72,19 +72,20 @@ struct Payload {
     subject: Subject,
     repositories: Vec<(String, u8)>,
     catalog: bool,
-    /// In seconds of the signer's clock.
+    /// Seconds of the signer's clock.
     expires: u64,
-    /// The keyed hash of the user's line; zeros for the anonymous user.
+    /// The keyed hash of the user's htpasswd entry; zeros for the anonymous user.
     binding: [u8; TAG],
 }
 
 impl TokenSigner {
-    /// Signs with this key. `now` counts seconds; it may stand still while the machine is off, but goes on after a restart.
+    /// Creates a signer with a persistent key. `now` returns seconds of a clock that continues after a restart; it may stand
+    /// still while the machine is off.
     pub fn new(key: &[u8; 32], now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         TokenSigner { key: hmac::Key::new(hmac::HMAC_SHA256, key), now: Arc::new(now) }
     }
 
-    /// Signs with a key that ends with the process.
+    /// Creates a signer with a random key, whose tokens end with the process.
     ///
     /// # Errors
     /// [`HtpasswdError::Random`].
@@ -94,7 +95,7 @@ impl TokenSigner {
         Ok(Self::new(&key, now))
     }
 
-    /// Issues a token for an identity. `hash` is the hash of the user's password.
+    /// Issues a token. `hash` is the htpasswd hash of the user.
     pub(super) fn issue(
         &self,
         identity: &Identity,
@@ -116,7 +117,7 @@ impl TokenSigner {
             expires: (self.now)().saturating_add(lifetime.as_secs()),
             binding,
         };
-        // A payload of text and numbers always serialises.
+        // Serialising text and numbers to memory does not fail.
         let mut bytes = postcard::to_allocvec(&payload).unwrap_or_default();
         let tag = hmac::sign(&self.key, &signed(&bytes));
         bytes.extend_from_slice(tag.as_ref());
@@ -124,8 +125,8 @@ impl TokenSigner {
         IssuedToken { text, lifetime, scope: grants.to_string() }
     }
 
-    /// Verifies a token and returns its holder. `hashes` has the users of the moment, and no token is issued for longer than
-    /// `lifetime`: one that is valid for longer is from before the clock was lost.
+    /// Verifies a token, and returns its identity and grants. `hashes` has the current users. A token that would be valid for
+    /// longer than `lifetime` was issued before the clock went back, and has ended.
     ///
     /// # Errors
     /// [`IdentifyError::InvalidToken`] or [`IdentifyError::EndedToken`].
@@ -145,7 +146,7 @@ impl TokenSigner {
             Subject::User(name) => {
                 let name: UserName = name.parse().map_err(|_| IdentifyError::InvalidToken)?;
                 let hash = hashes.get(name.as_str()).ok_or(IdentifyError::EndedToken)?;
-                let bound = hmac::verify(&self.key, &line(&name, hash), &payload.binding);
+                let bound = hmac::verify(&self.key, &entry(&name, hash), &payload.binding);
                 bound.map_err(|_| IdentifyError::EndedToken)?;
                 Identity::User(name)
             }
@@ -158,32 +159,33 @@ impl TokenSigner {
 
     /// Returns the payload of a token that has this signer's HMAC.
     fn payload(&self, token: &str) -> Option<Payload> {
-        let encoded = token.strip_prefix(PREFIX).filter(|_| token.len() <= LONGEST)?;
+        let encoded = token.strip_prefix(PREFIX).filter(|_| token.len() <= MAX_LENGTH)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (payload, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
-        // In constant time.
+        // Compares in constant time.
         hmac::verify(&self.key, &signed(payload), tag).ok()?;
         postcard::from_bytes(payload).ok()
     }
 
     fn binding(&self, name: &UserName, hash: &str) -> [u8; TAG] {
         let mut binding = [0; TAG];
-        binding.copy_from_slice(hmac::sign(&self.key, &line(name, hash)).as_ref());
+        binding.copy_from_slice(hmac::sign(&self.key, &entry(name, hash)).as_ref());
         binding
     }
 }
 
-/// The text that is signed for a payload; it cannot be one that is signed for a line.
+/// Returns the signed text of a payload. The prefix keeps it distinct from the text of an htpasswd entry.
 fn signed(payload: &[u8]) -> Vec<u8> {
     [b"token ", payload].concat()
 }
 
-fn line(name: &UserName, hash: &str) -> Vec<u8> {
+/// Returns the signed text of an htpasswd entry.
+fn entry(name: &UserName, hash: &str) -> Vec<u8> {
     format!("line {name}:{hash}").into_bytes()
 }
 
 impl Grants {
-    /// Collects what `may` allows of these scopes, as far as it fits into a token.
+    /// Returns those of the scopes that `may` allows, as far as they fit into a token.
     pub(super) fn of(scopes: Vec<Scope>, may: impl Fn(Action, Option<&RepositoryName>) -> bool) -> Self {
         let mut grants = Grants::default();
         let mut bytes = 0;
@@ -195,7 +197,7 @@ impl Grants {
                     let known = grants.repositories.iter_mut().find(|(known, _)| *known == name);
                     if let Some((_, actions)) = known {
                         *actions = actions.union(allowed);
-                    } else if !allowed.is_empty() && bytes + name.as_str().len() <= LONGEST_NAMES {
+                    } else if !allowed.is_empty() && bytes + name.as_str().len() <= MAX_NAMES_LENGTH {
                         bytes += name.as_str().len();
                         grants.repositories.push((name, allowed));
                     }
@@ -205,13 +207,13 @@ impl Grants {
         grants
     }
 
-    /// Returns true if an action in a repository was granted.
+    /// Returns true if the token grants an action in a repository.
     pub(super) fn allow(&self, action: Action, repository: &RepositoryName) -> bool {
         let mut granted = self.repositories.iter();
         granted.any(|(name, actions)| name == repository && actions.contains(action))
     }
 
-    /// Returns true if the list of repositories was granted.
+    /// Returns true if the token grants the list of repositories.
     pub(super) fn allow_catalog(&self) -> bool {
         self.catalog
     }
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_reads_back_until_it_expires() {
+    fn token_round_trips_until_it_expires() {
         let time = Arc::new(AtomicU64::new(1000));
         let clock = Arc::clone(&time);
         let signer = TokenSigner::new(&[1; 32], move || clock.load(Ordering::Relaxed));
@@ -266,14 +268,14 @@ mod tests {
             assert!(verify().is_ok());
             time.store(1300, Ordering::Relaxed);
             assert_eq!(verify(), Err(IdentifyError::EndedToken));
-            // A clock that has gone back lets no old token live longer than a new one.
+            // After the clock went back, an old token does not outlive a new one.
             time.store(900, Ordering::Relaxed);
             assert_eq!(verify(), Err(IdentifyError::EndedToken));
         }
     }
 
     #[test]
-    fn a_token_ends_with_the_line_of_its_user_and_with_the_key() {
+    fn token_ends_with_the_entry_of_its_user_and_with_the_key() {
         let signer = TokenSigner::new(&[1; 32], || 0);
         let token = signer.issue(&alice(), Some("one"), &grants(&["repository:a:pull"]), LIFETIME).text;
         assert!(signer.verify(&token, LIFETIME, &hashes("one")).is_ok());
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_longer_than_is_read() {
+    fn issued_tokens_stay_within_the_length_that_is_read() {
         let signer = TokenSigner::new(&[1; 32], || u64::MAX - 86400);
         let names: Vec<String> =
             (0..64).map(|number| format!("repository:{}{number}:*", "a".repeat(250))).collect();
@@ -297,14 +299,14 @@ mod tests {
             let scopes = Scope::parse_all(names.iter().map(String::as_str)).unwrap();
             let grants = Grants::of(scopes, |_, _| true);
             let token = signer.issue(&user, Some("hash"), &grants, Duration::from_hours(24)).text;
-            assert!(token.len() <= LONGEST, "{}", token.len());
+            assert!(token.len() <= MAX_LENGTH, "{}", token.len());
             assert_eq!(signer.verify(&token, Duration::from_hours(24), &users).unwrap().1, grants);
         }
-        assert!(signer.payload(&format!("{PREFIX}{}", "A".repeat(LONGEST))).is_none());
+        assert!(signer.payload(&format!("{PREFIX}{}", "A".repeat(MAX_LENGTH))).is_none());
     }
 
     #[test]
-    fn grants_are_what_is_asked_for_and_allowed() {
+    fn grants_are_the_requested_scopes_that_are_allowed() {
         let scopes =
             Scope::parse_all(["repository:a:pull,push repository:b:push repository:a:delete"]).unwrap();
         let grants = Grants::of(scopes, |action, name| {
@@ -320,7 +322,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_with_any_other_byte_is_refused(at in 0usize..200, with in proptest::char::any()) {
+        fn token_with_any_changed_character_is_rejected(at in 0usize..200, with in proptest::char::any()) {
             let signer = TokenSigner::new(&[1; 32], || 0);
             let token = signer.issue(&alice(), Some("one"), &grants(&["repository:a:pull"]), LIFETIME).text;
             let mut letters: Vec<char> = token.chars().collect();
@@ -332,14 +334,14 @@ mod tests {
         }
 
         #[test]
-        fn never_panics(text in "(hft1\\.)?[A-Za-z0-9_=+/.-]{0,200}.{0,20}") {
+        fn verification_never_panics(text in "(hft1\\.)?[A-Za-z0-9_=+/.-]{0,200}.{0,20}") {
             let signer = TokenSigner::new(&[1; 32], || 0);
             prop_assert!(signer.verify(&text, LIFETIME, &hashes("one")).is_err());
         }
 
-        // A payload that is signed but has any other content, as a later release may write it.
+        // A later release may sign a payload with other content.
         #[test]
-        fn a_signed_payload_of_any_bytes_never_panics(mut bytes in proptest::collection::vec(0u8.., 0..300)) {
+        fn signed_payload_of_any_bytes_never_panics(mut bytes in proptest::collection::vec(0u8.., 0..300)) {
             let signer = TokenSigner::new(&[1; 32], || 0);
             let tag = hmac::sign(&signer.key, &signed(&bytes));
             bytes.extend_from_slice(tag.as_ref());

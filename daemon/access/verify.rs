@@ -1,104 +1,110 @@
-//! Verifies passwords, in turns, at a cost that does not tell whether a user exists.
+//! Verification of passwords with bcrypt: throttled, queued, and at a cost that does not reveal whether a user exists.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::credentials::Credentials;
 use super::htpasswd::{self, UserName};
-use super::remember::Tag;
-use super::{Access, IdentifyError, Users, throttle};
+use super::identity::IdentifyError;
+use super::keyed_hash::Tag;
+use super::state::Access;
+use super::throttle;
+use super::users::Users;
 
-/// Whether a password that was verified a moment ago is verified again.
+/// Whether a right password in the credential cache is verified again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Requests of the API: what was right minutes ago is right.
-    Remembered,
-    /// Forms: the password itself is asked for.
-    Nothing,
+pub(super) enum CachePolicy {
+    /// No: for requests of the API, which send the password each time.
+    Trust,
+    /// Yes: for forms, which are sent seldom.
+    VerifyAgain,
 }
 
 impl Access {
-    /// Verifies a password when its turn has come; gives the user, and the users of that moment.
+    /// Verifies a password, and returns the user with the snapshot of the users that it was verified with.
+    ///
+    /// The order of the steps: cache, throttle, queue, cache again, bcrypt on a blocking thread, cache.
     pub(super) async fn verify(
         &self,
         credentials: &Credentials,
         client: IpAddr,
-        trust: Trust,
+        policy: CachePolicy,
     ) -> Result<(UserName, Arc<Users>), IdentifyError> {
-        let tag = self.remembered.tag_of(credentials);
-        // A user who was added a moment ago gets in.
-        let users = self.current().await;
-        if let Some(outcome) = self.known_outcome(&tag, &users, trust) {
+        let tag = self.cache.tag_of(credentials);
+        // Not the recent snapshot: a user who was added just now has to get in.
+        let users = self.current_users().await;
+        if let Some(outcome) = self.known_outcome(&tag, &users, policy) {
             return outcome.map(|user| (user, users));
         }
         let address = throttle::network(client);
-        let recognised = self.remembered.recognises(&tag, &users.hashes);
+        let recognised = self.cache.recognises(&tag, &users.hashes);
         let attempt =
             if recognised { None } else { Some(self.throttle.admit(address, &credentials.name).await?) };
         let preferred = recognised || self.throttle.is_known(address);
-        let turn = self.turns.take(address, preferred).await;
-        // Another request with the same credentials may have been verified while this one waited.
-        let users = self.current().await;
-        if let Some(outcome) = self.known_outcome(&tag, &users, trust) {
+        // No error occurs: the queue refuses no entry and is never closed.
+        let permit = self.queue.acquire(address, preferred).await.map_err(|_| IdentifyError::Unavailable)?;
+        // Another request may have verified the same credentials while this one waited.
+        let users = self.current_users().await;
+        if let Some(outcome) = self.known_outcome(&tag, &users, policy) {
             return outcome.map(|user| (user, users));
         }
         let (decoy, asked, credentials) =
-            (self.remembered.number_of(&credentials.name), Arc::clone(&users), credentials.clone());
+            (self.cache.number_of(&credentials.name), Arc::clone(&users), credentials.clone());
         let verified = tokio::task::spawn_blocking(move || {
             let user = verified(&asked, &credentials, decoy);
             if let Some(attempt) = attempt {
                 attempt.settle(user.is_some());
             }
-            // Held until here: a client that goes away frees no turn while its password is being verified.
-            drop(turn);
+            // Moved into this thread, so that a client that disconnects frees no permit while bcrypt runs for it.
+            drop(permit);
             user
         });
         let Some(user) = verified.await.map_err(|_| IdentifyError::Unavailable)? else {
-            self.remembered.keep_wrong(tag, users.stamp);
+            self.cache.insert_wrong(tag, users.stamp);
             return Err(IdentifyError::Wrong);
         };
         self.throttle.note_success(address);
         let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
-        self.remembered.keep(tag, users.stamp, user.clone(), hash);
+        self.cache.insert_right(tag, users.stamp, user.clone(), hash);
         Ok((user, users))
     }
 
-    /// The outcome for credentials that need no verification.
+    /// Returns the outcome for credentials that need no verification.
     fn known_outcome(
         &self,
         tag: &Tag,
         users: &Users,
-        trust: Trust,
+        policy: CachePolicy,
     ) -> Option<Result<UserName, IdentifyError>> {
-        if !users.readable {
+        if !users.is_readable {
             return Some(Err(IdentifyError::Unavailable));
         }
-        if users.decoys.is_empty() || self.remembered.is_wrong(tag, users.stamp) {
+        if users.decoys.is_empty() || self.cache.is_wrong(tag, users.stamp) {
             return Some(Err(IdentifyError::Wrong));
         }
-        match trust {
-            Trust::Remembered => self.remembered.find(tag, users.stamp).map(Ok),
-            Trust::Nothing => None,
+        match policy {
+            CachePolicy::Trust => self.cache.verified_user(tag, users.stamp).map(Ok),
+            CachePolicy::VerifyAgain => None,
         }
     }
 }
 
 /// Returns the user if the password is right.
 ///
-/// Everything else costs as much as the most expensive hash in the file: an unknown user is verified against the hash of a
-/// known one, and what that hash costs less than the most expensive is made up for. Drawing a cost for unknown names would not
-/// do: where one user alone has a certain cost, a guess at that name stands out.
+/// Every other outcome takes as long as the most expensive hash in the file: the password of an unknown user is verified
+/// against a decoy, the hash of a known user, and further bcrypt runs pad the difference to the most expensive hash. To draw a
+/// cost for unknown names would not suffice: if only one user has a hash of some cost, guesses at that name stand out.
 fn verified(users: &Users, credentials: &Credentials, decoy: usize) -> Option<UserName> {
     let known = users.hashes.get(&credentials.name);
     let decoy = users.decoys.get(decoy.checked_rem(users.decoys.len())?)?;
     let hash = known.unwrap_or(decoy);
     let right = bcrypt::verify(credentials.password.as_bytes(), hash).unwrap_or(false);
-    // bcrypt compares only the beginning of a long password.
-    if right && known.is_some() && !htpasswd::is_cut_off(&credentials.password) {
+    // bcrypt ignores the end of a long password.
+    if right && known.is_some() && !htpasswd::is_truncated(&credentials.password) {
         return credentials.name.parse().ok();
     }
     let cost = hash.parse::<bcrypt::HashParts>().ok()?.get_cost();
-    // 2^n and 2^n + 2^(n+1) + ... + 2^(m-1) are 2^m.
+    // Costs are exponents: 2^n + (2^n + 2^(n+1) + ... + 2^(m-1)) = 2^m.
     for cost in cost..users.highest_cost {
         std::hint::black_box(bcrypt::bcrypt(cost, [0; 16], b"as long as a password"));
     }
@@ -110,8 +116,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::super::htpasswd::Htpasswd;
-    use super::super::tests::settings;
-    use super::super::{Anonymous, SeenLines};
+    use super::super::rules::Anonymous;
+    use super::super::testing::settings;
+    use super::super::users_latch::SeenLines;
     use super::*;
 
     fn users(lines: &[(&str, u32)]) -> Users {
@@ -124,36 +131,36 @@ mod tests {
         Users::new(&settings, None, &Htpasswd::parse(&text), &SeenLines::default())
     }
 
-    fn ask(users: &Users, name: &str, password: &str, decoy: usize) -> Option<UserName> {
+    fn verify(users: &Users, name: &str, password: &str, decoy: usize) -> Option<UserName> {
         let credentials = Credentials { name: name.into(), password: password.into() };
         verified(users, &credentials, decoy)
     }
 
     #[test]
-    fn only_the_right_password_of_a_known_user_is_right() {
+    fn only_the_right_password_of_a_known_user_is_accepted() {
         let users = users(&[("alice", 4), ("bob", 6)]);
-        assert_eq!(ask(&users, "alice", "secret", 0).unwrap().as_str(), "alice");
-        assert_eq!(ask(&users, "bob", "secret", 7).unwrap().as_str(), "bob");
+        assert_eq!(verify(&users, "alice", "secret", 0).unwrap().as_str(), "alice");
+        assert_eq!(verify(&users, "bob", "secret", 7).unwrap().as_str(), "bob");
         for decoy in 0..4 {
-            assert_eq!(ask(&users, "eve", "secret", decoy), None);
-            assert_eq!(ask(&users, "alice", "other", decoy), None);
+            assert_eq!(verify(&users, "eve", "secret", decoy), None);
+            assert_eq!(verify(&users, "alice", "other", decoy), None);
         }
         assert_eq!(users.highest_cost, 6);
     }
 
-    /// The ratios are far apart, so that a busy machine does not matter: without padding, cost 4 is 64 times as fast as cost 10.
+    /// The margin is wide for a busy machine: without padding, cost 4 would be 64 times as fast as cost 10.
     #[test]
-    fn a_wrong_password_costs_the_same_for_every_name() {
+    fn wrong_password_takes_the_same_time_for_every_name() {
         let users = users(&[("cheap", 4), ("dear", 10)]);
         let time = |name: &str, decoy: usize| {
             let once = || {
                 let began = Instant::now();
-                assert_eq!(ask(&users, name, "other", decoy), None);
+                assert_eq!(verify(&users, name, "other", decoy), None);
                 began.elapsed()
             };
             (0..5).map(|_| once()).min().unwrap_or(Duration::ZERO)
         };
-        let times = [time("cheap", 0), time("dear", 0), time("nobody", 0), time("nobody", 1)];
+        let times = [time("cheap", 0), time("dear", 0), time("unknown", 0), time("unknown", 1)];
         let (least, most) = (times.iter().min().unwrap(), times.iter().max().unwrap());
         assert!(*most < *least * 8, "{times:?}");
     }

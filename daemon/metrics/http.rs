@@ -1,4 +1,4 @@
-//! Requests: how many, how long they took, and how many bytes of bodies came and went.
+//! Counters of HTTP requests: number, duration, and bytes of bodies in both directions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ pub enum Endpoint {
     Health,
     /// `/metrics`
     Metrics,
-    /// Anything else, and requests that were refused before their path counted.
+    /// Any other path, and requests that were refused before they were routed.
     Other,
 }
 
@@ -54,12 +54,12 @@ const ROUTES: [&str; 12] = [
 ];
 /// The values of the label `method`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
-/// The values of the label `code`, in ascending order; all others are "other".
+/// The values of the label `code`, in ascending order; any other status counts as "other".
 const CODES: [u16; 29] = [
     200, 201, 202, 204, 206, 301, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 415,
     416, 421, 422, 429, 500, 501, 503, 507,
 ];
-/// The upper bounds of the buckets, in milliseconds and as they are written; the last bucket has none.
+/// The upper bounds of the buckets, in milliseconds and as text in seconds. The last bucket is unbounded.
 const BOUNDS: [(u128, &str); 7] = [
     (5, "0.005"),
     (25, "0.025"),
@@ -70,7 +70,7 @@ const BOUNDS: [(u128, &str); 7] = [
     (60_000, "60.0"),
 ];
 
-/// Counts requests.
+/// Counters of requests.
 #[derive(Default)]
 pub struct HttpCounters {
     routes: [Route; ROUTES.len()],
@@ -82,13 +82,13 @@ pub struct HttpCounters {
 struct Route {
     /// By method and code.
     requests: [[AtomicU64; CODES.len() + 1]; METHODS.len()],
-    /// Those within each bound and above the one before.
+    /// Requests within each bound and above the previous one.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     microseconds: AtomicU64,
 }
 
 impl HttpCounters {
-    /// Counts a request whose answer is sent, with so many bytes of its body.
+    /// Counts a request when its answer has been sent, with the number of body bytes sent.
     pub fn count(&self, endpoint: Endpoint, method: &Method, status: u16, took: Duration, sent: u64) {
         let route = &self.routes[endpoint as usize];
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
@@ -101,13 +101,14 @@ impl HttpCounters {
         self.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// Returns the counter of the bytes that request bodies have.
+    /// Returns the counter of received body bytes.
     pub fn received(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.received)
     }
 
     pub(super) fn render(&self, text: &mut Text) {
-        let mut family = text.counter("holdfast_http_requests", "Requests whose answer was sent.");
+        let mut family =
+            text.counter("holdfast_http_requests", "Requests, counted when their answer has been sent.");
         for (name, route) in ROUTES.iter().zip(&self.routes) {
             for (method, codes) in METHODS.iter().zip(&route.requests) {
                 for (index, count) in codes.iter().enumerate() {
@@ -119,20 +120,20 @@ impl HttpCounters {
                 }
             }
         }
-        let help = "The time from the head of a request to the end of its answer.";
+        let help = "Time from the head of a request to the end of its answer.";
         let mut family = text.histogram("holdfast_http_request_seconds", help);
         for (name, route) in ROUTES.iter().zip(&self.routes) {
             let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
             let mut count = 0;
             for (bound, bucket) in bounds.zip(&route.buckets) {
                 count += bucket.load(Ordering::Relaxed);
-                family.part("_bucket", &[("route", name), ("le", bound)], count);
+                family.sample_with_suffix("_bucket", &[("route", name), ("le", bound)], count);
             }
             let sum = Duration::from_micros(route.microseconds.load(Ordering::Relaxed)).as_secs_f64();
-            family.part("_sum", &[("route", name)], sum);
-            family.part("_count", &[("route", name)], count);
+            family.sample_with_suffix("_sum", &[("route", name)], sum);
+            family.sample_with_suffix("_count", &[("route", name)], count);
         }
-        let mut family = text.counter("holdfast_http_bytes", "Bytes of the bodies of requests and answers.");
+        let mut family = text.counter("holdfast_http_bytes", "Bytes of request and answer bodies.");
         family.sample(&[("direction", "received")], self.received.load(Ordering::Relaxed));
         family.sample(&[("direction", "sent")], self.sent.load(Ordering::Relaxed));
     }
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_bounds_ascend() {
+    fn codes_and_bounds_ascend_and_routes_match_endpoints() {
         assert!(CODES.is_sorted() && BOUNDS.is_sorted());
         assert_eq!(ROUTES[Endpoint::Other as usize], "other");
         assert_eq!(ROUTES[Endpoint::Referrers as usize], "referrers");

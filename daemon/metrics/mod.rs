@@ -1,8 +1,8 @@
-//! Counters, and their text form for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! Counters are atomics that the server adds to while requests are answered: no lock, no allocation. Gauges are given as
-//! plain data when the text is made. Labels come from fixed sets, so that neither names of repositories and users nor what
-//! clients send get into the text, and its length is bounded.
+//! Counters are atomics that the server increments without a lock or an allocation. Gauges are passed as plain data when the
+//! text is rendered. Labels come from fixed sets, so that the text never contains names of repositories or users or other
+//! input of clients, and its length is bounded.
 
 mod http;
 mod process;
@@ -12,27 +12,27 @@ pub use self::http::{Endpoint, HttpCounters};
 pub use self::text::Format;
 use self::text::Text;
 
-/// The gauges and counters that others keep.
+/// Values that other rooms maintain, at the time of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Open connections.
     pub connections: usize,
     /// Wrong passwords.
     pub login_failures: u64,
-    /// Log-ins refused because of wrong passwords before.
+    /// Log-ins that the throttle refused.
     pub throttled: u64,
-    /// Bearer tokens that were issued.
+    /// Bearer tokens issued.
     pub tokens_issued: u64,
-    /// The certificate, if TLS is on.
+    /// The certificate, if TLS is enabled.
     pub certificate: Option<Certificate>,
-    /// The state of the store, once it was measured.
+    /// The state of the store; `None` until it has been measured.
     pub store: Option<StoreState>,
 }
 
-/// The certificate that the registry shows.
+/// The certificate in use.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// Whether the registry's own authority issued it, and will renew it.
+    /// True if the registry's own authority issued it and will renew it.
     pub is_own: bool,
     /// When it expires, in seconds since 1970.
     pub expires: Option<i64>,
@@ -49,53 +49,52 @@ pub struct StoreState {
     pub manifests: u64,
     /// Blobs.
     pub blobs: u64,
-    /// The length of all blobs, in bytes.
+    /// Total length of all blobs, in bytes.
     pub blob_bytes: u64,
     /// Unfinished uploads.
     pub uploads: u64,
-    /// Free bytes of the file system.
+    /// Free bytes of the file system with the data.
     pub disk_free: u64,
-    /// The size of the file system, in bytes.
+    /// Size of the file system with the data, in bytes.
     pub disk_total: u64,
-    /// How many bytes the index uses, and how many pushes may use.
+    /// Bytes that the index uses, and bytes that pushes may use of it.
     pub index: (u64, u64),
-    /// Whether the store takes no more writes since the disk failed.
+    /// True if the store is latched read-only after a failure of the disk.
     pub read_only: bool,
-    /// Whether the disk has not answered for several seconds.
+    /// True if a disk operation has been running for several seconds.
     pub hanging: bool,
-    /// Whether a push would be refused for lack of room.
+    /// True if pushes are refused for lack of capacity.
     pub full: bool,
-    /// The collection, in this process.
+    /// Collections of this process.
     pub collection: Job,
-    /// The check, in this process.
+    /// Checks of this process.
     pub check: Job,
-    /// The bytes that collections of this process have freed.
+    /// Bytes that collections of this process freed.
     pub freed_bytes: u64,
-    /// The faults that the last check of this process found.
+    /// Faults that the last check of this process found; `None` before the first one.
     pub faults: Option<u64>,
 }
 
-/// A job of the daemon.
+/// State of a background job.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Job {
-    /// When it last succeeded, in seconds since 1970.
+    /// Time of the last success, in seconds since 1970.
     pub succeeded: Option<u64>,
-    /// Failures since then.
+    /// Failures since the last success.
     pub failures: u64,
-    /// Whether it runs.
+    /// True while the job runs.
     pub is_running: bool,
 }
 
-/// Makes the text of all metrics.
+/// Renders all metrics.
 pub fn render(http: &HttpCounters, state: &State, format: Format) -> String {
     let mut text = Text::new(format);
-    text.gauge("holdfast_build_info", "The release of the daemon.")
+    text.gauge("holdfast_build_info", "Release of the daemon, as a label.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     http.render(&mut text);
     text.gauge("holdfast_connections", "Open connections.").value(state.connections);
     text.counter("holdfast_login_failures", "Wrong passwords.").value(state.login_failures);
-    text.counter("holdfast_throttled", "Log-ins refused because of wrong passwords before.")
-        .value(state.throttled);
+    text.counter("holdfast_throttled", "Log-ins refused by the throttle.").value(state.throttled);
     text.counter("holdfast_tokens_issued", "Bearer tokens issued.").value(state.tokens_issued);
     if let Some(store) = &state.store {
         content(&mut text, store);
@@ -103,8 +102,11 @@ pub fn render(http: &HttpCounters, state: &State, format: Format) -> String {
     }
     if let Some(Certificate { is_own, expires: Some(expires) }) = state.certificate {
         let kind = if is_own { "own" } else { "files" };
-        text.gauge("holdfast_certificate_expires_seconds", "When the certificate expires, since 1970.")
-            .sample(&[("kind", kind)], expires);
+        text.gauge(
+            "holdfast_certificate_expires_seconds",
+            "Expiry of the certificate, in seconds since 1970.",
+        )
+        .sample(&[("kind", kind)], expires);
     }
     process::render(&mut text);
     text.finish()
@@ -116,43 +118,41 @@ fn content(text: &mut Text, store: &StoreState) {
     text.gauge("holdfast_tags", "Tags.").value(store.tags);
     text.gauge("holdfast_manifests", "Manifests.").value(store.manifests);
     text.gauge("holdfast_blobs", "Blobs.").value(store.blobs);
-    text.gauge("holdfast_blob_bytes", "The length of all blobs.").value(store.blob_bytes);
+    text.gauge("holdfast_blob_bytes", "Total length of all blobs.").value(store.blob_bytes);
     text.gauge("holdfast_disk_free_bytes", "Free bytes of the file system with the data.")
         .value(store.disk_free);
-    text.gauge("holdfast_disk_total_bytes", "The size of the file system with the data.")
-        .value(store.disk_total);
+    text.gauge("holdfast_disk_total_bytes", "Size of the file system with the data.").value(store.disk_total);
     let (used, usable) = store.index;
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    #[expect(clippy::cast_precision_loss, reason = "f64 is the number type of the exposition formats")]
     let ratio = used as f64 / usable.max(1) as f64;
-    text.gauge("holdfast_index_used_ratio", "The part of the index that is used.").value(ratio);
-    text.gauge("holdfast_read_only", "1 if the store takes no more writes since its disk failed.")
+    text.gauge("holdfast_index_used_ratio", "Used fraction of the index, 0 to 1.").value(ratio);
+    text.gauge("holdfast_read_only", "1 if the store is read-only after a failure of the disk.")
         .value(u8::from(store.read_only));
-    text.gauge("holdfast_disk_hanging", "1 if the disk has not answered for several seconds.")
+    text.gauge("holdfast_disk_hanging", "1 if the disk has not responded for several seconds.")
         .value(u8::from(store.hanging));
-    text.gauge("holdfast_full", "1 if pushes are refused for lack of room.").value(u8::from(store.full));
+    text.gauge("holdfast_full", "1 if pushes are refused for lack of space.").value(u8::from(store.full));
 }
 
 fn jobs(text: &mut Text, store: &StoreState) {
     let jobs = [("check", store.check), ("gc", store.collection)];
     let mut family =
-        text.gauge("holdfast_job_last_success_seconds", "When a job last succeeded, since 1970.");
+        text.gauge("holdfast_job_last_success_seconds", "Last success of a job, in seconds since 1970.");
     for (name, job) in jobs {
         if let Some(at) = job.succeeded {
             family.sample(&[("name", name)], at);
         }
     }
-    let mut family = text.gauge("holdfast_job_failures", "Failures of a job since it last succeeded.");
+    let mut family = text.gauge("holdfast_job_failures", "Failures of a job since its last success.");
     for (name, job) in jobs {
         family.sample(&[("name", name)], job.failures);
     }
-    let mut family = text.gauge("holdfast_job_running", "1 if a job runs.");
+    let mut family = text.gauge("holdfast_job_running", "1 while a job runs.");
     for (name, job) in jobs {
         family.sample(&[("name", name)], u8::from(job.is_running));
     }
-    text.counter("holdfast_collection_freed_bytes", "The bytes that collections have freed.")
-        .value(store.freed_bytes);
+    text.counter("holdfast_collection_freed_bytes", "Bytes freed by collections.").value(store.freed_bytes);
     if let Some(faults) = store.faults {
-        text.gauge("holdfast_check_faults", "The faults that the last check found.").value(faults);
+        text.gauge("holdfast_check_faults", "Faults found by the last check.").value(faults);
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    fn everything(format: Format) -> String {
+    fn render_all(format: Format) -> String {
         let http = HttpCounters::default();
         http.count(Endpoint::Blob, &::http::Method::GET, 200, Duration::from_millis(30), 1234);
         http.count(Endpoint::Other, &::http::Method::from_bytes(b"STRANGE").unwrap(), 599, Duration::ZERO, 0);
@@ -180,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_have_the_same_samples() {
+    fn both_formats_have_equal_samples() {
         let samples = |format| {
-            let text = everything(format);
+            let text = render_all(format);
             let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
@@ -207,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_called_by_its_format() {
-        let (plain, open) = (everything(Format::Prometheus), everything(Format::OpenMetrics));
+    fn counter_names_follow_the_format() {
+        let (plain, open) = (render_all(Format::Prometheus), render_all(Format::OpenMetrics));
         assert!(plain.contains("# TYPE holdfast_login_failures_total counter\n"));
         assert!(open.contains("# TYPE holdfast_login_failures counter\n"));
         assert!(open.ends_with("\n# EOF\n") && !plain.contains("# EOF"));
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_family_has_one_help_and_one_type() {
-        let text = everything(Format::Prometheus);
+        let text = render_all(Format::Prometheus);
         let mut types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let helps = text.lines().filter(|line| line.starts_with("# HELP")).count();
         assert_eq!(types.len(), helps);

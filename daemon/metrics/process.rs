@@ -1,16 +1,16 @@
-//! The process: the metrics that every exporter of Prometheus has, from `/proc`, which the kernel answers from memory. What
-//! cannot be read is left out.
+//! The standard process metrics of Prometheus client libraries, from `/proc`, which needs no disk. A value that cannot be read
+//! is left out.
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::text::Text;
 
-/// The fields of `/proc/self/stat` after the name of the program, from the state on.
+/// The fields of `/proc/self/stat` after the program name; the first one is field 3, the state.
 struct Stat<'a>(Vec<&'a str>);
 
 impl Stat<'_> {
-    /// Returns a field by its number in proc(5).
+    /// Returns the field with this number in proc(5).
     fn field(&self, number: usize) -> Option<u64> {
         self.0.get(number - 3)?.parse().ok()
     }
@@ -18,12 +18,12 @@ impl Stat<'_> {
 
 pub(super) fn render(text: &mut Text) {
     if let Ok(read) = std::fs::read_to_string("/proc/self/stat") {
-        // The name may have spaces and parentheses.
+        // The program name may contain spaces and parentheses, so the last parenthesis ends it.
         let fields = read.rsplit_once(')').map_or("", |(_, rest)| rest);
         usage(text, &Stat(fields.split_whitespace().collect()));
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-        // The directory itself is open meanwhile.
+        // Less the descriptor of this listing.
         text.gauge("process_open_fds", "Open file descriptors.").value(entries.count().saturating_sub(1));
     }
     if let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -31,7 +31,7 @@ pub(super) fn render(text: &mut Text) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "times and sizes for people")]
+#[expect(clippy::cast_precision_loss, reason = "f64 is the number type of the exposition formats")]
 fn usage(text: &mut Text, stat: &Stat) {
     let system = |variable| sysconf(variable).ok().flatten().and_then(|value| u64::try_from(value).ok());
     let (ticks, page) = (system(SysconfVar::CLK_TCK), system(SysconfVar::PAGE_SIZE));
@@ -51,12 +51,12 @@ fn usage(text: &mut Text, stat: &Stat) {
         text.gauge("process_threads", "Threads.").value(threads);
     }
     if let (Some(boot), Some(after)) = (boot_time(), stat.field(22).and_then(seconds)) {
-        text.gauge("process_start_time_seconds", "When the process began, since 1970.")
+        text.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970.")
             .value(boot as f64 + after);
     }
 }
 
-/// Returns when the machine was started, in seconds since 1970.
+/// Returns the boot time of the machine, in seconds since 1970.
 fn boot_time() -> Option<u64> {
     let read = std::fs::read_to_string("/proc/stat").ok()?;
     read.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_all_of_them() {
+    fn linux_provides_all_process_metrics() {
         let mut text = Text::new(Format::Prometheus);
         render(&mut text);
         let text = text.finish();

@@ -1,8 +1,11 @@
-//! The two text forms: Prometheus 0.0.4, and `OpenMetrics` 1.0 for clients that ask for it.
+//! The two exposition formats: Prometheus text 0.0.4, and `OpenMetrics` 1.0 for clients that accept it.
+//!
+//! Written here because the crate prometheus-client writes `OpenMetrics` only, and older scrapers and the textfile collector
+//! need the text format, in which counters have other names.
 
 use std::fmt::{Display, Write};
 
-/// A text form.
+/// Exposition format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The text format of Prometheus, 0.0.4.
@@ -12,7 +15,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Chooses by the values of `Accept`: `OpenMetrics` if it is named and no plain text is preferred.
+    /// Negotiates by the values of `Accept`: `OpenMetrics` if it is listed and plain text is not preferred.
     pub fn of<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open, mut plain) = (0.0_f32, 0.0_f32);
         for range in accept.into_iter().flat_map(|value| value.split(',')) {
@@ -44,7 +47,7 @@ impl Format {
     }
 }
 
-/// The kind of a family.
+/// Type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Counter,
@@ -52,13 +55,13 @@ enum Kind {
     Histogram,
 }
 
-/// The text while it is made.
+/// Writer of the text.
 pub(super) struct Text {
     format: Format,
     text: String,
 }
 
-/// A family, to which samples are added.
+/// Metric family whose samples are being written.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
@@ -70,17 +73,17 @@ impl Text {
         Text { format, text: String::with_capacity(16 << 10) }
     }
 
-    /// Begins a family of counters; `name` is without `_total`.
+    /// Starts a family of counters; `name` is without `_total`.
     pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
         self.family(name, Kind::Counter, help)
     }
 
-    /// Begins a family of gauges.
+    /// Starts a family of gauges.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
         self.family(name, Kind::Gauge, help)
     }
 
-    /// Begins a family of histograms.
+    /// Starts a family of histograms.
     pub(super) fn histogram(&mut self, name: &'static str, help: &str) -> Family<'_> {
         self.family(name, Kind::Histogram, help)
     }
@@ -91,13 +94,13 @@ impl Text {
             Kind::Gauge => ("gauge", ""),
             Kind::Histogram => ("histogram", ""),
         };
-        // Prometheus names a family of counters as its samples; OpenMetrics does not.
+        // Only Prometheus gives a family of counters the suffix of its samples.
         let shown = if self.format == Format::Prometheus { suffix } else { "" };
         self.text += &format!("# HELP {name}{shown} {help}\n# TYPE {name}{shown} {word}\n");
         Family { text: &mut self.text, name, suffix }
     }
 
-    /// Ends the text.
+    /// Returns the complete text.
     pub(super) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text += "# EOF\n";
@@ -112,16 +115,16 @@ impl Family<'_> {
         self.sample(&[], value);
     }
 
-    /// Adds a sample; the values of labels are words that need no escape.
+    /// Adds a sample. Values of labels are from fixed sets and need no escaping.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.part(self.suffix, labels, value);
+        self.sample_with_suffix(self.suffix, labels, value);
     }
 
     /// Adds a sample of a histogram, such as `_sum`.
-    pub(super) fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample_with_suffix(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{}{suffix}{labels} {value}", self.name);
     }
 }
@@ -131,13 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_is_that_which_the_client_prefers() {
+    fn client_preference_selects_the_format() {
         for (accept, format) in [
             (&[][..], Format::Prometheus),
             (&["*/*"], Format::Prometheus),
             (&["text/html,*/*;q=0.8"], Format::Prometheus),
             (&["application/openmetrics-text"], Format::OpenMetrics),
-            // Prometheus 2.42.
+            // The header of Prometheus 2.42.
             (
                 &[
                     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\

@@ -1,10 +1,10 @@
-//! Fair sharing of a bounded resource between its holders, such as the addresses and users that send requests.
+//! Fair sharing of a bounded resource between the users and client addresses that request it.
 //!
-//! [`FairQueue`] is the pure logic, [`FairPool`] the semaphore that async code waits for. The room knows nothing of what
-//! is shared, so that every other room can use it.
+//! [`FairQueue`] is the pure scheduling logic: round robin between holders, with bounded queues and two lanes. [`FairPool`] is
+//! the semaphore over it that async code awaits. The room does not know what is shared, so any room can use it.
 
 mod fair_pool;
 mod fair_queue;
 
 pub use self::fair_pool::{AcquireError, FairPermit, FairPool};
-pub use self::fair_queue::{Entered, FairQueue, Limits, Ticket};
+pub use self::fair_queue::{Entered, FairQueue, Lane, Limits, Ticket};

@@ -1,92 +1,98 @@
-//! The time that certificates go by: a small machine has no clock when it wakes, so the highest time it was ever seen
-//! to be is kept in a file, and time does not go back behind that.
+//! The time that certificates are issued by: a high-water mark of the wall clock, kept in a file.
 //!
-//! Nor does it leap ahead because a clock was wrong for a moment: a time that is far ahead of what is known is used, but
-//! kept only when the clock has gone on from there for an hour of one boot.
+//! A small machine has no clock when it boots, so time never goes back behind the highest time that was recorded. A clock that
+//! is wrong for a moment must not push that mark ahead: a time far ahead of the mark is used, but recorded only after the
+//! clock has run on from there for an hour of one boot.
 //!
-//! The file has the highest time in seconds since 1970; a second line for a clock that is far ahead: the boot, by how many
-//! seconds the time is ahead of that boot's own, and when in it this was seen first.
+//! The file `clock` has the mark in seconds since 1970. A second line describes a clock that is far ahead: the identifier of
+//! the boot, the difference between the wall clock and the time since boot, and the time since boot at the first observation,
+//! in seconds. A file that cannot be parsed counts as empty.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-use nix::time::{ClockId, clock_gettime};
 use time::{Duration, OffsetDateTime};
 
-use super::TlsError;
-use super::authority::write;
+use super::error::TlsError;
+use crate::base::clock::{boot_id, seconds_since_boot};
+use crate::base::{Durability, Lock, replace_file};
 
-/// From when on certificates are valid.
+/// The earliest start of validity of a certificate: long past for any client with a clock.
 pub(super) const EPOCH: OffsetDateTime = time::macros::datetime!(2024-01-01 0:00 UTC);
-/// No time is before this release, which packages say the date of.
+/// Lower bound of the time: the date of this release, unless `SOURCE_DATE_EPOCH` was set in the build.
 const RELEASED: OffsetDateTime = time::macros::datetime!(2026-11-24 0:00 UTC);
 const BUILT: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
-/// The file is written when it is so much behind: a card does not like to be written to.
-const STEP: Duration = Duration::days(1);
-/// A clock that is further ahead of what is known has to go on from there for a while.
-const LEAP: Duration = Duration::days(7);
-/// For how long.
-const STEADY: i64 = 3600;
-/// A clock that is set right by so many seconds has still gone on.
-const SLACK: i64 = 300;
+/// The mark is written when it is behind by this much, to spare SD cards.
+const WRITE_INTERVAL: Duration = Duration::days(1);
+/// A time that is ahead of the mark by more has to be confirmed.
+const JUMP: Duration = Duration::days(7);
+/// How long a clock has to run on to confirm a jump, in seconds.
+const CONFIRMATION: i64 = 3600;
+/// A clock that is adjusted by fewer seconds has still run on.
+const TOLERANCE: i64 = 300;
 const FILE: &str = "clock";
 
-/// The clock.
-pub(super) struct Clock {
+/// Clock for the validity of certificates.
+pub(super) struct CertificateClock {
     directory: PathBuf,
-    kept: Mutex<Kept>,
+    recorded: Lock<Record>,
 }
 
-/// What the file has.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Kept {
-    /// The highest time that was seen.
-    highest: OffsetDateTime,
-    /// A clock that is far ahead.
-    ahead: Option<Ahead>,
+struct Record {
+    high_water_mark: OffsetDateTime,
+    /// A clock that is far ahead of the mark and not confirmed yet.
+    jump: Option<Jump>,
 }
 
-/// A clock that is far ahead, and when that was seen first.
+/// First observation of a clock that is far ahead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Ahead {
+struct Jump {
     boot: String,
-    /// The time less that since the boot, in seconds: the same for as long as nobody sets the clock.
+    /// Wall clock less time since boot, in seconds. Constant until the clock is set.
     offset: i64,
-    since: i64,
+    /// Time since boot, in seconds.
+    first_seen: i64,
 }
 
-/// What the machine says.
-struct Moment {
-    time: OffsetDateTime,
+/// One reading of the clocks of the machine.
+struct Reading {
+    wall: OffsetDateTime,
     boot: String,
-    /// Seconds since the boot.
-    running: i64,
+    /// Time since boot, in seconds.
+    uptime: i64,
 }
 
-impl Moment {
+impl Reading {
     fn now() -> Self {
-        // Without an answer no time is ever steady.
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let running = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| seconds_of(time.into()));
-        Moment { time: OffsetDateTime::now_utc(), boot: boot.trim().to_owned(), running }
+        // Without a boot clock no jump is ever confirmed.
+        let uptime = seconds_since_boot().unwrap_or_default();
+        Reading {
+            wall: OffsetDateTime::now_utc(),
+            boot: boot_id(),
+            uptime: i64::try_from(uptime).unwrap_or(i64::MAX),
+        }
     }
 
-    fn ahead(&self) -> Ahead {
-        let offset = self.time.unix_timestamp() - self.running;
-        Ahead { boot: self.boot.clone(), offset, since: self.running }
+    fn jump(&self) -> Jump {
+        let offset = self.wall.unix_timestamp() - self.uptime;
+        Jump { boot: self.boot.clone(), offset, first_seen: self.uptime }
     }
 }
 
-impl Clock {
-    /// Reads the highest time that was seen; a file that says nothing counts as none.
+impl CertificateClock {
+    /// Reads the record of a directory; a missing or invalid file counts as empty.
     pub(super) fn open(directory: &Path) -> Self {
         let text = fs::read_to_string(directory.join(FILE)).unwrap_or_default();
-        let clock = Clock { directory: directory.to_owned(), kept: Mutex::new(Kept::read(&text)) };
+        let clock =
+            CertificateClock { directory: directory.to_owned(), recorded: Lock::new(Record::parse(&text)) };
         if clock.is_behind() {
             log::warn!(
-                "the clock says {}, and it cannot be earlier than {}: certificates go by that until the clock has come \
-                 so far; if that is wrong, remove the file tls/{FILE} of the data directory and restart",
+                "the clock says {}, but it was {} before: certificates are issued for the later time until the clock \
+                 catches up; if the later time is wrong, remove the file tls/{FILE} of the data directory and restart",
                 OffsetDateTime::now_utc().date(),
                 clock.earliest().date()
             );
@@ -94,153 +100,158 @@ impl Clock {
         clock
     }
 
-    /// The time, which is never before the highest that was kept, nor before this release.
+    /// Returns the wall clock, but never a time before the high-water mark or this release.
     pub(super) fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc().max(self.earliest())
     }
 
-    /// What time it most likely is. A clock that is behind may be right, if what was kept was not; one from before this
-    /// release is not.
+    /// Returns the most likely time. A wall clock that is behind the mark may be right, since the mark may be wrong; one from
+    /// before this release is certainly wrong.
     pub(super) fn likely(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         if now < released() { self.earliest() } else { now }
     }
 
-    /// Whether the system's clock is behind what it was already, so that it says nothing about what has expired, and
-    /// nobody knows what time it is.
+    /// Returns true if the wall clock is behind the high-water mark. Then the time is unknown, and no certificate can be said
+    /// to have expired.
     pub(super) fn is_behind(&self) -> bool {
         OffsetDateTime::now_utc() < self.earliest()
     }
 
     fn earliest(&self) -> OffsetDateTime {
-        released().max(self.kept().highest)
+        released().max(self.record_of_file().high_water_mark)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record_of_file(&self) -> MutexGuard<'_, Record> {
+        self.recorded.lock()
     }
 
-    /// Keeps the time, if it is a day later than what was kept, and can be believed.
-    pub(super) fn keep(&self) -> Result<(), TlsError> {
-        self.keep_at(&Moment::now())
+    /// Records the wall clock in the file, if it is a day later than the mark and plausible.
+    pub(super) fn record(&self) -> Result<(), TlsError> {
+        self.record_reading(&Reading::now())
     }
 
-    fn keep_at(&self, now: &Moment) -> Result<(), TlsError> {
-        let mut kept = self.kept();
-        let new = kept.after(now);
-        if *kept == new {
+    fn record_reading(&self, now: &Reading) -> Result<(), TlsError> {
+        let mut recorded = self.record_of_file();
+        let new = recorded.after(now);
+        if *recorded == new {
             return Ok(());
         }
-        write(&self.directory, FILE, 0o644, &new.text())?;
-        *kept = new;
+        let path = self.directory.join(FILE);
+        let text = new.format();
+        replace_file(&path, 0o644, Durability::Synced, |file| file.write_all(text.as_bytes()))
+            .map_err(|error| TlsError::Io("write", path, error))?;
+        *recorded = new;
         Ok(())
     }
 }
 
-impl Kept {
-    fn read(text: &str) -> Self {
+impl Record {
+    fn parse(text: &str) -> Self {
         let mut lines = text.lines();
-        let highest = lines.next().and_then(seconds).unwrap_or(EPOCH).max(EPOCH);
-        let ahead = lines.next().and_then(|line| {
+        let high_water_mark = lines.next().and_then(seconds).unwrap_or(EPOCH).max(EPOCH);
+        let jump = lines.next().and_then(|line| {
             let mut words = line.split(' ');
-            let (boot, offset, since) = (words.next()?, words.next()?, words.next()?);
-            Some(Ahead { boot: boot.to_owned(), offset: offset.parse().ok()?, since: since.parse().ok()? })
+            let (boot, offset, first_seen) = (words.next()?, words.next()?, words.next()?);
+            let (offset, first_seen) = (offset.parse().ok()?, first_seen.parse().ok()?);
+            Some(Jump { boot: boot.to_owned(), offset, first_seen })
         });
-        Kept { highest, ahead }
+        Record { high_water_mark, jump }
     }
 
-    fn text(&self) -> String {
-        let ahead = self.ahead.as_ref();
-        let ahead = ahead.map(|ahead| format!("{} {} {}\n", ahead.boot, ahead.offset, ahead.since));
-        format!("{}\n{}", self.highest.unix_timestamp(), ahead.unwrap_or_default())
+    fn format(&self) -> String {
+        let jump = self.jump.as_ref();
+        let jump = jump.map(|jump| format!("{} {} {}\n", jump.boot, jump.offset, jump.first_seen));
+        format!("{}\n{}", self.high_water_mark.unix_timestamp(), jump.unwrap_or_default())
     }
 
-    /// What is kept after a look at the clock.
-    fn after(&self, now: &Moment) -> Self {
-        let earliest = released().max(self.highest);
-        if now.time <= earliest + LEAP {
-            let is_later = now.time >= earliest && now.time >= self.highest + STEP;
-            return Kept { highest: if is_later { now.time } else { self.highest }, ahead: None };
+    /// Returns the record after a reading of the clocks.
+    fn after(&self, now: &Reading) -> Self {
+        let earliest = released().max(self.high_water_mark);
+        if now.wall <= earliest + JUMP {
+            let is_due = now.wall >= earliest && now.wall >= self.high_water_mark + WRITE_INTERVAL;
+            let high_water_mark = if is_due { now.wall } else { self.high_water_mark };
+            return Record { high_water_mark, jump: None };
         }
-        match &self.ahead {
-            Some(ahead) if !ahead.goes_on(now) => Kept { ahead: Some(now.ahead()), ..self.clone() },
-            Some(ahead) if now.running - ahead.since >= STEADY => Kept { highest: now.time, ahead: None },
+        match &self.jump {
+            // Another boot, or the clock was set again: the confirmation starts over.
+            Some(jump) if !jump.runs_on(now) => Record { jump: Some(now.jump()), ..self.clone() },
+            Some(jump) if now.uptime - jump.first_seen >= CONFIRMATION => {
+                Record { high_water_mark: now.wall, jump: None }
+            }
             Some(_) => self.clone(),
-            None => Kept { ahead: Some(now.ahead()), ..self.clone() },
+            None => Record { jump: Some(now.jump()), ..self.clone() },
         }
     }
 }
 
-impl Ahead {
-    /// Whether it is the same clock, and nobody has set it since.
-    fn goes_on(&self, now: &Moment) -> bool {
-        !now.boot.is_empty() && self.boot == now.boot && (now.ahead().offset - self.offset).abs() <= SLACK
+impl Jump {
+    /// Returns true if the machine has not been rebooted and the clock not been set since the first observation.
+    fn runs_on(&self, now: &Reading) -> bool {
+        let is_same_boot = !now.boot.is_empty() && self.boot == now.boot;
+        is_same_boot && (now.jump().offset - self.offset).abs() <= TOLERANCE
     }
 }
 
-/// When this release was made.
+/// Returns the date of this release.
 fn released() -> OffsetDateTime {
     BUILT.and_then(seconds).unwrap_or(RELEASED)
 }
 
-fn seconds_of(time: std::time::Duration) -> i64 {
-    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// A time written as seconds since 1970.
+/// Parses seconds since 1970.
 fn seconds(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(text.trim().parse().ok()?).ok()
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test plays the card")]
+#[expect(clippy::disallowed_methods, reason = "tests write the file that a clock left")]
 mod tests {
     use super::*;
 
-    fn moment(time: OffsetDateTime, boot: &str, running: i64) -> Moment {
-        Moment { time, boot: boot.into(), running }
+    fn reading(wall: OffsetDateTime, boot: &str, uptime: i64) -> Reading {
+        Reading { wall, boot: boot.into(), uptime }
     }
 
     #[test]
-    fn time_does_not_go_back() {
+    fn time_never_goes_back_behind_the_high_water_mark() {
         let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::open(directory.path());
+        let clock = CertificateClock::open(directory.path());
         assert!(!clock.is_behind());
         let soon = released() + Duration::days(2);
-        clock.keep_at(&moment(soon, "boot", 10)).unwrap();
+        clock.record_reading(&reading(soon, "boot", 10)).unwrap();
         let kept = || fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert_eq!(seconds(&kept()).unwrap(), soon);
-        clock.keep_at(&moment(EPOCH, "boot", 20)).unwrap();
+        clock.record_reading(&reading(EPOCH, "boot", 20)).unwrap();
         assert_eq!(seconds(&kept()).unwrap(), soon);
-        // The clock was right then, and is not now.
+        // The recorded time is right, and the wall clock is behind.
         let later = OffsetDateTime::now_utc() + Duration::days(300);
         fs::write(directory.path().join(FILE), later.unix_timestamp().to_string()).unwrap();
-        let behind = Clock::open(directory.path());
+        let behind = CertificateClock::open(directory.path());
         assert!(behind.is_behind() && behind.now() > later - Duration::days(1));
-        behind.keep().unwrap();
-        assert_eq!(kept(), later.unix_timestamp().to_string(), "a clock that is behind is not kept");
+        behind.record().unwrap();
+        assert_eq!(kept(), later.unix_timestamp().to_string(), "a clock that is behind is not recorded");
         fs::write(directory.path().join(FILE), "nonsense").unwrap();
-        assert!(!Clock::open(directory.path()).is_behind());
+        assert!(!CertificateClock::open(directory.path()).is_behind());
     }
 
     #[test]
-    fn a_clock_that_leaps_ahead_is_believed_after_an_hour_of_one_boot() {
+    fn jump_ahead_is_recorded_after_an_hour_of_one_boot() {
         let directory = tempfile::tempdir().unwrap();
         let (right, wrong) = (released() + Duration::days(1), released() + Duration::days(3650));
         let after = |seconds| wrong + Duration::seconds(seconds);
-        let look = |time, boot: &str, running| {
-            // Each time another daemon: one that ends when nobody is there remembers it, too.
-            let clock = Clock::open(directory.path());
-            clock.keep_at(&moment(time, boot, running)).unwrap();
-            clock.kept().highest
+        let record = |time, boot: &str, running| {
+            // A new instance for each reading: the record survives an idle exit.
+            let clock = CertificateClock::open(directory.path());
+            clock.record_reading(&reading(time, boot, running)).unwrap();
+            clock.record_of_file().high_water_mark
         };
-        look(right, "first", 0);
-        assert_eq!(look(wrong, "first", 10), right);
-        assert_eq!(look(after(1800), "first", 1810), right);
-        assert_eq!(look(right + Duration::seconds(1900), "first", 1910), right, "it is set right");
-        assert_eq!(look(after(3600), "first", 3610), right, "it begins anew");
-        assert_eq!(look(after(9000), "second", 10), right, "in each boot, too");
-        assert_eq!(look(after(9000 + 7200), "second", 20), right, "and when it leaps on");
-        assert_eq!(look(after(9000 + 7200 + 3600), "second", 3620), after(9000 + 7200 + 3600));
+        record(right, "first", 0);
+        assert_eq!(record(wrong, "first", 10), right);
+        assert_eq!(record(after(1800), "first", 1810), right);
+        assert_eq!(record(right + Duration::seconds(1900), "first", 1910), right, "the clock is set right");
+        assert_eq!(record(after(3600), "first", 3610), right, "the confirmation starts over");
+        assert_eq!(record(after(9000), "second", 10), right, "also after a reboot");
+        assert_eq!(record(after(9000 + 7200), "second", 20), right, "and after another jump");
+        assert_eq!(record(after(9000 + 7200 + 3600), "second", 3620), after(9000 + 7200 + 3600));
     }
 }

@@ -1,53 +1,64 @@
-//! A certificate and its key from PEM files.
+//! A certificate chain and its private key from PEM files.
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
 
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::TlsError;
+use super::error::TlsError;
+use crate::base::FileStamp;
 
-/// What tells that the files have changed, without reading them.
+/// Stamp of the certificate and the key, to detect a change without reading them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp([Option<(SystemTime, u64)>; 2]);
+pub(super) struct PairStamp([Option<FileStamp>; 2]);
 
-impl Stamp {
-    /// The stamp of both files.
+impl PairStamp {
     pub(super) fn of(certificate: &Path, key: &Path) -> Self {
-        Stamp([certificate, key].map(|path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        }))
+        PairStamp([certificate, key].map(FileStamp::of))
     }
 }
 
-/// Reads a chain and the key of its first certificate.
+/// Checks that a chain and its key can be read and used by the current user. Blocking.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn look_at(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+    read(certificate, key).map(drop)
+}
+
+/// Reads a chain and the key of its leaf certificate.
 pub(super) fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let wrong = |path: &Path, why: String| TlsError::Content(path.to_owned(), why);
-    let text = read_file(certificate)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, pem::Error>>()
-        .map_err(|error| wrong(certificate, format!("is no PEM file of certificates: {error}")))?;
-    if chain.is_empty() {
-        return Err(wrong(certificate, "has no certificate in it".into()));
-    }
+    let invalid = |path: &Path, why: String| TlsError::Content(path.to_owned(), why);
+    let chain = read_certificates(certificate)?;
     let der = PrivateKeyDer::from_pem_slice(&read_file(key)?)
-        .map_err(|error| wrong(key, format!("has no unencrypted private key in PEM: {error}")))?;
+        .map_err(|error| invalid(key, format!("has no unencrypted private key in PEM: {error}")))?;
     let signer = any_supported_type(&der)
-        .map_err(|error| wrong(key, format!("has a key of a kind that is not supported: {error}")))?;
+        .map_err(|error| invalid(key, format!("has a key of an unsupported type: {error}")))?;
     let certified = CertifiedKey::new(chain, signer);
     match certified.keys_match() {
+        // Unknown: the kind of key cannot be compared.
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => Err(wrong(key, format!("is not the key of {}", certificate.display()))),
+        Err(_) => Err(invalid(key, format!("is not the key of {}", certificate.display()))),
     }
 }
 
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// Reads the certificates of a PEM file; at least one.
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let invalid = |why: String| TlsError::Content(path.to_owned(), why);
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_file(path)?)
+        .collect::<Result<_, pem::Error>>()
+        .map_err(|error| invalid(format!("is not a PEM file of certificates: {error}")))?;
+    if certificates.is_empty() {
+        return Err(invalid("has no certificate in it".into()));
+    }
+    Ok(certificates)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             let why = "may not be read by the user that the registry runs as; give it to that user's group, with mode 640";

@@ -1,23 +1,25 @@
-//! The names in the certificate, and those that clients ask for in vain.
+//! The SANs of the certificate, and requested names that are missing in it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
-/// How many missing names are logged within [`AGAIN`]: a client can ask for any number of them.
-const MOST: usize = 32;
-/// After how long names are logged again.
-const AGAIN: Duration = Duration::from_hours(24);
+use crate::base::{Clock, Lock};
 
-/// Logs once each name that clients ask for and that is not in the certificate.
+/// The largest number of missing names that are logged per [`PERIOD`]: a client can request any number of them.
+const MAX_LOGGED: usize = 32;
+/// After this time names are logged again.
+const PERIOD: Duration = Duration::from_hours(24);
+
+/// Logs each requested name that is missing in the certificate, once per [`PERIOD`].
 pub(super) struct MissingNames {
-    /// The names of the configuration.
+    /// `tls.names` of the configuration.
     configured: Vec<String>,
-    seen: Mutex<Seen>,
+    clock: Clock,
+    seen: Lock<Seen>,
 }
 
 struct Seen {
@@ -25,7 +27,7 @@ struct Seen {
     names: HashSet<String>,
 }
 
-/// Reads the names and addresses of a certificate.
+/// Returns the SANs of a certificate: names in lower case, and addresses.
 pub(super) fn of_certificate(certificate: &CertificateDer<'_>) -> BTreeSet<String> {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return BTreeSet::new() };
     let names = parsed.subject_alternative_name().ok().flatten();
@@ -44,13 +46,13 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
 }
 
-/// Returns true if a certificate for `names` is one for `name`, which is in lower case.
+/// Returns true if a certificate with the SANs `names` is valid for `name`, which is canonical.
 fn covers(names: &BTreeSet<String>, name: &str) -> bool {
     let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
     names.contains(name) || wildcard.is_some_and(|wildcard| names.contains(&wildcard))
 }
 
-/// Returns a name as certificates have it: in lower case, without the dot at its end, an address in its short form.
+/// Returns a name as certificates have it: in lower case and without a trailing dot; an address in its short form.
 fn canonical(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name.parse::<IpAddr>().map_or(name, |address| address.to_canonical().to_string())
@@ -58,10 +60,15 @@ fn canonical(name: &str) -> String {
 
 impl MissingNames {
     pub(super) fn new(configured: Vec<String>) -> Self {
-        MissingNames { configured, seen: Mutex::new(Seen { since: Instant::now(), names: HashSet::new() }) }
+        Self::with_clock(configured, Clock::system())
     }
 
-    /// Logs a name that a client has asked for, if the certificate is not for it and it was not logged before.
+    fn with_clock(configured: Vec<String>, clock: Clock) -> Self {
+        let seen = Seen { since: clock.now(), names: HashSet::new() };
+        MissingNames { configured, clock, seen: Lock::new(seen) }
+    }
+
+    /// Logs a requested name if it is missing in the SANs `served` and was not logged before.
     pub(super) fn note(&self, served: &BTreeSet<String>, name: &str) {
         let name = canonical(name);
         if !covers(served, &name)
@@ -71,26 +78,27 @@ impl MissingNames {
         }
     }
 
-    /// Returns the line for a missing name, if one is due.
+    /// Returns the log line for a missing name, or `None` if it was logged or the limit is reached.
     fn line(&self, name: &str) -> Option<String> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.since.elapsed() >= AGAIN {
-            *seen = Seen { since: Instant::now(), names: HashSet::new() };
+        let mut seen = self.seen.lock();
+        let now = self.clock.now();
+        if now - seen.since >= PERIOD {
+            *seen = Seen { since: now, names: HashSet::new() };
         }
-        if seen.names.len() > MOST || seen.names.contains(name) {
+        if seen.names.len() > MAX_LOGGED || seen.names.contains(name) {
             return None;
         }
-        let is_last = seen.names.len() == MOST;
+        let is_last = seen.names.len() == MAX_LOGGED;
         seen.names.insert(name.to_owned());
         drop(seen);
         if is_last {
             return Some(format!(
-                "clients have asked for {MOST} names that are not in the certificate; further ones are not logged for a day"
+                "clients have requested {MAX_LOGGED} names that are not in the certificate; further ones are not logged for a day"
             ));
         }
         let all: Vec<String> = self.configured.iter().cloned().chain([name.to_owned()]).collect();
         Some(format!(
-            "a client has asked for {name}, which is not in the certificate; to add it, set in [tls]: names = {all:?} \
+            "a client has requested {name}, which is not in the certificate; to add it, set in [tls]: names = {all:?} \
              (HOLDFAST_TLS_NAMES={})",
             all.join(",")
         ))
@@ -102,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_covers_its_names_and_one_label_of_a_wildcard() {
+    fn wildcard_covers_one_label() {
         let names: BTreeSet<String> =
             ["pi.lan", "*.home.lan", "192.0.2.7", "fe80::1"].map(str::to_owned).into();
         for name in ["pi.lan", "PI.lan.", "a.home.lan", "192.0.2.7", "::ffff:192.0.2.7", "FE80:0::1"] {
@@ -114,24 +122,25 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_logged_once_with_the_line_to_add_and_not_too_many_are() {
-        let missing = MissingNames::new(vec!["pi.lan".into()]);
+    fn missing_names_are_logged_once_and_up_to_the_limit() {
+        let clock = Clock::manual(0);
+        let missing = MissingNames::with_clock(vec!["pi.lan".into()], clock.clone());
         let line = missing.line("hub.lan").unwrap();
         assert!(
-            line.contains("asked for hub.lan") && line.contains("names = [\"pi.lan\", \"hub.lan\"]"),
+            line.contains("requested hub.lan") && line.contains("names = [\"pi.lan\", \"hub.lan\"]"),
             "{line}"
         );
         assert!(line.contains("HOLDFAST_TLS_NAMES=pi.lan,hub.lan"), "{line}");
         assert_eq!(missing.line("hub.lan"), None);
         let lines = (0..1000).filter_map(|number| missing.line(&format!("{number}.lan"))).count();
-        assert_eq!(lines, MOST);
-        assert!(missing.seen.lock().unwrap().names.len() <= MOST + 1);
-        missing.seen.lock().unwrap().since -= AGAIN;
+        assert_eq!(lines, MAX_LOGGED);
+        assert!(missing.seen.lock().names.len() <= MAX_LOGGED + 1);
+        clock.advance(PERIOD);
         assert!(missing.line("hub.lan").is_some());
     }
 
     #[test]
-    fn the_names_of_a_certificate_are_read() {
+    fn sans_of_a_certificate_are_read() {
         let names = ["pi.lan", "192.0.2.7", "fe80::1"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
         assert_eq!(of_certificate(made.cert.der()), names.into());

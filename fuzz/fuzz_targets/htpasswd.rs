@@ -1,4 +1,4 @@
-//! The file of users.
+//! Parses htpasswd files.
 #![no_main]
 
 use holdfast::access::Htpasswd;

@@ -1,4 +1,4 @@
-//! Scopes of tokens, and the `Authorization` header.
+//! Parses scopes of tokens and `Authorization` headers.
 #![no_main]
 
 use holdfast::access::{Scope, claimed_name};

@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("oci", &[]),
     ("queue", &[]),
     ("store", &["oci", "queue"]),
-    ("access", &["oci"]),
+    ("access", &["oci", "queue"]),
     ("wire", &["access", "oci"]),
     ("registry", &["wire", "store", "access", "oci", "metrics"]),
     ("admin", &["wire", "store", "access", "oci", "queue"]),

@@ -1,30 +1,27 @@
-//! What is asked of clients in a handshake: a certificate of their own, and a version of TLS.
+//! Requirements for the clients of a handshake: a client certificate (mTLS), and the version of TLS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::server::{VerifierBuilderError, WantsServerCert, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
-use super::TlsError;
-use super::files::read_file;
+use super::error::TlsError;
+use super::files::read_certificates;
 
-/// What clients have to bring.
+/// Requirements for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
-    /// The authorities, in PEM, one of which has to have issued the certificate of a client; without any no client is
-    /// asked for a certificate.
+    /// PEM files of authorities. A client needs a certificate that one of them issued. If empty, clients need none.
     pub authorities: Vec<PathBuf>,
-    /// Whether TLS 1.2 is refused.
+    /// Refuses TLS 1.2.
     pub only_tls_1_3: bool,
 }
 
 impl Clients {
-    /// Reads the authorities; blocking.
+    /// Checks that the authorities can be read and used. Blocking.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -32,7 +29,7 @@ impl Clients {
         self.server_config().map(drop)
     }
 
-    /// Begins the configuration of a server.
+    /// Starts the configuration of a server with these requirements.
     pub(super) fn server_config(&self) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let versions: &[_] = if self.only_tls_1_3 { &[&TLS13] } else { &[&TLS13, &TLS12] };
@@ -51,18 +48,13 @@ impl Clients {
     fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         for path in &self.authorities {
-            let wrong = |why: String| TlsError::Content(path.clone(), why);
-            let text = read_file(path)?;
-            let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text)
-                .collect::<Result<_, pem::Error>>()
-                .map_err(|error| wrong(format!("is no PEM file of certificates: {error}")))?;
-            if certificates.is_empty() {
-                return Err(wrong("has no certificate in it".into()));
-            }
-            for certificate in certificates {
-                roots
-                    .add(certificate)
-                    .map_err(|error| wrong(format!("has a certificate that is of no authority: {error}")))?;
+            for certificate in read_certificates(path)? {
+                roots.add(certificate).map_err(|error| {
+                    TlsError::Content(
+                        path.clone(),
+                        format!("has a certificate that is not one of an authority: {error}"),
+                    )
+                })?;
             }
         }
         Ok(roots)

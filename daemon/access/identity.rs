@@ -1,0 +1,57 @@
+//! The identity of a client, and why a client could not be identified.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::htpasswd::UserName;
+
+/// Identity of the client that sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The anonymous user; `-` in the log.
+    Anonymous,
+    /// A user with a verified password, token or session.
+    User(UserName),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Anonymous => f.write_str("-"),
+            Identity::User(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Reason why the credentials of a request were rejected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifyError {
+    /// The user is unknown or the password wrong. Which of the two is not told, so that user names cannot be probed.
+    #[error("wrong user name or password")]
+    Wrong,
+    /// The throttle rejects the attempt: too many wrong passwords from this address, or from it for this user.
+    #[error("too many wrong passwords; try again in {} seconds", retry_after.as_secs())]
+    Throttled {
+        /// When to try again, from now.
+        retry_after: Duration,
+    },
+    /// The token was not issued with the current key of this registry.
+    #[error("the token is invalid; log in again")]
+    InvalidToken,
+    /// The token has expired, or its user or password has changed since it was issued.
+    #[error("the token has expired or was revoked; request a new one")]
+    EndedToken,
+    /// The htpasswd file cannot be read.
+    #[error("the htpasswd file cannot be read; see the log of the registry")]
+    Unavailable,
+}
+
+impl IdentifyError {
+    /// Returns the error code of RFC 6750, section 3.1, for a request with a token.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            IdentifyError::InvalidToken | IdentifyError::EndedToken => Some("invalid_token"),
+            IdentifyError::Wrong | IdentifyError::Throttled { .. } | IdentifyError::Unavailable => None,
+        }
+    }
+}

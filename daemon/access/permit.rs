@@ -1,0 +1,101 @@
+//! Authorization: the operation that a request needs, and the permit that proves that it is allowed.
+
+use std::sync::Arc;
+
+use super::identity::Identity;
+use super::policy::Policy;
+use super::rules::{Action, Anonymous};
+use super::state::Access;
+use super::token::Grants;
+use crate::oci::RepositoryName;
+
+/// Operation that a request needs a permit for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// `GET /v2/`, with which clients verify their log-in.
+    Ping,
+    /// The list of repositories.
+    Catalog,
+    /// An action in a repository.
+    Repository {
+        /// The repository.
+        name: RepositoryName,
+        /// The action.
+        action: Action,
+    },
+    /// Collections, checks and metrics.
+    Upkeep,
+    /// The management of users.
+    Users,
+}
+
+/// Proof that a request is allowed.
+#[derive(Clone)]
+pub struct Permit {
+    identity: Identity,
+    policy: Arc<Policy>,
+    /// The grants of the bearer token, if the request has one.
+    grants: Option<Arc<Grants>>,
+}
+
+impl Permit {
+    /// Returns the identity that the permit was issued to.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Returns true if an action in any repository is allowed, by the rules and by the bearer token if there is one.
+    pub fn may(&self, action: Action, repository: &RepositoryName) -> bool {
+        let granted = self.grants.as_ref().is_none_or(|grants| grants.allow(action, repository));
+        granted && self.policy.decide(&self.identity, action, Some(repository))
+    }
+
+    /// Returns true if lists show a repository: the rules allow to pull from it. The scopes of a token do not matter, since
+    /// the client can request another token.
+    pub fn shows(&self, repository: &RepositoryName) -> bool {
+        self.policy.decide(&self.identity, Action::Pull, Some(repository))
+    }
+
+    /// Restricts the permit to the grants of a bearer token.
+    pub(super) fn restricted_to(self, grants: Arc<Grants>) -> Self {
+        Permit { grants: Some(grants), ..self }
+    }
+}
+
+/// Reason why a request is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The anonymous user may not do this; a user may.
+    NeedsLogin,
+    /// This user may not do this.
+    Denied,
+    /// The token was not issued for this.
+    InsufficientScope,
+    /// The anonymous user may not do this, and the htpasswd file has no users.
+    NoUsersYet,
+}
+
+impl Access {
+    /// Returns a permit for an operation.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<Permit, Refusal> {
+        let users = self.users.load();
+        let policy = &users.policy;
+        let allowed = match wanted {
+            Wanted::Ping => policy.grants_anonymous_access() || identity != Identity::Anonymous,
+            Wanted::Catalog => policy.decide(&identity, Action::Catalog, None),
+            Wanted::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
+            Wanted::Upkeep => policy.anonymous == Anonymous::Full || policy.has_full_rights(&identity),
+            // Full rights of the anonymous user do not suffice: a visitor could make itself a user that outlives them.
+            Wanted::Users => policy.has_full_rights(&identity),
+        };
+        match identity {
+            identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy), grants: None }),
+            Identity::User(_) => Err(Refusal::Denied),
+            Identity::Anonymous if users.hashes.is_empty() => Err(Refusal::NoUsersYet),
+            Identity::Anonymous => Err(Refusal::NeedsLogin),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The rights that follow from the settings and the current htpasswd file.
+
+use super::identity::Identity;
+use super::rules::{self, Action, Anonymous, Rule};
+use crate::oci::RepositoryName;
+
+/// Rights of the anonymous user and of all users.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) anonymous: Anonymous,
+    /// True if the anonymous user has full rights only by default: no user, no rule and no setting says otherwise.
+    pub(super) is_implicitly_open: bool,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Policy {
+    /// Returns true if an action is allowed. `repository` is `None` for the catalog.
+    pub(super) fn decide(
+        &self,
+        identity: &Identity,
+        action: Action,
+        repository: Option<&RepositoryName>,
+    ) -> bool {
+        let user = match identity {
+            Identity::Anonymous => None,
+            Identity::User(name) => Some(name.as_str()),
+        };
+        rules::decide(user, action, repository, self.anonymous, &self.rules)
+    }
+
+    /// Returns true if the anonymous user has any right.
+    pub(super) fn grants_anonymous_access(&self) -> bool {
+        self.anonymous != Anonymous::None || self.rules.iter().any(Rule::grants_anonymous_access)
+    }
+
+    /// Returns true for a user with full rights, who may also manage users and maintain the registry.
+    pub(super) fn has_full_rights(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Anonymous => false,
+            Identity::User(name) => rules::has_full_rights(name.as_str(), &self.rules),
+        }
+    }
+}

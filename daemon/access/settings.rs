@@ -1,0 +1,42 @@
+//! The settings of authentication and authorization.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::rules::{Anonymous, Rule};
+use super::token::TokenSigner;
+
+/// Settings of `Access`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Path of the htpasswd file.
+    pub htpasswd: PathBuf,
+    /// Rights of the anonymous user; `None` if the configuration does not set them, then `open_without_users` applies.
+    pub anonymous: Option<Anonymous>,
+    /// TTL of a verified password in the cache.
+    pub remember: Duration,
+    /// Idle timeout of a session of the admin page.
+    pub session: Duration,
+    /// Rights of the users. Without rules every user has full rights.
+    pub rules: Vec<Rule>,
+    /// Scheme of challenges; `None` derives it from the rights of the anonymous user.
+    pub challenge: Option<Challenge>,
+    /// Lifetime of a bearer token.
+    pub token: Duration,
+    /// Signs and verifies bearer tokens.
+    pub signer: TokenSigner,
+    /// Gives the anonymous user full rights, from this machine and the LAN, while there are no rules and the htpasswd file
+    /// never had an entry.
+    pub open_without_users: bool,
+    /// Like `open_without_users`, but for every client and host name, as registry:2 behaves without `auth`.
+    pub open_as_registry_2: bool,
+}
+
+/// Scheme that the `WWW-Authenticate` challenge of a 401 asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// A user name and a password with each request.
+    Basic,
+    /// A token from the token endpoint.
+    Bearer,
+}

@@ -1,0 +1,174 @@
+//! The state of authentication and authorization, and the reload of the htpasswd file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::credential_cache::CredentialCache;
+use super::htpasswd::{Htpasswd, HtpasswdError};
+use super::rules::{Anonymous, Rule};
+use super::settings::{Challenge, Settings};
+use super::throttle::Throttle;
+use super::users::Users;
+use super::users_latch::SeenLines;
+use super::verify_queue::VerifyQueue;
+use crate::base::{Clock, FileStamp, Lock};
+
+/// Interval between reads of an unchanged htpasswd file that could not be read.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between checks of the metadata of the htpasswd file, so that a burst of requests costs one system call.
+pub(super) const STAMP_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Authenticates clients and authorizes their requests.
+pub struct Access {
+    pub(super) settings: Settings,
+    pub(super) users: ArcSwap<Users>,
+    latch: SeenLines,
+    pub(super) clock: Clock,
+    started: Instant,
+    /// When the metadata of the htpasswd file was last checked, in milliseconds after `started`.
+    last_checked: AtomicU64,
+    pub(super) cache: CredentialCache,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) queue: VerifyQueue,
+    /// Held while the htpasswd file is edited.
+    pub(super) editing: Semaphore,
+    /// The stamp and the time of the last read that failed.
+    failed: Lock<Option<(Option<FileStamp>, Instant)>>,
+}
+
+impl Access {
+    /// Reads the htpasswd file; a missing file has no users. `latch` is shared by all configurations of this process.
+    ///
+    /// # Errors
+    /// [`HtpasswdError`] if the file cannot be read.
+    pub fn open(settings: Settings, latch: SeenLines) -> Result<Self, HtpasswdError> {
+        Self::with_clock(settings, latch, Clock::system())
+    }
+
+    pub(super) fn with_clock(
+        settings: Settings,
+        latch: SeenLines,
+        clock: Clock,
+    ) -> Result<Self, HtpasswdError> {
+        let stamp = FileStamp::of(&settings.htpasswd);
+        let file = Htpasswd::read(&settings.htpasswd)?;
+        let users = Users::new(&settings, stamp, &file, &latch);
+        Ok(Access {
+            cache: CredentialCache::new(settings.remember, clock.clone())?,
+            users: ArcSwap::from_pointee(users),
+            latch,
+            started: clock.now(),
+            last_checked: AtomicU64::new(0),
+            throttle: Throttle::new(clock.clone()),
+            clock,
+            queue: VerifyQueue::new(),
+            editing: Semaphore::new(1),
+            failed: Lock::default(),
+            settings,
+        })
+    }
+
+    /// Returns true if the anonymous user has full rights.
+    pub fn is_open(&self) -> bool {
+        self.users.load().policy.anonymous == Anonymous::Full
+    }
+
+    /// Returns true if the anonymous user has some rights, but not full rights.
+    pub fn opens_a_part(&self) -> bool {
+        !self.is_open() && self.users.load().policy.grants_anonymous_access()
+    }
+
+    /// Returns true if the anonymous user has full rights only because there are no users, rules or settings. Such a registry
+    /// answers requests for this machine and for names of a LAN only, against DNS rebinding.
+    pub async fn is_open_by_itself(&self) -> bool {
+        self.recent_users().await.policy.is_implicitly_open
+    }
+
+    /// Returns true if a user can log in.
+    pub fn has_users(&self) -> bool {
+        !self.users.load().hashes.is_empty()
+    }
+
+    /// Returns the current scheme of challenges.
+    pub fn challenge(&self) -> Challenge {
+        self.users.load().challenge
+    }
+
+    /// Returns true if the anonymous user may read the admin page. Rules for the anonymous user open repositories, but no
+    /// pages.
+    pub fn opens_pages(&self) -> bool {
+        self.users.load().policy.anonymous != Anonymous::None
+    }
+
+    /// Returns the users, at most [`STAMP_INTERVAL`] out of date.
+    pub(super) async fn recent_users(&self) -> Arc<Users> {
+        let elapsed = u64::try_from((self.clock.now() - self.started).as_millis()).unwrap_or(u64::MAX);
+        let interval = u64::try_from(STAMP_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        if elapsed < self.last_checked.load(Ordering::Relaxed) + interval {
+            return self.users.load_full();
+        }
+        self.last_checked.store(elapsed, Ordering::Relaxed);
+        self.current_users().await
+    }
+
+    /// Returns the users of the htpasswd file as it is now. Reads the metadata of the file, and the file only if it changed.
+    pub(super) async fn current_users(&self) -> Arc<Users> {
+        let users = self.users.load_full();
+        let stamp = FileStamp::of(&self.settings.htpasswd);
+        if (stamp == users.stamp && users.is_readable) || self.has_just_failed(stamp) {
+            return users;
+        }
+        let path = self.settings.htpasswd.clone();
+        let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
+        let users = Arc::new(match read {
+            Ok(Ok(file)) => {
+                let new = Users::new(&self.settings, stamp, &file, &self.latch);
+                *self.failed.lock() = None;
+                log::info!("htpasswd file reloaded, {} users", new.hashes.len());
+                if new.is_blank && !users.is_blank && new.policy.anonymous == Anonymous::None {
+                    log::warn!(
+                        "the htpasswd file is empty or missing; the registry stays closed until it has a user"
+                    );
+                }
+                new
+            }
+            // Says nothing of the file: the users that were read before stay valid.
+            Ok(Err(error)) if users.is_readable && error.is_lack_of_resources() => {
+                if self.note_failed_read(stamp) {
+                    log::warn!("{error}; the previous users stay in effect, and the read is retried");
+                }
+                return users;
+            }
+            Ok(Err(error)) => self.unreadable(stamp, &error.to_string()),
+            Err(error) => self.unreadable(stamp, &error.to_string()),
+        });
+        self.users.store(Arc::clone(&users));
+        users
+    }
+
+    /// Returns true if a read of the file in this state failed within [`RETRY_INTERVAL`].
+    fn has_just_failed(&self, stamp: Option<FileStamp>) -> bool {
+        let failed = *self.failed.lock();
+        failed.is_some_and(|(then, when)| then == stamp && self.clock.now() - when < RETRY_INTERVAL)
+    }
+
+    /// Notes that a read failed. Returns false if the last read of the file in the same state failed, too.
+    fn note_failed_read(&self, stamp: Option<FileStamp>) -> bool {
+        let before = self.failed.lock().replace((stamp, self.clock.now()));
+        before.is_none_or(|(then, _)| then != stamp)
+    }
+
+    /// Returns an empty snapshot without anonymous access, for a file that cannot be read.
+    fn unreadable(&self, stamp: Option<FileStamp>, why: &str) -> Users {
+        if self.note_failed_read(stamp) {
+            log::error!("{why}; no user can log in until the file can be read");
+        }
+        let rules = self.settings.rules.iter().map(Rule::without_anonymous).collect();
+        let closed = Settings { anonymous: Some(Anonymous::None), rules, ..self.settings.clone() };
+        Users { is_readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.latch) }
+    }
+}
