@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::words::{amount, count, size};
+use super::format::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
 use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store, StoreError};
@@ -34,13 +34,13 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
     let rate = rate.transpose().map_err(Failure::misuse)?;
-    super::owner::enter(config)?;
+    super::privileges::enter(config)?;
     let how = CheckOptions { rate, repair: options.repair };
     // What a rebuild leaves out, and where the index that was there is kept, is in the log.
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let runtime = runtime()?;
     if options.repair || options.rebuild {
-        match runtime.block_on(super::put_in_order(config)) {
+        match runtime.block_on(super::recover_offline(config)) {
             // The index is made again anyway.
             Err(error) if options.rebuild => log::warn!("{error}"),
             in_order => drop(in_order.map_err(Failure::failed)?),
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
         // It has left a note that the index is damaged: this time it is looked at, and made again.
         Err(StoreError::Index(error)) if options.repair && !store::daemon_runs(&config.storage.path) => {
             log::warn!("the index is damaged ({error})");
-            runtime.block_on(super::put_in_order(config)).map_err(Failure::failed)?;
+            runtime.block_on(super::recover_offline(config)).map_err(Failure::failed)?;
             runtime.block_on(check(config, how, Role::Beside, options.json)).map_err(failed)?
         }
         first => first.map_err(failed)?,

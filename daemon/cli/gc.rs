@@ -4,10 +4,11 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::words::{amount, count, size};
-use super::{Failure, print, put_in_order, runtime, store_settings};
+use super::format::{amount, count, size};
+use super::settings::collection_policy;
+use super::{Failure, print, recover_offline, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Immutable, Policy, Report, Retention, Role, Store, Taken};
+use crate::store::{Policy, Report, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -25,11 +26,11 @@ pub(super) struct Options {
 
 /// Collects once, beside a running daemon or without one.
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
-    let mut policy = Policy { by_hand: true, ..policy(config) };
+    let mut policy = Policy { by_hand: true, ..collection_policy(config) };
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
-    super::owner::enter(config)?;
+    super::privileges::enter(config)?;
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {
@@ -47,7 +48,7 @@ async fn collect(
 ) -> Result<(Report, Vec<Taken>), Failure> {
     if !options.dry_run {
         // The blobs that no name needs may be those of the names that were lost just now.
-        if put_in_order(config).await.map_err(Failure::failed)? {
+        if recover_offline(config).await.map_err(Failure::failed)? {
             return Err(Failure::failed(
                 "the index was made again and names may be lost; nothing is collected: push what is missing, then run \
                  `holdfast gc` again",
@@ -69,38 +70,6 @@ async fn collect(
     let report = report.map_err(Failure::failed)?;
     closed.map_err(Failure::failed)?;
     Ok((report, taken))
-}
-
-/// What a collection may take by this configuration.
-pub(super) fn policy(config: &Config) -> Policy {
-    Policy {
-        grace: config.gc.grace,
-        uploads_expire: config.gc.uploads_expire,
-        retention: retention(config),
-        by_hand: false,
-    }
-}
-
-/// The rules of this configuration.
-pub(super) fn retention(config: &Config) -> Vec<Retention> {
-    let rules = config.retention.iter().map(|rule| Retention {
-        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
-        newest: rule.keep_newest,
-        younger: rule.keep_younger,
-        tags: rule.keep_tags.iter().cloned().map(Into::into).collect(),
-        untagged: rule.remove_untagged,
-    });
-    rules.collect()
-}
-
-/// The tags that can be set once by this configuration.
-pub(super) fn immutable(config: &Config) -> Vec<Immutable> {
-    let rules = config.immutable.iter().map(|rule| Immutable {
-        repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
-        tags: rule.tags.iter().cloned().map(Into::into).collect(),
-        delete: rule.delete,
-    });
-    rules.collect()
 }
 
 fn line(taken: &Taken) -> String {

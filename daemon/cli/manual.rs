@@ -1,10 +1,10 @@
 //! `holdfast man`: the manual pages, made from what the program knows of itself.
 
+use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use clap::{CommandFactory, ValueEnum};
 use roff::{Roff, bold, italic, roman};
 
-use super::{Arguments, Failure, print};
+use super::{Failure, print};
 
 /// The documented configuration, which holdfast.toml(5) is made of.
 const CONFIGURATION: &str = include_str!("../../config/holdfast.toml");
@@ -23,16 +23,15 @@ pub(super) enum Page {
 }
 
 /// Prints a manual page.
-pub(super) fn run(page: Page) -> Result<(), Failure> {
+pub(super) fn run(page: Page, command: clap::Command) -> Result<(), Failure> {
     print(&match page {
-        Page::Command => command_line(),
+        Page::Command => command_line(command),
         Page::Configuration => configuration(CONFIGURATION),
     })
 }
 
 /// holdfast(1).
-fn command_line() -> String {
-    let mut command = Arguments::command();
+fn command_line(mut command: clap::Command) -> String {
     command.build();
     let mut page = begin("holdfast", "1", &command.get_about().map(ToString::to_string).unwrap_or_default());
     page.control("SH", ["SYNOPSIS"]);
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_command_and_key_has_its_place() {
-        let page = command_line();
+        let page = command_line(crate::cli::arguments::command());
         for name in [
             "holdfast user add",
             "holdfast gc",

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, could_take, look_at_certificate, metrics, owner, print, warn};
+use super::{Failure, metrics, print, print_warnings, privileges, validate_certificate, validate_for_reload};
 use crate::config::Config;
 
 #[derive(Subcommand)]
@@ -15,16 +15,20 @@ pub(super) enum Command {
 
 /// Looks at what a daemon needs. Whoever is not the daemon's user cannot say what that one may do.
 fn check(config: &Config) -> Result<(), Failure> {
-    if owner::owns(&config.storage.path) { could_take(config) } else { look_at_certificate(config) }
+    if privileges::owns(&config.storage.path) {
+        validate_for_reload(config)
+    } else {
+        validate_certificate(config)
+    }
 }
 
 /// Runs `holdfast config`; a configuration that is wrong has been refused before.
 pub(super) fn run(command: &Command, config: &Config) -> Result<(), Failure> {
-    warn(config);
+    print_warnings(config);
     match command {
         Command::Check => {
             // What root may read the daemon may not.
-            owner::become_owner_if_any(&config.storage.path)?;
+            privileges::become_owner_if_any(&config.storage.path)?;
             check(config)?;
             metrics::check_file(config)?;
             print("the configuration is valid\n")
