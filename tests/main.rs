@@ -1,17 +1,11 @@
-//! Drives the real binary over real sockets, one module for each subject.
-#![expect(clippy::disallowed_methods, reason = "tests play the user, and the disk that fails")]
-#![allow(
-    clippy::pedantic,
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test ends at what it does not expect"
-)]
+//! Drives the real binary over real sockets; one module per subject.
+#![expect(clippy::disallowed_methods, reason = "tests act as the operator, and as a failing disk")]
+#![allow(clippy::pedantic, clippy::unwrap_used, missing_docs, reason = "a test panics at the unexpected")]
 
 mod admin;
 mod admin_safety;
 mod admin_size;
 mod admin_warnings;
-mod appliance;
 mod architecture;
 mod auth;
 mod broken_disk;
@@ -23,6 +17,7 @@ mod clients_login;
 mod collection;
 mod command_line;
 mod concurrency;
+mod config_check;
 mod cors;
 mod crash_points;
 mod damaged_blobs;
@@ -37,9 +32,10 @@ mod fairness;
 mod full_disk;
 mod hanging_disk;
 mod health;
-mod hostile;
 mod http_edges;
+mod idle_exit;
 mod immutable;
+mod large_bodies;
 mod large_deletes;
 mod last_block;
 mod last_page;
@@ -62,15 +58,19 @@ mod push_manifest;
 mod races;
 mod read_only;
 mod registry2;
+mod reload;
 mod resources;
 mod restart;
 mod retention;
 mod rights;
-mod strangers;
+mod service;
+mod shutdown;
+mod starvation;
 mod summaries;
 mod support;
 mod throttle;
 mod tls;
 mod tokens;
 mod untrusted_content;
+mod untrusted_input;
 mod uploads;
