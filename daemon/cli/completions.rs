@@ -12,7 +12,7 @@ pub(super) fn run(shell: clap_complete::Shell, command: &Command) -> Result<(), 
     print(&String::from_utf8_lossy(&script))
 }
 
-/// Returns the command line without its hidden commands, which clap_complete would offer all the same.
+/// Returns the command line without its hidden commands, which `clap_complete` would offer all the same.
 fn visible(command: &Command) -> Command {
     Command::new("holdfast")
         .version(env!("CARGO_PKG_VERSION"))

@@ -99,7 +99,7 @@ async fn establish(server: &Server, stream: TcpStream, peer: SocketAddr) -> Opti
                     log::warn!(client:% = peer.ip(); "client certificate of {peer} refused (tls.client_ca): {error}");
                 }
                 Ok(Err(error)) => {
-                    log::debug!(client:% = peer.ip(); "TLS handshake with {peer} failed: {error}")
+                    log::debug!(client:% = peer.ip(); "TLS handshake with {peer} failed: {error}");
                 }
                 Err(_) => log::debug!(client:% = peer.ip(); "TLS handshake with {peer} timed out"),
             }
