@@ -84,7 +84,7 @@ fn pages_show_what_was_pushed() {
         "/bin/app --all",
         "COLOUR=green",
         "8080/tcp",
-        "nobody",
+        "app:app",
         "/data",
         "vendor",
         "hand-made",

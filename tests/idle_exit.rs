@@ -71,7 +71,7 @@ fn activate(unit: &Unit, stop: &AtomicBool) -> usize {
 
 #[test]
 fn idle_exit_never_refuses_connections() {
-    let rounds = std::env::var("HOLDFAST_TEST_KNOCKS").map_or(60, |text| text.parse().unwrap());
+    let rounds = std::env::var("HOLDFAST_TEST_CONNECTIONS").map_or(60, |text| text.parse().unwrap());
     let unit = Unit::new("[service]\nidle = \"60ms\"\n");
     let stop = AtomicBool::new(false);
     let starts = std::thread::scope(|scope| {

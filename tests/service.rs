@@ -89,9 +89,9 @@ fn status_queries_the_daemon_and_waits_for_it() {
     let text = String::from_utf8(waiting.wait_with_output().unwrap().stdout).unwrap();
     assert!(text.contains("daemon        running") && text.contains("uploads       0"), "{text}");
     Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202);
-    let live: serde_json::Value =
+    let status: serde_json::Value =
         serde_json::from_str(&run(unit.command().args(["status", "--json"]))).unwrap();
-    assert_eq!((&live["uploads"], &live["read_only"]), (&1.into(), &serde_json::Value::Null), "{live}");
+    assert_eq!((&status["uploads"], &status["read_only"]), (&1.into(), &serde_json::Value::Null), "{status}");
     unit.await_notification("1 upload");
     // Another data directory is not this daemon's.
     let elsewhere = unit.path("elsewhere");
@@ -113,8 +113,8 @@ fn metrics_are_those_of_the_daemon_or_of_its_last_exit() {
     let print = || unit.command().arg("metrics").output().unwrap();
     let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let none = print();
-    let said = String::from_utf8_lossy(&none.stderr).into_owned();
-    assert!(none.status.code() == Some(1) && said.contains("no daemon can be asked"), "{said}");
+    let error = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(none.status.code() == Some(1) && error.contains("no daemon can be asked"), "{error}");
     let mut child = Process(unit.start(&[]));
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(200);

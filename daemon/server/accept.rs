@@ -1,4 +1,4 @@
-//! Accept loops: gives each connection a slot, a place among the waiting ones, or an immediate 503, and drains them at the end.
+//! Accept loops: give each connection a slot, a place in the waiting room, or an immediate 503, and drain all at shutdown.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -20,7 +20,7 @@ use crate::base::Lock;
 
 /// Pause of an accept loop after a failed accept.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
-/// How long a connection waits for a slot, and how long its 503 may take after that.
+/// Time limit of the wait for a slot, and then of the 503.
 const SLOT_WAIT: Duration = Duration::from_secs(5);
 /// Interval at which idle connections without a permit are closed under pressure.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// Response to a connection without a place in the waiting room; not sent where TLS is on.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\
     Connection: close\r\n\r\n";
-/// How long the drain waits for requests in progress.
+/// Time limit of requests in progress while draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Shutdown signal of accept loops and connections, and the token by which the drain sees that all of them have ended.

@@ -123,12 +123,7 @@ impl Drop for LoggedBody {
             &self.record;
         let (endpoint, took) = (self.record.endpoint, begun.elapsed());
         self.record.http.count(endpoint, method, *status, took, self.sent);
-        let level = match (endpoint, *status) {
-            // The reason of a failed health check is logged where it arises.
-            (Endpoint::Health, _) => *level,
-            (Endpoint::Metrics, 400..) | (_, 500..) => (*level).min(log::Level::Info),
-            _ => *level,
-        };
+        let level = if is_failure(endpoint, *status) { (*level).min(log::Level::Info) } else { *level };
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         log::log!(
             target: "access", level,
@@ -137,6 +132,25 @@ impl Drop for LoggedBody {
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
             "{} {path}", audit::shown_method(method)
         );
+    }
+}
+
+/// Returns true if a response is logged at `info` although its endpoint is logged at `debug`.
+fn is_failure(endpoint: Endpoint, status: u16) -> bool {
+    match endpoint {
+        // The reason of a failed health check is logged where it arises.
+        Endpoint::Health => false,
+        Endpoint::Metrics => status >= 400,
+        Endpoint::Ping
+        | Endpoint::Catalog
+        | Endpoint::Tags
+        | Endpoint::Manifest
+        | Endpoint::Blob
+        | Endpoint::Upload
+        | Endpoint::Referrers
+        | Endpoint::Token
+        | Endpoint::Page
+        | Endpoint::Other => status >= 500,
     }
 }
 

@@ -13,7 +13,7 @@ pub struct Activity {
     pub connections: usize,
     /// Requests whose response is not completely sent.
     pub requests: usize,
-    /// How long there has been no connection; `None` while there is one.
+    /// Time since the last connection closed; `None` while one is open.
     pub idle_for: Option<Duration>,
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-/// How long a holder is trusted after its last permit.
+/// Duration of trust after the last permit of a holder.
 const TRUST: Duration = Duration::from_hours(1);
 /// Maximum number of trusted holders in memory.
 const TRUSTED_HOLDERS: usize = 4096;
@@ -45,7 +45,7 @@ pub(super) struct Settings {
     pub(super) closing: usize,
     /// Number of connections that a holder keeps under pressure.
     pub(super) share: usize,
-    /// How long an idle connection may stay without a permit under pressure.
+    /// Time limit of an idle connection without a permit, under pressure.
     pub(super) unpermitted: Duration,
 }
 

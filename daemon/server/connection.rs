@@ -26,8 +26,8 @@ use super::transport::Transport;
 use crate::tls::Certificates;
 use crate::wire::{ApiError, RequestBody, confine};
 
-/// How long, from its accept, the drain waits for the first request of a connection that has sent nothing: an idle exit must
-/// not refuse a client that connects at that moment.
+/// Grace period, from the accept, for the first request of a connection that has sent nothing when the drain begins: an idle
+/// exit must not refuse a client that connects at that moment.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(5);
 /// The same for a connection that has sent a part of its first head.
 const PARTIAL_HEAD_GRACE: Duration = Duration::from_secs(1);

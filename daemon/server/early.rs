@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// How long the store may take to open before connections are accepted. Until then they stay in the listen backlog, where
-/// systemd keeps them even if the daemon fails to start.
+/// Delay before connections are accepted while the store opens. Until then they stay in the listen backlog, where systemd keeps
+/// them even if the daemon fails to start.
 const ACCEPT_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of connections accepted while the store opens; further ones stay in the listen backlog.
 const MAX_CONNECTIONS: usize = 64;

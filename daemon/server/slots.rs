@@ -12,7 +12,7 @@ use crate::base::Lock;
 /// Interval at which a waiting connection asks for admission again if no slot is released.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How an evicted connection is closed.
+/// Close mode of an evicted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// Gracefully, between requests.

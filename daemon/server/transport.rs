@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::wire::{Response, empty};
 
-/// How the bytes of a connection are protected.
+/// Protection of the bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     /// Plain HTTP, and TLS is off.

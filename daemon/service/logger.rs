@@ -23,10 +23,10 @@ use super::text_line::line;
 const QUEUE_BYTES: usize = 1 << 20;
 /// Lines are written in batches of about this many bytes.
 const BATCH_BYTES: usize = 32 << 10;
-/// How long a batch waits for more lines. A write and a wake-up per line would cost a small machine more than the requests
+/// Time that a batch waits for more lines. A write and a wake-up per line would cost a small machine more than the requests
 /// that the lines are about.
 const BATCH_TIME: Duration = Duration::from_millis(2);
-/// How long the shutdown waits for the last lines.
+/// Time limit of writing the last lines at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Target of access log lines.

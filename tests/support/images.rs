@@ -36,7 +36,7 @@ pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, man
 pub fn config() -> Value {
     json!({
         "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-02T03:04:05Z",
-        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "nobody",
+        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "app:app",
             "ExposedPorts": {"8080/tcp": {}}, "Volumes": {"/data": {}}, "Labels": {"vendor": "us"}},
         "history": [{"created_by": "COPY app /bin/app"}, {"created_by": "ENV COLOUR=green", "empty_layer": true}],
     })

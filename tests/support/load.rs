@@ -205,7 +205,7 @@ impl Client {
         let before = self.tags[&tag].clone();
         match outcome {
             Outcome::Done => {
-                assert!(before.iter().any(Option::is_some), "t{tag} was not there: {:#?}", self.last());
+                assert!(before.iter().any(Option::is_some), "t{tag} did not exist: {:#?}", self.last());
                 self.tags.insert(tag, BTreeSet::from([None]));
             }
             Outcome::Refused => {
@@ -229,7 +229,7 @@ impl Client {
         let outcome = self.send(self.request("DELETE", &path), 202, &[404]);
         let (can_exist, can_be_missing) = *self.manifests.entry(number).or_insert(NEVER_PUSHED);
         match outcome {
-            Outcome::Done => assert!(can_exist, "{number} was not there: {:#?}", self.last()),
+            Outcome::Done => assert!(can_exist, "{number} did not exist: {:#?}", self.last()),
             Outcome::Refused => assert!(can_be_missing, "{number} is lost: {:#?}", self.last()),
             Outcome::Unknown => {
                 self.manifests.insert(number, (true, true));
@@ -312,7 +312,7 @@ impl Client {
             if answer.status == 404 && may_go {
                 let manifest = format!("manifests/{}", digest(&manifest(number)));
                 let status = self.request("GET", &manifest).send().status;
-                assert_eq!(status, 404, "{number} is there without a blob: {:#?}", self.last());
+                assert_eq!(status, 404, "{number} exists without a blob: {:#?}", self.last());
                 return false;
             }
             assert_eq!(answer.status, 200, "a blob of {number}: {:#?}", self.last());

@@ -34,7 +34,7 @@ use crate::store::{POOLED_THREADS, Role, Store};
 /// hanging syncs cannot occupy.
 const BLOCKING_THREADS: usize = POOLED_THREADS + 20;
 
-/// How long lists may continue after the shutdown has begun.
+/// Time that lists may continue after the shutdown has begun.
 const LIST_GRACE: Duration = Duration::from_secs(5);
 
 /// Timeout of closing the store. A blocked disk must not keep the daemon from ending.

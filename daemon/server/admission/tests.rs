@@ -106,7 +106,7 @@ fn untrusted_address_with_all_slots_is_evicted_for_every_other_address() {
         assert_eq!(victim, None, "half of the reserve is free for a new address");
         let (second, victim) = world.enter(number);
         let known = world.admission.counts[&client(1)];
-        assert!(victim.is_none_or(|_| known < 14), "the address with the most gives way");
+        assert!(victim.is_none_or(|_| known < 14), "an address with fewer connections is evicted");
         for id in held.into_iter().chain([id, second]) {
             world.admission.release(id);
         }
