@@ -6,15 +6,15 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{check, gc, inspect, manual, serve, show, status, user};
 
-/// A container registry for the edge: one daemon with TLS, users and durable storage
+/// Container registry for the edge: one static daemon with TLS, users and durable storage
 #[derive(Parser)]
-#[command(name = "holdfast", version, about, arg_required_else_help = false)]
+#[command(name = "holdfast", version, arg_required_else_help = false)]
 pub(super) struct Arguments {
-    /// Configuration file; .yml and .yaml are files of registry:2 [default: /etc/holdfast/holdfast.toml if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Configuration file, TOML or registry:2 YAML [default: /etc/holdfast/holdfast.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(super) config: Option<PathBuf>,
-    /// Data directory [default: storage.path of the configuration, else ./holdfast-data]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Data directory [default: storage.path, else ./holdfast-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(super) data: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: Option<Command>,

@@ -13,7 +13,7 @@ use crate::tls::Certificates;
 use crate::wire::{Cors, Events, audit::LoginCounters};
 
 /// Limits on the resources that clients use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum length of the head of a request, in bytes.
     pub header_bytes: usize,
@@ -23,16 +23,24 @@ pub struct Limits {
     pub body_stall: Duration,
     /// Minimum rate of request bodies and of responses in bytes per second, averaged over `body_stall`; zero is off.
     pub minimum_rate: u64,
-    /// Number of connections that an address keeps under pressure.
-    pub connections_per_address: usize,
+    /// Number of connections that an address keeps under pressure; by default a quarter of the slots.
+    pub connections_per_address: Option<usize>,
     /// Size of the kernel's socket buffer in each direction, in bytes; by default the kernel lets it grow to megabytes.
     pub socket_buffer: usize,
 }
 
+impl Limits {
+    /// Returns the number of slots that an address keeps under pressure.
+    pub(super) fn share(&self, slots: usize) -> usize {
+        self.connections_per_address.unwrap_or_else(|| (slots / 4).max(1))
+    }
+}
+
 /// Clients that may read `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetricsAccess {
     /// No client: the endpoint does not exist.
+    #[default]
     Off,
     /// Clients on this machine.
     Local,

@@ -26,6 +26,8 @@ pub struct Capacity {
 /// A server: its connection slots, and the services that answer its requests.
 pub struct Server {
     services: ArcSwap<RequestServices>,
+    /// Number of slots.
+    capacity: usize,
     pub(super) slots: Arc<Slots>,
     pub(super) waiting: Arc<WaitingRoom>,
     pub(super) activity: Arc<ActivityTracker>,
@@ -38,11 +40,12 @@ impl Server {
         let settings = Settings {
             slots: capacity.connections,
             closing: capacity.closing,
-            share: services.limits.connections_per_address,
+            share: services.limits.share(capacity.connections),
             unpermitted: services.limits.header_time,
         };
         Server {
             services: ArcSwap::from_pointee(services),
+            capacity: capacity.connections,
             slots: Arc::new(Slots::new(settings)),
             waiting: Arc::new(WaitingRoom::new(capacity.waiting)),
             activity: Arc::default(),
@@ -57,7 +60,7 @@ impl Server {
 
     /// Replaces the services for all requests that begin from now on.
     pub fn replace_services(&self, services: RequestServices) {
-        self.slots.adjust(services.limits.connections_per_address, services.limits.header_time);
+        self.slots.adjust(services.limits.share(self.capacity), services.limits.header_time);
         self.services.store(Arc::new(services));
     }
 

@@ -54,6 +54,12 @@ impl From<LevelFilter> for LogSettings {
     }
 }
 
+impl Default for LogSettings {
+    fn default() -> Self {
+        LevelFilter::Info.into()
+    }
+}
+
 /// Flushes the log when it is dropped.
 pub struct LogGuard {
     events: Sender<Event>,

@@ -43,7 +43,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The options of `holdfast serve`.
 #[derive(clap::Args, Default)]
 pub(super) struct Options {
-    /// Configuration file, as with --config; .yml and .yaml are files of registry:2
+    /// Configuration file, as with --config
     #[arg(value_name = "FILE")]
     pub(super) file: Option<std::path::PathBuf>,
 }

@@ -127,9 +127,7 @@ pub(super) fn services(
             header_time: limits.header_time,
             body_stall: limits.body_stall,
             minimum_rate: limits.minimum_rate,
-            connections_per_address: limits
-                .connections_per_address
-                .unwrap_or_else(|| (shared.budget.connections / 4).max(1)),
+            connections_per_address: limits.connections_per_address,
             socket_buffer: limits.socket_buffer,
         },
         metrics_access: metrics_access(config),
