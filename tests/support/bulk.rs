@@ -13,6 +13,7 @@ pub struct Bulk {
 }
 
 impl Bulk {
+    /// Prepares an empty data directory.
     pub fn new(data: &Path) -> Self {
         std::fs::create_dir_all(data.join("blobs/sha256")).unwrap();
         let mut bulk = Bulk { data: data.to_owned(), entries: String::new(), config: String::new() };
@@ -20,6 +21,7 @@ impl Bulk {
         bulk
     }
 
+    /// Writes a blob; returns its digest.
     pub fn blob(&self, content: &[u8]) -> String {
         let digest = digest(content);
         let path = self.data.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());

@@ -53,10 +53,12 @@ pub fn said_at_start(environment: &[(&str, &str)], words: &str) -> String {
 }
 
 impl Daemon {
+    /// Starts with default settings.
     pub fn start() -> Self {
         Self::with(&[])
     }
 
+    /// Starts with this environment.
     pub fn with(environment: &[(&str, &str)]) -> Self {
         let start = Start { environment: owned(environment), ..Start::default() };
         Self::in_directory(tempfile::tempdir().unwrap(), None, start)
@@ -73,6 +75,7 @@ impl Daemon {
         Self::at_with(data, &[])
     }
 
+    /// Starts with this data directory and environment.
     pub fn at_with(data: &Path, environment: &[(&str, &str)]) -> Self {
         let start = Start { environment: owned(environment), ..Start::default() };
         Self::in_directory(tempfile::tempdir().unwrap(), Some(data), start)
@@ -221,10 +224,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Returns a request to this daemon.
     pub fn request(&self, method: &str, path: &str) -> Request {
         Request::new(self.address, method, path)
     }
 
+    /// Sends a GET request.
     pub fn get(&self, path: &str) -> Answer {
         self.request("GET", path).send()
     }
@@ -249,6 +254,7 @@ impl Daemon {
         (digest(&manifest), manifest)
     }
 
+    /// Pushes a manifest by tag or digest.
     pub fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) -> Answer {
         let path = format!("/v2/{repository}/manifests/{reference}");
         self.request("PUT", &path).header("Content-Type", media_type).body(bytes).send()

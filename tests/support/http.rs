@@ -17,6 +17,7 @@ pub fn connect_from(local: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from(fd))
 }
 
+/// A request in preparation; it closes the connection unless [`Request::keep_alive`] is set.
 pub struct Request {
     pub address: SocketAddr,
     /// The local address to connect from, if not chosen by the system.
@@ -65,11 +66,13 @@ impl Request {
         self
     }
 
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head += &format!("{name}: {value}\r\n");
         self
     }
 
+    /// Sets a body with `Content-Length`.
     pub fn body(mut self, body: &[u8]) -> Self {
         self.head += &format!("Content-Length: {}\r\n", body.len());
         self.body = body.to_vec();
@@ -88,6 +91,7 @@ impl Request {
         self
     }
 
+    /// Adds Basic credentials.
     pub fn login(self, name: &str, password: &str) -> Self {
         use base64::Engine;
         let text = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
@@ -185,10 +189,12 @@ impl Answer {
         self
     }
 
+    /// Returns the first header of this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|values| values[0].as_str())
     }
 
+    /// Returns all headers of this name, in lower case.
     pub fn headers(&self, name: &str) -> Vec<String> {
         self.headers.get(name).cloned().unwrap_or_default()
     }

@@ -33,6 +33,7 @@ pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, man
     digest(&bytes)
 }
 
+/// Returns the config of an image.
 pub fn config() -> Value {
     json!({
         "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-02T03:04:05Z",
@@ -47,6 +48,7 @@ pub fn with_images() -> Daemon {
     with_images_and(&[])
 }
 
+/// As [`with_images`], with this environment.
 pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
     let daemon = Daemon::with(environment);
     push_with(
@@ -61,6 +63,7 @@ pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
     daemon
 }
 
+/// Returns the tags of a repository, as alice sees them.
 pub fn tags(daemon: &Daemon, name: &str) -> Vec<String> {
     let path = format!("/v2/{name}/tags/list");
     let answer = daemon.request("GET", &path).login("alice", "secret").send().expect(200).json();

@@ -50,6 +50,7 @@ pub fn layer(image: u32) -> Vec<u8> {
     format!("layer of {image} ").bytes().chain(bytes).collect()
 }
 
+/// Returns the manifest of an image.
 pub fn manifest(number: u32) -> Vec<u8> {
     let mut manifest: Value =
         serde_json::from_slice(&image(&digest(CONFIG), &digest(&layer(number)), None)).unwrap();
@@ -85,6 +86,7 @@ impl Client {
         self.address = address;
     }
 
+    /// Returns a pseudo-random number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
