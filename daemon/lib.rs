@@ -1,4 +1,4 @@
-//! Holdfast: a container registry for the edge. Each module is a room; ARCHITECTURE.md says who may call whom.
+//! Holdfast: a container registry for the edge. Each module is a room; ARCHITECTURE.md defines which rooms call which.
 
 pub mod access;
 pub mod admin;

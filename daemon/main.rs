@@ -1,5 +1,5 @@
-//! The binary: hands arguments and environment to the command line, and exits with what it says.
-#![expect(clippy::disallowed_methods, reason = "the environment comes in here and nowhere else")]
+//! The binary: passes arguments and environment to the command line, and exits with its code.
+#![expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 
 use std::process::ExitCode;
 

@@ -84,7 +84,7 @@ fn pages_show_pushed_images() {
         "/bin/app --all",
         "COLOUR=green",
         "8080/tcp",
-        "nobody",
+        "app:app",
         "/data",
         "vendor",
         "hand-made",

@@ -1,4 +1,4 @@
-//! Real clients: a Docker engine, skopeo, buildah and podman. They are packages of the system; `tests/run` installs them.
+//! Real clients: Docker, skopeo, buildah and podman. They are Debian packages, which `tests/run` installs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// A Docker engine of its own, ended with the test.
+/// A Docker engine, stopped on drop.
 pub struct Engine {
     child: Child,
     directory: tempfile::TempDir,
@@ -33,7 +33,7 @@ impl Engine {
         let engine = Engine { child, directory };
         let begun = Instant::now();
         while !engine.command(&["info"]).output().is_ok_and(|output| output.status.success()) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the Docker engine does not start");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the Docker engine did not start");
             std::thread::sleep(Duration::from_millis(200));
         }
         engine
@@ -49,7 +49,7 @@ impl Engine {
         command
     }
 
-    /// The socket of the engine's own containerd.
+    /// Returns the socket of the engine's containerd.
     pub fn containerd(&self) -> PathBuf {
         self.directory.path().join("exec/containerd/containerd.sock")
     }
@@ -105,10 +105,10 @@ fn docker_logs_in_pushes_and_pulls() {
 }
 
 #[test]
-fn an_engine_pulls_names_of_docker_hub_from_its_mirror() {
+fn docker_pulls_docker_hub_names_from_its_mirror() {
     let daemon = Daemon::start();
     let host = format!("127.0.0.1:{}", daemon.address.port());
-    // Nothing but the mirror can be reached: what the engine asks Docker Hub for ends at a closed port.
+    // Only the mirror is reachable: requests to Docker Hub end at a closed port.
     let closed = "http://127.0.0.1:9";
     let engine = Engine::start_with(
         &[&format!("--registry-mirror=http://{host}")],
@@ -128,11 +128,11 @@ fn an_engine_pulls_names_of_docker_hub_from_its_mirror() {
     assert!(images.lines().any(|image| image == "alpine:3"), "{images}");
     assert!(images.lines().any(|image| image == "team/app:1"), "{images}");
     let missing = engine.command(&["pull", "alpine:4"]).output().unwrap();
-    assert!(!missing.status.success(), "what was not pushed is not there");
+    assert!(!missing.status.success(), "an image that was never pushed is pulled");
 }
 
 #[test]
-fn the_newest_of_the_tags_that_one_docker_push_sets_are_kept() {
+fn retention_keeps_the_newest_tags_of_one_docker_push() {
     let daemon = Daemon::start();
     let repository = format!("127.0.0.1:{}/app", daemon.address.port());
     let engine = Engine::start();
@@ -158,7 +158,7 @@ fn the_newest_of_the_tags_that_one_docker_push_sets_are_kept() {
 }
 
 #[test]
-fn a_docker_push_outlives_a_kill_of_the_registry() {
+fn docker_push_survives_a_kill_of_the_registry() {
     let engine = Engine::start();
     let directory = tempfile::tempdir().unwrap();
     let (files, tar) = (directory.path().join("files"), directory.path().join("layer.tar"));
@@ -181,7 +181,7 @@ fn a_docker_push_outlives_a_kill_of_the_registry() {
     };
     let begun = Instant::now();
     while received() < 8 << 20 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the push does not begin");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the push did not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
     daemon.kill_and_restart();
@@ -196,7 +196,7 @@ fn skopeo_copies_inspects_lists_and_deletes() {
     let daemon = Daemon::start();
     let directory = tempfile::tempdir().unwrap();
     let image = format!("docker://{}/a/b", daemon.address);
-    let (_, first) = daemon.push_image("seed", "arm64", &run_tar(directory.path()));
+    let (_, first) = daemon.push_image("seed", "arm64", &layer_bytes(directory.path()));
     let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [{
         "mediaType": OCI_MANIFEST, "digest": digest(&first), "size": first.len(),
         "platform": {"architecture": "arm64", "os": "linux"}}]});
@@ -215,8 +215,8 @@ fn skopeo_copies_inspects_lists_and_deletes() {
     daemon.get("/v2/a/b/manifests/1").expect(404);
 }
 
-/// The bytes of a small layer.
-fn run_tar(directory: &Path) -> Vec<u8> {
+/// Returns the bytes of a small layer.
+fn layer_bytes(directory: &Path) -> Vec<u8> {
     fs::read(layer(directory)).unwrap()
 }
 
@@ -227,7 +227,7 @@ fn buildah_pushes_and_podman_pulls_over_tls() {
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir(at("certificates")).unwrap();
     fs::write(at("certificates/ca.crt"), daemon.get("/ca.crt").expect(200).body).unwrap();
-    // A store and settings of its own.
+    // Image store and settings of this test only.
     let tool = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         command.args(["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", "vfs"]);
@@ -243,7 +243,7 @@ fn buildah_pushes_and_podman_pulls_over_tls() {
     tool("buildah", &["rmi", "--all", "--force"]);
     tool("podman", &[&["pull"][..], &trust, &[&image]].concat());
     assert!(tool("podman", &["images", "--noheading"]).contains("team/built"));
-    // zstd is another media type of layers.
+    // Layers compressed with zstd have another media type.
     tool("podman", &[&["push", "--compression-format=zstd"][..], &trust, &[&image]].concat());
     tool("podman", &["rmi", "--all", "--force"]);
     tool("podman", &[&["pull"][..], &trust, &[&image]].concat());

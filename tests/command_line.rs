@@ -1,3 +1,5 @@
+//! The command line: errors, users, privileges of root, and the start without socket activation.
+
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Output, Stdio};
@@ -9,12 +11,12 @@ fn holdfast(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn errors_are_one_line_and_have_their_code() {
+fn errors_are_one_line_with_their_exit_code() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().to_str().unwrap();
     for (arguments, code, expected) in [
         (&["status", "--data", data][..], 1, "no registry"),
-        (&["user", "remove", "nobody", "--data", data], 1, "no user nobody"),
+        (&["user", "remove", "carol", "--data", data], 1, "no user carol"),
         (&["user", "add", "a:b", "--data", data], 2, "no user name"),
         (&["user", "add", "bob", "--data", data], 2, "--password-stdin"),
         (&["config", "check", "--config", "/nonexistent.toml"], 2, "cannot read"),
@@ -28,7 +30,7 @@ fn errors_are_one_line_and_have_their_code() {
 }
 
 #[test]
-fn status_beside_the_daemon() {
+fn status_reports_what_the_daemon_holds() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     let output = holdfast(&["status", "--json", "--data", daemon.data.to_str().unwrap()]);
@@ -40,8 +42,8 @@ fn status_beside_the_daemon() {
 }
 
 #[test]
-fn root_works_on_the_data_as_its_owner() {
-    const NOBODY: u32 = 65534;
+fn root_works_as_the_owner_of_the_data_directory() {
+    const OWNER: u32 = 65534;
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let data = directory.path().join("data");
@@ -49,47 +51,47 @@ fn root_works_on_the_data_as_its_owner() {
     daemon.push_image("a", "1", b"layer");
     daemon.request("DELETE", "/v2/a/manifests/1").send().expect(202);
     daemon.stop();
-    run(Command::new("chown").args(["-R", &NOBODY.to_string()]).arg(&data));
+    run(Command::new("chown").args(["-R", &OWNER.to_string()]).arg(&data));
     for arguments in [&["check", "--rebuild"][..], &["gc", "--grace", "0s"], &["status"]] {
         run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&data));
     }
     add_user(&data, "alice", "secret");
-    let others = run(Command::new("find").arg(&data).args(["!", "-uid", &NOBODY.to_string()]));
+    let others = run(Command::new("find").arg(&data).args(["!", "-uid", &OWNER.to_string()]));
     assert_eq!(others, "", "the daemon could not read these");
 }
 
 #[test]
-fn root_follows_no_link_that_the_owner_of_the_data_has_put_there() {
-    const NOBODY: u32 = 65534;
+fn root_follows_no_symbolic_link_in_the_data_directory() {
+    const OWNER: u32 = 65534;
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let (data, target) = (directory.path().join("data"), directory.path().join("target"));
     std::fs::create_dir(&data).unwrap();
     std::fs::write(&target, "precious").unwrap();
     std::os::unix::fs::symlink(&target, data.join("htpasswd.new")).unwrap();
-    run(Command::new("chown").args(["-h", &NOBODY.to_string()]).arg(&data).arg(data.join("htpasswd.new")));
-    // There is no registry yet: a package has made the directory, and users come first.
+    run(Command::new("chown").args(["-h", &OWNER.to_string()]).arg(&data).arg(data.join("htpasswd.new")));
+    // No registry yet: the package has created the directory, and users are added first.
     add_user(&data, "alice", "secret");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
     assert_eq!(std::fs::metadata(&target).unwrap().uid(), 0);
     let users = std::fs::symlink_metadata(data.join("htpasswd")).unwrap();
-    assert!(users.is_file() && users.uid() == NOBODY);
-    // Root works as the owner, who cannot give a file away: what an editor of root's has written becomes the owner's.
+    assert!(users.is_file() && users.uid() == OWNER);
+    // A file that root's editor has replaced belongs to the owner again after a change.
     run(Command::new("chown").arg("0").arg(data.join("htpasswd")));
     run(Command::new("chmod").arg("644").arg(data.join("htpasswd")));
     add_user(&data, "bob", "secret");
-    assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), NOBODY);
+    assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), OWNER);
 }
 
 #[test]
-fn users_in_a_directory_of_root_s_are_for_the_group_of_the_data() {
-    const NOBODY: u32 = 65534;
+fn user_file_outside_the_data_is_readable_by_the_group_of_the_data() {
+    const OWNER: u32 = 65534;
     let directory = tempfile::tempdir().unwrap();
     let (data, users) = (directory.path().join("data"), directory.path().join("etc/htpasswd"));
     std::fs::create_dir(&data).unwrap();
     std::fs::create_dir(directory.path().join("etc")).unwrap();
-    run(Command::new("chown").arg(format!("{NOBODY}:{NOBODY}")).arg(&data));
-    // With root's habits at its worst.
+    run(Command::new("chown").arg(format!("{OWNER}:{OWNER}")).arg(&data));
+    // With a strict umask of root.
     let mut command = Command::new("sh");
     command.env_clear().args(["-c", "umask 077; exec \"$@\"", "sh", BINARY, "--data"]).arg(&data);
     command.env("HOLDFAST_AUTH_HTPASSWD", &users).args(["user", "add", "alice", "--password-stdin"]);
@@ -97,11 +99,7 @@ fn users_in_a_directory_of_root_s_are_for_the_group_of_the_data() {
     child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
     assert!(child.wait().unwrap().success());
     let file = std::fs::metadata(&users).unwrap();
-    assert_eq!(
-        (file.uid(), file.gid(), file.mode() & 0o777),
-        (0, NOBODY, 0o640),
-        "the daemon cannot read it"
-    );
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (0, OWNER, 0o640), "the daemon cannot read it");
 }
 
 #[test]
@@ -116,7 +114,7 @@ fn users_are_listed_and_removed() {
 }
 
 #[test]
-fn what_it_prints_about_itself() {
+fn help_completions_and_manual_pages_are_printed() {
     for arguments in [
         &["completions", "bash"][..],
         &["man"],
@@ -131,7 +129,7 @@ fn what_it_prints_about_itself() {
 }
 
 #[test]
-fn opens_its_own_socket_when_it_inherits_none() {
+fn daemon_binds_its_own_socket_without_socket_activation() {
     use std::io::{BufRead, BufReader};
     let directory = tempfile::tempdir().unwrap();
     let mut child = Command::new(BINARY)
@@ -145,7 +143,7 @@ fn opens_its_own_socket_when_it_inherits_none() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let url = lines.find_map(|line| line.unwrap().trim().strip_prefix("listens on ").map(str::to_owned));
     let answer = run(Command::new("curl").args(["-sSf", &format!("{}/v2/", url.unwrap().trim())]));
-    // It says whom it serves and what to try.
+    // The banner tells who has access, and what to try.
     let rest: Vec<String> = lines.take(5).map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();

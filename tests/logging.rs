@@ -1,9 +1,9 @@
-//! What clients can write into the log, and the lines that other programs read.
+//! Log injection, the fixed lines that other programs read, and the rate limit of each client.
 
 use crate::support::browser::Browser;
 use crate::support::*;
 
-/// A daemon with a user, alice, and the file of its log.
+/// Starts a daemon with the user alice; returns it with its log file.
 fn start(level: &str) -> (Daemon, tempfile::NamedTempFile) {
     let mut daemon = Daemon::with_user("alice", "secret", &[]);
     daemon.stop();
@@ -11,14 +11,14 @@ fn start(level: &str) -> (Daemon, tempfile::NamedTempFile) {
     (daemon, log)
 }
 
-/// The lines of the log, once the daemon has ended.
+/// Stops the daemon; returns the lines of its log.
 fn lines(mut daemon: Daemon, log: &tempfile::NamedTempFile) -> Vec<String> {
     daemon.stop();
     std::fs::read_to_string(log.path()).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_failed_log_in_is_one_warning() {
+fn failed_login_is_logged_once() {
     let (daemon, log) = start("warn");
     daemon.get("/v2/").expect(401);
     daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
@@ -51,7 +51,7 @@ fn a_failed_log_in_is_one_warning() {
 }
 
 #[test]
-fn a_refused_push_is_one_warning() {
+fn refused_push_is_logged_once() {
     let rules =
         "[[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"team/*\"]\nallow = [\"pull\", \"push\"]\n";
     let mut daemon = Daemon::with_file(rules);
@@ -62,7 +62,7 @@ fn a_refused_push_is_one_warning() {
     ask("POST", "/v2/other/blobs/uploads/").body(b"").send().expect(403);
     ask("PUT", "/v2/team/a/manifests/1").header("Content-Type", "text/html").body(b"{}").send().expect(400);
     ask("DELETE", "/v2/team/a/manifests/1").send().expect(403);
-    // None of these is refused.
+    // None of these counts as a refused push.
     daemon.request("POST", "/v2/team/a/blobs/uploads/").body(b"").send().expect(401);
     ask("POST", "/v2/team/a/blobs/uploads/").body(b"").send().expect(202);
     ask("GET", "/v2/other/tags/list").send().expect(403);
@@ -78,7 +78,7 @@ fn a_refused_push_is_one_warning() {
 }
 
 #[test]
-fn a_path_is_cut() {
+fn long_paths_and_methods_are_cut() {
     let (daemon, log) = start("info");
     let path = format!("/v2/{}", "x".repeat(9000));
     daemon.get(&path).expect(401);
@@ -90,7 +90,7 @@ fn a_path_is_cut() {
 }
 
 #[test]
-fn a_client_that_floods_the_log_is_cut_short_and_counted() {
+fn flooding_client_is_suppressed_and_counted() {
     const REQUESTS: usize = 3000;
     let (daemon, log) = start("info");
     let head = "GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n";
@@ -103,23 +103,23 @@ fn a_client_that_floods_the_log_is_cut_short_and_counted() {
     std::io::Write::write_all(&mut stream, head.repeat(REQUESTS - 1).as_bytes()).unwrap();
     std::io::Write::write_all(&mut stream, last.as_bytes()).unwrap();
     assert!(reading.join().unwrap() > 0);
-    // A warning is seen all the same.
+    // Warnings have their own budget.
     daemon.request("GET", "/v2/").login("alice", "wrong").send().expect(401);
     let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();
     let lines = lines(daemon, &log);
     let logged = lines.iter().filter(|line| line.starts_with("INFO  GET /v2/ client=127.0.0.1 ")).count();
     assert!((500..=520 + 20 * (seconds + 1)).contains(&logged), "{logged} lines in {seconds} s");
     assert!(lines.iter().any(|line| line.starts_with("WARN  login failed client=127.0.0.1 ")));
-    let told = lines.iter().filter_map(|line| {
+    let suppressed = lines.iter().filter_map(|line| {
         let rest = line.strip_prefix("WARN  suppressed ")?;
         rest.strip_suffix(" lines from 127.0.0.1")?.parse::<usize>().ok()
     });
-    // With the request that fails to log in.
-    assert_eq!(logged + told.sum::<usize>(), REQUESTS + 1);
+    // All requests, and the one with the failed log-in.
+    assert_eq!(logged + suppressed.sum::<usize>(), REQUESTS + 1);
 }
 
 #[test]
-fn damage_that_a_client_meets_again_and_again_does_not_fill_the_log() {
+fn repeated_requests_for_corrupt_content_do_not_flood_the_log() {
     let mut daemon = Daemon::start();
     let blob = daemon.push_blob("a", b"some content");
     daemon.stop();
@@ -138,7 +138,7 @@ fn damage_that_a_client_meets_again_and_again_does_not_fill_the_log() {
 }
 
 #[test]
-fn the_lines_of_an_address_are_configurable() {
+fn burst_of_lines_is_configurable() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let log =

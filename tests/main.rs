@@ -1,11 +1,6 @@
-//! Drives the real binary over real sockets, one module for each subject.
-#![expect(clippy::disallowed_methods, reason = "tests play the user, and the disk that fails")]
-#![allow(
-    clippy::pedantic,
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test ends at what it does not expect"
-)]
+//! Drives the real binary over real sockets; one module per subject.
+#![expect(clippy::disallowed_methods, reason = "tests act as the operator, and as a failing disk")]
+#![allow(clippy::pedantic, clippy::unwrap_used, missing_docs, reason = "a test panics at the unexpected")]
 
 mod admin;
 mod admin_memory;
@@ -13,7 +8,6 @@ mod admin_rights;
 mod admin_safety;
 mod admin_size;
 mod admin_warnings;
-mod appliance;
 mod architecture;
 mod auth;
 mod broken_disk;
@@ -28,6 +22,7 @@ mod collection_recovery;
 mod command_line;
 mod concurrency;
 mod configuration;
+mod config_check;
 mod cors;
 mod crash_points;
 mod damaged_blobs;
@@ -42,9 +37,10 @@ mod fairness;
 mod full_disk;
 mod hanging_disk;
 mod health;
-mod hostile;
 mod http_edges;
+mod idle_exit;
 mod immutable;
+mod large_bodies;
 mod large_deletes;
 mod last_block;
 mod last_page;
@@ -67,16 +63,20 @@ mod push_manifest;
 mod races;
 mod read_only;
 mod registry2;
+mod reload;
 mod resources;
 mod restart;
 mod retention;
 mod rights;
+mod service;
+mod shutdown;
 mod standard;
-mod strangers;
+mod starvation;
 mod summaries;
 mod support;
 mod throttle;
 mod tls;
 mod tokens;
 mod untrusted_content;
+mod untrusted_input;
 mod uploads;

@@ -1,4 +1,4 @@
-//! What is measured, and the content that it needs.
+//! The cases, and the content that they need.
 
 use std::fs;
 use std::io;
@@ -7,16 +7,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::load::{self, Connection, Target};
+use super::maintenance;
 use super::peers::{self, BEFORE, HOLDFAST, NGINX, REGISTRY_2, Server};
 use super::push::{self, Large};
 use super::report::{Goal, Measure, Report, milliseconds};
-use super::upkeep;
 
 static START: Measure = Measure { name: "start to first answer, ms", goal: Goal::Most(7.0) };
 static BINARY: Measure = Measure { name: "binary, MiB", goal: Goal::Most(8.0) };
 static HEAD: Measure =
     Measure { name: "HEAD manifest by tag, 32 connections, /s", goal: Goal::PartOf(0.5, NGINX) };
-/// The name under which the plain rate stands beside the one with TLS and users.
+/// Column of Holdfast's rate without TLS, beside the one with TLS and users.
 const OWN_PLAIN: &str = "own plain rate";
 static HEAD_USERS: Measure =
     Measure { name: "the same with TLS and users, /s", goal: Goal::PartOf(1.0 / 3.0, OWN_PLAIN) };
@@ -35,10 +35,10 @@ const LARGE: usize = 512 << 20;
 const TAGS_IN_ONE: usize = 10_000;
 const REPOSITORIES: usize = 2_000;
 
-/// Where the image of the HEAD requests is, and in nginx its file.
+/// Path of the HEAD requests; nginx has a file there.
 const IMAGE: &str = "/v2/app/web/manifests/latest";
 
-/// A case: its name for `--only`, and what it does in a round.
+/// A case: its name for `--only`, and its measurement in one round.
 type Case = (&'static str, fn(&Servers, usize, &mut Report) -> io::Result<()>);
 
 const CASES: [Case; 10] = [
@@ -54,7 +54,7 @@ const CASES: [Case; 10] = [
     ("pages", Servers::measure_pages),
 ];
 
-/// The servers that are compared, all running, with the same content.
+/// The compared servers, all running, with the same content.
 pub struct Servers {
     holdfast: Server,
     with_users: Server,
@@ -66,7 +66,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts them and gives them the content that the chosen cases need.
+    /// Starts the servers and pushes the content that the chosen cases need.
     pub fn start(data: &Path, only: &str, before: Option<&Path>) -> io::Result<Self> {
         let mut servers = Servers {
             holdfast: peers::holdfast(&data.join("holdfast"))?,
@@ -93,7 +93,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// One image everywhere, and for nginx a file of the same size as each thing that is pulled.
+    /// Pushes one image to every registry, and creates files of the pulled sizes for nginx.
     fn fill(&self) -> io::Result<()> {
         for target in [&self.with_users.target, &self.holdfast.target]
             .into_iter()
@@ -119,7 +119,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Notes how much memory was needed.
+    /// Reports the memory of each registry.
     pub fn memory(&self, report: &mut Report) {
         for ((name, server), idle) in self.registries().into_iter().zip(self.idle) {
             if let (Some(server), Some(idle)) = (server, idle) {
@@ -137,7 +137,7 @@ impl Servers {
         ]
     }
 
-    /// The registries that run, in an order that changes by the round.
+    /// Returns the running registries, in an order that rotates with the round.
     fn registries_in_turn(&self, round: usize) -> Vec<(&'static str, &Server)> {
         in_turn(self.registries().to_vec(), round)
     }
@@ -209,8 +209,8 @@ impl Servers {
 
     fn measure_lists(&self, round: usize, report: &mut Report) -> io::Result<()> {
         for (name, server) in self.registries_in_turn(round) {
-            report.add(&TAGS, name, answer_time(&server.target, "/v2/app/web/tags/list?n=100")?);
-            report.add(&CATALOG, name, answer_time(&server.target, "/v2/_catalog?n=100")?);
+            report.add(&TAGS, name, response_time(&server.target, "/v2/app/web/tags/list?n=100")?);
+            report.add(&CATALOG, name, response_time(&server.target, "/v2/_catalog?n=100")?);
         }
         Ok(())
     }
@@ -218,15 +218,15 @@ impl Servers {
 
 impl Servers {
     fn measure_collection(&self, round: usize, report: &mut Report) -> io::Result<()> {
-        upkeep::collect(&self.holdfast.data.with_file_name(format!("collection-{round}")), report)
+        maintenance::collect(&self.holdfast.data.with_file_name(format!("collection-{round}")), report)
     }
 
     fn measure_check(&self, round: usize, report: &mut Report) -> io::Result<()> {
         settle();
-        upkeep::check(&self.holdfast.data.with_file_name(format!("check-{round}")), report)
+        maintenance::check(&self.holdfast.data.with_file_name(format!("check-{round}")), report)
     }
 
-    /// Only once: it takes long to make.
+    /// Measured in the first round only, since its content takes long to create.
     fn measure_pages(&self, round: usize, report: &mut Report) -> io::Result<()> {
         if round > 0 {
             return Ok(());
@@ -234,12 +234,12 @@ impl Servers {
         super::pages::measure(&self.holdfast.data.with_file_name("pages"), report)
     }
 
-    /// Only once: it takes long to make.
+    /// Measured in the first round only, since its content takes long to create.
     fn measure_large_store(&self, round: usize, report: &mut Report) -> io::Result<()> {
         if round > 0 {
             return Ok(());
         }
-        upkeep::large_store(&self.holdfast.data.with_file_name("store"), report)
+        maintenance::large_store(&self.holdfast.data.with_file_name("store"), report)
     }
 }
 
@@ -258,15 +258,15 @@ fn heads(target: &Target) -> io::Result<f64> {
     load::head_rate(target, IMAGE, 32, Duration::from_secs(2))
 }
 
-/// Lets the disk finish what others wrote, and has a virtual machine's host provide the memory that files will
-/// be cached in: the first touch of such memory costs more than all the rest of a push.
+/// Flushes the disk, and touches memory for the page cache: on a virtual machine the first touch of memory that the host has
+/// not provided yet costs more than the rest of a push.
 fn settle() {
     let _ = Command::new("sync").status();
     drop(std::hint::black_box(vec![1_u8; 2 * LARGE]));
 }
 
-/// The median time of an answer, in milliseconds.
-fn answer_time(target: &Target, path: &str) -> io::Result<f64> {
+/// Returns the median response time, in milliseconds.
+fn response_time(target: &Target, path: &str) -> io::Result<f64> {
     let mut connection = Connection::open(target)?;
     let request = connection.head_of("GET", path, "");
     let mut times = Vec::new();
@@ -279,7 +279,7 @@ fn answer_time(target: &Target, path: &str) -> io::Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-/// Ten thousand tags in one repository and two thousand repositories, through the API.
+/// Pushes 10,000 tags to one repository, and 2,000 repositories.
 fn fill_holdfast(target: &Target) -> io::Result<()> {
     const THREADS: usize = 16;
     std::thread::scope(|scope| {
@@ -300,7 +300,7 @@ fn fill_holdfast(target: &Target) -> io::Result<()> {
     })
 }
 
-/// The same, as the files that registry:2 would have made: through its API this takes minutes.
+/// Creates the same content as files of registry:2, whose API would take minutes.
 fn fill_registry_2(registry: &Server) -> io::Result<()> {
     let repositories = registry.data.join("data/docker/registry/v2/repositories");
     let web = repositories.join("app/web");

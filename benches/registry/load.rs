@@ -1,7 +1,7 @@
-//! The load: blocking connections that each have one request on the way.
+//! Load generator: blocking connections with one request in flight each.
 //!
-//! A thread writes the requests of all its connections and then reads all the answers, so that the client costs
-//! two system calls a request and is not what is measured.
+//! A thread writes the requests of all its connections and then reads all the responses, so that the client costs only two
+//! system calls per request and is not the bottleneck.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// How long a server may be silent before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Timeout of a response.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where requests go and what they carry.
+/// Address and credentials of requests.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
     pub tls: Option<Arc<ClientConfig>>,
-    /// A whole header line with its end, or nothing.
+    /// A complete header line with its line end, or empty.
     pub authorization: String,
 }
 
-/// What stands before the body of an answer.
+/// The head of a response.
 pub struct Head {
     pub status: u16,
     pub length: u64,
@@ -61,7 +61,7 @@ impl Write for Transport {
     }
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub struct Connection {
     stream: BufReader<Transport>,
     authorization: String,
@@ -71,7 +71,7 @@ impl Connection {
     pub fn open(target: &Target) -> io::Result<Self> {
         let stream = TcpStream::connect(target.address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let transport = match &target.tls {
             None => Transport::Plain(stream),
             Some(config) => {
@@ -84,7 +84,7 @@ impl Connection {
         Ok(Connection { stream, authorization: target.authorization.clone() })
     }
 
-    /// The bytes of a request without its body.
+    /// Returns the head of a request.
     pub fn head_of(&self, method: &str, path: &str, more: &str) -> Vec<u8> {
         format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{}{more}\r\n", self.authorization)
             .into_bytes()
@@ -96,23 +96,23 @@ impl Connection {
         stream.flush()
     }
 
-    /// Reads an answer up to its body.
+    /// Reads the head of a response.
     pub fn head(&mut self) -> io::Result<Head> {
         let buffer = self.stream.fill_buf()?;
         let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut answer = httparse::Response::new(&mut headers);
-        match answer.parse(buffer).map_err(io::Error::other)? {
+        let mut response = httparse::Response::new(&mut headers);
+        match response.parse(buffer).map_err(io::Error::other)? {
             httparse::Status::Complete(used) => {
-                let head = describe(&answer);
+                let head = parse_head(&response);
                 self.stream.consume(used);
                 Ok(head)
             }
-            // These servers write a head at once; one that comes in pieces would be measured wrongly.
+            // All compared servers write a head with one system call; a partial one would distort the measurement.
             httparse::Status::Partial => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
-    /// Sends a request, reads the whole answer and checks its status.
+    /// Sends a request, reads the whole response and checks its status.
     pub fn exchange(&mut self, head: &[u8], body: &[u8], status: u16) -> io::Result<Head> {
         let mut request = head.to_vec();
         request.extend_from_slice(body);
@@ -121,12 +121,12 @@ impl Connection {
         self.discard(&head)?;
         if head.status != status {
             let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap_or(&[]));
-            return Err(io::Error::other(format!("{line} was answered {}, not {status}", head.status)));
+            return Err(io::Error::other(format!("{line}: status {} instead of {status}", head.status)));
         }
         Ok(head)
     }
 
-    /// Reads the body of an answer and throws it away; gives how long it was.
+    /// Reads and discards the body of a response; returns its length.
     pub fn discard(&mut self, head: &Head) -> io::Result<u64> {
         if !head.chunked {
             return self.discard_bytes(head.length);
@@ -136,7 +136,7 @@ impl Connection {
             let mut line = String::new();
             self.stream.read_line(&mut line)?;
             let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
-            // The end of the line belongs to the chunk.
+            // The chunk, and the line end after it.
             self.discard_bytes(size + 2)?;
             total += size;
             if size == 0 {
@@ -160,9 +160,9 @@ impl Connection {
     }
 }
 
-fn describe(answer: &httparse::Response) -> Head {
-    let mut head = Head { status: answer.code.unwrap_or(0), length: 0, chunked: false, location: None };
-    for header in answer.headers.iter() {
+fn parse_head(response: &httparse::Response) -> Head {
+    let mut head = Head { status: response.code.unwrap_or(0), length: 0, chunked: false, location: None };
+    for header in response.headers.iter() {
         let text = std::str::from_utf8(header.value).unwrap_or_default();
         if header.name.eq_ignore_ascii_case("content-length") {
             head.length = text.parse().unwrap_or(0);
@@ -175,7 +175,7 @@ fn describe(answer: &httparse::Response) -> Head {
     head
 }
 
-/// Sends HEAD requests for a path on so many connections for a while; gives how many were answered a second.
+/// Sends HEAD requests for a path on `connections` connections for `time`; returns responses per second.
 pub fn head_rate(target: &Target, path: &str, connections: usize, time: Duration) -> io::Result<f64> {
     const THREADS: usize = 2;
     let begun = Instant::now();
@@ -199,7 +199,7 @@ fn head_loop(target: &Target, path: &str, connections: usize, time: Duration) ->
         for connection in &mut open {
             let head = connection.head()?;
             if head.status != 200 {
-                return Err(io::Error::other(format!("HEAD was answered {}", head.status)));
+                return Err(io::Error::other(format!("status {} for HEAD", head.status)));
             }
             count += 1;
         }
@@ -207,7 +207,7 @@ fn head_loop(target: &Target, path: &str, connections: usize, time: Duration) ->
     Ok(count)
 }
 
-/// Reads a blob on each of so many connections at once; gives the seconds that it took.
+/// Pulls a blob on each of `connections` connections at once; returns the seconds.
 pub fn pull(target: &Target, path: &str, size: u64, connections: usize) -> io::Result<f64> {
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -217,7 +217,7 @@ pub fn pull(target: &Target, path: &str, size: u64, connections: usize) -> io::R
             connection.send(&request)?;
             let head = connection.head()?;
             if head.status != 200 || connection.discard(&head)? != size {
-                return Err(io::Error::other(format!("GET was answered {}", head.status)));
+                return Err(io::Error::other(format!("status {} for GET", head.status)));
             }
             Ok(())
         };
@@ -227,7 +227,7 @@ pub fn pull(target: &Target, path: &str, size: u64, connections: usize) -> io::R
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The result of a thread; one that panicked is a bug of the benchmark.
+/// Returns the result of a thread; resumes its panic.
 pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -1,38 +1,38 @@
 //! Holdfast beside Debian's `docker-registry` (registry:2) and nginx with static files, in one run.
 //!
-//! All servers run the whole time, idle but for the one that is measured; each case asks them one after the other,
-//! in an order that changes by the round, and the report has the medians and their ratios. Machines differ and are
-//! noisy: the ratios are what counts, and nothing here fails because of a time.
+//! All servers run the whole time, idle except for the one that is measured. Each case measures them one after the other, in
+//! an order that rotates with the round; the report has medians and ratios. Machines differ and are noisy: the ratios count,
+//! and no time fails the benchmark.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark makes and removes what it measures")]
-#![expect(clippy::cast_precision_loss, reason = "what is measured is far below 2^52")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark creates and removes its own data")]
+#![expect(clippy::cast_precision_loss, reason = "measured values are far below 2^52")]
 
 mod cases;
 mod load;
+mod maintenance;
 mod pages;
 mod peers;
 mod push;
 mod report;
-mod upkeep;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-/// Measures Holdfast beside registry:2 and nginx.
+/// Measure Holdfast beside registry:2 and nginx
 #[derive(Parser)]
 struct Arguments {
-    /// How often each case is measured.
+    /// Number of rounds, each of which measures every case once
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only the cases whose name contains this.
+    /// Run only cases whose name contains this text
     #[arg(long, default_value = "")]
     only: String,
-    /// The binary of an earlier build, which is measured in the same rounds.
+    /// Binary of an earlier build to measure in the same rounds
     #[arg(long)]
     before: Option<PathBuf>,
-    /// What `cargo bench` adds of its own.
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }

@@ -1,4 +1,4 @@
-//! What the admin page costs where there is much to show: ten thousand repositories, ten thousand tags in one.
+//! Cost of the admin pages with much content: 10,000 repositories, and 10,000 tags in one.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,8 +14,9 @@ use super::report::{Goal, Measure, Report, milliseconds};
 
 const REPOSITORIES: usize = 10_000;
 const TAGS: usize = 10_000;
-/// How many different images the tags name.
+/// Number of different images that the tags name.
 const IMAGES: usize = 500;
+/// Number of requests per page.
 const ROUNDS: usize = 21;
 
 const fn page(name: &'static str) -> Measure {
@@ -32,20 +33,20 @@ static MEASURES: [(Measure, &str); 7] = [
     (page("page: an image of 20 tags, ms"), "/image/many/tags:1.0.0"),
 ];
 
-/// Asks for every page of a store that is made for it.
+/// Measures each page with a store created for it.
 pub fn measure(data: &Path, report: &mut Report) -> io::Result<()> {
     make_layout(data)?;
-    // The first one makes the index.
+    // The first start rebuilds the index.
     drop(peers::holdfast(data)?);
     let server = peers::holdfast(data)?;
     for (measure, path) in &MEASURES {
-        report.add(measure, HOLDFAST, answer_time(&server.target, path)?);
+        report.add(measure, HOLDFAST, response_time(&server.target, path)?);
     }
     Ok(())
 }
 
-/// The median time of an answer to a browser, in milliseconds.
-fn answer_time(target: &Target, path: &str) -> io::Result<f64> {
+/// Returns the median response time for a browser, in milliseconds.
+fn response_time(target: &Target, path: &str) -> io::Result<f64> {
     let mut connection = Connection::open(target)?;
     let request = connection.head_of("GET", path, "Accept: text/html\r\n");
     let mut times = Vec::new();
@@ -58,12 +59,12 @@ fn answer_time(target: &Target, path: &str) -> io::Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-/// Writes the store as an image layout, from which the daemon makes its index.
+/// Writes an image layout, from which the daemon rebuilds its index.
 fn make_layout(data: &Path) -> io::Result<()> {
     let blobs = data.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     fs::create_dir_all(data.join("index"))?;
-    // Something that is no index, so that it is made.
+    // An invalid index, so that the daemon rebuilds it.
     fs::write(data.join("index/data.mdb"), b"no index")?;
     let mut index = io::BufWriter::new(fs::File::create(data.join("index.json"))?);
     index.write_all(b"{\"schemaVersion\":2,\"manifests\":[")?;
@@ -89,7 +90,7 @@ fn make_layout(data: &Path) -> io::Result<()> {
     index.flush()
 }
 
-/// Writes an image of three layers; gives its descriptor.
+/// Writes an image of three layers; returns its descriptor.
 fn image(blobs: &Path, number: usize) -> io::Result<Value> {
     let store = |media_type: &str, content: &[u8]| -> io::Result<Value> {
         let digest = Hasher::digest(Algorithm::Sha256, content);

@@ -1,4 +1,4 @@
-//! The servers that are compared: Holdfast, Debian's `docker-registry` (registry:2), and nginx with static files.
+//! The compared servers: Holdfast, Debian's `docker-registry` (registry:2), and nginx with static files.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,24 +16,24 @@ use super::load::{Connection, Target};
 pub const HOLDFAST: &str = "holdfast";
 pub const REGISTRY_2: &str = "registry:2";
 pub const NGINX: &str = "nginx";
-/// The earlier build of Holdfast that `--before` names.
+/// The earlier build of Holdfast given by `--before`.
 pub const BEFORE: &str = "before";
 
-/// The user of the servers that ask for one.
+/// User name and password of the server with users.
 const USER: (&str, &str) = ("bench", "a password");
 
-/// A server that runs, ended with this value.
+/// A running server, stopped on drop.
 pub struct Server {
     child: Child,
     pub target: Target,
     pub data: PathBuf,
-    /// From the start of the process to its first answer.
+    /// Time from the start of the process to its first response.
     pub start: Duration,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A negative number is the whole group: nginx has workers.
+        // A negative number signals the process group: nginx has workers.
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
         let _ = self.child.wait();
@@ -48,27 +48,27 @@ impl Server {
         let child = command.spawn()?;
         let mut server = Server { child, target, data: data.to_owned(), start: Duration::ZERO };
         while begun.elapsed() < Duration::from_mins(2) {
-            if answers(&server.target, probe) {
+            if responds(&server.target, probe) {
                 server.start = begun.elapsed();
                 return Ok(server);
             }
             std::thread::sleep(Duration::from_micros(200));
         }
-        Err(io::Error::other(format!("{} does not answer", command.get_program().display())))
+        Err(io::Error::other(format!("{} does not respond", command.get_program().display())))
     }
 
-    /// Ends it as a power cut does.
+    /// Kills it, without a clean shutdown.
     pub fn kill(mut self) -> io::Result<()> {
         self.child.kill()
     }
 
-    /// The CPU seconds of all its processes up to now.
+    /// Returns the CPU seconds of all its processes.
     pub fn cpu_seconds(&self) -> f64 {
         let ticks: u64 = self.processes().iter().filter_map(|process| ticks_of(process)).sum();
         ticks as f64 / TICKS_PER_SECOND
     }
 
-    /// A line of `/proc/PID/status` in MiB, over all its processes.
+    /// Returns a value of `/proc/PID/status` in MiB, summed over all its processes.
     pub fn memory(&self, key: &str) -> f64 {
         let kibibytes: f64 = self.processes().iter().filter_map(|process| status_of(process, key)).sum();
         kibibytes / 1024.0
@@ -85,12 +85,12 @@ impl Server {
     }
 }
 
-/// What the kernel counts CPU time in, on every Linux.
+/// Unit of CPU time in `/proc/PID/stat`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 fn ticks_of(process: &Path) -> Option<u64> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    // The name before the bracket may hold anything; utime and stime are fields 14 and 15.
+    // The process name ends at the last bracket and may contain spaces; utime and stime are fields 14 and 15.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
 }
@@ -101,26 +101,26 @@ fn status_of(process: &Path, key: &str) -> Option<f64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-fn answers(target: &Target, path: &str) -> bool {
-    let ask = || {
+fn responds(target: &Target, path: &str) -> bool {
+    let request = || {
         let mut connection = Connection::open(target)?;
         let head = connection.head_of("GET", path, "");
         connection.exchange(&head, &[], 200)
     };
-    ask().is_ok()
+    request().is_ok()
 }
 
-/// A port that was free a moment ago.
+/// Returns an address with a free port; another process may still take it.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-/// Holdfast as it is without configuration: open on loopback.
+/// Starts Holdfast without configuration: open on loopback.
 pub fn holdfast(data: &Path) -> io::Result<Server> {
     build_of_holdfast(Path::new(env!("CARGO_BIN_EXE_holdfast")), data)
 }
 
-/// The same for any build of it.
+/// The same for any build.
 pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     let mut command = Command::new(binary);
@@ -128,7 +128,7 @@ pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     Server::start(command, target, data, "/v2/")
 }
 
-/// Holdfast with its own certificate and a user.
+/// Starts Holdfast with TLS from its own authority, and a user.
 pub fn holdfast_with_users(data: &Path) -> io::Result<Server> {
     let binary = env!("CARGO_BIN_EXE_holdfast");
     let mut add = Command::new(binary)
@@ -150,7 +150,7 @@ pub fn holdfast_with_users(data: &Path) -> io::Result<Server> {
         .env("HOLDFAST_LISTEN", address.to_string())
         .env("HOLDFAST_STORAGE_PATH", data)
         .env("HOLDFAST_TLS_MODE", "auto");
-    // The certificate comes into being with the first start, and plain HTTP gives it to everyone.
+    // The first start creates the certificate; /ca.crt is available over plain HTTP.
     let plain = Target { address, tls: None, authorization: String::new() };
     let mut server = Server::start(command, plain, data, "/ca.crt")?;
     let mut roots = RootCertStore::empty();
@@ -168,7 +168,7 @@ fn authorization() -> String {
     format!("Authorization: Basic {encoded}\r\n")
 }
 
-/// registry:2 with a file system and nothing else; nothing if it is not installed.
+/// Starts registry:2 with its file system driver; `None` if it is not installed.
 pub fn registry_2(data: &Path) -> io::Result<Option<Server>> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     let configuration = data.join("config.yml");
@@ -186,7 +186,7 @@ pub fn registry_2(data: &Path) -> io::Result<Option<Server>> {
     if_installed(Server::start(command, target, data, "/v2/"))
 }
 
-/// nginx with two workers, sendfile and static files; nothing if it is not installed.
+/// Starts nginx with two workers, sendfile and static files; `None` if it is not installed.
 pub fn nginx(data: &Path) -> io::Result<Option<Server>> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     std::fs::create_dir_all(data.join("files"))?;

@@ -10,13 +10,13 @@ use super::load::{Connection, Target, join};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// How long the layer of a small image is, in bytes.
+/// Length of a small image's layer, in bytes.
 const SMALL_LAYER: usize = 4 << 10;
 
-/// Content that no other push of this run has.
+/// Number that makes the content of each push unique.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
-/// A block of bytes that do not compress, made by a fixed generator so that every run is alike.
+/// Returns incompressible bytes of a fixed generator, the same in every run.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -30,7 +30,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A large blob: one block with its own beginning, so many times over.
+/// A large blob: a block with a unique beginning, repeated.
 pub struct Large {
     block: Vec<u8>,
     blocks: usize,
@@ -47,7 +47,7 @@ impl Large {
         Large { block, blocks, digest: hasher.finish() }
     }
 
-    /// Pushes it as Docker does: POST, one PATCH, PUT without a body. Gives the seconds until 201.
+    /// Pushes the blob as Docker does: POST, one PATCH, PUT without a body. Returns the seconds until the 201.
     pub fn push(&self, target: &Target, repository: &str) -> io::Result<f64> {
         let begun = Instant::now();
         let mut connection = Connection::open(target)?;
@@ -66,7 +66,7 @@ impl Large {
     }
 }
 
-/// Pushes so many small images over so many connections; gives how many a second.
+/// Pushes `each` small images on each of `connections` connections; returns images per second.
 pub fn small_images(target: &Target, connections: usize, each: usize) -> io::Result<f64> {
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -84,7 +84,7 @@ pub fn small_images(target: &Target, connections: usize, each: usize) -> io::Res
     Ok((connections * each) as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Pushes an image of a config and a layer that nobody has pushed before; gives its manifest.
+/// Pushes an image with a unique config and layer; returns its manifest.
 pub fn small_image(connection: &mut Connection, repository: &str, tag: &str) -> io::Result<Vec<u8>> {
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let config = format!("{{\"architecture\":\"arm64\",\"os\":\"linux\",\"author\":\"{serial}\"}}");
@@ -114,7 +114,7 @@ pub fn put_manifest(
     Ok(())
 }
 
-/// Pushes a small blob by POST and PUT; gives `"digest":…,"size":…` for a manifest.
+/// Pushes a small blob by POST and PUT; returns `"digest":…,"size":…` for a manifest.
 fn blob(connection: &mut Connection, repository: &str, content: &[u8]) -> io::Result<String> {
     let digest = Hasher::digest(Algorithm::Sha256, content);
     let location = start(connection, repository)?;
@@ -125,8 +125,8 @@ fn blob(connection: &mut Connection, repository: &str, content: &[u8]) -> io::Re
 fn start(connection: &mut Connection, repository: &str) -> io::Result<String> {
     let path_of_uploads = format!("/v2/{repository}/blobs/uploads/");
     let head = connection.head_of("POST", &path_of_uploads, "Content-Length: 0\r\n");
-    let answer = connection.exchange(&head, &[], 202)?;
-    answer.location.as_deref().map(path).ok_or_else(|| io::Error::other("no Location"))
+    let response = connection.exchange(&head, &[], 202)?;
+    response.location.as_deref().map(path).ok_or_else(|| io::Error::other("no Location"))
 }
 
 fn finish(connection: &mut Connection, location: &str, digest: &Digest, content: &[u8]) -> io::Result<()> {
@@ -137,7 +137,7 @@ fn finish(connection: &mut Connection, location: &str, digest: &Digest, content:
     Ok(())
 }
 
-/// The path of a `Location`, which may name the server as well.
+/// Returns the path of a `Location`, which may be an absolute URL.
 fn path(location: &str) -> String {
     let rest = location.strip_prefix("http://").or_else(|| location.strip_prefix("https://"));
     match rest {

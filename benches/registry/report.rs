@@ -1,4 +1,4 @@
-//! The medians of all rounds, beside each other.
+//! The report: medians of all rounds, side by side.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::peers::{BEFORE, HOLDFAST, NGINX, REGISTRY_2};
 
-/// What is measured: its name with the unit, and what Holdfast is to reach.
+/// A measure: its name with the unit, and Holdfast's goal.
 pub struct Measure {
     pub name: &'static str,
     pub goal: Goal,
 }
 
-/// What Holdfast is to reach.
+/// A goal of Holdfast.
 pub enum Goal {
     Most(f64),
     Least(f64),
-    /// At least so much of what the other server reaches.
+    /// At least this fraction of another server's value.
     PartOf(f64, &'static str),
 }
 
@@ -32,7 +32,7 @@ struct Row {
 }
 
 impl Report {
-    /// Notes what a server reached once.
+    /// Adds one sample of a server.
     pub fn add(&mut self, measure: &'static Measure, server: &'static str, value: f64) {
         let known = self.rows.iter().position(|row| row.measure.name == measure.name);
         let place = known.unwrap_or(self.rows.len());
@@ -100,7 +100,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Three digits that count.
+/// Formats a number with three significant digits.
 fn number(value: f64) -> String {
     match value {
         _ if value >= 100.0 => format!("{value:.0}"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::words::{amount, count, size};
+use super::format::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
 use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store, StoreError};
@@ -36,7 +36,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
     let rate = rate.transpose().map_err(Failure::misuse)?;
-    super::owner::enter(config)?;
+    super::privileges::enter(config)?;
     // A rebuild logs the names that it drops, and where it keeps the previous index.
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let runtime = runtime()?;
@@ -62,7 +62,7 @@ async fn check_and_repair(
     options: &Options,
 ) -> Result<(Checked, Vec<Fault>), Failure> {
     if options.repair || options.rebuild {
-        match super::put_in_order(config).await {
+        match super::recover_offline(config).await {
             // The rebuild replaces the index anyway.
             Err(error) if options.rebuild => log::warn!("{error}"),
             in_order => drop(in_order.map_err(Failure::failed)?),
@@ -74,7 +74,7 @@ async fn check_and_repair(
         // The failed check has marked the index as damaged, so that it is inspected now, and rebuilt.
         Err(StoreError::Index(error)) if may_rebuild() => {
             log::warn!("the index is damaged ({error})");
-            super::put_in_order(config).await.map_err(Failure::failed)?;
+            super::recover_offline(config).await.map_err(Failure::failed)?;
             check(config, how, Role::Beside, options.json).await.map_err(failed)?
         }
         first => first.map_err(failed)?,

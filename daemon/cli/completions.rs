@@ -1,34 +1,39 @@
 //! `holdfast completions`.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use super::{Arguments, Failure, print};
+use super::failure::Failure;
+use super::output::print;
 
-/// Prints the completions for a shell.
-pub(super) fn run(shell: clap_complete::Shell) -> Result<(), Failure> {
+/// Prints the completion script of a shell.
+pub(super) fn run(shell: clap_complete::Shell, command: &Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut visible(), "holdfast", &mut script);
+    clap_complete::generate(shell, &mut visible(command), "holdfast", &mut script);
     print(&String::from_utf8_lossy(&script))
 }
 
-/// The command line without the commands that nobody calls by hand, which a shell would offer all the same.
-fn visible() -> Command {
-    let whole = Arguments::command();
+/// Returns the command line without its hidden commands, which `clap_complete` would offer all the same.
+fn visible(command: &Command) -> Command {
     Command::new("holdfast")
         .version(env!("CARGO_PKG_VERSION"))
-        .args(whole.get_arguments().cloned())
-        .subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
+        .args(command.get_arguments().cloned())
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Arg;
+
     use super::*;
 
     #[test]
-    fn what_nobody_calls_by_hand_is_not_offered() {
-        let visible = visible();
+    fn hidden_commands_are_not_offered() {
+        let command = Command::new("holdfast")
+            .arg(Arg::new("config").long("config"))
+            .subcommands([Command::new("status"), Command::new("inspect-index").hide(true)]);
+        let visible = visible(&command);
         let offered: Vec<_> = visible.get_subcommands().map(Command::get_name).collect();
-        assert!(offered.contains(&"status") && !offered.contains(&"inspect-index"), "{offered:?}");
+        assert_eq!(offered, ["status"]);
         assert!(visible.get_arguments().any(|argument| argument.get_id() == "config"));
     }
 }

@@ -6,8 +6,8 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::words::{amount, count, size};
-use super::{Failure, print, put_in_order, runtime, store_settings};
+use super::format::{amount, count, size};
+use super::{Failure, print, recover_offline, runtime, store_settings};
 use crate::config::Config;
 use crate::store::{Policy, Report, Role, Store, Taken};
 
@@ -31,7 +31,7 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
-    super::owner::enter(config)?;
+    super::privileges::enter(config)?;
     let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
     let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
     if options.json {
@@ -49,7 +49,7 @@ async fn collect(
 ) -> Result<(Report, Vec<Taken>), Failure> {
     if !options.dry_run {
         // After a rebuild, unnamed blobs may be those of names that were lost.
-        if put_in_order(config).await.map_err(Failure::failed)? {
+        if recover_offline(config).await.map_err(Failure::failed)? {
             return Err(Failure::failed(
                 "the index was rebuilt and names may be lost, so nothing was collected; push what is missing, then run \
                  `holdfast gc` again",

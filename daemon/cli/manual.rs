@@ -1,11 +1,11 @@
 //! `holdfast man`: the manual pages. holdfast(1) is made from the definition of the command line, holdfast.toml(5) from the
 //! definitions of the configuration keys.
 
-use clap::{CommandFactory, ValueEnum};
+use clap::ValueEnum;
 use clap_mangen::Man;
 use roff::{Roff, bold, italic, roman};
 
-use super::{Arguments, Failure, print};
+use super::{Failure, print};
 use crate::config::{KeyReference, SectionReference, reference};
 
 /// A manual page.
@@ -20,9 +20,9 @@ pub(super) enum Page {
 }
 
 /// Prints a manual page.
-pub(super) fn run(page: Page) -> Result<(), Failure> {
+pub(super) fn run(page: Page, command: clap::Command) -> Result<(), Failure> {
     print(&match page {
-        Page::Command => command_line().map_err(Failure::failed)?,
+        Page::Command => command_line(command).map_err(Failure::failed)?,
         Page::Configuration => configuration(&reference()),
     })
 }
@@ -59,8 +59,8 @@ const EXAMPLES: Entries = (
 );
 
 /// Returns holdfast(1): one page for all commands.
-fn command_line() -> std::io::Result<String> {
-    let command = Arguments::command().subcommand_value_name("command");
+fn command_line(command: clap::Command) -> std::io::Result<String> {
+    let command = command.subcommand_value_name("command");
     let page = Man::new(command.clone()).title("holdfast").manual("Holdfast");
     let mut text = Vec::new();
     page.render_title(&mut text)?;
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn holdfast_1_explains_every_command() {
-        let page = command_line().unwrap();
+        let page = command_line(crate::cli::arguments::command()).unwrap();
         for name in [
             "holdfast user add",
             "holdfast gc",

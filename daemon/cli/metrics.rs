@@ -1,35 +1,37 @@
-//! `holdfast metrics`, and the file that a daemon writes its metrics to.
-#![expect(clippy::disallowed_methods, reason = "the metrics file is outside of the data directory")]
+//! `holdfast metrics`, and the file that a daemon writes its metrics to for the textfile collector.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::{Failure, absolute, ask, print, runtime};
+use super::control_client;
+use super::failure::Failure;
+use super::offline::{absolute, runtime};
+use super::output::print;
+use crate::base::{Durability, replace_file};
 use crate::config::Config;
 use crate::store;
 
-/// Every program may read the file, whatever the umask of the daemon is.
+/// Permissions of the file: readable by every program, whatever the umask of the daemon.
 const MODE: u32 = 0o644;
 
-/// Prints the metrics of a running daemon, or those that one has left in its file. A daemon is not started for that.
+/// Prints the metrics of a running daemon, or those that the last one left in its file. Never starts a daemon.
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    // Who may not look at the directory can only ask.
-    let may_look = File::open(config.storage.path.join("index/data.mdb")).is_ok();
-    let runs = store::daemon_runs(&config.storage.path);
-    if (runs || !may_look)
-        && let Some(text) = runtime()?.block_on(ask::metrics(config, runs))
+    // A user who may not read the directory cannot tell whether a daemon runs, and has to try the control socket.
+    let is_readable = File::open(config.storage.path.join("index/data.mdb")).is_ok();
+    let daemon_runs = store::daemon_runs(&config.storage.path);
+    if (daemon_runs || !is_readable)
+        && let Some(text) = runtime()?.block_on(control_client::metrics(config, daemon_runs))
     {
         return print(&text);
     }
     let Some(file) = &config.metrics.file else {
         return Err(Failure::failed(
-            "no daemon can be asked (service.control, or listen and metrics.access), and metrics.file, which has the \
-             metrics of its end, is not set",
+            "no daemon can be asked (service.control, or listen and metrics.access), and metrics.file, which keeps the \
+             last metrics, is not set",
         ));
     };
     match fs::read_to_string(file) {
@@ -41,35 +43,23 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Writes the file: a new one under another name, which then takes its place.
+/// Replaces the file, without a sync: the next minute has new metrics.
 pub(super) fn write_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = Path::new(&new);
-    // A link in a directory of others is not followed.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(new)?;
-    file.set_permissions(Permissions::from_mode(MODE))?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    fs::rename(new, path)
+    replace_file(path, MODE, Durability::Cached, |file| file.write_all(text.as_bytes()))
 }
 
-/// Refuses a file whose directory cannot be written, and says what to do.
+/// Refuses a `metrics.file` whose directory cannot be written to, and says what to do.
 pub(super) fn check_file(config: &Config) -> Result<(), Failure> {
     let Some(directory) = config.metrics.file.as_deref().and_then(Path::parent) else { return Ok(()) };
     match access(directory, AccessFlags::W_OK | AccessFlags::X_OK) {
         Ok(()) => Ok(()),
         Err(Errno::ENOENT) => Err(Failure::failed(format!(
-            "metrics.file is in {}, which is not there; make that directory",
+            "the directory of metrics.file, {}, does not exist; create it",
             absolute(directory)
         ))),
         Err(error) => Err(Failure::failed(format!(
-            "metrics.file cannot be written to {0}: {1}; the registry's user has to be able to write there, and a service \
-             has to be told of it: systemctl edit holdfast, with ReadWritePaths={0} in [Service]",
+            "cannot write metrics.file in {0}: {1}; let the registry's user write there, and for a service run systemctl \
+             edit holdfast, and set ReadWritePaths={0} under [Service]",
             absolute(directory),
             error.desc()
         ))),
@@ -78,10 +68,13 @@ pub(super) fn check_file(config: &Config) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
-    fn the_file_is_replaced_as_a_whole_and_can_be_read_by_all() {
+    #[expect(clippy::disallowed_methods, reason = "the test prepares files")]
+    fn file_is_replaced_atomically_and_readable_by_all() {
         let directory = tempfile::tempdir().unwrap();
         let (path, other) = (directory.path().join("holdfast.prom"), directory.path().join("other"));
         fs::write(&other, "kept").unwrap();

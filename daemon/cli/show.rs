@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Failure, could_take, look_at_certificate, metrics, owner, print, warn};
+use super::{Failure, metrics, print, print_warnings, privileges, validate_certificate, validate_for_reload};
 use crate::config::{self, Config};
 
 #[derive(Subcommand)]
@@ -18,7 +18,7 @@ pub(super) enum Command {
 
 /// Checks the files that a daemon needs. Only the owner of the data can tell what the daemon may read and write.
 fn check(config: &Config) -> Result<(), Failure> {
-    if owner::owns(&config.storage.path) { could_take(config) } else { look_at_certificate(config) }
+    if privileges::owns(&config.storage.path) { validate_for_reload(config) } else { validate_certificate(config) }
 }
 
 /// Runs `holdfast config` with a configuration that is valid by itself; `load` has refused any other.
@@ -26,16 +26,16 @@ pub(super) fn run(command: &Command, load: impl FnOnce() -> Result<Config, Failu
     match command {
         Command::Check => {
             let config = load()?;
-            warn(&config);
+            print_warnings(&config);
             // Root can read files that the daemon cannot.
-            owner::become_owner_if_any(&config.storage.path)?;
+            privileges::become_owner_if_any(&config.storage.path)?;
             check(&config)?;
             metrics::check_file(&config)?;
             print("the configuration is valid\n")
         }
         Command::Show => {
             let config = load()?;
-            warn(&config);
+            print_warnings(&config);
             print(&config.show())
         }
         Command::Template => print(&config::template()),

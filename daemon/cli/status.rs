@@ -5,68 +5,76 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::ask::Unhealthy;
-use super::live::Live;
-use super::words::{count, size};
-use super::{Failure, ask, owner, print, runtime, store_settings};
+use super::control_client::{self, Unhealthy};
+use super::daemon_status::DaemonStatus;
+use super::failure::Failure;
+use super::format::{count, size};
+use super::offline::runtime;
+use super::output::print;
+use super::privileges;
+use super::settings::store_settings;
 use crate::config::Config;
 use crate::store;
 
-/// How long it is waited between two questions.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Interval of health checks with `--wait`.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Waits until the registry is healthy, for a minute or so long, and fails if it is not
+    /// Wait until the registry is healthy, else fail after DURATION, such as 30s [default: 1m]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
     wait: Option<String>,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints what is in the data directory: what a running daemon says, or what is seen beside it or without one. Whether it
-/// is the directory of a service, and not one that was named, says what it means that no daemon runs.
-pub(super) fn run(options: &Options, config: &Config, is_the_services: bool) -> Result<(), Failure> {
-    if let Some(patience) = &options.wait {
-        let patience = crate::config::duration("--wait", patience).map_err(Failure::misuse)?;
-        runtime()?.block_on(wait(config, patience))?;
+/// Prints the status of a running daemon, or else of the data directory. `is_service_data` is false if `--data` named another
+/// directory than the service's: then no socket activation is to be expected.
+pub(super) fn run(options: &Options, config: &Config, is_service_data: bool) -> Result<(), Failure> {
+    if let Some(limit) = &options.wait {
+        let limit = crate::config::duration("--wait", limit).map_err(Failure::misuse)?;
+        runtime()?.block_on(wait(config, limit))?;
     }
-    // Asking would start one that systemd has not started; who may not look at the directory can only ask.
+    // Under socket activation a query would start a daemon, so query only if one runs, or if that cannot be known.
     let index = config.storage.path.join("index/data.mdb");
-    // To open a FIFO in its place would wait.
+    // Opening a FIFO in its place would block.
     let is_file = std::fs::metadata(&index).is_ok_and(|metadata| metadata.is_file());
-    let may_look = is_file && std::fs::File::open(&index).is_ok();
-    let asks = store::daemon_runs(&config.storage.path) || !may_look;
-    let live = if asks { runtime()?.block_on(ask::live(config)) } else { None };
-    if let Some(live) = live {
-        return if options.json { print_json(&live) } else { print(&rows(&live.store, Some(&live), false)) };
+    let is_readable = is_file && std::fs::File::open(&index).is_ok();
+    let may_query = store::daemon_runs(&config.storage.path) || !is_readable;
+    let daemon = if may_query { runtime()?.block_on(control_client::status(config)) } else { None };
+    if let Some(daemon) = daemon {
+        return if options.json {
+            print_json(&daemon)
+        } else {
+            print(&table(&daemon.store, Some(&daemon), false))
+        };
     }
-    owner::enter(config)?;
+    privileges::enter(config)?;
     let status = store::status(&store_settings(config)).map_err(Failure::failed)?;
-    let waits = is_the_services && socket_is_there(config);
-    if options.json { print_json(&status) } else { print(&rows(&status, None, waits)) }
+    let is_activatable = is_service_data && has_control_socket(config);
+    if options.json { print_json(&status) } else { print(&table(&status, None, is_activatable)) }
 }
 
-/// Whether systemd holds the socket through which a daemon is asked. To connect would start one.
-fn socket_is_there(config: &Config) -> bool {
+/// Returns true if systemd holds the control socket. Does not connect, which would start a daemon.
+fn has_control_socket(config: &Config) -> bool {
     std::fs::metadata(&config.service.control).is_ok_and(|file| file.file_type().is_socket())
 }
 
-async fn wait(config: &Config, patience: Duration) -> Result<(), Failure> {
+async fn wait(config: &Config, limit: Duration) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
-        let Err(unhealthy) = ask::health(config).await else { return Ok(()) };
-        if began.elapsed() >= patience {
+        let Err(unhealthy) = control_client::health(config).await else { return Ok(()) };
+        if began.elapsed() >= limit {
             let state = match unhealthy {
                 Unhealthy::Silent => "the registry does not answer".to_owned(),
-                Unhealthy::Says(why) => format!("the registry is not healthy ({why})"),
+                Unhealthy::Reports(reason) => format!("the registry is not healthy ({reason})"),
             };
             return Err(Failure::failed(format!(
-                "{state}; its log says why (journalctl -u holdfast, or docker logs)"
+                "{state}; see its log (journalctl -u holdfast, or docker logs)"
             )));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -75,21 +83,21 @@ fn print_json(status: &impl serde::Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-fn rows(status: &store::Status, live: Option<&Live>, waits: bool) -> String {
+fn table(status: &store::Status, daemon: Option<&DaemonStatus>, is_activatable: bool) -> String {
     let counts = status.counts;
     let state = match (&status.read_only, status.daemon_runs) {
-        (Some(why), _) => why.as_str(),
+        (Some(reason), _) => reason.as_str(),
         (None, true) => "running",
-        (None, false) if waits => "waiting for a connection, which starts it",
+        (None, false) if is_activatable => "waiting for a connection, which starts it",
         (None, false) => "not running",
     };
     let mut rows = vec![("daemon", state.to_owned())];
-    if let Some(live) = live {
-        rows.push(("version", live.version.clone()));
-        rows.push(("since", count(live.seconds, "second")));
-        rows.push(("requests", live.requests.to_string()));
-        rows.push(("uploads", live.uploads.to_string()));
-        rows.extend(live.disk.clone().map(|disk| ("warning", disk)));
+    if let Some(daemon) = daemon {
+        rows.push(("version", daemon.version.clone()));
+        rows.push(("uptime", count(daemon.seconds, "second")));
+        rows.push(("requests", daemon.requests.to_string()));
+        rows.push(("uploads", daemon.uploads.to_string()));
+        rows.extend(daemon.disk.clone().map(|disk| ("warning", disk)));
     }
     rows.push(("repositories", counts.repositories.to_string()));
     rows.push(("tags", counts.tags.to_string()));

@@ -4,39 +4,41 @@ use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
+use super::privileges;
 use crate::access::{Htpasswd, UserName};
 use crate::config::Config;
 
-/// The longest input that is read for a password, in bytes.
-const LONGEST_INPUT: u64 = 4096;
+/// Maximum length of a password on standard input, in bytes.
+const MAX_INPUT: u64 = 4096;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Adds a user
+    /// Add a user; prompts for the password
     Add {
-        /// The name of the user
+        /// User name
         name: String,
-        /// Reads the password from standard input
+        /// Read the password from standard input instead
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Changes the password of a user
+    /// Change a user's password
     Passwd {
-        /// The name of the user
+        /// User name
         name: String,
-        /// Reads the password from standard input
+        /// Read the password from standard input instead
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Removes a user
+    /// Remove a user
     Remove {
-        /// The name of the user
+        /// User name
         name: String,
     },
-    /// Lists the users
+    /// List users
     List {
-        /// Prints JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -44,7 +46,7 @@ pub(super) enum Command {
 
 /// Runs `holdfast user`.
 pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
-    super::owner::enter_for_users(config)?;
+    privileges::enter_for_users(config)?;
     let path = &config.auth.htpasswd;
     match command {
         Command::Add { name, password_stdin } => {
@@ -55,18 +57,18 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
             }
             let password = password(&name, password_stdin)?;
             Htpasswd::edit(path, |file| file.add(&name, &password)).map_err(Failure::failed)?;
-            print(&format!("user {name} is added\n"))
+            print(&format!("user {name} added\n"))
         }
         Command::Passwd { name, password_stdin } => {
             let name = parse(&name)?;
             let password = password(&name, password_stdin)?;
             Htpasswd::edit(path, |file| file.change(&name, &password)).map_err(Failure::failed)?;
-            print(&format!("the password of {name} is changed\n"))
+            print(&format!("password of {name} changed\n"))
         }
         Command::Remove { name } => {
             let name = parse(&name)?;
             Htpasswd::edit(path, |file| file.remove(&name)).map_err(Failure::failed)?;
-            print(&format!("user {name} is removed\n"))
+            print(&format!("user {name} removed\n"))
         }
         Command::List { json } => list(&Htpasswd::read(path).map_err(Failure::failed)?.names(), json),
     }
@@ -84,28 +86,28 @@ fn list(names: &[UserName], json: bool) -> Result<(), Failure> {
     print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
 }
 
-/// Asks twice on a terminal, or reads one line of standard input.
+/// Prompts twice on a terminal, or reads one line of standard input.
 fn password(name: &UserName, from_stdin: bool) -> Result<String, Failure> {
     if !from_stdin && !std::io::stdin().is_terminal() {
-        let line = "there is no terminal to ask for a password; use --password-stdin";
+        let line = "no terminal to prompt for the password; use --password-stdin";
         return Err(Failure::misuse(line));
     }
     if from_stdin {
         let mut text = String::new();
         std::io::stdin()
-            .take(LONGEST_INPUT)
+            .take(MAX_INPUT)
             .read_to_string(&mut text)
             .map_err(|error| Failure::failed(format!("cannot read the password: {error}")))?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         return Ok(line.strip_suffix('\r').unwrap_or(line).to_owned());
     }
-    let ask = |prompt: String| {
+    let prompt = |prompt: String| {
         rpassword::prompt_password(prompt)
             .map_err(|error| Failure::failed(format!("cannot read the password: {error}")))
     };
-    let password = ask(format!("Password for {name}: "))?;
-    if password != ask("Once more: ".into())? {
-        return Err(Failure::failed("the two passwords differ; nothing is changed"));
+    let password = prompt(format!("Password for {name}: "))?;
+    if password != prompt("Repeat password: ".into())? {
+        return Err(Failure::failed("the passwords do not match; nothing changed"));
     }
     Ok(password)
 }

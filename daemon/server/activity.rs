@@ -1,98 +1,100 @@
-//! What goes on at the door: counted, for the status line and for the daemon that ends when nobody is there.
+//! Counts open connections and active requests, for the status line and the idle exit; knows whether the server drains.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What goes on at a moment.
+use crate::base::Lock;
+
+/// Connections and requests at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// Connections.
+    /// Open connections.
     pub connections: usize,
-    /// Requests whose answer is not sent to its end.
+    /// Requests whose response is not completely sent.
     pub requests: usize,
-    /// Since when there is no connection; nothing while there is one.
-    pub quiet_for: Option<Duration>,
+    /// Time since the last connection closed; `None` while one is open.
+    pub idle_for: Option<Duration>,
 }
 
-/// Counts what goes on.
-pub(super) struct Watched {
+/// Counters and flags of a server.
+pub(super) struct ActivityTracker {
     connections: AtomicUsize,
     requests: AtomicUsize,
-    last: Mutex<Instant>,
+    last_closed: Lock<Instant>,
     draining: AtomicBool,
     unnamed_proxy: AtomicBool,
 }
 
-impl Default for Watched {
+impl Default for ActivityTracker {
     fn default() -> Self {
-        Watched {
+        ActivityTracker {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
-            last: Mutex::new(Instant::now()),
+            last_closed: Lock::new(Instant::now()),
             draining: AtomicBool::new(false),
             unnamed_proxy: AtomicBool::new(false),
         }
     }
 }
 
-/// A connection, for as long as this lives.
-pub(super) struct Connection(Arc<Watched>);
+/// Counts a connection until it is dropped.
+pub(super) struct ConnectionGuard(Arc<ActivityTracker>);
 
-/// A request, for as long as this lives.
-pub(super) struct Request(Arc<Watched>);
+/// Counts a request until it is dropped.
+pub(super) struct RequestGuard(Arc<ActivityTracker>);
 
-impl Watched {
-    pub(super) fn connection(this: &Arc<Self>) -> Connection {
+impl ActivityTracker {
+    pub(super) fn connection(this: &Arc<Self>) -> ConnectionGuard {
         this.connections.fetch_add(1, Ordering::Relaxed);
-        Connection(Arc::clone(this))
+        ConnectionGuard(Arc::clone(this))
     }
 
-    pub(super) fn request(this: &Arc<Self>) -> Request {
+    pub(super) fn request(this: &Arc<Self>) -> RequestGuard {
         this.requests.fetch_add(1, Ordering::Relaxed);
-        Request(Arc::clone(this))
+        RequestGuard(Arc::clone(this))
     }
 
-    /// Notes that the daemon was told to stop.
+    /// Records that the shutdown has begun.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Returns true once the daemon was told to stop.
+    /// Returns true once the shutdown has begun.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Notes that a request came by a proxy that the configuration does not name; returns true for the first one.
+    /// Records a request of a proxy that the configuration does not name; returns true for the first one.
     pub(super) fn note_unnamed_proxy(&self) -> bool {
         !self.unnamed_proxy.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns true if a request came by a proxy that the configuration does not name.
+    /// Returns true once a request came from a proxy that the configuration does not name.
     pub(super) fn has_unnamed_proxy(&self) -> bool {
         self.unnamed_proxy.load(Ordering::Relaxed)
     }
 
     pub(super) fn activity(&self) -> Activity {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_closed = *self.last_closed.lock();
         let connections = self.connections.load(Ordering::Relaxed);
         Activity {
             connections,
             requests: self.requests.load(Ordering::Relaxed),
-            quiet_for: (connections == 0).then(|| last.elapsed()),
+            idle_for: (connections == 0).then(|| last_closed.elapsed()),
         }
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // First the time: one who looks in between sees a connection.
-        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        // The time before the count: a reader in between still sees a connection, not a stale idle time.
+        *self.0.last_closed.lock() = Instant::now();
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Request {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
@@ -103,15 +105,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_quiet_when_the_last_one_has_gone() {
-        let watched = Arc::new(Watched::default());
-        let (one, two) = (Watched::connection(&watched), Watched::connection(&watched));
-        let request = Watched::request(&watched);
-        let Activity { connections, requests, quiet_for } = watched.activity();
-        assert_eq!((connections, requests, quiet_for), (2, 1, None));
+    fn idle_time_begins_when_the_last_connection_closes() {
+        let tracker = Arc::new(ActivityTracker::default());
+        let (one, two) = (ActivityTracker::connection(&tracker), ActivityTracker::connection(&tracker));
+        let request = ActivityTracker::request(&tracker);
+        let Activity { connections, requests, idle_for } = tracker.activity();
+        assert_eq!((connections, requests, idle_for), (2, 1, None));
         drop((one, request));
-        assert!(watched.activity().quiet_for.is_none());
+        assert!(tracker.activity().idle_for.is_none());
         drop(two);
-        assert!(watched.activity().quiet_for.is_some_and(|time| time < Duration::from_secs(10)));
+        assert!(tracker.activity().idle_for.is_some_and(|time| time < Duration::from_secs(10)));
     }
 }

@@ -1,49 +1,51 @@
-//! Decides which connections get a slot, and which lose theirs when others need it.
+//! Admission and eviction: decides which connections get a slot, and which lose theirs under pressure.
 //!
-//! While slots are free every connection gets one. Under pressure, the address with the most connections loses slots first,
-//! beginning with its idle connections without a permit. An address that recently had a permit is trusted: trusted
-//! addresses have a reserve of slots and may evict connections of untrusted ones. A transfer with a permit is evicted only
-//! in favour of a trusted address, and only while its own address has more than its share.
+//! While slots are free every connection gets one. Under pressure the holder with the most connections loses slots first,
+//! beginning with its idle connections without a permit. A holder that recently had a permit is trusted: trusted holders have
+//! a reserve of slots and may evict connections of untrusted ones. A transfer with a permit is evicted only in favour of a
+//! trusted holder, and only while its own holder has more than its share.
 //!
-//! Pure logic: time is a parameter, and the caller closes the evicted connections. Memory is bounded by the number of
-//! slots and by [`TRUSTED_ADDRESSES`].
+//! Pure logic: time is a parameter, and the caller closes the evicted connections. Memory is bounded by the number of slots
+//! and by [`TRUSTED_HOLDERS`].
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long an address is trusted after its last permit.
+use lru::LruCache;
+
+/// Duration of trust after the last permit of a holder.
 const TRUST: Duration = Duration::from_hours(1);
-/// How many trusted addresses are remembered.
-const TRUSTED_ADDRESSES: usize = 4096;
-/// Grace period for the first request of a new connection: a handshake and a password take a small machine seconds.
+/// Maximum number of trusted holders in memory.
+const TRUSTED_HOLDERS: usize = 4096;
+/// Grace period for the first request of a new connection: a TLS handshake and a bcrypt take a small machine seconds.
 const FRESH: Duration = Duration::from_secs(5);
-/// Only an address with at most this many connections has that grace period.
+/// Only a holder with at most this many connections has that grace period.
 const FEW: usize = 4;
 
 /// Number of a connection.
 pub(super) type Id = u64;
 
-/// Party that a connection is counted for.
+/// The party that a connection counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     /// A client: its IPv4 address, or the /64 network of its IPv6 address.
     Client(IpAddr),
-    /// A trusted proxy that has not named a client yet. Its connections are not counted together.
+    /// A trusted proxy that has not named a client yet. Its connections do not count together.
     Proxy,
 }
 
 /// Limits of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// Connections that are served at once.
+    /// Number of slots.
     pub(super) slots: usize,
-    /// Evicted connections that may still be open.
+    /// Maximum number of evicted connections that are still open.
     pub(super) closing: usize,
-    /// Connections that an address keeps under pressure.
+    /// Number of connections that a holder keeps under pressure.
     pub(super) share: usize,
-    /// How long a connection may stay without a permit under pressure.
+    /// Time limit of an idle connection without a permit, under pressure.
     pub(super) unpermitted: Duration,
 }
 
@@ -52,15 +54,15 @@ pub(super) struct Settings {
 pub(super) enum Decision {
     /// The connection has a slot.
     Admitted(Id),
-    /// The connection has the slot of another one, which the caller closes.
+    /// The connection takes the slot of another one, which the caller closes.
     Replaces(Id, Victim),
-    /// Too many evicted connections are still open: ask again when one of them is closed.
+    /// Too many evicted connections are still open: retry when one of them is closed.
     Later,
-    /// There is no slot for the connection.
+    /// No slot is free, and no connection may be evicted for this one.
     Refused,
 }
 
-/// Connection that has lost its slot.
+/// A connection that has lost its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Victim {
     /// Number of the connection.
@@ -102,7 +104,7 @@ impl Connection {
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     holder: Option<Holder>,
-    /// Connections of the same address.
+    /// Number of connections of the same holder.
     count: usize,
     trusted: bool,
     below_share: bool,
@@ -111,7 +113,7 @@ struct Claim {
 /// Step of a connection whose handshake, headers or request has just begun.
 const BEGINNING: u8 = 3;
 
-/// Eviction order, lowest first: tier, connections of the address, step, time.
+/// Eviction order, lowest first: tier, connections of the holder, step, time.
 type Rank = (u8, Reverse<usize>, u8, Duration);
 
 /// State of all slots.
@@ -121,7 +123,8 @@ pub(super) struct Admission {
     connections: HashMap<Id, Connection>,
     counts: HashMap<Holder, usize>,
     closing: HashSet<Id>,
-    trusted: HashMap<Holder, Instant>,
+    /// Time of the last permit of each trusted holder.
+    trusted: LruCache<Holder, Instant>,
 }
 
 impl Admission {
@@ -132,7 +135,8 @@ impl Admission {
             connections: HashMap::new(),
             counts: HashMap::new(),
             closing: HashSet::new(),
-            trusted: HashMap::new(),
+            // Bounded by `permit`: a bounded cache would allocate its whole table ahead.
+            trusted: LruCache::unbounded(),
         }
     }
 
@@ -167,14 +171,14 @@ impl Admission {
         if self.connections.len() < self.settings.slots - self.settings.slots / 4 {
             return Vec::new();
         }
-        let room = self.settings.closing.saturating_sub(self.closing.len());
-        let is_over = |connection: &Connection| {
+        let may_close = self.settings.closing.saturating_sub(self.closing.len());
+        let is_expired = |connection: &Connection| {
             let time = now.saturating_duration_since(connection.unpermitted);
             connection.phase == Phase::Idle && !connection.permitted && time >= self.settings.unpermitted
         };
-        let over = self.connections.iter().filter(|(_, connection)| is_over(connection));
-        let over: Vec<Id> = over.map(|(id, _)| *id).take(room).collect();
-        over.into_iter().map(|id| self.evict(id)).collect()
+        let expired = self.connections.iter().filter(|(_, connection)| is_expired(connection));
+        let expired: Vec<Id> = expired.map(|(id, _)| *id).take(may_close).collect();
+        expired.into_iter().map(|id| self.evict(id)).collect()
     }
 
     /// Records the start of a request. Behind a trusted proxy each request may belong to another client.
@@ -192,15 +196,15 @@ impl Admission {
         }
     }
 
-    /// Records that the current request has a permit, and trusts its address.
+    /// Records that the current request has a permit, and trusts its holder.
     pub(super) fn permit(&mut self, id: Id, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.permitted = true;
         let holder = connection.holder;
-        if self.trusted.len() >= TRUSTED_ADDRESSES && !self.trusted.contains_key(&holder) {
-            self.forget_trusted(now);
+        self.trusted.put(holder, now);
+        if self.trusted.len() > TRUSTED_HOLDERS {
+            self.trusted.pop_lru();
         }
-        self.trusted.insert(holder, now);
     }
 
     /// Records the end of a request.
@@ -233,9 +237,9 @@ impl Admission {
         let reserve = slots / 8;
         match claim {
             Claim { trusted: true, below_share: true, .. } => slots,
-            // A client that has not logged in yet has to be able to.
+            // Half of the reserve is for clients that have yet to log in.
             Claim { count: 0, .. } => slots - reserve / 2,
-            _ => slots - reserve,
+            Claim { .. } => slots - reserve,
         }
     }
 
@@ -271,13 +275,13 @@ impl Admission {
             (true, true) => 2,
             (false, _) => BEGINNING,
         };
-        // A flood from many addresses, none of which has logged in, does not keep out one that has: its handshakes and first
-        // requests stay, within its share.
+        // A flood from many untrusted addresses must not keep out a trusted one: its handshakes and first requests are
+        // protected, within its share.
         let is_protected = trusted && !claim.trusted && step == BEGINNING && count <= self.settings.share;
         if is_protected {
             return None;
         }
-        // A burst of connections from one address must not evict its own members before their first request.
+        // A burst of connections from one holder must not evict its own members before their first request.
         let own = claim.holder == Some(connection.holder) && step != BEGINNING;
         if !(own || outranked || count > claim.count) {
             return None;
@@ -324,18 +328,7 @@ impl Admission {
 
     fn trusts(&self, holder: Holder, now: Instant) -> bool {
         let recently = |time: &Instant| now.saturating_duration_since(*time) < TRUST;
-        holder == Holder::Proxy || self.trusted.get(&holder).is_some_and(recently)
-    }
-
-    /// Removes expired addresses from the table, or else the oldest one.
-    fn forget_trusted(&mut self, now: Instant) {
-        self.trusted.retain(|_, time| now.saturating_duration_since(*time) < TRUST);
-        if self.trusted.len() >= TRUSTED_ADDRESSES
-            && let Some(oldest) =
-                self.trusted.iter().min_by_key(|(_, time)| **time).map(|(holder, _)| *holder)
-        {
-            self.trusted.remove(&oldest);
-        }
+        holder == Holder::Proxy || self.trusted.peek(&holder).is_some_and(recently)
     }
 }
 

@@ -1,104 +1,93 @@
-//! From a request to its answer: route, identity, permit, resource.
+//! From a request to its response: framing and host, health and metrics, redirects, the admin page, or the API.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, LOCATION, ORIGIN};
+use http::header::{ACCEPT, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::activity::Watched;
-use super::connection::Transport;
-use super::health::{self, MetricsAccess};
-use super::record::{self, Record, Recorded};
+use super::access_log::{self, AccessRecord, LoggedBody};
+use super::activity::ActivityTracker;
+use super::authorize::unauthorized;
+use super::endpoints;
+use super::services::{MetricsAccess, RequestServices};
 use super::slots::{ActiveRequest, Slot};
-use super::{Server, Site};
-use crate::access::{
-    self, Action, Actions, Caller, Challenge as Scheme, IdentifyError, Identity, Refusal, Scope, Wanted,
-};
+use super::state::Server;
+use super::transport::{Transport, redirect_to_https};
+use crate::access::{Challenge as Scheme, Identity, Wanted};
 use crate::admin::{Admin, Certificate, Surroundings};
 use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Challenge, Deed, Parsed, Query, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing,
-    check_host, confine, empty, host_name, is_forwarded, is_of_other_origin, is_of_same_origin, with_bytes,
+    ApiError, Deed, Parsed, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing, check_host,
+    confine, host_name, is_forwarded, with_bytes,
 };
 
-/// What someone sees who opens the registry in a browser.
-const WELCOME: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
+/// The response to `GET /` where the admin page is off or the client accepts no HTML.
+const GREETING: &str = "This is a Holdfast container registry; its API is under /v2/.\n\
     Where TLS is on with its own authority, the certificate to trust is at /ca.crt.\n";
 
+/// The addresses and the transport that a request came by.
+#[derive(Clone, Copy)]
+struct Source {
+    /// The client, which a trusted proxy may have named.
+    client: IpAddr,
+    /// The peer of the connection.
+    peer: IpAddr,
+    transport: Transport,
+}
+
 impl Server {
-    /// Answers a request by the site of this moment.
+    /// Answers a request with the current services.
     pub(super) async fn answer(
         &self,
         request: http::Request<Incoming>,
         peer: SocketAddr,
         transport: Transport,
         slot: &Arc<Slot>,
-    ) -> http::Response<Recorded> {
-        let (site, watched) = (self.site(), Watched::request(&self.watched));
-        let client = site.registry.locations.client(request.headers(), peer.ip());
-        let active = slot.begin(site.holder(client));
-        let (record, response) =
-            site.answer(request, (client, peer), transport, &active, &self.watched).await;
-        response.map(|body| Recorded::new(body, record, (watched, active)))
+    ) -> http::Response<LoggedBody> {
+        let (services, counted) = (self.services(), ActivityTracker::request(&self.activity));
+        let client = services.registry.locations.client(request.headers(), peer.ip());
+        let active = slot.begin(services.holder(client));
+        let from = Source { client, peer: peer.ip(), transport };
+        let (record, response) = services.answer(request, from, &active, &self.activity).await;
+        response.map(|body| LoggedBody::new(body, record, (counted, active)))
     }
 }
 
-impl Site {
-    /// Answers a request; whatever goes wrong is an answer, too.
+impl RequestServices {
+    /// Answers a request; every failure becomes a response, too.
     async fn answer(
         &self,
         request: http::Request<Incoming>,
-        (client, peer): (IpAddr, SocketAddr),
-        transport: Transport,
+        from: Source,
         active: &ActiveRequest,
-        others: &Watched,
-    ) -> (Record, Response) {
+        activity: &ActivityTracker,
+    ) -> (AccessRecord, Response) {
         let begun = Instant::now();
         let (mut parts, incoming) = request.into_parts();
-        let mut record = Record {
-            client,
-            user: String::new(),
-            method: parts.method.clone(),
-            path: audit::shown_path(parts.uri.path()),
-            repository: None,
-            login_failed: false,
-            reference: String::new(),
-            status: 0,
-            begun,
-            level: record::level(&parts, peer.ip()),
-            endpoint: health::endpoint(parts.uri.path()).unwrap_or(Endpoint::Other),
-            http: Arc::clone(&self.http),
-        };
+        let mut record = self.record(&parts, from, begun);
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
         let body = body.counted_by(self.http.received());
         let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::Host));
-        let answered = match checked {
-            Ok(()) => {
-                self.note_names(&parts, peer.ip(), transport, others).await;
-                let from = (client, peer.ip(), transport);
-                match self.for_supervisors(&parts, from, others, &mut record).await {
-                    Some(response) => Some(response),
-                    None => self.outside_the_api(&parts, transport),
-                }
-            }
+        let early = match checked {
+            Ok(()) => self.before_dispatch(&parts, from, activity, &mut record).await,
             Err(error) => Some(error.into_response()),
         };
-        let page = self.admin.as_ref().filter(|_| answered.is_none() && is_for_people(&parts));
+        let page = self.admin.as_ref().filter(|_| early.is_none() && is_for_admin_page(&parts));
         let is_page = page.is_some();
-        let mut response = match (answered, page) {
+        let mut response = match (early, page) {
             (Some(response), _) => response,
             (None, Some(admin)) => {
-                let around = self.surroundings((client, peer.ip()), transport, others);
+                let around = self.surroundings(from, activity);
                 record.endpoint = Endpoint::Page;
                 let (response, identity) = admin.answer(parts, body, around, &self.access).await;
                 record.user = identity.to_string();
@@ -108,8 +97,8 @@ impl Site {
                 response
             }
             (None, None) => {
-                let answered = self.api(parts, body, (client, peer.ip(), transport), active, &mut record);
-                answered.await.unwrap_or_else(|error| {
+                let answered = self.api(parts, body, from, active, &mut record).await;
+                answered.unwrap_or_else(|error| {
                     record.log(&error);
                     error.into_response()
                 })
@@ -118,115 +107,143 @@ impl Site {
         if is_api {
             registry::mark_version(&mut response);
         }
-        if is_page {
-            // No page of another origin has anything to do with these.
-            self.cors.apply_plain(response.headers_mut());
-        } else {
-            let is_for_supervisors = matches!(record.endpoint, Endpoint::Metrics | Endpoint::Health);
-            if is_for_supervisors && self.metrics_access != MetricsAccess::Open {
-                self.cors.apply_plain(response.headers_mut());
-            } else {
-                self.cors.apply(origin.as_ref(), response.headers_mut());
-            }
-            // After what is configured, which cannot take this away.
-            confine(response.headers_mut());
-        }
+        self.set_headers(&mut response, is_page, record.endpoint, origin.as_ref());
         record.status = response.status().as_u16();
         (record, response)
     }
 
-    /// What the admin page wants to know of a request and of the rooms that it does not call.
-    fn surroundings(
+    /// Returns the access record of a request that has just begun.
+    fn record(&self, parts: &Parts, from: Source, begun: Instant) -> AccessRecord {
+        AccessRecord {
+            client: from.client,
+            user: String::new(),
+            method: parts.method.clone(),
+            path: audit::shown_path(parts.uri.path()),
+            repository: None,
+            login_failed: false,
+            reference: String::new(),
+            status: 0,
+            begun,
+            level: access_log::level(parts, from.peer),
+            endpoint: endpoints::for_supervisors(parts.uri.path()).unwrap_or(Endpoint::Other),
+            http: Arc::clone(&self.http),
+        }
+    }
+
+    /// Sets the configured headers, and the sandbox of every response that is not a page.
+    fn set_headers(
         &self,
-        (client, peer): (IpAddr, IpAddr),
-        transport: Transport,
-        others: &Watched,
-    ) -> Surroundings {
+        response: &mut Response,
+        is_page: bool,
+        endpoint: Endpoint,
+        origin: Option<&HeaderValue>,
+    ) {
+        let is_for_supervisors = matches!(endpoint, Endpoint::Metrics | Endpoint::Health);
+        let is_private = is_for_supervisors && self.metrics_access != MetricsAccess::Open;
+        // Pages of other origins have no business with the admin page, health checks and private metrics: no CORS.
+        if is_page || is_private {
+            self.cors.apply_plain(response.headers_mut());
+        } else {
+            self.cors.apply(origin, response.headers_mut());
+        }
+        if !is_page {
+            // After the configured headers, which cannot override the sandbox.
+            confine(response.headers_mut());
+        }
+    }
+
+    /// Returns the context that the admin page needs of a request, from rooms that it does not call.
+    fn surroundings(&self, from: Source, activity: &ActivityTracker) -> Surroundings {
         Surroundings {
-            client,
-            peer,
-            tls: transport == Transport::Tls,
-            requests: others.activity().requests,
-            unnamed_proxy: others.has_unnamed_proxy(),
+            client: from.client,
+            peer: from.peer,
+            tls: from.transport == Transport::Tls,
+            requests: activity.activity().requests,
+            unnamed_proxy: activity.has_unnamed_proxy(),
             certificate: self.certificates.as_deref().map(certificate),
         }
     }
 
-    /// Answers health checks and `/metrics`.
-    async fn for_supervisors(
+    /// Answers requests that are neither for the API nor for the admin page: health checks, `/metrics`, `/ca.crt`, redirects
+    /// to HTTPS, CORS preflights and the greeting.
+    async fn before_dispatch(
         &self,
         parts: &Parts,
-        from: (IpAddr, IpAddr, Transport),
-        others: &Watched,
-        record: &mut Record,
+        from: Source,
+        activity: &ActivityTracker,
+        record: &mut AccessRecord,
     ) -> Option<Response> {
+        self.note_names(parts, from, activity).await;
         if record.endpoint != Endpoint::Metrics {
-            return self.health(parts, others);
+            let response = self.health(parts, activity);
+            return response.or_else(|| self.without_permit(parts, from.transport));
         }
-        let answered = self.metrics(parts, from, others, record).await;
+        let from = (from.client, from.peer, from.transport);
+        let answered = self.metrics(parts, from, activity, record).await;
         Some(answered.unwrap_or_else(|error| {
             record.log(&error);
             error.into_response()
         }))
     }
 
-    /// Notes what the operator should know of the name by which a client calls, and of the way it came: each is logged once.
-    async fn note_names(&self, parts: &Parts, peer: IpAddr, transport: Transport, others: &Watched) {
-        let is_trusted = self.registry.locations.is_trusted(peer);
-        if transport == Transport::Tls
+    /// Notes the name by which a client calls, and warns once if a proxy that the configuration does not name passes requests
+    /// on to an open registry.
+    async fn note_names(&self, parts: &Parts, from: Source, activity: &ActivityTracker) {
+        let is_trusted = self.registry.locations.is_trusted(from.peer);
+        if from.transport == Transport::Tls
             && !is_trusted
             && let (Some(certificates), Some(name)) = (&self.certificates, host_name(&parts.headers))
         {
             certificates.note_called(name);
         }
-        // The headers are looked at last: this is on the way of every request.
-        let may_be_proxy = !others.has_unnamed_proxy() && !is_trusted && peer.to_canonical().is_loopback();
+        // Cheap conditions first: every request passes here, and `is_forwarded` searches its headers.
+        let may_be_proxy =
+            !activity.has_unnamed_proxy() && !is_trusted && from.peer.to_canonical().is_loopback();
         if may_be_proxy
             && is_forwarded(&parts.headers)
             && self.access.is_open_by_itself().await
-            && others.note_unnamed_proxy()
+            && activity.note_unnamed_proxy()
         {
             log::warn!(
-                "a proxy on this machine passes requests on, and the registry has no users: it is open to everyone who \
+                "a proxy on this machine forwards requests, and the registry has no users: it is open to everyone who \
                  can reach the proxy; name the proxy (http.trusted_proxies), or run: holdfast user add NAME"
             );
         }
     }
 
-    /// Answers that need nobody's permit.
-    fn outside_the_api(&self, parts: &Parts, transport: Transport) -> Option<Response> {
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
-        if reads && parts.uri.path() == "/ca.crt" {
+    /// Answers requests that need no permit.
+    fn without_permit(&self, parts: &Parts, transport: Transport) -> Option<Response> {
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+        if is_read && parts.uri.path() == "/ca.crt" {
             let pem = self.certificates.as_ref()?.ca_pem()?;
             let bytes = Bytes::copy_from_slice(pem.as_bytes());
             return Some(with_bytes(StatusCode::OK, "application/x-x509-ca-cert", bytes));
         }
         if transport == Transport::PlainBesideTls {
-            return Some(to_https(parts));
+            return Some(redirect_to_https(parts));
         }
         if let Some(response) = self.cors.preflight(&parts.method, &parts.headers) {
             return Some(response);
         }
-        let welcome = || {
-            with_bytes(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(WELCOME.as_bytes()))
-        };
-        let is_page = self.admin.is_some() && wants_html(parts);
-        (reads && parts.uri.path() == "/" && !is_page).then(welcome)
+        let is_page = self.admin.is_some() && accepts_html(parts);
+        let is_greeting = is_read && parts.uri.path() == "/" && !is_page;
+        let text = Bytes::from_static(GREETING.as_bytes());
+        is_greeting.then(|| with_bytes(StatusCode::OK, "text/plain; charset=utf-8", text))
     }
 
     async fn api(
         &self,
         parts: Parts,
         body: RequestBody,
-        (client, peer, transport): (IpAddr, IpAddr, Transport),
+        Source { client, peer, transport }: Source,
         active: &ActiveRequest,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
         if !is_api(path) && path != TOKEN_PATH {
             return Err(ApiError::NoEndpoint);
         }
-        self.check_name(&parts, peer).await?;
+        self.check_host_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;
         if path == TOKEN_PATH {
             record.endpoint = Endpoint::Token;
@@ -234,192 +251,54 @@ impl Site {
         }
         let route = Route::parse(&parts.method, path);
         let at = (&parts, peer, transport);
-        let caller =
-            self.caller(&parts, client, record, |error| self.challenge(at, route.as_ref().ok(), error));
-        let caller = caller.await?;
+        let challenge_any = |error| self.challenge(at, route.as_ref().ok(), error);
+        let caller = self.caller(&parts, client, record, challenge_any).await?;
         record.user = caller.identity().to_string();
         let route = match route {
             Ok(route) => route,
             Err(error) => {
-                // Whoever may not even ping does not learn what is wrong with the path.
+                // Only a client that may ping learns about the path; others get a challenge for any path.
                 self.permit(&caller, &Wanted::Ping, |error| self.challenge(at, None, error))?;
                 return Err(error.into());
             }
         };
-        record.endpoint = record::endpoint(&route);
+        record.endpoint = endpoints::of_route(&route);
         record.repository = route.repository();
         record.reference = route.reference().unwrap_or_default();
         let challenge = |error| self.challenge(at, Some(&route), error);
         if route == Route::Ping && caller.has_no_credentials() && self.access.challenge() == Scheme::Bearer {
-            // By this answer clients learn that there is a log-in, also where they could go on without one.
+            // Clients learn only from this challenge that they can log in, even where anonymous access would do.
             return Err(unauthorized(challenge(None), "log in, or get a token for the anonymous user"));
         }
         let permit = self.permit(&caller, &route.wanted(), challenge)?;
         active.permit();
-        let deed = Deed::of(&route, &parts.method);
+        let event = Deed::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
         let response = self.registry.answer(parsed.permitted(permit, peer)).await?;
-        if let Some((deed, _)) = deed.filter(|(_, status)| *status == response.status()) {
-            record.note(deed, &self.events);
+        if let Some((event, _)) = event.filter(|(_, status)| *status == response.status()) {
+            record.note_event(event, &self.events);
         }
         Ok(response)
     }
-
-    /// A registry that nobody has opened on purpose is not for names that anybody can have.
-    pub(super) async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
-        let is_local = self.registry.locations.is_called_locally(&parts.headers, peer);
-        if is_local || !self.access.is_open_by_itself().await {
-            return Ok(());
-        }
-        Err(ApiError::Misdirected(
-            "this registry has no users, and is only for names of this machine and its network; to call it by \
-             another name, run: holdfast user add NAME, or set auth.anonymous"
-                .into(),
-        ))
-    }
-
-    /// Refuses a change that comes from a page of another origin, unless the configuration names that origin. Without this
-    /// check any page could send it, with the credentials that the browser remembers, and would only not see the answer.
-    fn check_origin(&self, parts: &Parts, peer: IpAddr, transport: Transport) -> Result<(), ApiError> {
-        if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Ok(());
-        }
-        let locations = &self.registry.locations;
-        let (secure, host) = locations.called(&parts.headers, peer, transport == Transport::Tls);
-        let own = |origin: &str| locations.is_own(origin, secure, host.as_deref());
-        let has_credentials = parts.headers.contains_key(AUTHORIZATION);
-        let is_right = match parts.headers.get(ORIGIN) {
-            Some(origin) if self.cors.may_change(origin, has_credentials) => true,
-            _ if is_of_same_origin(&parts.headers) => true,
-            Some(origin) => !is_of_other_origin(&parts.headers) && origin.to_str().is_ok_and(own),
-            None => !is_of_other_origin(&parts.headers),
-        };
-        if is_right {
-            return Ok(());
-        }
-        Err(ApiError::Denied(
-            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in http.headers names \
-             those that may (* none with credentials); behind a proxy, let it pass on Host with its port, or set \
-             http.external_url"
-                .into(),
-        ))
-    }
-
-    /// Identifies the sender of a request by its `Authorization` header; a failure is logged and counted. `challenge` makes
-    /// the challenge for a request that fails, with an error code of RFC 6750.
-    pub(super) async fn caller(
-        &self,
-        parts: &Parts,
-        client: IpAddr,
-        record: &mut Record,
-        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
-    ) -> Result<Caller, ApiError> {
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
-        self.access.identify(authorization, client).await.map_err(|error| {
-            let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            self.logins.failed(client, "api", &name, &error);
-            record.login_failed = true;
-            unidentified(&error, challenge(error.code()))
-        })
-    }
-
-    /// Permits a request; `challenge` is as in [`Site::caller`].
-    pub(super) fn permit(
-        &self,
-        caller: &Caller,
-        wanted: &Wanted,
-        challenge: impl FnOnce(Option<&'static str>) -> Challenge,
-    ) -> Result<crate::access::Permit, ApiError> {
-        self.access.permit_caller(caller, wanted).map_err(|refusal| match refusal {
-            Refusal::NeedsLogin => unauthorized(challenge(None), "a user has to log in for this"),
-            Refusal::NoUsersYet => unauthorized(
-                challenge(None),
-                "this registry has no users yet; on its machine, run: holdfast user add NAME",
-            ),
-            Refusal::InsufficientScope => {
-                unauthorized(challenge(Some("insufficient_scope")), "the token was not issued for this")
-            }
-            Refusal::Denied => ApiError::Denied(format!("user {} may not do this", caller.identity())),
-        })
-    }
-
-    /// The challenge for a request: Bearer if the configuration wants that and the request names a host.
-    fn challenge(
-        &self,
-        (parts, peer, transport): (&Parts, IpAddr, Transport),
-        route: Option<&Route>,
-        error: Option<&'static str>,
-    ) -> Challenge {
-        let tls = transport == Transport::Tls;
-        match self.access.challenge() {
-            Scheme::Basic => self.basic(),
-            Scheme::Bearer => match self.registry.locations.token_endpoint(&parts.headers, peer, tls) {
-                Some(endpoint) => {
-                    let scope = route.and_then(|route| scope_of(route, parts));
-                    Challenge::Bearer { endpoint, scope, error }
-                }
-                None => self.basic(),
-            },
-        }
-    }
 }
 
-/// The answer to a request whose credentials were not accepted.
-pub(super) fn unidentified(error: &IdentifyError, challenge: Challenge) -> ApiError {
-    match error {
-        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
-            unauthorized(challenge, &error.to_string())
-        }
-        IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
-        IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
-    }
-}
-
-fn unauthorized(challenge: Challenge, message: &str) -> ApiError {
-    ApiError::Unauthorized { challenge, message: message.to_owned() }
-}
-
-/// The scopes that a request needs, as a challenge has them: those of its route, and for a mount the repository that it mounts
-/// from.
-fn scope_of(route: &Route, parts: &Parts) -> Option<String> {
-    let actions = |actions: &[Action]| Actions::of(actions);
-    let scope = match route.wanted() {
-        Wanted::Ping | Wanted::Upkeep | Wanted::Users => return None,
-        Wanted::Catalog => Scope::Catalog,
-        Wanted::Repository { name, action: Action::Push } => {
-            Scope::Repository(name, actions(&[Action::Pull, Action::Push]))
-        }
-        Wanted::Repository { name, action } => Scope::Repository(name, actions(&[action])),
-    };
-    let mut text = scope.to_string();
-    if matches!(route, Route::StartUpload(_)) {
-        let query = Query::parse(parts.uri.query());
-        let from = query.get("mount").and_then(|_| query.get("from")?.parse().ok());
-        if let Some(from) = from {
-            text += &format!(" {}", Scope::Repository(from, actions(&[Action::Pull])));
-        }
-    }
-    Some(text)
-}
-
-/// Whether a request is for the admin page: one of its paths, or anything else that a browser asks for. What is under the
-/// path of the API is never a page, however it is escaped.
-fn is_for_people(parts: &Parts) -> bool {
+/// Returns true if a request is for the admin page: one of its paths, or any other path that a browser asks for. Paths of the
+/// API never are, however they are escaped.
+fn is_for_admin_page(parts: &Parts) -> bool {
     let path = percent_decode_str(parts.uri.path()).collect::<Vec<u8>>();
     if path == b"/v2" || path.starts_with(b"/v2/") || path == TOKEN_PATH.as_bytes() {
         return false;
     }
-    Admin::is_for(&parts.method, parts.uri.path()) || wants_html(parts)
+    Admin::is_for(&parts.method, parts.uri.path()) || accepts_html(parts)
 }
 
-/// Whether whoever asks would like a page rather than words for a terminal.
-fn wants_html(parts: &Parts) -> bool {
+/// Returns true if the client accepts HTML, as browsers do.
+fn accepts_html(parts: &Parts) -> bool {
     let accepts = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepts.flat_map(|value| value.split(',')).any(|kind| kind.trim().starts_with("text/html"))
 }
 
-/// The certificate as the admin page shows it.
+/// Returns the facts of the certificate that the admin page shows.
 fn certificate(certificates: &Certificates) -> Certificate {
     let facts = certificates.facts();
     Certificate {
@@ -432,15 +311,4 @@ fn certificate(certificates: &Certificates) -> Certificate {
 
 fn is_api(path: &str) -> bool {
     path == "/v2" || path.starts_with("/v2/")
-}
-
-/// Sends a client that speaks plain HTTP to TLS on the same port.
-pub(super) fn to_https(parts: &Parts) -> Response {
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let location = host.and_then(|host| HeaderValue::from_str(&format!("https://{host}{path}")).ok());
-    let Some(location) = location else { return empty(StatusCode::BAD_REQUEST) };
-    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(LOCATION, location);
-    response
 }

@@ -1,4 +1,5 @@
-//! One connection: plain HTTP or TLS, by its first byte.
+//! Serves one connection: detects TLS by the first byte, then speaks HTTP/1.1 until the client, an eviction or a shutdown ends
+//! it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,37 +18,27 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::Server;
-use super::refusal::{Completed, Exchange};
+use super::refusal::{PendingResponses, RefusalRewriter};
 use super::slots::{Ending, Slot};
-use super::socket::Socket;
+use super::socket::PacedSocket;
+use super::state::Server;
+use super::transport::Transport;
 use crate::tls::Certificates;
 use crate::wire::{ApiError, RequestBody, confine};
 
-/// How long after its accept a connection that has sent nothing is waited for when the daemon ends: a daemon that ends
-/// because it is idle answers a client that came in the last moment.
-const LAST_MOMENT: Duration = Duration::from_secs(5);
+/// Grace period, from the accept, for the first request of a connection that has sent nothing when the drain begins: an idle
+/// exit must not refuse a client that connects at that moment.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(5);
 /// The same for a connection that has sent a part of its first head.
-const REST_OF_HEAD: Duration = Duration::from_secs(1);
-/// How long a graceful close of a connection without a request in progress may take.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const PARTIAL_HEAD_GRACE: Duration = Duration::from_secs(1);
+/// Timeout of the graceful close of a connection without a request in progress.
+const GRACEFUL_CLOSE: Duration = Duration::from_millis(250);
 /// Smallest buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
-/// The first byte of a TLS handshake.
-const HANDSHAKE: u8 = 0x16;
+/// First byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How the bytes of a connection are protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
-    /// Not at all, and TLS is off.
-    Plain,
-    /// Not at all, though TLS is on.
-    PlainBesideTls,
-    /// By TLS.
-    Tls,
-}
-
-/// Connection that has a slot.
+/// A connection that has a slot.
 pub(super) struct Admitted {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
@@ -62,66 +53,71 @@ pub(super) struct Admitted {
 pub(super) async fn run(server: Arc<Server>, admitted: Admitted) {
     let Admitted { stream, peer, slot, mut ending, mut stop } = admitted;
     let accepted = Instant::now();
-    // Small answers wait for nothing; a socket that cannot do this works all the same.
+    // Without Nagle's algorithm small responses leave at once; a failure costs only latency.
     let _ = stream.set_nodelay(true);
-    let site = server.site();
-    bound(&stream, site.limits.socket_buffer);
-    let greeted = tokio::select! {
-        greeted = greet(&server, stream, peer) => greeted,
+    set_buffer_sizes(&stream, server.services().limits.socket_buffer);
+    let established = tokio::select! {
+        established = establish(&server, stream, peer) => established,
         _ = &mut ending => None,
-        () = last_moment(&mut stop, accepted) => None,
+        () = shutdown_grace(&mut stop, accepted) => None,
     };
-    let answers = Answers { server, peer, slot, ending, stop, accepted };
-    match greeted {
-        Some(Greeted::Plain(stream, transport)) => speak(answers, stream, transport).await,
-        Some(Greeted::Tls(stream)) => speak(answers, stream, Transport::Tls).await,
+    let context = Context { server, peer, slot, ending, stop, accepted };
+    match established {
+        Some(Established::Plain(stream, transport)) => serve_http(context, stream, transport).await,
+        Some(Established::Tls(stream)) => serve_http(context, stream, Transport::Tls).await,
         None => {}
     }
 }
 
-/// Connection after protocol detection and TLS handshake.
-enum Greeted {
-    Plain(Socket, Transport),
-    Tls(Box<tokio_rustls::server::TlsStream<Socket>>),
+/// A connection after protocol detection and TLS handshake.
+enum Established {
+    Plain(PacedSocket, Transport),
+    Tls(Box<tokio_rustls::server::TlsStream<PacedSocket>>),
 }
 
 /// Detects TLS by the first byte and performs the handshake; each step may take `header_time`.
-async fn greet(server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<Greeted> {
-    let (certificates, limits) = (server.site().certificates.clone(), server.site().limits);
-    let wrap = |stream| Socket::new(stream, limits.body_stall, limits.minimum_rate);
+async fn establish(server: &Server, stream: TcpStream, peer: SocketAddr) -> Option<Established> {
+    let services = server.services();
+    let (certificates, limits) = (services.certificates.clone(), services.limits);
+    drop(services);
+    let wrap = |stream| PacedSocket::new(stream, limits.body_stall, limits.minimum_rate);
     let Some(certificates) = certificates else {
-        return Some(Greeted::Plain(wrap(stream), Transport::Plain));
+        return Some(Established::Plain(wrap(stream), Transport::Plain));
     };
     let mut first = [0];
     match tokio::time::timeout(limits.header_time, stream.peek(&mut first)).await {
-        Ok(Ok(1)) if first[0] != HANDSHAKE => Some(Greeted::Plain(wrap(stream), Transport::PlainBesideTls)),
+        Ok(Ok(1)) if first[0] != TLS_HANDSHAKE => {
+            Some(Established::Plain(wrap(stream), Transport::PlainBesideTls))
+        }
         Ok(Ok(1)) => {
-            know_own_address(&certificates, &stream, peer).await;
+            certify_local_address(&certificates, &stream, peer).await;
             let acceptor = TlsAcceptor::from(certificates.server_config());
             match tokio::time::timeout(limits.header_time, acceptor.accept(wrap(stream))).await {
-                Ok(Ok(stream)) => return Some(Greeted::Tls(Box::new(stream))),
+                Ok(Ok(stream)) => return Some(Established::Tls(Box::new(stream))),
                 Ok(Err(error)) if is_about_certificate(&error) => {
-                    // Only where tls.client_ca asks for one: the client hears no more than that it is not accepted.
-                    log::warn!(client:% = peer.ip(); "the certificate of {peer} is not accepted (tls.client_ca): {error}");
+                    // Only with tls.client_ca. The TLS alert tells the client no reason, so the log has it.
+                    log::warn!(client:% = peer.ip(); "client certificate of {peer} refused (tls.client_ca): {error}");
                 }
-                Ok(Err(error)) => log::debug!(client:% = peer.ip(); "no TLS with {peer}: {error}"),
-                Err(_) => log::debug!(client:% = peer.ip(); "no TLS with {peer} in time"),
+                Ok(Err(error)) => {
+                    log::debug!(client:% = peer.ip(); "TLS handshake with {peer} failed: {error}");
+                }
+                Err(_) => log::debug!(client:% = peer.ip(); "TLS handshake with {peer} timed out"),
             }
             None
         }
-        // The client went away, or said nothing.
+        // The client closed the connection, or sent nothing in time.
         _ => None,
     }
 }
 
-/// Returns true if a handshake failed for the certificate of the client, or for the lack of one.
+/// Returns true if a handshake failed because of the client's certificate, or because it sent none.
 fn is_about_certificate(error: &std::io::Error) -> bool {
     let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
-/// Everything that serves the requests of a connection.
-struct Answers {
+/// Everything that the requests of a connection need.
+struct Context {
     server: Arc<Server>,
     peer: SocketAddr,
     slot: Arc<Slot>,
@@ -130,20 +126,22 @@ struct Answers {
     accepted: Instant,
 }
 
-async fn speak(
-    answers: Answers,
+/// Speaks HTTP until the connection ends. After an eviction or at shutdown it is closed gracefully; a shutdown lets a request
+/// in progress finish.
+async fn serve_http(
+    context: Context,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     transport: Transport,
 ) {
-    let Answers { server, peer, slot, mut ending, mut stop, accepted } = answers;
-    let limits = server.site().limits;
-    let (says_asked, mut asked) = watch::channel(false);
-    let exchange = Arc::new(Exchange::default());
-    let stream = Completed::new(stream, Arc::clone(&exchange));
-    let begun = Arc::clone(&exchange);
+    let Context { server, peer, slot, mut ending, mut stop, accepted } = context;
+    let limits = server.services().limits;
+    let (first_request, mut has_request) = watch::channel(false);
+    let pending = Arc::new(PendingResponses::default());
+    let stream = RefusalRewriter::new(stream, Arc::clone(&pending));
+    let received = Arc::clone(&pending);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        begun.begin(request.method());
-        says_asked.send_replace(true);
+        received.request_received(request.method());
+        first_request.send_replace(true);
         let (server, slot) = (Arc::clone(&server), Arc::clone(&slot));
         async move { Ok::<_, Infallible>(server.answer(request, peer, transport, &slot).await) }
     });
@@ -157,72 +155,72 @@ async fn speak(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         ending = &mut ending => {
-            log::debug!(client:% = peer.ip(); "the connection with {peer} is evicted");
+            log::debug!(client:% = peer.ip(); "connection of {peer} evicted");
             if ending == Ok(Ending::Graceful) {
                 connection.as_mut().graceful_shutdown();
-                // A request that has begun meanwhile is cut off.
-                let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+                // Cuts off a request that begins after the eviction.
+                let _ = tokio::time::timeout(GRACEFUL_CLOSE, connection).await;
             }
             return;
         }
-        () = stopped(&mut stop, &mut asked, (&exchange, accepted)) => {
+        () = drain_begins(&mut stop, &mut has_request, (&pending, accepted)) => {
             connection.as_mut().graceful_shutdown();
-            let closed = tokio::time::timeout(LAST_WORDS, connection.as_mut()).await;
+            let closed = tokio::time::timeout(GRACEFUL_CLOSE, connection.as_mut()).await;
             match closed {
                 Ok(ended) => ended,
-                // Only a request whose head is complete is waited for.
-                Err(_) if exchange.is_busy() => connection.await,
+                // Only a request with a complete head delays the shutdown.
+                Err(_) if pending.is_busy() => connection.await,
                 Err(_) => return,
             }
         }
     };
     if let Err(error) = ended {
-        log::debug!(client:% = peer.ip(); "the connection with {peer} ended: {error}");
+        log::debug!(client:% = peer.ip(); "connection of {peer} ended: {error}");
     }
 }
 
-/// Answers a connection without a slot with 503, within `patience`.
-pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, patience: Duration) {
+/// Answers a connection without a slot with 503, within `limit`.
+pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr, limit: Duration) {
     let refused = async {
-        let exchange = Arc::new(Exchange::default());
-        let begun = Arc::clone(&exchange);
+        let pending = Arc::new(PendingResponses::default());
+        let received = Arc::clone(&pending);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            begun.begin(request.method());
+            received.request_received(request.method());
             let (parts, incoming) = request.into_parts();
-            // Dropping it drains the body, so that the client reads the response instead of a reset.
-            drop(RequestBody::new(&parts, incoming, patience, 0));
-            let busy = "the registry has as many connections as it can; try again later";
+            // Lingering close: a dropped body is drained, so that the client reads the response instead of a reset.
+            drop(RequestBody::new(&parts, incoming, limit, 0));
+            let busy = "all connection slots are in use; try again later";
             let mut response = ApiError::Unavailable(busy.into()).into_response();
             confine(response.headers_mut());
             std::future::ready(Ok::<_, Infallible>(response))
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(SMALLEST_BUFFER);
-        match greet(server, stream, peer).await {
-            Some(Greeted::Plain(stream, _)) => {
-                let stream = Completed::new(stream, exchange);
+        match establish(server, stream, peer).await {
+            Some(Established::Plain(stream, _)) => {
+                let stream = RefusalRewriter::new(stream, pending);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
-            Some(Greeted::Tls(stream)) => {
-                let stream = Completed::new(stream, exchange);
+            Some(Established::Tls(stream)) => {
+                let stream = RefusalRewriter::new(stream, pending);
                 let _ = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await;
             }
             None => {}
         }
     };
-    if tokio::time::timeout(patience, refused).await.is_err() {
-        log::debug!(client:% = peer.ip(); "the connection with {peer} has no slot and took too long to be refused");
+    if tokio::time::timeout(limit, refused).await.is_err() {
+        log::debug!(client:% = peer.ip(); "connection of {peer} without a slot took too long to take its 503");
     }
 }
 
-/// Bounds what the system keeps for a connection; where it does not take that, it keeps what it likes.
-fn bound(stream: &TcpStream, bytes: usize) {
+/// Bounds the kernel's socket buffers of a connection; where the kernel refuses, its defaults stay.
+fn set_buffer_sizes(stream: &TcpStream, bytes: usize) {
     let _ = setsockopt(stream, SndBuf, &bytes);
     let _ = setsockopt(stream, RcvBuf, &bytes);
 }
 
-/// Sees to it that the certificate is for the address by which the client has come.
-async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream, peer: SocketAddr) {
+/// Adds the address that the client connected to to the certificate's SANs, if it is not there yet.
+async fn certify_local_address(certificates: &Arc<Certificates>, stream: &TcpStream, peer: SocketAddr) {
     let Ok(address) = stream.local_addr() else { return };
     if !certificates.lacks(address.ip()) {
         return;
@@ -234,27 +232,27 @@ async fn know_own_address(certificates: &Arc<Certificates>, stream: &TcpStream, 
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    log::error!(client:% = peer.ip(); "there is no certificate for {}: {error}", address.ip());
+    log::error!(client:% = peer.ip(); "cannot make a certificate for {}: {error}", address.ip());
 }
 
-/// Waits until the daemon stops and, on a new connection without a request so far, for the first one.
-async fn stopped(
+/// Waits for the shutdown and, on a new connection, for its first request or the end of its grace.
+async fn drain_begins(
     stop: &mut watch::Receiver<bool>,
-    asked: &mut watch::Receiver<bool>,
-    (exchange, accepted): (&Exchange, Instant),
+    has_request: &mut watch::Receiver<bool>,
+    (pending, accepted): (&PendingResponses, Instant),
 ) {
-    told(stop).await;
-    let grace = if exchange.has_read() { REST_OF_HEAD } else { LAST_MOMENT };
-    let _ = tokio::time::timeout(grace.saturating_sub(accepted.elapsed()), told(asked)).await;
+    until_true(stop).await;
+    let grace = if pending.has_partial_head() { PARTIAL_HEAD_GRACE } else { FIRST_REQUEST_GRACE };
+    let _ = tokio::time::timeout(grace.saturating_sub(accepted.elapsed()), until_true(has_request)).await;
 }
 
-/// Waits until the daemon stops and a connection that was accepted then is no longer new.
-async fn last_moment(stop: &mut watch::Receiver<bool>, accepted: Instant) {
-    told(stop).await;
-    tokio::time::sleep(LAST_MOMENT.saturating_sub(accepted.elapsed())).await;
+/// Waits for the shutdown, and for the end of the grace of a connection that is still in its handshake.
+async fn shutdown_grace(stop: &mut watch::Receiver<bool>, accepted: Instant) {
+    until_true(stop).await;
+    tokio::time::sleep(FIRST_REQUEST_GRACE.saturating_sub(accepted.elapsed())).await;
 }
 
-/// Waits until the value is true; a sender that is gone means the same.
-pub(super) async fn told(so: &mut watch::Receiver<bool>) {
-    let _ = so.wait_for(|so| *so).await;
+/// Waits until the value is true, or its sender is gone.
+pub(super) async fn until_true(value: &mut watch::Receiver<bool>) {
+    let _ = value.wait_for(|value| *value).await;
 }

@@ -1,5 +1,5 @@
-//! Connections that come before the store is open, which may take minutes after a crash: health checks are answered with
-//! `starting`, all others wait and are served afterwards.
+//! Connections that arrive while the store opens, which may take minutes after a crash: health checks are answered with
+//! `starting`; all others wait, and are served afterwards.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,58 +11,62 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// How long opening may take before connections are accepted. Until then they wait in the socket, where systemd keeps them
-/// even if the daemon does not start.
-const QUICK: Duration = Duration::from_secs(1);
-/// How many connections are accepted while the store is opened; the rest waits in the socket.
-const MOST: usize = 64;
-/// How long the head of a health check may take, and how often it is looked at whether more of a connection has come.
+/// Delay before connections are accepted while the store opens. Until then they stay in the listen backlog, where systemd keeps
+/// them even if the daemon fails to start.
+const ACCEPT_DELAY: Duration = Duration::from_secs(1);
+/// Maximum number of connections accepted while the store opens; further ones stay in the listen backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// Timeout of the head of a health check.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(50);
-/// The longest head of a health check, in bytes.
-const LONGEST_HEAD: usize = 8192;
-/// The beginnings of health checks.
+/// Interval at which the first bytes of a connection are looked at again, and pause after a failed accept.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum length of the head of a health check, in bytes.
+const MAX_HEAD: usize = 8192;
+/// First bytes of health checks.
 const CHECKS: [&[u8]; 4] = [b"GET /healthz", b"HEAD /healthz", b"GET /readyz", b"HEAD /readyz"];
-/// The longest of them, and the byte after it.
+/// Length of the longest of them, and the byte after it.
 const LONGEST_CHECK: usize = 14;
-/// The answer to a health check, without its body.
+/// The response to a health check, without its body.
 const STARTING: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 8\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
     Content-Security-Policy: default-src 'none'; sandbox\r\nConnection: close\r\n\r\n";
 
-/// The listeners, and the connections that were accepted before the server was there.
-pub struct Early {
+/// The listeners, and the connections accepted before the server started.
+pub struct EarlyConnections {
     pub(super) listeners: Vec<TcpListener>,
     pub(super) waiting: Vec<(TcpStream, SocketAddr)>,
 }
 
-/// What the first bytes of a connection are.
+/// Classification of the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beginning {
-    /// A health check; with its method HEAD or not.
+enum FirstBytes {
+    /// A health check, by HEAD or GET.
     Check { head: bool },
-    /// Possibly one, but too short to say.
-    Unknown,
+    /// A prefix of a health check.
+    Incomplete,
     /// Anything else.
     Other,
 }
 
-/// Runs `opening` to its end, and answers health checks meanwhile if that takes long.
-pub async fn open_meanwhile<T>(listeners: Vec<TcpListener>, opening: impl Future<Output = T>) -> (T, Early) {
+/// Runs `opening` to its end, and answers health checks meanwhile if that takes longer than a second.
+pub async fn serve_health_during<T>(
+    listeners: Vec<TcpListener>,
+    opening: impl Future<Output = T>,
+) -> (T, EarlyConnections) {
     let mut opening = std::pin::pin!(opening);
-    if let Ok(opened) = tokio::time::timeout(QUICK, opening.as_mut()).await {
-        return (opened, Early { listeners, waiting: Vec::new() });
+    if let Ok(opened) = tokio::time::timeout(ACCEPT_DELAY, opening.as_mut()).await {
+        return (opened, EarlyConnections { listeners, waiting: Vec::new() });
     }
     let (opened, is_open) = watch::channel(false);
-    let places = Arc::new(Semaphore::new(MOST));
-    let mut doors = JoinSet::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut receivers = JoinSet::new();
     for listener in listeners {
-        doors.spawn(receive(listener, Arc::clone(&places), is_open.clone()));
+        receivers.spawn(receive(listener, Arc::clone(&places), is_open.clone()));
     }
     let outcome = opening.await;
     opened.send_replace(true);
-    let mut early = Early { listeners: Vec::new(), waiting: Vec::new() };
-    while let Some(ended) = doors.join_next().await {
+    let mut early = EarlyConnections { listeners: Vec::new(), waiting: Vec::new() };
+    while let Some(ended) = receivers.join_next().await {
         if let Ok((listener, waiting)) = ended {
             early.listeners.push(listener);
             early.waiting.extend(waiting);
@@ -78,29 +82,29 @@ async fn receive(
     mut is_open: watch::Receiver<bool>,
 ) -> (TcpListener, Vec<(TcpStream, SocketAddr)>) {
     let mut connections = JoinSet::new();
-    let told = is_open.clone();
+    let is_open_for_each = is_open.clone();
     let accepting = async {
         loop {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let is_open = told.clone();
+                    let is_open = is_open_for_each.clone();
                     connections.spawn(async move {
-                        let kept = attend(stream, is_open).await;
+                        let kept = answer_or_keep(stream, is_open).await;
                         drop(place);
                         kept.map(|stream| (stream, peer))
                     });
                 }
-                // Without descriptors the rest waits in the socket.
-                Err(_) => tokio::time::sleep(LOOK).await,
+                // Without descriptors, further connections stay in the listen backlog.
+                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
             while connections.try_join_next().is_some() {}
         }
     };
     tokio::select! {
         () = accepting => {}
-        // An error says that the sender is gone, which is an end as well.
+        // An error means that the sender is gone, which ends the opening as well.
         _ = is_open.wait_for(|open| *open) => {}
     }
     let mut waiting = Vec::new();
@@ -110,63 +114,63 @@ async fn receive(
     (listener, waiting)
 }
 
-/// Answers a connection if it is a health check, and keeps it until the store is open otherwise.
-async fn attend(stream: TcpStream, mut is_open: watch::Receiver<bool>) -> Option<TcpStream> {
-    let beginning = tokio::select! {
-        beginning = look(&stream) => beginning,
+/// Answers a health check; keeps any other connection until the store is open.
+async fn answer_or_keep(stream: TcpStream, mut is_open: watch::Receiver<bool>) -> Option<TcpStream> {
+    let first_bytes = tokio::select! {
+        first_bytes = peek(&stream) => first_bytes,
         _ = is_open.wait_for(|open| *open) => return Some(stream),
     };
-    match beginning {
-        Some(Beginning::Check { head }) => {
-            // A client that takes longer gets no answer.
+    match first_bytes {
+        Some(FirstBytes::Check { head }) => {
+            // A client that sends its head too slowly gets no response.
             let _ = tokio::time::timeout(HEAD_TIME, respond(stream, head)).await;
             None
         }
-        Some(Beginning::Other | Beginning::Unknown) => {
+        Some(FirstBytes::Other | FirstBytes::Incomplete) => {
             let _ = is_open.wait_for(|open| *open).await;
             Some(stream)
         }
-        // The client has gone.
+        // The client closed the connection.
         None => None,
     }
 }
 
-/// Looks at the first bytes of a connection without taking them; nothing if it ends.
-async fn look(stream: &TcpStream) -> Option<Beginning> {
+/// Classifies the first bytes of a connection without consuming them; `None` if the client closes it.
+async fn peek(stream: &TcpStream) -> Option<FirstBytes> {
     let mut bytes = [0; LONGEST_CHECK];
     let mut seen = 0;
     loop {
         let length = stream.peek(&mut bytes).await.ok().filter(|length| *length > 0)?;
-        match beginning(&bytes[..length]) {
-            // What has not come yet cannot be waited for: the socket is readable already.
-            Beginning::Unknown => {
+        match classify(&bytes[..length]) {
+            // The socket stays readable because nothing is consumed, so it does not wake for further bytes: poll.
+            FirstBytes::Incomplete => {
                 if length == seen {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 seen = length;
             }
-            known => return Some(known),
+            known @ (FirstBytes::Check { .. } | FirstBytes::Other) => return Some(known),
         }
     }
 }
 
-fn beginning(bytes: &[u8]) -> Beginning {
+fn classify(bytes: &[u8]) -> FirstBytes {
     for check in CHECKS {
         match bytes.strip_prefix(check) {
-            Some([b' ' | b'?', ..]) => return Beginning::Check { head: check.starts_with(b"H") },
-            Some([]) => return Beginning::Unknown,
-            None if check.starts_with(bytes) => return Beginning::Unknown,
+            Some([b' ' | b'?', ..]) => return FirstBytes::Check { head: check.starts_with(b"H") },
+            Some([]) => return FirstBytes::Incomplete,
+            None if check.starts_with(bytes) => return FirstBytes::Incomplete,
             Some(_) | None => {}
         }
     }
-    Beginning::Other
+    FirstBytes::Other
 }
 
 /// Reads the head of a request and answers it.
 async fn respond(mut stream: TcpStream, head: bool) -> std::io::Result<()> {
     let mut read = Vec::new();
     while !read.windows(4).any(|four| four == b"\r\n\r\n") {
-        if read.len() > LONGEST_HEAD {
+        if read.len() > MAX_HEAD {
             return Err(ErrorKind::InvalidData.into());
         }
         if stream.read_buf(&mut read).await? == 0 {
@@ -183,28 +187,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn health_checks_are_known_by_their_first_bytes() {
+    fn health_checks_are_recognised_by_their_first_bytes() {
         for (bytes, expected) in [
-            ("GET /healthz HTTP/1.1\r\n", Beginning::Check { head: false }),
-            ("HEAD /readyz ", Beginning::Check { head: true }),
-            ("GET /readyz?x", Beginning::Check { head: false }),
-            ("GET /", Beginning::Unknown),
-            ("HEAD /healthz", Beginning::Unknown),
-            ("GET /healthzz", Beginning::Other),
-            ("GET /v2/", Beginning::Other),
-            ("POST /healthz ", Beginning::Other),
-            ("\u{16}\u{3}\u{1}", Beginning::Other),
+            ("GET /healthz HTTP/1.1\r\n", FirstBytes::Check { head: false }),
+            ("HEAD /readyz ", FirstBytes::Check { head: true }),
+            ("GET /readyz?x", FirstBytes::Check { head: false }),
+            ("GET /", FirstBytes::Incomplete),
+            ("HEAD /healthz", FirstBytes::Incomplete),
+            ("GET /healthzz", FirstBytes::Other),
+            ("GET /v2/", FirstBytes::Other),
+            ("POST /healthz ", FirstBytes::Other),
+            ("\u{16}\u{3}\u{1}", FirstBytes::Other),
         ] {
-            assert_eq!(beginning(bytes.as_bytes()), expected, "{bytes:?}");
+            assert_eq!(classify(bytes.as_bytes()), expected, "{bytes:?}");
         }
     }
 
     #[tokio::test]
-    async fn checks_are_answered_while_the_store_opens_and_others_wait() {
+    async fn health_checks_are_answered_while_the_store_opens_and_others_wait() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (open, opened) = tokio::sync::oneshot::channel();
-        let opening = tokio::spawn(open_meanwhile(vec![listener], async { opened.await.unwrap() }));
+        let opening = tokio::spawn(serve_health_during(vec![listener], async { opened.await.unwrap() }));
         let mut other = TcpStream::connect(address).await.unwrap();
         other.write_all(b"GET /v2/ HTTP/1.1\r\n\r\n").await.unwrap();
         let silent = TcpStream::connect(address).await.unwrap();
@@ -219,7 +223,7 @@ mod tests {
         let (outcome, early) = opening.await.unwrap();
         assert_eq!((outcome, early.listeners.len(), early.waiting.len()), (7, 1, 2));
         drop((silent, early));
-        // What it has sent was not taken, so that nothing was answered.
+        // Its bytes were not consumed, and it got no response.
         answer.clear();
         let _ = other.read_to_string(&mut answer).await;
         assert_eq!(answer, "");

@@ -1,39 +1,39 @@
-//! Observations on the bytes that a connection receives, from which a refusal of hyper can be explained: hyper does not say
-//! why it refuses a head, and keeps the head to itself. Takes a fixed amount of memory for each connection.
+//! Observes the bytes that a connection receives, to explain requests that hyper refuses: hyper reports neither the reason nor
+//! the head. Uses a fixed amount of memory per connection.
 
-/// Beginning of the two lengths that hyper parses and refuses, 2^64 - 2 and 2^64 - 1; they differ in the last digit.
+/// Common prefix of the two lengths that hyper parses and refuses, 2^64 - 2 and 2^64 - 1; they differ in the last digit.
 const DIGITS: &[u8] = b"1844674407370955161";
-/// Beginning of the line with the length.
+/// Start of the line with the length.
 const FIELD: &[u8] = b"\ncontent-length:";
-/// How many bytes are kept to find a line that comes in pieces.
+/// Number of bytes kept to find a line that arrives in several reads.
 const TAIL: usize = 64;
-/// Beginning of a request whose answer has no body.
+/// Start of a HEAD request, whose response has no body.
 const HEAD: &[u8] = b"HEAD ";
 
-/// Bytes of a connection as far as they explain a refusal.
+/// Facts about the request heads of a connection.
 #[derive(Default)]
-pub(super) struct Heads {
-    /// The last bytes that were read.
+pub(super) struct RequestHeads {
+    /// The last bytes read.
     tail: Vec<u8>,
-    has_huge_length: bool,
-    /// The first bytes since the last answer, at most as many as [`HEAD`] has.
+    has_oversized_length: bool,
+    /// The first bytes since the last response, at most as many as [`HEAD`] has.
     start: Vec<u8>,
 }
 
-impl Heads {
-    /// Notes bytes that were read. While a request is in progress they may be a part of its body.
-    pub(super) fn read(&mut self, bytes: &[u8], is_busy: bool) {
+impl RequestHeads {
+    /// Observes received bytes. While a request is in progress they may be part of its body.
+    pub(super) fn observe(&mut self, bytes: &[u8], is_busy: bool) {
         if !is_busy && self.start.len() < HEAD.len() {
             let is_empty = self.start.is_empty();
-            // A request may begin with empty lines.
+            // Empty lines before a request are allowed (RFC 9112, section 2.2).
             let rest = bytes.iter().skip_while(|byte| is_empty && matches!(byte, b'\r' | b'\n'));
             self.start.extend(rest.take(HEAD.len() - self.start.len()));
         }
-        if self.has_huge_length || bytes.is_empty() {
+        if self.has_oversized_length || bytes.is_empty() {
             return;
         }
         self.tail.extend(&bytes[..bytes.len().min(TAIL)]);
-        self.has_huge_length = has_huge_length(&self.tail) || has_huge_length(bytes);
+        self.has_oversized_length = has_oversized_length(&self.tail) || has_oversized_length(bytes);
         if bytes.len() > TAIL {
             self.tail.clear();
             self.tail.extend(&bytes[bytes.len() - TAIL..]);
@@ -41,27 +41,27 @@ impl Heads {
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
     }
 
-    /// Notes that an answer begins.
-    pub(super) fn answered(&mut self) {
+    /// Records that a response begins.
+    pub(super) fn response_started(&mut self) {
         self.start.clear();
     }
 
-    /// Returns true if the connection has sent a `Content-Length` that hyper refuses as too large. Bytes of a body that look
-    /// like one count as well: their sender gets a wrong explanation if one of its next heads is too long.
-    pub(super) fn have_huge_length(&self) -> bool {
-        self.has_huge_length
+    /// Returns true if the client has sent a `Content-Length` that hyper refuses as too large. Body bytes that look like one
+    /// count as well: their sender only gets a wrong explanation if a later head is too long.
+    pub(super) fn have_oversized_length(&self) -> bool {
+        self.has_oversized_length
     }
 
-    /// Returns true if the request that has not been answered is a HEAD; false as well if that is not known, because the
-    /// request came before the answer to the one before it.
-    pub(super) fn begin_with_head(&self) -> bool {
+    /// Returns true if the pending request is a HEAD. False if that is unknown, because the request was pipelined before the
+    /// response to the previous one.
+    pub(super) fn is_head_request(&self) -> bool {
         self.start == HEAD
     }
 }
 
-/// Returns true if there is a complete line with a length that hyper refuses. Looks at few of the bytes (the search of
-/// Horspool), because the bytes of all uploads pass here.
-fn has_huge_length(bytes: &[u8]) -> bool {
+/// Returns true if the bytes contain a complete `Content-Length` line that hyper refuses. Uses Horspool's algorithm, which
+/// reads few of the bytes, because all uploads pass here.
+fn has_oversized_length(bytes: &[u8]) -> bool {
     let mut at = 0;
     while let Some(window) = bytes.get(at..at + DIGITS.len()) {
         if window == DIGITS && is_length(&bytes[..at], &bytes[at + DIGITS.len()..]) {
@@ -74,7 +74,7 @@ fn has_huge_length(bytes: &[u8]) -> bool {
     false
 }
 
-/// Returns true if digits between these bytes are such a length.
+/// Returns true if digits between these bytes are the value of a `Content-Length` that hyper refuses.
 fn is_length(before: &[u8], after: &[u8]) -> bool {
     let ends = matches!(after, [b'4' | b'5', b' ' | b'\t' | b'\r' | b'\n', ..]);
     let zeros = before.iter().rev().take_while(|byte| **byte == b'0').count();
@@ -86,10 +86,10 @@ fn is_length(before: &[u8], after: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn heads(bytes: &[u8], piece: usize) -> Heads {
-        let mut heads = Heads::default();
+    fn heads(bytes: &[u8], piece: usize) -> RequestHeads {
+        let mut heads = RequestHeads::default();
         for part in bytes.chunks(piece) {
-            heads.read(part, false);
+            heads.observe(part, false);
             assert!(heads.tail.len() <= TAIL && heads.start.len() <= HEAD.len());
         }
         heads
@@ -98,11 +98,11 @@ mod tests {
     fn has(field: &str, piece: usize) -> bool {
         let padding = "x".repeat(100);
         let head = format!("PUT / HTTP/1.1\r\nX-Padding: {padding}\r\n{field}\r\nHost: {padding}\r\n\r\n");
-        heads(head.as_bytes(), piece).have_huge_length()
+        heads(head.as_bytes(), piece).have_oversized_length()
     }
 
     #[test]
-    fn a_length_that_hyper_refuses_is_found_however_it_comes() {
+    fn oversized_length_is_found_across_reads() {
         for piece in (1..70).chain([100, 130, 1000]) {
             for length in ["18446744073709551615", "18446744073709551614", "0018446744073709551615 "] {
                 assert!(has(&format!("Content-Length: {length}"), piece), "{length} {piece}");
@@ -123,19 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_a_head_is_known_by_its_first_bytes() {
+    fn head_request_is_detected_by_its_first_bytes() {
         for piece in [1, 2, 3, 5, 100] {
-            assert!(heads(b"HEAD / HTTP/1.1\r\n\r\n", piece).begin_with_head());
-            assert!(heads(b"\r\n\r\nHEAD / HTTP/1.1\r\n\r\n", piece).begin_with_head());
+            assert!(heads(b"HEAD / HTTP/1.1\r\n\r\n", piece).is_head_request());
+            assert!(heads(b"\r\n\r\nHEAD / HTTP/1.1\r\n\r\n", piece).is_head_request());
             for other in ["GET /HEAD HTTP/1.1\r\n", "HEADER / HTTP/1.1\r\n", "HEAD", "head / HTTP/1.1\r\n"] {
-                assert!(!heads(other.as_bytes(), piece).begin_with_head(), "{other}");
+                assert!(!heads(other.as_bytes(), piece).is_head_request(), "{other}");
             }
         }
         let mut heads = heads(b"HEAD / HTTP/1.1\r\n\r\n", 100);
-        heads.answered();
-        heads.read(b"HEAD ", true);
-        assert!(!heads.begin_with_head());
-        heads.read(b"HEAD ", false);
-        assert!(heads.begin_with_head());
+        heads.response_started();
+        heads.observe(b"HEAD ", true);
+        assert!(!heads.is_head_request());
+        heads.observe(b"HEAD ", false);
+        assert!(heads.is_head_request());
     }
 }

@@ -1,4 +1,5 @@
-//! `/healthz` and `/readyz`, and `/metrics`: for supervisors and Prometheus, answered from memory.
+//! `/healthz`, `/readyz` and `/metrics`, for supervisors and Prometheus. Answered from memory, so that a hanging disk delays
+//! none of them.
 
 use std::net::IpAddr;
 
@@ -7,62 +8,40 @@ use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::Site;
-use super::activity::Watched;
-use super::connection::Transport;
-use super::record::Record;
+use super::access_log::AccessRecord;
+use super::activity::ActivityTracker;
+use super::endpoints;
+use super::services::{MetricsAccess, RequestServices};
+use super::transport::{Transport, redirect_to_https};
 use crate::access::Wanted;
 use crate::metrics::{self, Endpoint, Format, State};
 use crate::wire::audit::LoginCounts;
 use crate::wire::{ApiError, Response, host_name, is_forwarded, is_of_other_origin, with_bytes};
 
-/// Who may read `/metrics`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetricsAccess {
-    /// No client: it does not exist.
-    #[default]
-    Off,
-    /// Clients on this machine.
-    Local,
-    /// Users with full rights.
-    Users,
-    /// Everyone.
-    Open,
-}
-
-/// Returns the endpoint of a path that is answered here.
-pub(super) fn endpoint(path: &str) -> Option<Endpoint> {
-    match path {
-        "/healthz" | "/readyz" => Some(Endpoint::Health),
-        "/metrics" => Some(Endpoint::Metrics),
-        _ => None,
-    }
-}
-
-/// The word of a health check: 200 with `ok`, or 503.
-pub(super) fn answer(word: &'static str) -> Response {
+/// Returns the response of a health check: 200 with `ok`, or 503 with the word of an impairment.
+fn health_response(word: &'static str) -> Response {
     let status = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = with_bytes(status, "text/plain; charset=utf-8", Bytes::from_static(word.as_bytes()));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-impl Site {
-    /// Answers a health check, which needs no log-in and no certain host, and says nothing but a word.
-    pub(super) fn health(&self, parts: &Parts, watched: &Watched) -> Option<Response> {
+impl RequestServices {
+    /// Answers a health check: without a log-in, by any host name, with one word.
+    pub(super) fn health(&self, parts: &Parts, activity: &ActivityTracker) -> Option<Response> {
         let path = parts.uri.path();
-        if endpoint(path) != Some(Endpoint::Health) {
+        if endpoints::for_supervisors(path) != Some(Endpoint::Health) {
             return None;
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Some(ApiError::Method("GET, HEAD").into_response());
         }
-        Some(answer(self.condition(path == "/readyz", watched)))
+        Some(health_response(self.condition(path == "/readyz", activity)))
     }
 
-    /// Returns the word of a health check.
-    pub(super) fn condition(&self, ready: bool, watched: &Watched) -> &'static str {
-        if watched.is_draining() {
+    /// Returns the word of a health check: `ok`, `draining`, or an impairment of the store.
+    fn condition(&self, ready: bool, activity: &ActivityTracker) -> &'static str {
+        if activity.is_draining() {
             return "draining";
         }
         self.registry.impairment(ready).unwrap_or("ok")
@@ -73,8 +52,8 @@ impl Site {
         &self,
         parts: &Parts,
         (client, peer, transport): (IpAddr, IpAddr, Transport),
-        watched: &Watched,
-        record: &mut Record,
+        activity: &ActivityTracker,
+        record: &mut AccessRecord,
     ) -> Result<Response, ApiError> {
         match self.metrics_access {
             MetricsAccess::Off => return Err(ApiError::NoEndpoint),
@@ -82,16 +61,16 @@ impl Site {
             MetricsAccess::Local if is_local(&parts.headers, client) => {}
             MetricsAccess::Local => {
                 return Err(ApiError::Denied(
-                    "metrics are for programs on this machine only: ask 127.0.0.1 or localhost without a proxy, run \
-                     `holdfast metrics`, or set metrics.access"
+                    "metrics are available to programs on this machine only: use 127.0.0.1 or localhost without a proxy, \
+                     run `holdfast metrics`, or set metrics.access"
                         .into(),
                 ));
             }
             MetricsAccess::Users => {
                 if transport == Transport::PlainBesideTls {
-                    return Ok(super::answer::to_https(parts));
+                    return Ok(redirect_to_https(parts));
                 }
-                self.check_name(parts, peer).await?;
+                self.check_host_name(parts, peer).await?;
                 let caller = self.caller(parts, client, record, |_| self.basic()).await?;
                 self.permit(&caller, &Wanted::Upkeep, |_| self.basic())?;
             }
@@ -101,21 +80,21 @@ impl Site {
         }
         let accept = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let format = Format::of(accept);
-        let text = self.metrics_text(format, watched);
+        let text = self.metrics_text(format, activity);
         let mut response = with_bytes(StatusCode::OK, format.content_type(), text.into());
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(response)
     }
 
-    /// Makes the text of all metrics.
-    pub(super) fn metrics_text(&self, format: Format, watched: &Watched) -> String {
+    /// Renders all metrics.
+    pub(super) fn metrics_text(&self, format: Format, activity: &ActivityTracker) -> String {
         let certificate = self.certificates.as_deref().map(|certificates| {
             let facts = certificates.facts();
             metrics::Certificate { is_own: facts.fingerprint.is_some(), expires: facts.until }
         });
         let LoginCounts { wrong, throttled, tokens } = self.logins.counts();
         let state = State {
-            connections: watched.activity().connections,
+            connections: activity.activity().connections,
             login_failures: wrong,
             throttled,
             tokens_issued: tokens,
@@ -126,11 +105,11 @@ impl Site {
     }
 }
 
-/// Returns true for a client on this machine that came directly: a proxy on this machine would publish what is for the machine
-/// only. One that adds no header is known by the host that the client has called, where it passes that on. A web page that is
-/// open in a browser on this machine is not local: it would send the metrics elsewhere.
+/// Returns true for a program on this machine that connects directly. A proxy on this machine would publish the metrics: it is
+/// recognised by its headers, or else by the host that its client called, if it passes that on. A web page in a browser on
+/// this machine is not local either: it could send the metrics elsewhere.
 fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
-    let is_called_here = host_name(headers).map_or(!headers.contains_key(HOST), |name| {
+    let is_local_host = host_name(headers).map_or(!headers.contains_key(HOST), |name| {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let address = name.parse::<IpAddr>();
         name == "localhost"
@@ -138,7 +117,7 @@ fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
             || address.is_ok_and(|address| address.to_canonical().is_loopback())
     });
     let is_of_page = is_of_other_origin(headers) || headers.contains_key(ORIGIN);
-    client.to_canonical().is_loopback() && !is_forwarded(headers) && !is_of_page && is_called_here
+    client.to_canonical().is_loopback() && !is_forwarded(headers) && !is_of_page && is_local_host
 }
 
 #[cfg(test)]
@@ -146,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_client_that_came_directly_is_local() {
+    fn only_a_direct_client_is_local() {
         let local = |client: &str, pairs: &[(&'static str, &'static str)]| {
             let pairs = pairs
                 .iter()

@@ -1,77 +1,77 @@
-//! Answers that hyper gives by itself: to a request that it cannot parse (400), or whose head is too long (414, 431). No
-//! service sees these, so that they get the standard's JSON and their headers where they are written.
+//! Rewrites the responses that hyper makes by itself: to a request that it cannot parse (400), or whose head is too long (414,
+//! 431). They never reach the service, so they get the JSON of the distribution spec and the sandbox headers where they are
+//! written to the connection.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::heads::Heads;
+use super::heads::RequestHeads;
+use crate::base::Lock;
 use crate::wire::{ApiError, ResponseBody, confine};
 
-/// The requests of a connection whose answers are not written yet.
+/// The requests of a connection whose responses are not written yet.
 #[derive(Default)]
-pub(super) struct Exchange {
-    /// Requests that the service has and whose answers have not begun; true for those whose answer has no body (HEAD).
-    expected: Mutex<VecDeque<bool>>,
-    /// True from the complete head of a request until its answer is written and flushed.
+pub(super) struct PendingResponses {
+    /// Requests that the service has received and whose responses have not begun; true for HEAD requests.
+    expected: Lock<VecDeque<bool>>,
+    /// True from the complete head of a request until its response is written and flushed.
     is_busy: AtomicBool,
-    /// Bytes that were read since the last complete head.
+    /// Bytes read since the last complete head.
     read: AtomicUsize,
 }
 
-impl Exchange {
-    /// Notes that the service has a request.
-    pub(super) fn begin(&self, method: &http::Method) {
+impl PendingResponses {
+    /// Records that the service has received a request.
+    pub(super) fn request_received(&self, method: &http::Method) {
         self.is_busy.store(true, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
-        self.lock().push_back(method == http::Method::HEAD);
+        self.expected.lock().push_back(method == http::Method::HEAD);
     }
 
-    /// Returns true while a request is in progress: not between requests, and not before a head is complete.
+    /// Returns true while a request is in progress: false between requests, and while a head is incomplete.
     pub(super) fn is_busy(&self) -> bool {
         self.is_busy.load(Ordering::Relaxed)
     }
 
-    /// Returns true if bytes of another head, or of a body, have come since the last complete head.
-    pub(super) fn has_read(&self) -> bool {
+    /// Returns true if bytes of another head, or of a body, have arrived since the last complete head.
+    pub(super) fn has_partial_head(&self) -> bool {
         self.read.load(Ordering::Relaxed) > 0
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<bool>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A stream that replaces answers which are not from the service. It follows the messages that are written: hyper writes
-/// the answers in the order of the requests, and its own after them.
-pub(super) struct Completed<S> {
+/// A stream that replaces responses which are not from the service. It follows the message boundaries of the bytes written:
+/// hyper writes responses in the order of the requests, and its own after them.
+pub(super) struct RefusalRewriter<S> {
     stream: S,
-    exchange: Arc<Exchange>,
-    heads: Heads,
-    /// Bytes of the current message that are still to be written as they are.
+    pending: Arc<PendingResponses>,
+    heads: RequestHeads,
+    /// Bytes of the current message that are still to be written unchanged.
     passing: u64,
-    /// The rest of an answer that is being written in place of the one that was given, and the length of that.
+    /// Unwritten bytes of a replacement.
     rest: Vec<u8>,
+    /// Length of the head that `rest` replaces, in bytes.
     replaced: usize,
 }
 
-impl<S> Completed<S> {
-    pub(super) fn new(stream: S, exchange: Arc<Exchange>) -> Self {
-        Completed { stream, exchange, heads: Heads::default(), passing: 0, rest: Vec::new(), replaced: 0 }
+impl<S> RefusalRewriter<S> {
+    pub(super) fn new(stream: S, pending: Arc<PendingResponses>) -> Self {
+        let heads = RequestHeads::default();
+        RefusalRewriter { stream, pending, heads, passing: 0, rest: Vec::new(), replaced: 0 }
     }
 
-    /// Looks at the bytes to write, if a message begins with them.
-    fn look(&mut self, bytes: &[u8]) {
+    /// Decides at the start of a message whether it passes unchanged or is replaced.
+    fn begin_message(&mut self, bytes: &[u8]) {
         if self.passing > 0 || !self.rest.is_empty() || bytes.is_empty() {
             return;
         }
-        // Hyper gives a head in one piece. Without one the rest of the connection is left as it is.
+        // hyper writes a head in one piece. If these bytes are none, the rest of the connection passes unchanged.
         let Some(head) = Head::parse(bytes) else {
             self.passing = u64::MAX;
             return;
@@ -80,9 +80,9 @@ impl<S> Completed<S> {
             self.passing = head.length;
             return;
         }
-        let expected = self.exchange.lock().pop_front();
+        let expected = self.pending.expected.lock().pop_front();
         if expected.is_some() {
-            self.heads.answered();
+            self.heads.response_started();
         }
         match expected {
             Some(is_head_only) if is_head_only || head.has_no_body() => self.passing = head.length,
@@ -91,24 +91,24 @@ impl<S> Completed<S> {
             }
             None => {
                 self.rest = self.refusal(&head);
-                // A head is in memory.
+                // A head is in memory, so its length fits.
                 self.replaced = usize::try_from(head.length).unwrap_or(bytes.len());
             }
         }
     }
 
-    /// Makes the answer that is written in place of one of hyper.
+    /// Returns the replacement of a response of hyper.
     fn refusal(&self, own: &Head<'_>) -> Vec<u8> {
         let (status, why) = match own.status {
-            // Hyper says this as well to a `Content-Length` near 2^64.
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if self.heads.have_huge_length() => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is larger than any body")
+            // hyper also answers 431 to a `Content-Length` near 2^64.
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if self.heads.have_oversized_length() => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is too large")
             }
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
                 own.status,
-                "the head of the request has more bytes than limits.header_bytes allows, or more than 100 fields",
+                "the request head is longer than limits.header_bytes, or has more than 100 header fields",
             ),
-            StatusCode::URI_TOO_LONG => (own.status, "the target of the request is too long"),
+            StatusCode::URI_TOO_LONG => (own.status, "the request target is too long"),
             other => (other, "the request is malformed"),
         };
         let mut response = ApiError::Http(status, why).into_response();
@@ -123,21 +123,21 @@ impl<S> Completed<S> {
         }
         bytes.extend(b"\r\n");
         if let ResponseBody::Whole(Some(body)) = body
-            && !self.heads.begin_with_head()
+            && !self.heads.is_head_request()
         {
             bytes.extend(body);
         }
         bytes
     }
 
-    fn note_written(&mut self, written: &Poll<io::Result<usize>>) {
+    fn count_written(&mut self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(written)) = written {
             self.passing = self.passing.saturating_sub(*written as u64);
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Completed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RefusalRewriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,27 +147,27 @@ impl<S: AsyncRead + Unpin> AsyncRead for Completed<S> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         let this = &mut *self;
         let bytes = &buffer.filled()[before..];
-        this.exchange.read.fetch_add(bytes.len(), Ordering::Relaxed);
-        this.heads.read(bytes, this.exchange.is_busy());
+        this.pending.read.fetch_add(bytes.len(), Ordering::Relaxed);
+        this.heads.observe(bytes, this.pending.is_busy());
         polled
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RefusalRewriter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        this.look(bytes);
+        this.begin_message(bytes);
         if this.rest.is_empty() {
             let end = usize::try_from(this.passing).unwrap_or(usize::MAX).min(bytes.len());
             let written = Pin::new(&mut this.stream).poll_write(context, &bytes[..end]);
-            this.note_written(&written);
+            this.count_written(&written);
             return written;
         }
-        // The caller comes with the same bytes again until they are taken.
+        // After `Pending` the caller polls with the same bytes again, which count as written once the replacement is.
         while !this.rest.is_empty() {
             let written = ready!(Pin::new(&mut this.stream).poll_write(context, &this.rest))?;
             if written == 0 {
@@ -184,11 +184,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
-        self.look(first);
+        self.begin_message(first);
         let all: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         if self.rest.is_empty() && all <= self.passing {
             let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-            self.note_written(&written);
+            self.count_written(&written);
             return written;
         }
         self.poll_write(context, first)
@@ -198,11 +198,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Hyper flushes when it has written all that it has.
+    /// hyper flushes when it has written everything that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.passing == 0 && self.rest.is_empty() && self.exchange.lock().is_empty() {
-            self.exchange.is_busy.store(false, Ordering::Relaxed);
+        if self.passing == 0 && self.rest.is_empty() && self.pending.expected.lock().is_empty() {
+            self.pending.is_busy.store(false, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -212,18 +212,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Completed<S> {
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 struct Head<'a> {
     status: StatusCode,
-    /// Its length with the empty line, in bytes.
+    /// Length of the head with its empty line, in bytes.
     length: u64,
-    /// The length of the body; nothing if the head does not say it.
+    /// `Content-Length`, in bytes.
     body: Option<u64>,
     date: Option<&'a str>,
 }
 
 impl<'a> Head<'a> {
-    /// Parses the head that bytes begin with.
+    /// Parses the head at the start of these bytes.
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let length = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let mut lines = std::str::from_utf8(&bytes[..length]).ok()?.split("\r\n");
@@ -252,20 +252,20 @@ mod tests {
     use super::*;
 
     const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: today\r\n\r\n";
-    /// An answer whose body looks like a refusal.
+    /// A response whose body looks like a refusal.
     const LOOKALIKE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n\
         HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     const NO_BODY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
     const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
     async fn written(requests: &[Method], vectored: bool) -> (Vec<u8>, bool) {
-        // A small pipe: answers are written in parts.
+        // A small pipe, so that responses are written in parts.
         let (server, mut client) = tokio::io::duplex(16);
-        let exchange = Arc::new(Exchange::default());
+        let pending = Arc::new(PendingResponses::default());
         for method in requests {
-            exchange.begin(method);
+            pending.request_received(method);
         }
-        let mut stream = Completed::new(server, Arc::clone(&exchange));
+        let mut stream = RefusalRewriter::new(server, Arc::clone(&pending));
         let writing = tokio::spawn(async move {
             let mut bytes = CONTINUE.to_vec();
             for method in [Method::HEAD, Method::GET] {
@@ -284,7 +284,7 @@ mod tests {
                 rest = &rest[written..];
             }
             stream.flush().await.unwrap();
-            exchange.is_busy()
+            pending.is_busy()
         });
         let mut written = Vec::new();
         client.read_to_end(&mut written).await.unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_answers_of_no_service_are_replaced() {
+    async fn only_responses_of_hyper_are_replaced() {
         let (bytes, is_busy) = written(&[Method::HEAD, Method::GET], false).await;
         let own = [CONTINUE, NO_BODY, LOOKALIKE].concat();
         assert!(bytes.starts_with(&own), "{}", String::from_utf8_lossy(&bytes));
@@ -313,21 +313,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn vectored_writes_are_followed_as_well() {
+    async fn vectored_writes_are_rewritten_alike() {
         let plain = written(&[Method::HEAD, Method::GET], false).await;
         assert_eq!(written(&[Method::HEAD, Method::GET], true).await, plain);
     }
 
     async fn refused(request: &str) -> String {
         let stream = tokio::io::join(request.as_bytes(), Vec::new());
-        let mut stream = Completed::new(stream, Arc::default());
+        let mut stream = RefusalRewriter::new(stream, Arc::default());
         stream.read_to_end(&mut Vec::new()).await.unwrap();
         stream.write_all(b"HTTP/1.1 431 Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         String::from_utf8(stream.stream.into_inner().1).unwrap()
     }
 
     #[tokio::test]
-    async fn a_huge_length_is_a_matter_of_the_body() {
+    async fn oversized_length_is_413_and_not_431() {
         for (field, status) in
             [("X: 18446744073709551615", 431), ("Content-Length: 18446744073709551615", 413)]
         {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_refusal_of_a_head_request_has_no_body() {
+    async fn refusal_of_a_head_request_has_no_body() {
         for (method, has_body) in [("HEAD", false), ("GET", true)] {
             let written = refused(&format!("{method} / HTTP/1.1\r\n")).await;
             assert_eq!(!written.ends_with("\r\n\r\n"), has_body, "{written}");

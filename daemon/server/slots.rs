@@ -1,17 +1,18 @@
-//! Connection slots: [`Admission`] with the clock and the channels that close evicted connections.
+//! Connection slots: [`Admission`] behind a lock, with the clock and the channels that close evicted connections.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::admission::{Admission, Decision, Holder, Id, Settings, Victim};
+use crate::base::Lock;
 
-/// Interval at which a waiting connection tries again, if no slot was released before.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Interval at which a waiting connection asks for admission again if no slot is released.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How an evicted connection is closed.
+/// Close mode of an evicted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// Gracefully, between requests.
@@ -22,7 +23,7 @@ pub(super) enum Ending {
 
 /// Connection slots of a server.
 pub(super) struct Slots {
-    state: Mutex<State>,
+    state: Lock<State>,
     released: Notify,
 }
 
@@ -31,29 +32,29 @@ struct State {
     endings: HashMap<Id, oneshot::Sender<Ending>>,
 }
 
-/// Slot of a connection, released on drop.
+/// The slot of a connection, released on drop.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     id: Id,
 }
 
-/// Request in progress on a connection, until it is dropped.
+/// A request in progress on a connection, ended on drop.
 pub(super) struct ActiveRequest(Arc<Slot>);
 
 impl Slots {
     pub(super) fn new(settings: Settings) -> Self {
         let state = State { admission: Admission::new(settings), endings: HashMap::new() };
-        Slots { state: Mutex::new(state), released: Notify::new() }
+        Slots { state: Lock::new(state), released: Notify::new() }
     }
 
     /// Applies limits that a reload of the configuration may change.
     pub(super) fn adjust(&self, share: usize, unpermitted: Duration) {
-        self.lock().admission.adjust(share, unpermitted);
+        self.state.lock().admission.adjust(share, unpermitted);
     }
 
     /// Admits a new connection; the receiver resolves when it is evicted.
     pub(super) fn admit(self: &Arc<Self>, holder: Holder) -> Option<(Slot, oneshot::Receiver<Ending>)> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let id = match state.admission.admit(holder, Instant::now()) {
             Decision::Admitted(id) => id,
             Decision::Replaces(id, victim) => {
@@ -67,11 +68,11 @@ impl Slots {
         Some((Slot { slots: Arc::clone(self), id }, receiver))
     }
 
-    /// Waits for a slot for at most `patience`.
+    /// Waits for a slot for at most `limit`.
     pub(super) async fn wait(
         self: &Arc<Self>,
         holder: Holder,
-        patience: Duration,
+        limit: Duration,
     ) -> Option<(Slot, oneshot::Receiver<Ending>)> {
         let admitted = async {
             loop {
@@ -79,16 +80,16 @@ impl Slots {
                 if let Some(admitted) = self.admit(holder) {
                     return admitted;
                 }
-                // A connection that becomes idle can be evicted, but notifies nothing.
-                let _ = tokio::time::timeout(LOOK_AGAIN, released).await;
+                // A connection that becomes idle can be evicted, but sends no notification.
+                let _ = tokio::time::timeout(RETRY_INTERVAL, released).await;
             }
         };
-        tokio::time::timeout(patience, admitted).await.ok()
+        tokio::time::timeout(limit, admitted).await.ok()
     }
 
     /// Closes idle connections that have been without a permit for too long, under pressure only.
     pub(super) fn expire(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for victim in state.admission.expire(Instant::now()) {
             state.end(victim);
         }
@@ -96,14 +97,10 @@ impl Slots {
 
     /// Closes one connection that is not transferring, because descriptors have run out.
     pub(super) fn shed(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(victim) = state.admission.shed(Instant::now()) {
             state.end(victim);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,23 +108,23 @@ impl State {
     fn end(&mut self, victim: Victim) {
         let ending = if victim.idle { Ending::Graceful } else { Ending::Abrupt };
         if let Some(sender) = self.endings.remove(&victim.id) {
-            // Without a receiver the connection is closing already.
+            // A dropped receiver means that the connection is closing already.
             let _ = sender.send(ending);
         }
     }
 }
 
 impl Slot {
-    /// Records the start of a request of this client.
+    /// Records the start of a request of this holder.
     pub(super) fn begin(self: &Arc<Self>, holder: Holder) -> ActiveRequest {
-        self.slots.lock().admission.begin(self.id, holder, Instant::now());
+        self.slots.state.lock().admission.begin(self.id, holder, Instant::now());
         ActiveRequest(Arc::clone(self))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.slots.lock();
+        let mut state = self.slots.state.lock();
         state.admission.release(self.id);
         state.endings.remove(&self.id);
         drop(state);
@@ -138,13 +135,13 @@ impl Drop for Slot {
 impl ActiveRequest {
     /// Records that the request has a permit.
     pub(super) fn permit(&self) {
-        self.0.slots.lock().admission.permit(self.0.id, Instant::now());
+        self.0.slots.state.lock().admission.permit(self.0.id, Instant::now());
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.slots.lock().admission.end(self.0.id, Instant::now());
+        self.0.slots.state.lock().admission.end(self.0.id, Instant::now());
     }
 }
 
@@ -159,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slot_is_free_again_once_it_is_dropped() {
+    async fn dropped_slot_goes_to_a_waiting_connection() {
         let settings = Settings { slots: 1, closing: 1, share: 1, unpermitted: Duration::from_secs(1) };
         let slots = Arc::new(Slots::new(settings));
         let (slot, _ending) = slots.admit(client(1)).unwrap();
@@ -176,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connection_that_loses_its_slot_is_told() {
+    async fn evicted_idle_connection_ends_gracefully() {
         let settings = Settings { slots: 1, closing: 1, share: 1, unpermitted: Duration::from_secs(1) };
         let slots = Arc::new(Slots::new(settings));
         let (slot, ending) = slots.admit(client(1)).unwrap();

@@ -1,4 +1,4 @@
-//! TCP socket with a stall timeout and a minimum rate for writes.
+//! TCP socket with a stall timeout and a minimum rate for writes, so that slow readers do not hold slots.
 
 use std::io;
 use std::pin::Pin;
@@ -14,19 +14,20 @@ use crate::wire::Pace;
 
 /// Bounds of the interval at which a blocked write is checked.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
-/// TCP stream whose writes fail with [`io::ErrorKind::TimedOut`] when the client takes nothing for `stall`, or less than the
-/// minimum rate.
+
+/// TCP stream whose writes fail with [`io::ErrorKind::TimedOut`] if the client acknowledges nothing for `stall`, or fewer
+/// bytes than the minimum rate.
 ///
 /// Only time in which a write is blocked counts. Progress is measured in acknowledged bytes: the socket becomes writable
 /// again only when a third of its send buffer is empty, which takes slow clients minutes.
-pub(super) struct Socket {
+pub(super) struct PacedSocket {
     stream: TcpStream,
     stall: Duration,
     pace: Pace,
     /// Bytes written to the socket.
     written: u64,
     /// Acknowledged bytes at the last check.
-    taken: u64,
+    acknowledged: u64,
     /// Start of the current blocked write.
     blocked: Option<Instant>,
     /// Blocked time since the last check.
@@ -37,14 +38,14 @@ pub(super) struct Socket {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
+impl PacedSocket {
     pub(super) fn new(stream: TcpStream, stall: Duration, minimum_rate: u64) -> Self {
-        Socket {
+        PacedSocket {
             stream,
             stall,
             pace: Pace::new(minimum_rate, stall),
             written: 0,
-            taken: 0,
+            acknowledged: 0,
             blocked: None,
             waited: Duration::ZERO,
             stalled: Duration::ZERO,
@@ -52,14 +53,18 @@ impl Socket {
         }
     }
 
-    fn count(&mut self, polled: &Poll<io::Result<usize>>) {
+    fn count_written(&mut self, polled: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = polled {
             self.written += *bytes as u64;
         }
     }
 
-    /// Measures blocked writes, and fails one of a client that is too slow.
-    fn judge<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Measures the time of blocked writes, and fails a write to a client that is too slow.
+    fn check_pace<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             if let Some(since) = self.blocked.take() {
                 self.waited += since.elapsed();
@@ -78,9 +83,9 @@ impl Socket {
             timer.as_mut().reset(now + tick);
             self.waited += now - since;
             since = now;
-            let taken = bytes_acked(&self.stream).unwrap_or(self.written);
-            let bytes = taken.saturating_sub(self.taken);
-            self.taken = taken;
+            let acknowledged = bytes_acked(&self.stream).unwrap_or(self.written);
+            let bytes = acknowledged.saturating_sub(self.acknowledged);
+            self.acknowledged = acknowledged;
             let waited = std::mem::take(&mut self.waited);
             self.stalled = if bytes > 0 { Duration::ZERO } else { self.stalled + waited };
             if !self.pace.keeps_up(waited, bytes) || self.stalled >= self.stall {
@@ -92,7 +97,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for PacedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -102,15 +107,15 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for PacedSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(&polled);
-        self.judge(polled, context)
+        self.count_written(&polled);
+        self.check_pace(polled, context)
     }
 
     fn poll_write_vectored(
@@ -119,8 +124,8 @@ impl AsyncWrite for Socket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.count(&polled);
-        self.judge(polled, context)
+        self.count_written(&polled);
+        self.check_pace(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -129,12 +134,12 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(polled, context)
+        self.check_pace(polled, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(polled, context)
+        self.check_pace(polled, context)
     }
 }
 
@@ -145,15 +150,15 @@ mod tests {
 
     use super::*;
 
-    async fn pair(minimum_rate: u64) -> (Socket, TcpStream) {
+    async fn pair(minimum_rate: u64) -> (PacedSocket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stream = listener.accept().await.unwrap().0;
-        (Socket::new(stream, Duration::from_millis(400), minimum_rate), client)
+        (PacedSocket::new(stream, Duration::from_millis(400), minimum_rate), client)
     }
 
     #[tokio::test]
-    async fn bytes_that_the_client_has_taken_are_known() {
+    async fn acknowledged_bytes_are_counted() {
         let (mut socket, mut client) = pair(0).await;
         socket.write_all(&[7; 1000]).await.unwrap();
         client.read_exact(&mut [0; 1000]).await.unwrap();
@@ -164,14 +169,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_takes_nothing_is_given_up() {
+    async fn write_to_a_stalled_reader_times_out() {
         let (mut socket, _client) = pair(0).await;
         let error = socket.write_all(&vec![7; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
-    async fn client_below_the_minimum_rate_is_given_up_though_it_takes_something() {
+    async fn write_to_a_reader_below_the_minimum_rate_times_out() {
         let (mut socket, mut client) = pair(1 << 30).await;
         let reader = tokio::spawn(async move {
             let mut buffer = vec![0; 1 << 20];

@@ -1,4 +1,5 @@
-//! The token endpoint: `GET /token` as the distribution project has it, `POST /token` as OAuth 2.
+//! The token endpoint: `GET /token` as the distribution project defines it, `POST /token` as OAuth 2 (RFC 6749). A refresh
+//! token is never issued.
 
 use std::net::IpAddr;
 
@@ -8,17 +9,17 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
-use super::Site;
-use super::answer::unidentified;
-use super::record::Record;
+use super::access_log::AccessRecord;
+use super::authorize::unidentified;
+use super::services::RequestServices;
 use super::slots::ActiveRequest;
 use crate::access::{Caller, Credentials, IdentifyError, Identity, IssuedToken, Scope, ScopeError};
-use crate::wire::{ApiError, Challenge, Query, RequestBody, Response, json as json_response};
+use crate::wire::{ApiError, Query, RequestBody, Response, json as json_response};
 
-/// The longest form, in bytes: 64 scopes with names of common length fit.
-const LONGEST_FORM: usize = 16 << 10;
+/// Maximum length of a form, in bytes: 64 scopes with names of common length fit.
+const MAX_FORM: usize = 16 << 10;
 
-/// Errors of RFC 6749, section 5.2.
+/// Error codes of RFC 6749, section 5.2.
 #[derive(Clone, Copy)]
 enum OauthError {
     InvalidRequest,
@@ -47,7 +48,7 @@ impl OauthError {
     }
 }
 
-impl Site {
+impl RequestServices {
     /// Answers a request for a token.
     pub(super) async fn token(
         &self,
@@ -55,7 +56,7 @@ impl Site {
         mut body: RequestBody,
         client: IpAddr,
         active: &ActiveRequest,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Response, ApiError> {
         match parts.method {
             Method::GET => {
@@ -68,9 +69,12 @@ impl Site {
             }
             Method::POST => {
                 if !is_form(&parts.headers) {
-                    return Ok(self.oauth(OauthError::InvalidRequest, "the request is no form"));
+                    return Ok(self.oauth(
+                        OauthError::InvalidRequest,
+                        "Content-Type has to be application/x-www-form-urlencoded",
+                    ));
                 }
-                let bytes = body.collect(LONGEST_FORM).await?;
+                let bytes = body.collect(MAX_FORM).await?;
                 self.token_by_form(&bytes, client, active, record).await
             }
             _ => Err(ApiError::Method("GET, POST")),
@@ -82,11 +86,11 @@ impl Site {
         &self,
         parts: &Parts,
         client: IpAddr,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Caller, ApiError> {
         let caller = self.caller(parts, client, record, |_| self.basic()).await?;
         if caller.has_token() {
-            // A token that could be exchanged for another one would live as long as its holder wants.
+            // A token that could be exchanged for another one would never expire.
             return Err(unidentified(&IdentifyError::InvalidToken, self.basic()));
         }
         Ok(caller)
@@ -97,12 +101,12 @@ impl Site {
         bytes: &Bytes,
         client: IpAddr,
         active: &ActiveRequest,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Response, ApiError> {
         let form = Query::parse(std::str::from_utf8(bytes).ok());
         let (name, password) = match form.get("grant_type") {
             Some("password") => (form.get("username"), form.get("password")),
-            // None is issued, so that each is wrong.
+            // None is ever issued, so each is invalid.
             Some("refresh_token") => {
                 return Ok(
                     self.oauth(OauthError::InvalidGrant, "the refresh token is not valid; log in again")
@@ -144,17 +148,17 @@ impl Site {
         caller: &Caller,
         scopes: Vec<Scope>,
         active: &ActiveRequest,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Response {
         record.user = caller.identity().to_string();
         if matches!(caller.identity(), Identity::User(_)) {
             active.permit();
         }
         self.logins.token_issued();
-        answer(&self.access.issue_token(caller, scopes))
+        token_response(&self.access.issue_token(caller, scopes))
     }
 
-    /// An error as OAuth 2 has it, and beside it as the distribution project has it: clients show the latter.
+    /// Returns an error in the form of OAuth 2 and, beside it, in that of the distribution spec, which clients show.
     fn oauth(&self, error: OauthError, description: &str) -> Response {
         let code = match error {
             OauthError::InvalidGrant => "UNAUTHORIZED",
@@ -177,10 +181,6 @@ impl Site {
         }
         response
     }
-
-    pub(super) fn basic(&self) -> Challenge {
-        Challenge::Basic { realm: self.realm.clone() }
-    }
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -189,9 +189,9 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// The answer with a token. It has no `issued_at`: clients compare that with their own clock, and the clock of the registry may
-/// be wrong. Without it they count from the moment at which they got the token.
-fn answer(token: &IssuedToken) -> Response {
+/// Returns the response with a token. It omits `issued_at`, which clients compare with their own clock, since the registry's
+/// clock may be wrong; without it they count from the time at which they received the token.
+fn token_response(token: &IssuedToken) -> Response {
     let mut response = json_response(
         StatusCode::OK,
         &json!({

@@ -1,16 +1,16 @@
-//! Descriptor budget: how many connections and uploads fit into `RLIMIT_NOFILE`.
+//! Descriptor budget: the numbers of connections and uploads that fit into `RLIMIT_NOFILE`.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors for everything except connections: standard streams, log, runtime, index, locks, the control socket
-/// and its clients, maintenance.
+/// Descriptors for everything except connections: standard streams, log, runtime, index, locks, the control socket and its
+/// clients, maintenance.
 const RESERVE: u64 = 30;
-/// Socket, and the file of the blob or upload that is transferred.
+/// The socket, and the file of the blob or upload that it transfers.
 const PER_CONNECTION: u64 = 2;
-/// Assumed if the limit cannot be read.
-const USUAL_LIMIT: u64 = 1024;
+/// Limit that is assumed if it cannot be read.
+const DEFAULT_LIMIT: u64 = 1024;
 
-/// Numbers of things that may be open at once.
+/// Maximum numbers of open connections and uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorBudget {
     /// Connections with a slot.
@@ -19,7 +19,7 @@ pub struct DescriptorBudget {
     pub closing: usize,
     /// Connections without a slot, which wait for one or for their 503.
     pub waiting: usize,
-    /// Uploads being received. Fewer than connections, so that uploads alone never keep pulls out.
+    /// Uploads being received. Fewer than connections, so that uploads alone cannot starve pulls.
     pub uploads: usize,
 }
 
@@ -27,7 +27,7 @@ impl DescriptorBudget {
     /// Divides a limit among listeners and at most `configured` connections.
     pub fn new(limit: u64, configured: usize, listeners: usize) -> Self {
         let available = limit.saturating_sub(RESERVE + listeners as u64);
-        // Closing and waiting ones are at most N / 4 + 12 together.
+        // Closing and waiting connections are at most N / 4 + 12 together.
         let fits = available.saturating_sub(12) * 4 / (PER_CONNECTION * 4 + 1);
         let connections = configured.min(usize::try_from(fits).unwrap_or(usize::MAX)).max(1);
         DescriptorBudget {
@@ -41,7 +41,7 @@ impl DescriptorBudget {
 
 /// Raises the soft limit to the hard limit; returns the limit in effect.
 pub fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return USUAL_LIMIT };
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DEFAULT_LIMIT };
     let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     #[allow(clippy::useless_conversion, reason = "the type has 32 bits on some systems")]
     u64::from(if raised { hard } else { soft })
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_limit_leaves_the_configuration_as_it_is() {
+    fn large_limit_keeps_the_configured_connections() {
         let budget = DescriptorBudget::new(8192, 512, 2);
         assert_eq!((budget.connections, budget.uploads), (512, 384));
         assert_eq!((budget.closing, budget.waiting), (64, 32));

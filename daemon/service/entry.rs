@@ -1,11 +1,11 @@
-//! A record of the log that can go to another thread.
+//! A log record that owns its memory, so that it can be sent to another thread.
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 
-use super::line::{self, text};
+use super::text_line::{self, text};
 
-/// What a record says, in memory of its own.
+/// An owned log record.
 pub(super) struct Entry {
     level: Level,
     target: String,
@@ -14,34 +14,34 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A copy of a record. Its message says everything, for those who read; its fields, less those that have
-    /// nothing, say it once more for those who filter.
+    /// Copies a record. The message contains the fields as text, for readers; the non-empty fields are kept as well, for
+    /// filters.
     pub(super) fn of(record: &Record) -> Self {
         let mut message = String::new();
         text(record, &mut message);
         let mut fields = Fields(Vec::new());
-        // Fields that cannot be shown are left out, too.
+        // Fields that cannot be formatted are left out.
         let _ = record.key_values().visit(&mut fields);
         Entry { level: record.level(), target: record.target().to_owned(), message, fields: fields.0 }
     }
 
-    /// A warning of the log about itself.
+    /// Returns a warning of the log about itself.
     pub(super) fn warning(message: String) -> Self {
         Entry { level: Level::Warn, target: module_path!().into(), message, fields: Vec::new() }
     }
 
-    /// About how many bytes it holds.
+    /// Returns the approximate size, in bytes.
     pub(super) fn size(&self) -> usize {
         let fields: usize = self.fields.iter().map(|(key, value)| key.len() + value.len()).sum();
         self.target.len() + self.message.len() + fields
     }
 
-    /// The message, for the log about itself.
+    /// Returns the line of a warning of the log about itself.
     pub(super) fn line(&self) -> String {
         format!("{:5} {}\n", self.level, self.message)
     }
 
-    /// Hands it on as a record.
+    /// Lends the entry as a record.
     pub(super) fn with_record<T>(&self, take: impl FnOnce(&Record) -> T) -> T {
         take(
             &Record::builder()
@@ -60,7 +60,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let value = value.to_string();
         if !value.is_empty() {
-            self.0.push((key.to_string(), line::value(&value)));
+            self.0.push((key.to_string(), text_line::value(&value)));
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_the_record_again() {
+    fn entry_restores_the_record() {
         let fields = [("user", "alice"), ("empty", "")];
         let record = Record::builder()
             .level(Level::Info)

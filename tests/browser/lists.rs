@@ -108,7 +108,7 @@ fn view_image(browser: &Chromium) {
     browser.expect("#same", "latest");
     browser.expect("#layers", "COPY app /bin/app");
     browser.expect("#layers", "72 B");
-    for part in ["/bin/app --all", "COLOUR=green", "8080/tcp", "nobody", "/data"] {
+    for part in ["/bin/app --all", "COLOUR=green", "8080/tcp", "app:app", "/data"] {
         browser.expect("#config", part);
     }
     browser.expect("#labels", "vendor");

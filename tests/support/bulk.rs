@@ -1,11 +1,11 @@
-//! A registry with very many names, made by writing its blobs and its `index.json` and having its index made again.
+//! A registry with very many names: writes blobs and `index.json`, from which the daemon rebuilds its index.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::{OCI_MANIFEST, digest};
 
-/// Content that is written to a data directory.
+/// Writer of a data directory.
 pub struct Bulk {
     data: PathBuf,
     entries: String,
@@ -13,6 +13,7 @@ pub struct Bulk {
 }
 
 impl Bulk {
+    /// Prepares an empty data directory.
     pub fn new(data: &Path) -> Self {
         std::fs::create_dir_all(data.join("blobs/sha256")).unwrap();
         let mut bulk = Bulk { data: data.to_owned(), entries: String::new(), config: String::new() };
@@ -20,6 +21,7 @@ impl Bulk {
         bulk
     }
 
+    /// Writes a blob; returns its digest.
     pub fn blob(&self, content: &[u8]) -> String {
         let digest = digest(content);
         let path = self.data.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
@@ -27,7 +29,7 @@ impl Bulk {
         digest
     }
 
-    /// Returns the bytes of an image, which differ from those of other numbers.
+    /// Returns the manifest of an image, different for each number.
     pub fn image(&self, number: usize, subject: Option<&str>) -> Vec<u8> {
         let part = |kind: &str| serde_json::json!({"mediaType": kind, "digest": self.config, "size": 2});
         let mut image = serde_json::json!({
@@ -42,7 +44,7 @@ impl Bulk {
         serde_json::to_vec(&image).unwrap()
     }
 
-    /// Names a manifest in a repository, by a tag or by its digest.
+    /// Adds a manifest to a repository, by a tag or by its digest; returns the digest.
     pub fn name(&mut self, repository: &str, tag: Option<&str>, manifest: &[u8]) -> String {
         let digest = self.blob(manifest);
         let separator = if self.entries.is_empty() { "" } else { "," };

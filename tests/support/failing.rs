@@ -1,27 +1,27 @@
-//! A disk that fails or hangs: system calls of the running daemon are made to answer EIO, or to take long.
+//! A failing or hanging disk: strace injects errors or delays into system calls of the running daemon.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long strace may take to let go of a process.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of strace's detach.
+const DETACH_TIME: Duration = Duration::from_secs(5);
 
-/// Makes system calls of a process fail or hang for as long as it lives.
+/// An injection into system calls of a process, ended on drop.
 pub struct Failing(Child);
 
 impl Failing {
-    /// `call` fails, everywhere or only on this file.
+    /// Makes `call` fail with EIO, everywhere or only on this file.
     pub fn begin(process: u32, call: &str, file: Option<&str>) -> Self {
         Self::begin_with("EIO", process, call, file)
     }
 
-    /// The same with another error than EIO.
+    /// As [`Failing::begin`], with another error.
     pub fn begin_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         Self::inject(&format!("error={error}"), process, call, file)
     }
 
-    /// `calls` take so much longer.
+    /// Delays `calls`.
     pub fn delay(process: u32, calls: &str, file: Option<&str>, by: Duration) -> Self {
         Self::inject(&format!("delay_enter={}", by.as_micros()), process, calls, file)
     }
@@ -34,7 +34,7 @@ impl Failing {
         let mut child =
             command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace does not attach");
+        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace did not attach");
         std::thread::spawn(move || lines.for_each(drop));
         Failing(child)
     }
@@ -44,8 +44,8 @@ impl Drop for Failing {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
         let began = Instant::now();
-        // It may wait for ever for a thread of a process that was killed.
-        while self.0.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        // strace may wait forever for a thread of a process that was killed.
+        while self.0.try_wait().unwrap().is_none() && began.elapsed() < DETACH_TIME {
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.0.kill();

@@ -1,16 +1,16 @@
-//! Images as builders make them, in a registry that has users.
+//! Images as builders create them, in a registry with users.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::{Daemon, OCI_MANIFEST, add_user, digest};
 
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// Pages that everybody who is logged in may see.
+/// Pages that every logged-in user may see.
 pub const PAGES: [&str; 7] =
     ["/", "/repositories", "/repository/team/app", "/image/team/app:1.10", "/push", "/activity", "/account"];
 
-/// Pushes an image with a configuration; gives its digest.
+/// Pushes an image with this config, and these fields added to its manifest; returns its digest.
 pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, manifest: &Value) -> String {
     let config = serde_json::to_vec(config).unwrap();
     let layer = b"a layer of seventy or so bytes, so that its size can be told from others";
@@ -33,20 +33,22 @@ pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, man
     digest(&bytes)
 }
 
+/// Returns the config of an image.
 pub fn config() -> Value {
     json!({
         "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-02T03:04:05Z",
-        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "nobody",
+        "config": {"Entrypoint": ["/bin/app", "--all"], "Env": ["COLOUR=green"], "User": "app:app",
             "ExposedPorts": {"8080/tcp": {}}, "Volumes": {"/data": {}}, "Labels": {"vendor": "us"}},
         "history": [{"created_by": "COPY app /bin/app"}, {"created_by": "ENV COLOUR=green", "empty_layer": true}],
     })
 }
 
-/// An open registry with images, which its first user then closes.
+/// Starts a registry with images, and adds its first user, alice.
 pub fn with_images() -> Daemon {
     with_images_and(&[])
 }
 
+/// As [`with_images`], with this environment.
 pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
     let daemon = Daemon::with(environment);
     push_with(
@@ -61,6 +63,7 @@ pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
     daemon
 }
 
+/// Returns the tags of a repository, as alice sees them.
 pub fn tags(daemon: &Daemon, name: &str) -> Vec<String> {
     let path = format!("/v2/{name}/tags/list");
     let answer = daemon.request("GET", &path).login("alice", "secret").send().expect(200).json();

@@ -1,54 +1,56 @@
-//! A client that pushes, moves tags, deletes and pulls at random in a repository of its own, and knows from the
-//! answers it got what has to be there, also when the last answer never came.
+//! A client that pushes, moves tags, deletes and pulls at random in its own repository, and checks each response against a
+//! model of the possible states: after a request without a response, more than one state is possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::*;
+use serde_json::Value;
 
-/// How many different images there are in a generation; every client pushes the same ones, so that their blobs are
-/// shared.
+use super::{OCI_MANIFEST, Request, digest, image};
+
+/// Number of different images of a generation. All clients push the same ones, so that blobs are shared.
 const IMAGES: u32 = 12;
 const TAGS: u8 = 4;
-/// What is known of a manifest that nobody pushed yet.
-const NOT_THERE: (bool, bool) = (false, true);
-/// For so long a push may count on a blob that it was told of, when the grace time is two seconds.
-const PROMISED: Duration = Duration::from_secs(1);
+/// State of a manifest that was never pushed: it cannot exist, and can be missing.
+const NEVER_PUSHED: (bool, bool) = (false, true);
+/// Lease of a blob that a HEAD has found, with a grace period of two seconds.
+const LEASE: Duration = Duration::from_secs(1);
 const CONFIG: &[u8] = b"{\"os\":\"linux\"}";
 
-/// What came back, if anything did.
+/// Outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
     Refused,
-    /// No answer, or one that says that the server failed: it may have happened or not.
+    /// No response, or a 5xx: the change may have been made or not.
     Unknown,
 }
 
-/// A client, and what it knows.
+/// A client with its model.
 pub struct Client {
     address: SocketAddr,
     repository: String,
     random: u64,
-    /// What each tag may name: one possibility, unless an answer is missing.
+    /// Possible images of each tag: exactly one, unless a response is missing.
     tags: BTreeMap<u8, BTreeSet<Option<u32>>>,
     generation: u32,
-    /// Whether each manifest may be there, and whether it may not.
+    /// For each manifest: whether it can exist, and whether it can be missing.
     manifests: BTreeMap<u32, (bool, bool)>,
-    /// What was done last, for the message of a failure.
+    /// Steps taken, for failure messages.
     history: Vec<String>,
-    /// How many changes were acknowledged.
+    /// Number of acknowledged changes.
     pub acknowledged: u64,
 }
 
-/// The layer of an image, from a few bytes to a few hundred thousand.
+/// Returns the layer of an image, from a hundred bytes to a few hundred thousand.
 pub fn layer(image: u32) -> Vec<u8> {
     let length = 100usize << (image % IMAGES);
     let bytes = (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8);
     format!("layer of {image} ").bytes().chain(bytes).collect()
 }
 
+/// Returns the manifest of an image.
 pub fn manifest(number: u32) -> Vec<u8> {
     let mut manifest: Value =
         serde_json::from_slice(&image(&digest(CONFIG), &digest(&layer(number)), None)).unwrap();
@@ -56,11 +58,11 @@ pub fn manifest(number: u32) -> Vec<u8> {
     serde_json::to_vec(&manifest).unwrap()
 }
 
-/// Which image a manifest is of.
-fn image_of_bytes(bytes: &[u8]) -> u32 {
+/// Returns the number of the image in a manifest, after checking all its bytes.
+fn image_number(bytes: &[u8]) -> u32 {
     let read: Value = serde_json::from_slice(bytes).unwrap();
     let number = read["annotations"]["number"].as_str().unwrap().parse().unwrap();
-    assert_eq!(bytes, manifest(number), "the manifest is not what was pushed");
+    assert_eq!(bytes, manifest(number), "the manifest differs from the pushed one");
     number
 }
 
@@ -79,11 +81,12 @@ impl Client {
         }
     }
 
-    /// Goes on with a daemon at another address.
+    /// Continues with a daemon at another address.
     pub fn move_to(&mut self, address: SocketAddr) {
         self.address = address;
     }
 
+    /// Returns a pseudo-random number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -95,7 +98,7 @@ impl Client {
         Request::new(self.address, method, &format!("/v2/{}/{path}", self.repository))
     }
 
-    /// Sends a change; statuses of `refused` are answers, too.
+    /// Sends a change that may also be refused with a status of `refused`.
     fn send(&mut self, request: Request, done: u16, refused: &[u16]) -> Outcome {
         let outcome = match request.try_send() {
             Ok(answer) if answer.status == done => Outcome::Done,
@@ -115,7 +118,7 @@ impl Client {
         &self.history[self.history.len().saturating_sub(40)..]
     }
 
-    /// Does something at random; false when the server did not answer, or failed.
+    /// Takes a random step; returns false if the server did not respond, or failed.
     pub fn step(&mut self) -> bool {
         let (tag, number) = (self.below(u64::from(TAGS)) as u8, self.below(u64::from(IMAGES)) as u32);
         let number = self.generation * IMAGES + number;
@@ -143,8 +146,8 @@ impl Client {
         let request = request.header("Content-Type", OCI_MANIFEST).body(&manifest(number));
         let outcome = self.send(request, 201, &[400]);
         if outcome == Outcome::Refused {
-            // A machine that is busy with other things: a blob was not needed by anything for too long.
-            assert!(began.elapsed() > PROMISED, "a blob is lost: {:#?}", self.last());
+            // Allowed only on a busy machine, where the lease of a blob has expired.
+            assert!(began.elapsed() > LEASE, "a blob is lost: {:#?}", self.last());
             return true;
         }
         let before = self.tags[&tag].clone();
@@ -153,11 +156,11 @@ impl Client {
             self.manifests.insert(number, (true, false));
         } else {
             self.tags.entry(tag).or_default().insert(Some(number));
-            self.manifests.entry(number).or_insert(NOT_THERE).0 = true;
+            self.manifests.entry(number).or_insert(NEVER_PUSHED).0 = true;
         }
-        // What an unanswered delete may have left behind is not certain when its tag moves on either.
+        // After a push without a response, the images that the tag may have named may be untagged or not.
         for image in before.into_iter().flatten().filter(|_| outcome == Outcome::Unknown) {
-            self.manifests.entry(image).or_insert(NOT_THERE).1 |= self.may_be_left(image);
+            self.manifests.entry(image).or_insert(NEVER_PUSHED).1 |= self.may_be_untagged(image);
         }
         outcome == Outcome::Done
     }
@@ -174,7 +177,7 @@ impl Client {
             let request = self.request("POST", &format!("blobs/uploads/?digest={digest}"));
             return self.send(request.body(content), 201, &[]) == Outcome::Done;
         }
-        // Another client may have it, or may just be losing it.
+        // Another client may have the blob, or may be losing it.
         let from = if self.below(2) == 0 { String::new() } else { format!("&from=client{}", self.below(4)) };
         let path = format!("blobs/uploads/?mount={digest}{from}");
         let Ok(start) = self.request("POST", &path).body(b"").try_send() else { return false };
@@ -193,8 +196,8 @@ impl Client {
         self.send(put.body(b""), 201, &[]) == Outcome::Done
     }
 
-    /// Whether no tag certainly names an image.
-    fn may_be_left(&self, number: u32) -> bool {
+    /// Returns true if no tag certainly names an image.
+    fn may_be_untagged(&self, number: u32) -> bool {
         !self.tags.values().any(|may| may.len() == 1 && may.contains(&Some(number)))
     }
 
@@ -204,7 +207,7 @@ impl Client {
         let before = self.tags[&tag].clone();
         match outcome {
             Outcome::Done => {
-                assert!(before.iter().any(Option::is_some), "t{tag} was not there: {:#?}", self.last());
+                assert!(before.iter().any(Option::is_some), "t{tag} did not exist: {:#?}", self.last());
                 self.tags.insert(tag, BTreeSet::from([None]));
             }
             Outcome::Refused => {
@@ -216,9 +219,9 @@ impl Client {
                 self.tags.entry(tag).or_default().insert(None);
             }
         }
-        // The manifest is collected some time later, unless another tag names it.
+        // A collection takes the manifest later, unless another tag names it.
         for image in before.into_iter().flatten() {
-            self.manifests.entry(image).or_insert(NOT_THERE).1 |= self.may_be_left(image);
+            self.manifests.entry(image).or_insert(NEVER_PUSHED).1 |= self.may_be_untagged(image);
         }
         outcome == Outcome::Done
     }
@@ -226,10 +229,10 @@ impl Client {
     fn delete_manifest(&mut self, number: u32) -> bool {
         let path = format!("manifests/{}", digest(&manifest(number)));
         let outcome = self.send(self.request("DELETE", &path), 202, &[404]);
-        let (may_be, may_not) = *self.manifests.entry(number).or_insert(NOT_THERE);
+        let (can_exist, can_be_missing) = *self.manifests.entry(number).or_insert(NEVER_PUSHED);
         match outcome {
-            Outcome::Done => assert!(may_be, "{number} was not there: {:#?}", self.last()),
-            Outcome::Refused => assert!(may_not, "{number} is lost: {:#?}", self.last()),
+            Outcome::Done => assert!(can_exist, "{number} did not exist: {:#?}", self.last()),
+            Outcome::Refused => assert!(can_be_missing, "{number} is lost: {:#?}", self.last()),
             Outcome::Unknown => {
                 self.manifests.insert(number, (true, true));
                 for may in self.tags.values_mut().filter(|may| may.contains(&Some(number))) {
@@ -252,7 +255,7 @@ impl Client {
         if answer.status >= 500 {
             return false;
         }
-        let found = (answer.status == 200).then(|| image_of_bytes(&answer.body));
+        let found = (answer.status == 200).then(|| image_number(&answer.body));
         assert!(
             self.tags[&tag].contains(&found),
             "t{tag} is {found:?} and not one of {:?}: {:#?}",
@@ -262,14 +265,14 @@ impl Client {
         true
     }
 
-    /// Reads everything back after the server was gone, with every byte of it, and takes what is there for what
-    /// there is. Gives how many images there were.
+    /// Reads everything back, byte for byte, after a restart of the server, and updates the model to what exists. Returns the
+    /// number of images.
     pub fn verify(&mut self) -> usize {
         self.history.push("verify".into());
         for tag in 0..TAGS {
             let answer = self.request("GET", &format!("manifests/t{tag}")).send();
             let found = match answer.status {
-                200 => Some(image_of_bytes(&answer.body)),
+                200 => Some(image_number(&answer.body)),
                 404 => None,
                 status => panic!("{status} for t{tag} after {:#?}", self.last()),
             };
@@ -278,18 +281,23 @@ impl Client {
             self.tags.insert(tag, BTreeSet::from([found]));
         }
         let mut images = 0;
-        for (number, (may_be, may_not)) in std::mem::take(&mut self.manifests) {
+        for (number, (can_exist, can_be_missing)) in std::mem::take(&mut self.manifests) {
             let bytes = manifest(number);
             let answer = self.request("GET", &format!("manifests/{}", digest(&bytes))).send();
             let there = answer.status == 200;
-            assert!(if there { may_be } else { may_not }, "{number}: {}: {:#?}", answer.status, self.last());
+            assert!(
+                if there { can_exist } else { can_be_missing },
+                "{number}: {}: {:#?}",
+                answer.status,
+                self.last()
+            );
             let tagged = self.tags.values().any(|may| may.contains(&Some(number)));
             assert!(there || !tagged, "{number} has a tag and is gone: {:#?}", self.last());
             if there {
                 assert_eq!(answer.body, bytes);
-                images += usize::from(self.verify_blobs(number, may_not));
+                images += usize::from(self.verify_blobs(number, can_be_missing));
             }
-            // The next generation has other images; of the older ones those with a tag are still looked at.
+            // The next generation has other images; of the older ones only tagged ones are still checked.
             if tagged {
                 self.manifests.insert(number, (true, false));
             }
@@ -298,19 +306,23 @@ impl Client {
         images
     }
 
-    /// Whether an image has its blobs. One that a collection may take at any moment may have gone by now, but only as
-    /// a whole: a slow reader meets the collection half-way.
+    /// Returns true if an image has its blobs. If a collection may take the image (`may_go`), it may be gone by now, but only as
+    /// a whole.
     fn verify_blobs(&self, number: u32, may_go: bool) -> bool {
         for content in [CONFIG, &layer(number)] {
             let answer = self.request("GET", &format!("blobs/{}", digest(content))).send();
             if answer.status == 404 && may_go {
                 let manifest = format!("manifests/{}", digest(&manifest(number)));
                 let status = self.request("GET", &manifest).send().status;
-                assert_eq!(status, 404, "{number} is there without a blob: {:#?}", self.last());
+                assert_eq!(status, 404, "{number} exists without a blob: {:#?}", self.last());
                 return false;
             }
             assert_eq!(answer.status, 200, "a blob of {number}: {:#?}", self.last());
-            assert!(answer.body == content, "a blob of {number} is not what was pushed: {:#?}", self.last());
+            assert!(
+                answer.body == content,
+                "a blob of {number} differs from the pushed one: {:#?}",
+                self.last()
+            );
         }
         true
     }

@@ -1,4 +1,4 @@
-//! The Unix socket through which the command line asks a running daemon: HTTP, and JSON.
+//! The control socket, a Unix socket by which the command line reads status (JSON) and metrics of the daemon over HTTP.
 
 use std::convert::Infallible;
 use std::os::unix::net::UnixListener;
@@ -14,33 +14,34 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
-use super::super::Failure;
-use super::{House, state};
+use super::super::failure::Failure;
+use super::app::App;
+use super::status_line;
 use crate::metrics::Format;
 use crate::wire::{Response, empty, with_bytes};
 
-/// How many ask at once at the most.
+/// Maximum number of connections.
 const CONNECTIONS: usize = 8;
-/// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a connection.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// Answers everyone who asks.
-pub(super) fn answer(house: Arc<House>, socket: UnixListener) -> Result<impl Future<Output = ()>, Failure> {
+/// Serves the control socket.
+pub(super) fn serve(app: Arc<App>, socket: UnixListener) -> Result<impl Future<Output = ()>, Failure> {
     let listener = tokio::net::UnixListener::from_std(socket).map_err(Failure::failed)?;
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     Ok(async move {
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let house = Arc::clone(&house);
+                    let app = Arc::clone(&app);
                     tokio::spawn(async move {
-                        // Whoever takes longer asks again.
-                        let _ = tokio::time::timeout(PATIENCE, speak(house, stream)).await;
+                        // A client that takes longer is disconnected.
+                        let _ = tokio::time::timeout(CONNECTION_TIME, serve_connection(app, stream)).await;
                         drop(slot);
                     });
                 }
                 Err(error) => {
-                    log::warn!("the command line cannot ask now: {error}");
+                    log::warn!("cannot accept control connections: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -48,28 +49,28 @@ pub(super) fn answer(house: Arc<House>, socket: UnixListener) -> Result<impl Fut
     })
 }
 
-async fn speak(house: Arc<House>, stream: UnixStream) {
+async fn serve_connection(app: Arc<App>, stream: UnixStream) {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let house = Arc::clone(&house);
-        async move { Ok::<_, Infallible>(respond(&house, request.uri().path()).await) }
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(respond(&app, request.uri().path()).await) }
     });
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
-        log::debug!("the command line went away: {error}");
+        log::debug!("control connection ended: {error}");
     }
 }
 
-async fn respond(house: &Arc<House>, path: &str) -> Response {
+async fn respond(app: &Arc<App>, path: &str) -> Response {
     if path == "/metrics" {
-        let text = house.server.metrics_text(Format::Prometheus);
+        let text = app.server.metrics_text(Format::Prometheus);
         return with_bytes(StatusCode::OK, Format::Prometheus.content_type(), text.into());
     }
     if path != "/status" {
         return empty(StatusCode::NOT_FOUND);
     }
-    let live = state::live(house).await.and_then(|live| serde_json::to_vec(&live).ok());
-    match live {
+    let status = status_line::status(app).await.and_then(|status| serde_json::to_vec(&status).ok());
+    match status {
         Some(json) => with_bytes(StatusCode::OK, "application/json", Bytes::from(json)),
         None => empty(StatusCode::SERVICE_UNAVAILABLE),
     }

@@ -1,68 +1,68 @@
-//! The state in memory that health checks and metrics are answered from, and the file of metrics.
+//! Periodic measurement of the store, from which health checks and metrics are answered, and the metrics file.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::House;
-use crate::cli::metrics::write_file;
+use super::super::metrics::write_file;
+use super::app::App;
 use crate::metrics::Format;
 
-/// How often the store is measured.
-const MEASURE: Duration = Duration::from_secs(5);
-/// After how many measurements a few bytes are read from the medium: what is cached says nothing about the disk.
-const PROBE: u32 = 6;
-/// How often the file of metrics is written.
-const WRITE: Duration = Duration::from_mins(1);
-/// How long the last writing may take: a disk that hangs must not keep the daemon from ending.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Interval of measurements of the store.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// Number of measurements per read from the medium: cached content says nothing about the disk.
+const PROBE_EVERY: u32 = 6;
+/// Interval at which the metrics file is written.
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
+/// Timeout of the last write: a hanging disk must not keep the daemon from ending.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// Measures the store now and then.
-pub(super) async fn keep_measuring(house: Arc<House>) {
+/// Measures the store periodically.
+pub(super) async fn measure_periodically(app: Arc<App>) {
     for round in 1_u32.. {
-        tokio::time::sleep(MEASURE).await;
-        // That the disk fails or hangs is known by its other operations, too.
-        let _ = house.store.measure().await;
-        if round % PROBE == 0 {
-            let _ = house.store.probe().await;
+        tokio::time::sleep(MEASURE_INTERVAL).await;
+        // The store itself records failures and delays of the disk.
+        let _ = app.store.measure().await;
+        if round % PROBE_EVERY == 0 {
+            let _ = app.store.probe().await;
         }
     }
 }
 
-/// Writes the file of metrics each minute, if there is one.
-pub(super) async fn keep_writing(house: Arc<House>) {
-    let mut said = String::new();
+/// Writes `metrics.file` every minute, if it is set.
+pub(super) async fn write_periodically(app: Arc<App>) {
+    let mut reported = String::new();
     loop {
-        let failed = write(&house).await.unwrap_or_default();
-        if failed != said && !failed.is_empty() {
-            log::warn!("{failed}");
+        let failure = write(&app).await.unwrap_or_default();
+        if failure != reported && !failure.is_empty() {
+            log::warn!("{failure}");
         }
-        said = failed;
+        reported = failure;
         tokio::select! {
-            () = tokio::time::sleep(WRITE) => {}
-            () = house.reloaded.notified() => {}
+            () = tokio::time::sleep(WRITE_INTERVAL) => {}
+            () = app.reloaded.notified() => {}
         }
     }
 }
 
-/// Writes the file a last time.
-pub(super) async fn write_at_end(house: &House) {
-    // The numbers of the last seconds belong to it; the last measurement will do where the disk does not answer.
+/// Writes `metrics.file` a last time.
+pub(super) async fn write_at_end(app: &App) {
+    // A fresh measurement, for the last seconds; if the disk does not answer, the previous one has to do.
     let written = async {
-        let _ = house.store.measure().await;
-        write(house).await
+        let _ = app.store.measure().await;
+        write(app).await
     };
-    if let Ok(Some(failed)) = tokio::time::timeout(PATIENCE, written).await {
-        log::warn!("{failed}");
+    if let Ok(Some(failure)) = tokio::time::timeout(LAST_WRITE, written).await {
+        log::warn!("{failure}");
     }
 }
 
-/// Writes the file of metrics, if there is one; gives what went wrong, if something did.
-async fn write(house: &House) -> Option<String> {
-    let path = house.config.load().metrics.file.clone()?;
-    let text = house.server.metrics_text(Format::Prometheus);
+/// Writes `metrics.file`, if it is set; returns the message of a failure.
+async fn write(app: &App) -> Option<String> {
+    let path = app.config.load().metrics.file.clone()?;
+    let text = app.server.metrics_text(Format::Prometheus);
     let written = tokio::task::spawn_blocking(move || {
         write_file(&path, &text)
-            .map_err(|error| format!("cannot write metrics.file, {}: {error}", path.display()))
+            .map_err(|error| format!("cannot write metrics.file {}: {error}", path.display()))
     });
     match written.await {
         Ok(written) => written.err(),

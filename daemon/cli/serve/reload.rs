@@ -1,82 +1,86 @@
-//! SIGHUP: the configuration is read again, and what goes on ends as it began.
+//! Reload on SIGHUP: replaces the services of new requests; running requests keep those that they began with. An invalid
+//! configuration changes nothing.
 
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::{Failure, could_take};
-use super::{House, site, state, upkeep};
+use super::super::failure::Failure;
+use super::super::settings::store_settings;
+use super::super::validate::validate_for_reload;
+use super::app::App;
+use super::{maintenance, services, status_line};
 use crate::config::Config;
 use crate::service;
 
-/// Reads the configuration again with each SIGHUP.
-pub(super) fn on_hangup(house: Arc<House>) -> Result<impl Future<Output = ()>, Failure> {
+/// Reloads the configuration on each SIGHUP.
+pub(super) fn on_hangup(app: Arc<App>) -> Result<impl Future<Output = ()>, Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     Ok(async move {
         while hangup.recv().await.is_some() {
             service::reloading();
-            match reload(&house).await {
-                Ok(()) => log::info!("the configuration is read again"),
-                Err(failure) => log::error!("the configuration stays as it is: {}", failure.line),
+            match reload(&app).await {
+                Ok(()) => log::info!("configuration reloaded"),
+                Err(failure) => log::error!("keeping the old configuration: {}", failure.line),
             }
-            service::ready(&state::line(&house).await);
+            service::ready(&status_line::line(&app).await);
         }
     })
 }
 
-async fn reload(house: &Arc<House>) -> Result<(), Failure> {
-    let mut new = read(house).await?;
-    let old = house.config.load_full();
-    let later: Vec<_> = needs_restart(&old, &new).collect();
-    // Where the images are, users and authority stay as well.
+async fn reload(app: &Arc<App>) -> Result<(), Failure> {
+    let mut new = read(app).await?;
+    let old = app.config.load_full();
+    let needs_restart: Vec<_> = needs_restart(&old, &new).collect();
+    // The store stays where it is until a restart, and with it the users and the authority in the data directory.
     new.keep_data_in(old.storage.path.clone());
     let certificates = if new.tls == old.tls {
-        house.server.site().certificates.clone()
+        app.server.services().certificates.clone()
     } else {
-        site::certificates(&new).await?
+        services::certificates(&new).await?
     };
-    let signer = house.shared.signer(&new, &house.store).await?;
-    let site = site::site(
+    let signer = app.shared.signer(&new, &app.store).await?;
+    let set = services::services(
         &new,
-        house.store.clone(),
+        app.store.clone(),
         certificates,
-        &house.desk,
-        (house.loopback_only, &house.shared, signer),
+        &app.admin,
+        (app.loopback_only, &app.shared, signer),
     )?;
     for warning in &new.warnings {
         log::warn!("{warning}");
     }
-    for key in later {
-        if key == "listen" && house.activated {
+    for key in needs_restart {
+        if key == "listen" && app.activated {
             log::warn!(
-                "listen has changed, which counts for nothing here: the port is that of holdfast.socket"
+                "listen has changed, but has no effect under socket activation: holdfast.socket has the port"
             );
         } else {
-            log::warn!("{key} has changed, which counts from the next restart on");
+            log::warn!("{key} has changed; restart the daemon to apply it");
         }
     }
     service::set_level(new.log.level);
-    let settings = super::super::store_settings(&new);
-    house.store.adjust(settings.ages, settings.immutable, settings.room);
-    house.server.exchange(site);
-    house.config.store(Arc::new(new));
-    house.reloaded.notify_waiters();
-    upkeep::refresh(house).await;
+    let settings = store_settings(&new);
+    app.store.adjust(settings.ages, settings.immutable, settings.room);
+    app.server.replace_services(set);
+    app.config.store(Arc::new(new));
+    app.reloaded.notify_waiters();
+    maintenance::renew_certificate(app).await;
     Ok(())
 }
 
-/// Reads the configuration, and refuses one that no daemon could start with: the next start would meet it.
-async fn read(house: &Arc<House>) -> Result<Config, Failure> {
-    let house = Arc::clone(house);
+/// Reads the configuration, and refuses one with which the next start would fail.
+async fn read(app: &Arc<App>) -> Result<Config, Failure> {
+    let app = Arc::clone(app);
     let read = tokio::task::spawn_blocking(move || {
-        let config = (house.load)().map_err(Failure::misuse)?;
-        could_take(&config)?;
+        let config = (app.read_config)().map_err(Failure::misuse)?;
+        validate_for_reload(&config)?;
         Ok(config)
     });
     read.await.map_err(Failure::failed)?
 }
 
-/// The keys that have changed and that a running daemon cannot change.
+/// Returns the changed keys that take effect only after a restart.
 fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
     let keys = [
         ("listen", old.listen != new.listen),

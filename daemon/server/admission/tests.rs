@@ -11,7 +11,7 @@ fn client(number: u32) -> Holder {
     Holder::Client(IpAddr::V4(Ipv4Addr::from_bits(number)))
 }
 
-/// An admission with a clock.
+/// An admission with its own clock.
 struct World {
     admission: Admission,
     now: Instant,
@@ -30,7 +30,7 @@ impl World {
         self.admission.admit(client(number), self.now)
     }
 
-    /// Admits a connection and closes the one that it replaces; gives both.
+    /// Admits a connection and closes the one that it replaces; returns both.
     #[track_caller]
     fn enter(&mut self, number: u32) -> (Id, Option<Id>) {
         match self.admit(number) {
@@ -55,7 +55,7 @@ impl World {
         self.admission.end(id, self.now);
     }
 
-    /// Opens connections with requests that go on.
+    /// Opens connections with requests in progress.
     #[track_caller]
     fn open(&mut self, number: u32, count: usize, permit: bool) -> Vec<Id> {
         let open = |_| {
@@ -67,7 +67,7 @@ impl World {
         (0..count).map(open).collect()
     }
 
-    /// Opens connections without a permit that wait for their next request, until no slot is free.
+    /// Opens idle connections without a permit until no slot is free.
     fn fill(&mut self, number: u32) -> Vec<Id> {
         let mut ids = Vec::new();
         while let Decision::Admitted(id) = self.admit(number) {
@@ -83,18 +83,18 @@ impl World {
 }
 
 #[test]
-fn one_address_may_use_free_slots_except_the_reserve() {
+fn one_address_may_use_all_free_slots_but_the_reserve() {
     let mut world = World::new();
     world.open(1, 14, false);
     assert_eq!(world.admit(1), Decision::Refused);
     world.open(2, 1, false);
     world.pass(10);
-    // Its second connection takes the place of one that belongs to the address with the most.
+    // Its second connection evicts one of the address with the most.
     assert!(world.enter(2).1.is_some());
 }
 
 #[test]
-fn address_that_is_refused_again_and_again_gives_way_to_every_other() {
+fn untrusted_address_with_all_slots_is_evicted_for_every_other_address() {
     let mut world = World::new();
     for number in 2..40 {
         let held = world.fill(1);
@@ -106,7 +106,7 @@ fn address_that_is_refused_again_and_again_gives_way_to_every_other() {
         assert_eq!(victim, None, "half of the reserve is free for a new address");
         let (second, victim) = world.enter(number);
         let known = world.admission.counts[&client(1)];
-        assert!(victim.is_none_or(|_| known < 14), "the address with the most gives way");
+        assert!(victim.is_none_or(|_| known < 14), "an address with fewer connections is evicted");
         for id in held.into_iter().chain([id, second]) {
             world.admission.release(id);
         }
@@ -114,19 +114,19 @@ fn address_that_is_refused_again_and_again_gives_way_to_every_other() {
 }
 
 #[test]
-fn connections_without_a_permit_go_first_and_idle_ones_before_busy_ones() {
+fn eviction_takes_connections_without_a_permit_first_and_idle_ones_before_busy_ones() {
     let mut world = World::new();
     let idle_permitted = world.open(1, 1, true)[0];
     world.admission.end(idle_permitted, world.now);
     let [idle_refused, busy_refused] = world.open(2, 2, false)[..] else { panic!() };
     world.admission.end(idle_refused, world.now);
     for number in 3..16 {
-        world.admission.trusted.insert(client(number), world.now);
+        world.admission.trusted.put(client(number), world.now);
         world.open(number, 1, true);
     }
     world.pass(10);
     for expected in [idle_refused, busy_refused, idle_permitted] {
-        world.admission.trusted.insert(client(50), world.now);
+        world.admission.trusted.put(client(50), world.now);
         let (id, victim) = world.enter(50);
         world.begin(id, 50, true);
         assert_eq!(victim, Some(expected));
@@ -135,7 +135,7 @@ fn connections_without_a_permit_go_first_and_idle_ones_before_busy_ones() {
 }
 
 #[test]
-fn transfer_with_a_permit_does_not_give_way_to_an_unknown_address() {
+fn transfer_with_a_permit_is_not_evicted_for_an_untrusted_address() {
     let mut world = World::new();
     world.open(1, 14, true);
     world.open(2, 2, true);
@@ -143,24 +143,24 @@ fn transfer_with_a_permit_does_not_give_way_to_an_unknown_address() {
 }
 
 #[test]
-fn transfer_beyond_the_share_gives_way_to_a_trusted_address() {
+fn transfer_beyond_the_share_is_evicted_for_a_trusted_address() {
     let mut world = World::new();
-    world.admission.trusted.insert(client(9), world.now);
+    world.admission.trusted.put(client(9), world.now);
     let many = world.open(1, 14, true);
     world.open(2, 2, true);
     assert!(world.enter(9).1.is_some_and(|victim| many.contains(&victim)));
 
     let mut world = World::new();
-    world.admission.trusted.insert(client(9), world.now);
+    world.admission.trusted.put(client(9), world.now);
     for number in 1..=4 {
-        world.admission.trusted.insert(client(number), world.now);
+        world.admission.trusted.put(client(number), world.now);
         world.open(number, 4, true);
     }
     assert_eq!(world.admit(9), Decision::Refused, "an address within its share keeps its transfers");
 }
 
 #[test]
-fn trusted_address_takes_the_slot_of_an_untrusted_one() {
+fn trusted_address_evicts_an_untrusted_one() {
     let mut world = World::new();
     let known = world.enter(9).0;
     world.answer(known, 9, true);
@@ -178,14 +178,14 @@ fn trusted_address_takes_the_slot_of_an_untrusted_one() {
 }
 
 #[test]
-fn trust_ends_after_an_hour_and_its_table_is_bounded() {
+fn trust_expires_after_an_hour_and_its_table_is_bounded() {
     let mut world = World::new();
     let id = world.enter(1).0;
     for number in 0..5000 {
         world.begin(id, number, true);
         world.now += Duration::from_millis(1);
     }
-    assert_eq!(world.admission.trusted.len(), TRUSTED_ADDRESSES);
+    assert_eq!(world.admission.trusted.len(), TRUSTED_HOLDERS);
     assert!(world.admission.trusts(client(4999), world.now));
     assert!(!world.admission.trusts(client(0), world.now));
     world.pass(3600);
@@ -212,7 +212,7 @@ fn idle_connections_without_a_permit_expire_only_when_slots_are_short() {
 }
 
 #[test]
-fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+fn clients_behind_a_trusted_proxy_count_separately() {
     let mut world = World::new();
     let ids: Vec<Id> = (0..16)
         .map(|_| match world.admission.admit(Holder::Proxy, world.now) {
@@ -236,7 +236,7 @@ fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
 }
 
 #[test]
-fn shed_ends_what_waits_and_no_transfer() {
+fn shed_evicts_an_idle_connection_and_no_transfer() {
     let mut world = World::new();
     let busy = world.enter(1).0;
     world.begin(busy, 1, true);
@@ -247,7 +247,7 @@ fn shed_ends_what_waits_and_no_transfer() {
 }
 
 #[test]
-fn connections_that_are_closing_are_bounded() {
+fn evicted_connections_still_open_are_bounded() {
     let mut world = World::new();
     world.admission.settings.closing = 2;
     world.open(1, 14, false);
@@ -281,7 +281,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Admits a connection and checks what has been decided.
+/// Admits a connection and checks the decision.
 fn check_admission(world: &mut World, number: u32) {
     let before = world.admission.connections.clone();
     let counts = world.admission.counts.clone();
@@ -295,25 +295,31 @@ fn check_admission(world: &mut World, number: u32) {
         has_begun && trusting.contains(&connection.holder) && count(connection.holder) <= SETTINGS.share
     };
     match world.admit(number) {
-        Decision::Later => panic!("the closing ones are not bounded here"),
+        Decision::Later => panic!("evicted connections are not bounded here"),
         Decision::Replaces(_, victim) => {
             let victim = before[&victim.id];
             assert!(!victim.is_transfer() || (trusted && count(victim.holder) > SETTINGS.share));
             let own = victim.holder == client(number);
             let is_fair = count(victim.holder) > count(client(number));
-            assert!(own || trusted || is_fair, "an address with more took from one with less");
-            assert!(trusted || !is_protected(&victim), "a stranger took from an address that has logged in");
+            assert!(
+                own || trusted || is_fair,
+                "an address with more connections evicted one of an address with fewer"
+            );
+            assert!(
+                trusted || !is_protected(&victim),
+                "an untrusted address evicted a handshake of a trusted one"
+            );
         }
         Decision::Refused if count(client(number)) == 0 => {
-            let keeps = |one: &Connection| one.is_transfer() || (!trusted && is_protected(one));
-            assert!(before.values().all(keeps), "a new address was refused");
+            let is_kept = |one: &Connection| one.is_transfer() || (!trusted && is_protected(one));
+            assert!(before.values().all(is_kept), "a new address was refused");
         }
         Decision::Admitted(_) | Decision::Refused => {}
     }
 }
 
 #[test]
-fn flood_from_many_addresses_does_not_evict_the_handshake_of_one_that_has_logged_in() {
+fn flood_from_many_addresses_does_not_evict_a_handshake_of_a_trusted_one() {
     let mut world = World::new();
     let (known, _) = world.enter(1);
     world.answer(known, 1, true);
@@ -321,7 +327,7 @@ fn flood_from_many_addresses_does_not_evict_the_handshake_of_one_that_has_logged
     for number in 100..116 {
         world.admit(number);
     }
-    // Trusted: it gets a slot, and keeps it until its first request.
+    // A trusted address gets a slot, and keeps it until its first request.
     let (id, _) = world.enter(1);
     for number in 200..300 {
         if let Decision::Replaces(_, victim) = world.admit(number) {
@@ -334,7 +340,7 @@ fn flood_from_many_addresses_does_not_evict_the_handshake_of_one_that_has_logged
 
 proptest! {
     #[test]
-    fn any_sequence_keeps_the_limits(steps in proptest::collection::vec(step(), 1..300)) {
+    fn any_sequence_of_steps_keeps_the_limits(steps in proptest::collection::vec(step(), 1..300)) {
         let mut world = World::new();
         for step in steps {
             let ids: Vec<Id> = world.admission.connections.keys().copied().collect();
@@ -363,7 +369,7 @@ proptest! {
                 *counted.entry(connection.holder).or_default() += 1;
             }
             prop_assert_eq!(&counted, &world.admission.counts);
-            prop_assert!(world.admission.trusted.len() <= TRUSTED_ADDRESSES);
+            prop_assert!(world.admission.trusted.len() <= TRUSTED_HOLDERS);
         }
     }
 }

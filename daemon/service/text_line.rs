@@ -1,16 +1,16 @@
-//! A record of the log as text.
+//! A log record as one line of text. Client input cannot start a new line, move the cursor or forge a field (log injection).
 
 use std::fmt::Write;
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 
-/// The longest message, in bytes; errors of the daemon's own fit.
-const LONGEST_MESSAGE: usize = 4096;
-/// The longest value of a field, in bytes.
-const LONGEST_VALUE: usize = 256;
+/// Maximum length of a message, in bytes; the daemon's own errors fit.
+const MAX_MESSAGE: usize = 4096;
+/// Maximum length of a field's value, in bytes.
+const MAX_VALUE: usize = 256;
 
-/// The line: level and text.
+/// Returns the line: level, message and fields.
 pub(super) fn line(record: &Record) -> String {
     let mut line = format!("{:5} ", record.level());
     text(record, &mut line);
@@ -18,25 +18,24 @@ pub(super) fn line(record: &Record) -> String {
     line
 }
 
-/// The message, then `key=value` for each field that has one. Whatever a client sent cannot begin a new line, move the
-/// cursor or look like another field, and is not longer than some hundred bytes.
+/// Appends the message, then `key=value` for each non-empty field. Values are escaped, quoted if needed, and cut.
 pub(super) fn text(record: &Record, out: &mut String) {
-    escape(cut(&record.args().to_string(), LONGEST_MESSAGE), out);
-    // Fields that cannot be shown are left out.
+    escape(cut(&record.args().to_string(), MAX_MESSAGE), out);
+    // Fields that cannot be formatted are left out.
     let _ = record.key_values().visit(&mut Fields(out));
 }
 
-/// Returns the message alone, without control characters, and not too long.
+/// Returns the message alone, escaped and cut.
 pub(super) fn message(record: &Record) -> String {
     let mut text = String::new();
-    escape(cut(&record.args().to_string(), LONGEST_MESSAGE), &mut text);
+    escape(cut(&record.args().to_string(), MAX_MESSAGE), &mut text);
     text
 }
 
-/// Returns a value of a field without control characters, and not too long.
+/// Returns a field's value, escaped and cut.
 pub(super) fn value(value: &str) -> String {
     let mut text = String::new();
-    escape(cut(value, LONGEST_VALUE), &mut text);
+    escape(cut(value, MAX_VALUE), &mut text);
     text
 }
 
@@ -51,7 +50,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         // Writing to a string does not fail.
         let _ = write!(self.0, " {key}=");
         if !text.contains(|letter: char| letter.is_whitespace() || "\"=\\".contains(letter)) {
-            escape(cut(&text, LONGEST_VALUE), self.0);
+            escape(cut(&text, MAX_VALUE), self.0);
             return Ok(());
         }
         let text = self::value(&text.replace('\\', "\\\\").replace('"', "\\\""));
@@ -62,7 +61,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     }
 }
 
-/// A text that is cut at a letter, and what shows that it is.
+/// Cuts a text at a character boundary; returns it with an ellipsis if it was cut.
 fn cut(text: &str, longest: usize) -> (&str, &'static str) {
     if text.len() <= longest { (text, "") } else { (&text[..text.floor_char_boundary(longest)], "…") }
 }
@@ -74,8 +73,8 @@ fn escape((text, ellipsis): (&str, &str), line: &mut String) {
     line.push_str(ellipsis);
 }
 
-/// Returns true for control characters, and for those of Unicode that break lines, change the direction of what follows, or
-/// are not seen at all.
+/// Returns true for control characters, and for Unicode characters that break lines, change the text direction or are
+/// invisible.
 fn is_invisible(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -92,30 +91,30 @@ mod tests {
     }
 
     #[test]
-    fn is_one_line_with_its_fields() {
+    fn record_is_one_line_with_its_fields() {
         let fields = [("user", "alice"), ("empty", "")];
         assert_eq!(shown("a\nb\x1b[2J", &fields), "INFO  a\\nb\\u{1b}[2J user=alice\n");
     }
 
     #[test]
-    fn a_value_cannot_look_like_another_field() {
+    fn value_cannot_forge_another_field() {
         let fields = [("user", "x client=192.0.2.1"), ("name", "a\"b\\"), ("more", "c\nd")];
         let line = shown("m", &fields);
         assert_eq!(line, "INFO  m user=\"x client=192.0.2.1\" name=\"a\\\"b\\\\\" more=\"c\\nd\"\n");
     }
 
     #[test]
-    fn nothing_is_longer_than_it_may_be() {
+    fn long_messages_and_values_are_cut() {
         let fields = [("user", "ä".repeat(5000)), ("agent", "a ".repeat(5000))];
         let fields = fields.each_ref().map(|(key, value)| (*key, value.as_str()));
         let line = shown(&"m".repeat(100_000), &fields);
-        let [message, user, agent] = [LONGEST_MESSAGE, LONGEST_VALUE, LONGEST_VALUE];
+        let [message, user, agent] = [MAX_MESSAGE, MAX_VALUE, MAX_VALUE];
         let (message, user) = ("m".repeat(message), "ä".repeat(user / 2));
         assert_eq!(line, format!("INFO  {message}… user={user}… agent=\"{}…\"\n", "a ".repeat(agent / 2)));
     }
 
     #[test]
-    fn what_turns_text_round_is_escaped() {
+    fn text_direction_marks_are_escaped() {
         assert_eq!(shown("a\u{202e}b\u{2028}c\u{feff}é", &[]), "INFO  a\\u{202e}b\\u{2028}c\\u{feff}é\n");
     }
 }

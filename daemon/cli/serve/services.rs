@@ -1,27 +1,27 @@
-//! From the configuration to what requests meet.
+//! Builds the services that answer requests from the configuration.
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use super::super::Failure;
+use super::super::failure::Failure;
 use crate::access::{self, Access, Anonymous, Challenge, Rule, SeenLines, TokenSigner};
 use crate::admin::{self, Admin, Desk};
 use crate::config::{Config, TlsMode};
 use crate::metrics::HttpCounters;
 use crate::registry::{Receiving, Registry};
-use crate::server::{MetricsAccess, Site};
+use crate::server::{MetricsAccess, RequestServices};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
 use crate::tls::{Certificates, Source};
 use crate::wire::Cors;
 
-/// Limits that follow from the descriptor budget, and what else stays the same across reloads.
+/// State that survives reloads: the descriptor budget, counters, and the signer of tokens.
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     receiving: Arc<Receiving>,
     seen: SeenLines,
-    /// Signs tokens with the key in the data directory, once that was needed.
+    /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
     http: Arc<HttpCounters>,
 }
@@ -37,7 +37,8 @@ impl Shared {
         }
     }
 
-    /// Returns the signer of tokens. Where clients are asked for tokens these outlive the daemon; elsewhere no key is written.
+    /// Returns the signer of tokens. If clients may be asked for tokens, its key is stored, so that tokens survive a restart;
+    /// otherwise no key is written.
     pub(super) async fn signer(&self, config: &Config, store: &Store) -> Result<TokenSigner, Failure> {
         if !may_ask_for_tokens(config) {
             return ephemeral(store);
@@ -45,7 +46,7 @@ impl Shared {
         let signer = self.signer.get_or_try_init(async || match store.secret().await {
             Ok(key) => Ok(TokenSigner::new(&key, clock(store))),
             Err(error) => {
-                log::warn!("{error}; tokens end with this process, and clients log in again after that");
+                log::warn!("{error}; tokens are valid until the daemon ends, and clients have to log in again after that");
                 ephemeral(store)
             }
         });
@@ -57,13 +58,13 @@ fn ephemeral(store: &Store) -> Result<TokenSigner, Failure> {
     TokenSigner::ephemeral(clock(store)).map_err(Failure::failed)
 }
 
-/// The time that tokens expire by: that of the store, which no jump of the wall clock changes.
+/// Returns the clock that tokens expire by: store time, which jumps of the wall clock do not affect.
 fn clock(store: &Store) -> impl Fn() -> u64 + Send + Sync + 'static {
     let store = store.clone();
     move || store.seconds()
 }
 
-/// Returns true if the challenge may be Bearer by this configuration.
+/// Returns true if this configuration may challenge clients with Bearer.
 fn may_ask_for_tokens(config: &Config) -> bool {
     match config.auth.challenge {
         Some(Challenge::Basic) => false,
@@ -76,14 +77,14 @@ fn may_ask_for_tokens(config: &Config) -> bool {
     }
 }
 
-/// What requests meet by this configuration.
-pub(super) fn site(
+/// Builds the services of a configuration.
+pub(super) fn services(
     config: &Config,
     store: Store,
     certificates: Option<Arc<Certificates>>,
-    desk: &Arc<Desk>,
+    admin_state: &Arc<Desk>,
     (loopback_only, shared, signer): (bool, &Shared, TokenSigner),
-) -> Result<Site, Failure> {
+) -> Result<RequestServices, Failure> {
     let limits = &config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
     let access = access_settings(config, loopback_only, signer);
@@ -97,13 +98,13 @@ pub(super) fn site(
             policy: Policy { by_hand: true, ..config.gc.policy.clone() },
             loopback_only,
         },
-        desk: Arc::clone(desk),
+        desk: Arc::clone(admin_state),
         store: store.clone(),
         locations: locations.clone(),
     };
-    Ok(Site {
+    Ok(RequestServices {
         admin: config.admin.enabled.then_some(admin),
-        events: Arc::clone(&desk.events),
+        events: Arc::clone(&admin_state.events),
         registry: Registry {
             store,
             locations,
@@ -120,18 +121,18 @@ pub(super) fn site(
         limits: limits.server,
         metrics_access: if config.metrics.enabled { config.metrics.access } else { MetricsAccess::Off },
         http: Arc::clone(&shared.http),
-        logins: Arc::clone(&desk.logins),
+        logins: Arc::clone(&admin_state.logins),
     })
 }
 
-/// Whether only this machine reaches a registry whose sockets may be on loopback only: where there is a proxy, or an
-/// address by which others call it, they are only on the way.
+/// Returns true if only this machine can reach the registry: its sockets are on loopback, and no proxy or external URL is
+/// configured, behind which other machines could reach it.
 pub(super) fn is_for_this_machine(config: &Config, loopback_only: bool) -> bool {
     let locations = &config.http.locations;
     loopback_only && locations.external_url.is_none() && locations.trusted_proxies.is_empty()
 }
 
-/// The certificates by this configuration.
+/// Opens the certificates of a configuration.
 pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Failure> {
     let source = match &config.tls.mode {
         TlsMode::Off => return Ok(None),
@@ -159,7 +160,7 @@ fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) ->
         challenge: config.auth.challenge,
         token: config.auth.token,
         signer,
-        // Whoever names a file of users wants users, also before it has any.
+        // A configured file of users means that users are wanted, even before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,
         open_as_registry_2: config.open_because_registry_environment,
     }

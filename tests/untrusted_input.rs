@@ -1,18 +1,19 @@
-//! What a page of a stranger, in a browser on this machine or its network, can do to a registry.
+//! Web pages of other origins in a browser on this machine or its network: DNS rebinding and CSRF.
 
 use crate::support::browser::Browser;
 use crate::support::*;
 
-const STRANGE: [&str; 3] = ["evil.example", "evil.example:5000", "127.0.0.1.evil.example"];
+/// Names that any web page could point at this machine.
+const PUBLIC_NAMES: [&str; 3] = ["evil.example", "evil.example:5000", "127.0.0.1.evil.example"];
 
-fn asks_for_a_page(daemon: &Daemon, path: &str, host: &str) -> Answer {
+fn page(daemon: &Daemon, path: &str, host: &str) -> Answer {
     daemon.request("GET", path).by_name(host).header("Accept", "text/html").send()
 }
 
 #[test]
-fn a_name_that_points_here_opens_no_registry_that_nobody_has_opened() {
+fn implicitly_open_registry_refuses_public_names() {
     let daemon = Daemon::start();
-    for host in STRANGE {
+    for host in PUBLIC_NAMES {
         for (method, path) in [("GET", "/v2/"), ("GET", "/v2/_catalog"), ("POST", "/v2/a/blobs/uploads/")] {
             let answer = daemon.request(method, path).by_name(host).body(b"").send().expect(421);
             assert_eq!(answer.code(), "DENIED", "{host} {path}");
@@ -20,7 +21,7 @@ fn a_name_that_points_here_opens_no_registry_that_nobody_has_opened() {
             assert!(why.contains("holdfast user add") && why.contains("auth.anonymous"), "{why}");
         }
         for path in ["/", "/repositories", "/login", "/nothing"] {
-            let answer = asks_for_a_page(&daemon, path, host).expect(421);
+            let answer = page(&daemon, path, host).expect(421);
             assert!(String::from_utf8_lossy(&answer.body).contains("add a user (holdfast user add NAME)"));
             assert_eq!(answer.named("cache-control"), "no-store");
             assert_eq!(answer.header("set-cookie"), None);
@@ -31,25 +32,25 @@ fn a_name_that_points_here_opens_no_registry_that_nobody_has_opened() {
         [&format!("127.0.0.1:{port}"), "[::1]:5000", "localhost", "registry.localhost:1", "pi", "pi.lan"]
     {
         daemon.request("GET", "/v2/").by_name(host).send().expect(200);
-        asks_for_a_page(&daemon, "/", host).expect(200);
+        page(&daemon, "/", host).expect(200);
     }
 }
 
 #[test]
-fn where_somebody_says_who_may_come_in_every_name_will_do() {
+fn registry_with_users_or_explicit_access_answers_to_every_name() {
     let users = Daemon::with_user("alice", "secret", &[]);
     let open = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
-    for host in STRANGE {
+    for host in PUBLIC_NAMES {
         users.request("GET", "/v2/").by_name(host).login("alice", "secret").send().expect(200);
         users.request("GET", "/v2/").by_name(host).send().expect(401);
-        asks_for_a_page(&users, "/login", host).expect(200);
+        page(&users, "/login", host).expect(200);
         open.request("GET", "/v2/").by_name(host).send().expect(200);
-        asks_for_a_page(&open, "/", host).expect(200);
+        page(&open, "/", host).expect(200);
     }
 }
 
 #[test]
-fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
+fn registry_with_users_stays_closed_while_their_file_is_rewritten_in_place() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
@@ -58,20 +59,20 @@ fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
     daemon.get("/v2/").expect(401);
     let path = daemon.data.join("htpasswd");
     let users = std::fs::read(&path).unwrap();
-    // Requests in the same ten milliseconds as the change see the users of before.
+    // The file is checked every ten milliseconds; earlier requests may see the old users.
     let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
     std::fs::write(&path, b"").unwrap();
     pause();
     daemon.get("/v2/").expect(401);
     push(&daemon, &[]).expect(401);
-    asks_for_a_page(&daemon, "/", "registry").expect(303);
+    page(&daemon, "/", "registry").expect(303);
     std::fs::remove_file(&path).unwrap();
     pause();
     daemon.get("/v2/").expect(401);
     run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
     let begun = std::time::Instant::now();
     let logged = || std::fs::read_to_string(log.path()).unwrap();
-    while !logged().contains("the configuration is read again") {
+    while !logged().contains("configuration reloaded") {
         assert!(begun.elapsed().as_secs() < 10, "{}", logged());
         pause();
     }
@@ -82,14 +83,14 @@ fn a_registry_with_users_does_not_open_when_their_file_is_rewritten_in_place() {
     daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
 }
 
-/// Begins an upload as a browser does for a page.
+/// Starts an upload with these headers, as a browser sends it for a page.
 fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
     let request = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"");
     headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send()
 }
 
 #[test]
-fn a_page_of_another_origin_changes_nothing() {
+fn page_of_another_origin_cannot_push() {
     let daemon = Daemon::start();
     for headers in [
         &[("Origin", "http://evil.example")][..],
@@ -107,18 +108,18 @@ fn a_page_of_another_origin_changes_nothing() {
         assert!(why.contains("http.headers") && why.contains("Access-Control-Allow-Origin"), "{why}");
         assert!(why.contains("Host with its port") && why.contains("http.external_url"), "{why}");
     }
-    // A browser compares the origins itself, and no page can make it say this: the host was changed by a proxy.
+    // `same-origin` is the browser's own judgement, which no page can forge: a proxy has changed the host.
     push(&daemon, &[("Origin", "https://hub.example"), ("Sec-Fetch-Site", "same-origin")]).expect(202);
-    // A program says nothing of the kind, and a page of this host may.
+    // Programs send no such headers, and pages of this host may push.
     push(&daemon, &[]).expect(202);
     push(&daemon, &[("Origin", "http://registry"), ("Sec-Fetch-Site", "same-origin")]).expect(202);
     push(&daemon, &[("Sec-Fetch-Site", "none")]).expect(202);
-    // Reading is left to what browsers let pages see.
+    // Reads are allowed: browsers hide the response from pages of other origins.
     daemon.request("GET", "/v2/").header("Origin", "http://evil.example").send().expect(200);
 }
 
 #[test]
-fn a_page_of_an_origin_that_is_allowed_may_change_something() {
+fn page_of_an_allowed_origin_may_push() {
     let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
     let daemon = Daemon::with(&[(name, "['http://ui.lan']")]);
     push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
@@ -129,12 +130,12 @@ fn a_page_of_an_origin_that_is_allowed_may_change_something() {
 }
 
 #[test]
-fn every_origin_is_none_that_changes_something_with_credentials() {
+fn wildcard_origin_does_not_allow_pushes_with_credentials() {
     let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
     let credentials = ("Authorization", "Basic YWxpY2U6c2VjcmV0");
     let closed = ("HOLDFAST_AUTH_ANONYMOUS", "none");
     let daemon = Daemon::with_user("alice", "secret", &[(name, "['*', 'http://ui.lan']"), closed]);
-    // A form of any page is sent with the credentials that the browser remembers.
+    // Browsers send a form of any page with the stored credentials.
     for origin in ["http://evil.example", "null", "http://ui.lan.evil.example"] {
         let form = [("Origin", origin), ("Sec-Fetch-Site", "cross-site"), credentials];
         assert_eq!(push(&daemon, &form).expect(403).code(), "DENIED", "{origin}");
@@ -144,14 +145,14 @@ fn every_origin_is_none_that_changes_something_with_credentials() {
     push(&daemon, &[("Origin", "http://registry"), ("Sec-Fetch-Site", "same-origin"), credentials])
         .expect(202);
     push(&daemon, &[credentials]).expect(202);
-    // What needs no log-in is no more than the page could do by itself.
+    // Without credentials, a page can do no more than any client.
     let open = Daemon::with(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     push(&open, &[("Origin", "http://evil.example")]).expect(202);
     push(&open, &[("Origin", "http://evil.example"), credentials]).expect(403);
 }
 
 #[test]
-fn a_page_without_tls_changes_nothing_in_a_registry_with_tls() {
+fn plain_http_page_cannot_push_to_a_registry_with_tls() {
     let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.crt");
@@ -169,7 +170,7 @@ fn a_page_without_tls_changes_nothing_in_a_registry_with_tls() {
 }
 
 #[test]
-fn headers_of_the_operator_do_not_take_away_what_keeps_pages_safe() {
+fn configured_headers_cannot_override_the_security_headers_of_pages() {
     let file = r#"
         [http.headers]
         Content-Security-Policy = ["default-src *"]
@@ -194,9 +195,9 @@ fn headers_of_the_operator_do_not_take_away_what_keeps_pages_safe() {
     ] {
         assert_eq!(page.headers(name), [value]);
     }
-    let gone = browser.get("/assets/style-0123456789abcdef.css").expect(404);
+    let missing = browser.get("/assets/style-0123456789abcdef.css").expect(404);
     assert_eq!(
-        (gone.named("cache-control"), gone.named("x-content-type-options")),
+        (missing.named("cache-control"), missing.named("x-content-type-options")),
         ("no-store".into(), "nosniff".into())
     );
 }

@@ -1,7 +1,7 @@
-//! The log: the journal where there is one, else stderr, written by a thread of its own.
+//! The log: goes to the journal under systemd, else to stderr, from a thread of its own.
 //!
-//! Whoever logs never waits: when neither takes entries fast enough they are dropped, counted, and the count is
-//! written as soon as there is room. What one client can cause is limited (`limit.rs`).
+//! Logging never blocks the caller: if the journal or stderr is too slow, entries are dropped and counted, and the count is
+//! logged once the queue has room. The lines that one client can cause are limited (`client_limit.rs`).
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,44 +13,44 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use systemd_journal_logger::JournalLog;
 
-use super::ServiceError;
+use super::client_limit::{self, Decision, Limiter};
 use super::entry::Entry;
-use super::json;
-use super::limit::{self, Decision, Limiter};
-use super::line::line;
+use super::error::ServiceError;
+use super::json_line;
+use super::text_line::line;
 
-/// How many bytes of lines may wait.
-const WAITING: usize = 1 << 20;
-/// Lines that come together are written together, up to about this many bytes.
-const TOGETHER: usize = 32 << 10;
-/// How long a line may wait for others. A write and a wake-up for every line would cost a small machine more
-/// than the requests that the lines are about.
-const PAUSE: Duration = Duration::from_millis(2);
-/// How long the end of the daemon waits for the last lines.
-const AT_THE_END: Duration = Duration::from_secs(2);
+/// Capacity of the queue, in bytes.
+const QUEUE_BYTES: usize = 1 << 20;
+/// Lines are written in batches of about this many bytes.
+const BATCH_BYTES: usize = 32 << 10;
+/// Time that a batch waits for more lines. A write and a wake-up per line would cost a small machine more than the requests
+/// that the lines are about.
+const BATCH_TIME: Duration = Duration::from_millis(2);
+/// Time limit of writing the last lines at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The target of the line that each request has.
-const ACCESS: &str = "access";
+/// Target of access log lines.
+const ACCESS_TARGET: &str = "access";
 
-/// What is written, and in which form.
+/// Level, form and limits of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// The least important lines that are written.
+    /// Least severe level that is written.
     pub level: LevelFilter,
-    /// Whether a line on stderr is a JSON object.
+    /// Writes JSON objects to stderr instead of text.
     pub json: bool,
-    /// Whether each request has a line.
+    /// Writes a line for each request.
     pub access: bool,
-    /// How many lines one address can cause at once.
+    /// Burst of lines that one address can cause.
     pub lines_per_address: u32,
 }
 
-/// A command has no clients that could fill its log.
-const LINES_PER_ADDRESS: u32 = u32::MAX;
+/// Commands have no clients that could flood their log.
+const UNLIMITED: u32 = u32::MAX;
 
 impl From<LevelFilter> for LogSettings {
     fn from(level: LevelFilter) -> Self {
-        LogSettings { level, json: false, access: true, lines_per_address: LINES_PER_ADDRESS }
+        LogSettings { level, json: false, access: true, lines_per_address: UNLIMITED }
     }
 }
 
@@ -60,7 +60,7 @@ impl Default for LogSettings {
     }
 }
 
-/// Ends the log: what waits is written when this goes away.
+/// Flushes the log when it is dropped.
 pub struct LogGuard {
     events: Sender<Event>,
     done: Receiver<()>,
@@ -69,8 +69,8 @@ pub struct LogGuard {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         if self.events.send(Event::End).is_ok() {
-            // A log that takes nothing does not keep the daemon from ending.
-            let _ = self.done.recv_timeout(AT_THE_END);
+            // A log that hangs must not delay the exit for long.
+            let _ = self.done.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
@@ -80,13 +80,13 @@ enum Event {
     Line(String),
     /// For the journal.
     Entry(Entry),
-    /// A summary is to come: the thread has to wake up for it.
+    /// A line was suppressed: the thread has to wake up for the summary.
     Suppressed,
     End,
 }
 
 impl Event {
-    /// About how many bytes it holds.
+    /// Returns the approximate size, in bytes.
     fn size(&self) -> usize {
         match self {
             Event::Line(line) => line.len(),
@@ -108,7 +108,7 @@ impl Queue {
         Queue { waiting: AtomicUsize::new(0), dropped: AtomicU64::new(0), limiter }
     }
 
-    /// Waits for the next event, or until a summary is due.
+    /// Waits for the next event, or until the summary is due.
     fn next(&self, events: &Receiver<Event>) -> Event {
         let Some(wait) = self.limiter.next_summary(Instant::now()) else {
             return events.recv().unwrap_or(Event::End);
@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    /// Returns the summary of what was suppressed, if it is due or the last one.
+    /// Returns the summary of suppressed lines if it is due, or if it is the last one.
     fn summary(&self, is_last: bool) -> Vec<Entry> {
         let is_due = |wait: Duration| is_last || wait.is_zero();
         if !self.limiter.next_summary(Instant::now()).is_some_and(is_due) {
@@ -141,7 +141,7 @@ impl Logger {
     fn event(&self, record: &Record) -> Event {
         match (self.to_journal, self.settings.json) {
             (true, _) => Event::Entry(Entry::of(record)),
-            (false, true) => Event::Line(json::line(record)),
+            (false, true) => Event::Line(json_line::line(record)),
             (false, false) => Event::Line(line(record)),
         }
     }
@@ -149,19 +149,19 @@ impl Logger {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= log::max_level() && (self.settings.access || metadata.target() != ACCESS)
+        metadata.level() <= log::max_level() && (self.settings.access || metadata.target() != ACCESS_TARGET)
     }
 
     fn log(&self, record: &Record) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        if let Some(client) = limit::client(record) {
+        if let Some(client) = client_limit::client(record) {
             match self.queue.limiter.decide(client, record.level(), Instant::now()) {
                 Decision::Logged => {}
                 Decision::Suppressed => return,
                 Decision::FirstSuppressed => {
-                    // Without the thread there is no log.
+                    // Fails only if the thread has ended, and the log with it.
                     let _ = self.events.send(Event::Suppressed);
                     return;
                 }
@@ -170,7 +170,7 @@ impl Log for Logger {
         let event = self.event(record);
         let size = event.size();
         let waiting = self.queue.waiting.fetch_add(size, Ordering::Relaxed);
-        if waiting + size > WAITING || self.events.send(event).is_err() {
+        if waiting + size > QUEUE_BYTES || self.events.send(event).is_err() {
             self.queue.waiting.fetch_sub(size, Ordering::Relaxed);
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -179,7 +179,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Starts the log of a command, as text.
+/// Starts the log of a command, in text form.
 ///
 /// # Errors
 /// As [`start_logging_as`].
@@ -190,7 +190,7 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
 /// Starts the log.
 ///
 /// # Errors
-/// [`ServiceError::Log`] when there is one already, or no thread for it.
+/// [`ServiceError::Log`] if a log was started before, or its thread cannot be.
 pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
     log::set_max_level(settings.level);
@@ -208,7 +208,7 @@ pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError>
                 Some(journal) => send_entries(&journal, &receiver, &queue),
                 None => write_lines(&receiver, &queue, settings.json),
             }
-            // The guard has given up waiting when this fails.
+            // Fails if the guard has timed out.
             let _ = ended.send(());
         })
         .map_err(|error| failed(&error))?;
@@ -216,70 +216,67 @@ pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError>
     Ok(LogGuard { events, done })
 }
 
-/// Whether the log goes to the journal, where nobody sits in front of it.
+/// Returns true if the log goes to the journal, and stderr is not read by a person.
 pub fn has_journal() -> bool {
     systemd_journal_logger::connected_to_journal()
 }
 
-/// From now on lines of this level and more important ones are written.
+/// Sets the least severe level that is written.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
 fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
-    // A journal that is gone is how people say that they do not want the log.
+    // A stopped journal means that the operator does not want the log.
     let send = |entry: &Entry| entry.with_record(|record| drop(journal.journal_send(record)));
-    let mut goes_on = true;
-    while goes_on {
+    let mut is_running = true;
+    while is_running {
         match queue.next(events) {
             Event::Entry(entry) => {
                 send(&entry);
                 queue.waiting.fetch_sub(entry.size(), Ordering::Relaxed);
             }
             Event::Suppressed => {}
-            Event::Line(_) | Event::End => goes_on = false,
+            Event::Line(_) | Event::End => is_running = false,
         }
-        queue.summary(!goes_on).iter().for_each(send);
+        queue.summary(!is_running).iter().for_each(send);
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            send(&Entry::warning(format!(
-                "{dropped} entries of the log were dropped: the journal is too slow"
-            )));
+            send(&Entry::warning(format!("{dropped} log entries dropped: the journal is too slow")));
         }
     }
 }
 
 fn write_lines(events: &Receiver<Event>, queue: &Queue, json: bool) {
-    let form = |entry: &Entry| if json { entry.with_record(json::line) } else { entry.line() };
+    let form = |entry: &Entry| if json { entry.with_record(json_line::line) } else { entry.line() };
     let mut stderr = std::io::stderr();
-    let mut lines = String::with_capacity(TOGETHER);
-    let mut goes_on = true;
-    while goes_on {
-        goes_on = gather(events, queue, &mut lines);
-        let taken = lines.len();
-        queue.summary(!goes_on).iter().for_each(|entry| lines.push_str(&form(entry)));
-        // A closed stderr is how people say that they do not want the log.
+    let mut lines = String::with_capacity(BATCH_BYTES);
+    let mut is_running = true;
+    while is_running {
+        is_running = next_batch(events, queue, &mut lines);
+        let batch = lines.len();
+        queue.summary(!is_running).iter().for_each(|entry| lines.push_str(&form(entry)));
+        // A closed stderr means that the operator does not want the log.
         let _ = stderr.write_all(lines.as_bytes());
-        queue.waiting.fetch_sub(taken, Ordering::Relaxed);
+        queue.waiting.fetch_sub(batch, Ordering::Relaxed);
         lines.clear();
         let dropped = queue.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let warning =
-                Entry::warning(format!("{dropped} lines of the log were dropped: stderr is too slow"));
+            let warning = Entry::warning(format!("{dropped} log lines dropped: stderr is too slow"));
             let _ = stderr.write_all(form(&warning).as_bytes());
         }
     }
 }
 
-/// Waits for a line, and a moment for those that follow it; false at the end.
-fn gather(events: &Receiver<Event>, queue: &Queue, lines: &mut String) -> bool {
+/// Waits for a line and collects those that follow it within [`BATCH_TIME`]; returns false at the end of the log.
+fn next_batch(events: &Receiver<Event>, queue: &Queue, lines: &mut String) -> bool {
     match queue.next(events) {
         Event::Line(first) => lines.push_str(&first),
         Event::Suppressed => return true,
         Event::Entry(_) | Event::End => return false,
     }
-    std::thread::sleep(PAUSE);
-    while lines.len() < TOGETHER {
+    std::thread::sleep(BATCH_TIME);
+    while lines.len() < BATCH_BYTES {
         match events.try_recv() {
             Ok(Event::Line(line)) => lines.push_str(&line),
             Ok(Event::Suppressed) => {}

@@ -1,24 +1,24 @@
-//! A record of the log as a JSON object in one line, with the names that registry:2 gives to time, level and message.
+//! A log record as a JSON object on one line, with registry:2's names for time, level and message.
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::line;
+use super::text_line;
 
-/// Returns the line of a record at this moment.
+/// Returns the line of a record, with the current time.
 pub(super) fn line(record: &Record) -> String {
     line_at(record, OffsetDateTime::now_utc())
 }
 
 fn line_at(record: &Record, now: OffsetDateTime) -> String {
     let mut object = String::from("{\"time\":");
-    // A time before the year 0 or after 9999 cannot be written so.
+    // RFC 3339 has no years before 0 or after 9999.
     text(&now.format(&Rfc3339).unwrap_or_default(), &mut object);
     object += ",\"level\":";
     let level = match record.level() {
-        // As registry:2 writes it.
+        // registry:2 writes it out.
         log::Level::Warn => "warning",
         log::Level::Error => "error",
         log::Level::Info => "info",
@@ -27,8 +27,8 @@ fn line_at(record: &Record, now: OffsetDateTime) -> String {
     };
     text(level, &mut object);
     object += ",\"msg\":";
-    text(&line::message(record), &mut object);
-    // Fields that cannot be shown are left out.
+    text(&text_line::message(record), &mut object);
+    // Fields that cannot be formatted are left out.
     let _ = record.key_values().visit(&mut Fields(&mut object));
     object.push_str("}\n");
     object
@@ -51,7 +51,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         self.0.push(':');
         match value.to_u64() {
             Some(number) => self.0.push_str(&number.to_string()),
-            None => text(&line::value(&shown), self.0),
+            None => text(&text_line::value(&shown), self.0),
         }
         Ok(())
     }
@@ -76,14 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn is_an_object_with_its_fields() {
+    fn line_is_an_object_with_its_fields() {
         let expected = r#"{"time":"1970-01-01T00:00:00Z","level":"warning","msg":"GET \"x\"","user":"al\\nice","status":404}"#;
         assert_eq!(shown("GET \"x\"", "al\nice"), format!("{expected}\n"));
     }
 
     proptest! {
         #[test]
-        fn is_always_one_line_of_json(message in any::<String>(), user in any::<String>()) {
+        fn any_record_is_one_line_of_json(message in any::<String>(), user in any::<String>()) {
             let line = shown(&message, &user);
             prop_assert_eq!(line.matches('\n').count(), 1);
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -1,4 +1,4 @@
-//! The sockets that systemd holds for the daemon.
+//! Sockets inherited from systemd (socket activation).
 
 use std::io;
 use std::net::TcpListener;
@@ -6,34 +6,34 @@ use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
-use super::ServiceError;
+use super::error::ServiceError;
 
-/// The names of sockets in unit files (`FileDescriptorName=`).
+/// `FileDescriptorName=` of the sockets in the unit files.
 const REGISTRY: &str = "registry";
 const CONTROL: &str = "control";
 
-/// Sockets that the daemon was handed; none when it was started by hand.
+/// Inherited sockets; empty if the daemon was not started by socket activation.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub struct InheritedSockets {
     /// For the registry.
     pub registry: Vec<TcpListener>,
-    /// For the command line on the same machine.
+    /// For the command line on this machine.
     pub control: Vec<UnixListener>,
 }
 
-impl Sockets {
-    /// The sockets that this process was handed. Their names say what they are for; where they have others it shows by
-    /// their kind, since the command line asks through Unix sockets.
+impl InheritedSockets {
+    /// Takes the sockets that this process inherited. Their names decide which is which; sockets with other names are
+    /// assigned by their type, since the command line uses a Unix socket.
     ///
     /// # Errors
-    /// [`ServiceError::Socket`] for a socket that is not of the kind that its name says, or of none.
-    pub fn inherited() -> Result<Self, ServiceError> {
-        // Asked first: whoever takes the sockets also removes what says that they are there.
+    /// [`ServiceError::Socket`] for a socket of the wrong type for its name, or of an unsupported type.
+    pub fn take_all() -> Result<Self, ServiceError> {
+        // Before `ListenFd::from_env`, which removes the variables that the names are in.
         let names: Vec<String> = sd_notify::listen_fds_with_names(false)
             .map(|named| named.map(|(_, name)| name).collect())
             .unwrap_or_default();
         let mut inherited = ListenFd::from_env();
-        let mut sockets = Sockets::default();
+        let mut sockets = InheritedSockets::default();
         for number in 0..inherited.len() {
             let name = names.get(number).map_or("", String::as_str);
             sockets
@@ -44,7 +44,7 @@ impl Sockets {
     }
 
     fn take(&mut self, inherited: &mut ListenFd, number: usize, name: &str) -> io::Result<()> {
-        // One that is refused stays where it is, to be taken as the other kind.
+        // A socket of the wrong type stays in `inherited`, and is tried as the other type.
         match name {
             REGISTRY => self.take_registry(inherited, number),
             CONTROL => self.take_control(inherited, number),

@@ -1,44 +1,45 @@
-//! How many lines of the log one client can cause.
+//! Rate limit of the log lines that each client can cause.
 //!
-//! Lines with a field `client` count against the address in it; others are the daemon's own and are not limited. An address
-//! has two budgets, so that ordinary lines do not crowd out warnings. What exceeds a budget is counted, and the count is
-//! logged every ten seconds. The table is bounded: when it is full of busy addresses, further ones share one entry.
+//! Lines with a field `client` count against the address in it; all others are the daemon's own and are not limited. An
+//! address has two token buckets, so that ordinary lines do not crowd out warnings. Suppressed lines are counted, and the
+//! counts are logged every ten seconds. The table is bounded: while it is full of busy addresses, further ones share one entry.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::kv::Key;
 use log::{Level, Record};
 
-/// How often what was suppressed is told.
-pub(super) const SUMMARY: Duration = Duration::from_secs(10);
-/// How many addresses the table holds.
-const ADDRESSES: usize = 2048;
-/// How many addresses a summary names; the rest is one line.
-const NAMED: usize = 20;
-/// How long the table is left alone after it was searched for entries that are not needed.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::base::Lock;
 
-/// Lines at once, and lines for each second after that.
+/// Interval of the summary of suppressed lines.
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum number of addresses in the table.
+const ADDRESSES: usize = 2048;
+/// Maximum number of addresses that a summary names; the others share one line.
+const NAMED: usize = 20;
+/// Minimum interval between two searches of the table for idle entries.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Capacity of a bucket in lines, and its refill rate in lines per second.
 #[derive(Clone, Copy)]
 struct Budget {
     burst: f64,
     rate: f64,
 }
 
-/// The two budgets of an address.
+/// Budgets of the two buckets of an address.
 #[derive(Clone, Copy)]
 struct Budgets {
-    /// What INFO, DEBUG and TRACE have together.
+    /// Shared by INFO, DEBUG and TRACE.
     routine: Budget,
-    /// What ERROR and WARN have together.
+    /// Shared by ERROR and WARN.
     notable: Budget,
 }
 
 impl Budgets {
-    /// Returns the budgets for so many ordinary lines at once.
+    /// Returns the budgets for a burst of `lines` ordinary lines.
     fn new(lines: u32) -> Self {
         let lines = f64::from(lines);
         Budgets {
@@ -48,7 +49,7 @@ impl Budgets {
     }
 }
 
-/// What an address has left of a budget, at some moment.
+/// A token bucket.
 struct Bucket {
     budget: Budget,
     left: f64,
@@ -98,33 +99,34 @@ impl Client {
     }
 }
 
-/// Whether a line is logged.
+/// Decision about a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Logged,
     Suppressed,
-    /// Suppressed, and the first one since the last summary.
+    /// The first suppressed line since the last summary.
     FirstSuppressed,
 }
 
 struct Table {
     budgets: Budgets,
     clients: HashMap<IpAddr, Client>,
-    /// All addresses for which the table has no room.
+    /// Shared by all addresses that do not fit into the table.
     others: Client,
+    /// Time of the last search for idle entries.
     searched: Option<Instant>,
-    /// When the first line was suppressed that no summary has told of.
+    /// Time of the first suppressed line since the last summary.
     suppressed_since: Option<Instant>,
 }
 
 /// Limits the lines of each client.
-pub(super) struct Limiter(Mutex<Table>);
+pub(super) struct Limiter(Lock<Table>);
 
 impl Limiter {
-    /// Creates a limiter that lets an address cause so many lines at once.
+    /// Creates a limiter with a burst of `lines` per address.
     pub(super) fn new(lines: u32, now: Instant) -> Self {
         let budgets = Budgets::new(lines);
-        Limiter(Mutex::new(Table {
+        Limiter(Lock::new(Table {
             budgets,
             clients: HashMap::new(),
             others: Client::new(budgets, now),
@@ -135,7 +137,7 @@ impl Limiter {
 
     /// Decides about a line that a client has caused.
     pub(super) fn decide(&self, client: IpAddr, level: Level, now: Instant) -> Decision {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         let client = table.client(network(client), now);
         let bucket = if level <= Level::Warn { &mut client.notable } else { &mut client.routine };
         if bucket.take(now) {
@@ -149,15 +151,15 @@ impl Limiter {
         Decision::FirstSuppressed
     }
 
-    /// Returns how long it is to the next summary, if there is one to come.
+    /// Returns the time until the next summary; `None` if no line was suppressed.
     pub(super) fn next_summary(&self, now: Instant) -> Option<Duration> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.suppressed_since.map(|since| (since + SUMMARY).saturating_duration_since(now))
+        let table = self.0.lock();
+        table.suppressed_since.map(|since| (since + SUMMARY_INTERVAL).saturating_duration_since(now))
     }
 
-    /// Takes the counts of what was suppressed, as messages.
+    /// Takes the counts of suppressed lines, as messages.
     pub(super) fn summary(&self) -> Vec<String> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         table.suppressed_since = None;
         let counts =
             table.clients.iter_mut().map(|(address, client)| (*address, take(&mut client.suppressed)));
@@ -180,7 +182,7 @@ impl Limiter {
 impl Table {
     fn client(&mut self, address: IpAddr, now: Instant) -> &mut Client {
         let is_full = self.clients.len() >= ADDRESSES && !self.clients.contains_key(&address);
-        let may_search = self.searched.is_none_or(|at| now.saturating_duration_since(at) >= PAUSE);
+        let may_search = self.searched.is_none_or(|at| now.saturating_duration_since(at) >= SEARCH_INTERVAL);
         if is_full && may_search {
             self.searched = Some(now);
             self.clients.retain(|_, client| !client.is_idle(now));
@@ -202,7 +204,7 @@ pub(super) fn client(record: &Record) -> Option<IpAddr> {
     record.key_values().get(Key::from_str("client"))?.to_string().parse().ok()
 }
 
-/// Returns the address that counts: an IPv6 client has a whole /64 of them.
+/// Returns the address that a client counts as: an IPv6 client can use any address of its /64.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -233,7 +235,7 @@ mod tests {
         assert_eq!(logged(&limiter, address(1), Level::Info, now, 1000), 500);
         assert_eq!(logged(&limiter, address(1), Level::Info, now + Duration::from_secs(1), 1000), 20);
         assert_eq!(logged(&limiter, address(2), Level::Info, now, 10), 10);
-        // Warnings have a budget of their own.
+        // Warnings have their own budget.
         assert_eq!(logged(&limiter, address(1), Level::Warn, now, 60), 60);
         assert_eq!(logged(&limiter, address(1), Level::Error, now, 60), 40);
         let later = now + Duration::from_hours(1);
@@ -241,20 +243,20 @@ mod tests {
     }
 
     #[test]
-    fn the_budgets_follow_the_configured_number_of_lines() {
+    fn budgets_follow_the_configured_number_of_lines() {
         let now = Instant::now();
         let limiter = Limiter::new(50, now);
         let second = now + Duration::from_secs(1);
         assert_eq!(logged(&limiter, address(1), Level::Info, now, 1000), 50);
         assert_eq!(logged(&limiter, address(1), Level::Info, second, 1000), 2);
         assert_eq!(logged(&limiter, address(1), Level::Warn, now, 1000), 10);
-        // A single warning is always seen.
+        // Even the smallest budget lets a single warning through.
         let limiter = Limiter::new(1, now);
         assert_eq!(logged(&limiter, address(1), Level::Warn, now, 1000), 1);
     }
 
     #[test]
-    fn what_is_suppressed_is_told_once() {
+    fn suppressed_lines_are_summarised_once() {
         let now = Instant::now();
         let limiter = Limiter::new(500, now);
         assert_eq!(limiter.next_summary(now), None);
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_client() {
+    fn ipv6_network_is_one_client() {
         let now = Instant::now();
         let limiter = Limiter::new(500, now);
         for number in 0..600_u128 {
@@ -280,22 +282,22 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn table_is_bounded() {
         let now = Instant::now();
         let limiter = Limiter::new(500, now);
         for number in 0..10_000 {
             limiter.decide(address(number), Level::Info, now);
         }
-        assert_eq!(limiter.0.lock().unwrap().clients.len(), ADDRESSES);
+        assert_eq!(limiter.0.lock().clients.len(), ADDRESSES);
         let messages = limiter.summary();
         assert_eq!(messages, [format!("suppressed {} lines from other addresses", 10_000 - ADDRESSES - 500)]);
-        // Those that have been quiet give way.
+        // Idle entries are removed for a new address.
         limiter.decide(address(20_000), Level::Info, now + Duration::from_mins(1));
-        assert_eq!(limiter.0.lock().unwrap().clients.len(), 1);
+        assert_eq!(limiter.0.lock().clients.len(), 1);
     }
 
     #[test]
-    fn many_addresses_get_few_lines_of_summary() {
+    fn summary_of_many_addresses_has_few_lines() {
         let now = Instant::now();
         let limiter = Limiter::new(500, now);
         for number in 0..100 {
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_a_field() {
+    fn client_is_read_from_its_field_only() {
         let fields = [("client", "192.0.2.1")];
         let record = Record::builder().args(format_args!("x")).key_values(&fields).build();
         assert_eq!(client(&record), Some([192, 0, 2, 1].into()));

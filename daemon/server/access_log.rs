@@ -1,4 +1,5 @@
-//! The access log: one line for each request, once its answer is sent or broken off.
+//! The access log: one line per request, written when its response has been sent or is cut off. The same moment counts the
+//! request in the metrics, and ends its hold on the slot.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -11,38 +12,38 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
-use super::activity::Request;
-use super::health;
+use super::activity::RequestGuard;
+use super::endpoints;
 use super::slots::ActiveRequest;
 use crate::metrics::{Endpoint, HttpCounters};
 use crate::oci::RepositoryName;
-use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, Route, audit, is_forwarded};
+use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit, is_forwarded};
 
-/// What the line says.
-pub(super) struct Record {
+/// The fields of an access log line.
+pub(super) struct AccessRecord {
     pub(super) client: IpAddr,
     pub(super) user: String,
     pub(super) method: http::Method,
     pub(super) path: String,
     pub(super) repository: Option<RepositoryName>,
-    /// Whether the request has a line already because of its password.
+    /// True if a failed log-in has logged the request already.
     pub(super) login_failed: bool,
     pub(super) reference: String,
     pub(super) status: u16,
     pub(super) begun: Instant,
     pub(super) level: log::Level,
-    /// Under which the metrics count it.
+    /// Endpoint label of the metrics.
     pub(super) endpoint: Endpoint,
     pub(super) http: Arc<HttpCounters>,
 }
 
-/// What the daemon's own command line calls itself when it asks whether the registry answers.
+/// `User-Agent` of the daemon's own command line.
 pub const OWN_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
 
-/// How important the line of a request is, if it is answered. A health check asks every few seconds, and Prometheus too, and
-/// that is not to be written to a card. What a proxy on this machine passes on comes from other clients.
+/// Returns the level of the line of a successful request. Health checks and Prometheus ask every few seconds, and must not
+/// wear out an SD card: `debug`, as for the daemon's own command line unless a proxy on this machine forwarded the request.
 pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
-    if health::endpoint(parts.uri.path()).is_some() {
+    if endpoints::for_supervisors(parts.uri.path()).is_some() {
         return log::Level::Debug;
     }
     let agent = parts.headers.get(USER_AGENT);
@@ -54,25 +55,8 @@ pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
     }
 }
 
-/// Returns the endpoint of a route.
-pub(super) fn endpoint(route: &Route) -> Endpoint {
-    match route {
-        Route::Ping => Endpoint::Ping,
-        Route::Catalog => Endpoint::Catalog,
-        Route::Tags(_) => Endpoint::Tags,
-        Route::GetManifest(..) | Route::PutManifest(..) | Route::DeleteManifest(..) => Endpoint::Manifest,
-        Route::GetBlob(..) | Route::DeleteBlob(..) => Endpoint::Blob,
-        Route::StartUpload(_)
-        | Route::UploadStatus(..)
-        | Route::PatchUpload(..)
-        | Route::PutUpload(..)
-        | Route::CancelUpload(..) => Endpoint::Upload,
-        Route::Referrers(..) => Endpoint::Referrers,
-    }
-}
-
-impl Record {
-    /// Logs an error that the request met, where that has a line of its own.
+impl AccessRecord {
+    /// Logs the error that a request ends with: internal errors, and refused pushes and deletes.
     pub(super) fn log(&self, error: &ApiError) {
         let repository = self.repository.as_ref().map_or("", RepositoryName::as_str);
         if let ApiError::Internal(why) = error {
@@ -82,29 +66,34 @@ impl Record {
         }
     }
 
-    /// Notes what was done, for the admin page.
-    pub(super) fn note(&self, deed: Deed, events: &Events) {
+    /// Notes a successful push, pull or delete, for the admin page.
+    pub(super) fn note_event(&self, kind: Deed, events: &Events) {
         let Some(name) = &self.repository else { return };
-        events.note(Event::now(deed, self.user.clone(), self.client, name.clone(), self.reference.clone()));
+        events.note(Event::now(kind, self.user.clone(), self.client, name.clone(), self.reference.clone()));
     }
 }
 
-/// The body of an answer, that writes the line when it ends.
-pub struct Recorded {
+/// Response body that writes the access log line when it is dropped.
+pub struct LoggedBody {
     body: ResponseBody,
     sent: u64,
-    record: Record,
-    _until_sent: (Request, ActiveRequest),
+    record: AccessRecord,
+    /// Held until the response is sent: the request counts as active, and its slot as busy.
+    _guards: (RequestGuard, ActiveRequest),
 }
 
-impl Recorded {
-    /// Watches over the body of an answer.
-    pub(super) fn new(body: ResponseBody, record: Record, until_sent: (Request, ActiveRequest)) -> Self {
-        Recorded { body, sent: 0, record, _until_sent: until_sent }
+impl LoggedBody {
+    /// Wraps the body of a response.
+    pub(super) fn new(
+        body: ResponseBody,
+        record: AccessRecord,
+        guards: (RequestGuard, ActiveRequest),
+    ) -> Self {
+        LoggedBody { body, sent: 0, record, _guards: guards }
     }
 }
 
-impl Body for Recorded {
+impl Body for LoggedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -128,19 +117,13 @@ impl Body for Recorded {
     }
 }
 
-impl Drop for Recorded {
+impl Drop for LoggedBody {
     fn drop(&mut self) {
-        let Record { client, user, method, path, repository, reference, status, begun, level, .. } =
+        let AccessRecord { client, user, method, path, repository, reference, status, begun, level, .. } =
             &self.record;
         let (endpoint, took) = (self.record.endpoint, begun.elapsed());
         self.record.http.count(endpoint, method, *status, took, self.sent);
-        let level = match (endpoint, *status) {
-            // Its reason has a line of its own.
-            (Endpoint::Health, _) => *level,
-            (Endpoint::Metrics, 400..) | (_, 500..) => (*level).min(log::Level::Info),
-            _ => *level,
-        };
-        // Numbers of milliseconds need not be exact.
+        let level = if is_failure(endpoint, *status) { (*level).min(log::Level::Info) } else { *level };
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         log::log!(
             target: "access", level,
@@ -152,12 +135,31 @@ impl Drop for Recorded {
     }
 }
 
+/// Returns true if a response is logged at `info` although its endpoint is logged at `debug`.
+fn is_failure(endpoint: Endpoint, status: u16) -> bool {
+    match endpoint {
+        // The reason of a failed health check is logged where it arises.
+        Endpoint::Health => false,
+        Endpoint::Metrics => status >= 400,
+        Endpoint::Ping
+        | Endpoint::Catalog
+        | Endpoint::Tags
+        | Endpoint::Manifest
+        | Endpoint::Blob
+        | Endpoint::Upload
+        | Endpoint::Referrers
+        | Endpoint::Token
+        | Endpoint::Page
+        | Endpoint::Other => status >= 500,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_health_checks_and_metrics_are_quiet() {
+    fn only_health_checks_and_metrics_are_logged_at_debug() {
         let level = |path: &str, peer: &str, headers: &[(&str, &str)]| {
             let mut request = http::Request::get(path);
             for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! What upkeep costs: collections, checks, and opening a large store.
+//! Cost of maintenance: collections, checks, and opening a large store.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,8 +20,8 @@ static SLOWEST: Measure = Measure { name: "slowest request meanwhile, ms", goal:
 static OPEN: Measure = Measure { name: "opening 100,000 blobs, ms", goal: Goal::Most(100.0) };
 static OPEN_AFTER_CRASH: Measure = Measure { name: "the same after a crash, ms", goal: Goal::Most(1000.0) };
 static COLLECT_LARGE: Measure = Measure { name: "collecting them, ms", goal: Goal::Most(2000.0) };
-static REBUILD: Measure = Measure { name: "making their index again, ms", goal: Goal::Most(60_000.0) };
-/// The name under which the hash of the same bytes in memory stands.
+static REBUILD: Measure = Measure { name: "rebuilding their index, ms", goal: Goal::Most(60_000.0) };
+/// Column of the hash of the same bytes in memory.
 const HASH: &str = "hash alone";
 static CHECK: Measure = Measure { name: "check, MiB/s", goal: Goal::PartOf(0.5, HASH) };
 
@@ -29,7 +29,7 @@ const MANIFESTS: usize = 10_000;
 const LAYERS_EACH: usize = 9;
 const CHECKED: usize = 512 << 20;
 
-/// Pushes 200 images, deletes 100 and collects them while others ask.
+/// Pushes 200 images, deletes 100 and collects them, while another client sends requests.
 pub fn collect(data: &Path, report: &mut Report) -> io::Result<()> {
     let server = peers::holdfast(data)?;
     let mut connection = Connection::open(&server.target)?;
@@ -46,18 +46,18 @@ pub fn collect(data: &Path, report: &mut Report) -> io::Result<()> {
     }
     let stop = AtomicBool::new(false);
     let (gc, slowest) = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| slowest_request(&server.target, &kept, &stop));
+        let requests = scope.spawn(|| slowest_request(&server.target, &kept, &stop));
         std::thread::sleep(Duration::from_millis(50));
         let gc = run_gc(data);
         stop.store(true, Ordering::Relaxed);
-        (gc, load::join(asking))
+        (gc, load::join(requests))
     });
     report.add(&COLLECT, HOLDFAST, gc?);
     report.add(&SLOWEST, HOLDFAST, slowest?);
     Ok(())
 }
 
-/// Moves a tag and asks for another until it is told to stop; gives the longest time that an answer took, in milliseconds.
+/// Moves a tag and requests another until `stop` is set; returns the longest response time, in milliseconds.
 fn slowest_request(target: &Target, manifest: &[u8], stop: &AtomicBool) -> io::Result<f64> {
     let mut connection = Connection::open(target)?;
     let mut slowest = Duration::ZERO;
@@ -74,7 +74,7 @@ fn slowest_request(target: &Target, manifest: &[u8], stop: &AtomicBool) -> io::R
     Ok(milliseconds(slowest))
 }
 
-/// Collects without grace; gives how long it says that it took, in milliseconds.
+/// Collects without a grace period; returns the reported duration, in milliseconds.
 fn run_gc(data: &Path) -> io::Result<f64> {
     let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
         .env_clear()
@@ -82,14 +82,14 @@ fn run_gc(data: &Path) -> io::Result<f64> {
         .arg(data)
         .output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    report["milliseconds"].as_f64().ok_or_else(|| io::Error::other("the collection says nothing"))
+    report["milliseconds"].as_f64().ok_or_else(|| io::Error::other("the collection reports no duration"))
 }
 
 /// Opens and collects a store of 100,000 blobs and 10,000 tags.
 pub fn large_store(data: &Path, report: &mut Report) -> io::Result<()> {
     make_layout(data)?;
     let begun = Instant::now();
-    // It ends in good order where it is dropped.
+    // Dropping the server shuts it down cleanly.
     drop(peers::holdfast(data)?);
     report.add(&REBUILD, HOLDFAST, milliseconds(begun.elapsed()));
     let server = peers::holdfast(data)?;
@@ -101,12 +101,12 @@ pub fn large_store(data: &Path, report: &mut Report) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the store as an image layout, from which the daemon makes its index.
+/// Writes an image layout, from which the daemon rebuilds its index.
 fn make_layout(data: &Path) -> io::Result<()> {
     let blobs = data.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     fs::create_dir_all(data.join("index"))?;
-    // Something that is no index, so that it is made.
+    // An invalid index, so that the daemon rebuilds it.
     fs::write(data.join("index/data.mdb"), b"no index")?;
     let store = |content: &[u8]| -> io::Result<Value> {
         let digest = Hasher::digest(Algorithm::Sha256, content);
@@ -132,7 +132,7 @@ fn make_layout(data: &Path) -> io::Result<()> {
     index.flush()
 }
 
-/// Checks a large blob, and hashes as many bytes in memory.
+/// Checks a large blob, and hashes the same number of bytes in memory.
 pub fn check(data: &Path, report: &mut Report) -> io::Result<()> {
     let server = peers::holdfast(data)?;
     Large::new(CHECKED).push(&server.target, "app/large")?;

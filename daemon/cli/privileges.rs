@@ -1,4 +1,4 @@
-//! Root works on a data directory as whoever it belongs to: what a command writes there the daemon has to read.
+//! Drops privileges: root works on a data directory as its owner, so that the daemon can read what a command writes there.
 
 use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
@@ -6,30 +6,31 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::Config;
 
-/// Refuses a data directory that is none, so that a wrong path does not become one, and lets root be its owner from now
-/// on.
+/// Refuses a path that is not a data directory, so that a typo does not create one, and makes root its owner from now on.
 pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     let path = &config.storage.path;
-    // Where the index is lost, the layout says whose it is.
+    // If the index is lost, index.json tells the owner.
     let (index, layout) = (path.join("index/data.mdb"), path.join("index.json"));
     match std::fs::metadata(&index).or_else(|_| std::fs::metadata(&layout)) {
         Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(Failure::failed(format!("{} is not yours to look into; use sudo", path.display())))
+            Err(Failure::failed(format!("cannot read {}: permission denied; use sudo", path.display())))
         }
         Err(_) => {
-            let line =
-                format!("there is no registry in {} yet; start one, or say --data DIR", path.display());
+            let line = format!(
+                "no registry in {}; start one with `holdfast serve`, or pass --data DIR",
+                path.display()
+            );
             Err(Failure::failed(line))
         }
     }
 }
 
-/// Lets root be the owner of the data directory from now on, if the file of users is in it, and else be of its group: the
-/// daemon has to read what is made. There need not be a registry yet, nor the directory.
+/// Makes root the owner of the data directory from now on if the file of users is in it, else a member of its group, so that
+/// the daemon can read the file. Neither a registry nor the directory need exist yet.
 pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     let data = &config.storage.path;
     let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.htpasswd.parent()) else {
@@ -39,7 +40,7 @@ pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     if is_inside { become_owner_if_any(data) } else { join_group(data) }
 }
 
-/// Lets root be the owner of a data directory from now on, if there is one already.
+/// Makes root the owner of a data directory from now on, if it exists.
 pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
@@ -47,7 +48,7 @@ pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether a directory belongs to whoever runs this.
+/// Returns true if a directory belongs to the effective user of this process.
 pub(super) fn owns(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == geteuid().as_raw())
 }
@@ -56,7 +57,10 @@ fn join_group(data: &Path) -> Result<(), Failure> {
     let group = std::fs::metadata(data).map(|metadata| Gid::from_raw(metadata.gid()));
     match group {
         Ok(group) if geteuid().is_root() => setgid(group).map_err(|error| {
-            Failure::failed(format!("cannot join the group of {}: {error}", data.display()))
+            Failure::failed(format!(
+                "cannot switch to the group of {}: {error}; run this command as its owner",
+                data.display()
+            ))
         }),
         _ => Ok(()),
     }
@@ -67,16 +71,16 @@ fn become_owner(path: &Path, user: u32, group: u32) -> Result<(), Failure> {
     if !geteuid().is_root() || user.is_root() {
         return Ok(());
     }
-    groups_of(user, group).and_then(|()| setgid(group)).and_then(|()| setuid(user)).map_err(|error| {
+    set_groups(user, group).and_then(|()| setgid(group)).and_then(|()| setuid(user)).map_err(|error| {
         Failure::failed(format!(
-            "cannot become the owner of {}: {error}; run this as that user",
+            "cannot switch to the owner of {}: {error}; run this command as that user",
             path.display()
         ))
     })
 }
 
-/// Takes the groups that a service of this user has: a key may be for one of them.
-fn groups_of(user: Uid, group: Gid) -> nix::Result<()> {
+/// Sets the supplementary groups that a service of this user has: a TLS key may be readable by one of them only.
+fn set_groups(user: Uid, group: Gid) -> nix::Result<()> {
     let name = User::from_uid(user).ok().flatten().and_then(|user| CString::new(user.name).ok());
     match name {
         Some(name) => initgroups(&name, group),

@@ -1,0 +1,64 @@
+//! Arguments of the command line. Help, manual pages and completions are generated from these definitions.
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::{check, gc, inspect, manual, serve, show, status, user};
+
+/// Container registry for the edge: one static daemon with TLS, users and durable storage
+#[derive(Parser)]
+#[command(name = "holdfast", version, arg_required_else_help = false)]
+pub(super) struct Arguments {
+    /// Configuration file, TOML or registry:2 YAML [default: /etc/holdfast/holdfast.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(super) config: Option<PathBuf>,
+    /// Data directory [default: storage.path, else ./holdfast-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(super) data: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Run the registry [default command]
+    Serve(serve::Options),
+    /// Manage users
+    User {
+        #[command(subcommand)]
+        command: user::Command,
+    },
+    /// Check or print the configuration
+    Config {
+        #[command(subcommand)]
+        command: show::Command,
+    },
+    /// Show the state of the daemon and what the registry holds
+    Status(status::Options),
+    /// Print the metrics of the running daemon, else those of its last exit
+    Metrics,
+    /// Delete unreferenced content; the daemon does this by itself every gc.interval
+    Gc(gc::Options),
+    /// Verify blobs, manifests and the index
+    Check(check::Options),
+    /// Read an index to its end; the daemon runs this after a crash
+    #[command(hide = true)]
+    InspectIndex(inspect::Options),
+    /// Print a shell completion script
+    Completions {
+        /// Shell to generate the script for
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page in roff format
+    Man {
+        /// Manual page to print
+        #[arg(value_enum, default_value_t = manual::Page::Command)]
+        page: manual::Page,
+    },
+}
+
+/// Returns the definition of the command line, for completions and manual pages.
+pub(super) fn command() -> clap::Command {
+    Arguments::command()
+}

@@ -1,0 +1,36 @@
+//! Output of commands: results on stdout, warnings on stderr.
+
+use std::io::Write;
+
+use super::failure::Failure;
+use crate::config::{self, Config};
+
+/// Prints to stdout. A closed pipe, as `head` leaves it, is not a failure.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints the warnings of the configuration to stderr, for commands without a log.
+pub(super) fn print_warnings(config: &Config) {
+    for warning in config.warnings.iter().chain(&foreign_content(config)) {
+        let _ = writeln!(std::io::stderr(), "holdfast: warning: {warning}");
+    }
+}
+
+/// Returns a warning if the data directory has content of registry:2, which is not served.
+pub(super) fn foreign_content(config: &Config) -> Option<String> {
+    let foreign = config.storage.path.join(config::REGISTRY_2_DATA);
+    foreign.is_dir().then(|| {
+        format!(
+            "{} has content of registry:2, which Holdfast neither serves nor changes; run registry:2 on another port and copy \
+             the images (skopeo sync, crane copy), see docs/from-registry-2.md",
+            foreign.display()
+        )
+    })
+}

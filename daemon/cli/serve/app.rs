@@ -1,0 +1,33 @@
+//! The running daemon, as its background tasks see it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::services::Shared;
+use crate::admin::Desk;
+use crate::config::{Config, ConfigError};
+use crate::server::Server;
+use crate::store::Store;
+
+/// Reads the configuration, at the start and for each reload.
+pub(super) type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Everything that runs.
+pub(super) struct App {
+    pub(super) read_config: ReadConfig,
+    pub(super) config: ArcSwap<Config>,
+    pub(super) store: Store,
+    pub(super) server: Arc<Server>,
+    pub(super) admin: Arc<Desk>,
+    /// True if all listening sockets are on loopback addresses.
+    pub(super) loopback_only: bool,
+    pub(super) shared: Shared,
+    /// True under socket activation.
+    pub(super) activated: bool,
+    pub(super) began: Instant,
+    /// Wakes the tasks whose intervals a reload may have changed.
+    pub(super) reloaded: Notify,
+}

@@ -1,0 +1,23 @@
+//! Maps the configuration to the settings of the store.
+
+use super::inspect;
+use crate::config::Config;
+use crate::{service, store};
+
+/// Returns the settings of the store.
+pub(super) fn store_settings(config: &Config) -> store::Settings {
+    store::Settings {
+        path: config.storage.path.clone(),
+        index_map_size: config.storage.index_map_size,
+        uploads: config.limits.uploads,
+        ages: store::Ages {
+            grace: config.gc.policy.grace,
+            retention: config.gc.policy.retention.as_slice().into(),
+        },
+        immutable: config.immutable.clone(),
+        inspect: inspect::in_own_process,
+        failed: service::status,
+        opening: service::starting,
+        room: config.storage.capacity,
+    }
+}

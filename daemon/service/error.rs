@@ -1,0 +1,17 @@
+//! Errors of the process's environment.
+
+use std::io;
+
+/// A failure of the environment that the daemon was started in.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// An inherited socket is not a stream listener.
+    #[error(
+        "cannot use inherited socket {0} ({1}): {2}; pass a TCP listener named registry, or a Unix stream listener named \
+         control"
+    )]
+    Socket(usize, String, io::Error),
+    /// The log cannot be started.
+    #[error("cannot start the log: {0}")]
+    Log(String),
+}
