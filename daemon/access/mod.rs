@@ -10,6 +10,7 @@ mod budget;
 mod credentials;
 mod htpasswd;
 mod login;
+mod problem;
 mod remember;
 mod rules;
 mod scope;

@@ -43,7 +43,7 @@ use crate::access::{Access, HtpasswdError, Identity, Sessions};
 use crate::queue::{FairPool, Limits};
 use crate::store::{Holder, Policy, Store};
 use crate::wire::audit::LoginCounters;
-use crate::wire::{Events, Locations, RequestBody, Response};
+use crate::wire::{Events, Locations, RebindingPolicy, RequestBody, Response};
 
 /// The page as the configuration has it.
 #[derive(Clone, Debug)]
@@ -160,8 +160,9 @@ impl Admin {
         if let Ok(Page::Asset(name)) = &page {
             return (assets::answer(name), Identity::Anonymous);
         }
-        if self.is_misdirected(&parts, &surroundings, access).await {
-            return (AdminError::Misdirected.plain(), Identity::Anonymous);
+        let rebinding = RebindingPolicy::new(&self.locations);
+        if let Err(problem) = rebinding.check(&parts.headers, surroundings.peer, access).await {
+            return (AdminError::from(problem).plain(), Identity::Anonymous);
         }
         let client = surroundings.client;
         let mut visit = match Visit::new(self, access, parts, surroundings).await {
@@ -180,11 +181,6 @@ impl Admin {
             visit.fail(&error)
         });
         (visit.finish(response), visit.identity)
-    }
-
-    /// A registry that nobody has opened on purpose is not for names that anybody can have.
-    async fn is_misdirected(&self, parts: &Parts, around: &Surroundings, access: &Access) -> bool {
-        !self.locations.is_called_locally(&parts.headers, around.peer) && access.is_open_by_itself().await
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{
-    ALLOW, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERER, RETRY_AFTER, SET_COOKIE,
-};
+use http::header::{CONTENT_TYPE, COOKIE, HeaderValue, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -14,7 +12,7 @@ use crate::access::{self, Access, Action, Identity, Permit, Wanted};
 use crate::oci::RepositoryName;
 use crate::queue::FairPermit;
 use crate::store::Holder;
-use crate::wire::{Query, RequestBody, Response, empty, is_of_other_origin, is_of_same_origin};
+use crate::wire::{CsrfPolicy, Query, RequestBody, Response, empty};
 
 /// The largest form, in bytes: a page full of tags fits.
 const LARGEST_FORM: usize = 256 << 10;
@@ -22,9 +20,6 @@ const LARGEST_FORM: usize = 256 << 10;
 const SMALL_FORM: usize = LARGEST_FORM >> 4;
 /// How long a large form waits for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// After how many seconds a browser may try again when too many of its requests wait.
-const RETRY_LATER: u64 = 5;
 
 /// A cookie: its name over plain HTTP; over TLS it gets a prefix that keeps other hosts and plain HTTP from setting it.
 #[derive(Clone, Copy)]
@@ -66,8 +61,8 @@ impl<'a> Visit<'a> {
         parts: Parts,
         surroundings: Surroundings,
     ) -> Result<Self, AdminError> {
-        let called = admin.locations.called(&parts.headers, surroundings.peer, surroundings.tls);
-        let (secure, host) = (called.0, called.1.unwrap_or_default());
+        let target = admin.locations.target_origin(&parts.headers, surroundings.peer, surroundings.tls);
+        let (secure, host) = (target.https, target.host.unwrap_or_default());
         let sessions = &admin.desk.sessions;
         let session = cookie(&parts.headers, &Cookie::Session.name(secure));
         let identity = access.session(sessions, session.as_deref()).await;
@@ -156,11 +151,12 @@ impl<'a> Visit<'a> {
         mut body: RequestBody,
         is_login: bool,
     ) -> Result<(), AdminError> {
-        self.check_origin()?;
+        let csrf = CsrfPolicy::new(&self.admin.locations);
+        csrf.check_form(&self.headers, self.surroundings.peer, self.surroundings.tls)?;
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Err(AdminError::Unreadable(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is no form."));
+            return Err(AdminError::NotForm);
         }
         // Whoever is not known has nothing to send but a password.
         let is_known = !is_login && self.check_may_see().is_ok();
@@ -183,30 +179,6 @@ impl<'a> Visit<'a> {
         }
         self.form = form;
         Ok(())
-    }
-
-    /// Accepts a form only from a page of this very origin: browsers say so, and no other page can make them say it.
-    fn check_origin(&self) -> Result<(), AdminError> {
-        if is_of_same_origin(&self.headers) {
-            return Ok(());
-        }
-        let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let ours = match (text(ORIGIN), text(REFERER)) {
-            (Some(origin), _) => self.is_own(origin),
-            (None, Some(referer)) => self.is_own(referer),
-            (None, None) => false,
-        };
-        if ours && !is_of_other_origin(&self.headers) {
-            return Ok(());
-        }
-        Err(AdminError::Forged(
-            "The form does not come from a page of this host. Behind a proxy, let it pass on Host with its port, or set \
-             http.external_url to the address in the address line of the browser.",
-        ))
-    }
-
-    fn is_own(&self, url: &str) -> bool {
-        self.admin.locations.is_own(url, self.secure, Some(&self.host))
     }
 
     /// The token for the forms of this visit.
@@ -239,17 +211,7 @@ impl<'a> Visit<'a> {
             return see_other(&if has_next { format!("/login?next={next}") } else { "/login".into() });
         }
         let mut response = pages::failure(self, error);
-        let mut set = |name, value: String| {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().insert(name, value);
-            }
-        };
-        match error {
-            AdminError::Method(allow) => set(ALLOW, (*allow).into()),
-            AdminError::Throttled(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
-            AdminError::Busy => set(RETRY_AFTER, RETRY_LATER.to_string()),
-            _ => {}
-        }
+        error.set_headers(response.headers_mut());
         response
     }
 

@@ -17,6 +17,7 @@ mod manifest;
 mod media_type;
 mod name;
 mod pattern;
+mod problem;
 mod reference;
 
 pub use attached::AttachedTo;
@@ -32,4 +33,5 @@ pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError};
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
 pub use pattern::Pattern;
+pub use problem::{Problem, ProblemKind, RETRY_LATER};
 pub use reference::{ParseReferenceError, ParseTagError, Reference, Tag};

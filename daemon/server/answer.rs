@@ -25,8 +25,8 @@ use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Challenge, Deed, Parsed, Query, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing,
-    check_host, confine, empty, host_name, is_forwarded, is_of_other_origin, is_of_same_origin, with_bytes,
+    ApiError, Challenge, CsrfPolicy, Deed, Parsed, Query, RebindingPolicy, RequestBody, Response, Route,
+    TOKEN_PATH, audit, check_framing, check_host, confine, empty, host_name, is_forwarded, with_bytes,
 };
 
 /// What someone sees who opens the registry in a browser.
@@ -81,7 +81,7 @@ impl Site {
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
         let body = body.counted_by(self.http.received());
-        let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::Host));
+        let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::host));
         let answered = match checked {
             Ok(()) => {
                 self.note_names(&parts, peer.ip(), transport, others).await;
@@ -224,7 +224,7 @@ impl Site {
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
         if !is_api(path) && path != TOKEN_PATH {
-            return Err(ApiError::NoEndpoint);
+            return Err(ApiError::no_endpoint());
         }
         self.check_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;
@@ -265,44 +265,16 @@ impl Site {
         Ok(response)
     }
 
-    /// A registry that nobody has opened on purpose is not for names that anybody can have.
+    /// Refuses a host that DNS rebinding could use.
     pub(super) async fn check_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
-        let is_local = self.registry.locations.is_called_locally(&parts.headers, peer);
-        if is_local || !self.access.is_open_by_itself().await {
-            return Ok(());
-        }
-        Err(ApiError::Misdirected(
-            "this registry has no users, and is only for names of this machine and its network; to call it by \
-             another name, run: holdfast user add NAME, or set auth.anonymous"
-                .into(),
-        ))
+        let policy = RebindingPolicy::new(&self.registry.locations);
+        Ok(policy.check(&parts.headers, peer, &self.access).await?)
     }
 
-    /// Refuses a change that comes from a page of another origin, unless the configuration names that origin. Without this
-    /// check any page could send it, with the credentials that the browser remembers, and would only not see the answer.
+    /// Refuses a change by a web page of another origin (CSRF).
     fn check_origin(&self, parts: &Parts, peer: IpAddr, transport: Transport) -> Result<(), ApiError> {
-        if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            return Ok(());
-        }
-        let locations = &self.registry.locations;
-        let (secure, host) = locations.called(&parts.headers, peer, transport == Transport::Tls);
-        let own = |origin: &str| locations.is_own(origin, secure, host.as_deref());
-        let has_credentials = parts.headers.contains_key(AUTHORIZATION);
-        let is_right = match parts.headers.get(ORIGIN) {
-            Some(origin) if self.cors.may_change(origin, has_credentials) => true,
-            _ if is_of_same_origin(&parts.headers) => true,
-            Some(origin) => !is_of_other_origin(&parts.headers) && origin.to_str().is_ok_and(own),
-            None => !is_of_other_origin(&parts.headers),
-        };
-        if is_right {
-            return Ok(());
-        }
-        Err(ApiError::Denied(
-            "a web page of another origin may not change anything here; Access-Control-Allow-Origin in http.headers names \
-             those that may (* none with credentials); behind a proxy, let it pass on Host with its port, or set \
-             http.external_url"
-                .into(),
-        ))
+        let policy = CsrfPolicy::new(&self.registry.locations);
+        Ok(policy.check_api(parts, peer, transport == Transport::Tls, &self.cors)?)
     }
 
     /// Identifies the sender of a request by its `Authorization` header; a failure is logged and counted. `challenge` makes
@@ -340,7 +312,7 @@ impl Site {
             Refusal::InsufficientScope => {
                 unauthorized(challenge(Some("insufficient_scope")), "the token was not issued for this")
             }
-            Refusal::Denied => ApiError::Denied(format!("user {} may not do this", caller.identity())),
+            Refusal::Denied => ApiError::denied(format!("user {} may not do this", caller.identity())),
         })
     }
 
@@ -367,17 +339,11 @@ impl Site {
 
 /// The answer to a request whose credentials were not accepted.
 pub(super) fn unidentified(error: &IdentifyError, challenge: Challenge) -> ApiError {
-    match error {
-        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
-            unauthorized(challenge, &error.to_string())
-        }
-        IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
-        IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
-    }
+    ApiError::failed_login(error.into(), challenge)
 }
 
 fn unauthorized(challenge: Challenge, message: &str) -> ApiError {
-    ApiError::Unauthorized { challenge, message: message.to_owned() }
+    ApiError::unauthorized(challenge, message)
 }
 
 /// The scopes that a request needs, as a challenge has them: those of its route, and for a mount the repository that it mounts

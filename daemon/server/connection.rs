@@ -21,6 +21,7 @@ use super::Server;
 use super::refusal::{Completed, Exchange};
 use super::slots::{Ending, Slot};
 use super::socket::Socket;
+use crate::oci::Problem;
 use crate::tls::Certificates;
 use crate::wire::{ApiError, RequestBody, confine};
 
@@ -192,7 +193,7 @@ pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr,
             // Dropping it drains the body, so that the client reads the response instead of a reset.
             drop(RequestBody::new(&parts, incoming, patience, 0));
             let busy = "the registry has as many connections as it can; try again later";
-            let mut response = ApiError::Unavailable(busy.into()).into_response();
+            let mut response = ApiError::from(Problem::unavailable(busy)).into_response();
             confine(response.headers_mut());
             std::future::ready(Ok::<_, Infallible>(response))
         });

@@ -15,7 +15,7 @@ use super::activity::Request;
 use super::health;
 use super::slots::ActiveRequest;
 use crate::metrics::{Endpoint, HttpCounters};
-use crate::oci::RepositoryName;
+use crate::oci::{ProblemKind, RepositoryName};
 use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, Route, audit, is_forwarded};
 
 /// What the line says.
@@ -75,7 +75,7 @@ impl Record {
     /// Logs an error that the request met, where that has a line of its own.
     pub(super) fn log(&self, error: &ApiError) {
         let repository = self.repository.as_ref().map_or("", RepositoryName::as_str);
-        if let ApiError::Internal(why) = error {
+        if let (ProblemKind::Internal, Some(why)) = (error.problem().kind(), error.problem().cause()) {
             log::error!(client:% = self.client, repository = repository; "{why}");
         } else if !self.login_failed {
             audit::refused(self.client, &self.method, &self.user, repository, error);

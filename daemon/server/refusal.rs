@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::heads::Heads;
+use crate::oci::ProblemKind;
 use crate::wire::{ApiError, ResponseBody, confine};
 
 /// The requests of a connection whose answers are not written yet.
@@ -99,20 +100,21 @@ impl<S> Completed<S> {
 
     /// Makes the answer that is written in place of one of hyper.
     fn refusal(&self, own: &Head<'_>) -> Vec<u8> {
-        let (status, why) = match own.status {
+        let (kind, why) = match own.status {
             // Hyper says this as well to a `Content-Length` near 2^64.
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if self.heads.have_huge_length() => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is larger than any body")
+                (ProblemKind::ContentTooLarge, "the Content-Length is larger than any body")
             }
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
-                own.status,
+                ProblemKind::HeadersTooLarge,
                 "the head of the request has more bytes than limits.header_bytes allows, or more than 100 fields",
             ),
-            StatusCode::URI_TOO_LONG => (own.status, "the target of the request is too long"),
-            other => (other, "the request is malformed"),
+            StatusCode::URI_TOO_LONG => (ProblemKind::TargetTooLong, "the target of the request is too long"),
+            _ => (ProblemKind::Malformed, "the request is malformed"),
         };
-        let mut response = ApiError::Http(status, why).into_response();
+        let mut response = ApiError::http(kind, why).into_response();
         confine(response.headers_mut());
+        let status = response.status();
         let (parts, body) = response.into_parts();
         let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
         for (name, value) in &parts.headers {

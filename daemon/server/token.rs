@@ -61,8 +61,8 @@ impl Site {
             Method::GET => {
                 let query = Query::parse(parts.uri.query());
                 let scopes = Scope::parse_all(query.all("scope"));
-                let scopes =
-                    scopes.map_err(|ScopeError(name, why)| ApiError::NameInvalid(name, why.to_string()))?;
+                let scopes = scopes
+                    .map_err(|ScopeError(name, why)| ApiError::name_invalid(&name, &why.to_string()))?;
                 let caller = self.caller_of_get(parts, client, record).await?;
                 Ok(self.issue(&caller, scopes, active, record))
             }
@@ -73,7 +73,7 @@ impl Site {
                 let bytes = body.collect(LONGEST_FORM).await?;
                 self.token_by_form(&bytes, client, active, record).await
             }
-            _ => Err(ApiError::Method("GET, POST")),
+            _ => Err(ApiError::method("GET, POST")),
         }
     }
 

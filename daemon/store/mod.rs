@@ -31,6 +31,7 @@ mod natural;
 mod obstacles;
 mod order;
 mod overview;
+mod problem;
 mod pull;
 mod push;
 mod rebuild;
