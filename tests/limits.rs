@@ -1,4 +1,4 @@
-//! What a client can use up, and what happens then.
+//! Limits: connections, heads, bodies, slow readers, memory and descriptors.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// Whether the server ends this connection within some seconds.
+/// Returns true if the server closes this connection within ten seconds.
 fn is_ended(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut rest = Vec::new();
-    // A reset ends it as well.
+    // A reset closes it as well.
     !matches!(stream.read_to_end(&mut rest), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[test]
-fn connections_over_the_limit_wait_for_their_turn() {
+fn a_connection_over_the_limit_waits_for_a_slot() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_CONNECTIONS", "2"), ("HOLDFAST_LIMITS_HEADER_TIME", "1s")]);
     let mut idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
     let begun = Instant::now();
     daemon.get("/v2/").expect(200);
     assert!(begun.elapsed() > Duration::from_millis(500), "a third connection was served beside two");
-    assert!(idle.iter_mut().all(is_ended), "idle connections are kept");
+    assert!(idle.iter_mut().all(is_ended), "idle connections are still open");
 }
 
 #[test]
-fn headers_that_come_too_slowly_or_are_too_many_are_refused() {
+fn slow_and_large_heads_are_refused() {
     let daemon =
         Daemon::with(&[("HOLDFAST_LIMITS_HEADER_TIME", "1s"), ("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
     let mut slow = TcpStream::connect(daemon.address).unwrap();
@@ -37,7 +37,7 @@ fn headers_that_come_too_slowly_or_are_too_many_are_refused() {
 }
 
 #[test]
-fn a_body_that_stalls_ends_and_leaves_what_has_arrived() {
+fn a_stalled_body_gets_408_and_its_bytes_stay() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_BODY_STALL", "1s")]);
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
@@ -50,17 +50,17 @@ fn a_body_that_stalls_ends_and_leaves_what_has_arrived() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+fn a_client_that_reads_nothing_of_a_response_loses_its_connection() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_BODY_STALL", "1s"), ("HOLDFAST_LIMITS_CONNECTIONS", "1")]);
     let digest = daemon.push_blob("a", &vec![3; 32 << 20]);
     let stream = daemon.request("GET", &format!("/v2/a/blobs/{digest}")).open();
-    // The only place is free again before the client has read anything.
+    // The only slot is free again although the client has read nothing.
     daemon.get("/v2/").expect(200);
     drop(stream);
 }
 
 #[test]
-fn bytes_one_by_one_cost_no_memory() {
+fn chunks_of_one_byte_cost_no_memory() {
     let daemon = Daemon::start();
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
@@ -75,7 +75,7 @@ fn bytes_one_by_one_cost_no_memory() {
     assert_eq!(daemon.get(&location).expect(204).named("range"), "0-499999");
 }
 
-/// In KiB.
+/// Returns the peak of the resident memory (high-water mark), in KiB.
 fn peak_memory(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -83,7 +83,7 @@ fn peak_memory(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn no_descriptors_left_is_no_end() {
+fn the_daemon_survives_a_lack_of_descriptors() {
     let daemon = Daemon::with_descriptors(48);
     daemon.push_image("a", "1", b"layer");
     let crowd: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();

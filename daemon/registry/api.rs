@@ -49,7 +49,7 @@ impl Registry {
 
     /// Returns the value of `Location` for a path.
     pub(super) fn location(&self, path: &str) -> String {
-        self.locations.of(path)
+        self.locations.location(path)
     }
 
     /// Returns the address of the client, behind trusted proxies, too.

@@ -15,8 +15,8 @@ use crate::access::Action;
 use crate::oci::{Digest, MediaType, RepositoryName};
 use crate::store::{BlobReader, StoreError};
 use crate::wire::{
-    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, as_download, conditional,
-    empty, resolve_range,
+    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty,
+    mark_as_download, resolve_range,
 };
 
 impl Registry {
@@ -99,7 +99,7 @@ fn set_blob_headers(response: &mut Response, digest: &Digest) {
     set(response, ETAG, &conditional::etag(digest));
     set(response, CACHE_CONTROL, IMMUTABLE);
     set(response, ACCEPT_RANGES, "bytes");
-    as_download(response.headers_mut());
+    mark_as_download(response.headers_mut());
 }
 
 /// Blob that is being sent to a client.

@@ -13,7 +13,7 @@ use super::headers::{IMMUTABLE, set, set_digest};
 use crate::access::Action;
 use crate::oci::{Manifest, MediaType, ParseTagError, Reference, RepositoryName, Tag};
 use crate::store::{LargePlace, ManifestEntry, Spool, StoreError};
-use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
+use crate::wire::{ApiError, Permitted, Response, conditional, empty, mark_as_download, with_bytes};
 /// The largest manifest that is accepted, in bytes: the size that the standard asks registries to accept at least.
 const MAX_SIZE: usize = 4 << 20;
 /// A manifest above this size is large, in bytes. Builders make smaller ones.
@@ -60,7 +60,7 @@ impl Registry {
             self.manifest_body(&entry, request).await?
         };
         if !entry.media_type.is_for_manifests() {
-            as_download(response.headers_mut());
+            mark_as_download(response.headers_mut());
         }
         set_digest(&mut response, &entry.digest);
         set(&mut response, ETAG, &conditional::etag(&entry.digest));

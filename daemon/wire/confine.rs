@@ -21,13 +21,13 @@ pub fn confine(headers: &mut HeaderMap) {
 }
 
 /// Marks a response as a download, which a browser saves and does not show.
-pub fn as_download(headers: &mut HeaderMap) {
+pub fn mark_as_download(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, ATTACHMENT);
 }
 
 /// Returns true for headers that describe one response or its transfer. The configuration cannot set these: a configured
 /// `Content-Type` would turn stored content into pages.
-pub fn is_of_one_answer(name: &HeaderName) -> bool {
+pub fn describes_one_response(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"

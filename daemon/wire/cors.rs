@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use super::confine::is_of_one_answer;
+use super::confine::describes_one_response;
 use super::response::{Response, empty};
 
 /// Configured response headers.
@@ -30,7 +30,7 @@ impl Cors {
         let mut cors = Cors::default();
         for (name, values) in configured {
             let Ok(name) = name.parse::<HeaderName>() else { continue };
-            if is_of_one_answer(&name) {
+            if describes_one_response(&name) {
                 continue;
             }
             if name == ACCESS_CONTROL_ALLOW_ORIGIN {

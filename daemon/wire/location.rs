@@ -34,7 +34,7 @@ impl Locations {
     /// Returns the value of `Location` for a path. It is absolute only with `http.external_url`: a host or a port that a proxy
     /// forwards may be wrong, and a client would push to an address that does not exist. A relative location is right behind
     /// every proxy.
-    pub fn of(&self, path: &str) -> String {
+    pub fn location(&self, path: &str) -> String {
         match &self.external_url {
             Some(url) => format!("{}{path}", url.trim_end_matches('/')),
             None => path.to_owned(),
@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn locations_are_relative_without_an_external_url() {
-        assert_eq!(Locations::default().of("/v2/"), "/v2/");
+        assert_eq!(Locations::default().location("/v2/"), "/v2/");
         let external = Locations { external_url: Some("https://hub.lan/x/".into()), ..Locations::default() };
-        assert_eq!(external.of("/v2/"), "https://hub.lan/x/v2/");
+        assert_eq!(external.location("/v2/"), "https://hub.lan/x/v2/");
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod route;
 mod status;
 
 pub use self::challenge::{Challenge, TOKEN_PATH, TokenEndpoint};
-pub use self::confine::{as_download, confine, is_of_one_answer};
+pub use self::confine::{confine, describes_one_response, mark_as_download};
 pub use self::cors::Cors;
 pub use self::error::ApiError;
 pub use self::events::{Deed, Event, Events};
