@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::support::browser::{Browser, text};
 use crate::support::*;
 
 #[test]
@@ -40,6 +41,22 @@ fn errors_have_the_standards_json_and_name_no_file() {
     let head = daemon.request("HEAD", "/v2/a/manifests/1").send().expect(404);
     assert!(head.body.is_empty());
     daemon.request("HEAD", "/v2/a/manifests/.INVALID_MANIFEST_NAME").send().expect(404);
+}
+
+#[test]
+fn the_api_and_the_admin_page_report_the_same_problem() {
+    let daemon = Daemon::start();
+    let json = daemon.get("/v2/none/tags/list").expect(404).json();
+    assert_eq!(json["errors"][0]["message"], "repository none does not exist");
+    assert_eq!(json["errors"][0]["detail"]["name"], "none");
+    let page = Browser::new(&daemon).get("/repository/none").expect(404);
+    assert!(text(&page).contains("Repository none does not exist."), "{page:?}");
+    // A method that the endpoint does not have: the same status and `Allow`, in JSON and in HTML.
+    let request = daemon.request("DELETE", "/v2/_catalog").send().expect(405);
+    assert_eq!(request.named("allow"), "GET, HEAD");
+    let request = daemon.request("DELETE", "/repositories").send().expect(405);
+    assert_eq!(request.named("allow"), "GET, HEAD");
+    assert!(text(&request).contains("does not support this method"), "{request:?}");
 }
 
 #[test]

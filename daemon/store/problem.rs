@@ -83,12 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_the_disk_reaches_the_log_and_not_the_client() {
+    fn the_cause_of_a_failure_reaches_the_log_and_not_the_client() {
         let error =
             StoreError::Io { action: "sync /data/blobs".into(), source: std::io::Error::other("EIO") };
         let problem = Problem::from(error);
         assert_eq!(problem.kind(), ProblemKind::Internal);
         assert_eq!(problem.cause(), Some("cannot sync /data/blobs: EIO"));
+        assert!(!problem.message().contains("/data"));
+        let error = StoreError::OutOfResources {
+            action: "open /data/blobs".into(),
+            source: std::io::Error::from_raw_os_error(libc::EMFILE),
+        };
+        let problem = Problem::from(error);
+        assert_eq!(problem.kind(), ProblemKind::Unavailable);
+        assert!(problem.cause().is_some_and(|cause| cause.contains("/data")));
         assert!(!problem.message().contains("/data"));
     }
 
