@@ -1,7 +1,9 @@
+//! CORS: pages of other origins that the configuration allows.
+
 use crate::support::*;
 
 #[test]
-fn a_page_of_another_origin_may_use_the_registry() {
+fn a_page_of_an_allowed_origin_may_use_the_registry() {
     let daemon = Daemon::with_user(
         "alice",
         "secret",

@@ -1,9 +1,12 @@
+//! Errors of the API: the standard's JSON, and responses to requests that break off.
+
 use std::io::Write;
 
+use crate::support::browser::{Browser, text};
 use crate::support::*;
 
 #[test]
-fn a_length_that_no_disk_has_is_refused() {
+fn a_content_length_beyond_the_disk_is_refused() {
     let daemon = Daemon::start();
     let location =
         daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
@@ -15,7 +18,7 @@ fn a_length_that_no_disk_has_is_refused() {
 }
 
 #[test]
-fn have_the_standards_shape_and_name_what_is_wrong() {
+fn errors_have_the_standards_json_and_name_no_file() {
     let daemon = Daemon::start();
     for (method, path, status, code) in [
         ("GET", "/v2/A/tags/list", 400, "NAME_INVALID"),
@@ -41,7 +44,23 @@ fn have_the_standards_shape_and_name_what_is_wrong() {
 }
 
 #[test]
-fn a_refused_body_still_gets_its_answer() {
+fn the_api_and_the_admin_page_report_the_same_problem() {
+    let daemon = Daemon::start();
+    let json = daemon.get("/v2/none/tags/list").expect(404).json();
+    assert_eq!(json["errors"][0]["message"], "repository none does not exist");
+    assert_eq!(json["errors"][0]["detail"]["name"], "none");
+    let page = Browser::new(&daemon).get("/repository/none").expect(404);
+    assert!(text(&page).contains("Repository none does not exist."), "{page:?}");
+    // A method that the endpoint does not have: the same status and `Allow`, in JSON and in HTML.
+    let request = daemon.request("DELETE", "/v2/_catalog").send().expect(405);
+    assert_eq!(request.named("allow"), "GET, HEAD");
+    let request = daemon.request("DELETE", "/repositories").send().expect(405);
+    assert_eq!(request.named("allow"), "GET, HEAD");
+    assert!(text(&request).contains("does not support this method"), "{request:?}");
+}
+
+#[test]
+fn a_client_reads_the_refusal_while_it_still_sends_its_body() {
     let daemon = Daemon::with_user("alice", "secret", &[]);
     let body = vec![0u8; 20 << 20];
     daemon
@@ -49,7 +68,7 @@ fn a_refused_body_still_gets_its_answer() {
         .body(&body)
         .send()
         .expect(401);
-    // A client that waits for leave to send is not given it.
+    // With `Expect: 100-continue` the refusal comes instead of 100, and the body is never sent.
     let request = daemon
         .request("PUT", "/v2/a/manifests/1")
         .header("Expect", "100-continue")
@@ -59,7 +78,7 @@ fn a_refused_body_still_gets_its_answer() {
 }
 
 #[test]
-fn half_a_request_harms_nobody() {
+fn incomplete_requests_leave_the_daemon_healthy() {
     let daemon = Daemon::start();
     for bytes in [&b"\0\0\0"[..], b"GET", b"GET / HTTP/1.1\r\nHost", b"\xff\xfe GET"] {
         std::net::TcpStream::connect(daemon.address).unwrap().write_all(bytes).unwrap();

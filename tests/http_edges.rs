@@ -1,4 +1,4 @@
-//! Requests at the edges of HTTP: how long a head may be, and which host it names.
+//! Edge cases of HTTP/1.1: the length of a head, the host, framing, and the errors that hyper produces itself.
 
 use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::support::*;
 
-/// Sends bytes as they are, in pieces.
+/// Sends raw bytes in pieces of at most this length, and returns the response.
 fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Answer {
     let mut stream = TcpStream::connect(daemon.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.set_nodelay(true).unwrap();
     for part in bytes.chunks(piece) {
-        // What is too long may be refused before its end.
+        // The daemon may refuse a long head before its end.
         if stream.write_all(part).is_err() {
             break;
         }
@@ -20,11 +20,12 @@ fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Answer {
     Answer::read(&mut stream, false)
 }
 
-fn ask(daemon: &Daemon, head: &str) -> Answer {
+/// Sends a head, to which the empty line is added.
+fn send_head(daemon: &Daemon, head: &str) -> Answer {
     send(daemon, format!("{head}\r\n").as_bytes(), usize::MAX)
 }
 
-/// A request of exactly so many bytes.
+/// Returns a request of exactly this number of bytes.
 fn head_of(length: usize) -> Vec<u8> {
     let start = "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\nX-Padding: ";
     let end = "\r\n\r\n";
@@ -33,7 +34,7 @@ fn head_of(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_head_may_have_as_many_bytes_as_configured_and_no_more() {
+fn a_head_may_have_limits_header_bytes_and_not_one_more() {
     for (setting, limit) in [("8KiB", 8192), ("20000", 20_000), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
         let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", setting)]);
         for piece in [usize::MAX, 1000] {
@@ -44,7 +45,7 @@ fn a_head_may_have_as_many_bytes_as_configured_and_no_more() {
 }
 
 #[test]
-fn a_body_does_not_count_as_header() {
+fn a_body_does_not_count_as_head() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
     daemon.push_image("a", "1", &vec![7; 1 << 20]);
     let mut bytes = head_of(8192 - 19);
@@ -83,7 +84,7 @@ fn a_request_names_exactly_one_host() {
         "GET http://a/v2/ HTTP/1.1\r\n",
         "GET / HTTP/1.1\r\nAccept: text/html\r\n",
     ] {
-        let answer = ask(&daemon, head).expect(400);
+        let answer = send_head(&daemon, head).expect(400);
         assert_eq!(answer.code(), "UNSUPPORTED", "{head:?}");
         assert_eq!(answer.named("connection"), "close", "{head:?}");
         assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
@@ -93,39 +94,39 @@ fn a_request_names_exactly_one_host() {
         "GET http://Registry:80/v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n",
         "GET /v2/ HTTP/1.0\r\nHost: registry\r\n",
         "GET http://registry/v2/ HTTP/1.0\r\n",
-        // This machine, whatever it is called.
+        // Without a host, from this machine.
         "GET /v2/ HTTP/1.0\r\n",
     ] {
-        ask(&daemon, head).expect(200);
+        send_head(&daemon, head).expect(200);
     }
 }
 
 #[test]
-fn a_host_in_the_target_is_judged_like_one_in_the_header() {
+fn a_host_in_the_target_is_checked_like_one_in_the_header() {
     let daemon = Daemon::start();
     for head in [
         "GET http://evil.example/v2/ HTTP/1.0\r\n",
         "GET http://evil.example/v2/ HTTP/1.1\r\nHost: evil.example\r\n",
         "GET http://evil.example/ HTTP/1.0\r\nAccept: text/html\r\n",
     ] {
-        ask(&daemon, head).expect(421);
+        send_head(&daemon, head).expect(421);
     }
 }
 
 #[test]
-fn plain_http_beside_tls_redirects_to_no_malformed_host() {
+fn plain_http_beside_tls_never_redirects_to_a_malformed_host() {
     let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
     for host in ["evil.example/x", "a@b", "[::1]x"] {
-        let answer = ask(&daemon, &format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\n")).expect(400);
+        let answer = send_head(&daemon, &format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\n")).expect(400);
         assert_eq!(answer.header("location"), None);
     }
-    ask(&daemon, "GET /v2/ HTTP/1.0\r\n").expect(400);
+    send_head(&daemon, "GET /v2/ HTTP/1.0\r\n").expect(400);
     let answer =
-        ask(&daemon, "GET /v2/ HTTP/1.1\r\nHost: registry:5000\r\nConnection: close\r\n").expect(308);
+        send_head(&daemon, "GET /v2/ HTTP/1.1\r\nHost: registry:5000\r\nConnection: close\r\n").expect(308);
     assert_eq!(answer.named("location"), "https://registry:5000/v2/");
 }
 
-/// An answer of hyper's own, with what all answers have.
+/// Checks a response of hyper's own, which has to have the headers of all responses.
 #[track_caller]
 fn expect_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
@@ -137,7 +138,7 @@ fn expect_refused(answer: &Answer, status: u16, code: &str) {
 }
 
 #[test]
-fn a_request_that_cannot_be_parsed_gets_the_standards_error_also_behind_another_one() {
+fn an_unparsable_request_gets_the_standards_json_also_behind_pipelined_ones() {
     let daemon = Daemon::start();
     let blob = daemon.push_blob("a", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
     let good = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: registry\r\n\r\n");
@@ -167,7 +168,7 @@ fn a_request_that_cannot_be_parsed_gets_the_standards_error_also_behind_another_
 }
 
 #[test]
-fn a_content_length_beyond_any_body_is_refused_as_such() {
+fn a_content_length_beyond_any_body_gets_its_own_error() {
     let daemon = Daemon::start();
     for (length, status, code) in [
         ("18446744073709551615", 413, "SIZE_INVALID"),
@@ -178,20 +179,20 @@ fn a_content_length_beyond_any_body_is_refused_as_such() {
     ] {
         for path in ["/v2/a/blobs/uploads/", "/v2/a/manifests/1"] {
             let head = format!("PUT {path} HTTP/1.1\r\nHost: registry\r\nContent-Length: {length}\r\n");
-            expect_refused(&ask(&daemon, &head), status, code);
+            expect_refused(&send_head(&daemon, &head), status, code);
         }
     }
 }
 
 #[test]
-fn a_head_that_is_too_large_is_no_matter_of_its_length_of_body() {
+fn a_large_head_and_a_huge_content_length_get_different_errors() {
     let daemon = Daemon::start();
     let fields = |count: usize| {
         let fields: String = (0..count - 1).map(|number| format!("X-Field-{number}: x\r\n")).collect();
         format!("GET /v2/ HTTP/1.1\r\nHost: registry\r\n{fields}")
     };
-    assert_eq!(ask(&daemon, &format!("{}Connection: close\r\n", fields(99))).status, 200);
-    let refused = ask(&daemon, &fields(101));
+    assert_eq!(send_head(&daemon, &format!("{}Connection: close\r\n", fields(99))).status, 200);
+    let refused = send_head(&daemon, &fields(101));
     assert!(String::from_utf8_lossy(&refused.body).contains("100 fields"), "{refused:?}");
     expect_refused(&refused, 431, "UNSUPPORTED");
     for (second, status, code) in [
@@ -202,7 +203,7 @@ fn a_head_that_is_too_large_is_no_matter_of_its_length_of_body() {
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let first = b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n";
-        // It may be refused before its end.
+        // The daemon may refuse it before its end.
         let _ = stream.write_all(&[&first[..], &second].concat());
         let mut answers = std::io::BufReader::new(stream);
         Answer::read_one(&mut answers, false).expect(200);
@@ -211,7 +212,7 @@ fn a_head_that_is_too_large_is_no_matter_of_its_length_of_body() {
 }
 
 #[test]
-fn the_refusal_of_a_malformed_head_request_has_no_body() {
+fn the_error_of_a_malformed_head_request_has_no_body() {
     let daemon = Daemon::start();
     let mut stream = TcpStream::connect(daemon.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -223,7 +224,7 @@ fn the_refusal_of_a_malformed_head_request_has_no_body() {
 }
 
 #[test]
-fn a_transfer_coding_beside_chunked_is_not_implemented() {
+fn a_transfer_coding_other_than_chunked_is_not_implemented() {
     let daemon = Daemon::start();
     let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
     for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
@@ -231,16 +232,16 @@ fn a_transfer_coding_beside_chunked_is_not_implemented() {
         let answer = send(&daemon, format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes(), usize::MAX).expect(501);
         assert_eq!((answer.code().as_str(), answer.named("connection").as_str()), ("UNSUPPORTED", "close"));
     }
-    // What hyper cannot delimit at all.
+    // hyper itself refuses a body that it cannot delimit.
     let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: gzip\r\n");
-    expect_refused(&ask(&daemon, &head), 400, "UNSUPPORTED");
+    expect_refused(&send_head(&daemon, &head), 400, "UNSUPPORTED");
     let status = daemon.request("GET", &path).send().expect(204);
     assert_eq!(status.named("range"), "0-0");
     daemon.request("PATCH", &path).chunked(b"abc").send().expect(202);
 }
 
 #[test]
-fn lines_of_a_head_may_end_with_a_line_feed_and_those_of_chunks_may_not() {
+fn a_bare_line_feed_ends_a_line_of_a_head_and_not_of_a_chunk() {
     let daemon = Daemon::start();
     let answer = send(&daemon, b"GET /v2/ HTTP/1.1\nHost: registry\nConnection: close\n\n", usize::MAX);
     assert_eq!(answer.status, 200);

@@ -1,4 +1,6 @@
-//! Real proxies in front: nginx, `HAProxy` and Caddy with the configurations of the manual, and with wrong ones.
+//! Real reverse proxies: nginx, `HAProxy` and Caddy with the configurations of `docs/proxies.md`, and with common mistakes.
+//!
+//! Needs the packages nginx, haproxy and caddy, curl, openssl, skopeo and a Docker engine.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -18,10 +20,10 @@ enum Kind {
     Caddy,
 }
 
-/// A change to a configuration of the manual that makes it a wrong one.
+/// Mistake in a configuration: a text of the manual, and the wrong text in its place.
 type Mistake = (&'static str, &'static str);
 
-/// A proxy with TLS in front of a daemon, ended with the test.
+/// Proxy with TLS in front of a daemon; dropping it ends the process.
 struct Proxy {
     child: Child,
     address: SocketAddr,
@@ -35,7 +37,7 @@ impl Proxy {
         make_certificate(directory.path());
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let mut block = block_of_the_manual(kind);
+        let mut block = configuration_in_manual(kind);
         for (right, wrong) in mistakes {
             assert!(block.contains(right), "{right}");
             block = block.replace(right, wrong);
@@ -95,19 +97,19 @@ impl Proxy {
             .unwrap_or_else(|error| panic!("the package {program} has to be installed: {error}"));
         let proxy = Proxy { child, address, log, directory };
         let begun = Instant::now();
-        // HAProxy has to find the daemon well before it passes anything on.
+        // HAProxy forwards requests only after its first health check succeeded.
         while proxy.curl(&["-f"], "/healthz").0 != "ok" {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{kind:?}: {text}\n{}", proxy.said());
+            assert!(begun.elapsed() < Duration::from_secs(30), "{kind:?}: {text}\n{}", proxy.log());
             std::thread::sleep(Duration::from_millis(100));
         }
         proxy
     }
 
-    fn said(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
-    /// What curl gets: the body, and the status.
+    /// Sends a request with curl, and returns the body and the status.
     fn curl(&self, arguments: &[&str], path: &str) -> (String, u16) {
         let url = format!("https://{}{path}", self.address);
         let output = Command::new("curl")
@@ -121,15 +123,15 @@ impl Proxy {
         (body.to_owned(), status.parse().unwrap_or(0))
     }
 
-    /// Starts an upload as a page of the registry in a browser does.
-    fn post_of_a_page(&self, headers: &[&str]) -> (String, u16) {
+    /// Starts an upload like a page of the registry in a browser.
+    fn post_from_page(&self, headers: &[&str]) -> (String, u16) {
         let origin = format!("Origin: https://{}", self.address);
         let mut arguments = vec!["-X", "POST", "-d", "", "-H", &origin];
         headers.iter().for_each(|header| arguments.extend(["-H", header]));
         self.curl(&arguments, "/v2/page/blobs/uploads/")
     }
 
-    /// Pushes a blob in the way of the standard: POST, PATCH and PUT, each to the location that the last answer names.
+    /// Pushes a blob with POST, PATCH and PUT, each to the `Location` of the response before, as the standard says.
     #[track_caller]
     fn push_in_chunks(&self) {
         let file = self.directory.path().join("blob");
@@ -156,7 +158,7 @@ impl Proxy {
         assert_eq!((length.trim(), status), (content.len().to_string().as_str(), 200));
     }
 
-    /// Pushes an image of the daemon, and pulls it again, with skopeo.
+    /// Copies an image from the daemon through the proxy to it, and back, with skopeo.
     #[track_caller]
     fn copy_with_skopeo(&self, daemon: &Daemon) {
         daemon.push_image("seed", "1", &[9; 3 << 20]);
@@ -174,7 +176,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Nginx has a process of its own for the work, which a kill would leave behind.
+        // SIGTERM, since SIGKILL would leave nginx's worker process behind.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(10) {
@@ -185,7 +187,7 @@ impl Drop for Proxy {
     }
 }
 
-fn block_of_the_manual(kind: Kind) -> String {
+fn configuration_in_manual(kind: Kind) -> String {
     let fence = match kind {
         Kind::Nginx => "```nginx\n",
         Kind::HAProxy => "```haproxy\n",
@@ -207,13 +209,14 @@ fn make_certificate(directory: &Path) {
     fs::write(at("registry.pem"), both).unwrap();
 }
 
-fn trusting() -> Daemon {
+/// Starts a daemon that trusts proxies on this machine and is open to anonymous users.
+fn daemon_with_trusted_proxy() -> Daemon {
     let settings = [("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1"), ("HOLDFAST_AUTH_ANONYMOUS", "full")];
     Daemon::with(&settings)
 }
 
 #[test]
-fn the_configurations_of_the_manual_work_with_every_client() {
+fn the_configurations_in_the_manual_work_with_every_client() {
     let engine = Engine::start();
     let directory = tempfile::tempdir().unwrap();
     let layer = directory.path().join("layer");
@@ -221,7 +224,7 @@ fn the_configurations_of_the_manual_work_with_every_client() {
     let tar = directory.path().join("layer.tar");
     run(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(directory.path()).arg("layer"));
     for kind in [Kind::Nginx, Kind::HAProxy, Kind::Caddy] {
-        let daemon = trusting();
+        let daemon = daemon_with_trusted_proxy();
         let proxy = Proxy::start(kind, &daemon, &[]);
         proxy.push_in_chunks();
         proxy.copy_with_skopeo(&daemon);
@@ -231,23 +234,23 @@ fn the_configurations_of_the_manual_work_with_every_client() {
         engine.docker(&["rmi", &image]);
         engine.docker(&["pull", &image]);
         engine.docker(&["rmi", &image]);
-        // The registry knows by which address the browser calls, and that it speaks TLS.
+        // The registry knows the host that the browser called, and that it called over TLS.
         let (page, _) = proxy.curl(&["-H", "Accept: text/html"], "/push");
         assert!(page.contains(&format!("docker push {}/hello:1", proxy.address)), "{kind:?}: {page}");
-        assert_eq!(proxy.post_of_a_page(&[]).1, 202, "{kind:?}");
+        assert_eq!(proxy.post_from_page(&[]).1, 202, "{kind:?}");
         let plain = format!("Origin: http://{}", proxy.address);
         let refused = proxy.curl(&["-X", "POST", "-d", "", "-H", &plain], "/v2/page/blobs/uploads/");
         assert_eq!(refused.1, 403, "{kind:?}: {refused:?}");
-        // What a client sends of such headers does not count.
+        // Forwarding headers that the client sends itself are ignored.
         for header in ["Forwarded: proto=http;host=evil.example", "X-Forwarded-Host: evil.example"] {
-            assert_eq!(proxy.post_of_a_page(&[header]).1, 202, "{kind:?}: {header}");
+            assert_eq!(proxy.post_from_page(&[header]).1, 202, "{kind:?}: {header}");
         }
         assert_eq!(proxy.curl(&["-H", "Host: localhost"], "/metrics").1, 403, "{kind:?}");
     }
 }
 
 #[test]
-fn pushes_work_and_pages_are_told_the_remedy_where_a_proxy_changes_the_host() {
+fn a_proxy_that_changes_the_host_breaks_no_push_and_the_403_of_a_page_names_the_remedy() {
     let nginx = ("proxy_set_header Host $http_host;", "");
     let without_port = ("proxy_set_header Host $http_host;", "proxy_set_header Host $host;");
     let haproxy = ("option forwardfor", "http-request set-header Host 127.0.0.1");
@@ -255,17 +258,17 @@ fn pushes_work_and_pages_are_told_the_remedy_where_a_proxy_changes_the_host() {
     for (kind, mistake) in
         [(Kind::Nginx, nginx), (Kind::Nginx, without_port), (Kind::HAProxy, haproxy), (Kind::Caddy, caddy)]
     {
-        let daemon = trusting();
+        let daemon = daemon_with_trusted_proxy();
         let proxy = Proxy::start(kind, &daemon, &[mistake]);
         proxy.push_in_chunks();
         proxy.copy_with_skopeo(&daemon);
-        let (why, status) = proxy.post_of_a_page(&[]);
+        let (message, status) = proxy.post_from_page(&[]);
         assert_eq!(status, 403, "{mistake:?}");
-        assert!(why.contains("Host with its port") && why.contains("http.external_url"), "{why}");
-        // A browser that compares the origins itself needs no remedy.
-        assert_eq!(proxy.post_of_a_page(&["Sec-Fetch-Site: same-origin"]).1, 202, "{mistake:?}");
+        assert!(message.contains("Host with its port") && message.contains("http.external_url"), "{message}");
+        // Browsers that send Sec-Fetch-Site compare the origins themselves, so that these requests work anyway.
+        assert_eq!(proxy.post_from_page(&["Sec-Fetch-Site: same-origin"]).1, 202, "{mistake:?}");
         drop(proxy);
-        // The second remedy: the address in the address line, which is that of the next proxy.
+        // The second remedy: http.external_url is the URL in the browser's address bar.
         let daemon = Daemon::with(&[
             ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example"),
             ("HOLDFAST_AUTH_ANONYMOUS", "full"),
@@ -277,7 +280,7 @@ fn pushes_work_and_pages_are_told_the_remedy_where_a_proxy_changes_the_host() {
 }
 
 #[test]
-fn a_proxy_that_is_not_named_is_noticed() {
+fn an_unnamed_proxy_in_front_of_an_open_registry_is_warned_about() {
     for kind in [Kind::Nginx, Kind::HAProxy, Kind::Caddy] {
         let mut daemon = Daemon::start();
         daemon.stop();

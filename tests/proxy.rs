@@ -1,8 +1,9 @@
-//! Behind a proxy: where answers say that things are.
+//! Headers of a proxy: the target origin, the client in the log, and the warning about an unnamed proxy.
 
 use crate::support::browser::Browser;
 use crate::support::*;
 
+/// Starts an upload with headers of a proxy, and returns its `Location`.
 fn location(daemon: &Daemon) -> String {
     daemon
         .request("POST", "/v2/a/blobs/uploads/")
@@ -16,18 +17,18 @@ fn location(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn locations_are_relative_unless_the_external_address_is_set() {
+fn location_is_relative_without_an_external_url() {
     assert!(location(&Daemon::start()).starts_with("/v2/a/blobs/uploads/"));
     let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
     let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
-    // A proxy may pass on a host, or a port, that clients cannot reach.
+    // A proxy may forward a host or a port that clients cannot reach.
     assert!(location(&trusting).starts_with("/v2/a/blobs/uploads/"));
-    let told = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
-    assert!(location(&told).starts_with("https://registry.example/v2/a/blobs/uploads/"));
+    let external = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
+    assert!(location(&external).starts_with("https://registry.example/v2/a/blobs/uploads/"));
 }
 
 #[test]
-fn a_page_is_own_by_the_scheme_that_the_browser_sees() {
+fn the_scheme_of_a_page_has_to_be_the_one_that_the_browser_called() {
     let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
     let push = |daemon: &Daemon, proto: &str, origin: &str| {
         let request = daemon.request("POST", "/v2/a/blobs/uploads/").header("Origin", origin).body(b"");
@@ -42,11 +43,11 @@ fn a_page_is_own_by_the_scheme_that_the_browser_sees() {
     ] {
         assert_eq!(push(&trusting, proto, origin), status, "{proto} {origin}");
     }
-    let told = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.lan/")]);
+    let external = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.lan/")]);
     for (origin, status) in [("https://hub.lan", 202), ("http://hub.lan", 403), ("http://registry", 202)] {
-        assert_eq!(push(&told, "", origin), status, "{origin}");
+        assert_eq!(push(&external, "", origin), status, "{origin}");
     }
-    // A proxy that is not named may be the one that speaks TLS.
+    // A proxy that the configuration does not name may do the TLS.
     let daemon = Daemon::with(&[open]);
     for origin in ["https://registry", "http://registry"] {
         assert_eq!(push(&daemon, "https", origin), 202, "{origin}");
@@ -54,14 +55,14 @@ fn a_page_is_own_by_the_scheme_that_the_browser_sees() {
 }
 
 #[test]
-fn every_form_of_forwarding_headers_counts_from_a_trusted_proxy_and_from_no_other() {
+fn forwarding_headers_of_every_form_count_from_trusted_proxies_only() {
     let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
     let push = |daemon: &Daemon, origin: &str, headers: &[(&str, &str)]| {
         let request = daemon.request("POST", "/v2/a/blobs/uploads/").header("Origin", origin).body(b"");
         headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().status
     };
     let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
-    let strange = Daemon::with(&[open]);
+    let distrusting = Daemon::with(&[open]);
     let origin = "https://hub.lan:8443";
     for headers in [
         &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "hub.lan:8443")][..],
@@ -72,7 +73,7 @@ fn every_form_of_forwarding_headers_counts_from_a_trusted_proxy_and_from_no_othe
     ] {
         assert_eq!(push(&trusting, origin, headers), 202, "{headers:?}");
         assert_eq!(push(&trusting, "https://evil.example", headers), 403, "{headers:?}");
-        assert_eq!(push(&strange, origin, headers), 403, "{headers:?}");
+        assert_eq!(push(&distrusting, origin, headers), 403, "{headers:?}");
     }
     for headers in [
         &[("Forwarded", "proto=https;host=\"hub.lan:8443")][..],
@@ -83,7 +84,7 @@ fn every_form_of_forwarding_headers_counts_from_a_trusted_proxy_and_from_no_othe
 }
 
 #[test]
-fn the_client_that_forwarded_names_is_the_one_in_the_log() {
+fn the_log_has_the_client_that_forwarded_names() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let settings = [("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.0/8")];
@@ -96,7 +97,7 @@ fn the_client_that_forwarded_names_is_the_one_in_the_log() {
 }
 
 #[test]
-fn an_open_registry_behind_a_proxy_that_is_not_named_warns_once() {
+fn an_open_registry_behind_an_unnamed_proxy_warns_once() {
     let warned = |settings: &[(&str, &str)]| {
         let mut daemon = Daemon::start();
         daemon.stop();
@@ -113,12 +114,12 @@ fn an_open_registry_behind_a_proxy_that_is_not_named_warns_once() {
         page
     };
     assert!(warned(&[]));
-    // Open on purpose, it needs no warning of this kind.
+    // A registry that the configuration opens needs no warning.
     assert!(!warned(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]));
 }
 
 #[test]
-fn a_registry_that_is_on_loopback_only_for_its_proxy_is_closed_without_users() {
+fn a_registry_on_loopback_for_a_proxy_is_closed_until_it_has_a_user() {
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("htpasswd");
     for setting in [

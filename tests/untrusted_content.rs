@@ -1,4 +1,4 @@
-//! What clients store must not run in a browser: headers of every answer, and media types of manifests.
+//! Stored content must not run in a browser (stored XSS): the headers of every response, and the media types of manifests.
 
 use crate::support::browser::Browser;
 use crate::support::*;
@@ -6,7 +6,7 @@ use crate::support::*;
 const POLICY: &str = "default-src 'none'; sandbox";
 const SCRIPT: &str = "<script>document.title='taken'</script>";
 
-/// The answer runs nothing in a browser, and there is one policy only.
+/// Checks that a browser runs nothing in the response: exactly one content security policy, and no active media type.
 #[track_caller]
 fn expect_confined(answer: &Answer) {
     assert_eq!(answer.headers("content-security-policy"), [POLICY], "{answer:?}");
@@ -15,10 +15,12 @@ fn expect_confined(answer: &Answer) {
     assert!(!content_type.contains("html") && !content_type.contains("xml"), "{content_type}");
 }
 
-fn ask(daemon: &Daemon, method: &str, path: &str) -> Request {
+/// Returns a request like that of a browser for a page.
+fn browse(daemon: &Daemon, method: &str, path: &str) -> Request {
     daemon.request(method, path).header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 }
 
+/// Returns a manifest that is a script to a browser which sniffs HTML.
 fn active_manifest() -> Vec<u8> {
     serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "annotations": {"a": SCRIPT}})).unwrap()
 }
@@ -55,7 +57,7 @@ fn manifests_of_media_types_that_browsers_run_are_refused() {
 }
 
 #[test]
-fn a_media_type_that_disagrees_with_the_manifest_is_refused_by_both_names() {
+fn a_media_type_that_differs_from_the_manifest_is_refused_and_the_error_has_both() {
     let daemon = Daemon::start();
     let manifest =
         serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
@@ -66,7 +68,7 @@ fn a_media_type_that_disagrees_with_the_manifest_is_refused_by_both_names() {
 }
 
 #[test]
-fn parameters_are_dropped_and_media_types_of_artifacts_are_taken() {
+fn media_types_of_artifacts_are_accepted_and_lose_their_parameters() {
     let daemon = Daemon::start();
     for (number, sent, served) in [
         (1, "application/vnd.oci.image.manifest.v1+json; charset=utf-8", OCI_MANIFEST),
@@ -77,7 +79,7 @@ fn parameters_are_dropped_and_media_types_of_artifacts_are_taken() {
         let path = format!("/v2/a/manifests/{number}");
         daemon.put_manifest("a", &number.to_string(), sent, &active_manifest()).expect(201);
         for method in ["GET", "HEAD"] {
-            let answer = ask(&daemon, method, &path).send().expect(200);
+            let answer = browse(&daemon, method, &path).send().expect(200);
             assert_eq!(answer.named("content-type"), served);
             expect_confined(&answer);
         }
@@ -85,7 +87,7 @@ fn parameters_are_dropped_and_media_types_of_artifacts_are_taken() {
 }
 
 #[test]
-fn every_answer_of_the_api_is_confined() {
+fn every_response_of_the_api_is_confined() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "128KiB")]);
     let (manifest, _) = daemon.push_image("a", "1", SCRIPT.as_bytes());
     let blob = digest(SCRIPT.as_bytes());
@@ -100,7 +102,7 @@ fn every_answer_of_the_api_is_confined() {
         ("GET", &format!("/v2/a/referrers/{manifest}"), 200),
         ("GET", &format!("/v2/a/manifests/{gone}"), 404),
         ("GET", &format!("/v2/a/blobs/{gone}"), 404),
-        // Not a path at all, and one that is too long.
+        // A malformed path, and paths that are too long.
         ("GET", "/v2/<script>alert(1)</script>/tags/list", 400),
         ("GET", &format!("/v2/{}", "x".repeat(65_535)), 414),
         ("GET", &format!("/v2/{}", "x".repeat(200_000)), 431),
@@ -117,7 +119,7 @@ fn every_answer_of_the_api_is_confined() {
         ("POST", "/v2/a/blobs/uploads/", 202),
         ("DELETE", &format!("/v2/a/manifests/{gone}"), 404),
     ] {
-        let request = ask(&daemon, method, path);
+        let request = browse(&daemon, method, path);
         let request = if method == "POST" { request.body(b"") } else { request };
         let answer = request.send().expect(status);
         expect_confined(&answer);
@@ -131,7 +133,8 @@ fn every_answer_of_the_api_is_confined() {
         ("GET", ("X-Other", ""), 200),
         ("HEAD", ("X-Other", ""), 200),
     ] {
-        let answer = ask(&daemon, method, &format!("/v2/a/blobs/{blob}")).header(header.0, header.1).send();
+        let answer =
+            browse(&daemon, method, &format!("/v2/a/blobs/{blob}")).header(header.0, header.1).send();
         expect_confined(&answer);
         assert_eq!(answer.status, status);
         if status < 300 {
@@ -145,20 +148,20 @@ fn every_answer_of_the_api_is_confined() {
 }
 
 #[test]
-fn refusals_to_strangers_and_plain_http_are_confined() {
+fn responses_without_a_permit_and_over_plain_http_are_confined() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", "auto")]);
     for (path, status) in [("/ca.crt", 200), ("/v2/", 308), ("/", 308), ("/v2/%3Cscript%3E", 308)] {
-        expect_confined(&ask(&daemon, "GET", path).send().expect(status));
+        expect_confined(&browse(&daemon, "GET", path).send().expect(status));
     }
     let plain = Daemon::with_user("alice", "secret", &[]);
-    expect_confined(&ask(&plain, "GET", "/v2/").send().expect(401));
-    expect_confined(&ask(&plain, "GET", "/v2/%3Cscript%3E").login("alice", "wrong").send().expect(401));
+    expect_confined(&browse(&plain, "GET", "/v2/").send().expect(401));
+    expect_confined(&browse(&plain, "GET", "/v2/%3Cscript%3E").login("alice", "wrong").send().expect(401));
     let closed = Daemon::start();
-    expect_confined(&ask(&closed, "GET", "/v2/").by_name("evil.example").send().expect(421));
+    expect_confined(&browse(&closed, "GET", "/v2/").by_name("evil.example").send().expect(421));
 }
 
 #[test]
-fn headers_of_the_operator_do_not_weaken_the_api() {
+fn configured_headers_cannot_weaken_the_confinement() {
     let file = r#"
         [http.headers]
         Content-Security-Policy = ["default-src *"]
@@ -166,7 +169,7 @@ fn headers_of_the_operator_do_not_weaken_the_api() {
         Strict-Transport-Security = ["max-age=63072000"]
     "#;
     let daemon = Daemon::with_file(file);
-    let answer = ask(&daemon, "GET", "/v2/").send().expect(200);
+    let answer = browse(&daemon, "GET", "/v2/").send().expect(200);
     expect_confined(&answer);
     assert_eq!(answer.named("strict-transport-security"), "max-age=63072000");
     for name in ["Content-Type", "content-disposition", "Transfer-Encoding"] {
@@ -189,13 +192,13 @@ fn raw_views_of_the_admin_page_are_confined() {
     assert_eq!(raw.headers("content-security-policy"), [POLICY]);
     assert_eq!(raw.headers("x-content-type-options"), ["nosniff"]);
     assert_eq!(raw.named("content-type"), "text/plain; charset=utf-8");
-    // Pages keep the policy that lets their own style and script be loaded.
+    // Pages keep their own policy, which allows their style and script.
     let page = browser.get("/repository/a").expect(200);
     assert!(page.named("content-security-policy").contains("script-src 'self'"));
     assert_eq!(page.named("x-content-type-options"), "nosniff");
 }
 
-/// A store of a release that asked for no media type of manifests: names in `index.json`, without an index.
+/// Opens a data directory of a release that did not check media types: `index.json` with an active one, and no index.
 #[test]
 fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
     let mut daemon = Daemon::start();
@@ -207,11 +210,11 @@ fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
     std::fs::write(&file, names.replace("application/vnd.x+json", "text/html")).unwrap();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
     daemon.restart_after_end();
-    // Once made again from index.json, and once from the index.
+    // First after the rebuild from index.json, then from the index.
     for _ in 0..2 {
         assert_eq!(daemon.get("/v2/a/tags/list").expect(200).json()["tags"][0], "1");
         for method in ["GET", "HEAD"] {
-            let answer = ask(&daemon, method, "/v2/a/manifests/1").send().expect(200);
+            let answer = browse(&daemon, method, "/v2/a/manifests/1").send().expect(200);
             expect_confined(&answer);
             assert_eq!(answer.named("content-type"), "application/octet-stream");
             assert_eq!(answer.named("content-disposition"), "attachment");
@@ -220,5 +223,5 @@ fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
         daemon.stop_and_restart();
     }
     let names = std::fs::read_to_string(&file).unwrap();
-    assert!(names.contains("text/html"), "the name is lost: {names}");
+    assert!(names.contains("text/html"), "the media type is lost: {names}");
 }

@@ -22,7 +22,7 @@ fn implicitly_open_registry_refuses_public_names() {
         }
         for path in ["/", "/repositories", "/login", "/nothing"] {
             let answer = page(&daemon, path, host).expect(421);
-            assert!(String::from_utf8_lossy(&answer.body).contains("add a user (holdfast user add NAME)"));
+            assert!(String::from_utf8_lossy(&answer.body).contains("run `holdfast user add NAME`"));
             assert_eq!(answer.named("cache-control"), "no-store");
             assert_eq!(answer.header("set-cookie"), None);
         }

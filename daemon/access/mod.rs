@@ -15,6 +15,7 @@ mod keyed_hash;
 mod login;
 mod permit;
 mod policy;
+mod problem;
 mod rate_limiter;
 mod rules;
 mod scope;

@@ -1,169 +1,164 @@
-//! What goes wrong on a page, in words for the person in front of it.
+//! The error of a page. Its status, headers and text come from the problem that the API would respond with, too.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::{response, route};
 use crate::access::{HtpasswdError, IdentifyError};
-use crate::oci::Reference;
+use crate::oci::{ErrorCode, Problem, ProblemKind, RETRY_LATER};
 use crate::store::StoreError;
 use crate::wire::{ApiError, Response, with_bytes};
 
 /// Why a page is not shown, or a form not carried out.
 #[derive(Debug)]
 pub(super) enum AdminError {
-    /// Somebody has to log in first.
+    /// The user has to log in first. A request gets a redirect to the form instead of a page with this error.
     NeedsLogin,
-    /// This user may not.
+    /// The user is not allowed to do this.
     Denied(&'static str),
-    /// The tag can be set once, and must not be deleted.
-    Immutable(String),
-    /// The form is none of this visit's.
+    /// The token of the form does not belong to this session (CSRF).
     Forged(&'static str),
-    /// The registry is not for whoever calls it by this name.
-    Misdirected,
-    /// There is nothing of that name.
+    /// The object does not exist.
     NotFound(String),
-    /// There is, but not for this method.
-    Method(&'static str),
-    /// What was filled in does not do.
+    /// A field of a form is not accepted; most forms are shown again with this text.
     Invalid(String),
-    /// The form is too large, or did not arrive.
-    Unreadable(StatusCode, &'static str),
-    /// Too many wrong passwords.
-    Throttled(Duration),
-    /// As many pages of this client are waiting as may be.
+    /// The body of the request is not a form.
+    NotForm,
+    /// Too many requests of this client are waiting.
     Busy,
-    /// Something does not work now.
-    Unavailable(String),
-    /// There is no room.
-    NoRoom(&'static str),
-    /// Something failed; the text is for the log only.
+    /// The daemon failed; the text is for the log only.
     Internal(String),
+    /// An error that the API has as well.
+    Request(ApiError),
 }
 
 impl AdminError {
-    /// The status, a heading and a sentence.
-    pub(super) fn shape(&self) -> (StatusCode, &'static str, String) {
-        match self {
-            AdminError::NeedsLogin => {
-                (StatusCode::FORBIDDEN, "Please log in", "This page is for users of the registry.".into())
+    /// Returns the error as the API has it. Pages and JSON are made from this value.
+    fn to_api_error(&self) -> ApiError {
+        let forbidden = |text: &str| Problem::new(ProblemKind::Forbidden, ErrorCode::Denied, text);
+        let problem = match self {
+            AdminError::NeedsLogin => forbidden("This page is for users of the registry. Log in first."),
+            AdminError::Denied(text) | AdminError::Forged(text) => forbidden(text),
+            AdminError::NotFound(text) => {
+                Problem::new(ProblemKind::NotFound, ErrorCode::Unsupported, text.as_str())
             }
-            AdminError::Denied(why) => (StatusCode::FORBIDDEN, "Not allowed", (*why).into()),
-            AdminError::Immutable(tag) => (
-                StatusCode::FORBIDDEN,
-                "Not allowed",
-                format!("The tag {tag} is immutable: the configuration ([[immutable]]) says that it must not be deleted."),
+            AdminError::Invalid(text) => {
+                Problem::new(ProblemKind::InputInvalid, ErrorCode::Unsupported, text.as_str())
+            }
+            AdminError::NotForm => Problem::new(
+                ProblemKind::MediaTypeUnsupported,
+                ErrorCode::Unsupported,
+                "a form has to be sent as application/x-www-form-urlencoded",
             ),
-            AdminError::Forged(why) => (StatusCode::FORBIDDEN, "Not accepted", (*why).into()),
-            AdminError::Misdirected => (
-                StatusCode::MISDIRECTED_REQUEST,
-                "Not by this name",
-                "This registry has no users, and is only for names of this machine and its network. To call it by \
-                 another name, add a user (holdfast user add NAME), or set auth.anonymous."
-                    .into(),
+            AdminError::Busy => Problem::too_many_requests(
+                "too many requests of this client are waiting; try again in a few seconds",
+                RETRY_LATER,
             ),
-            AdminError::NotFound(what) => (StatusCode::NOT_FOUND, "Not found", what.clone()),
-            AdminError::Method(_) => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Not like this",
-                "This address is for another kind of request.".into(),
-            ),
-            AdminError::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, "Please check", why.clone()),
-            AdminError::Unreadable(status, why) => (*status, "Not understood", (*why).into()),
-            AdminError::Throttled(after) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many wrong passwords",
-                format!("Try again in {} seconds.", after.as_secs().max(1)),
-            ),
-            AdminError::Busy => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests",
-                "Too many pages were asked for at once. Try again in a few seconds.".into(),
-            ),
-            AdminError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, "Not now", why.clone()),
-            AdminError::NoRoom(why) => (StatusCode::INSUFFICIENT_STORAGE, "No room", (*why).into()),
-            AdminError::Internal(_) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The registry failed",
-                "Its log says more: journalctl -u holdfast, or docker logs.".into(),
-            ),
-        }
+            AdminError::Internal(cause) => Problem::internal(cause.as_str()),
+            AdminError::Request(error) => return error.clone(),
+        };
+        problem.into()
     }
 
-    /// Logs what the client is not told.
+    /// Returns the status, the heading and the text of the page.
+    pub(super) fn shape(&self) -> (StatusCode, &'static str, String) {
+        let error = self.to_api_error();
+        (error.status(), heading(error.problem().kind()), sentence(error.problem().message()))
+    }
+
+    /// Logs the cause of an internal error, which the client is not told.
     pub(super) fn log(&self, client: IpAddr) {
-        if let AdminError::Internal(why) = self {
-            log::error!(client:% = client; "{why}");
+        let error = self.to_api_error();
+        if let (ProblemKind::Internal, Some(cause)) = (error.problem().kind(), error.problem().cause()) {
+            log::error!(client:% = client; "{cause}");
         }
     }
 
-    /// The error where not even a page can be made.
+    /// Sets the headers that the error needs, such as `Allow` and `Retry-After`.
+    pub(super) fn set_headers(&self, headers: &mut HeaderMap) {
+        self.to_api_error().set_headers(headers);
+    }
+
+    /// Returns the error as text, for the case that no page can be made.
     pub(super) fn plain(&self) -> Response {
         let (status, heading, text) = self.shape();
         let text = Bytes::from(format!("{heading}. {text}\n"));
         let mut response = with_bytes(status, "text/plain; charset=utf-8", text);
+        self.set_headers(response.headers_mut());
         response::protect(response.headers_mut());
         response
     }
+}
+
+/// Returns the heading of the page for a kind of problem.
+fn heading(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::Malformed => "Bad request",
+        ProblemKind::Unauthenticated => "Please log in",
+        ProblemKind::Forbidden => "Not allowed",
+        ProblemKind::NotFound => "Not found",
+        ProblemKind::Unsupported | ProblemKind::NotImplemented => "Not supported",
+        ProblemKind::TimedOut => "Timed out",
+        ProblemKind::Conflict => "Conflict",
+        ProblemKind::ContentTooLarge | ProblemKind::TargetTooLong | ProblemKind::HeadersTooLarge => {
+            "Request too large"
+        }
+        ProblemKind::MediaTypeUnsupported => "Not a form",
+        ProblemKind::RangeNotSatisfiable => "Range not available",
+        ProblemKind::Misdirected => "Wrong host name",
+        ProblemKind::InputInvalid => "Please check",
+        ProblemKind::TooManyRequests => "Too many requests",
+        ProblemKind::Internal => "The registry failed",
+        ProblemKind::Unavailable => "Not available now",
+        ProblemKind::NoSpace => "No space left",
+    }
+}
+
+/// Returns a message as a sentence: with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>());
+    let end = if text.ends_with('.') { "" } else { "." };
+    format!("{}{}{end}", first.unwrap_or_default(), letters.as_str())
 }
 
 impl From<route::Error> for AdminError {
     fn from(error: route::Error) -> Self {
         match error {
             route::Error::NotFound => AdminError::NotFound("There is no such page.".into()),
-            route::Error::Method(allow) => AdminError::Method(allow),
+            route::Error::Method(allow) => ApiError::method(allow).into(),
         }
+    }
+}
+
+impl From<ApiError> for AdminError {
+    fn from(error: ApiError) -> Self {
+        AdminError::Request(error)
+    }
+}
+
+impl From<Problem> for AdminError {
+    fn from(problem: Problem) -> Self {
+        AdminError::Request(problem.into())
     }
 }
 
 impl From<StoreError> for AdminError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NameUnknown(name) => {
-                AdminError::NotFound(format!("There is no repository {name}, or no image in it any more."))
-            }
-            StoreError::ManifestUnknown(Reference::Tag(tag)) => {
-                AdminError::NotFound(format!("There is no tag {tag} in this repository."))
-            }
-            StoreError::ManifestUnknown(Reference::Digest(_)) | StoreError::BlobUnknown(_) => {
-                AdminError::NotFound("There is no such image in this repository.".into())
-            }
-            StoreError::TagKept { tag, .. } => AdminError::Immutable(tag.to_string()),
-            StoreError::ContentKept { .. } => AdminError::Denied(
-                "Another image of this repository needs this one, and the repository has immutable tags: the configuration \
-                 ([[immutable]]) says that such an image must not be deleted.",
-            ),
-            StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => {
-                AdminError::NoRoom("The disk of the registry, or its index, is full.")
-            }
-            StoreError::ReadOnly => AdminError::Unavailable(
-                "The registry is read-only since its disk failed; restart it when the disk is well.".into(),
-            ),
-            StoreError::OutOfResources { .. } => AdminError::Unavailable(
-                "The registry is out of file descriptors or memory; try again soon.".into(),
-            ),
-            StoreError::TooManyWaiting => AdminError::Busy,
-            StoreError::Closing => AdminError::Unavailable("The registry is shutting down.".into()),
-            error => AdminError::Internal(error.to_string()),
-        }
+        Problem::from(error).into()
     }
 }
 
 impl From<IdentifyError> for AdminError {
     fn from(error: IdentifyError) -> Self {
         match error {
-            // No page takes tokens.
+            // The form is shown again with the text: a browser has no challenge to answer.
             IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
                 AdminError::Invalid("The user name or the password is wrong.".into())
             }
-            IdentifyError::Throttled { retry_after } => AdminError::Throttled(retry_after),
-            IdentifyError::Unavailable => AdminError::Unavailable(
-                "The users cannot be read now; the log of the registry says why.".into(),
-            ),
+            IdentifyError::Throttled { .. } | IdentifyError::Unavailable => Problem::from(&error).into(),
         }
     }
 }
@@ -173,28 +168,37 @@ impl From<HtpasswdError> for AdminError {
         match error {
             HtpasswdError::Exists(name) => AdminError::Invalid(format!("There is a user {name} already.")),
             HtpasswdError::Unknown(name) => AdminError::Invalid(format!("There is no user {name}.")),
-            error @ (HtpasswdError::Name(_)
+            HtpasswdError::Name(_)
             | HtpasswdError::Password
             | HtpasswdError::Last(_)
-            | HtpasswdError::LastMaster(_)) => AdminError::Invalid(sentence(&error.to_string())),
-            error => AdminError::Internal(error.to_string()),
-        }
-    }
-}
-
-impl From<ApiError> for AdminError {
-    fn from(error: ApiError) -> Self {
-        match error {
-            ApiError::TooLarge(_) => {
-                AdminError::Unreadable(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.")
+            | HtpasswdError::LastMaster(_) => AdminError::Invalid(sentence(&error.to_string())),
+            HtpasswdError::Io { .. } | HtpasswdError::Hash(_) | HtpasswdError::Random => {
+                AdminError::Internal(error.to_string())
             }
-            _ => AdminError::Unreadable(StatusCode::BAD_REQUEST, "The form did not arrive."),
         }
     }
 }
 
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>());
-    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+#[cfg(test)]
+mod tests {
+    use http::header::{ALLOW, RETRY_AFTER};
+
+    use super::*;
+
+    #[test]
+    fn a_page_has_the_status_headers_and_text_of_the_api() {
+        let page = AdminError::from(StoreError::NameUnknown("a/b".parse().unwrap()));
+        let text = "Repository a/b does not exist.".to_owned();
+        assert_eq!(page.shape(), (StatusCode::NOT_FOUND, "Not found", text));
+        let mut headers = HeaderMap::new();
+        AdminError::from(route::Error::Method("GET")).set_headers(&mut headers);
+        AdminError::Busy.set_headers(&mut headers);
+        assert!(headers[ALLOW] == "GET" && headers[RETRY_AFTER] == "5");
+    }
+
+    #[test]
+    fn the_cause_of_an_internal_error_is_not_on_the_page() {
+        let (status, _, text) = AdminError::Internal("cannot read /data/x".into()).shape();
+        assert!(status == StatusCode::INTERNAL_SERVER_ERROR && !text.contains("/data"));
+    }
 }

@@ -45,7 +45,7 @@ use self::error::AdminError;
 use self::request::AdminRequest;
 use self::route::Page;
 use crate::access::{Access, Identity};
-use crate::wire::{RequestBody, Response};
+use crate::wire::{RebindingPolicy, RequestBody, Response};
 
 pub use self::state::{Admin, Certificate, Desk, Settings, Surroundings};
 
@@ -67,8 +67,9 @@ impl Admin {
         if let Ok(Page::Asset(name)) = &page {
             return (assets::answer(name), Identity::Anonymous);
         }
-        if self.is_misdirected(&parts, &context, access).await {
-            return (AdminError::Misdirected.plain(), Identity::Anonymous);
+        let rebinding = RebindingPolicy::new(&self.locations);
+        if let Err(problem) = rebinding.check(&parts.headers, context.peer, access).await {
+            return (AdminError::from(problem).plain(), Identity::Anonymous);
         }
         let client = context.client;
         let mut request = match AdminRequest::new(self, access, parts, context).await {
@@ -87,12 +88,6 @@ impl Admin {
             pages::failure(&request, &error)
         });
         (request.finish(response), request.identity)
-    }
-
-    /// Returns true for a request that may be DNS rebinding: an implicitly open registry answers only to addresses and to
-    /// names that cannot be registered outside the LAN.
-    async fn is_misdirected(&self, parts: &Parts, context: &Surroundings, access: &Access) -> bool {
-        !self.locations.is_called_locally(&parts.headers, context.peer) && access.is_open_by_itself().await
     }
 }
 

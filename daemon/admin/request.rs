@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, REFERER, SET_COOKIE};
+use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::cookies::Cookie;
 use super::error::AdminError;
@@ -14,7 +14,7 @@ use crate::access::{self, Access, Action, Identity, Permit, Wanted};
 use crate::oci::RepositoryName;
 use crate::queue::FairPermit;
 use crate::store::Holder;
-use crate::wire::{Query, RequestBody, Response, is_of_other_origin, is_of_same_origin};
+use crate::wire::{CsrfPolicy, Query, RequestBody, Response};
 
 /// The largest form, in bytes: one with all tags of a page fits.
 const LARGEST_FORM: usize = 256 << 10;
@@ -57,7 +57,8 @@ impl<'a> AdminRequest<'a> {
         parts: Parts,
         context: Surroundings,
     ) -> Result<Self, AdminError> {
-        let (secure, host) = admin.locations.called(&parts.headers, context.peer, context.tls);
+        let target = admin.locations.target_origin(&parts.headers, context.peer, context.tls);
+        let (secure, host) = (target.https, target.host);
         let sessions = &admin.desk.sessions;
         let session = Cookie::Session.value(secure, &parts.headers);
         let identity = access.session(sessions, session.as_deref()).await;
@@ -156,14 +157,12 @@ impl<'a> AdminRequest<'a> {
         mut body: RequestBody,
         is_login: bool,
     ) -> Result<(), AdminError> {
-        self.check_origin()?;
+        let csrf = CsrfPolicy::new(&self.admin.locations);
+        csrf.check_form(&self.headers, self.context.peer, self.context.tls)?;
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Err(AdminError::Unreadable(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The request is not an HTML form.",
-            ));
+            return Err(AdminError::NotForm);
         }
         // A client that is not logged in sends nothing larger than a password.
         let is_known = !is_login && self.check_may_see().is_ok();
@@ -186,32 +185,6 @@ impl<'a> AdminRequest<'a> {
         }
         self.form = form;
         Ok(())
-    }
-
-    /// Accepts a form from a page of the same origin only. Browsers send these headers, and pages of other sites cannot
-    /// change them.
-    fn check_origin(&self) -> Result<(), AdminError> {
-        if is_of_same_origin(&self.headers) {
-            return Ok(());
-        }
-        let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
-        // Old browsers send no Origin with forms, but a Referer.
-        let is_own = match (text(ORIGIN), text(REFERER)) {
-            (Some(origin), _) => self.is_own(origin),
-            (None, Some(referer)) => self.is_own(referer),
-            (None, None) => false,
-        };
-        if is_own && !is_of_other_origin(&self.headers) {
-            return Ok(());
-        }
-        Err(AdminError::Forged(
-            "The form was not sent from a page of this host. Behind a proxy, pass on the Host header with its port, or set \
-             http.external_url to the address that browsers show.",
-        ))
-    }
-
-    fn is_own(&self, url: &str) -> bool {
-        self.admin.locations.is_own(url, self.secure, Some(&self.host))
     }
 
     /// Returns the CSRF token for the forms of this page.

@@ -19,6 +19,7 @@ mod manifest_error;
 mod media_type;
 mod name;
 mod pattern;
+mod problem;
 mod reference;
 
 pub use attached::AttachedTo;
@@ -35,4 +36,5 @@ pub use manifest_error::ManifestError;
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
 pub use pattern::Pattern;
+pub use problem::{Problem, ProblemKind, RETRY_LATER};
 pub use reference::{ParseReferenceError, ParseTagError, Reference, Tag};

@@ -1,4 +1,4 @@
-//! Blobs: read in whole or in part, and deleted ("Pulling Blobs", "Deleting Blobs").
+//! Blobs: pulls of the whole content or of a range, and deletes ("Pulling blobs", "Deleting Blobs").
 
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -9,52 +9,51 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 
-use super::{Registry, name_digest, set};
+use super::Registry;
+use super::headers::{IMMUTABLE, set, set_digest};
 use crate::access::Action;
 use crate::oci::{Digest, MediaType, RepositoryName};
-use crate::store::BlobReader;
+use crate::store::{BlobReader, StoreError};
 use crate::wire::{
-    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, as_download, conditional,
-    empty, resolve_range,
+    ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty,
+    mark_as_download, resolve_range,
 };
 
-/// Content with a digest never changes.
-pub(super) const IMMUTABLE: &str = "private, max-age=31536000, immutable";
-
 impl Registry {
+    /// end-2: GET and HEAD.
     pub(super) async fn get_blob(
         &self,
         name: &RepositoryName,
         digest: &Digest,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        // A client that may only pull leaves out no upload, and keeps nothing from being collected.
+        // Only a client that may push skips an upload because of this response, so only its requests renew the lease.
         let may_push = request.permit.may(Action::Push, name);
         let size = if may_push {
             self.store.blob_to_count_on(name, digest).await?
         } else {
             self.store.blob(name, digest)?
         };
-        let looks_at_file = may_push || self.store.is_known_damaged(digest);
-        if request.parts.method == Method::HEAD && looks_at_file && !self.store.has_file(digest, size).await?
-        {
-            return Err(ApiError::BlobUnknown(digest.clone()));
+        // A client that may push skips the upload if HEAD says that the blob is here: the file has to be here, too.
+        let checks_file = may_push || self.store.is_known_damaged(digest);
+        if request.parts.method == Method::HEAD && checks_file && !self.store.has_file(digest, size).await? {
+            return Err(StoreError::BlobUnknown(digest.clone()).into());
         }
-        if conditional::is_known(&request.parts.headers, digest) {
+        if conditional::is_not_modified(&request.parts.headers, digest) {
             let mut response = empty(StatusCode::NOT_MODIFIED);
-            describe(&mut response, digest);
+            set_blob_headers(&mut response, digest);
             return Ok(response);
         }
-        let (status, start, length) = match wanted_range(request, digest, size) {
+        let (status, start, length) = match requested_range(request, digest, size) {
             RangeOutcome::Whole => (StatusCode::OK, 0, size),
             RangeOutcome::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
-            RangeOutcome::Unsatisfiable => return Err(ApiError::RangeUnsatisfiable(size)),
+            RangeOutcome::Unsatisfiable => return Err(ApiError::range_unsatisfiable(size)),
         };
         let mut response = empty(status);
         if request.parts.method != Method::HEAD {
             *response.body_mut() = self.download(digest, (start, length), request).await?;
         }
-        describe(&mut response, digest);
+        set_blob_headers(&mut response, digest);
         set(&mut response, CONTENT_TYPE, MediaType::BYTES);
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         if status == StatusCode::PARTIAL_CONTENT {
@@ -63,7 +62,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// Content on its way to a client, a chunk at a time.
+    /// Returns the body of a response with `length` bytes of content from `start` on, read from the disk in chunks.
     pub(super) async fn download(
         &self,
         digest: &Digest,
@@ -75,6 +74,7 @@ impl Registry {
         Ok(ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone(), client })))
     }
 
+    /// end-10: DELETE. Removes the blob from this repository; a collection frees its bytes.
     pub(super) async fn delete_blob(
         &self,
         name: &RepositoryName,
@@ -86,22 +86,23 @@ impl Registry {
     }
 }
 
-/// The range asked for; `If-Range` with another tag asks for everything (RFC 9110 section 13.1.5).
-fn wanted_range(request: &Permitted, digest: &Digest, size: u64) -> RangeOutcome {
-    let other = request.header(IF_RANGE.as_str()).is_some_and(|tag| tag != conditional::etag(digest));
-    let header = request.header("range").filter(|_| !other && request.parts.method == Method::GET);
+/// Resolves `Range`. It is ignored for other methods than GET, and with an `If-Range` of another entity tag (RFC 9110 section
+/// 13.1.5).
+fn requested_range(request: &Permitted, digest: &Digest, size: u64) -> RangeOutcome {
+    let is_other = request.header(IF_RANGE.as_str()).is_some_and(|tag| tag != conditional::etag(digest));
+    let header = request.header("range").filter(|_| !is_other && request.parts.method == Method::GET);
     resolve_range(header, size)
 }
 
-fn describe(response: &mut Response, digest: &Digest) {
-    name_digest(response, digest);
+fn set_blob_headers(response: &mut Response, digest: &Digest) {
+    set_digest(response, digest);
     set(response, ETAG, &conditional::etag(digest));
     set(response, CACHE_CONTROL, IMMUTABLE);
     set(response, ACCEPT_RANGES, "bytes");
-    as_download(response.headers_mut());
+    mark_as_download(response.headers_mut());
 }
 
-/// A blob on its way to a client.
+/// Blob that is being sent to a client.
 struct Download {
     reader: BlobReader,
     digest: Digest,
@@ -111,7 +112,7 @@ struct Download {
 impl Chunks for Download {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.reader.poll_chunk(context).map_err(|error| {
-            log::error!(client:% = self.client; "{} broke off while it was sent: {error}", self.digest);
+            log::error!(client:% = self.client; "cannot send {} to its end: {error}", self.digest);
             BodyError
         })
     }

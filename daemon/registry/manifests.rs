@@ -1,52 +1,55 @@
-//! Manifests: read, put, deleted ("Pulling manifests", "Pushing Manifests", "Deleting Manifests").
+//! Manifests: pulls, pushes and deletes ("Pulling manifests", "Pushing Manifests", "Deleting Manifests").
+//!
+//! A manifest above 64 KiB is received into a file and sent in chunks, so that slow clients hold little memory.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-
-use super::{Registry, name_digest, set};
-use crate::access::Action;
-use crate::oci::{Manifest, MediaType, Reference, RepositoryName, Tag};
-use crate::store::{LargePlace, ManifestEntry, Spool};
-use crate::wire::{ApiError, Permitted, Response, as_download, conditional, empty, with_bytes};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 
-/// The largest manifest that is taken, in bytes: what the standard asks registries to take at least.
-const LARGEST: usize = 4 << 20;
-/// A manifest above this size is large, in bytes: builders make smaller ones.
+use super::Registry;
+use super::headers::{IMMUTABLE, set, set_digest};
+use crate::access::Action;
+use crate::oci::{Manifest, MediaType, ParseTagError, Reference, RepositoryName, Tag};
+use crate::store::{LargePlace, ManifestEntry, Spool, StoreError};
+use crate::wire::{ApiError, Permitted, Response, conditional, empty, mark_as_download, with_bytes};
+/// The largest manifest that is accepted, in bytes: the size that the standard asks registries to accept at least.
+const MAX_SIZE: usize = 4 << 20;
+/// A manifest above this size is large, in bytes. Builders make smaller ones.
 const LARGE: u64 = 64 << 10;
-/// How long the body of a manifest may take.
-const LONGEST_PUSH: Duration = Duration::from_mins(2);
-/// The most tags that one push may name.
-const MOST_TAGS: usize = 100;
+/// The longest time for receiving a manifest.
+const MAX_PUSH_TIME: Duration = Duration::from_mins(2);
+/// The most tags that one push may set.
+const MAX_TAGS: usize = 100;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 impl Registry {
+    /// end-3: GET and HEAD.
     pub(super) async fn get_manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        // A client that may push leaves out the upload of what a HEAD by digest finds.
-        let (entry, may_skip) = match reference {
+        // A client that may push skips the upload of a manifest that HEAD by digest finds, so this renews the lease.
+        let (entry, may_skip_upload) = match reference {
             Reference::Digest(digest) if request.permit.may(Action::Push, name) => {
                 (self.store.manifest_to_count_on(name, digest).await?, true)
             }
             Reference::Tag(_) | Reference::Digest(_) => (self.store.manifest(name, reference)?, false),
         };
-        // Other HEADs cost one lookup: clients poll tags with them.
-        let looks_at_file = may_skip || self.store.is_known_damaged(&entry.digest);
+        // Other HEADs stay one lookup in the index: clients poll tags with them.
+        let checks_file = may_skip_upload || self.store.is_known_damaged(&entry.digest);
         if request.parts.method == Method::HEAD
-            && looks_at_file
+            && checks_file
             && !self.store.has_file(&entry.digest, entry.size).await?
         {
-            return Err(ApiError::ManifestUnknown(reference.to_string()));
+            return Err(StoreError::ManifestUnknown(reference.clone()).into());
         }
-        let mut response = if conditional::is_known(&request.parts.headers, &entry.digest) {
+        let mut response = if conditional::is_not_modified(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)
         } else if request.parts.method == Method::HEAD {
             let mut response = empty(StatusCode::OK);
@@ -57,21 +60,21 @@ impl Registry {
             self.manifest_body(&entry, request).await?
         };
         if !entry.media_type.is_for_manifests() {
-            as_download(response.headers_mut());
+            mark_as_download(response.headers_mut());
         }
-        name_digest(&mut response, &entry.digest);
+        set_digest(&mut response, &entry.digest);
         set(&mut response, ETAG, &conditional::etag(&entry.digest));
-        let lasts = match reference {
-            Reference::Digest(_) => super::blobs::IMMUTABLE,
-            // A tag moves: caches have to ask each time, and are told "not modified" cheaply.
+        let caching = match reference {
+            Reference::Digest(_) => IMMUTABLE,
+            // A tag can move: caches have to revalidate, which costs a 304.
             Reference::Tag(_) => "private, no-cache",
         };
-        set(&mut response, CACHE_CONTROL, lasts);
+        set(&mut response, CACHE_CONTROL, caching);
         Ok(response)
     }
 
-    /// A manifest with its bytes. One that is large is sent in chunks, as blobs are, so that clients that take it slowly
-    /// hold no memory.
+    /// Returns the response with a manifest's bytes. A large one is sent in chunks, like a blob, so that slow readers hold no
+    /// memory.
     async fn manifest_body(&self, entry: &ManifestEntry, request: &Permitted) -> Result<Response, ApiError> {
         if entry.size <= LARGE {
             let bytes = self.store.read_manifest(entry).await?;
@@ -84,17 +87,16 @@ impl Registry {
         Ok(response)
     }
 
-    /// Reads the body of a push and the manifest that it is. One that is large is parsed on a blocking thread: the async
-    /// threads serve others meanwhile.
+    /// Receives and parses the body of a push. A large one is parsed on a blocking thread, so that the async threads stay free.
     async fn receive_manifest(&self, request: &mut Permitted) -> Result<Received, ApiError> {
-        let body = tokio::time::timeout(LONGEST_PUSH, self.receive_body(request));
-        let body = body.await.map_err(|_| ApiError::Stalled)??;
+        let body = tokio::time::timeout(MAX_PUSH_TIME, self.receive_body(request));
+        let body = body.await.map_err(|_| ApiError::stalled())??;
         let content_type = content_type(request)?;
         let limit = self.manifest_descriptors;
         let parse = move |bytes: Bytes| {
             let parsed = Manifest::check_size(&bytes, limit)
                 .and_then(|()| Manifest::parse_pushed(&bytes, content_type.as_ref()))
-                .map_err(|error| ApiError::ManifestInvalid(error.to_string()));
+                .map_err(|error| ApiError::manifest_invalid(error.to_string()));
             parsed.map(|manifest| (bytes, manifest))
         };
         let (parsed, place) = match body {
@@ -108,31 +110,32 @@ impl Registry {
         Ok(Received { bytes, manifest, _place: place })
     }
 
-    /// Receives the body of a push. A client that sends slowly holds as much memory as a small manifest takes.
+    /// Receives the body of a push: into memory up to 64 KiB, then into a file. A slow client holds no more memory than that.
     async fn receive_body(&self, request: &mut Permitted) -> Result<ManifestBody, ApiError> {
-        if request.body.announced().is_some_and(|length| length > LARGEST as u64) {
-            return Err(ApiError::TooLarge(LARGEST));
+        if request.body.announced().is_some_and(|length| length > MAX_SIZE as u64) {
+            return Err(ApiError::too_large(MAX_SIZE));
         }
         let (mut small, mut spool, mut length): (_, Option<Spool>, _) = (Vec::new(), None, 0);
         while let Some(chunk) = request.body.chunk().await? {
             length += chunk.len();
-            if length > LARGEST {
-                return Err(ApiError::TooLarge(LARGEST));
+            if length > MAX_SIZE {
+                return Err(ApiError::too_large(MAX_SIZE));
             }
             if let Some(spool) = &mut spool {
                 spool.write(&chunk).await?;
             } else if length as u64 <= LARGE {
                 small.extend_from_slice(&chunk);
             } else {
-                let mut begun = self.store.spool().await?;
-                begun.write(&std::mem::take(&mut small)).await?;
-                begun.write(&chunk).await?;
-                spool = Some(begun);
+                let mut file = self.store.spool().await?;
+                file.write(&std::mem::take(&mut small)).await?;
+                file.write(&chunk).await?;
+                spool = Some(file);
             }
         }
         Ok(spool.map_or_else(|| ManifestBody::Small(small.into()), ManifestBody::Large))
     }
 
+    /// end-7: PUT. A push by digest can set tags with `tag=` ("Pushing Manifests with Tags").
     pub(super) async fn put_manifest(
         &self,
         name: &RepositoryName,
@@ -140,16 +143,16 @@ impl Registry {
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
         let Received { bytes, manifest, _place } = self.receive_manifest(request).await?;
-        let (claimed, tags) = match &reference {
+        let (expected, tags) = match &reference {
             Reference::Tag(tag) => (None, vec![tag.clone()]),
-            Reference::Digest(digest) => (Some(digest.clone()), extra_tags(request)?),
+            Reference::Digest(digest) => (Some(digest.clone()), query_tags(request)?),
         };
         let subject = manifest.subject().cloned();
-        let digest = self.store.put_manifest(name, manifest, bytes, claimed, tags.clone()).await?;
+        let digest = self.store.put_manifest(name, manifest, bytes, expected, tags.clone()).await?;
         let mut response = empty(StatusCode::CREATED);
         let location = self.location(&format!("/v2/{name}/manifests/{digest}"));
         set(&mut response, LOCATION, &location);
-        name_digest(&mut response, &digest);
+        set_digest(&mut response, &digest);
         if let Some(subject) = subject {
             set(&mut response, OCI_SUBJECT, &subject.to_string());
         }
@@ -168,6 +171,7 @@ impl Registry {
         Ok(response)
     }
 
+    /// end-9: DELETE of a tag, or of a manifest with all its tags.
     pub(super) async fn delete_manifest(
         &self,
         name: &RepositoryName,
@@ -188,43 +192,47 @@ impl Registry {
     }
 }
 
-/// The body of a push.
+/// Body of a push: in memory, or in a file without a name.
 enum ManifestBody {
     Small(Bytes),
     Large(Spool),
 }
 
-/// A manifest that has been received, with its place among the large ones, if it is one.
+/// Manifest of a push.
 struct Received {
     bytes: Bytes,
     manifest: Manifest,
+    /// The place of a large manifest in memory, held until the push is committed.
     _place: Option<LargePlace>,
 }
 
-/// Returns the media type that the request gives its body, without parameters.
+/// Returns the media type in `Content-Type`, without parameters; `None` if the header is missing.
 fn content_type(request: &Permitted) -> Result<Option<MediaType>, ApiError> {
     let mut values = request.parts.headers.get_all(CONTENT_TYPE).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(ApiError::ManifestInvalid("there is more than one Content-Type".into()));
+        return Err(ApiError::manifest_invalid(
+            "the request has more than one Content-Type header; send one",
+        ));
     }
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    let invalid = || ApiError::ManifestInvalid(format!("the Content-Type {value:?} is no media type"));
+    let invalid = || ApiError::manifest_invalid(format!("the Content-Type {value:?} is not a media type"));
     parsed.map(Some).ok_or_else(invalid)
 }
 
-/// The tags that a manifest pushed by digest is to have ("Pushing Manifests with tags").
-fn extra_tags(request: &Permitted) -> Result<Vec<Tag>, ApiError> {
+/// Returns the tags in the query of a push by digest, without duplicates.
+fn query_tags(request: &Permitted) -> Result<Vec<Tag>, ApiError> {
     let mut tags: Vec<Tag> = Vec::new();
     for text in request.query.all("tag") {
-        let tag = text.parse().map_err(|error: crate::oci::ParseTagError| {
-            ApiError::TagInvalid(text.to_owned(), error.to_string())
-        })?;
+        let tag =
+            text.parse().map_err(|error: ParseTagError| ApiError::tag_invalid(text, &error.to_string()))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
-        if tags.len() > MOST_TAGS {
-            return Err(ApiError::Parameter(format!("one push may name {MOST_TAGS} tags")));
+        if tags.len() > MAX_TAGS {
+            return Err(ApiError::parameter(format!(
+                "a push can set at most {MAX_TAGS} tags; push the others by tag"
+            )));
         }
     }
     Ok(tags)

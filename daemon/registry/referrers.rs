@@ -1,18 +1,19 @@
-//! What refers to a manifest ("Listing Referrers").
+//! The list of referrers of a manifest ("Listing Referrers").
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderName;
 use serde::Serialize;
 
-use super::{Registry, link_next, parse_digest, set};
+use super::Registry;
+use super::headers::{link_next_page, set};
 use crate::oci::{Descriptor, Digest, MediaType, RepositoryName};
 use crate::store::ReferrersQuery;
 use crate::wire::{ApiError, Permitted, Response, with_bytes};
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-/// The list as it is sent.
+/// Image index of the response.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Index {
@@ -22,15 +23,17 @@ struct Index {
 }
 
 impl Registry {
+    /// end-12: GET, in pages.
     pub(super) async fn referrers(
         &self,
         name: &RepositoryName,
         subject: &Digest,
         request: &Permitted,
     ) -> Result<Response, ApiError> {
-        let wanted = request.query.get("artifactType").map(str::to_owned);
-        let last = request.query.get("last").map(parse_digest).transpose()?;
-        let query = ReferrersQuery { last, artifact_type: wanted.clone(), limit: self.manifest_descriptors };
+        let artifact_type = request.query.get("artifactType").map(str::to_owned);
+        let last = request.query.digest("last")?;
+        let limit = self.manifest_descriptors;
+        let query = ReferrersQuery { last, artifact_type: artifact_type.clone(), limit };
         let page = self.store.referrers(name, subject, query).await?;
         let index = Index {
             schema_version: 2,
@@ -39,14 +42,14 @@ impl Registry {
         };
         let bytes = Bytes::from(serde_json::to_vec(&index).unwrap_or_default());
         let mut response = with_bytes(StatusCode::OK, MediaType::oci_index().as_str(), bytes);
-        if wanted.is_some() {
+        if artifact_type.is_some() {
             set(&mut response, FILTERS_APPLIED, "artifactType");
         }
         if let Some(last) = page.next {
             let (path, last) = (format!("/v2/{name}/referrers/{subject}"), last.to_string());
             let mut parameters = vec![("last", last.as_str())];
-            parameters.extend(wanted.as_deref().map(|wanted| ("artifactType", wanted)));
-            link_next(&mut response, &path, &parameters);
+            parameters.extend(artifact_type.as_deref().map(|text| ("artifactType", text)));
+            link_next_page(&mut response, &path, &parameters);
         }
         Ok(response)
     }

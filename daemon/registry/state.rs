@@ -1,11 +1,11 @@
-//! The state of the registry, from memory: for health checks and metrics.
+//! The state of the registry for health checks and metrics. It comes from memory, so that a hanging disk does not delay it.
 
 use super::Registry;
 use crate::metrics::{Job, StoreState};
 use crate::store::{Impairment, JobState};
 
 impl Registry {
-    /// Returns the word of `/healthz`, or of `/readyz` if `ready` is true, for a registry that does not do all of its work.
+    /// Returns the body of `/healthz`, or of `/readyz` if `ready` is true, for an impaired registry; `None` for a healthy one.
     pub fn impairment(&self, ready: bool) -> Option<&'static str> {
         match self.store.impairment()? {
             Impairment::ReadOnly => Some("read-only"),
@@ -14,7 +14,7 @@ impl Registry {
         }
     }
 
-    /// Returns the state of the store for the metrics, once it was measured.
+    /// Returns the state of the store for the metrics; `None` before the first measurement.
     pub fn store_state(&self) -> Option<StoreState> {
         let (measured, jobs) = (self.store.measured()?, self.store.jobs());
         let impairment = self.store.impairment();

@@ -1,42 +1,47 @@
-//! Uploads: opened, gone on with, ended, given up; and mounts ("Pushing blobs").
+//! Uploads of blobs, in one request or in chunks, and mounts ("Pushing blobs").
+//!
+//! Bytes that have arrived stay when the client disconnects: it asks for the status and continues from there.
 
 use http::header::{HeaderName, LOCATION, RANGE};
 use http::{Method, StatusCode};
 
-use super::receiving::Place;
-use super::{Registry, name_digest, parse_digest, set};
+use super::Registry;
+use super::headers::{set, set_digest};
+use super::upload_slots::UploadSlot;
 use crate::access::Action;
-use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::store::{Upload, UploadId};
-use crate::wire::{ApiError, ContentRange, Permitted, Response, empty};
+use crate::oci::{Algorithm, Digest, ErrorCode, Problem, ProblemKind, RETRY_LATER, RepositoryName};
+use crate::store::{StoreError, Upload, UploadId};
+use crate::wire::{ApiError, ContentRange, ParseRangeError, Permitted, Response, empty};
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
-/// How many repositories are looked at for a blob to be mounted from anywhere.
-const HOMES: usize = 100;
+/// The most repositories that are searched for a blob if a mount names none ("Mounting a blob from another repository").
+const MAX_MOUNT_SOURCES: usize = 100;
 
 impl Registry {
-    /// end-4a, end-4b, end-11: POST.
+    /// end-4a, end-4b, end-11: POST. Starts an upload, receives a blob in one request, or mounts one.
     pub(super) async fn start_upload(
         &self,
         name: &RepositoryName,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
-        if let Some(digest) = request.query.get("mount").map(parse_digest).transpose()?
+        if let Some(digest) = request.query.digest("mount")?
             && self.mount(name, &digest, request).await?
         {
             return Ok(self.created(name, &digest));
         }
-        let digest = request.query.get("digest").map(parse_digest).transpose()?;
+        let digest = request.query.digest("digest")?;
         let algorithm = match (&digest, request.query.get("digest-algorithm")) {
             (Some(digest), _) => digest.algorithm(),
             (None, Some(text)) => text.parse().map_err(|_| {
-                ApiError::Parameter(format!("digest-algorithm is {text:?}; there are sha256 and sha512"))
+                ApiError::parameter(format!(
+                    "the parameter digest-algorithm is {text:?}; use sha256 or sha512"
+                ))
             })?,
             (None, None) => Algorithm::Sha256,
         };
-        let _place = if digest.is_some() { Some(self.place(request)?) } else { None };
+        let _slot = if digest.is_some() { Some(self.take_slot(request)?) } else { None };
         let mut upload = self.store.start_upload(name, algorithm).await?;
         let Some(digest) = digest else {
             return Ok(self.accepted(name, upload.id(), 0, StatusCode::ACCEPTED, request));
@@ -44,7 +49,7 @@ impl Registry {
         match receive(&mut upload, request).await {
             Ok(()) => {}
             Err(error) => {
-                // The client never learns the name of this upload, so nobody could go on with it.
+                // The client does not know the URL of this upload, so that it could not continue it.
                 upload.cancel().await?;
                 return Err(error);
             }
@@ -52,11 +57,15 @@ impl Registry {
         self.commit(name, upload, digest).await
     }
 
-    /// Takes one of the places for uploads being received, whose files are open.
-    fn place(&self, request: &Permitted) -> Result<Place, ApiError> {
-        self.receiving.place(self.client(request)).ok_or(ApiError::TooManyUploads)
+    /// Takes a slot before the file of the upload is opened.
+    fn take_slot(&self, request: &Permitted) -> Result<UploadSlot, ApiError> {
+        let busy = "the registry is receiving as many uploads as it can; try again later";
+        let slot = self.upload_slots.take(self.client(request));
+        slot.ok_or_else(|| Problem::too_many_requests(busy, RETRY_LATER).into())
     }
 
+    /// Mounts a blob from the repository in `from`, or from any that has it. Returns false if none does, or if the user may
+    /// not pull from it.
     async fn mount(
         &self,
         name: &RepositoryName,
@@ -64,9 +73,9 @@ impl Registry {
         request: &Permitted,
     ) -> Result<bool, ApiError> {
         let sources: Vec<RepositoryName> = match request.query.get("from") {
-            // A name that is none has no blob: the client gets an upload, as the standard wants.
+            // An invalid name has no blob: the client gets an upload instead, as the standard wants.
             Some(from) => from.parse().into_iter().collect(),
-            None => self.store.blob_homes(digest, HOMES).await?,
+            None => self.store.blob_homes(digest, MAX_MOUNT_SOURCES).await?,
         };
         for from in sources.iter().filter(|from| request.permit.may(Action::Pull, from)) {
             if self.store.mount_blob(from, name, digest).await? {
@@ -76,7 +85,7 @@ impl Registry {
         Ok(false)
     }
 
-    /// end-13: GET.
+    /// end-13: GET. Responds with the length of the upload.
     pub(super) async fn upload_status(
         &self,
         name: &RepositoryName,
@@ -95,26 +104,25 @@ impl Registry {
         id: &str,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
-        let _place = self.place(request)?;
+        let _slot = self.take_slot(request)?;
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(None).await?;
         receive(&mut upload, request).await?;
         Ok(self.accepted(name, upload.id(), upload.length(), StatusCode::ACCEPTED, request))
     }
 
-    /// end-6: PUT, with the last chunk, with everything, or without a body.
+    /// end-6: PUT, with the last chunk, with the whole content, or without a body.
     pub(super) async fn put_upload(
         &self,
         name: &RepositoryName,
         id: &str,
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
-        let Some(digest) = request.query.get("digest") else {
-            let why = "the parameter digest is missing; it ends the upload".into();
-            return Err(ApiError::DigestInvalid(why, serde_json::Value::Null));
+        let Some(digest) = request.query.digest("digest")? else {
+            let message = "the parameter digest is missing; it has to be the digest of the whole blob";
+            return Err(Problem::new(ProblemKind::Malformed, ErrorCode::DigestInvalid, message).into());
         };
-        let digest = parse_digest(digest)?;
-        let _place = self.place(request)?;
+        let _slot = self.take_slot(request)?;
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(Some(digest.algorithm())).await?;
         receive(&mut upload, request).await?;
@@ -128,7 +136,7 @@ impl Registry {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    /// Takes up an upload where a chunk says that it goes on; a chunk that does not fit leaves it as it is.
+    /// Resumes an upload. A chunk that does not begin where the upload ends leaves the upload unchanged.
     async fn continue_upload(
         &self,
         name: &RepositoryName,
@@ -137,6 +145,7 @@ impl Registry {
     ) -> Result<Upload, ApiError> {
         let id = parse_id(id)?;
         let range = content_range(request)?;
+        // Checked before the upload is resumed, since that would interrupt the request that is sending to it.
         if let Some(range) = range {
             self.check_order(name, id, range, self.store.upload_length(name, id).await?)?;
         }
@@ -158,7 +167,7 @@ impl Registry {
             return Ok(());
         }
         let location = self.location(&upload_path(name, id));
-        Err(ApiError::ChunkOutOfOrder { length, location })
+        Err(ApiError::chunk_out_of_order(length, location))
     }
 
     async fn commit(
@@ -174,7 +183,7 @@ impl Registry {
     fn created(&self, name: &RepositoryName, digest: &Digest) -> Response {
         let mut response = empty(StatusCode::CREATED);
         set(&mut response, LOCATION, &self.location(&format!("/v2/{name}/blobs/{digest}")));
-        name_digest(&mut response, digest);
+        set_digest(&mut response, digest);
         response
     }
 
@@ -201,28 +210,28 @@ fn upload_path(name: &RepositoryName, id: UploadId) -> String {
     format!("/v2/{name}/blobs/uploads/{id}")
 }
 
-/// An id that this registry never gave out is an upload that it does not know.
+/// Parses an upload id. A malformed one is an unknown upload (404), since the registry never issued it.
 fn parse_id(id: &str) -> Result<UploadId, ApiError> {
-    id.parse().map_err(|_| ApiError::UploadUnknown)
+    id.parse().map_err(|_| StoreError::UploadUnknown.into())
 }
 
-/// The range of a chunk, which has to be as long as the body says it is.
+/// Returns `Content-Range`, which has to agree with `Content-Length`.
 fn content_range(request: &Permitted) -> Result<Option<ContentRange>, ApiError> {
     let Some(text) = request.header("content-range") else { return Ok(None) };
-    let range: ContentRange = text
-        .parse()
-        .map_err(|error| ApiError::UploadInvalid(format!("the Content-Range {text:?} is none: {error}")))?;
+    let range: ContentRange = text.parse().map_err(|error: ParseRangeError| {
+        let message = format!("the Content-Range {text:?} is malformed: {error}");
+        Problem::new(ProblemKind::Malformed, ErrorCode::BlobUploadInvalid, message)
+    })?;
     let length = range.end - range.start + 1;
-    match request.body.announced() {
-        Some(announced) if announced != length => Err(ApiError::SizeInvalid(format!(
-            "the Content-Range {text:?} has {length} bytes, and the body {announced}"
-        ))),
-        _ => Ok(Some(range)),
+    if let Some(announced) = request.body.announced().filter(|announced| *announced != length) {
+        return Err(ApiError::size_invalid(format!(
+            "the Content-Range {text:?} has {length} bytes, but the body has {announced}"
+        )));
     }
+    Ok(Some(range))
 }
 
-/// Writes the body to the upload as it arrives. What has arrived stays when the client breaks off, so that it
-/// can go on from there.
+/// Writes the body to the upload as it arrives. If the client disconnects, the bytes that have arrived stay.
 async fn receive(upload: &mut Upload, request: &mut Permitted) -> Result<(), ApiError> {
     let range = content_range(request)?;
     upload.expect(request.body.announced().unwrap_or_default()).await?;
@@ -240,7 +249,9 @@ async fn receive(upload: &mut Upload, request: &mut Permitted) -> Result<(), Api
     upload.pause().await?;
     let (received, expected) = (upload.length() - before, range.map(|range| range.end - range.start + 1));
     if expected.is_some_and(|expected| expected != received) {
-        return Err(ApiError::SizeInvalid(format!("the chunk had {received} bytes, not as many as it said")));
+        return Err(ApiError::size_invalid(format!(
+            "the chunk has {received} bytes, which differs from its Content-Range"
+        )));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::activity::RequestGuard;
 use super::endpoints;
 use super::slots::ActiveRequest;
 use crate::metrics::{Endpoint, HttpCounters};
-use crate::oci::RepositoryName;
+use crate::oci::{ProblemKind, RepositoryName};
 use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit, is_forwarded};
 
 /// The fields of an access log line.
@@ -59,7 +59,7 @@ impl AccessRecord {
     /// Logs the error that a request ends with: internal errors, and refused pushes and deletes.
     pub(super) fn log(&self, error: &ApiError) {
         let repository = self.repository.as_ref().map_or("", RepositoryName::as_str);
-        if let ApiError::Internal(why) = error {
+        if let (ProblemKind::Internal, Some(why)) = (error.problem().kind(), error.problem().cause()) {
             log::error!(client:% = self.client, repository = repository; "{why}");
         } else if !self.login_failed {
             audit::refused(self.client, &self.method, &self.user, repository, error);

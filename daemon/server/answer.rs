@@ -77,7 +77,7 @@ impl RequestServices {
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
         let body = body.counted_by(self.http.received());
-        let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::Host));
+        let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::host));
         let early = match checked {
             Ok(()) => self.before_dispatch(&parts, from, activity, &mut record).await,
             Err(error) => Some(error.into_response()),
@@ -241,7 +241,7 @@ impl RequestServices {
     ) -> Result<Response, ApiError> {
         let path = parts.uri.path();
         if !is_api(path) && path != TOKEN_PATH {
-            return Err(ApiError::NoEndpoint);
+            return Err(ApiError::no_endpoint());
         }
         self.check_host_name(&parts, peer).await?;
         self.check_origin(&parts, peer, transport)?;

@@ -50,7 +50,7 @@ impl RequestServices {
                 challenge(Some("insufficient_scope")),
                 "the token does not have the scope for this request",
             ),
-            Refusal::Denied => ApiError::Denied(format!("user {} may not do this", caller.identity())),
+            Refusal::Denied => ApiError::denied(format!("user {} may not do this", caller.identity())),
         })
     }
 
@@ -82,18 +82,12 @@ impl RequestServices {
 
 /// Maps credentials that were not accepted to their error.
 pub(super) fn unidentified(error: &IdentifyError, challenge: Challenge) -> ApiError {
-    match error {
-        IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
-            unauthorized(challenge, &error.to_string())
-        }
-        IdentifyError::Throttled { retry_after } => ApiError::TooManyRequests(*retry_after),
-        IdentifyError::Unavailable => ApiError::Unavailable(error.to_string()),
-    }
+    ApiError::failed_login(error.into(), challenge)
 }
 
 /// Returns a 401 with this challenge.
 pub(super) fn unauthorized(challenge: Challenge, message: &str) -> ApiError {
-    ApiError::Unauthorized { challenge, message: message.to_owned() }
+    ApiError::unauthorized(challenge, message)
 }
 
 /// Returns the scopes that a challenge asks the client to request: those of the route, and for a mount also `pull` of the

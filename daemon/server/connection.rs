@@ -23,6 +23,7 @@ use super::slots::{Ending, Slot};
 use super::socket::PacedSocket;
 use super::state::Server;
 use super::transport::Transport;
+use crate::oci::Problem;
 use crate::tls::Certificates;
 use crate::wire::{ApiError, RequestBody, confine};
 
@@ -190,7 +191,7 @@ pub(super) async fn refuse(server: &Server, stream: TcpStream, peer: SocketAddr,
             // Lingering close: a dropped body is drained, so that the client reads the response instead of a reset.
             drop(RequestBody::new(&parts, incoming, limit, 0));
             let busy = "all connection slots are in use; try again later";
-            let mut response = ApiError::Unavailable(busy.into()).into_response();
+            let mut response = ApiError::from(Problem::unavailable(busy)).into_response();
             confine(response.headers_mut());
             std::future::ready(Ok::<_, Infallible>(response))
         });

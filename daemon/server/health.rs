@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue, ORIGIN};
+use http::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -16,7 +16,7 @@ use super::transport::{Transport, redirect_to_https};
 use crate::access::Wanted;
 use crate::metrics::{self, Endpoint, Format, State};
 use crate::wire::audit::LoginCounts;
-use crate::wire::{ApiError, Response, host_name, is_forwarded, is_of_other_origin, with_bytes};
+use crate::wire::{ApiError, Response, host_name, is_forwarded, is_sent_by_page, with_bytes};
 
 /// Returns the response of a health check: 200 with `ok`, or 503 with the word of an impairment.
 fn health_response(word: &'static str) -> Response {
@@ -34,7 +34,7 @@ impl RequestServices {
             return None;
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Some(ApiError::Method("GET, HEAD").into_response());
+            return Some(ApiError::method("GET, HEAD").into_response());
         }
         Some(health_response(self.condition(path == "/readyz", activity)))
     }
@@ -56,14 +56,13 @@ impl RequestServices {
         record: &mut AccessRecord,
     ) -> Result<Response, ApiError> {
         match self.metrics_access {
-            MetricsAccess::Off => return Err(ApiError::NoEndpoint),
+            MetricsAccess::Off => return Err(ApiError::no_endpoint()),
             MetricsAccess::Open => {}
             MetricsAccess::Local if is_local(&parts.headers, client) => {}
             MetricsAccess::Local => {
-                return Err(ApiError::Denied(
+                return Err(ApiError::denied(
                     "metrics are available to programs on this machine only: use 127.0.0.1 or localhost without a proxy, \
-                     run `holdfast metrics`, or set metrics.access"
-                        .into(),
+                     run `holdfast metrics`, or set metrics.access",
                 ));
             }
             MetricsAccess::Users => {
@@ -76,7 +75,7 @@ impl RequestServices {
             }
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Err(ApiError::Method("GET, HEAD"));
+            return Err(ApiError::method("GET, HEAD"));
         }
         let accept = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let format = Format::of(accept);
@@ -116,8 +115,8 @@ fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
             || name.ends_with(".localhost")
             || address.is_ok_and(|address| address.to_canonical().is_loopback())
     });
-    let is_of_page = is_of_other_origin(headers) || headers.contains_key(ORIGIN);
-    client.to_canonical().is_loopback() && !is_forwarded(headers) && !is_of_page && is_local_host
+    let is_direct = !is_forwarded(headers) && !is_sent_by_page(headers);
+    client.to_canonical().is_loopback() && is_direct && is_local_host
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::heads::RequestHeads;
 use crate::base::Lock;
+use crate::oci::ProblemKind;
 use crate::wire::{ApiError, ResponseBody, confine};
 
 /// The requests of a connection whose responses are not written yet.
@@ -99,20 +100,21 @@ impl<S> RefusalRewriter<S> {
 
     /// Returns the replacement of a response of hyper.
     fn refusal(&self, own: &Head<'_>) -> Vec<u8> {
-        let (status, why) = match own.status {
+        let (kind, why) = match own.status {
             // hyper also answers 431 to a `Content-Length` near 2^64.
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE if self.heads.have_oversized_length() => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "the Content-Length is too large")
+                (ProblemKind::ContentTooLarge, "the Content-Length is too large")
             }
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
-                own.status,
+                ProblemKind::HeadersTooLarge,
                 "the request head is longer than limits.header_bytes, or has more than 100 header fields",
             ),
-            StatusCode::URI_TOO_LONG => (own.status, "the request target is too long"),
-            other => (other, "the request is malformed"),
+            StatusCode::URI_TOO_LONG => (ProblemKind::TargetTooLong, "the request target is too long"),
+            _ => (ProblemKind::Malformed, "the request is malformed"),
         };
-        let mut response = ApiError::Http(status, why).into_response();
+        let mut response = ApiError::http(kind, why).into_response();
         confine(response.headers_mut());
+        let status = response.status();
         let (parts, body) = response.into_parts();
         let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
         for (name, value) in &parts.headers {

@@ -62,8 +62,8 @@ impl RequestServices {
             Method::GET => {
                 let query = Query::parse(parts.uri.query());
                 let scopes = Scope::parse_all(query.all("scope"));
-                let scopes =
-                    scopes.map_err(|ScopeError(name, why)| ApiError::NameInvalid(name, why.to_string()))?;
+                let scopes = scopes
+                    .map_err(|ScopeError(name, why)| ApiError::name_invalid(&name, &why.to_string()))?;
                 let caller = self.caller_of_get(parts, client, record).await?;
                 Ok(self.issue(&caller, scopes, active, record))
             }
@@ -77,7 +77,7 @@ impl RequestServices {
                 let bytes = body.collect(MAX_FORM).await?;
                 self.token_by_form(&bytes, client, active, record).await
             }
-            _ => Err(ApiError::Method("GET, POST")),
+            _ => Err(ApiError::method("GET, POST")),
         }
     }
 

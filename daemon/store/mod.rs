@@ -70,6 +70,7 @@ mod obstacles;
 mod open;
 mod order;
 mod overview;
+mod problem;
 mod pull;
 mod push;
 mod rebuild;

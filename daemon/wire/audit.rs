@@ -1,7 +1,7 @@
-//! The lines of the log that other programs read, such as fail2ban: failed log-ins and refused pushes, one WARN each.
+//! Audit log: failed log-ins and refused pushes, one WARN line each, for programs such as fail2ban.
 //!
-//! Their form is documented in `docs/logging.md` and does not change within a major version. The client comes first, so
-//! that an expression that is anchored at the beginning finds it before anything that a client has sent.
+//! The format is documented in `docs/logging.md` and does not change within a major version. The client address is the first
+//! field, so that an anchored regular expression matches it before any text that the client sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,12 @@ use http::{Method, StatusCode};
 use super::error::ApiError;
 use crate::access::IdentifyError;
 
-/// The longest path that the log shows, in bytes.
-const LONGEST_PATH: usize = 256;
-/// The longest method that it shows; a client may make one up.
-const LONGEST_METHOD: usize = 32;
+/// The largest length of a path in the log, in bytes.
+const MAX_PATH: usize = 256;
+/// The largest length of a method in the log, in bytes: a client may invent methods.
+const MAX_METHOD: usize = 32;
 
-/// Logs failed log-ins, and counts them and the tokens that were issued.
+/// Counters of failed log-ins, which are also logged, and of issued tokens.
 #[derive(Debug, Default)]
 pub struct LoginCounters {
     wrong: AtomicU64,
@@ -24,37 +24,37 @@ pub struct LoginCounters {
     tokens: AtomicU64,
 }
 
-/// The numbers of [`LoginCounters`].
+/// Snapshot of [`LoginCounters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginCounts {
     /// Log-ins with a wrong password or an invalid token.
     pub wrong: u64,
-    /// Log-ins that were refused without a look at the password.
+    /// Log-ins that the throttle refused before the password was verified.
     pub throttled: u64,
     /// Bearer tokens that were issued.
     pub tokens: u64,
 }
 
 impl LoginCounters {
-    /// Logs that a client did not identify itself as the user whom it named. That the users cannot be read is no fault of
-    /// the client, and is logged where it happens; tokens end as a matter of course.
+    /// Logs and counts a failed log-in as `user`. An unreadable file of users is logged where it is read, and an expired token
+    /// is normal operation: neither is logged here.
     pub fn failed(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
         let (reason, counter) = match error {
             IdentifyError::Wrong | IdentifyError::InvalidToken => ("wrong", &self.wrong),
             IdentifyError::Throttled { .. } => ("throttled", &self.throttled),
-            // No guess: the client requests another token.
+            // Not a guessed password: the client requests another token, or the daemon failed.
             IdentifyError::EndedToken | IdentifyError::Unavailable => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
     }
 
-    /// Counts a bearer token.
+    /// Counts an issued bearer token.
     pub fn token_issued(&self) {
         self.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the numbers so far.
+    /// Returns the counts since the start of the daemon.
     pub fn counts(&self) -> LoginCounts {
         LoginCounts {
             wrong: self.wrong.load(Ordering::Relaxed),
@@ -64,8 +64,8 @@ impl LoginCounters {
     }
 }
 
-/// Logs a push or a delete that the registry refuses. What belongs to the protocol is not refused: a challenge to log in,
-/// content that is not there, a chunk that is sent out of order, a body that breaks off.
+/// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk out of
+/// order, a body that ends early.
 pub fn refused(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) {
     let message = match *method {
         Method::POST | Method::PUT | Method::PATCH => "push refused",
@@ -79,39 +79,39 @@ pub fn refused(client: IpAddr, method: &Method, user: &str, repository: &str, er
     log::warn!(
         target: "audit",
         client:% = client, status = status.as_u16(), code = code, user = user, repository = repository,
-        reason = reason.as_str();
+        reason = reason;
         "{message}"
     );
 }
 
 fn is_refusal(status: StatusCode) -> bool {
-    let is_of_the_protocol = matches!(
+    let is_normal = matches!(
         status,
         StatusCode::UNAUTHORIZED
             | StatusCode::NOT_FOUND
             | StatusCode::REQUEST_TIMEOUT
             | StatusCode::RANGE_NOT_SATISFIABLE
     );
-    // A failure of the registry has a line of its own, as an error.
-    (status.is_client_error() && !is_of_the_protocol)
+    // A failure of the daemon (500) has its own line, at level ERROR.
+    (status.is_client_error() && !is_normal)
         || matches!(status, StatusCode::INSUFFICIENT_STORAGE | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Returns a path as the log shows it: cut at 256 bytes, with an ellipsis.
+/// Returns a path for the log, truncated to 256 bytes with an ellipsis.
 pub fn shown_path(path: &str) -> String {
-    cut(path, LONGEST_PATH)
+    truncated(path, MAX_PATH)
 }
 
-/// Returns a method as the log shows it.
+/// Returns a method for the log, truncated to 32 bytes with an ellipsis.
 pub fn shown_method(method: &Method) -> String {
-    cut(method.as_str(), LONGEST_METHOD)
+    truncated(method.as_str(), MAX_METHOD)
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    if text.len() <= longest {
+fn truncated(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(longest)])
+    format!("{}…", &text[..text.floor_char_boundary(max)])
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_cut_at_a_letter() {
+    fn a_path_is_truncated_at_a_character_boundary() {
         assert_eq!(shown_path("/v2/"), "/v2/");
         let exact = "/".repeat(256);
         assert_eq!(shown_path(&exact), exact);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_refuses_nothing() {
+    fn responses_of_normal_operation_are_not_refusals() {
         for (status, refusal) in
             [(400, true), (401, false), (403, true), (404, false), (405, true), (413, true), (416, false)]
         {

@@ -1,4 +1,4 @@
-//! The challenge of a 401: the kind of log-in, and the address of the token endpoint.
+//! `WWW-Authenticate` of a 401: the authentication scheme (RFC 7617, RFC 6750), and the URL of the token endpoint.
 
 use std::net::IpAddr;
 
@@ -8,36 +8,36 @@ use http::header::FORWARDED;
 use super::host::Host;
 use super::location::Locations;
 
-/// A challenge. An answer has one scheme only: clients that find two choose differently.
+/// Challenge of a 401. A response has one scheme only: clients that find two choose differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// A user name and a password, in this realm.
+    /// A user name and a password.
     Basic {
-        /// Shown by clients that ask for a password.
+        /// The text that clients show when they ask for a password.
         realm: String,
     },
-    /// A token of the token endpoint.
+    /// A token from the token endpoint.
     Bearer {
-        /// Where the token comes from.
+        /// The endpoint that issues the token.
         endpoint: TokenEndpoint,
-        /// The scopes that the request needs, with spaces between them; none if it needs no particular ones.
+        /// The scopes that the request needs, separated by spaces; `None` if it needs no particular scope.
         scope: Option<String>,
         /// The error code of RFC 6750, for a request that had a token.
         error: Option<&'static str>,
     },
 }
 
-/// The token endpoint as the client reaches it.
+/// Token endpoint, at the address by which the client reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEndpoint {
     /// Its URL.
     pub url: String,
-    /// The name of the service: the host of the registry.
+    /// The parameter `service` of the token request: the host of the registry.
     pub service: String,
 }
 
 impl Challenge {
-    /// The value of `WWW-Authenticate`.
+    /// Returns the value of `WWW-Authenticate`.
     pub fn header(&self) -> String {
         match self {
             Challenge::Basic { realm } => format!("Basic realm={}, charset=\"UTF-8\"", quoted(realm)),
@@ -54,6 +54,7 @@ impl Challenge {
     }
 }
 
+/// Returns a quoted string. Quotes and backslashes are replaced, since some clients do not understand escapes.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace(['"', '\\'], "'"))
 }
@@ -62,24 +63,24 @@ fn quoted(text: &str) -> String {
 pub const TOKEN_PATH: &str = "/token";
 
 impl Locations {
-    /// Returns the token endpoint by the address by which the client has called, unless the configuration names the address.
-    /// None is known for a request without a host.
+    /// Returns the token endpoint at `http.external_url`, else at the host that the client called; `None` for a request without
+    /// a valid host.
     pub fn token_endpoint(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> Option<TokenEndpoint> {
         if let Some(url) = self.external_url.as_deref().map(|url| url.trim_end_matches('/')) {
             let host = url.split_once("://").map_or(url, |(_, rest)| rest);
             let service = host.split('/').next().unwrap_or(host).to_owned();
             return Some(TokenEndpoint { url: format!("{url}{TOKEN_PATH}"), service });
         }
-        let (secure, host) = self.called(headers, peer, tls);
-        let service = host.filter(|host| Host::parse(host).is_some())?;
-        // A proxy that is not trusted, or the client itself, can only make its own next request go by TLS. Without this, the
-        // password would go in the clear past a TLS proxy that is not named in the configuration.
-        let scheme = if secure || claims_tls(headers) { "https" } else { "http" };
+        let target = self.target_origin(headers, peer, tls);
+        let service = target.host.filter(|host| Host::parse(host).is_some())?;
+        // The claim of an untrusted proxy is enough here: it can only move the client's next request to TLS. Without it, the
+        // password would bypass a TLS proxy that the configuration does not name, in clear text.
+        let scheme = if target.https || claims_tls(headers) { "https" } else { "http" };
         Some(TokenEndpoint { url: format!("{scheme}://{service}{TOKEN_PATH}"), service })
     }
 }
 
-/// Returns true if a header of a proxy says that the client speaks TLS.
+/// Returns true if a proxy header, of any peer, states that the client speaks TLS.
 fn claims_tls(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let first = text("x-forwarded-proto").split(',').next().unwrap_or_default().trim();
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_where_the_client_has_called() {
+    fn the_token_endpoint_is_at_the_host_that_the_client_called() {
         let locations = Locations::default();
         let host = ("host", "pi.lan:5000");
         assert_eq!(url(&locations, &[host], false).unwrap(), "http://pi.lan:5000/token");
@@ -112,7 +113,7 @@ mod tests {
             "https://[fd00::1]:5000/token"
         );
         assert_eq!(url(&locations, &[], true), None);
-        // An unnamed proxy can raise the scheme and nothing else.
+        // An untrusted proxy can raise the scheme to https and change nothing else.
         for claim in [
             ("x-forwarded-proto", "https"),
             ("x-forwarded-proto", "https, http"),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_has_one_scheme_and_no_quotes_inside() {
+    fn a_challenge_has_one_scheme_and_no_quotes_in_values() {
         let endpoint = TokenEndpoint { url: "http://a/token".into(), service: "a".into() };
         let bearer = Challenge::Bearer {
             endpoint,

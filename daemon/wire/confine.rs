@@ -1,31 +1,33 @@
-//! Response headers that keep stored content from running in a browser on the origin of the admin page.
+//! Response headers that stop a browser from running stored content on the origin of the admin page (stored XSS).
+//!
+//! They go on every response that is not an admin page, after the configured headers, which cannot weaken them.
 
 use http::HeaderMap;
 use http::header::{
     CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 
-/// The content security policy of every answer that is not a page: nothing is loaded, and a document gets an opaque
-/// origin without scripts and forms.
+/// The content security policy of every response that is not a page: it loads nothing, and gives a document an opaque origin
+/// without scripts and forms.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 const ATTACHMENT: HeaderValue = HeaderValue::from_static("attachment");
 
-/// Confines an answer: a browser that opens it neither guesses another media type nor runs anything in it. Replaces
-/// headers of the same names that are set already.
+/// Sets the headers: a browser that opens the response neither sniffs another media type nor runs scripts in it. Replaces
+/// existing headers of the same names.
 pub fn confine(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
 }
 
-/// Marks an answer as a download, which a browser saves and does not show.
-pub fn as_download(headers: &mut HeaderMap) {
+/// Marks a response as a download, which a browser saves and does not show.
+pub fn mark_as_download(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, ATTACHMENT);
 }
 
-/// Returns true for headers that describe one answer or its transfer, which the configuration cannot set: a
-/// configured `Content-Type` would turn stored content into pages.
-pub fn is_of_one_answer(name: &HeaderName) -> bool {
+/// Returns true for headers that describe one response or its transfer. The configuration cannot set these: a configured
+/// `Content-Type` would turn stored content into pages.
+pub fn describes_one_response(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"

@@ -1,4 +1,7 @@
-//! Headers for every answer, and the CORS protocol of browsers.
+//! The response headers of `http.headers`, and the CORS protocol (Fetch standard, "CORS protocol").
+//!
+//! Without `Access-Control-Allow-Origin` in the configuration no page of another origin can read a response, and the other
+//! `Access-Control-*` headers are not sent. Which origins may change content is decided in `origin_policy.rs`.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +12,10 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
-use super::confine::is_of_one_answer;
+use super::confine::describes_one_response;
 use super::response::{Response, empty};
 
-/// What is set on answers.
+/// Configured response headers.
 #[derive(Clone, Debug, Default)]
 pub struct Cors {
     origins: Vec<HeaderValue>,
@@ -20,13 +23,14 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// Takes configured headers; `Access-Control-*` answer browsers, the others go on every answer. Names and
-    /// values that are no headers are passed over, and so are headers of one answer: the configuration has refused them.
+    /// Reads `http.headers`. `Access-Control-*` headers go on responses to requests with `Origin`, the others on every
+    /// response. Malformed headers, and headers that describe one response, are skipped: the validation of the configuration
+    /// refuses them.
     pub fn new(configured: &BTreeMap<String, Vec<String>>) -> Self {
         let mut cors = Cors::default();
         for (name, values) in configured {
             let Ok(name) = name.parse::<HeaderName>() else { continue };
-            if is_of_one_answer(&name) {
+            if describes_one_response(&name) {
                 continue;
             }
             if name == ACCESS_CONTROL_ALLOW_ORIGIN {
@@ -53,7 +57,7 @@ impl Cors {
         }
     }
 
-    /// User interfaces need the digest of a manifest to delete it.
+    /// Adds a header to `Access-Control-Expose-Headers`: web clients need the digest of a manifest to delete it.
     fn expose(&mut self, header: &'static str) {
         let name = ACCESS_CONTROL_EXPOSE_HEADERS;
         let Some((_, value)) = self.headers.iter_mut().find(|(known, _)| *known == name) else {
@@ -67,23 +71,28 @@ impl Cors {
         }
     }
 
-    /// The answer to a browser that asks whether it may send a request from another origin.
+    /// Returns the response to a preflight request, by which a browser asks whether a page of another origin may send a
+    /// request; `None` for other requests.
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Response> {
-        let asks = *method == Method::OPTIONS
+        let is_preflight = *method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
             && !self.origins.is_empty();
-        asks.then(|| empty(StatusCode::NO_CONTENT))
+        is_preflight.then(|| empty(StatusCode::NO_CONTENT))
     }
 
-    /// Returns true if a page of this origin may change something. `*` stands for every origin only for requests without
-    /// credentials: a browser adds those that it remembers to a form of any page, without asking first.
-    pub fn may_change(&self, origin: &HeaderValue, has_credentials: bool) -> bool {
-        (self.any_origin() && !has_credentials) || self.origins.contains(origin)
+    /// Returns true if `Access-Control-Allow-Origin` lists this origin.
+    pub(super) fn lists(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
     }
 
-    /// Sets the configured headers on an answer that is not for pages of other origins. What it has already keeps it
-    /// safe, and stays.
+    /// Returns true if `Access-Control-Allow-Origin` is `*`.
+    pub(super) fn allows_any_origin(&self) -> bool {
+        self.origins.iter().any(|origin| origin == "*")
+    }
+
+    /// Sets the configured headers, without CORS, on a response that pages of other origins must not read. Headers that the
+    /// response already has stay: they include its security headers.
     pub fn apply_plain(&self, response: &mut HeaderMap) {
         for (name, value) in &self.headers {
             if !name.as_str().starts_with("access-control-") {
@@ -92,12 +101,12 @@ impl Cors {
         }
     }
 
-    /// Sets the configured headers on an answer to a request with these headers.
+    /// Sets the configured headers on the response to a request with this `Origin`.
     pub fn apply(&self, request_origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         let origin = self.allowed(request_origin);
         for (name, value) in &self.headers {
-            let about_origin = name.as_str().starts_with("access-control-");
-            if about_origin && (origin.is_none() || self.is_secret(name)) {
+            let is_cors = name.as_str().starts_with("access-control-");
+            if is_cors && (origin.is_none() || self.is_refused(name)) {
                 continue;
             }
             response.insert(name.clone(), value.clone());
@@ -108,25 +117,22 @@ impl Cors {
         if let Some(origin) = origin {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
-        if !self.any_origin() {
+        if !self.allows_any_origin() {
             response.append(VARY, HeaderValue::from_static("Origin"));
         }
     }
 
-    fn any_origin(&self) -> bool {
-        self.origins.iter().any(|origin| origin == "*")
+    /// Returns true for `Access-Control-Allow-Credentials` beside `*`: credentials are never allowed to every origin.
+    fn is_refused(&self, name: &HeaderName) -> bool {
+        *name == ACCESS_CONTROL_ALLOW_CREDENTIALS && self.allows_any_origin()
     }
 
-    /// Credentials are never allowed to every origin.
-    fn is_secret(&self, name: &HeaderName) -> bool {
-        *name == ACCESS_CONTROL_ALLOW_CREDENTIALS && self.any_origin()
-    }
-
+    /// Returns the value of `Access-Control-Allow-Origin` in the response.
     fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
-        if self.any_origin() {
+        if self.allows_any_origin() {
             return Some(HeaderValue::from_static("*"));
         }
-        origin.filter(|origin| self.origins.contains(origin)).cloned()
+        origin.filter(|origin| self.lists(origin)).cloned()
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_named_origin_is_answered_with_credentials() {
+    fn only_a_listed_origin_gets_credentials() {
         let (mine, other) = (HeaderValue::from_static("http://ui.lan"), HeaderValue::from_static("http://x"));
         let mut headers = HeaderMap::new();
         cors("http://ui.lan").apply(Some(&mine), &mut headers);
@@ -158,19 +164,5 @@ mod tests {
         cors("*").apply(Some(&other), &mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
         assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
-    }
-
-    #[test]
-    fn every_origin_may_change_something_only_without_credentials() {
-        let (mine, other) = (HeaderValue::from_static("http://ui.lan"), HeaderValue::from_static("http://x"));
-        assert!(cors("*").may_change(&other, false) && !cors("*").may_change(&other, true));
-        assert!(
-            cors("http://ui.lan").may_change(&mine, true) && !cors("http://ui.lan").may_change(&other, false)
-        );
-        let both = BTreeMap::from([(
-            "Access-Control-Allow-Origin".to_owned(),
-            vec!["*".to_owned(), "http://ui.lan".to_owned()],
-        )]);
-        assert!(Cors::new(&both).may_change(&mine, true) && !Cors::new(&both).may_change(&other, true));
     }
 }

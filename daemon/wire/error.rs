@@ -1,347 +1,274 @@
-//! What goes wrong, and the one place where it becomes a status, a code and the standard's JSON.
+//! The error of a request: a [`Problem`], and the response header that goes with it.
+//!
+//! The API turns it into the standard's JSON here; the admin page renders the same value as HTML. The status comes from
+//! [`status_of`] alone.
 
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::challenge::Challenge;
 use super::response::{Response, json as json_response};
 use super::route::RouteError;
-use crate::oci::{Digest, ErrorCode};
+use super::status::status_of;
+use crate::oci::{ErrorCode, Problem, ProblemKind};
 
-/// After how many seconds a client may try again when the registry is busy.
-const RETRY_LATER: u64 = 5;
-
-/// Why a request was not done.
+/// Why a request is refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiError {
-    /// The request names no host, several, or one that is malformed.
-    Host(&'static str),
-    /// The request is malformed HTTP, or uses a part of HTTP that is not supported.
-    Http(StatusCode, &'static str),
-    /// There is no such endpoint.
-    NoEndpoint,
-    /// The endpoint has other methods.
-    Method(&'static str),
-    /// Deleting is switched off.
-    DeleteDisabled,
-    /// Pushes and deletes are switched off.
-    ReadOnlyByConfiguration,
-    /// The name of a repository is invalid.
-    NameInvalid(String, String),
-    /// A tag is invalid.
-    TagInvalid(String, String),
-    /// A digest is malformed, missing or not that of the content.
-    DigestInvalid(String, Value),
-    /// There is no such repository.
-    NameUnknown(String),
-    /// There is no such manifest.
-    ManifestUnknown(String),
-    /// There is no such blob.
-    BlobUnknown(Digest),
-    /// There is no such upload.
-    UploadUnknown,
-    /// The upload cannot go on like this.
-    UploadInvalid(String),
-    /// Another request has taken the upload over.
-    UploadTakenOver,
-    /// A chunk does not begin where the upload ends.
-    ChunkOutOfOrder {
-        /// How many bytes the upload has.
-        length: u64,
-        /// Where it goes on.
-        location: String,
-    },
-    /// The body is not as long as was said.
-    SizeInvalid(String),
-    /// The body is longer than is taken.
-    TooLarge(usize),
-    /// The manifest is none.
-    ManifestInvalid(String),
-    /// The manifest points at what is not there.
-    ManifestBlobUnknown(Vec<Digest>),
-    /// A parameter is not what it should be.
-    Parameter(String),
-    /// The range has no byte of content of this size.
-    RangeUnsatisfiable(u64),
-    /// The client has to log in, or to get another token.
-    Unauthorized {
-        /// How.
-        challenge: Challenge,
-        /// Why.
-        message: String,
-    },
-    /// The user may not.
-    Denied(String),
-    /// The registry is not for whoever calls it by this name.
-    Misdirected(String),
-    /// Too many wrong passwords.
-    TooManyRequests(Duration),
-    /// As many uploads are received as there may be at once.
-    TooManyUploads,
-    /// The client has as many waiting requests of this kind as it may.
-    TooManyWaiting,
-    /// The disk has no room.
-    Full,
-    /// The quota is used up.
-    Quota,
-    /// The index is full.
-    IndexFull,
-    /// The store takes no writes, or cannot be asked now.
-    Unavailable(String),
-    /// The client did not send what it announced.
-    Stalled,
-    /// Something failed that the client can do nothing about; the text is for the log only.
-    Internal(String),
+pub struct ApiError {
+    problem: Problem,
+    header: ErrorHeader,
 }
 
-/// Status, code, message and detail of an error.
-struct Shape(StatusCode, ErrorCode, String, Value);
+/// The header, besides `Retry-After`, that a response with this error needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ErrorHeader {
+    /// No header.
+    None,
+    /// `Connection: close`. The framing of the request is in doubt, and the next bytes of the connection may belong to a
+    /// request for another server (request smuggling).
+    Close,
+    /// `Allow`: the methods of the endpoint.
+    Allow(&'static str),
+    /// `WWW-Authenticate`.
+    Challenge(Challenge),
+    /// `Content-Range`: the size of the content (RFC 9110 section 15.5.17).
+    Size(u64),
+    /// `Range` and `Location`: where the upload continues (distribution specification, "Pushing a blob in chunks").
+    Resume {
+        /// Bytes that the upload has.
+        length: u64,
+        /// The URL of the upload.
+        location: String,
+    },
+}
 
 impl ApiError {
-    fn shape(&self) -> Shape {
-        self.request_shape().or_else(|| self.content_shape()).unwrap_or_else(|| self.server_shape())
+    /// The request names no host, more than one, or a malformed one. `why` is one sentence.
+    pub fn host(why: &'static str) -> Self {
+        ApiError::http(ProblemKind::Malformed, why)
     }
 
-    /// What is wrong with the request as such.
-    fn request_shape(&self) -> Option<Shape> {
-        Some(match self {
-            ApiError::Host(why) => shape(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, *why, Value::Null),
-            ApiError::Http(status, why) => {
-                let is_size = *status == StatusCode::PAYLOAD_TOO_LARGE;
-                let code = if is_size { ErrorCode::SizeInvalid } else { ErrorCode::Unsupported };
-                shape(*status, code, *why, Value::Null)
-            }
-            ApiError::NoEndpoint => {
-                shape(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there is no such endpoint", Value::Null)
-            }
-            ApiError::Method(allow) => shape(
-                StatusCode::METHOD_NOT_ALLOWED,
-                ErrorCode::Unsupported,
-                "this endpoint does not have this method",
-                json!({ "allow": allow }),
-            ),
-            ApiError::DeleteDisabled => shape(
-                StatusCode::METHOD_NOT_ALLOWED,
-                ErrorCode::Unsupported,
-                "deleting is switched off (storage.delete)",
-                Value::Null,
-            ),
-            ApiError::ReadOnlyByConfiguration => shape(
-                StatusCode::METHOD_NOT_ALLOWED,
-                ErrorCode::Unsupported,
-                "the registry is read-only: pushes and deletes are switched off (registry.read_only)",
-                Value::Null,
-            ),
-            ApiError::NameInvalid(name, why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, why, json!({ "name": name }))
-            }
-            ApiError::TagInvalid(tag, why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, why, json!({ "reference": tag }))
-            }
-            ApiError::DigestInvalid(why, detail) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, why, detail.clone())
-            }
-            ApiError::Parameter(why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, why, Value::Null)
-            }
-            ApiError::Unauthorized { message, .. } => {
-                shape(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message, Value::Null)
-            }
-            ApiError::Denied(why) => shape(StatusCode::FORBIDDEN, ErrorCode::Denied, why, Value::Null),
-            ApiError::Misdirected(why) => {
-                shape(StatusCode::MISDIRECTED_REQUEST, ErrorCode::Denied, why, Value::Null)
-            }
-            ApiError::TooManyRequests(after) => shape(
-                StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::TooManyRequests,
-                "too many wrong passwords from this address; try again later",
-                json!({ "retryAfterSeconds": after.as_secs() }),
-            ),
-            ApiError::TooManyUploads => shape(
-                StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::TooManyRequests,
-                "the registry is receiving as many uploads as it can; try again later",
-                json!({ "retryAfterSeconds": RETRY_LATER }),
-            ),
-            ApiError::TooManyWaiting => shape(
-                StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::TooManyRequests,
-                "too many requests of this client are waiting already; try again later",
-                json!({ "retryAfterSeconds": RETRY_LATER }),
-            ),
-            _ => return None,
-        })
+    /// The request is malformed HTTP, or uses a part of HTTP that is not supported. Closes the connection.
+    pub fn http(kind: ProblemKind, why: &'static str) -> Self {
+        let is_size = kind == ProblemKind::ContentTooLarge;
+        let code = if is_size { ErrorCode::SizeInvalid } else { ErrorCode::Unsupported };
+        ApiError { problem: Problem::new(kind, code, why), header: ErrorHeader::Close }
     }
 
-    /// What is wrong with the content, or that it is not there.
-    fn content_shape(&self) -> Option<Shape> {
-        Some(match self {
-            ApiError::NameUnknown(name) => shape(
-                StatusCode::NOT_FOUND,
-                ErrorCode::NameUnknown,
-                "there is no such repository",
-                json!({ "name": name }),
-            ),
-            ApiError::ManifestUnknown(reference) => shape(
-                StatusCode::NOT_FOUND,
-                ErrorCode::ManifestUnknown,
-                "there is no such manifest in this repository",
-                json!({ "reference": reference }),
-            ),
-            ApiError::BlobUnknown(digest) => shape(
-                StatusCode::NOT_FOUND,
-                ErrorCode::BlobUnknown,
-                "there is no such blob in this repository",
-                json!({ "digest": digest.to_string() }),
-            ),
-            ApiError::UploadUnknown => shape(
-                StatusCode::NOT_FOUND,
-                ErrorCode::BlobUploadUnknown,
-                "there is no such upload in this repository; start a new one",
-                Value::Null,
-            ),
-            ApiError::UploadInvalid(why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, why, Value::Null)
-            }
-            ApiError::UploadTakenOver => shape(
-                StatusCode::CONFLICT,
-                ErrorCode::BlobUploadInvalid,
-                "the upload was continued by another request",
-                Value::Null,
-            ),
-            ApiError::ChunkOutOfOrder { length, .. } => shape(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                ErrorCode::BlobUploadInvalid,
-                "the chunk does not begin where the upload ends",
-                json!({ "offset": length }),
-            ),
-            ApiError::SizeInvalid(why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, why, Value::Null)
-            }
-            ApiError::TooLarge(limit) => shape(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                ErrorCode::SizeInvalid,
-                "the body is too large",
-                json!({ "limit": limit }),
-            ),
-            ApiError::ManifestInvalid(why) => {
-                shape(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, why, Value::Null)
-            }
-            ApiError::ManifestBlobUnknown(digests) => shape(
-                StatusCode::BAD_REQUEST,
-                ErrorCode::ManifestBlobUnknown,
-                "the manifest points at content that is not in this repository; push that first",
-                json!(digests.iter().map(|digest| json!({ "digest": digest })).collect::<Vec<_>>()),
-            ),
-            ApiError::RangeUnsatisfiable(size) => shape(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                ErrorCode::SizeInvalid,
-                "no byte of the content lies in the range",
-                json!({ "size": size }),
-            ),
-            _ => return None,
-        })
+    /// The path belongs to no endpoint.
+    pub fn no_endpoint() -> Self {
+        let message = "the registry has no endpoint at this path; its API is under /v2/";
+        Problem::new(ProblemKind::NotFound, ErrorCode::Unsupported, message).into()
     }
 
-    /// What the client cannot help.
-    fn server_shape(&self) -> Shape {
-        match self {
-            ApiError::Full => shape(
-                StatusCode::INSUFFICIENT_STORAGE,
-                ErrorCode::Denied,
-                "the registry's disk has no room for this; delete images that are not needed",
-                Value::Null,
-            ),
-            ApiError::Quota => shape(
-                StatusCode::INSUFFICIENT_STORAGE,
-                ErrorCode::Denied,
-                "the registry's quota is used up; delete images that are not needed, or set storage.quota higher",
-                Value::Null,
-            ),
-            ApiError::IndexFull => shape(
-                StatusCode::INSUFFICIENT_STORAGE,
-                ErrorCode::Denied,
-                "the registry's index is full; delete images that are not needed, or set storage.index_map_size higher",
-                Value::Null,
-            ),
-            ApiError::Unavailable(why) => {
-                shape(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Denied, why, Value::Null)
-            }
-            ApiError::Stalled => shape(
-                StatusCode::REQUEST_TIMEOUT,
-                ErrorCode::BlobUploadInvalid,
-                "the body did not arrive in time",
-                Value::Null,
-            ),
-            _ => shape(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                ErrorCode::Unsupported,
-                "the registry failed; its log says more",
-                Value::Null,
-            ),
+    /// The endpoint has other methods: those in `allow`, as in the header `Allow`.
+    pub fn method(allow: &'static str) -> Self {
+        let message = format!("this URL does not support this method, only {allow}");
+        let problem = Problem::new(ProblemKind::Unsupported, ErrorCode::Unsupported, message);
+        ApiError {
+            problem: problem.with_detail(json!({ "allow": allow })),
+            header: ErrorHeader::Allow(allow),
         }
     }
 
-    /// Returns the status, the code and the message, for the log.
-    pub fn summary(&self) -> (StatusCode, &'static str, String) {
-        let Shape(status, code, message, _) = self.shape();
-        (status, code.as_str(), message)
+    /// The configuration switches an operation off that changes content; `message` names the key.
+    pub fn disabled(message: &'static str) -> Self {
+        let problem = Problem::new(ProblemKind::Unsupported, ErrorCode::Unsupported, message);
+        ApiError { problem, header: ErrorHeader::Allow("GET, HEAD") }
     }
 
-    /// The answer to a request that met this error.
-    pub fn into_response(self) -> Response {
-        let Shape(status, code, message, detail) = self.shape();
-        let error = json!({ "code": code.as_str(), "message": message, "detail": detail });
-        let mut response = json_response(status, &json!({ "errors": [error] }));
+    /// `name` is not a repository name.
+    pub fn name_invalid(name: &str, why: &str) -> Self {
+        malformed(ErrorCode::NameInvalid, why, json!({ "name": name }))
+    }
+
+    /// `tag` is not a tag.
+    pub fn tag_invalid(tag: &str, why: &str) -> Self {
+        malformed(ErrorCode::ManifestInvalid, why, json!({ "reference": tag }))
+    }
+
+    /// `digest` is not a digest.
+    pub fn digest_invalid(digest: &str, why: &str) -> Self {
+        malformed(ErrorCode::DigestInvalid, why, json!({ "digest": digest }))
+    }
+
+    /// The manifest is not accepted.
+    pub fn manifest_invalid(why: impl Into<String>) -> Self {
+        malformed(ErrorCode::ManifestInvalid, why, Value::Null)
+    }
+
+    /// A query parameter has a value that is not accepted.
+    pub fn parameter(why: impl Into<String>) -> Self {
+        malformed(ErrorCode::Unsupported, why, Value::Null)
+    }
+
+    /// The body does not have the announced length.
+    pub fn size_invalid(why: impl Into<String>) -> Self {
+        malformed(ErrorCode::SizeInvalid, why, Value::Null)
+    }
+
+    /// The body has more than `limit` bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("the body is too large: the limit is {limit} bytes");
+        Problem::new(ProblemKind::ContentTooLarge, ErrorCode::SizeInvalid, message)
+            .with_detail(json!({ "limit": limit }))
+            .into()
+    }
+
+    /// The client did not send the body in time.
+    pub fn stalled() -> Self {
+        let message = "the body did not arrive in time";
+        Problem::new(ProblemKind::TimedOut, ErrorCode::BlobUploadInvalid, message).into()
+    }
+
+    /// The range has no byte of the content, which has `size` bytes.
+    pub fn range_unsatisfiable(size: u64) -> Self {
+        let message = format!("the range contains no byte of the content, which has {size} bytes");
+        let problem = Problem::new(ProblemKind::RangeNotSatisfiable, ErrorCode::SizeInvalid, message);
+        ApiError { problem: problem.with_detail(json!({ "size": size })), header: ErrorHeader::Size(size) }
+    }
+
+    /// A chunk does not begin where the upload at `location` ends, which is at `length` bytes.
+    pub fn chunk_out_of_order(length: u64, location: String) -> Self {
+        let message =
+            format!("the chunk does not continue the upload; send the bytes from offset {length} on");
+        let problem = Problem::new(ProblemKind::RangeNotSatisfiable, ErrorCode::BlobUploadInvalid, message);
+        ApiError {
+            problem: problem.with_detail(json!({ "offset": length })),
+            header: ErrorHeader::Resume { length, location },
+        }
+    }
+
+    /// The client has to log in, or to get another token.
+    pub fn unauthorized(challenge: Challenge, message: &str) -> Self {
+        let problem = Problem::new(ProblemKind::Unauthenticated, ErrorCode::Unauthorized, message);
+        ApiError { problem, header: ErrorHeader::Challenge(challenge) }
+    }
+
+    /// A log-in failed with this problem; the client gets a challenge only if another log-in could succeed.
+    pub fn failed_login(problem: Problem, challenge: Challenge) -> Self {
+        let is_challenged = problem.kind() == ProblemKind::Unauthenticated;
+        let header = if is_challenged { ErrorHeader::Challenge(challenge) } else { ErrorHeader::None };
+        ApiError { problem, header }
+    }
+
+    /// The user is not allowed to do this.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Problem::new(ProblemKind::Forbidden, ErrorCode::Denied, message).into()
+    }
+
+    /// Returns the problem.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// Returns the status of the response.
+    pub fn status(&self) -> StatusCode {
+        status_of(self.problem.kind())
+    }
+
+    /// Returns the status, the error code and the reason, for the log.
+    pub fn summary(&self) -> (StatusCode, &'static str, &str) {
+        let reason = self.problem.cause().unwrap_or(self.problem.message());
+        (self.status(), self.problem.code().as_str(), reason)
+    }
+
+    /// Sets the headers of a response that reports this error, in whatever format its body is.
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
         let mut set = |name: HeaderName, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().insert(name, value);
+                headers.insert(name, value);
             }
         };
-        match self {
-            // What follows on the connection may be meant for another server.
-            ApiError::Host(_) | ApiError::Http(..) => set(CONNECTION, "close".into()),
-            ApiError::Method(allow) => set(ALLOW, allow.into()),
-            ApiError::DeleteDisabled | ApiError::ReadOnlyByConfiguration => set(ALLOW, "GET, HEAD".into()),
-            ApiError::Unauthorized { challenge, .. } => set(WWW_AUTHENTICATE, challenge.header()),
-            ApiError::TooManyRequests(after) => set(RETRY_AFTER, after.as_secs().max(1).to_string()),
-            ApiError::TooManyUploads | ApiError::TooManyWaiting | ApiError::Unavailable(_) => {
-                set(RETRY_AFTER, RETRY_LATER.to_string());
-            }
-            ApiError::RangeUnsatisfiable(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
-            ApiError::ChunkOutOfOrder { length, location } => {
-                set(RANGE, format!("0-{}", length.saturating_sub(1)));
-                set(http::header::LOCATION, location);
-            }
-            _ => {}
+        if let Some(after) = self.problem.retry_after() {
+            set(RETRY_AFTER, after.max(Duration::from_secs(1)).as_secs().to_string());
         }
+        match &self.header {
+            ErrorHeader::None => {}
+            ErrorHeader::Close => set(CONNECTION, "close".into()),
+            ErrorHeader::Allow(allow) => set(ALLOW, (*allow).into()),
+            ErrorHeader::Challenge(challenge) => set(WWW_AUTHENTICATE, challenge.header()),
+            ErrorHeader::Size(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
+            ErrorHeader::Resume { length, location } => {
+                set(RANGE, format!("0-{}", length.saturating_sub(1)));
+                set(LOCATION, location.clone());
+            }
+        }
+    }
+
+    /// Returns the response with the standard's JSON (distribution specification, "Error Codes").
+    pub fn into_response(self) -> Response {
+        let problem = &self.problem;
+        let error = json!({
+            "code": problem.code().as_str(), "message": problem.message(), "detail": problem.detail(),
+        });
+        let mut response = json_response(self.status(), &json!({ "errors": [error] }));
+        self.set_headers(response.headers_mut());
         response
     }
 }
 
-fn shape(status: StatusCode, code: ErrorCode, message: impl Into<String>, detail: Value) -> Shape {
-    Shape(status, code, message.into(), detail)
+fn malformed(code: ErrorCode, why: impl Into<String>, detail: Value) -> ApiError {
+    Problem::new(ProblemKind::Malformed, code, why).with_detail(detail).into()
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        ApiError { problem, header: ErrorHeader::None }
+    }
 }
 
 impl From<RouteError> for ApiError {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::NotFound => ApiError::NoEndpoint,
-            RouteError::Method(allow) => ApiError::Method(allow),
-            RouteError::Name(name, why) => ApiError::NameInvalid(name, why.to_string()),
-            RouteError::ManifestUnknown(reference) => ApiError::ManifestUnknown(reference),
+            RouteError::NotFound => ApiError::no_endpoint(),
+            RouteError::Method(allow) => ApiError::method(allow),
+            RouteError::Name(name, why) => ApiError::name_invalid(&name, &why.to_string()),
+            RouteError::ManifestUnknown(reference) => Problem::manifest_unknown(&reference).into(),
             RouteError::Reference(text, why) if text.contains(':') => {
-                ApiError::DigestInvalid(why.to_string(), json!({ "digest": text }))
+                ApiError::digest_invalid(&text, &why.to_string())
             }
-            RouteError::Reference(text, why) => ApiError::TagInvalid(text, why.to_string()),
-            RouteError::Digest(text, why) => {
-                ApiError::DigestInvalid(why.to_string(), json!({ "digest": text }))
-            }
+            RouteError::Reference(text, why) => ApiError::tag_invalid(&text, &why.to_string()),
+            RouteError::Digest(text, why) => ApiError::digest_invalid(&text, &why.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_of_an_error_follow_from_its_kind() {
+        let header = |error: ApiError, name: HeaderName| {
+            let response = error.into_response();
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(header(ApiError::method("GET"), ALLOW).as_deref(), Some("GET"));
+        assert_eq!(header(ApiError::range_unsatisfiable(7), CONTENT_RANGE).as_deref(), Some("bytes */7"));
+        assert_eq!(header(ApiError::chunk_out_of_order(0, "/x".into()), RANGE).as_deref(), Some("0-0"));
+        assert_eq!(header(Problem::unavailable("x").into(), RETRY_AFTER).as_deref(), Some("5"));
+        let throttled = Problem::too_many_requests("x", Duration::from_millis(300));
+        assert_eq!(header(throttled.into(), RETRY_AFTER).as_deref(), Some("1"));
+        assert_eq!(
+            header(ApiError::http(ProblemKind::NotImplemented, "x"), CONNECTION).as_deref(),
+            Some("close")
+        );
+    }
+
+    #[test]
+    fn only_a_log_in_that_could_succeed_is_challenged() {
+        let challenge = Challenge::Basic { realm: "x".into() };
+        let throttled = Problem::too_many_requests("x", Duration::from_secs(9));
+        let response = ApiError::failed_login(throttled, challenge.clone()).into_response();
+        assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
+        let wrong = Problem::new(ProblemKind::Unauthenticated, ErrorCode::Unauthorized, "x");
+        let response = ApiError::failed_login(wrong, challenge).into_response();
+        assert!(response.headers().contains_key(WWW_AUTHENTICATE));
     }
 }

@@ -1,65 +1,76 @@
-//! What happened lately: who pushed, pulled and deleted what, for the admin page. In memory only: no pull costs a
-//! write to the disk.
+//! Recent activity for the admin page: pushes, pulls and deletes, with user, client and reference.
+//!
+//! A ring buffer in memory, empty after a restart: a pull must not cost a write to the disk.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 
 use super::route::Route;
+use crate::base::{Lock, clock};
 use crate::oci::RepositoryName;
 
-/// How many events are kept.
+/// The number of events that are kept.
 const KEPT: usize = 1000;
 
-/// What was done.
+/// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// A manifest was put.
+    /// A manifest was pushed.
     Pushed,
-    /// A manifest was read.
+    /// A manifest was pulled.
     Pulled,
     /// A tag, a manifest or a blob was deleted.
     Deleted,
 }
 
-/// Something that happened.
+/// Event: one push, pull or delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When, in seconds since 1970.
+    /// The wall-clock time, in seconds since 1970.
     pub at: u64,
-    /// What.
+    /// The kind.
     pub deed: Deed,
-    /// Who, or `-` for nobody in particular.
+    /// The user, or `-` for the anonymous user.
     pub user: String,
-    /// From where.
+    /// The address of the client.
     pub client: IpAddr,
-    /// In which repository.
+    /// The repository.
     pub repository: RepositoryName,
     /// The tag or the digest.
     pub reference: String,
 }
 
-/// The last events, the newest at the end.
+/// Ring buffer of the last 1000 events, the newest at the end.
 #[derive(Default)]
-pub struct Events(Mutex<VecDeque<Event>>);
+pub struct Events(Lock<VecDeque<Event>>);
 
 impl Deed {
-    /// What a request does that is answered with the status beside it; most requests do nothing that is worth an event.
+    /// Returns the kind of event that a request causes, and the status of the response that confirms it; `None` if requests of
+    /// this route are no events.
     pub fn of(route: &Route, method: &Method) -> Option<(Self, StatusCode)> {
         match route {
             Route::PutManifest(..) => Some((Deed::Pushed, StatusCode::CREATED)),
             Route::GetManifest(..) if *method == Method::GET => Some((Deed::Pulled, StatusCode::OK)),
             Route::DeleteManifest(..) | Route::DeleteBlob(..) => Some((Deed::Deleted, StatusCode::ACCEPTED)),
-            _ => None,
+            Route::GetManifest(..)
+            | Route::Ping
+            | Route::Catalog
+            | Route::Tags(_)
+            | Route::GetBlob(..)
+            | Route::StartUpload(_)
+            | Route::UploadStatus(..)
+            | Route::PatchUpload(..)
+            | Route::PutUpload(..)
+            | Route::CancelUpload(..)
+            | Route::Referrers(..) => None,
         }
     }
 }
 
 impl Event {
-    /// Something that happens now.
+    /// Makes an event of the current time.
     pub fn now(
         deed: Deed,
         user: String,
@@ -67,24 +78,23 @@ impl Event {
         repository: RepositoryName,
         reference: String,
     ) -> Self {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        Event { at, deed, user, client, repository, reference }
+        Event { at: clock::unix_seconds(), deed, user, client, repository, reference }
     }
 }
 
 impl Events {
-    /// Notes an event; the oldest gives way.
+    /// Adds an event, and drops the oldest one if the buffer is full.
     pub fn note(&self, event: Event) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.0.lock();
         if events.len() >= KEPT {
             events.pop_front();
         }
         events.push_back(event);
     }
 
-    /// Those that `wanted` lets through, the newest first.
+    /// Returns the events that match `wanted`, the newest first.
     pub fn newest(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.0.lock();
         events.iter().rev().filter(|event| wanted(event)).cloned().collect()
     }
 }
@@ -94,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_newest() {
+    fn the_oldest_events_are_dropped() {
         let events = Events::default();
         let name: RepositoryName = "a".parse().unwrap();
         for number in 0..KEPT + 5 {
@@ -107,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_no_pull() {
+    fn head_is_not_a_pull() {
         let route = Route::parse(&Method::GET, "/v2/a/manifests/1").unwrap();
         assert_eq!(Deed::of(&route, &Method::GET), Some((Deed::Pulled, StatusCode::OK)));
         assert_eq!(Deed::of(&route, &Method::HEAD), None);

@@ -1,8 +1,9 @@
-//! The headers in which a proxy passes on the client's address, the scheme and the host: `X-Forwarded-For`, `-Proto`,
+//! The headers by which a proxy forwards the client's address, the scheme and the host: `X-Forwarded-For`, `-Proto`,
 //! `-Host` and `-Port`, and `Forwarded` (RFC 7239).
 //!
-//! Nothing here decides whether a proxy is trusted; [`super::Locations`] does. If a request has any of the four
-//! `X-Forwarded-*` headers, `Forwarded` is ignored: proxies that set one kind pass the other kind on as the client sent it.
+//! Whether a proxy is trusted is decided in `location.rs`. If a request has any of the four `X-Forwarded-*` headers,
+//! `Forwarded` is ignored: a proxy that sets one kind passes the other kind on as the client sent it. Malformed values never
+//! fail a request; they make the host or the hop unknown.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,43 +17,44 @@ const PROTO: &str = "x-forwarded-proto";
 const HOST: &str = "x-forwarded-host";
 const PORT: &str = "x-forwarded-port";
 
-/// The scheme and the host that a proxy passes on.
+/// Scheme, host and port of the client's URL, as a proxy forwards them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Passed {
-    /// Whether the scheme is https.
+pub(super) struct ForwardedTarget {
+    /// True for https, false for http, `None` if the proxy does not forward the scheme.
     pub(super) https: Option<bool>,
-    pub(super) host: PassedHost,
+    pub(super) host: ForwardedHost,
+    /// The port of `X-Forwarded-Port`.
     pub(super) port: Option<u16>,
 }
 
-/// The host that a proxy passes on.
+/// Host that a proxy forwards.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum PassedHost {
-    /// None; `Host` counts.
+pub(super) enum ForwardedHost {
+    /// The proxy forwards none; `Host` counts.
     #[default]
     Absent,
-    /// One that is malformed.
+    /// The value is malformed; the host is unknown.
     Invalid,
-    /// A host with or without a port.
+    /// A host, with or without a port.
     Valid(String),
 }
 
-/// Returns true if a request has a header that a proxy adds.
+/// Returns true if a request has a header that proxies add.
 pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
         *name == FORWARDED || *name == VIA || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
     })
 }
 
-/// Returns the scheme and the host that the first proxy of the chain saw.
-pub(super) fn passed(headers: &HeaderMap) -> Passed {
+/// Returns the scheme, host and port that the first proxy of the chain received.
+pub(super) fn target(headers: &HeaderMap) -> ForwardedTarget {
     if has_x_forwarded(headers) {
-        return Passed {
+        return ForwardedTarget {
             https: first(headers, PROTO).and_then(|proto| is_https(&proto)),
             host: if headers.contains_key(HOST) {
                 valid_host(first(headers, HOST))
             } else {
-                PassedHost::Absent
+                ForwardedHost::Absent
             },
             port: first(headers, PORT).and_then(|port| port.parse().ok()).filter(|port| *port > 0),
         };
@@ -60,18 +62,18 @@ pub(super) fn passed(headers: &HeaderMap) -> Passed {
     let values = headers.get_all(FORWARDED).iter();
     let mut elements = values.flat_map(|value| split_from_end(value.as_bytes(), b',').into_iter().rev());
     match elements.find(|element| !element.is_empty()).map(Element::parse) {
-        None => Passed::default(),
-        // The scheme is unknown then, and so is the host.
-        Some(None) => Passed { host: PassedHost::Invalid, ..Passed::default() },
-        Some(Some(element)) => Passed {
+        None => ForwardedTarget::default(),
+        // A malformed element makes the scheme and the host unknown.
+        Some(None) => ForwardedTarget { host: ForwardedHost::Invalid, ..ForwardedTarget::default() },
+        Some(Some(element)) => ForwardedTarget {
             https: element.proto.and_then(|proto| is_https(&proto)),
-            host: element.host.map_or(PassedHost::Absent, |host| valid_host(Some(host))),
+            host: element.host.map_or(ForwardedHost::Absent, |host| valid_host(Some(host))),
             port: None,
         },
     }
 }
 
-/// Returns the addresses of the chain of proxies, the last one first; `None` stands for a hop that is no address.
+/// Returns the addresses of the chain of proxies, the last one first; `None` stands for a hop that is not an address.
 pub(super) fn hops(headers: &HeaderMap) -> Box<dyn Iterator<Item = Option<IpAddr>> + '_> {
     if has_x_forwarded(headers) {
         let values = headers.get_all(FOR).iter().rev();
@@ -90,7 +92,7 @@ fn has_x_forwarded(headers: &HeaderMap) -> bool {
     [FOR, PROTO, HOST, PORT].iter().any(|name| headers.contains_key(*name))
 }
 
-/// Returns the first element of a list that is not empty, without its quotes. Each proxy may have appended one.
+/// Returns the first non-empty element of a list, unquoted. Each proxy may have appended an element.
 fn first(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all(name).iter();
     let mut elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -106,11 +108,11 @@ fn is_https(proto: &str) -> Option<bool> {
     }
 }
 
-fn valid_host(host: Option<String>) -> PassedHost {
-    host.filter(|host| Host::parse(host).is_some()).map_or(PassedHost::Invalid, PassedHost::Valid)
+fn valid_host(host: Option<String>) -> ForwardedHost {
+    host.filter(|host| Host::parse(host).is_some()).map_or(ForwardedHost::Invalid, ForwardedHost::Valid)
 }
 
-/// An element of `Forwarded`: the parameters that one proxy has added.
+/// Element of `Forwarded`: the parameters that one proxy added.
 #[derive(Debug, Default)]
 struct Element {
     client: Option<String>,
@@ -119,7 +121,7 @@ struct Element {
 }
 
 impl Element {
-    /// Parses `for=...;proto=...`; returns nothing if it is malformed or names a parameter twice.
+    /// Parses `for=...;proto=...`; returns `None` if it is malformed or has a parameter twice.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut element = Element::default();
         for pair in split_from_end(bytes, b';') {
@@ -143,9 +145,9 @@ impl Element {
     }
 }
 
-/// Splits at the separators outside quoted strings, the last part first, without spaces around the parts. A proxy appends
-/// to the text that a client has sent: read from the end, a quote that the client left open does not reach the elements of
-/// the proxies.
+/// Splits at the separators outside of quoted strings, and returns the trimmed parts, the last one first. A proxy appends to the
+/// text that the client sent, so the text is read from its end: a quote that the client left open does not reach the elements
+/// of the proxies.
 fn split_from_end(bytes: &[u8], separator: u8) -> Vec<&[u8]> {
     let (mut parts, mut end, mut quoted) = (Vec::new(), bytes.len(), false);
     for (index, byte) in bytes.iter().enumerate().rev() {
@@ -160,12 +162,12 @@ fn split_from_end(bytes: &[u8], separator: u8) -> Vec<&[u8]> {
     parts
 }
 
-/// Returns true if the byte after these has a backslash before it that is not escaped itself.
+/// Returns true if the byte after `before` is escaped: an odd number of backslashes precedes it.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// Returns a token as it is, and the content of a quoted string; nothing for anything else.
+/// Returns a token as it is, and the content of a quoted string; `None` for anything else.
 fn unquote(text: &str) -> Option<String> {
     let Some(rest) = text.strip_prefix('"') else {
         let is_token = !text.contains(|char: char| char == '"' || char.is_whitespace());
@@ -182,7 +184,8 @@ fn unquote(text: &str) -> Option<String> {
     }
 }
 
-/// Parses a hop: an address, which may have brackets and a port. Names that hide an address (`unknown`, `_x`) are none.
+/// Parses a hop: an address, with or without brackets and port. Identifiers that hide an address (`unknown`, `_x`; RFC 7239
+/// section 6) yield `None`.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     if let Some(bare) = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')) {
         return bare.parse().ok().map(IpAddr::V6);
@@ -210,27 +213,27 @@ mod tests {
         headers
     }
 
-    fn valid(host: &str) -> PassedHost {
-        PassedHost::Valid(host.into())
+    fn valid(host: &str) -> ForwardedHost {
+        ForwardedHost::Valid(host.into())
     }
 
     #[test]
-    fn each_form_of_scheme_host_and_port_is_understood() {
-        let of = |pairs: &[(&'static str, &str)]| passed(&headers(pairs));
+    fn reads_scheme_host_and_port_in_every_form() {
+        let target_of = |pairs: &[(&'static str, &str)]| target(&headers(pairs));
         let secure = Some(true);
         for (pairs, https, host, port) in [
-            (&[][..], None, PassedHost::Absent, None),
-            (&[(PROTO, "https")], secure, PassedHost::Absent, None),
+            (&[][..], None, ForwardedHost::Absent, None),
+            (&[(PROTO, "https")], secure, ForwardedHost::Absent, None),
             (&[(PROTO, "HTTPS"), (HOST, "hub.lan")], secure, valid("hub.lan"), None),
-            // Doubled by a second proxy, in one line or two.
+            // Appended by a second proxy, in one line or two.
             (&[(PROTO, "https, http"), (HOST, "hub.lan,10.0.0.1")], secure, valid("hub.lan"), None),
             (&[(PROTO, "https"), (PROTO, "http"), (HOST, "hub.lan")], secure, valid("hub.lan"), None),
             (&[(PROTO, " , \"https\""), (HOST, "\"hub.lan:8443\"")], secure, valid("hub.lan:8443"), None),
             (&[(PORT, "8443, 80"), (HOST, "[::1]")], None, valid("[::1]"), Some(8443)),
-            (&[(PROTO, "wss"), (PORT, "0")], None, PassedHost::Absent, None),
-            (&[(PORT, "http"), (HOST, "a b")], None, PassedHost::Invalid, None),
-            (&[(HOST, "")], None, PassedHost::Invalid, None),
-            (&[(HOST, "\u{e9}.lan")], None, PassedHost::Invalid, None),
+            (&[(PROTO, "wss"), (PORT, "0")], None, ForwardedHost::Absent, None),
+            (&[(PORT, "http"), (HOST, "a b")], None, ForwardedHost::Invalid, None),
+            (&[(HOST, "")], None, ForwardedHost::Invalid, None),
+            (&[(HOST, "\u{e9}.lan")], None, ForwardedHost::Invalid, None),
             (&[("forwarded", "for=1.2.3.4;proto=https;host=hub.lan")], secure, valid("hub.lan"), None),
             (
                 &[(
@@ -244,26 +247,26 @@ mod tests {
             (
                 &[("forwarded", ",, proto=http;by=_p"), ("forwarded", "host=x")],
                 Some(false),
-                PassedHost::Absent,
+                ForwardedHost::Absent,
                 None,
             ),
-            (&[("forwarded", "host=hub.lan;host=x;proto=https")], None, PassedHost::Invalid, None),
-            (&[("forwarded", "hub.lan")], None, PassedHost::Invalid, None),
+            (&[("forwarded", "host=hub.lan;host=x;proto=https")], None, ForwardedHost::Invalid, None),
+            (&[("forwarded", "hub.lan")], None, ForwardedHost::Invalid, None),
             (&[("forwarded", "host=\"hub\\.lan\"")], None, valid("hub.lan"), None),
-            // Proxies that set one kind pass on what a client sends of the other.
+            // A proxy that sets one kind passes the other on as the client sent it.
             (
                 &[("forwarded", "host=evil.example;proto=http"), (PROTO, "https")],
                 secure,
-                PassedHost::Absent,
+                ForwardedHost::Absent,
                 None,
             ),
         ] {
-            assert_eq!(of(pairs), Passed { https, host, port }, "{pairs:?}");
+            assert_eq!(target_of(pairs), ForwardedTarget { https, host, port }, "{pairs:?}");
         }
     }
 
     #[test]
-    fn the_hops_of_forwarded_are_read_from_the_end() {
+    fn hops_of_forwarded_are_read_from_the_end() {
         for (value, expected) in [
             ("for=1.2.3.4", &[Some("1.2.3.4")][..]),
             ("for=1.2.3.4;proto=https, For=\"5.6.7.8:80\"", &[Some("5.6.7.8"), Some("1.2.3.4")]),
@@ -286,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_came_by_a_proxy_is_seen() {
+    fn a_header_of_a_proxy_marks_a_forwarded_request() {
         for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"] {
             assert!(is_forwarded(&headers(&[(name, "x")])), "{name}");
         }
         assert!(!is_forwarded(&headers(&[("host", "x"), ("x-forward", "x")])));
     }
 
-    /// A value as a token where that is possible and wanted, else as a quoted string.
+    /// Returns a value as a token, or as a quoted string if `quoted` is true or a token cannot hold it.
     fn written(value: &str, quoted: bool) -> String {
         if quoted || value.contains([':', '[']) {
             format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
@@ -304,19 +307,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_a_panic(
+        fn arbitrary_bytes_never_panic(
             name in prop::sample::select(vec!["forwarded", FOR, PROTO, HOST, PORT]),
             bytes in prop::collection::vec(any::<u8>(), 0..60),
         ) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
-                let _ = passed(&headers);
+                let _ = target(&headers);
                 prop_assert!(hops(&headers).count() <= bytes.len() + 1);
             }
         }
 
         #[test]
-        fn forwarded_reads_back_in_every_way_of_writing_it(
+        fn forwarded_is_read_in_every_notation(
             address: IpAddr,
             port: Option<u16>,
             https: bool,
@@ -338,14 +341,14 @@ mod tests {
                 written(&host, quoted),
             );
             let headers = headers(&[("forwarded", &value)]);
-            let expected = Passed { https: Some(https), host: PassedHost::Valid(host), port: None };
-            prop_assert_eq!(passed(&headers), expected);
+            let expected = ForwardedTarget { https: Some(https), host: ForwardedHost::Valid(host), port: None };
+            prop_assert_eq!(target(&headers), expected);
             let hops: Vec<Option<IpAddr>> = hops(&headers).collect();
             prop_assert_eq!(hops, [Some("10.0.0.1".parse().unwrap()), Some(address)]);
         }
 
         #[test]
-        fn nothing_that_a_client_sends_before_it_changes_the_hop_of_a_proxy(sent in "[ -~]{0,40}") {
+        fn text_that_a_client_sends_first_does_not_change_the_hop_of_the_proxy(sent in "[ -~]{0,40}") {
             for (name, hop) in [("forwarded", "for=\"1.2.3.4:56\";proto=https"), (FOR, "1.2.3.4:56")] {
                 let headers = headers(&[(name, &format!("{sent}, {hop}"))]);
                 prop_assert_eq!(hops(&headers).next().flatten(), Some("1.2.3.4".parse().unwrap()));

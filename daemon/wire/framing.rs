@@ -1,24 +1,24 @@
-//! The framing of a request body: RFC 9112 section 6.
+//! The framing of a request body (RFC 9112 section 6).
 
-use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
 
 use super::error::ApiError;
+use crate::oci::ProblemKind;
 
-/// Refuses transfer codings other than a single `chunked`. Hyper decodes only that and leaves others, such as `gzip` before
-/// it, in the body, which would be stored as it is.
+/// Refuses transfer codings other than a single `chunked`. hyper decodes only that one and leaves others, such as a `gzip`
+/// before it, in the body, so that the encoded bytes would be stored.
 ///
 /// # Errors
-/// [`ApiError::Http`].
+/// Returns [`ApiError::http`] with status 501.
 pub fn check_framing(parts: &Parts) -> Result<(), ApiError> {
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        (Some(_), _) => Err(ApiError::Http(
-            StatusCode::NOT_IMPLEMENTED,
-            "the only transfer coding of a request that is supported is chunked",
+        (Some(_), _) => Err(ApiError::http(
+            ProblemKind::NotImplemented,
+            "this transfer coding is not supported; send the body as chunked, or with Content-Length",
         )),
     }
 }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_chunked_is_supported() {
+    fn transfer_codings_other_than_chunked_are_refused() {
         let check = |codings: &[&str]| {
             let mut request = http::Request::builder();
             for coding in codings {

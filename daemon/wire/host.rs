@@ -1,16 +1,21 @@
-//! The host of a request: RFC 9112 section 3.2, and the grammar of `Host` (RFC 9110 section 7.2).
+//! The host of a request: the grammar of `Host` (RFC 9110 section 7.2), and the rule that a request names exactly one
+//! (RFC 9112 section 3.2).
+//!
+//! The grammar is strict: a host that a proxy and the daemon could read differently is refused with 400.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
 
-/// The longest name of the DNS, in bytes, and the longest label of one.
-const LONGEST: (usize, usize) = (253, 63);
+/// The largest length of a DNS name, in bytes (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+/// The largest length of a label of a DNS name, in bytes.
+const MAX_LABEL: usize = 63;
 
-/// A host as it stands in `Host` or in a URL: a name or an address, and a port where one is given.
+/// Host as in `Host` or in a URL: a name or an address, and a port if one is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Host<'a> {
     /// The name, or the address without brackets.
@@ -19,7 +24,7 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// Parses `NAME[:PORT]` or `[ADDRESS][:PORT]`; returns nothing for anything else.
+    /// Parses `NAME[:PORT]` or `[ADDRESS][:PORT]`; returns `None` for anything else.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (name, rest) = rest.split_once(']')?;
@@ -31,19 +36,19 @@ impl<'a> Host<'a> {
         if is_name(name) { with_port(name, rest) } else { None }
     }
 
-    /// Returns true if it names no port.
+    /// Returns true if the host has no port.
     pub(super) fn has_no_port(&self) -> bool {
         self.port.is_none()
     }
 
-    /// Returns true if both name the same host and port, given the port that the scheme implies.
+    /// Returns true if both are the same name and port. `default_port` stands for a port that is left out.
     pub(super) fn is_same(&self, other: &Self, default_port: u16) -> bool {
         let port = |host: &Self| host.port.unwrap_or(default_port);
         self.name.eq_ignore_ascii_case(other.name) && port(self) == port(other)
     }
 }
 
-/// Parses what follows a name, and gives the host: nothing, or a colon and a port, which may be empty.
+/// Parses the rest after a name: nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3).
 fn with_port<'a>(name: &'a str, text: &str) -> Option<Host<'a>> {
     let digits = text.strip_prefix(':').unwrap_or_default();
     if digits.is_empty() {
@@ -54,22 +59,22 @@ fn with_port<'a>(name: &'a str, text: &str) -> Option<Host<'a>> {
     Some(Host { name, port: Some(port) })
 }
 
-/// Returns true for a DNS name or an IPv4 address. Underscores are no DNS, but names of containers have them.
+/// Returns true for a DNS name or an IPv4 address. DNS has no underscores in host names, but container names have them.
 fn is_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
         !label.is_empty()
-            && label.len() <= LONGEST.1
+            && label.len() <= MAX_LABEL
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
-    name.len() <= LONGEST.0 && name.split('.').all(is_label)
+    name.len() <= MAX_NAME && name.split('.').all(is_label)
 }
 
-/// Checks that a request names one host and the same one everywhere. A request in absolute form that has no `Host`
-/// (HTTP/1.0) gets it from its target, so that everything behind looks in one place.
+/// Checks that a request names exactly one host. A request in absolute form without `Host` (HTTP/1.0) gets the header from
+/// its target, so that all later code reads the host from one place.
 ///
 /// # Errors
-/// A sentence for the client, to be answered with 400.
+/// Returns one sentence for the client, for a response with 400.
 pub fn check_host(parts: &mut Parts) -> Result<(), &'static str> {
     let mut values = parts.headers.get_all(HOST).iter();
     let (header, more) = (values.next(), values.next());
@@ -78,37 +83,38 @@ pub fn check_host(parts: &mut Parts) -> Result<(), &'static str> {
     }
     let header = match header {
         Some(value) => Some(
-            value.to_str().ok().and_then(Host::parse).ok_or("the Host header is not NAME or NAME:PORT")?,
+            value.to_str().ok().and_then(Host::parse).ok_or("the Host header has to be NAME or NAME:PORT")?,
         ),
         None if parts.version == Version::HTTP_10 => None,
         None => return Err("the request has no Host header"),
     };
     let Some(authority) = parts.uri.authority() else { return Ok(()) };
-    let default_port = default_port(parts).ok_or("the request target is no http or https URL")?;
-    let target = target_host(authority).ok_or("the request target names no valid host")?;
+    let default_port =
+        default_port(parts).ok_or("the request target has to be a path, or an http or https URL")?;
+    let target = target_host(authority).ok_or("the host in the request target is malformed")?;
     match header {
         Some(header) if header.is_same(&target, default_port) => {}
         Some(_) => return Err("the request target and the Host header name different hosts"),
         None => {
             let value = HeaderValue::from_str(authority.as_str());
-            let value = value.map_err(|_| "the request target names no valid host")?;
+            let value = value.map_err(|_| "the host in the request target is malformed")?;
             parts.headers.insert(HOST, value);
         }
     }
     Ok(())
 }
 
-/// Returns the name or the address in `Host`, without brackets and port.
+/// Returns the name or the address in `Host`, without brackets and port; `None` if the header is missing or malformed.
 pub fn host_name(headers: &HeaderMap) -> Option<&str> {
     Host::parse(headers.get(HOST)?.to_str().ok()?).map(|host| host.name)
 }
 
-/// Parses the authority of a request target, which has no user (RFC 9110 section 4.2.4).
+/// Parses the authority of a request target; one with user information is malformed (RFC 9110 section 4.2.4).
 fn target_host(authority: &Authority) -> Option<Host<'_>> {
     Host::parse(authority.as_str())
 }
 
-/// Returns the port that the scheme of a target in absolute form implies; CONNECT names a host without a scheme.
+/// Returns the default port of the target's scheme. The target of CONNECT is a host without a scheme.
 fn default_port(parts: &Parts) -> Option<u16> {
     match parts.uri.scheme_str() {
         Some("http") => Some(80),
@@ -116,16 +122,6 @@ fn default_port(parts: &Parts) -> Option<u16> {
         None if parts.method == Method::CONNECT => Some(443),
         Some(_) | None => None,
     }
-}
-
-/// Returns true if a name of the public DNS cannot be this one: an address, a name without a dot, or one under a
-/// domain for local use.
-pub(super) fn is_local(name: &str) -> bool {
-    /// The ends that no name of the public DNS has.
-    const LOCAL: [&str; 6] = [".localhost", ".local", ".lan", ".internal", ".home.arpa", ".test"];
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let is_address = name.parse::<IpAddr>().is_ok();
-    is_address || !name.contains('.') || LOCAL.iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -142,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_parsed_by_their_grammar() {
+    fn parses_names_and_addresses_with_ports_and_refuses_the_rest() {
         for (text, name, port) in [
             ("registry", "registry", None),
             ("my_registry:5000", "my_registry", Some(5000)),
@@ -181,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_one_host() {
+    fn a_request_names_exactly_one_host() {
         let (new, old) = (Version::HTTP_11, Version::HTTP_10);
         assert!(check(new, "/v2/", &["registry:5000"]).is_ok());
         assert!(check(new, "http://Registry/v2/", &["registry:80"]).is_ok());

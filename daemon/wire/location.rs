@@ -1,67 +1,79 @@
-//! Where the answer to an upload or a push says that it is to be found.
+//! Addresses of the registry and of its clients: the origin that a client called, the `Location` of responses, and the
+//! address of a client behind trusted proxies.
+//!
+//! Headers of proxies count only from an address in `http.trusted_proxies`; from any other peer they are ignored.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::forwarded::{self, PassedHost};
+use super::forwarded::{self, ForwardedHost};
 use super::host::Host;
+use super::origin::Origin;
 
-/// Makes the `Location` of answers, and says by which address a client has called.
+/// Settings that map a connection to the addresses that client and registry have for each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locations {
-    /// The registry's address as clients see it, without a slash at its end.
+    /// `http.external_url`: the URL of the registry as clients see it, with or without a slash at the end.
     pub external_url: Option<String>,
-    /// The proxies whose `X-Forwarded-*` and `Forwarded` headers are believed.
+    /// `http.trusted_proxies`: the proxies whose `X-Forwarded-*` and `Forwarded` headers count.
     pub trusted_proxies: Vec<IpNet>,
 }
 
+/// Origin of the target URI (RFC 9110 section 7.1): the scheme and the host by which the client called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetOrigin {
+    /// True if the client speaks TLS, to the registry or to a proxy.
+    pub https: bool,
+    /// Host and port as in the client's URL; `None` if they are unknown. Not checked against the grammar of `Host`.
+    pub host: Option<String>,
+}
+
 impl Locations {
-    /// Returns the location of a path: absolute only if the configuration names the external address. A host or a port that
-    /// a proxy passes on may be wrong, and a client would push to an address that does not exist; a relative location is
-    /// right behind every proxy.
-    pub fn of(&self, path: &str) -> String {
+    /// Returns the value of `Location` for a path. It is absolute only with `http.external_url`: a host or a port that a proxy
+    /// forwards may be wrong, and a client would push to an address that does not exist. A relative location is right behind
+    /// every proxy.
+    pub fn location(&self, path: &str) -> String {
         match &self.external_url {
             Some(url) => format!("{}{path}", url.trim_end_matches('/')),
             None => path.to_owned(),
         }
     }
 
-    /// The scheme and the host by which a client has called, as far as that is known: whether it is https, and what
-    /// stands in its address line.
-    pub fn called(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> (bool, Option<String>) {
+    /// Returns the origin that a client called, from `Host` and from the headers of a trusted proxy.
+    pub fn target_origin(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> TargetOrigin {
         let host = headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let secure = tls || host.as_deref().is_some_and(|host| self.is_external_tls(host));
+        let https = tls || host.as_deref().is_some_and(|host| self.is_external_https(host));
         if !self.is_trusted(peer) {
-            return (secure, host);
+            return TargetOrigin { https, host };
         }
-        let passed = forwarded::passed(headers);
-        let secure = passed.https.unwrap_or(secure);
-        let host = match passed.host {
-            PassedHost::Valid(host) => Some(host),
-            PassedHost::Invalid => None,
-            PassedHost::Absent => host,
+        let forwarded = forwarded::target(headers);
+        let https = forwarded.https.unwrap_or(https);
+        let host = match forwarded.host {
+            ForwardedHost::Valid(host) => Some(host),
+            ForwardedHost::Invalid => None,
+            ForwardedHost::Absent => host,
         };
-        let default_port = if secure { 443 } else { 80 };
-        let host = match (host, passed.port.filter(|port| *port != default_port)) {
-            // Many proxies drop the port of the host and pass it on by itself.
+        let default_port = if https { 443 } else { 80 };
+        let host = match (host, forwarded.port.filter(|port| *port != default_port)) {
+            // Many proxies drop the port from the host and forward it in a header of its own.
             (Some(host), Some(port)) if Host::parse(&host).is_some_and(|host| host.has_no_port()) => {
                 Some(format!("{}:{port}", host.trim_end_matches(':')))
             }
             (host, _) => host,
         };
-        (secure, host)
+        TargetOrigin { https, host }
     }
 
-    /// Returns true for the address of a trusted proxy.
+    /// Returns true if an address is that of a trusted proxy.
     pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// Returns the address that sent a request: the peer, or the address that a trusted proxy names. Each proxy appends
-    /// the address it was called from, so the list is read from its end. It is not read beyond a hop that is no address:
-    /// the client itself may have sent the hops before it.
+    /// Returns the address of the client: the peer, or the address that a trusted proxy forwards. Each proxy appends the
+    /// address of its own peer, so that the list is read from its end. Reading stops at a hop that is not an address: the
+    /// client itself may have sent the hops before it.
     pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         if !self.is_trusted(peer) {
             return peer;
@@ -75,40 +87,50 @@ impl Locations {
         }
         peer
     }
+
+    /// Returns true if `host` is that of `http.external_url`, and that URL is https.
+    fn is_external_https(&self, host: &str) -> bool {
+        let external = self.external_url.as_deref().and_then(Origin::of);
+        external.is_some_and(|external| external.https && external.has_host(host))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn target(https: bool, host: Option<&str>) -> TargetOrigin {
+        TargetOrigin { https, host: host.map(str::to_owned) }
+    }
+
     #[test]
-    fn believes_only_trusted_proxies() {
+    fn forwarding_headers_count_only_from_trusted_proxies() {
         let locations =
             Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         headers.insert("x-forwarded-host", "hub.lan".parse().unwrap());
         headers.insert("x-forwarded-for", "1.2.3.4, 10.9.9.9".parse().unwrap());
-        let (proxy, stranger) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
-        assert_eq!(locations.called(&headers, proxy, false), (true, Some("hub.lan".into())));
-        assert_eq!(locations.called(&headers, stranger, false), (false, None));
+        let (proxy, other) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
+        assert_eq!(locations.target_origin(&headers, proxy, false), target(true, Some("hub.lan")));
+        assert_eq!(locations.target_origin(&headers, other, false), target(false, None));
         assert_eq!(locations.client(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
-        assert_eq!(locations.client(&headers, stranger), stranger);
+        assert_eq!(locations.client(&headers, other), other);
     }
 
     #[test]
-    fn locations_are_relative_unless_the_external_address_is_named() {
-        assert_eq!(Locations::default().of("/v2/"), "/v2/");
+    fn locations_are_relative_without_an_external_url() {
+        assert_eq!(Locations::default().location("/v2/"), "/v2/");
         let external = Locations { external_url: Some("https://hub.lan/x/".into()), ..Locations::default() };
-        assert_eq!(external.of("/v2/"), "https://hub.lan/x/v2/");
+        assert_eq!(external.location("/v2/"), "https://hub.lan/x/v2/");
     }
 
     #[test]
-    fn scheme_host_and_port_come_from_the_proxy_as_far_as_it_passes_them_on() {
+    fn scheme_host_and_port_come_from_the_proxy_where_it_forwards_them() {
         let locations =
             Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1".parse().unwrap();
-        for (pairs, secure, host) in [
+        for (pairs, https, host) in [
             (&[("host", "hub.lan")][..], false, Some("hub.lan")),
             (&[("host", "hub.lan"), ("x-forwarded-proto", "https")], true, Some("hub.lan")),
             (&[("host", "hub.lan"), ("x-forwarded-port", "8443")], false, Some("hub.lan:8443")),
@@ -122,7 +144,7 @@ mod tests {
                 true,
                 Some("hub.lan"),
             ),
-            // The port of the host is the one that the client used.
+            // The port in the host is the one that the client used.
             (&[("host", "hub.lan:5000"), ("x-forwarded-port", "80")], false, Some("hub.lan:5000")),
             (&[("host", "10.0.0.2"), ("x-forwarded-host", "hub.lan")], false, Some("hub.lan")),
             (&[("host", "10.0.0.2"), ("x-forwarded-host", "a b"), ("x-forwarded-port", "1")], false, None),
@@ -132,13 +154,12 @@ mod tests {
             for (name, value) in pairs {
                 headers.insert(*name, value.parse().unwrap());
             }
-            let called = locations.called(&headers, proxy, false);
-            assert_eq!(called, (secure, host.map(str::to_owned)), "{pairs:?}");
+            assert_eq!(locations.target_origin(&headers, proxy, false), target(https, host), "{pairs:?}");
         }
     }
 
     #[test]
-    fn the_chain_of_proxies_is_read_up_to_a_hop_that_is_no_address() {
+    fn the_chain_of_proxies_is_read_from_its_end_up_to_a_hop_that_is_not_an_address() {
         let locations =
             Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1";
@@ -170,5 +191,15 @@ mod tests {
             let found = locations.client(&headers, proxy.parse().unwrap());
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{values:?}");
         }
+    }
+
+    #[test]
+    fn the_scheme_of_the_external_url_counts_for_its_host_only() {
+        let locations = |url: &str| Locations { external_url: Some(url.into()), ..Locations::default() };
+        assert!(locations("https://hub.lan/x").is_external_https("hub.lan"));
+        assert!(locations("https://hub.lan:5000").is_external_https("HUB.lan:5000"));
+        assert!(!locations("https://hub.lan").is_external_https("hub.lan:5000"));
+        assert!(!locations("http://hub.lan").is_external_https("hub.lan"));
+        assert!(!Locations::default().is_external_https("hub.lan"));
     }
 }

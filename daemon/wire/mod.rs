@@ -1,7 +1,8 @@
-//! HTTP as types: routes, the stages of a request, responses, and the one place where errors become statuses.
+//! HTTP as types: routes, the stages of a request, responses, errors, and the policies against CSRF and DNS rebinding.
 //!
-//! A request is [`Parsed`] first and gives nothing but its route; with a permit it becomes [`Permitted`], and
-//! only that has a body. Whatever arrives, it gets an answer or the connection ends; nothing here panics.
+//! A request is [`Parsed`] first and gives access to its route only; a permit turns it into [`Permitted`], which has the body.
+//! Errors are problems without HTTP (`oci`), and [`status_of`] is the one table that maps them to statuses. Any request gets a
+//! response, or its connection is closed; malformed input never panics.
 
 pub mod audit;
 mod challenge;
@@ -15,24 +16,27 @@ mod framing;
 mod host;
 mod location;
 mod origin;
+mod origin_policy;
 mod pace;
 mod range;
 mod request;
 mod response;
 mod route;
+mod status;
 
 pub use self::challenge::{Challenge, TOKEN_PATH, TokenEndpoint};
-pub use self::confine::{as_download, confine, is_of_one_answer};
+pub use self::confine::{confine, describes_one_response, mark_as_download};
 pub use self::cors::Cors;
 pub use self::error::ApiError;
 pub use self::events::{Deed, Event, Events};
 pub use self::forwarded::is_forwarded;
 pub use self::framing::check_framing;
 pub use self::host::{check_host, host_name};
-pub use self::location::Locations;
-pub use self::origin::{is_of_other_origin, is_of_same_origin};
+pub use self::location::{Locations, TargetOrigin};
+pub use self::origin_policy::{CsrfPolicy, RebindingPolicy, is_sent_by_page};
 pub use self::pace::Pace;
 pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};
 pub use self::request::{Parsed, Permitted, RequestBody};
 pub use self::response::{BodyError, Chunks, Response, ResponseBody, empty, json, with_bytes};
 pub use self::route::{Query, Route, RouteError};
+pub use self::status::status_of;

@@ -1,17 +1,20 @@
-//! `Range` and `Content-Range` (RFC 9110 section 14; distribution specification, "Pushing a blob in chunks").
+//! `Range` of pulls (RFC 9110 section 14.2) and `Content-Range` of chunks (distribution specification, "Pushing a blob in
+//! chunks", which has a form of its own).
+//!
+//! A malformed `Range` is ignored, as RFC 9110 wants; a malformed `Content-Range` is an error.
 
 use std::str::FromStr;
 
-/// One range of bytes that a client asks for.
+/// Byte range of a `Range` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// From the first byte to the last, both included; to the end when there is no last. The last may be before the first.
+    /// The first and the last byte, both included; up to the end if there is no last byte. The last may be before the first.
     From(u64, Option<u64>),
-    /// So many bytes at the end.
+    /// This number of bytes at the end.
     Last(u64),
 }
 
-/// The range of a chunk of an upload, both ends included.
+/// Byte range of a chunk of an upload, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// The offset of its first byte.
@@ -20,28 +23,28 @@ pub struct ContentRange {
     pub end: u64,
 }
 
-/// A text is no range.
+/// A text is not a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a range is written START-END")]
+#[error("a range has the form START-END, with START at most END")]
 pub struct ParseRangeError;
 
-/// What to send for a `Range` header.
+/// Part of the content that a response to a `Range` header has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeOutcome {
-    /// Everything: there is no range, or none that can be served, which a server may ignore.
+    /// The whole content: there is no `Range`, or one that is malformed or has several ranges.
     Whole,
-    /// So many bytes from an offset on.
+    /// A part of the content.
     Part {
-        /// The first byte.
+        /// The offset of the first byte.
         start: u64,
-        /// How many; at least one.
+        /// The number of bytes, at least one.
         length: u64,
     },
-    /// The range has no byte of the content: it lies behind the end, or ends before its start.
+    /// The range contains no byte of the content: it begins after the end, or ends before its start.
     Unsatisfiable,
 }
 
-/// Decides what a `Range` header means for content of this size. Several ranges are answered with everything.
+/// Resolves a `Range` header for content of this size. Several ranges yield the whole content.
 pub fn resolve_range(header: Option<&str>, size: u64) -> RangeOutcome {
     let Some(range) = header.and_then(|text| text.parse().ok()) else { return RangeOutcome::Whole };
     match range {
@@ -77,7 +80,7 @@ impl FromStr for ByteRange {
 impl FromStr for ContentRange {
     type Err = ParseRangeError;
 
-    /// Reads `START-END` as the standard has it, and RFC 9110's `bytes START-END/SIZE`, which some clients send.
+    /// Parses `START-END` of the distribution specification, and `bytes START-END/SIZE` of RFC 9110, which some clients send.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let range = text.trim();
         let range = range.strip_prefix("bytes").map_or(range, |rest| rest.trim_start_matches([' ', '=']));
@@ -92,7 +95,7 @@ fn number(text: &str) -> Result<u64, ParseRangeError> {
     if is_number(text) { text.parse().map_err(|_| ParseRangeError) } else { Err(ParseRangeError) }
 }
 
-/// Reads a number of any length; one that is too large for a `u64` lies behind the end of all content.
+/// Parses a number of any length; one that does not fit into a `u64` is after the end of any content.
 fn saturating(text: &str) -> Result<u64, ParseRangeError> {
     if is_number(text) { Ok(text.parse().unwrap_or(u64::MAX)) } else { Err(ParseRangeError) }
 }
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resolves_what_clients_send() {
+    fn ranges_are_resolved_against_the_size() {
         let part = |start, length| RangeOutcome::Part { start, length };
         for (header, size, expected) in [
             ("bytes=0-3", 10, part(0, 4)),
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_kinds_of_content_range() {
+    fn both_forms_of_content_range_are_parsed() {
         for text in ["5-9", "bytes 5-9/20", "bytes=5-9", "bytes 5-9/*"] {
             assert_eq!(text.parse(), Ok(ContentRange { start: 5, end: 9 }), "{text}");
         }
@@ -160,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn a_part_lies_inside(text in "(bytes=)?[0-9]{0,21}-?[0-9,-]{0,21}", size in any::<u64>()) {
+        fn a_part_lies_inside_of_the_content(text in "(bytes=)?[0-9]{0,21}-?[0-9,-]{0,21}", size in any::<u64>()) {
             let _ = text.parse::<ContentRange>();
             if let RangeOutcome::Part { start, length } = resolve_range(Some(&text), size) {
                 prop_assert!(length > 0 && start.checked_add(length).is_some_and(|end| end <= size));

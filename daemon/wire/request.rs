@@ -1,4 +1,6 @@
-//! The stages of a request: parsed, permitted, body.
+//! Stages of a request: [`Parsed`] has only its route; a permit turns it into [`Permitted`], which has the body.
+//!
+//! The body enforces the time and rate limits of the sender. A body that is dropped unread is drained (lingering close).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,10 +17,12 @@ use super::pace::Pace;
 use super::route::{Query, Route};
 use crate::access::Permit;
 
-/// How long and how much of a body is read that nobody wants, so that its sender gets the answer.
-const DRAIN: (Duration, usize) = (Duration::from_secs(10), 64 << 20);
+/// The longest time for which an unread body is drained, so that the client receives the response.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// The most bytes of an unread body that are drained.
+const DRAIN_BYTES: usize = 64 << 20;
 
-/// A request whose route is known; neither its body nor the store can be reached with it.
+/// Request with a known route and without a permit: it gives access neither to the body nor to the store.
 pub struct Parsed {
     route: Route,
     parts: Parts,
@@ -26,48 +30,50 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// The request of a route.
+    /// Makes the first stage of a request.
     pub fn new(route: Route, parts: Parts, body: RequestBody) -> Self {
         Parsed { route, parts, body }
     }
 
-    /// What it is about.
+    /// Returns the route.
     pub fn route(&self) -> &Route {
         &self.route
     }
 
-    /// The next stage: a permit is the price.
+    /// Returns the second stage, in exchange for a permit. `peer` is the other end of the connection.
     pub fn permitted(self, permit: Permit, peer: IpAddr) -> Permitted {
         let query = Query::parse(self.parts.uri.query());
         Permitted { route: self.route, parts: self.parts, query, body: self.body, permit, peer }
     }
 }
 
-/// A request that is allowed.
+/// Request with a permit.
 pub struct Permitted {
-    /// What it is about.
+    /// The route.
     pub route: Route,
     /// Method, URL and headers.
     pub parts: Parts,
-    /// The parameters of the URL.
+    /// The query parameters.
     pub query: Query,
-    /// What the client sends.
+    /// The body.
     pub body: RequestBody,
-    /// Who may do what.
+    /// The permit: the identity, and its rights.
     pub permit: Permit,
-    /// Who sent it: the client, or a proxy.
+    /// The other end of the connection: the client, or a proxy.
     pub peer: IpAddr,
 }
 
 impl Permitted {
-    /// A header as text.
+    /// Returns the first value of a header; `None` if it is missing or not ASCII text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
     }
 }
 
-/// The body of a request. One that is dropped unread is read a little further in the background: a client that
-/// is still sending would see a reset connection instead of its answer.
+/// Body of a request.
+///
+/// Lingering close: a body that is dropped unread is drained in the background for up to ten seconds or 64 MiB. Closing the
+/// connection while the client is still sending would reset it before the client reads the response.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     waits_for_continue: bool,
@@ -78,8 +84,8 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// The body of a request that may pause for at most `stall`, and has to come with at least `minimum_rate` bytes per
-    /// second on average over so much time of waiting; zero is no minimum.
+    /// Makes the body of a request. The client may pause for at most `stall`, and has to send at least `minimum_rate` bytes per
+    /// second, averaged over windows of `stall` of waiting; zero is no minimum.
     pub fn new(parts: &Parts, incoming: Incoming, stall: Duration, minimum_rate: u64) -> Self {
         let announced = incoming.size_hint().exact();
         let waits_for_continue = parts.headers.contains_key(http::header::EXPECT);
@@ -94,15 +100,16 @@ impl RequestBody {
         self
     }
 
-    /// How long the client says it is; nothing when it is chunked.
+    /// Returns the announced length (`Content-Length`); `None` if the body is chunked.
     pub fn announced(&self) -> Option<u64> {
         self.announced
     }
 
-    /// The next bytes, or nothing at the end.
+    /// Receives the next bytes; returns `None` at the end.
     ///
     /// # Errors
-    /// [`ApiError::Stalled`] when the client pauses too long or is too slow, [`ApiError::SizeInvalid`] when it breaks off.
+    /// Returns [`ApiError::stalled`] (408) if the client pauses too long or is too slow, and [`ApiError::size_invalid`] (400) if
+    /// the body ends early.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.waits_for_continue = false;
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
@@ -122,9 +129,9 @@ impl RequestBody {
             paused += waited;
             let keeps_up = self.pace.keeps_up(waited, bytes);
             match next {
-                // What has arrived is delivered in any case; the next wait of a client that is too slow ends at once.
+                // Bytes that have arrived are delivered in any case; the next wait of a client that is too slow ends at once.
                 Err(_) if keeps_up && paused < self.stall => {}
-                Err(_) => return Err(ApiError::Stalled),
+                Err(_) => return Err(ApiError::stalled()),
                 Ok(None) => {
                     self.incoming = None;
                     return Ok(None);
@@ -136,26 +143,26 @@ impl RequestBody {
                 }
                 Ok(Some(Err(_))) => {
                     self.incoming = None;
-                    return Err(ApiError::SizeInvalid("the body broke off".into()));
+                    return Err(ApiError::size_invalid("the body ended before its announced length"));
                 }
             }
         }
     }
 
-    /// The whole body, if it has at most `limit` bytes.
+    /// Receives the whole body into memory.
     ///
     /// # Errors
-    /// [`ApiError::TooLarge`], or as [`RequestBody::chunk`].
+    /// Returns [`ApiError::too_large`] (413) for a body of more than `limit` bytes, and the errors of [`RequestBody::chunk`].
     pub async fn collect(&mut self, limit: usize) -> Result<Bytes, ApiError> {
         if self.announced.is_some_and(|length| length > limit as u64) {
-            return Err(ApiError::TooLarge(limit));
+            return Err(ApiError::too_large(limit));
         }
-        // Growing would take twice as much for a moment; what is announced is at most the limit.
+        // Allocated at once, since a growing vector needs twice the memory for a moment. The limit bounds a false announcement.
         let announced = self.announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let mut collected = Vec::with_capacity(announced.min(limit));
         while let Some(chunk) = self.chunk().await? {
             if collected.len() + chunk.len() > limit {
-                return Err(ApiError::TooLarge(limit));
+                return Err(ApiError::too_large(limit));
             }
             collected.extend_from_slice(&chunk);
         }
@@ -166,7 +173,7 @@ impl RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(mut incoming) = self.incoming.take() else { return };
-        // A client that waits for leave to send has sent nothing, and reading would give it that leave.
+        // With `Expect: 100-continue` polling the body makes hyper send `100 Continue`, and the client has sent nothing yet.
         if incoming.is_end_stream() || self.waits_for_continue {
             return;
         }
@@ -176,13 +183,13 @@ impl Drop for RequestBody {
                 let mut read = 0;
                 while let Some(Ok(frame)) = next_frame(&mut incoming).await {
                     read += frame.data_ref().map_or(0, Bytes::len);
-                    if read > DRAIN.1 {
+                    if read > DRAIN_BYTES {
                         break;
                     }
                 }
             };
-            // A client that goes on for longer has had its answer long ago.
-            let _ = tokio::time::timeout(DRAIN.0, drained).await;
+            // After this time a client has read the response, or does not want it.
+            let _ = tokio::time::timeout(DRAIN_TIME, drained).await;
         });
     }
 }

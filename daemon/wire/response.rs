@@ -8,33 +8,33 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-/// An answer.
+/// Response of the registry.
 pub type Response = http::Response<ResponseBody>;
 
-/// The body broke off; the log of the daemon has the reason, and the client sees the connection end.
+/// The body ends early: the daemon logs the reason and closes the connection, so that the client notices.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the body broke off")]
+#[error("the body of the response ended early")]
 pub struct BodyError;
 
-/// Content that arrives piece by piece.
+/// Content that is sent in chunks.
 pub trait Chunks: Send {
-    /// The next piece, or nothing at the end.
+    /// Returns the next chunk; `None` at the end.
     ///
     /// # Errors
-    /// [`BodyError`]; there is nothing more after it.
+    /// Returns [`BodyError`]; no chunk follows it.
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
 
-    /// How many bytes are still to come.
+    /// Returns the number of bytes that are left.
     fn remaining(&self) -> u64;
 }
 
-/// What is sent.
+/// Body of a response.
 pub enum ResponseBody {
-    /// Nothing.
+    /// No body.
     Empty,
-    /// A few bytes, until they are sent.
+    /// A small body in memory; `None` once it is sent.
     Whole(Option<Bytes>),
-    /// What is too much for that.
+    /// Content in chunks, which is never in memory as a whole.
     Stream(Box<dyn Chunks>),
 }
 
@@ -72,35 +72,35 @@ impl Body for ResponseBody {
     }
 }
 
-/// An answer without a body.
+/// Returns a response without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
-    // These two never have a body, and a length would be one about the content that is not sent.
+    // These two never have a body; a length would describe the content that is not sent (RFC 9110 section 8.6).
     if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     response
 }
 
-/// An answer with a few bytes.
+/// Returns a response with a small body.
 pub fn with_bytes(status: StatusCode, content_type: &str, bytes: Bytes) -> Response {
     let length = bytes.len() as u64;
     let mut response = Response::new(ResponseBody::Whole(Some(bytes)));
     *response.status_mut() = status;
-    describe(response.headers_mut(), content_type, length);
+    set_content_headers(response.headers_mut(), content_type, length);
     response
 }
 
-fn describe(headers: &mut HeaderMap, content_type: &str, length: u64) {
+fn set_content_headers(headers: &mut HeaderMap, content_type: &str, length: u64) {
     let content_type = HeaderValue::from_str(content_type)
         .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CONTENT_LENGTH, length.into());
 }
 
-/// An answer in JSON.
+/// Returns a response with a JSON body.
 pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    // Values made of text, numbers, lists and maps always serialise.
+    // Serialisation of strings, numbers, lists and maps with string keys cannot fail.
     with_bytes(status, "application/json", serde_json::to_vec(value).unwrap_or_default().into())
 }

@@ -1,4 +1,4 @@
-//! From method and path to a [`Route`]; pure.
+//! Maps method and path to a [`Route`]. Pure: no I/O, and any path yields a route or a [`RouteError`].
 
 use std::borrow::Cow;
 
@@ -8,70 +8,70 @@ use percent_encoding::percent_decode_str;
 use crate::access::{Action, Wanted};
 use crate::oci::{Digest, ParseDigestError, ParseNameError, ParseReferenceError, Reference, RepositoryName};
 
-/// What a request is about: the endpoints of the standard ("Endpoints"), each with its names parsed.
+/// Route: an endpoint of the distribution specification ("Endpoints") with its parsed parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// end-1: is the registry there?
+    /// end-1: check of the API version.
     Ping,
-    /// The list of repositories.
+    /// The list of repositories (an extension of the standard).
     Catalog,
-    /// end-8: the tags of a repository.
+    /// end-8: list of tags.
     Tags(RepositoryName),
-    /// end-3: a manifest is read.
+    /// end-3: pull of a manifest.
     GetManifest(RepositoryName, Reference),
-    /// end-7: a manifest is put.
+    /// end-7: push of a manifest.
     PutManifest(RepositoryName, Reference),
-    /// end-9: a manifest or a tag is deleted.
+    /// end-9: delete of a manifest or a tag.
     DeleteManifest(RepositoryName, Reference),
-    /// end-2: a blob is read.
+    /// end-2: pull of a blob.
     GetBlob(RepositoryName, Digest),
-    /// end-10: a blob is deleted.
+    /// end-10: delete of a blob.
     DeleteBlob(RepositoryName, Digest),
-    /// end-4, end-11: an upload is opened.
+    /// end-4, end-11: start of an upload, or a mount.
     StartUpload(RepositoryName),
-    /// end-13: how far an upload is.
+    /// end-13: status of an upload.
     UploadStatus(RepositoryName, String),
-    /// end-5: more of an upload.
+    /// end-5: chunk of an upload.
     PatchUpload(RepositoryName, String),
-    /// end-6: the end of an upload.
+    /// end-6: end of an upload.
     PutUpload(RepositoryName, String),
-    /// end-14: an upload is given up.
+    /// end-14: cancellation of an upload.
     CancelUpload(RepositoryName, String),
-    /// end-12: what refers to a manifest.
+    /// end-12: list of referrers.
     Referrers(RepositoryName, Digest),
 }
 
-/// Why there is no route.
+/// Why method and path are not a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteError {
-    /// There is nothing at this path.
+    /// The path belongs to no endpoint.
     NotFound,
-    /// There is, but not for this method; these are the methods.
+    /// The endpoint has other methods: these, as in `Allow`.
     Method(&'static str),
-    /// The name of the repository is none.
+    /// The path has an invalid repository name.
     Name(String, ParseNameError),
-    /// Neither a tag nor a digest.
+    /// The path has neither a tag nor a digest.
     Reference(String, ParseReferenceError),
-    /// A manifest is read under a reference that no manifest can have.
+    /// A pull names a reference that no manifest can have.
     ManifestUnknown(String),
-    /// Not a digest.
+    /// The path, or a query parameter, has an invalid digest.
     Digest(String, ParseDigestError),
 }
 
 impl Route {
-    /// Finds the route of a method and a path.
+    /// Parses the percent-encoded path of a request.
     ///
     /// # Errors
-    /// [`RouteError`].
+    /// Returns the [`RouteError`] that the client is told.
     pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
         let path = percent_decode_str(path).decode_utf8().map_err(|_| RouteError::NotFound)?;
         let rest = match path.strip_prefix("/v2") {
-            Some("" | "/") => return read_only(method).map(|()| Route::Ping),
+            Some("" | "/") => return check_read(method).map(|()| Route::Ping),
             Some(rest) => rest.strip_prefix('/').ok_or(RouteError::NotFound)?,
             None => return Err(RouteError::NotFound),
         };
         if rest == "_catalog" {
-            return read_only(method).map(|()| Route::Catalog);
+            return check_read(method).map(|()| Route::Catalog);
         }
         let mut parts = rest.rsplitn(3, '/');
         let (last, kind, before) = (parts.next(), parts.next(), parts.next());
@@ -84,18 +84,18 @@ impl Route {
             (Some(name), "blobs", digest) => blob(method, name, digest),
             (Some(name), "manifests", reference) => manifest(method, name, reference),
             (Some(name), "tags", "list") => {
-                read_only(method)?;
+                check_read(method)?;
                 Ok(Route::Tags(repository(name)?))
             }
             (Some(name), "referrers", digest) => {
-                read_only(method)?;
+                check_read(method)?;
                 Ok(Route::Referrers(repository(name)?, parse_digest(digest)?))
             }
             _ => Err(RouteError::NotFound),
         }
     }
 
-    /// What the route needs a permit for.
+    /// Returns the right that a request of this route needs.
     pub fn wanted(&self) -> Wanted {
         let (name, action) = match self {
             Route::Ping => return Wanted::Ping,
@@ -115,7 +115,7 @@ impl Route {
         Wanted::Repository { name: name.clone(), action }
     }
 
-    /// Returns true if a request of this route may change what is stored.
+    /// Returns true if a request of this route may change stored content.
     pub fn changes_content(&self) -> bool {
         match self {
             Route::PutManifest(..)
@@ -135,7 +135,7 @@ impl Route {
         }
     }
 
-    /// The repository that it is in.
+    /// Returns the repository, if the route has one.
     pub fn repository(&self) -> Option<RepositoryName> {
         match self.wanted() {
             Wanted::Repository { name, .. } => Some(name),
@@ -143,7 +143,7 @@ impl Route {
         }
     }
 
-    /// The tag or the digest that it is about, as text.
+    /// Returns the tag or the digest, if the route has one.
     pub fn reference(&self) -> Option<String> {
         match self {
             Route::GetManifest(_, reference)
@@ -152,12 +152,19 @@ impl Route {
             Route::GetBlob(_, digest) | Route::DeleteBlob(_, digest) | Route::Referrers(_, digest) => {
                 Some(digest.to_string())
             }
-            _ => None,
+            Route::Ping
+            | Route::Catalog
+            | Route::Tags(_)
+            | Route::StartUpload(_)
+            | Route::UploadStatus(..)
+            | Route::PatchUpload(..)
+            | Route::PutUpload(..)
+            | Route::CancelUpload(..) => None,
         }
     }
 }
 
-fn read_only(method: &Method) -> Result<(), RouteError> {
+fn check_read(method: &Method) -> Result<(), RouteError> {
     if matches!(*method, Method::GET | Method::HEAD) { Ok(()) } else { Err(RouteError::Method("GET, HEAD")) }
 }
 
@@ -196,8 +203,8 @@ fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, Route
     let name = repository(name)?;
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let reference = reference.parse().map_err(|error| {
-        // "If the manifest is not found in the repository, the response code MUST be 404": nothing can be pushed under a
-        // name that is no tag. A malformed digest has an error code of its own.
+        // "If the manifest is not found in the repository, the response code MUST be 404", also for a reference that cannot be
+        // pushed. A malformed digest has its own error code, DIGEST_INVALID.
         if is_read && !reference.contains(':') {
             return RouteError::ManifestUnknown(reference.to_owned());
         }
@@ -219,23 +226,31 @@ fn parse_digest(digest: &str) -> Result<Digest, RouteError> {
     digest.parse().map_err(|error| RouteError::Digest(digest.to_owned(), error))
 }
 
-/// The parameters behind the question mark.
+/// Parameters of a query or a form.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads the query of a URL; none is an empty one.
+    /// Parses the query of a URL, or a form body.
     pub fn parse(query: Option<&str>) -> Self {
         let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         Query(pairs.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value))).collect())
     }
 
-    /// The first value of a parameter.
+    /// Returns the first value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter.
+    /// Returns the first value of a parameter as a digest.
+    ///
+    /// # Errors
+    /// Returns [`RouteError::Digest`] for a malformed one.
+    pub fn digest(&self, name: &str) -> Result<Option<Digest>, RouteError> {
+        self.get(name).map(parse_digest).transpose()
+    }
+
+    /// Returns all values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -248,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_every_endpoint() {
+    fn every_endpoint_is_parsed() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let name: RepositoryName = "team/app".parse().unwrap();
         let parse = |method: Method, path: &str| Route::parse(&method, path).unwrap();
@@ -275,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn each_mistake_has_its_own_error() {
         let error = |method: Method, path: &str| Route::parse(&method, path).unwrap_err();
         assert_eq!(error(Method::GET, "/v3/"), RouteError::NotFound);
         assert_eq!(error(Method::POST, "/v2/"), RouteError::Method("GET, HEAD"));
@@ -294,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(path in "(/v2)?/.{0,80}", tail in "(/blobs/uploads/|/manifests/|/tags/list)?.{0,20}") {
+        fn arbitrary_paths_never_panic(path in "(/v2)?/.{0,80}", tail in "(/blobs/uploads/|/manifests/|/tags/list)?.{0,20}") {
             let _ = Route::parse(&Method::GET, &format!("{path}{tail}"));
         }
     }

@@ -1,4 +1,4 @@
-//! Method, path and query of a request.
+//! Fuzzes method, path and query of a request.
 #![no_main]
 
 use holdfast::wire::{Query, Route};
@@ -13,5 +13,5 @@ fuzz_target!(|input: (u8, &str)| {
     let _ = Route::parse(method, path);
     let _ = Route::parse(method, &format!("/v2/{path}"));
     let query = Query::parse(Some(query));
-    let _ = (query.get("digest"), query.get("n"), query.get("last"));
+    let _ = (query.digest("digest"), query.get("n"), query.get("last"));
 });

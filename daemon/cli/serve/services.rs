@@ -9,7 +9,7 @@ use crate::access::{self, Access, Anonymous, Challenge, Rule, SeenLines, TokenSi
 use crate::admin::{self, Admin, Desk};
 use crate::config::{Config, TlsMode};
 use crate::metrics::HttpCounters;
-use crate::registry::{Receiving, Registry};
+use crate::registry::{Registry, UploadSlots};
 use crate::server::{MetricsAccess, RequestServices};
 use crate::service::DescriptorBudget;
 use crate::store::{Policy, Store};
@@ -19,7 +19,7 @@ use crate::wire::Cors;
 /// State that survives reloads: the descriptor budget, counters, and the signer of tokens.
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
-    receiving: Arc<Receiving>,
+    upload_slots: Arc<UploadSlots>,
     seen: SeenLines,
     /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
@@ -29,7 +29,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(budget: DescriptorBudget) -> Self {
         Shared {
-            receiving: Arc::new(Receiving::new(budget.uploads)),
+            upload_slots: Arc::new(UploadSlots::new(budget.uploads)),
             budget,
             seen: SeenLines::default(),
             signer: OnceCell::new(),
@@ -112,7 +112,7 @@ pub(super) fn services(
             read_only: config.registry.read_only,
             list_max: limits.list_max,
             manifest_descriptors: limits.manifest_descriptors,
-            receiving: Arc::clone(&shared.receiving),
+            upload_slots: Arc::clone(&shared.upload_slots),
         },
         access,
         certificates,

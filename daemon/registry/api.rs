@@ -1,0 +1,73 @@
+//! The state that all handlers of the API share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::upload_slots::UploadSlots;
+use crate::access::{self, Identity};
+use crate::oci::Problem;
+use crate::store::{Holder, Store, StoreError};
+use crate::wire::{ApiError, Locations, Permitted, Query};
+
+/// The API: the store, and the settings that its handlers follow.
+pub struct Registry {
+    /// The store.
+    pub store: Store,
+    /// The addresses of the registry, for `Location`, and of its clients.
+    pub locations: Locations,
+    /// `storage.delete`: whether deletes are enabled.
+    pub delete: bool,
+    /// `registry.read_only`: whether pushes and deletes are refused.
+    pub read_only: bool,
+    /// The most items in one page of a list.
+    pub list_max: usize,
+    /// `limits.manifest_descriptors`: the most descriptors in a pushed manifest, and the most entries that a page of referrers
+    /// reads.
+    pub manifest_descriptors: usize,
+    /// The slots of uploads whose bodies are being received.
+    pub upload_slots: Arc<UploadSlots>,
+}
+
+impl Registry {
+    pub(super) fn check_delete(&self) -> Result<(), ApiError> {
+        if self.delete {
+            return Ok(());
+        }
+        Err(ApiError::disabled("deletes are disabled; set storage.delete to enable them"))
+    }
+
+    /// Returns the largest number of items in a page of a list, from the query parameter `n`.
+    pub(super) fn page_size(&self, query: &Query) -> Result<usize, ApiError> {
+        let Some(text) = query.get("n") else { return Ok(self.list_max) };
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            return Err(ApiError::parameter(format!("the parameter n is {text:?}; it has to be a number")));
+        }
+        // A number that does not fit is larger than any page.
+        Ok(text.parse().unwrap_or(usize::MAX).min(self.list_max))
+    }
+
+    /// Returns the value of `Location` for a path.
+    pub(super) fn location(&self, path: &str) -> String {
+        self.locations.location(path)
+    }
+
+    /// Returns the address of the client, behind trusted proxies, too.
+    pub(super) fn client(&self, request: &Permitted) -> IpAddr {
+        self.locations.client(&request.parts.headers, request.peer)
+    }
+
+    /// Returns the holder that blocking work of the request is counted for.
+    pub(super) fn holder(&self, request: &Permitted) -> Holder {
+        match request.permit.identity() {
+            Identity::User(name) => Holder::User(name.as_str().into()),
+            Identity::Anonymous => Holder::Network(access::network(self.client(request))),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Problem::from(error).into()
+    }
+}
