@@ -3,7 +3,6 @@
 use askama::Template;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 
 use super::assets;
 use super::error::AdminError;
@@ -14,9 +13,6 @@ use crate::access::{Identity, Wanted};
 use crate::base::clock;
 use crate::base::human::count;
 use crate::wire::{Query, Response, with_bytes};
-
-/// The `Retry-After` of a client that has too many requests waiting, in seconds.
-const BUSY_RETRY_AFTER: u64 = 5;
 
 /// The header, menu and footer around a page.
 pub(super) struct Frame {
@@ -134,27 +130,7 @@ pub(super) fn failure(request: &AdminRequest, error: &AdminError) -> Response {
         error.log(request.context.client);
         error.plain()
     });
-    let header = match error {
-        AdminError::Method(allow) => Some((ALLOW, (*allow).to_owned())),
-        AdminError::Throttled(after) => Some((RETRY_AFTER, after.as_secs().max(1).to_string())),
-        AdminError::Busy => Some((RETRY_AFTER, BUSY_RETRY_AFTER.to_string())),
-        AdminError::NeedsLogin
-        | AdminError::Denied(_)
-        | AdminError::Immutable(_)
-        | AdminError::Forged(_)
-        | AdminError::Misdirected
-        | AdminError::NotFound(_)
-        | AdminError::Invalid(_)
-        | AdminError::Unreadable(..)
-        | AdminError::Unavailable(_)
-        | AdminError::NoRoom(_)
-        | AdminError::Internal(_) => None,
-    };
-    if let Some((name, value)) = header
-        && let Ok(value) = HeaderValue::from_str(&value)
-    {
-        response.headers_mut().insert(name, value);
-    }
+    error.set_headers(response.headers_mut());
     response
 }
 

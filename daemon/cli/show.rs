@@ -18,7 +18,11 @@ pub(super) enum Command {
 
 /// Checks the files that a daemon needs. Only the owner of the data can tell what the daemon may read and write.
 fn check(config: &Config) -> Result<(), Failure> {
-    if privileges::owns(&config.storage.path) { validate_for_reload(config) } else { validate_certificate(config) }
+    if privileges::owns(&config.storage.path) {
+        validate_for_reload(config)
+    } else {
+        validate_certificate(config)
+    }
 }
 
 /// Runs `holdfast config` with a configuration that is valid by itself; `load` has refused any other.
