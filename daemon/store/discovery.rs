@@ -15,11 +15,13 @@ use crate::oci::{
     Descriptor, Digest, Hasher, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
 };
 
-/// The maximum numbers of descriptors and bytes that a response has of each of the two lists of referrers. A response is in
-/// memory until its client has received it, and each connection may have one.
-const REFERRERS_PAGE: (usize, usize) = (1000, 64 << 10);
-/// The number of repositories hidden from the user that one place in the pool skips.
-const ROWS_AT_ONCE: usize = 5000;
+/// The maximum number of descriptors in a page of each of the two lists of referrers.
+const PAGE_ITEMS: usize = 1000;
+/// The maximum length of these descriptors in bytes. A response is in memory until its client has received it, and each
+/// connection may have one.
+const PAGE_BYTES: usize = 64 << 10;
+/// The number of rows after which a list of repositories returns its place in the pool. A user may see only a few of them.
+const ROWS_PER_PART: usize = 5000;
 
 /// A page of referrers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Store {
             // client has disconnected.
             let (wanted, after, limit) = (Arc::clone(&wanted), last, limit - page.items.len());
             let part = self.list(Kind::List, move |inner, _| {
-                inner.index.repositories(after.as_deref(), (limit, ROWS_AT_ONCE), &*wanted)
+                inner.index.repositories(after.as_deref(), (limit, ROWS_PER_PART), &*wanted)
             });
             let RepositoryPart { items, end } = part.await?;
             page.items.extend(items);
@@ -225,8 +227,7 @@ impl PageBuilder {
     /// Adds a descriptor, or breaks if the page is full. A page takes at least one descriptor, however long.
     fn add(&mut self, listed: Listed<'_>) -> ControlFlow<()> {
         let bytes = self.bytes + listed.length();
-        let (max_items, max_bytes) = REFERRERS_PAGE;
-        if self.items.len() == max_items || (bytes > max_bytes && !self.items.is_empty()) {
+        if self.items.len() == PAGE_ITEMS || (bytes > PAGE_BYTES && !self.items.is_empty()) {
             return ControlFlow::Break(());
         }
         self.bytes = bytes;

@@ -106,6 +106,30 @@ async fn a_missing_blob_and_a_corrupt_manifest_are_repaired_by_forgetting_them()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_wrong_length_in_the_index_is_a_fault_of_the_index() {
+    let test = TestStore::open().await;
+    let blob = digest(b"adopted");
+    std::fs::write(test.file(&blob), b"adopted").unwrap();
+    let adopted = vec![(blob.clone(), 3)];
+    test.store.writer().unwrap().submit(move |batch| batch.adopt_blobs(&adopted)).await.unwrap();
+    let (checked, faults) = test.check(true).await;
+    assert_eq!(faults, [(Fault::Length { digest: blob.clone(), indexed: 3, actual: 7 }, false)]);
+    assert_eq!(checked.index_faults, 1);
+    assert!(test.file(&blob).exists(), "the content is healthy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn bytes_that_are_not_a_manifest_are_a_fault_of_the_index() {
+    let test = TestStore::open().await;
+    let valid = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
+    let manifest = Manifest::parse(valid, None).unwrap();
+    let bytes = bytes::Bytes::from_static(b"[]");
+    let digest = test.store.put_manifest(&name("a"), manifest, bytes, None, Vec::new()).await.unwrap();
+    let malformed = Fault::NoManifest { repository: name("a"), digest };
+    assert_eq!(test.check(true).await.1, [(malformed, false)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_damaged_layout_is_rewritten() {
     let test = TestStore::open().await;
     test.push_image("a", &["1"], b"layer", None).await;
