@@ -15,11 +15,11 @@ use crate::store::{self, IndexHealth, Inspection};
 
 /// How long looking may take: pages that point at each other could go on for ever. The slowest card has read the
 /// largest index long before.
-const LONGEST: Duration = Duration::from_mins(15);
+const TIMEOUT: Duration = Duration::from_mins(15);
 /// How often it is told that it goes on.
-const TOLD_EVERY: Duration = Duration::from_mins(1);
+const HEARTBEAT: Duration = Duration::from_mins(1);
 /// The exit code of a reader that could not read, for reasons of its own.
-const SAYS_NOTHING: u8 = 3;
+const UNKNOWN_HEALTH: u8 = 3;
 const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Args)]
@@ -47,7 +47,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let Options { map_size, least_change, previous, .. } = *options;
     let inspection = Inspection { directory, map_size, previous, least_change, copy };
     store::inspect(&inspection).map_err(|error| Failure {
-        code: if error.says_nothing_of_the_index() { SAYS_NOTHING } else { 1 },
+        code: if error.says_nothing_of_the_index() { UNKNOWN_HEALTH } else { 1 },
         line: error.to_string(),
     })
 }
@@ -78,13 +78,13 @@ fn is_full(directory: &Path) -> bool {
 
 fn wait(mut child: Child) -> IndexHealth {
     let (began, mut told) = (Instant::now(), Instant::now());
-    while began.elapsed() < LONGEST {
+    while began.elapsed() < TIMEOUT {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status),
             Ok(None) => std::thread::sleep(POLL),
             Err(error) => return IndexHealth::Unknown(error.to_string()),
         }
-        if told.elapsed() > TOLD_EVERY {
+        if told.elapsed() > HEARTBEAT {
             told = Instant::now();
             service::starting("reading the index to its end");
         }
@@ -100,7 +100,7 @@ fn verdict(status: ExitStatus) -> IndexHealth {
     let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
     match (status.code(), status.signal()) {
         (Some(0), _) => IndexHealth::Healthy,
-        (Some(code), _) if code == i32::from(SAYS_NOTHING) => IndexHealth::Unknown(
+        (Some(code), _) if code == i32::from(UNKNOWN_HEALTH) => IndexHealth::Unknown(
             "it may not be read, or there is no room for it, or somebody else holds it".into(),
         ),
         (Some(_), _) => IndexHealth::Corrupt,

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
 use super::disk::Disk;
-use super::order::SUSPECT;
+use super::shutdown_marker::SUSPECT;
 use super::sys;
 
 /// Lets a memory fault be explained and marked; to be called when the index is open.

@@ -13,37 +13,17 @@ use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::exceptions::LinkException;
-use super::index::schema::{Given, LinkExceptionRow};
-use super::index::{Index, Named};
+use super::index::Index;
+use super::index::link_exceptions::LinkException;
+use super::index::names::{Name, Named};
+use super::index::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::ChecksumWriter;
-use super::layout_reader::{Entry, EntryVisitor, Head, read_entries};
-use crate::oci::{Digest, MediaType, Reference, RepositoryName};
-
-/// Names `REPOSITORY:TAG`, as tools that read layouts expect.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// Names the repository, also where there is no tag.
-pub(super) const REPOSITORY: &str = "io.holdfast.repository";
-
-/// When the name was given, in the store's own time and in seconds since 1970.
-pub(super) const SINCE: &str = "io.holdfast.since";
-pub(super) const PUSHED: &str = "io.holdfast.pushed";
-/// The place of the name among those that were given in the same second.
-pub(super) const ORDER: &str = "io.holdfast.order";
-/// The number of the change of names that the file is from, and the store's own time then.
-pub(super) const CHANGE: &str = "io.holdfast.change";
-pub(super) const NOW: &str = "io.holdfast.now";
-
-/// There where names may be lost, so that nothing is collected before a person says so.
-pub(super) const HOLD: &str = "io.holdfast.hold";
-
-/// The list of links that the manifests do not imply, and the two kinds of them.
-pub(super) const LINK_EXCEPTIONS: &str = "io.holdfast.links";
-pub(super) const DELETED: &str = "deleted";
-pub(super) const LINKED: &str = "linked";
-
-/// Stands between the last manifest and the head, and nowhere else: JSON text has no line break inside of a string.
-pub(super) const TAIL: &str = "\n],\"annotations\":";
+use super::layout_format::{
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
+    REPOSITORY, SINCE, TAIL,
+};
+use super::layout_reader::read_entries;
+use crate::oci::{Digest, Reference};
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
@@ -52,18 +32,6 @@ const PAGE: usize = 1000;
 const SETTLED: Duration = Duration::from_secs(1);
 /// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
 const AT_MOST: Duration = Duration::from_secs(10);
-
-/// A manifest as `index.json` names it.
-#[derive(Clone)]
-pub(super) struct Name {
-    pub(super) repository: RepositoryName,
-    pub(super) reference: Reference,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) media_type: MediaType,
-    /// When the name was given, if that is said.
-    pub(super) given: Option<Given>,
-}
 
 #[derive(Serialize)]
 struct NameEntry<'a> {
@@ -167,7 +135,7 @@ fn keep_unreadable<W: Write>(
         Entry::Exception(_) => Ok(()),
         Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
             // Where rows are missing this may be one of them: a deleted name that comes back does less harm than a lost one.
-            Ok(None) if named.is_short => list.add(&name),
+            Ok(None) if named.rows_missing => list.add(&name),
             Ok(None) => Ok(()),
             Ok(Some(_)) if named.complete => Ok(()),
             Ok(Some(current)) => list.add(&current),
@@ -242,7 +210,7 @@ fn entry(name: &Name) -> NameEntry<'_> {
     if let Reference::Tag(tag) = reference {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
     }
-    if let Some(Given { pushed, since, order }) = given {
+    if let Some(NameTimestamps { pushed, since, order }) = given {
         annotations.insert(SINCE, since.number().to_string());
         annotations.insert(PUSHED, pushed.to_string());
         annotations.insert(ORDER, order.to_string());
@@ -307,7 +275,7 @@ mod tests {
     #[test]
     fn a_name_reads_back() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
-        let given = Some(Given { pushed: 7, since: Moment::of(3), order: 11 });
+        let given = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
         let head = Head { change: 5, now: Moment::of(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::exceptions::LinkException;
-use super::index::schema::LinkExceptionRow;
-use super::layout::{self, Name};
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::rows::LinkExceptionRow;
+use super::layout;
 use super::layout_checksum::Checksum;
-use super::layout_reader::{Entry, Head, LayoutRead, read_head, read_if_there};
+use super::layout_format::{Entry, Head};
+use super::layout_reader::{LayoutRead, read_head, read_if_there};
 use super::{Inner, Role, Store, blocking, lock};
 use crate::oci::Reference;
 
@@ -24,7 +26,7 @@ const PAGE: usize = 1000;
 /// How long a check waits for a running daemon to write the changes that the index has.
 const CATCH_UP: Duration = Duration::from_mins(1);
 /// How often it looks meanwhile.
-const LOOK: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// How often collections of the daemon check the file at most.
 const EVERY: Duration = Duration::from_hours(24);
 
@@ -40,13 +42,13 @@ enum Outcome {
 
 /// A set of entries as a sum of keyed hashes: the order of entries does not matter, and memory does not grow with them.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct Sum {
+struct EntrySum {
     hashes: u64,
     names: u64,
     exceptions: u64,
 }
 
-impl Sum {
+impl EntrySum {
     fn add_name(&mut self, state: &RandomState, name: &Name) {
         // The moment of an untagged manifest may move without a change of names.
         let given = name.given.filter(|_| matches!(name.reference, Reference::Tag(_)));
@@ -70,7 +72,7 @@ impl Sum {
 
 /// Reads `index.json` to its end and compares it with the index; only its checksum if the index is damaged.
 fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome, StoreError> {
-    let (state, mut listed) = (RandomState::new(), Sum::default());
+    let (state, mut listed) = (RandomState::new(), EntrySum::default());
     let read = read_if_there(disk, &mut |entry| {
         match entry {
             Entry::Name(name) => listed.add_name(&state, &name),
@@ -103,8 +105,8 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
     })
 }
 
-fn difference(listed: &Sum, indexed: &Sum) -> String {
-    let counts = |sum: &Sum| (sum.names, sum.exceptions);
+fn difference(listed: &EntrySum, indexed: &EntrySum) -> String {
+    let counts = |sum: &EntrySum| (sum.names, sum.exceptions);
     if counts(listed) == counts(indexed) {
         return "it does not say what the index says".into();
     }
@@ -115,9 +117,9 @@ fn difference(listed: &Sum, indexed: &Sum) -> String {
 }
 
 /// Adds up all names and link exceptions of one snapshot of the index.
-fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, Sum), StoreError> {
+fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreError> {
     let txn = index.env.read_txn()?;
-    let mut sum = Sum::default();
+    let mut sum = EntrySum::default();
     let mut after = None;
     loop {
         let page = index.tables.link_exceptions_after(&txn, after.as_ref(), PAGE)?;
@@ -163,7 +165,7 @@ impl Inner {
                 if began.elapsed() >= CATCH_UP {
                     return Ok(Some("it lacks the last changes, and the daemon does not write them".into()));
                 }
-                std::thread::sleep(LOOK);
+                std::thread::sleep(RETRY_INTERVAL);
             }
         }
         // Once more: it may have been replaced meanwhile, for example by a repair.

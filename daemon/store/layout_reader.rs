@@ -15,46 +15,25 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::clock::Moment;
 use super::disk::{Disk, found};
 use super::error::StoreError;
-use super::index::exceptions::LinkException;
-use super::index::schema::{Given, LinkExceptionRow};
-use super::layout::{
-    CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, ORDER, PUSHED, REF_NAME, REPOSITORY, SINCE,
-    TAIL,
-};
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::{Checksum, ChecksumReader};
+use super::layout_format::{
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
+    REPOSITORY, SINCE, TAIL,
+};
 use super::obstacles::open_regular;
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
 /// The bytes at the end of the file in which the head is looked for; a head is much shorter.
 const TAIL_BYTES: u64 = 4096;
 
-/// The annotations of `index.json` itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    /// The number of the change of names that the file is from.
-    pub(super) change: u64,
-    /// The store's time when it was written.
-    pub(super) now: Moment,
-    /// Whether names may be lost, so that only a person may collect.
-    pub(super) hold: bool,
-}
-
 /// The result of reading the file to its end.
 pub(super) struct LayoutRead {
     pub(super) head: Head,
     pub(super) checksum: Checksum,
 }
-
-/// An entry of `index.json`.
-pub(super) enum Entry {
-    /// A manifest with one of its names.
-    Name(Name),
-    /// A link that the manifests do not imply.
-    Exception(LinkException),
-}
-
-/// Receives each entry; an error ends the reading.
-pub(super) type EntryVisitor<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
 
 /// Reads the head; a directory without the file has an empty one.
 ///
@@ -244,7 +223,7 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
     let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
     // A file of another tool, or of an earlier release, has no order.
     let order = number(annotations, ORDER).unwrap_or_default();
-    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since), order });
+    let given = given.map(|(since, pushed)| NameTimestamps { pushed, since: Moment::of(since), order });
     let Descriptor { digest, size, media_type, .. } = descriptor;
     Some(Entry::Name(Name { repository, reference, digest, size, media_type, given }))
 }

@@ -64,7 +64,7 @@ impl Store {
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         detached(async move {
             // What the searches beside the writer miss is noted from here on.
-            let watch = Watch::new(&store.0.index, &repository, &digest);
+            let watch = store.0.index.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
             let delete =

@@ -23,13 +23,13 @@ mod index;
 mod layout;
 mod layout_check;
 mod layout_checksum;
+mod layout_format;
 mod layout_reader;
 mod locks;
 mod management;
 mod measure;
 mod natural;
 mod obstacles;
-mod order;
 mod overview;
 mod pull;
 mod push;
@@ -41,6 +41,7 @@ mod retention;
 mod room;
 mod secret;
 mod sessions;
+mod shutdown_marker;
 mod spool;
 mod status;
 mod summary;
@@ -71,7 +72,7 @@ pub use self::error::StoreError;
 pub use self::gc::{Collected, Report, Taken};
 pub use self::holder::Holder;
 pub use self::immutable::Immutable;
-pub use self::index::garbage::Amount;
+pub use self::index::candidates::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::measure::{Impairment, JobState, JobStates, Measured};
@@ -349,7 +350,7 @@ pub fn names_in_layout(bytes: &[u8]) -> usize {
     let mut names = 0;
     // A file that ends early has the names before the damage.
     let _ = layout_reader::parse(bytes, &mut |entry| {
-        names += usize::from(matches!(entry, layout_reader::Entry::Name(_)));
+        names += usize::from(matches!(entry, layout_format::Entry::Name(_)));
         Ok(())
     });
     names

@@ -9,7 +9,7 @@ use super::blob::Source;
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
-use super::index::garbage::Reliance;
+use super::index::lease::Reliance;
 use super::index::writer::Batch;
 use super::work::Kind;
 use super::{BlobReader, Store, blob};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::index::changes::{NewBlob, NewManifest};
+use super::index::push::{NewBlob, NewManifest};
 use super::index::writer::Batch;
 use super::upload::Upload;
 use super::upload_id::UploadId;

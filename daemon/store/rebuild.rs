@@ -12,13 +12,14 @@ use super::blob::{self, LARGEST_MANIFEST};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::changes::NewManifest;
-use super::index::exceptions::LinkException;
-use super::index::schema::Given;
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::push::NewManifest;
+use super::index::rows::NameTimestamps;
 use super::index::writer::{Batch, Writer};
-use super::layout::Name;
 use super::layout_checksum::Checksum;
-use super::layout_reader::{Entry, Head, LayoutRead, read_entries};
+use super::layout_format::{Entry, Head};
+use super::layout_reader::{LayoutRead, read_entries};
 use super::recover::RebuildSource;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
@@ -26,7 +27,7 @@ use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 /// commit, and a manifest changes about ten.
 const AT_ONCE: usize = 256;
 /// The names that the log has one by one when they cannot be restored; the file beside has all of them.
-const TOLD: u64 = 100;
+const MAX_LOGGED: u64 = 100;
 /// The batches that wait for the writer.
 const QUEUE: usize = 2;
 
@@ -45,7 +46,7 @@ enum Restored {
     /// A manifest, with its tag if the name has one.
     Manifest(Box<NewManifest>),
     /// One more tag of a manifest that an earlier name restored.
-    Tag { repository: RepositoryName, tag: Tag, digest: Digest, given: Option<Given> },
+    Tag { repository: RepositoryName, tag: Tag, digest: Digest, given: Option<NameTimestamps> },
 }
 
 /// Fills a new index. Where names may be lost, blobs that no name needs are held back from collection until a person
@@ -67,7 +68,7 @@ pub(super) async fn rebuild(
     writer
         .submit(move |batch| {
             batch.index.clock.advance_to(head.now);
-            batch.go_on_from_change(head.change)?;
+            batch.advance_change(head.change)?;
             batch.keep_clock()
         })
         .await?;
@@ -78,7 +79,7 @@ pub(super) async fn rebuild(
         log::error!("{left_out} names are left out; they are kept in {}", aside.display());
     }
     let index = Arc::clone(index);
-    let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
+    let orphans = super::blocking(move || index.count_unreferenced_blobs()).await?;
     let hold = head.hold || is_damaged || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure);
     if hold {
         log::error!(
@@ -112,7 +113,7 @@ async fn restore_all(
             Part::Blobs(part) => {
                 blobs += part.len() as u64;
                 told(&format!("making the index again: {blobs} blobs"));
-                writer.submit(move |batch| know_blobs(batch, &part)).await?;
+                writer.submit(move |batch| record_blobs(batch, &part)).await?;
             }
             Part::Exceptions(part) => {
                 let restore = move |batch: &mut Batch| {
@@ -204,7 +205,7 @@ impl<'a> Reader<'a> {
             Err(error) if error.is_lack_of_resources() => Err(error),
             Err(error) => {
                 self.left_out += 1;
-                if self.left_out <= TOLD {
+                if self.left_out <= MAX_LOGGED {
                     log::warn!("{} of {} is left out: {error}", name.reference, name.repository);
                 }
                 Ok(())
@@ -283,7 +284,7 @@ fn empty_trash_into_blobs(disk: &Disk) -> Result<(), StoreError> {
     Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))
 }
 
-fn know_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
+fn record_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
     blobs.iter().try_for_each(|(digest, size)| batch.know_blob(digest, *size))
 }
 

@@ -12,7 +12,7 @@ use super::index::inspect::Inspection;
 use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_reader;
-use super::order::Order;
+use super::shutdown_marker::Order;
 use super::sys;
 use crate::oci::Algorithm;
 
@@ -56,7 +56,7 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
     if Disk::daemon_runs(&settings.path) || disk.order() != Order::Unknown {
         return Ok(());
     }
-    if is_sound(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
+    if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 
 /// Opens the index by the first rung that holds; the caller holds [`Disk::lock_index_file`].
@@ -65,27 +65,27 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; making it again from index.json");
-        return start_anew(disk, settings, RebuildSource::after(order));
+        return start_empty(disk, settings, RebuildSource::after(order));
     }
     disk.forget_inspected_index()?;
     let there = disk.index_directory().join("data.mdb").exists();
     // A file that is broken says nothing.
     let least_change = change_of_layout(disk)?;
-    let looked = |previous| copy_if_sound(disk, settings, previous, least_change);
+    let looked = |previous| copy_if_healthy(disk, settings, previous, least_change);
     let why = if order != Order::Unknown || !there || looked(false)? {
         disk.use_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
-                let rebuild = !index.is_complete()? && something_is_there(disk)?;
+                let rebuild = !index.is_complete()? && has_content(disk)?;
                 let rebuild = rebuild.then_some(RebuildSource::Unsure);
                 let stale_layout = order != Order::Good || index.change()? != least_change;
                 return Ok(Opened { index, rebuild, stale_layout });
             }
             Err(StoreError::Format { found, known }) if found < known => {
                 log::warn!("the index was written by an older release; making it again from index.json");
-                return start_anew(disk, settings, RebuildSource::after(order));
+                return start_empty(disk, settings, RebuildSource::after(order));
             }
-            Err(error) if !is_broken(&error) => return Err(error),
+            Err(error) if !is_corrupt_index(&error) => return Err(error),
             Err(error) => error.to_string(),
         }
     } else {
@@ -100,7 +100,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     }
     log::warn!("its previous snapshot is no better; making it again from index.json");
     disk.forget_inspected_index()?;
-    start_anew(disk, settings, RebuildSource::Unsure)
+    start_empty(disk, settings, RebuildSource::Unsure)
 }
 
 impl RebuildSource {
@@ -113,22 +113,22 @@ impl RebuildSource {
 /// Sets the index aside because somebody wants it to be made again, and opens an empty one; not if that would lose names.
 /// The caller holds [`Disk::lock_index_file`].
 pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
-    let basis = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
+    let source = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
     {
         RebuildSource::Unsure
     } else {
-        if layout_is_broken(disk)? && is_sound(disk, settings, 0)? {
+        if layout_is_corrupt(disk)? && is_healthy(disk, settings, 0)? {
             // A healthy index has all names; the file that it is to be made from does not.
             layout::write(disk, &Index::open(disk, settings.index_map_size)?)?;
         }
         let known = change_of_layout(disk)?;
-        if is_sound(disk, settings, known.saturating_add(1))? {
+        if is_healthy(disk, settings, known.saturating_add(1))? {
             return Err(StoreError::LayoutStale);
         }
-        if is_sound(disk, settings, known)? { RebuildSource::Current } else { RebuildSource::Unsure }
+        if is_healthy(disk, settings, known)? { RebuildSource::Current } else { RebuildSource::Unsure }
     };
     disk.take_order()?;
-    start_anew(disk, settings, basis)
+    start_empty(disk, settings, source)
 }
 
 /// Returns the number of the last change of names that `index.json` has. A file that cannot be read says nothing.
@@ -140,7 +140,7 @@ fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
 }
 
 /// Returns true if `index.json` cannot be read to its end or has another checksum: its head alone does not say so.
-fn layout_is_broken(disk: &Disk) -> Result<bool, StoreError> {
+fn layout_is_corrupt(disk: &Disk) -> Result<bool, StoreError> {
     match layout_reader::read_entries(disk, &mut |_| Ok(())) {
         Err(error) if error.is_corrupt_file() => Ok(true),
         read => read.map(|read| read.checksum == Checksum::Wrong),
@@ -175,7 +175,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
 
 /// Whether a snapshot of the index, the newest or the one before, reads to its end and is of this change of names or a
 /// later one. There is a copy of it then, if the disk has room.
-fn copy_if_sound(
+fn copy_if_healthy(
     disk: &Disk,
     settings: &Settings,
     previous: bool,
@@ -188,7 +188,7 @@ fn copy_if_sound(
 }
 
 /// Whether the index reads to its end and is of this change of names or a later one.
-fn is_sound(disk: &Disk, settings: &Settings, least_change: u64) -> Result<bool, StoreError> {
+fn is_healthy(disk: &Disk, settings: &Settings, least_change: u64) -> Result<bool, StoreError> {
     let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
     verdict(
         settings,
@@ -205,7 +205,7 @@ fn verdict(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreEr
 }
 
 /// Whether an index that is empty should not be: there are names or blobs.
-fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
+fn has_content(disk: &Disk) -> Result<bool, StoreError> {
     if disk.top("index.json").exists() {
         return Ok(true);
     }
@@ -218,7 +218,7 @@ fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
 }
 
 /// Sets the index aside and opens an empty one, to be filled; the caller holds [`Disk::lock_index_file`].
-fn start_anew(disk: &Disk, settings: &Settings, basis: RebuildSource) -> Result<Opened, StoreError> {
+fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Result<Opened, StoreError> {
     // Where no index can be opened, for lack of room or of memory for so large a map, the old one is not at fault.
     disk.forget_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
@@ -227,11 +227,11 @@ fn start_anew(disk: &Disk, settings: &Settings, basis: RebuildSource) -> Result<
         log::warn!("the index that was there is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;
-    Ok(Opened { index, rebuild: Some(basis), stale_layout: true })
+    Ok(Opened { index, rebuild: Some(source), stale_layout: true })
 }
 
 /// Whether an error says that the files are no index, rather than that they cannot be reached now.
-fn is_broken(error: &StoreError) -> bool {
+fn is_corrupt_index(error: &StoreError) -> bool {
     use heed::{Error, MdbError};
     matches!(
         error,

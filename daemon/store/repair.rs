@@ -14,7 +14,7 @@ impl Store {
     /// it again; false if it is another file by now than the one that was looked at.
     pub(super) async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
         let (index, wanted) = (Arc::clone(&self.0.index), digest.clone());
-        for repository in blocking(move || index.manifest_homes(&wanted)).await? {
+        for repository in blocking(move || index.manifest_repositories(&wanted)).await? {
             if !self.remove_broken_manifest(&repository, digest, file).await? {
                 return Ok(false);
             }

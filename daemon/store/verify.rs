@@ -14,7 +14,7 @@ use super::{Role, Store, blocking};
 
 /// A collection that would take more than this part of all content verifies the index for itself, also where it was
 /// verified earlier in the life of the process.
-const PART: u64 = 5;
+const LARGE_SHARE_DIVISOR: u64 = 5;
 
 /// The content that a collection has taken, and the content that there was before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,7 @@ impl Share {
     /// Counts content that is about to be taken; returns true once all of it together is a large part of the content.
     pub(super) fn take(&mut self, count: u64) -> bool {
         self.taken = self.taken.saturating_add(count);
-        self.taken.saturating_mul(PART) > self.all
+        self.taken.saturating_mul(LARGE_SHARE_DIVISOR) > self.all
     }
 }
 

@@ -1,10 +1,11 @@
 //! Tags that are attached to a manifest by their name, and the rules for tags that can be set once.
 
-use super::Index;
-use super::changes::NewManifest;
+use super::batch::Batch;
+use super::database::Index;
 use super::deletes::ManifestDelete;
-use super::schema::{self, ManifestRow};
-use super::writer::Batch;
+use super::push::NewManifest;
+use super::rows::ManifestRow;
+use super::{keys, schema};
 use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
@@ -17,7 +18,7 @@ impl Index {
         attached: &AttachedTo,
     ) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        let key = schema::content_key_prefix(repository, attached.algorithm, &attached.hash);
+        let key = keys::content_key_prefix(repository, attached.algorithm, &attached.hash);
         Ok(self.tables.manifests.prefix_iter(&txn, &key)?.next().transpose()?.is_some())
     }
 }
@@ -33,10 +34,10 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let mut deleted = Vec::new();
         for tag in AttachedTo::tags_of(digest) {
-            let key = schema::tag_key(repository, &tag);
+            let key = keys::tag_key(repository, &tag);
             let Some(row) = schema::row::<ManifestRow>(tables.tags, &self.txn, &key)? else { continue };
             // Of a long hash the tag has a part, which other digests may have as well.
-            let prefix = schema::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
+            let prefix = keys::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
             if tables.manifests.prefix_iter(&self.txn, &prefix)?.next().transpose()?.is_none() {
                 self.delete_tag(repository, &tag)?;
                 deleted.push((tag, row.digest()?));
@@ -48,9 +49,9 @@ impl Batch<'_> {
     /// Refuses a push that would move a tag that can be set once.
     pub(super) fn check_immutable(&self, new: &NewManifest, rules: &[Immutable]) -> Result<(), StoreError> {
         for tag in &new.tags {
-            let key = schema::tag_key(&new.repository, tag);
+            let key = keys::tag_key(&new.repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
-            if row.is_some_and(|row| row.digest != schema::digest_key(&new.digest)) {
+            if row.is_some_and(|row| row.digest != keys::digest_key(&new.digest)) {
                 Immutable::check_move(rules, &new.repository, tag)?;
             }
         }
@@ -64,7 +65,7 @@ impl Batch<'_> {
         tag: &Tag,
         rules: &[Immutable],
     ) -> Result<(), StoreError> {
-        let key = schema::tag_key(repository, tag);
+        let key = keys::tag_key(repository, tag);
         match self.index.tables.tags.get(&self.txn, &key)? {
             Some(_) => Immutable::check_delete(rules, repository, tag),
             None => Ok(()),
@@ -73,14 +74,14 @@ impl Batch<'_> {
 
     /// Refuses to delete a blob or manifest that a manifest of the repository references, where a rule forbids to delete
     /// tags: an immutable tag stays pullable.
-    pub(super) fn check_kept_content(
+    pub(super) fn check_immutable_content(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         rules: &[Immutable],
     ) -> Result<(), StoreError> {
         if Immutable::forbids_deletes(rules, repository)
-            && self.index.tables.may_be_needed_in(&self.txn, repository, digest)?
+            && self.index.tables.may_be_referenced_in(&self.txn, repository, digest)?
         {
             return Err(StoreError::ContentKept { repository: repository.clone(), digest: digest.clone() });
         }
@@ -88,15 +89,19 @@ impl Batch<'_> {
     }
 
     /// Refuses to delete a manifest while one of these tags names it that is kept.
-    pub(super) fn check_kept_tags(&self, delete: &ManifestDelete, tags: &[Tag]) -> Result<(), StoreError> {
+    pub(super) fn check_immutable_tags(
+        &self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
         let ManifestDelete { repository, digest, immutable, .. } = delete;
         if !Immutable::is_about(immutable, repository) {
             return Ok(());
         }
         for tag in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
-            if row.is_some_and(|row| row.digest == schema::digest_key(digest)) {
+            if row.is_some_and(|row| row.digest == keys::digest_key(digest)) {
                 Immutable::check_delete(immutable, repository, tag)?;
             }
         }

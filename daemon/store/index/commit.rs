@@ -7,21 +7,9 @@
 
 use heed::{Env, RwTxn};
 
-use super::Index;
 use super::preallocation::Preallocation;
 use super::schema::{self, Tables, VERSION};
 use crate::store::error::StoreError;
-
-impl Index {
-    /// Commits a transaction; once this says so, it survives a power cut.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`] when the disk fails. After [`StoreError::Full`] and [`StoreError::OutOfResources`] the change
-    /// may be there or not, as after a power cut.
-    pub(super) fn commit(&self, txn: RwTxn) -> Result<(), StoreError> {
-        commit(&self.env, &self.preallocation, txn, &self.tables)
-    }
-}
 
 /// As [`Index::commit`], for an index that is being opened.
 pub(super) fn commit(

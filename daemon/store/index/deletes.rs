@@ -6,8 +6,9 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, RepositoryRow};
-use super::writer::Batch;
+use super::batch::Batch;
+use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::{keys, schema};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
@@ -15,7 +16,7 @@ use crate::store::immutable::Immutable;
 
 /// The tags that the writer looks through in a transaction to find those of a manifest. In a repository with more of them
 /// they are found beside the writer.
-const TAGS_LOOKED_THROUGH: u32 = 1000;
+const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
 /// The tags that are removed, and the referrers that are orphaned, in one transaction.
 pub(in crate::store) const AT_ONCE: usize = 256;
 
@@ -47,7 +48,7 @@ impl Batch<'_> {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
+        let (table, key) = (self.index.tables.tags, keys::tag_key(repository, tag));
         let row: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
         let Some(row) = row else {
             return Err(self.no_manifest(repository, Reference::Tag(tag.clone()))?);
@@ -55,7 +56,7 @@ impl Batch<'_> {
         table.delete(&mut self.txn, &key)?;
         self.names_changed();
         self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
-        self.leave(repository, &row.digest()?, self.moment, true)
+        self.mark_orphaned(repository, &row.digest()?, self.moment, true)
     }
 
     /// Removes those of some tags that still name the manifest beside them, and gives them and the number of those
@@ -67,7 +68,7 @@ impl Batch<'_> {
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (mut deleted, mut moved) = (Vec::new(), 0);
         for (tag, digest) in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             match row {
                 Some(row) if row.digest()? == *digest => {
@@ -89,13 +90,13 @@ impl Batch<'_> {
         let ManifestDelete { repository, digest, .. } = delete;
         let row: Option<RepositoryRow> =
             schema::row(self.index.tables.repositories, &self.txn, repository.as_str().as_bytes())?;
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         if self.index.tables.manifests.get(&self.txn, &key)?.is_none() {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         }
         // Before its tags go.
-        self.check_kept_content(repository, digest, &delete.immutable)?;
-        if row.unwrap_or_default().tags > TAGS_LOOKED_THROUGH {
+        self.check_immutable_content(repository, digest, &delete.immutable)?;
+        if row.unwrap_or_default().tags > MAX_TAGS_IN_TRANSACTION {
             return Ok(Deleted::TagsUnknown);
         }
         let tags = self.index.tables.tags_of(&self.txn, repository, digest, None, usize::MAX)?;
@@ -108,7 +109,7 @@ impl Batch<'_> {
         delete: &ManifestDelete,
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
-        let key = schema::content_key(&delete.repository, &delete.digest);
+        let key = keys::content_key(&delete.repository, &delete.digest);
         let mut all: Vec<Tag> = self.index.watches.noted(&key).into_iter().collect();
         all.extend_from_slice(tags);
         self.delete_with_tags(delete, &all)
@@ -120,23 +121,23 @@ impl Batch<'_> {
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
         let ManifestDelete { repository, digest, subject, immutable } = delete;
-        self.check_kept_tags(delete, tags)?;
-        self.check_kept_content(repository, digest, immutable)?;
-        let is_whole = self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
+        self.check_immutable_tags(delete, tags)?;
+        self.check_immutable_content(repository, digest, immutable)?;
+        let is_whole = self.delete_manifest_row(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest, tags)?;
         Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
     }
 
     /// Removes a manifest that has no tag from a repository. What it leaves behind is not needed since `since`:
     /// now, or when it was left behind itself. Returns false if it has more referrers than one transaction orphans.
-    pub(super) fn delete_untagged(
+    pub(super) fn delete_manifest_row(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         subject: Option<&Digest>,
         since: Moment,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(tables.manifests, &self.txn, &key)? else {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         };
@@ -146,17 +147,15 @@ impl Batch<'_> {
             counted.manifests = counted.manifests.saturating_sub(1);
             counted.bytes = counted.bytes.saturating_sub(row.size);
         })?;
-        let is_whole = self.leave_behind(repository, digest, since)?;
+        let is_whole = self.orphan_dependents(repository, digest, since)?;
         if let Some(subject) = subject {
-            tables
-                .referrers
-                .delete(&mut self.txn, &schema::referrer_key(repository, subject, Some(digest)))?;
+            tables.referrers.delete(&mut self.txn, &keys::referrer_key(repository, subject, Some(digest)))?;
         }
-        tables.manifest_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+        tables.manifest_repositories.delete(&mut self.txn, &keys::repository_key(digest, repository))?;
         // An image may name it as its config or a layer: a rebuild would make it a blob of the repository.
-        self.note_deletion(repository, digest)?;
-        let key = schema::digest_key(digest);
-        if tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_none() {
+        self.record_deletion(repository, digest)?;
+        let key = keys::digest_key(digest);
+        if tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_none() {
             self.delete_edges(digest)?;
         }
         Ok(is_whole)
@@ -164,7 +163,7 @@ impl Batch<'_> {
 
     /// Notes what is no longer needed for the sake of a manifest: what it points at, what is about it, its bytes. Returns
     /// false if not all of what is about it is noted.
-    fn leave_behind(
+    fn orphan_dependents(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -172,18 +171,23 @@ impl Batch<'_> {
     ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
-            self.leave(repository, &child, since, true)?;
+            self.mark_orphaned(repository, &child, since, true)?;
             self.count_on(Some(repository), &child, since)?;
         }
         self.count_on(None, digest, since)?;
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         if tables.referrers.prefix_iter(&self.txn, &key)?.next().is_none() {
-            tables.left.delete(&mut self.txn, &key)?;
+            tables.orphans.delete(&mut self.txn, &key)?;
             return Ok(true);
         }
         // Until all its referrers are orphaned the row of the manifest itself stays, so that a collection goes on with
         // them if this process does not.
-        schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since: self.moment, deleted: true })?;
+        schema::put_row(
+            tables.orphans,
+            &mut self.txn,
+            &key,
+            &OrphanRow { since: self.moment, deleted: true },
+        )?;
         Ok(self.orphan_referrers(repository, digest, None)?.is_none())
     }
 
@@ -195,48 +199,48 @@ impl Batch<'_> {
         subject: &Digest,
         after: Option<&Digest>,
     ) -> Result<Option<Digest>, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, subject));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, subject));
         let is_deleted = tables.manifests.get(&self.txn, &key)?.is_none();
-        if !is_deleted || tables.left.get(&self.txn, &key)?.is_none() {
+        if !is_deleted || tables.orphans.get(&self.txn, &key)?.is_none() {
             // Pushed again, or another process was quicker.
             return Ok(None);
         }
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, after);
+        let prefix = keys::referrer_key(repository, subject, None);
+        let start = keys::referrer_key(repository, subject, after);
         let mut page = Vec::new();
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         for row in tables.referrers.range(&self.txn, &range)?.take(AT_ONCE) {
             let Some(referrer) = row?.0.strip_prefix(&prefix[..]) else { break };
-            page.extend(schema::split_digest(referrer).map(|(referrer, _)| referrer));
+            page.extend(keys::split_digest(referrer).map(|(referrer, _)| referrer));
         }
         for referrer in &page {
             // Whether something is about another is not looked up when somebody hears of its blobs: from now on those
             // can be counted on for as long as anything that is left behind.
-            self.leave(repository, referrer, self.moment, true)?;
+            self.mark_orphaned(repository, referrer, self.moment, true)?;
         }
         if page.len() == AT_ONCE {
             return Ok(page.pop());
         }
-        tables.left.delete(&mut self.txn, &key)?;
+        tables.orphans.delete(&mut self.txn, &key)?;
         Ok(None)
     }
 
     /// Notes that a manifest, if it is one of the repository, has lost a tag or what pointed at it. The last of
     /// these decides whether it was by a delete.
-    pub(super) fn leave(
+    pub(super) fn mark_orphaned(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         since: Moment,
         deleted: bool,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
         if tables.manifests.get(&self.txn, &key)?.is_none() {
             return Ok(());
         }
-        let known: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+        let known: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
         let since = known.map_or(since, |row| row.since.max(since));
-        schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since, deleted })
+        schema::put_row(tables.orphans, &mut self.txn, &key, &OrphanRow { since, deleted })
     }
 
     /// Lets a push count from now on on a manifest that something has left behind, or that has become old.
@@ -245,12 +249,12 @@ impl Batch<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let key = schema::content_key(repository, digest);
-        let known: Option<LeftRow> = schema::row(self.index.tables.left, &self.txn, &key)?;
+        let key = keys::content_key(repository, digest);
+        let known: Option<OrphanRow> = schema::row(self.index.tables.orphans, &self.txn, &key)?;
         if known.is_none() {
-            self.check_room()?;
+            self.check_capacity()?;
         }
-        self.leave(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
+        self.mark_orphaned(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 
     /// Lets a push count on a blob from a moment on, in one repository if it is there, and at all.
@@ -262,14 +266,14 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         if let Some(repository) = repository {
-            let key = schema::content_key(repository, digest);
-            let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
+            let key = keys::content_key(repository, digest);
+            let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
             if let Some(row) = row.filter(|row| row.counted_on < moment) {
-                let row = LinkRow { counted_on: moment, ..row };
-                schema::put_row(tables.links, &mut self.txn, &key, &row)?;
+                let row = RepositoryBlobRow { counted_on: moment, ..row };
+                schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
             }
         }
-        let key = schema::digest_key(digest);
+        let key = keys::digest_key(digest);
         let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
         if let Some(row) = row.filter(|row| row.counted_on < moment) {
             let row = BlobRow { counted_on: moment, ..row };
@@ -285,12 +289,12 @@ impl Batch<'_> {
         digest: &Digest,
         tags: &[Tag],
     ) -> Result<(), StoreError> {
-        let (tables, wanted) = (self.index.tables, schema::digest_key(digest));
+        let (tables, wanted) = (self.index.tables, keys::digest_key(digest));
         let mut gone = 0;
         for tag in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row = tables.tags.get(&self.txn, &key)?;
-            if row.map(schema::digest_of).transpose()? == Some(&wanted[..]) {
+            if row.map(digest_of).transpose()? == Some(&wanted[..]) {
                 tables.tags.delete(&mut self.txn, &key)?;
                 gone += 1;
             }
@@ -299,7 +303,7 @@ impl Batch<'_> {
             return Ok(());
         }
         self.names_changed();
-        self.leave(repository, digest, self.moment, true)?;
+        self.mark_orphaned(repository, digest, self.moment, true)?;
         self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(gone))
     }
 
@@ -307,9 +311,9 @@ impl Batch<'_> {
     fn delete_edges(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
-            tables.needed_by.delete(&mut self.txn, &schema::edge_key(&child, digest))?;
+            tables.parents.delete(&mut self.txn, &keys::edge_key(&child, digest))?;
         }
-        tables.children.delete(&mut self.txn, &schema::digest_key(digest))?;
+        tables.children.delete(&mut self.txn, &keys::digest_key(digest))?;
         Ok(())
     }
 
@@ -320,13 +324,19 @@ impl Batch<'_> {
         digest: &Digest,
         immutable: &[Immutable],
     ) -> Result<(), StoreError> {
-        if self.index.tables.links.get(&self.txn, &schema::content_key(repository, digest))?.is_some() {
-            self.check_kept_content(repository, digest, immutable)?;
+        if self
+            .index
+            .tables
+            .repository_blobs
+            .get(&self.txn, &keys::content_key(repository, digest))?
+            .is_some()
+        {
+            self.check_immutable_content(repository, digest, immutable)?;
         }
         if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
-        self.note_deletion(repository, digest)?;
+        self.record_deletion(repository, digest)?;
         self.count_on(None, digest, self.moment)
     }
 
@@ -343,3 +353,6 @@ impl Batch<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use heed::{CompactionOption, Env, RoTxn};
 
-use super::environment;
 use super::preallocation::Preallocation;
-use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow, RepositoryRow};
+use super::schema::{self, Tables, VERSION};
 use super::table::Table;
+use super::{environment, keys};
 use crate::store::error::StoreError;
 use crate::store::sys;
 
@@ -137,8 +138,17 @@ fn read_table(txn: &RoTxn, table: Table) -> Result<(), StoreError> {
 
 /// What is written in two places is the same in both: a page that LMDB has lost shows.
 fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
-    let Tables { tags, manifests, manifest_homes, children, needed_by, links, blob_homes, blobs, .. } =
-        *tables;
+    let Tables {
+        tags,
+        manifests,
+        manifest_repositories,
+        children,
+        parents,
+        repository_blobs,
+        blob_repositories,
+        blobs,
+        ..
+    } = *tables;
     let stored = |digest: &[u8], size: u64| -> Result<bool, StoreError> {
         Ok(schema::row::<BlobRow>(blobs, txn, digest)?.is_some_and(|row| row.size == size))
     };
@@ -150,28 +160,28 @@ fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     each(manifests, txn, &mut |key, value| {
         let (repository, digest) = split(key);
         let row: ManifestRow = schema::decode(value)?;
-        let home = manifest_homes.get(txn, &[digest, repository].concat())?.is_some();
+        let home = manifest_repositories.get(txn, &[digest, repository].concat())?.is_some();
         let whole = home && children.get(txn, digest)?.is_some();
         Ok(whole && row.digest == digest && stored(digest, row.size)?)
     })?;
     each(children, txn, &mut |parent, mut rest| {
-        while let Some((child, behind)) = schema::split_digest(rest) {
-            let edge = [&schema::digest_key(&child)[..], parent].concat();
-            if needed_by.get(txn, &edge)?.is_none() {
+        while let Some((child, behind)) = keys::split_digest(rest) {
+            let edge = [&keys::digest_key(&child)[..], parent].concat();
+            if parents.get(txn, &edge)?.is_none() {
                 return Ok(false);
             }
             rest = behind;
         }
         Ok(true)
     })?;
-    each(links, txn, &mut |key, value| {
+    each(repository_blobs, txn, &mut |key, value| {
         let (repository, digest) = split(key);
-        let row: LinkRow = schema::decode(value)?;
-        let home = blob_homes.get(txn, &[digest, repository].concat())?.is_some();
+        let row: RepositoryBlobRow = schema::decode(value)?;
+        let home = blob_repositories.get(txn, &[digest, repository].concat())?.is_some();
         Ok(home && stored(digest, row.size)?)
     })?;
     check_counts(tables, txn)?;
-    for (table, homes) in [(manifests, manifest_homes), (links, blob_homes)] {
+    for (table, homes) in [(manifests, manifest_repositories), (repository_blobs, blob_repositories)] {
         if table.len(txn)? != homes.len(txn)? {
             return Err(broken(homes));
         }
@@ -194,7 +204,7 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
         let row: RepositoryRow = schema::decode(value)?;
         counted += u64::from(row.manifests);
         total = total.saturating_add(row.bytes);
-        tables.adds_up(txn, name, &row)
+        tables.stats_match(txn, name, &row)
     })?;
     if counted != tables.manifests.len(txn)? {
         return Err(broken(tables.repositories));
@@ -202,7 +212,7 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     each(tables.blob_totals, txn, &mut |name, value| {
         let bytes: u64 = schema::decode(value)?;
         total = total.saturating_add(bytes);
-        Ok(tables.repositories.get(txn, name)?.is_none() && tables.add_up(txn, name)?.bytes == bytes)
+        Ok(tables.repositories.get(txn, name)?.is_none() && tables.sum_stats(txn, name)?.bytes == bytes)
     })?;
     // What no repository has counted shows only in the sum of all.
     let mut sum: u64 = 0;
@@ -210,8 +220,8 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
         sum = sum.saturating_add(schema::decode::<ManifestRow>(value)?.size);
         Ok(true)
     })?;
-    each(tables.links, txn, &mut |_, value| {
-        sum = sum.saturating_add(schema::decode::<LinkRow>(value)?.size);
+    each(tables.repository_blobs, txn, &mut |_, value| {
+        sum = sum.saturating_add(schema::decode::<RepositoryBlobRow>(value)?.size);
         Ok(true)
     })?;
     if sum == total { Ok(()) } else { Err(broken(tables.blob_totals)) }

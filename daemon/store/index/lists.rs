@@ -5,8 +5,10 @@ use std::ops::{Bound, ControlFlow};
 
 use heed::RoTxn;
 
-use super::schema::{self, Tables};
-use super::{Index, text_behind};
+use super::database::Index;
+use super::keys;
+use super::rows::digest_of;
+use super::schema::Tables;
 use crate::oci::{Digest, Listed, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::work::Cancel;
@@ -29,10 +31,10 @@ pub(in crate::store) enum PartEnd {
 
 /// The most bytes that the names of one page have together, but for the first. An answer is in memory until its client has
 /// taken it, and every connection may have one.
-pub(super) const NAMES_BYTES: usize = 128 << 10;
+pub(super) const MAX_NAME_BYTES: usize = 128 << 10;
 
 /// The rows that one read of a search through a repository looks at: the search lets go of the snapshot after each.
-const SEARCHED_AT_ONCE: usize = 5000;
+const ROWS_PER_READ: usize = 5000;
 
 /// Some of the tags that point at a manifest.
 pub(in crate::store) struct TagsFound {
@@ -42,7 +44,7 @@ pub(in crate::store) struct TagsFound {
 }
 
 /// The most referrers that one request reads, in rows and in bytes.
-const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
+const MAX_REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
 impl Tables {
     /// Returns the tags of a repository that point at a manifest, among `rows` tags after the key `after`.
@@ -54,7 +56,7 @@ impl Tables {
         after: Option<&[u8]>,
         rows: usize,
     ) -> Result<TagsFound, StoreError> {
-        let (prefix, wanted) = (schema::repository_prefix(repository), schema::digest_key(digest));
+        let (prefix, wanted) = (keys::repository_prefix(repository), keys::digest_key(digest));
         let range = (Bound::Excluded(after.unwrap_or(&prefix)), Bound::Unbounded);
         let mut found = TagsFound { items: Vec::new(), next: None };
         for (number, row) in self.tags.range(txn, &range)?.enumerate() {
@@ -62,8 +64,10 @@ impl Tables {
             if !key.starts_with(&prefix) {
                 break;
             }
-            if schema::digest_of(value)? == wanted {
-                found.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
+            if digest_of(value)? == wanted {
+                found
+                    .items
+                    .extend(keys::text_behind(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
             }
             if number + 1 == rows {
                 found.next = Some(key.to_vec());
@@ -87,7 +91,7 @@ impl Index {
             cancel.check()?;
             let txn = self.env.read_txn()?;
             let after_key = after.as_deref();
-            let found = self.tables.tags_of(&txn, repository, digest, after_key, SEARCHED_AT_ONCE)?;
+            let found = self.tables.tags_of(&txn, repository, digest, after_key, ROWS_PER_READ)?;
             drop(txn);
             tags.extend(found.items);
             after = found.next;
@@ -104,17 +108,17 @@ impl Index {
         repository: &RepositoryName,
         manifests: &BTreeSet<Digest>,
     ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
-        let prefix = schema::repository_prefix(repository);
+        let prefix = keys::repository_prefix(repository);
         let (mut subjects, mut after) = (BTreeMap::new(), prefix.clone());
         loop {
             let txn = self.env.read_txn()?;
             let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))?;
             let mut last = None;
-            for row in rows.take(SEARCHED_AT_ONCE) {
+            for row in rows.take(ROWS_PER_READ) {
                 let (key, _) = row?;
                 let Some(edge) = key.strip_prefix(&prefix[..]) else { return Ok(subjects) };
-                if let Some((subject, rest)) = schema::split_digest(edge)
-                    && let Some((referrer, _)) = schema::split_digest(rest)
+                if let Some((subject, rest)) = keys::split_digest(edge)
+                    && let Some((referrer, _)) = keys::split_digest(rest)
                     && manifests.contains(&referrer)
                 {
                     subjects.insert(referrer, subject);
@@ -140,13 +144,14 @@ impl Index {
         let mut bytes = 0;
         let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
         for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok())
+            let Some(name) =
+                keys::text_behind(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok())
             else {
                 continue;
             };
             if wanted(&name) {
                 bytes += name.as_str().len();
-                if part.items.len() == limit || (bytes > NAMES_BYTES && !part.items.is_empty()) {
+                if part.items.len() == limit || (bytes > MAX_NAME_BYTES && !part.items.is_empty()) {
                     part.end = PartEnd::Full;
                     break;
                 }
@@ -169,8 +174,8 @@ impl Index {
         visit: &mut dyn FnMut(Listed<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Digest>, StoreError> {
         let txn = self.env.read_txn()?;
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, last);
+        let prefix = keys::referrer_key(repository, subject, None);
+        let start = keys::referrer_key(repository, subject, last);
         let (mut read, mut before) = (0, None);
         let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?;
         for (number, row) in rows.enumerate() {
@@ -179,7 +184,7 @@ impl Index {
             if !key.starts_with(&prefix) {
                 break;
             }
-            if number == REFERRERS_READ.0 || (read > REFERRERS_READ.1 && before.is_some()) {
+            if number == MAX_REFERRERS_READ.0 || (read > MAX_REFERRERS_READ.1 && before.is_some()) {
                 return Ok(before);
             }
             read += value.len();

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use heed::RoTxn;
 use serde::Deserialize;
 
-use super::schema::{self, LinkRow, ManifestRow, RepositoryRow};
-use super::{Index, ManifestEntry, entry, text_behind};
+use super::database::Index;
+use super::entry::{ManifestEntry, entry};
+use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::{keys, schema};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
@@ -48,7 +50,9 @@ impl Index {
         for row in self.tables.repositories.rows(&txn)? {
             cancel.check()?;
             let (key, value) = row?;
-            let Some(name) = text_behind(key, 0).filter(|name| name.contains(&search)) else { continue };
+            let Some(name) = keys::text_behind(key, 0).filter(|name| name.contains(&search)) else {
+                continue;
+            };
             let Ok(name) = name.parse() else { continue };
             if wanted(&name) {
                 let RepositoryRow { manifests, tags, bytes, pushed } = schema::decode(value)?;
@@ -85,7 +89,7 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<oci::Part>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::referrer_key(repository, subject, None));
+        let (txn, prefix) = (self.env.read_txn()?, keys::referrer_key(repository, subject, None));
         let (mut found, mut more) = (Vec::new(), 0);
         for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
@@ -108,8 +112,8 @@ impl Index {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        let is_here = self.tables.manifests.get(&txn, &schema::content_key(repository, digest))?.is_some();
-        let key = schema::referrer_key(repository, subject, Some(digest));
+        let is_here = self.tables.manifests.get(&txn, &keys::content_key(repository, digest))?.is_some();
+        let key = keys::referrer_key(repository, subject, Some(digest));
         Ok(is_here && self.tables.referrers.get(&txn, &key)?.is_none())
     }
 
@@ -120,12 +124,12 @@ impl Index {
         part: &Part<TagOrder>,
         cancel: &Cancel,
     ) -> Result<Listing<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let mut all: Vec<(&str, TagRow)> = Vec::new();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            let Some(tag) = text_behind(key, prefix.len()) else { continue };
+            let Some(tag) = keys::text_behind(key, prefix.len()) else { continue };
             all.push((tag, read_tag(value)?));
         }
         let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
@@ -150,7 +154,7 @@ impl Index {
         wanted: &BTreeSet<Tag>,
         cancel: &Cancel,
     ) -> Result<Vec<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let (mut found, mut digests) = (Vec::new(), Vec::new());
         let names: BTreeSet<&str> = wanted.iter().map(Tag::as_str).collect();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
@@ -158,7 +162,7 @@ impl Index {
             let (key, value) = row?;
             let row: TagRow = read_tag(value)?;
             digests.push(row.digest);
-            let tag = text_behind(key, prefix.len()).filter(|tag| names.contains(tag));
+            let tag = keys::text_behind(key, prefix.len()).filter(|tag| names.contains(tag));
             found.extend(tag.map(|tag| (tag, row)));
         }
         found.sort_by(|one, other| natural::compare(one.0, other.0));
@@ -173,14 +177,14 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
-        let (wanted, mut tags, mut count) = (schema::digest_key(digest), Vec::new(), 0);
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (wanted, mut tags, mut count) = (keys::digest_key(digest), Vec::new(), 0);
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            if schema::digest_of(value)? == wanted {
+            if digest_of(value)? == wanted {
                 count += 1;
-                let tag = text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
+                let tag = keys::text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
             }
         }
@@ -202,7 +206,7 @@ impl Index {
         let (mut seen, mut open) = (BTreeSet::from([digest.clone()]), vec![digest.clone()]);
         while let Some(digest) = open.pop() {
             cancel.check()?;
-            let key = schema::content_key(repository, &digest);
+            let key = keys::content_key(repository, &digest);
             let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? else {
                 size.bytes = size.bytes.saturating_add(self.link_size(&txn, &key)?);
                 continue;
@@ -225,13 +229,14 @@ impl Index {
     }
 
     fn link_size(&self, txn: &RoTxn, key: &[u8]) -> Result<u64, StoreError> {
-        Ok(schema::row::<LinkRow>(self.tables.links, txn, key)?.map_or(0, |row| row.size))
+        Ok(schema::row::<RepositoryBlobRow>(self.tables.repository_blobs, txn, key)?
+            .map_or(0, |row| row.size))
     }
 
     /// How many bytes the index uses, and how many pushes may use.
     pub(in crate::store) fn fill(&self) -> Result<(u64, u64), StoreError> {
         let txn = self.env.read_txn()?;
-        Ok((self.tables.used(&txn)?, self.usable()))
+        Ok((self.tables.used(&txn)?, self.push_limit()))
     }
 
     /// The manifests of these that are in a repository.

@@ -168,13 +168,13 @@ impl Preallocation {
 
     /// Refuses a change that makes the index larger while the margin cannot be kept up.
     pub(super) fn check(&self, env: &Env) -> Result<(), StoreError> {
-        if self.is_short() {
+        if self.rows_missing() {
             self.try_again_after(Duration::ZERO, env);
         }
-        if self.is_short() { Err(StoreError::Full) } else { Ok(()) }
+        if self.rows_missing() { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    fn is_short(&self) -> bool {
+    fn rows_missing(&self) -> bool {
         crate::store::lock(&self.state).short_since.is_some()
     }
 
@@ -185,7 +185,7 @@ impl Preallocation {
         if source.raw_os_error() != Some(libc::EIO) {
             return error.into();
         }
-        if self.is_short() || self.has_no_blocks(env) { StoreError::Full } else { error.into() }
+        if self.rows_missing() || self.has_no_blocks(env) { StoreError::Full } else { error.into() }
     }
 
     fn has_no_blocks(&self, env: &Env) -> bool {

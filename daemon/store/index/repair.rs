@@ -1,8 +1,9 @@
 //! The changes that a repair makes in the index, each applied inside the writer's transaction.
 
+use super::batch::Batch;
 use super::deletes::{Deleted, ManifestDelete};
-use super::schema::{self, BlobRow};
-use super::writer::Batch;
+use super::rows::BlobRow;
+use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
@@ -55,13 +56,13 @@ impl Batch<'_> {
         digest: &Digest,
         file: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        let is_manifest = tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_some();
+        let (tables, key) = (self.index.tables, keys::digest_key(digest));
+        let is_manifest = tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_some();
         if is_manifest || self.disk.blob_file(digest)? != file {
             return Ok(false);
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
-            self.forget_blob(digest, row.size)?;
+            self.remove_blob_rows(digest, row.size)?;
         }
         self.disk.set_blob_aside(digest)?;
         Ok(true)

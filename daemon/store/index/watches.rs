@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Index, schema};
+use super::keys;
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// The manifests that are watched, by the keys of their rows.
@@ -42,27 +42,27 @@ impl Watches {
 
 /// Watches a manifest while this lives.
 pub(in crate::store) struct Watch {
-    index: Arc<Index>,
+    watches: Arc<Watches>,
     key: Vec<u8>,
 }
 
 impl Watch {
     /// Watches a manifest from the next transaction of the writer on.
-    pub(in crate::store) fn new(index: &Arc<Index>, repository: &RepositoryName, digest: &Digest) -> Self {
-        let key = schema::content_key(repository, digest);
-        index.watches.lock().entry(key.clone()).or_default().watchers += 1;
-        Watch { index: Arc::clone(index), key }
+    pub(super) fn new(watches: &Arc<Watches>, repository: &RepositoryName, digest: &Digest) -> Self {
+        let key = keys::content_key(repository, digest);
+        watches.lock().entry(key.clone()).or_default().watchers += 1;
+        Watch { watches: Arc::clone(watches), key }
     }
 
     /// Returns the tags that were set to it since.
     pub(in crate::store) fn noted(&self) -> BTreeSet<Tag> {
-        self.index.watches.noted(&self.key)
+        self.watches.noted(&self.key)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watches = self.index.watches.lock();
+        let mut watches = self.watches.lock();
         if let Some(watched) = watches.get_mut(&self.key) {
             watched.watchers -= 1;
             if watched.watchers == 0 {
@@ -76,24 +76,21 @@ impl Drop for Watch {
 mod tests {
     use super::*;
     use crate::oci::{Algorithm, Hasher};
-    use crate::store::disk::Disk;
 
     #[test]
     fn only_watched_manifests_are_noted_and_none_for_ever() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::open(directory.path(), |_| ()).unwrap();
-        let index = Arc::new(Index::open(&disk, 4 << 20).unwrap());
+        let watches = Arc::new(Watches::default());
         let (repository, digest) = ("a".parse().unwrap(), Hasher::digest(Algorithm::Sha256, b"x"));
-        let key = schema::content_key(&repository, &digest);
+        let key = keys::content_key(&repository, &digest);
         let tag: Tag = "1".parse().unwrap();
-        index.watches.note_push(&key, std::slice::from_ref(&tag));
+        watches.note_push(&key, std::slice::from_ref(&tag));
         let (first, second) =
-            (Watch::new(&index, &repository, &digest), Watch::new(&index, &repository, &digest));
+            (Watch::new(&watches, &repository, &digest), Watch::new(&watches, &repository, &digest));
         assert!(first.noted().is_empty());
-        index.watches.note_push(&key, std::slice::from_ref(&tag));
+        watches.note_push(&key, std::slice::from_ref(&tag));
         drop(first);
         assert!(second.noted().contains(&tag));
         drop(second);
-        assert!(index.watches.lock().is_empty());
+        assert!(watches.lock().is_empty());
     }
 }

@@ -10,111 +10,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
 
-use super::pages::Patience;
-use super::{Index, schema};
-use crate::oci::{Algorithm, Digest};
-use crate::store::clock::{ClockRow, Moment};
+use super::batch::Attempt;
+pub(in crate::store) use super::batch::Batch;
+use super::database::Index;
+use super::free_pages::PageRetry;
+use super::keys;
+use crate::oci::Digest;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
 /// How many changes may wait, and the most that one transaction takes.
 const QUEUE: usize = 256;
-/// The bits of an order that count within a transaction: one has at most [`QUEUE`] changes with a hundred names each.
-const ORDER_BITS: u32 = 16;
-/// How much of the clock's time a power cut may take back while changes go on.
-const KEEP_CLOCK: Duration = Duration::from_mins(1);
-
-/// What a change works on: the transaction of its batch.
-pub(in crate::store) struct Batch<'a> {
-    pub(in crate::store) index: &'a Index,
-    pub(in crate::store) disk: &'a Disk,
-    pub(in crate::store) txn: RwTxn<'a>,
-    /// Seconds since 1970.
-    pub(in crate::store) now: u64,
-    /// Now, in the time that ages are measured in.
-    pub(in crate::store) moment: Moment,
-    /// The directories of blobs whose names are not yet on the medium.
-    unsynced: BTreeSet<Algorithm>,
-    /// Whether a name that `index.json` has is another now.
-    names_changed: bool,
-    /// How many names were given in this transaction.
-    given: u64,
-    pub(super) attempt: &'a mut Attempt,
-}
-
-/// What a batch has done outside its transaction, and what is to be done when it is committed.
-#[derive(Default)]
-pub(super) struct Attempt {
-    /// Blobs that were moved to the trash.
-    discarded: Vec<Digest>,
-    /// Blobs that the trash had no room for: they are removed after the commit.
-    unlink: Vec<Digest>,
-    /// Whether a change makes the index larger.
-    pub(super) grows: bool,
-}
-
-impl Batch<'_> {
-    /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
-    pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
-        self.unsynced.insert(algorithm);
-    }
-
-    /// Moves a blob to the trash, for good once this is committed. A full disk may have no block for another name in
-    /// the trash; the blob stays where it is until the commit then.
-    pub(in crate::store) fn discard(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        match self.disk.discard(digest) {
-            Err(StoreError::Full) => self.attempt.unlink.push(digest.clone()),
-            moved => {
-                self.attempt.discarded.push(digest.clone());
-                moved?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that `index.json` has to be written again.
-    pub(in crate::store) fn names_changed(&mut self) {
-        self.names_changed = true;
-    }
-
-    /// Returns the place of a name that is given now among all names: it rises within the transaction, and from one
-    /// transaction to the next with the number of the change.
-    pub(super) fn next_order(&mut self) -> Result<u64, StoreError> {
-        let change = self.index.tables.change(&self.txn)? + 1;
-        let order = (change << ORDER_BITS) | self.given.min((1 << ORDER_BITS) - 1);
-        self.given += 1;
-        Ok(order)
-    }
-
-    /// Keeps the clock: after a power cut it goes on from there.
-    pub(in crate::store) fn keep_clock(&mut self) -> Result<(), StoreError> {
-        let meta = self.index.tables.meta;
-        schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())
-    }
-
-    fn keep_clock_now_and_then(&mut self) -> Result<(), StoreError> {
-        let kept: Option<ClockRow> = schema::row(self.index.tables.meta, &self.txn, schema::CLOCK)?;
-        let old = kept.is_none_or(|row| row.moment().age(self.moment) >= KEEP_CLOCK);
-        if old { self.keep_clock() } else { Ok(()) }
-    }
-
-    /// Counts a change of names, so that of `index.json` and a snapshot it can be said which is newer.
-    fn count_change(&mut self) -> Result<(), StoreError> {
-        let change = self.index.tables.change(&self.txn)?;
-        self.go_on_from_change(change + 1)
-    }
-
-    /// Lets the changes of names be counted from a number on.
-    pub(in crate::store) fn go_on_from_change(&mut self, change: u64) -> Result<(), StoreError> {
-        let change = change.max(self.index.tables.change(&self.txn)?);
-        schema::put_row(self.index.tables.meta, &mut self.txn, schema::CHANGE, &change)
-    }
-}
 
 /// A change that waits for its turn.
 trait Job: Send {
@@ -232,7 +141,7 @@ impl Writer {
 
 fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dyn Fn()) {
     let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
-    let mut patience = Patience::default();
+    let mut patience = PageRetry::default();
     while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
         for task in tasks.drain(..) {
             match task {
@@ -252,7 +161,7 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
             Err(error @ StoreError::OutOfResources { .. }) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
             }
-            Err(error) if jobs.len() == 1 && !Patience::is_for(&error, attempt.grows) => {
+            Err(error) if jobs.len() == 1 && !PageRetry::applies_to(&error, attempt.grows) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
             }
             Err(_) => commit_each(index, disk, &mut jobs, changed, &mut patience),
@@ -266,7 +175,7 @@ fn commit_each(
     disk: &Disk,
     jobs: &mut Vec<Box<dyn Job>>,
     changed: &dyn Fn(),
-    patience: &mut Patience,
+    patience: &mut PageRetry,
 ) {
     patience.begin();
     for job in jobs.drain(..) {
@@ -315,7 +224,7 @@ fn commit(
 fn unlink_forgotten(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
     let txn = index.env.write_txn()?;
     for digest in digests {
-        if index.tables.blobs.get(&txn, &schema::digest_key(digest))?.is_none() {
+        if index.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_none() {
             disk.remove_blob(digest)?;
         }
     }
@@ -343,16 +252,16 @@ fn apply(
         Batch { index, disk, txn, now, moment, unsynced, names_changed: false, given: 0, attempt };
     // Into an index that is damaged nothing more is written.
     let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
-    batch.keep_clock_now_and_then().map_err(damaged)?;
+    batch.save_clock_if_due().map_err(damaged)?;
     for job in jobs {
         job.apply(&mut batch).map_err(damaged)?;
     }
     if batch.names_changed {
-        batch.count_change().map_err(damaged)?;
+        batch.increment_change().map_err(damaged)?;
         // After a power cut no name is younger than the clock, and one that is given then is newer than all of them.
         batch.keep_clock().map_err(damaged)?;
     }
-    batch.leave_pages().map_err(damaged)?;
+    batch.reserve_free_pages().map_err(damaged)?;
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
@@ -389,72 +298,4 @@ fn again(error: &StoreError) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The writer of an index of 1 MiB.
-    fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
-        let disk = Arc::new(Disk::open(directory, |_| ()).unwrap());
-        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
-        (index, writer, thread)
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn the_clock_is_kept_with_every_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, writer, thread) = start(directory.path());
-        let later = Moment::of(KEEP_CLOCK.as_secs() / 2);
-        index.clock.advance_to(later);
-        let kept = || {
-            let txn = index.env.read_txn().unwrap();
-            schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().moment()
-        };
-        writer.submit(|_| Ok(())).await.unwrap();
-        assert!(kept() < later, "it is not written for nothing");
-        let given = writer.submit(|batch| {
-            batch.names_changed();
-            Ok(batch.moment)
-        });
-        // After a power cut the clock goes on from there: what is given a name then is newer.
-        assert!(given.await.unwrap() <= kept());
-        drop(writer);
-        thread.join().unwrap();
-    }
-
-    const KEYS: std::ops::Range<u32> = 0..200;
-
-    /// A full index, so that 30 deletes free more than it has left, and a reader that looks at all of it for a while.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, writer, thread) = start(directory.path());
-        let row = |batch: &mut Batch, key: u32| {
-            let table = batch.index.tables.meta;
-            Ok(table.put(&mut batch.txn, &key.to_be_bytes(), &[7; 3900])?)
-        };
-        for key in KEYS {
-            writer.submit(move |batch| row(batch, key)).await.unwrap();
-        }
-        let looking = Duration::from_millis(500);
-        let (begins, reads) = std::sync::mpsc::sync_channel(1);
-        let reader = std::thread::spawn(move || {
-            let _looks = index.env.read_txn().unwrap();
-            begins.send(()).unwrap();
-            std::thread::sleep(looking);
-        });
-        reads.recv().unwrap();
-        let began = std::time::Instant::now();
-        for key in KEYS {
-            let delete = move |batch: &mut Batch| {
-                let table = batch.index.tables.meta;
-                Ok(table.delete(&mut batch.txn, &key.to_be_bytes())?)
-            };
-            assert!(writer.submit(delete).await.unwrap());
-        }
-        assert!(began.elapsed() >= looking, "the reader held nothing back");
-        reader.join().unwrap();
-        drop(writer);
-        thread.join().unwrap();
-    }
-}
+mod tests;

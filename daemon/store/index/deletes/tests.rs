@@ -1,16 +1,11 @@
 //! Deletes that need several transactions.
 
-use std::sync::Arc;
-
-use super::Index;
-use super::changes::NewManifest;
-use super::deletes::{AT_ONCE, Deleted, ManifestDelete};
-use super::schema::{self, LeftRow};
-use super::watches::Watch;
-use super::writer::{Batch, Writer};
-use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
+use super::*;
+use crate::oci::{Algorithm, Hasher, Manifest};
 use crate::store::disk::Disk;
-use crate::store::error::StoreError;
+use crate::store::index::database::Index;
+use crate::store::index::push::NewManifest;
+use crate::store::index::writer::Writer;
 use crate::store::work::Cancel;
 
 fn manifest(number: usize, subject: Option<&Digest>, tags: Vec<Tag>) -> NewManifest {
@@ -59,8 +54,8 @@ impl Opened {
 
     fn orphans(&self) -> usize {
         let txn = self.index.env.read_txn().unwrap();
-        let rows = self.index.tables.left.rows(&txn).unwrap();
-        rows.filter(|row| schema::decode::<LeftRow>(row.as_ref().unwrap().1).unwrap().deleted).count()
+        let rows = self.index.tables.orphans.rows(&txn).unwrap();
+        rows.filter(|row| schema::decode::<OrphanRow>(row.as_ref().unwrap().1).unwrap().deleted).count()
     }
 }
 
@@ -119,7 +114,7 @@ async fn a_tag_that_is_set_after_the_search_goes_with_its_manifest() {
         subject: None,
         immutable: Arc::default(),
     });
-    let watch = Watch::new(&opened.index, &repository(), &digest);
+    let watch = opened.index.watch(&repository(), &digest);
     let whole = Arc::clone(&delete);
     assert_eq!(
         opened.submit(move |batch| batch.delete_manifest(&whole)).await,

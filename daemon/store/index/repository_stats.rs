@@ -6,23 +6,25 @@
 
 use heed::RoTxn;
 
-use super::schema::{self, Given, LinkRow, ManifestRow, RepositoryRow, Tables};
-use super::writer::Batch;
-use super::{Index, text_behind};
+use super::batch::Batch;
+use super::database::Index;
+use super::rows::{ManifestRow, NameTimestamps, RepositoryBlobRow, RepositoryRow};
+use super::schema::Tables;
+use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
 impl Tables {
     /// Adds up what a repository has, by its other rows; when it was pushed to last is not among it.
-    pub(super) fn add_up(&self, txn: &RoTxn, repository: &[u8]) -> Result<RepositoryRow, StoreError> {
+    pub(super) fn sum_stats(&self, txn: &RoTxn, repository: &[u8]) -> Result<RepositoryRow, StoreError> {
         let prefix = [repository, &[0]].concat();
         let mut sum = RepositoryRow::default();
         for row in self.manifests.prefix_iter(txn, &prefix)? {
             sum.manifests = sum.manifests.saturating_add(1);
             sum.bytes = sum.bytes.saturating_add(schema::decode::<ManifestRow>(row?.1)?.size);
         }
-        for row in self.links.prefix_iter(txn, &prefix)? {
-            sum.bytes = sum.bytes.saturating_add(schema::decode::<LinkRow>(row?.1)?.size);
+        for row in self.repository_blobs.prefix_iter(txn, &prefix)? {
+            sum.bytes = sum.bytes.saturating_add(schema::decode::<RepositoryBlobRow>(row?.1)?.size);
         }
         for row in self.tags.prefix_iter(txn, &prefix)? {
             row?;
@@ -37,13 +39,13 @@ impl Tables {
     }
 
     /// Whether the row of a repository says what its other rows do.
-    pub(super) fn adds_up(
+    pub(super) fn stats_match(
         &self,
         txn: &RoTxn,
         repository: &[u8],
         row: &RepositoryRow,
     ) -> Result<bool, StoreError> {
-        let sum = self.add_up(txn, repository)?;
+        let sum = self.sum_stats(txn, repository)?;
         Ok((sum.manifests, sum.tags, sum.bytes) == (row.manifests, row.tags, row.bytes))
     }
 }
@@ -56,7 +58,7 @@ impl Index {
     ) -> Result<bool, StoreError> {
         let (txn, name) = (self.env.read_txn()?, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(self.tables.repositories, &txn, name)?;
-        row.map_or(Ok(true), |row| self.tables.adds_up(&txn, name, &row))
+        row.map_or(Ok(true), |row| self.tables.stats_match(&txn, name, &row))
     }
 }
 
@@ -94,11 +96,11 @@ impl Batch<'_> {
 
     /// Counts a manifest that was pushed, before its tags: its length, if it is new to the repository. One that comes back
     /// from `index.json` was pushed when that says.
-    pub(super) fn count_push(
+    pub(super) fn record_push(
         &mut self,
         repository: &RepositoryName,
         new: Option<u64>,
-        given: Option<Given>,
+        given: Option<NameTimestamps>,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(tables.repositories, &self.txn, key)?;
@@ -122,20 +124,22 @@ impl Batch<'_> {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        let Some(row) = schema::row::<LinkRow>(tables.links, &self.txn, &key)? else { return Ok(false) };
-        tables.links.delete(&mut self.txn, &key)?;
-        tables.blob_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        let Some(row) = schema::row::<RepositoryBlobRow>(tables.repository_blobs, &self.txn, &key)? else {
+            return Ok(false);
+        };
+        tables.repository_blobs.delete(&mut self.txn, &key)?;
+        tables.blob_repositories.delete(&mut self.txn, &keys::repository_key(digest, repository))?;
         self.count(repository, |counted| counted.bytes = counted.bytes.saturating_sub(row.size))?;
         Ok(true)
     }
 
     /// The repositories that have a blob.
-    pub(super) fn homes_of(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
-        let key = schema::digest_key(digest);
+    pub(super) fn repositories_of(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
+        let key = keys::digest_key(digest);
         let mut homes = Vec::new();
-        for row in self.index.tables.blob_homes.prefix_iter(&self.txn, &key)? {
-            homes.extend(text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+        for row in self.index.tables.blob_repositories.prefix_iter(&self.txn, &key)? {
+            homes.extend(keys::text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
         }
         Ok(homes)
     }

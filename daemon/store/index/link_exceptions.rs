@@ -9,9 +9,11 @@ use std::ops::Bound;
 
 use heed::RoTxn;
 
-use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
-use super::writer::Batch;
-use super::{Index, text_behind};
+use super::batch::Batch;
+use super::database::Index;
+use super::rows::{BlobRow, LinkExceptionRow};
+use super::schema::Tables;
+use super::{keys, schema};
 use crate::oci::{Digest, Link, LinkKind, RepositoryName};
 use crate::store::error::StoreError;
 
@@ -34,7 +36,7 @@ impl Tables {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<LinkExceptionRow>, StoreError> {
-        schema::row(self.link_exceptions, txn, &schema::content_key(repository, digest))
+        schema::row(self.link_exceptions, txn, &keys::content_key(repository, digest))
     }
 
     /// Returns a page of the link exceptions, in the order of their keys, after `after`.
@@ -44,14 +46,14 @@ impl Tables {
         after: Option<&LinkException>,
         limit: usize,
     ) -> Result<Vec<LinkException>, StoreError> {
-        let after = after.map(|after| schema::content_key(&after.repository, &after.digest));
+        let after = after.map(|after| keys::content_key(&after.repository, &after.digest));
         let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Vec::new();
         for row in self.link_exceptions.range(txn, &(start, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
-            let repository = text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
-            let digest = key.get(end + 1..).and_then(schema::split_digest).map(|(digest, _)| digest);
+            let repository = keys::text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
+            let digest = key.get(end + 1..).and_then(keys::split_digest).map(|(digest, _)| digest);
             if let (Some(repository), Some(digest)) = (repository, digest) {
                 page.push(LinkException { repository, digest, kind: schema::decode(value)? });
             }
@@ -84,13 +86,13 @@ impl Index {
 
 impl Batch<'_> {
     /// Notes that a manifest of a repository names a blob as foreign, if the repository has the blob.
-    pub(super) fn note_foreign_link(
+    pub(super) fn record_foreign_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.links.get(&self.txn, &key)?.is_none() {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        if tables.repository_blobs.get(&self.txn, &key)?.is_none() {
             return Ok(());
         }
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)
@@ -99,13 +101,13 @@ impl Batch<'_> {
     /// Notes that a repository gets a blob which a manifest of it names already: the blob was deleted, or the manifests
     /// may name it only as foreign. Where that would take long to find out it is noted in any case: the row says what is so,
     /// and a collection removes those that no manifest needs.
-    pub(super) fn note_new_link(
+    pub(super) fn record_new_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.may_be_needed_in(&self.txn, repository, digest)? {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        if tables.may_be_referenced_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
             self.names_changed();
         } else if tables.link_exceptions.get(&self.txn, &key)?.is_some() {
@@ -117,14 +119,14 @@ impl Batch<'_> {
 
     /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names; as
     /// with a new link, in any case where that would take long to find out.
-    pub(super) fn note_deletion(
+    pub(super) fn record_deletion(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        let is_linked = tables.links.get(&self.txn, &key)?.is_some();
-        if !is_linked && tables.may_be_needed_in(&self.txn, repository, digest)? {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        let is_linked = tables.repository_blobs.get(&self.txn, &key)?.is_some();
+        if !is_linked && tables.may_be_referenced_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
         } else if !is_linked {
             tables.link_exceptions.delete(&mut self.txn, &key)?;
@@ -145,13 +147,13 @@ impl Batch<'_> {
                 self.unlink_blob(repository, digest)?;
             }
             LinkExceptionRow::Linked => {
-                let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &schema::digest_key(digest))?;
+                let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &keys::digest_key(digest))?;
                 if let Some(row) = row {
                     self.link_blob(repository, digest, row.size)?;
                 }
             }
         }
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, kind)
     }
 
@@ -164,14 +166,14 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for link in links {
-            let exception = schema::content_key(repository, &link.digest);
+            let exception = keys::content_key(repository, &link.digest);
             let exception = schema::row(tables.link_exceptions, &self.txn, &exception)?;
             let is_linked = match link.kind {
                 LinkKind::Manifest => false,
                 LinkKind::Blob => exception != Some(LinkExceptionRow::Deleted),
                 LinkKind::Foreign => exception == Some(LinkExceptionRow::Linked),
             };
-            let key = schema::digest_key(&link.digest);
+            let key = keys::digest_key(&link.digest);
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
             if let Some(row) = row.filter(|_| is_linked) {
                 self.link_blob(repository, &link.digest, row.size)?;
@@ -187,10 +189,10 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for LinkException { repository, digest, .. } in exceptions {
-            if tables.is_needed_in(&self.txn, repository, digest)? {
+            if tables.is_referenced_in(&self.txn, repository, digest)? {
                 continue;
             }
-            let key = schema::content_key(repository, digest);
+            let key = keys::content_key(repository, digest);
             if tables.link_exceptions.delete(&mut self.txn, &key)? {
                 self.names_changed();
             }

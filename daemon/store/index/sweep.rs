@@ -3,34 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::batch::Batch;
+use super::candidates::{CollectedManifest, Handled, TagAge, Unneeded, WithSubject};
 use super::forecast::Forecast;
-use super::garbage::{HOMES, TagAge, Unneeded};
-use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
-use super::writer::Batch;
-use crate::oci::{Digest, RepositoryName, Tag};
+use super::mark::MAX_REPOSITORIES;
+use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, UploadRow};
+use super::{keys, schema};
+use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
 /// The rows of a repository that one transaction changes for the sake of what it takes, roughly: other changes wait for it.
-const CHANGES: usize = 1000;
+const MAX_CHANGES: usize = 1000;
 /// Clocks of two processes differ by less. Of manifests that lost their last use so lately the writer itself looks for tags.
 const RECENT: Duration = Duration::from_secs(10);
-
-/// A manifest that may be an orphan, and its subject.
-pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
-
-/// A manifest that was collected, and the tags that went with it: those that were attached to it.
-pub(in crate::store) struct CollectedManifest {
-    pub(in crate::store) digest: Digest,
-    pub(in crate::store) tags: Vec<(Tag, Digest)>,
-}
-
-/// A thing that a transaction was to take.
-pub(in crate::store) enum Handled<T, R = T> {
-    /// It was taken.
-    Taken(R),
-    /// The transaction was large enough without it.
-    Postponed(T),
-}
 
 impl Batch<'_> {
     /// Moves orphaned files from `blobs/` to `trash/`. Returns those that it took, and those that
@@ -42,20 +27,20 @@ impl Batch<'_> {
     ) -> Result<Vec<Handled<(Digest, u64)>>, StoreError> {
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (digest, size) in blobs {
-            if changes >= CHANGES {
+            if changes >= MAX_CHANGES {
                 handled.push(Handled::Postponed((digest.clone(), *size)));
                 continue;
             }
-            let (tables, key) = (self.index.tables, schema::digest_key(digest));
+            let (tables, key) = (self.index.tables, keys::digest_key(digest));
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
             let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if tables.has_many_homes(&self.txn, &key)?
-                || tables.is_needed(&self.txn, digest, &key, &Forecast::default())?
+            if tables.is_widely_linked(&self.txn, &key)?
+                || tables.is_referenced(&self.txn, digest, &key, &Forecast::default())?
             {
                 continue;
             }
-            changes += self.homes_of(digest)?.len().min(HOMES);
-            self.forget_blob(digest, row.size)?;
+            changes += self.repositories_of(digest)?.len().min(MAX_REPOSITORIES);
+            self.remove_blob_rows(digest, row.size)?;
             self.discard(digest)?;
             handled.push(Handled::Taken((digest.clone(), row.size)));
         }
@@ -63,9 +48,9 @@ impl Batch<'_> {
     }
 
     /// Forgets a file in `blobs/`, everywhere.
-    pub(super) fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        for repository in self.homes_of(digest)? {
+    pub(super) fn remove_blob_rows(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, keys::digest_key(digest));
+        for repository in self.repositories_of(digest)? {
             self.unlink_blob(&repository, digest)?;
         }
         self.count_bytes(0, size)?;
@@ -81,10 +66,10 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for (digest, repository) in strays {
-            let key = schema::content_key(repository, digest);
-            let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
+            let key = keys::content_key(repository, digest);
+            let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
             let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
-            if old && !tables.is_needed_in(&self.txn, repository, digest)? {
+            if old && !tables.is_referenced_in(&self.txn, repository, digest)? {
                 self.unlink_blob(repository, digest)?;
             }
         }
@@ -99,7 +84,7 @@ impl Batch<'_> {
     ) -> Result<Vec<TagAge>, StoreError> {
         let mut retired = Vec::new();
         for wanted in tags {
-            let key = schema::tag_key(repository, &wanted.tag);
+            let key = keys::tag_key(repository, &wanted.tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             let Some(row) = row else { continue };
             if (row.since, row.order) == (wanted.since, wanted.order) && row.digest()? == wanted.digest {
@@ -127,10 +112,10 @@ impl Batch<'_> {
             recent.insert(one.digest.clone());
         }
         let mut untagged = recent.clone();
-        tables.leave_out_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
+        tables.remove_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (one, subject) in manifests {
-            if changes >= CHANGES {
+            if changes >= MAX_CHANGES {
                 handled.push(Handled::Postponed((one.clone(), subject.clone())));
                 continue;
             }
@@ -138,7 +123,7 @@ impl Batch<'_> {
             if !is_tagged && self.may_be_collected(repository, one, subject.as_ref())? {
                 changes += tables.children_of(&self.txn, &one.digest)?.len();
                 let since = if one.deleted { one.since } else { self.moment };
-                self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
+                self.delete_manifest_row(repository, &one.digest, subject.as_ref(), since)?;
                 let tags = if attached { self.delete_attached(repository, &one.digest)? } else { Vec::new() };
                 handled.push(Handled::Taken(CollectedManifest { digest: one.digest.clone(), tags }));
             }
@@ -154,27 +139,27 @@ impl Batch<'_> {
         one: &Unneeded,
         subject: Option<&Digest>,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, &one.digest));
-        let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+        let (tables, key) = (self.index.tables, keys::content_key(repository, &one.digest));
+        let left: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
         let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
         let newest = left.map(|row| row.since).max(row.map(|row| row.since));
         if newest.is_some_and(|newest| newest > one.since) {
             return Ok(false);
         }
         if let Some(subject) = subject {
-            let key = schema::content_key(repository, subject);
+            let key = keys::content_key(repository, subject);
             if tables.manifests.get(&self.txn, &key)?.is_some() {
                 return Ok(false);
             }
         }
-        tables.is_without_parent(&self.txn, repository, &one.digest, &Forecast::default())
+        tables.is_unreferenced(&self.txn, repository, &one.digest, &Forecast::default())
     }
 
     /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
     pub(in crate::store) fn adopt_blobs(&mut self, blobs: &[(Digest, u64)]) -> Result<u64, StoreError> {
         let mut adopted = 0;
         for (digest, size) in blobs {
-            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if !known && self.disk.blob_length(digest)?.is_some() {
                 self.know_blob(digest, *size)?;
                 adopted += 1;
@@ -188,7 +173,7 @@ impl Batch<'_> {
     pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut removable = Vec::new();
         for digest in trash {
-            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if known && self.disk.blob_length(digest)?.is_none() {
                 self.disk.restore(digest)?;
                 self.renamed(digest.algorithm());

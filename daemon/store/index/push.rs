@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
-use super::writer::Batch;
+use super::batch::Batch;
+use super::rows::{BlobRow, ManifestRow, NameTimestamps, RepositoryBlobRow, RepositoryRow};
+use super::{keys, schema};
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::disk::HashedFile;
 use crate::store::error::StoreError;
@@ -35,16 +36,16 @@ pub(in crate::store) struct NewManifest {
     /// The tags it gets.
     pub tags: Vec<Tag>,
     /// When it got them, if not now.
-    pub given: Option<Given>,
+    pub given: Option<NameTimestamps>,
 }
 
 /// How many digests that are not there are named in a refusal.
-const MOST_MISSING: usize = 100;
+const MAX_MISSING_DIGESTS: usize = 100;
 
 impl Batch<'_> {
     /// Notes that the index holds everything it should: an index without this is made again when it is opened.
     pub(in crate::store) fn mark_complete(&mut self) -> Result<(), StoreError> {
-        Ok(self.index.tables.meta.put(&mut self.txn, super::COMPLETE, &[])?)
+        Ok(self.index.tables.meta.put(&mut self.txn, schema::COMPLETE, &[])?)
     }
 
     /// Moves a blob to its place and makes it known in a repository.
@@ -53,7 +54,7 @@ impl Batch<'_> {
         repository: &RepositoryName,
         blob: &NewBlob,
     ) -> Result<(), StoreError> {
-        self.check_room()?;
+        self.check_capacity()?;
         self.admit_file(blob)?;
         self.link_blob(repository, &blob.digest, blob.file.length)
     }
@@ -66,7 +67,7 @@ impl Batch<'_> {
 
     /// Makes a file in `blobs/` known, and lets a push count on it from now on.
     pub(in crate::store) fn know_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
+        let (table, key) = (self.index.tables.blobs, keys::digest_key(digest));
         let known: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
         self.count_bytes(size, known.map_or(0, |row| row.size))?;
         schema::put_row(table, &mut self.txn, &key, &BlobRow { size, counted_on: self.moment })
@@ -88,12 +89,13 @@ impl Batch<'_> {
         size: u64,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        let (key, row) = (schema::content_key(repository, digest), LinkRow { size, counted_on: self.moment });
-        let before: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
-        schema::put_row(tables.links, &mut self.txn, &key, &row)?;
-        tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?;
+        let (key, row) =
+            (keys::content_key(repository, digest), RepositoryBlobRow { size, counted_on: self.moment });
+        let before: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
+        schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
+        tables.blob_repositories.put(&mut self.txn, &keys::repository_key(digest, repository), &[])?;
         if before.is_none() {
-            self.note_new_link(repository, digest)?;
+            self.record_new_link(repository, digest)?;
         }
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),
@@ -111,14 +113,15 @@ impl Batch<'_> {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
-        let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &schema::content_key(from, digest))?;
+        let row: Option<RepositoryBlobRow> =
+            schema::row(tables.repository_blobs, &self.txn, &keys::content_key(from, digest))?;
         let Some(row) = row else { return Ok(false) };
         // The client sends it then, and that replaces the file.
         if !self.disk.has_blob(digest, row.size)? {
             self.disk.report_damaged(digest);
             return Ok(false);
         }
-        self.check_room()?;
+        self.check_capacity()?;
         self.know_blob(digest, row.size)?;
         self.link_blob(to, digest, row.size)?;
         Ok(true)
@@ -136,7 +139,7 @@ impl Batch<'_> {
         self.check_immutable(new, immutable)?;
         self.check_links(new, damaged)?;
         self.check_names(new, limits)?;
-        self.check_room()?;
+        self.check_capacity()?;
         self.admit_file(&NewBlob { file: file.clone(), digest: new.digest.clone() })?;
         self.index_manifest(new)
     }
@@ -146,12 +149,12 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let mut tags = BTreeSet::new();
         for tag in &new.tags {
-            let key = schema::tag_key(&new.repository, tag);
+            let key = keys::tag_key(&new.repository, tag);
             if tables.tags.get(&self.txn, &key)?.is_none() {
                 tags.insert(key);
             }
         }
-        let key = schema::content_key(&new.repository, &new.digest);
+        let key = keys::content_key(&new.repository, &new.digest);
         let manifests = u64::from(tables.manifests.get(&self.txn, &key)?.is_none());
         let tags = tags.len() as u64;
         if tags > 0 {
@@ -180,7 +183,7 @@ impl Batch<'_> {
                 resolved += 1;
             } else if link.kind != LinkKind::Foreign {
                 refused |= link.kind == LinkKind::Blob;
-                if missing.len() < MOST_MISSING {
+                if missing.len() < MAX_MISSING_DIGESTS {
                     missing.push(link.digest.clone());
                 }
             }
@@ -192,43 +195,48 @@ impl Batch<'_> {
     }
 
     fn is_present(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         let tables = self.index.tables;
-        Ok(tables.links.get(&self.txn, &key)?.is_some() || tables.manifests.get(&self.txn, &key)?.is_some())
+        Ok(tables.repository_blobs.get(&self.txn, &key)?.is_some()
+            || tables.manifests.get(&self.txn, &key)?.is_some())
     }
 
     /// Writes all rows of a manifest whose file is in `blobs/`.
     pub(in crate::store) fn index_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         self.names_changed();
         let tables = self.index.tables;
-        let given = self.given_or_now(new.given)?;
+        let given = self.timestamps_or_now(new.given)?;
         let mut row = ManifestRow {
-            digest: schema::digest_key(&new.digest),
+            digest: keys::digest_key(&new.digest),
             size: new.size,
             media_type: new.manifest.media_type().to_string(),
             pushed: given.pushed,
             since: given.since,
             order: given.order,
         };
-        let key = schema::content_key(&new.repository, &new.digest);
+        let key = keys::content_key(&new.repository, &new.digest);
         let is_new = tables.manifests.get(&self.txn, &key)?.is_none();
         schema::put_row(tables.manifests, &mut self.txn, &key, &row)?;
-        tables.manifest_homes.put(&mut self.txn, &schema::home_key(&new.digest, &new.repository), &[])?;
+        tables.manifest_repositories.put(
+            &mut self.txn,
+            &keys::repository_key(&new.digest, &new.repository),
+            &[],
+        )?;
         self.put_edges(new)?;
         if let Some(subject) = new.manifest.subject() {
             let descriptor = new.manifest.descriptor(new.digest.clone(), new.size);
             self.put_referrer(&new.repository, subject, &descriptor)?;
         }
-        self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
+        self.record_push(&new.repository, is_new.then_some(new.size), new.given)?;
         for (number, tag) in new.tags.iter().enumerate() {
             if number > 0 && new.given.is_none() {
-                row.order = self.next_order()?;
+                row.order = self.next_sequence_number()?;
             }
             self.move_tag(&new.repository, tag, &row)?;
         }
         self.index.watches.note_push(&key, &new.tags);
         // Whoever pushes it wants it.
-        tables.left.delete(&mut self.txn, &key)?;
+        tables.orphans.delete(&mut self.txn, &key)?;
         Ok(())
     }
 
@@ -238,13 +246,13 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let mut children = Vec::new();
         for link in new.manifest.links() {
-            children.extend_from_slice(&schema::digest_key(&link.digest));
-            tables.needed_by.put(&mut self.txn, &schema::edge_key(&link.digest, &new.digest), &[])?;
+            children.extend_from_slice(&keys::digest_key(&link.digest));
+            tables.parents.put(&mut self.txn, &keys::edge_key(&link.digest, &new.digest), &[])?;
             if link.kind == LinkKind::Foreign {
-                self.note_foreign_link(&new.repository, &link.digest)?;
+                self.record_foreign_link(&new.repository, &link.digest)?;
             }
         }
-        tables.children.put(&mut self.txn, &schema::digest_key(&new.digest), &children)?;
+        tables.children.put(&mut self.txn, &keys::digest_key(&new.digest), &children)?;
         Ok(())
     }
 
@@ -254,27 +262,31 @@ impl Batch<'_> {
         repository: &RepositoryName,
         tag: &Tag,
         digest: &Digest,
-        given: Option<Given>,
+        given: Option<NameTimestamps>,
     ) -> Result<bool, StoreError> {
-        let (table, key) = (self.index.tables.manifests, schema::content_key(repository, digest));
+        let (table, key) = (self.index.tables.manifests, keys::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(table, &self.txn, &key)? else { return Ok(false) };
-        let given = self.given_or_now(given)?;
-        let Given { pushed, since, order } = given;
+        let given = self.timestamps_or_now(given)?;
+        let NameTimestamps { pushed, since, order } = given;
         let named = ManifestRow { pushed, since, order, ..row.clone() };
         if since > row.since {
             schema::put_row(table, &mut self.txn, &key, &named)?;
         }
         self.names_changed();
         self.move_tag(repository, tag, &named)?;
-        self.count_push(repository, None, Some(given))?;
+        self.record_push(repository, None, Some(given))?;
         Ok(true)
     }
 
     /// Returns when a name was given: now, if nothing else is said.
-    fn given_or_now(&mut self, given: Option<Given>) -> Result<Given, StoreError> {
+    fn timestamps_or_now(&mut self, given: Option<NameTimestamps>) -> Result<NameTimestamps, StoreError> {
         match given {
             Some(given) => Ok(given),
-            None => Ok(Given { pushed: self.now, since: self.moment, order: self.next_order()? }),
+            None => Ok(NameTimestamps {
+                pushed: self.now,
+                since: self.moment,
+                order: self.next_sequence_number()?,
+            }),
         }
     }
 
@@ -284,12 +296,12 @@ impl Batch<'_> {
         tag: &Tag,
         row: &ManifestRow,
     ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
+        let (table, key) = (self.index.tables.tags, keys::tag_key(repository, tag));
         let before: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
         match before {
             None => self.count(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
             Some(before) if before.digest != row.digest => {
-                self.leave(repository, &before.digest()?, self.moment, false)?;
+                self.mark_orphaned(repository, &before.digest()?, self.moment, false)?;
             }
             Some(_) => {}
         }
@@ -303,7 +315,7 @@ impl Batch<'_> {
         descriptor: &Descriptor,
     ) -> Result<(), StoreError> {
         let value = serde_json::to_vec(descriptor).map_err(|error| heed::Error::Encoding(error.into()))?;
-        let key = schema::referrer_key(repository, subject, Some(&descriptor.digest));
+        let key = keys::referrer_key(repository, subject, Some(&descriptor.digest));
         Ok(self.index.tables.referrers.put(&mut self.txn, &key, &value)?)
     }
 }
