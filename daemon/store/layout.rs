@@ -205,12 +205,12 @@ fn failed(error: std::io::Error) -> StoreError {
 }
 
 fn entry(name: &Name) -> NameEntry<'_> {
-    let Name { repository, reference, digest, size, media_type, given } = name;
+    let Name { repository, reference, digest, size, media_type, timestamps } = name;
     let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
     if let Reference::Tag(tag) = reference {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
     }
-    if let Some(NameTimestamps { pushed, since, order }) = given {
+    if let Some(NameTimestamps { pushed, since, order }) = timestamps {
         annotations.insert(SINCE, since.number().to_string());
         annotations.insert(PUSHED, pushed.to_string());
         annotations.insert(ORDER, order.to_string());
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_name_reads_back() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
-        let given = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
+        let timestamps = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
         let head = Head { change: 5, now: Moment::of(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {
@@ -284,7 +284,7 @@ mod tests {
                 digest: digest.clone(),
                 size: 1,
                 media_type: "a/b".parse().unwrap(),
-                given,
+                timestamps,
             };
             let file = written(&[name], &[], head);
             let mut names = Vec::new();
@@ -297,7 +297,7 @@ mod tests {
             assert_eq!(read.unwrap(), head);
             let read = &names[0];
             assert_eq!((read.repository.as_str(), &read.reference), ("team/app", &reference));
-            assert_eq!((&read.digest, read.size, read.given), (&digest, 1, given));
+            assert_eq!((&read.digest, read.size, read.timestamps), (&digest, 1, timestamps));
         }
     }
 

@@ -51,10 +51,10 @@ struct EntrySum {
 impl EntrySum {
     fn add_name(&mut self, state: &RandomState, name: &Name) {
         // The moment of an untagged manifest may move without a change of names.
-        let given = name.given.filter(|_| matches!(name.reference, Reference::Tag(_)));
-        let given = given.map(|given| (given.pushed, given.since.number()));
+        let timestamps = name.timestamps.filter(|_| matches!(name.reference, Reference::Tag(_)));
+        let timestamps = timestamps.map(|timestamps| (timestamps.pushed, timestamps.since.number()));
         let (repository, digest) = (name.repository.as_str(), name.digest.to_string());
-        let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), given);
+        let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), timestamps);
         self.names += 1;
         self.add(state, &("name", repository, about));
     }

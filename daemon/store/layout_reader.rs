@@ -220,12 +220,13 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
         Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
         None => Reference::Digest(descriptor.digest.clone()),
     };
-    let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
+    let timestamps = number(annotations, SINCE).zip(number(annotations, PUSHED));
     // A file of another tool, or of an earlier release, has no order.
     let order = number(annotations, ORDER).unwrap_or_default();
-    let given = given.map(|(since, pushed)| NameTimestamps { pushed, since: Moment::of(since), order });
+    let timestamps =
+        timestamps.map(|(since, pushed)| NameTimestamps { pushed, since: Moment::of(since), order });
     let Descriptor { digest, size, media_type, .. } = descriptor;
-    Some(Entry::Name(Name { repository, reference, digest, size, media_type, given }))
+    Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps }))
 }
 
 #[cfg(test)]

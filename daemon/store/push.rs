@@ -135,7 +135,8 @@ impl Store {
                 }
             };
             let (sealed, digest, damaged) = inner.work.run(Kind::Write, written).await?;
-            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
+            let new =
+                NewManifest { repository, manifest, digest: digest.clone(), size, tags, timestamps: None };
             let file = sealed.file.clone();
             let put =
                 move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);

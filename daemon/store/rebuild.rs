@@ -46,7 +46,7 @@ enum Restored {
     /// A manifest, with its tag if the name has one.
     Manifest(Box<NewManifest>),
     /// One more tag of a manifest that an earlier name restored.
-    Tag { repository: RepositoryName, tag: Tag, digest: Digest, given: Option<NameTimestamps> },
+    Tag { repository: RepositoryName, tag: Tag, digest: Digest, timestamps: Option<NameTimestamps> },
 }
 
 /// Fills a new index. Where names may be lost, blobs that no name needs are held back from collection until a person
@@ -191,8 +191,8 @@ impl<'a> Reader<'a> {
         if let Reference::Tag(tag) = &name.reference
             && self.is_restored(name)?
         {
-            let Name { repository, digest, given, .. } = name.clone();
-            self.names.push(Restored::Tag { repository, tag: tag.clone(), digest, given });
+            let Name { repository, digest, timestamps, .. } = name.clone();
+            self.names.push(Restored::Tag { repository, tag: tag.clone(), digest, timestamps });
             return Ok(());
         }
         match read_manifest(self.disk, name) {
@@ -299,8 +299,8 @@ fn restore(batch: &mut Batch, names: &[Restored]) -> Result<u64, StoreError> {
                 batch.index_manifest(new)?;
                 1
             }
-            Restored::Tag { repository, tag, digest, given } => {
-                u64::from(batch.restore_tag(repository, tag, digest, *given)?)
+            Restored::Tag { repository, tag, digest, timestamps } => {
+                u64::from(batch.restore_tag(repository, tag, digest, *timestamps)?)
             }
         };
     }
@@ -317,5 +317,5 @@ fn read_manifest(disk: &Disk, name: &Name) -> Result<NewManifest, StoreError> {
         Reference::Digest(_) => Vec::new(),
     };
     let (repository, digest) = (name.repository.clone(), name.digest.clone());
-    Ok(NewManifest { repository, manifest, digest, size, tags, given: name.given })
+    Ok(NewManifest { repository, manifest, digest, size, tags, timestamps: name.timestamps })
 }

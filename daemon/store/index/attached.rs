@@ -1,4 +1,4 @@
-//! Tags that are attached to a manifest by their name, and the rules for tags that can be set once.
+//! Tags that are attached to a manifest by their name (cosign's, and the referrers tag), and immutable tags.
 
 use super::batch::Batch;
 use super::database::Index;
@@ -11,7 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
 
 impl Index {
-    /// Returns true if the repository has the manifest that a tag is attached to.
+    /// Returns true if the repository has the manifest that an attached tag belongs to.
     pub(in crate::store) fn has_attached_subject(
         &self,
         repository: &RepositoryName,
@@ -24,8 +24,8 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Removes the tags that are attached to a manifest and returns them, unless the repository still has a manifest that
-    /// they name.
+    /// Removes the tags that are attached to a manifest and returns them. Keeps a tag if the repository still has a manifest
+    /// that it belongs to.
     pub(super) fn delete_attached(
         &mut self,
         repository: &RepositoryName,
@@ -36,7 +36,7 @@ impl Batch<'_> {
         for tag in AttachedTo::tags_of(digest) {
             let key = keys::tag_key(repository, &tag);
             let Some(row) = schema::row::<ManifestRow>(tables.tags, &self.txn, &key)? else { continue };
-            // Of a long hash the tag has a part, which other digests may have as well.
+            // The tag contains only part of a long hash, which other digests may share.
             let prefix = keys::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
             if tables.manifests.prefix_iter(&self.txn, &prefix)?.next().transpose()?.is_none() {
                 self.delete_tag(repository, &tag)?;
@@ -46,7 +46,7 @@ impl Batch<'_> {
         Ok(deleted)
     }
 
-    /// Refuses a push that would move a tag that can be set once.
+    /// Refuses a push that would move an immutable tag.
     pub(super) fn check_immutable(&self, new: &NewManifest, rules: &[Immutable]) -> Result<(), StoreError> {
         for tag in &new.tags {
             let key = keys::tag_key(&new.repository, tag);
@@ -58,7 +58,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Refuses to delete a tag that is kept; one that is not there is no reason to refuse.
+    /// Refuses to delete an immutable tag; a missing tag is not refused here.
     pub(in crate::store) fn check_tag_delete(
         &self,
         repository: &RepositoryName,
@@ -72,8 +72,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Refuses to delete a blob or manifest that a manifest of the repository references, where a rule forbids to delete
-    /// tags: an immutable tag stays pullable.
+    /// Refuses to delete content that a manifest of the repository references, if a rule forbids to delete tags there: an
+    /// immutable tag stays pullable.
     pub(super) fn check_immutable_content(
         &self,
         repository: &RepositoryName,
@@ -88,7 +88,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Refuses to delete a manifest while one of these tags names it that is kept.
+    /// Refuses to delete a manifest while one of the given tags names it that a rule protects.
     pub(super) fn check_immutable_tags(
         &self,
         delete: &ManifestDelete,

@@ -1,79 +1,79 @@
-//! What a collection finds and takes: the types that mark and sweep share.
+//! The types that mark and sweep share: what a collection finds, and what it has removed.
 
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 
-/// Files, and their length together.
+/// A number of files and their total length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Amount {
-    /// How many.
+    /// The number of files.
     pub count: u64,
     /// Their length in bytes.
     pub bytes: u64,
 }
 
 impl Amount {
-    /// One more.
+    /// Adds one file.
     pub(in crate::store) fn add(&mut self, bytes: u64) {
         self.count += 1;
         self.bytes += bytes;
     }
 
-    /// All of another amount more.
+    /// Adds another amount.
     pub(in crate::store) fn add_all(&mut self, other: Amount) {
         self.count += other.count;
         self.bytes += other.bytes;
     }
 }
 
-/// One page of the files in `blobs/`, sorted by what is to become of them.
+/// One page of the files in `blobs/`, classified by the mark phase.
 #[derive(Default)]
 pub(in crate::store) struct BlobPage {
-    /// Those that a manifest needs.
+    /// Files that a manifest references, and manifests.
     pub needed: Amount,
-    /// Those that a push may be counting on.
+    /// Unreferenced files within their grace period.
     pub young: Amount,
-    /// Those that nobody needs, and their length.
+    /// Orphaned files and their lengths.
     pub garbage: Vec<(Digest, u64)>,
-    /// Blobs that are needed, but not by this repository, which has them.
+    /// Stale links: repositories that have a referenced blob without a manifest that needs it there.
     pub strays: Vec<(Digest, RepositoryName)>,
-    /// Where the next page begins; none after the last one.
+    /// The key after which the next page begins; `None` after the last page.
     pub next: Option<Vec<u8>>,
 }
 
-/// A tag as retention sees it.
+/// A tag and the time at which it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct TagAge {
     pub tag: Tag,
     pub digest: Digest,
     pub since: Moment,
-    /// Its place among the tags that were set in the same second.
+    /// The sequence number, which orders tags of the same second.
     pub order: u64,
 }
 
-/// A manifest that may be needed by nobody, and since when.
+/// A manifest that may be an orphan, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Unneeded {
     pub digest: Digest,
     pub size: u64,
     pub since: Moment,
-    /// Whether a delete left it behind.
+    /// Whether a delete orphaned it.
     pub deleted: bool,
 }
 
-/// A manifest that may be an orphan, and its subject.
+/// A candidate, and the subject of its manifest.
 pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
 
-/// A manifest that was collected, and the tags that went with it: those that were attached to it.
+/// A manifest that was collected, and the attached tags that were removed with it.
 pub(in crate::store) struct CollectedManifest {
     pub(in crate::store) digest: Digest,
     pub(in crate::store) tags: Vec<(Tag, Digest)>,
 }
 
-/// A thing that a transaction was to take.
+/// The outcome for one candidate of a sweep transaction.
 pub(in crate::store) enum Handled<T, R = T> {
-    /// It was taken.
+    /// Removed.
     Taken(R),
-    /// The transaction was large enough without it.
+    /// Left to the next transaction, because this one was large enough.
     Postponed(T),
 }

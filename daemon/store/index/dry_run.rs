@@ -1,4 +1,4 @@
-//! The changes of a dry run, noted in a [`Forecast`]; mirrors `sweep` and `deletes`.
+//! A dry run of a collection: records in a [`Forecast`] what `sweep` and `deletes` would change.
 
 use heed::RoTxn;
 
@@ -14,7 +14,7 @@ use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
 impl Forecast {
-    /// Notes that tags are retired.
+    /// Records that tags are retired.
     pub(in crate::store) fn retire_tags(
         &mut self,
         index: &Index,
@@ -29,7 +29,8 @@ impl Forecast {
         Ok(())
     }
 
-    /// Notes that manifests are collected, and with `attached` the tags that are attached to them. Returns what would go.
+    /// Records that manifests are collected, and with `attached` the tags that are attached to them. Returns what would be
+    /// removed.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         index: &Index,
@@ -41,9 +42,9 @@ impl Forecast {
         let mut taken = Vec::new();
         for (one, subject) in manifests {
             let key = keys::content_key(repository, &one.digest);
-            let left = self.orphan_row(tables, &txn, &key)?;
+            let orphan = self.orphan_row(tables, &txn, &key)?;
             let row: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
-            let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+            let newest = orphan.map(|row| row.since).max(row.map(|row| row.since));
             let has_subject = match &subject {
                 Some(subject) => self.has_manifest(tables, &txn, repository, subject)?,
                 None => false,
@@ -60,7 +61,7 @@ impl Forecast {
         Ok(taken)
     }
 
-    /// Notes that a manifest is removed, and what that leaves behind.
+    /// Records that a manifest is removed and its dependents are orphaned.
     fn remove_manifest(
         &mut self,
         tables: &Tables,
@@ -72,23 +73,23 @@ impl Forecast {
         self.manifests.insert(key.clone());
         for child in tables.children_of(txn, digest)? {
             self.mark_orphaned(tables, txn, repository, &child, (since, true))?;
-            self.count_on(&child, since);
+            self.renew_lease(&child, since);
         }
         let prefix = keys::referrer_key(repository, digest, None);
-        // A real run orphans the others when it is through with the repository.
+        // A real run orphans the rest after the repository, which no dry run reaches.
         for row in tables.referrers.prefix_iter(txn, &prefix)?.take(AT_ONCE) {
             if let Some((referrer, _)) = keys::split_digest(&row?.0[prefix.len()..]) {
                 self.mark_orphaned(tables, txn, repository, &referrer, (now, true))?;
             }
         }
         self.orphans.remove(&key);
-        self.count_on(digest, since);
+        self.renew_lease(digest, since);
         Ok(())
     }
 
-    /// Notes that the tags are removed that are attached to a manifest, and returns them; see [`Batch::delete_attached`].
+    /// Records that the tags are removed that are attached to a manifest, and returns them; see [`Batch::delete_attached`].
     ///
-    /// [`Batch::delete_attached`]: super::writer::Batch
+    /// [`Batch::delete_attached`]: super::batch::Batch
     fn remove_attached(
         &mut self,
         tables: &Tables,

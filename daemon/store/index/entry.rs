@@ -1,32 +1,32 @@
-//! Manifests, pages and counts as callers of the index see them.
+//! Manifests, pages and counts as the store's callers see them.
 
 use super::rows::ManifestRow;
 use crate::oci::{Digest, MediaType};
 use crate::store::error::StoreError;
 
-/// A manifest as the index knows it.
+/// An indexed manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestEntry {
     /// The digest of its bytes.
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// What it is sent as.
+    /// The media type that it is served with.
     pub media_type: MediaType,
     /// When it was pushed or tagged, in seconds since 1970.
     pub pushed: u64,
 }
 
-/// One page of a list, and whether there is more behind it.
+/// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// The items, in the order of their bytes.
+    /// The items, in byte order.
     pub items: Vec<T>,
-    /// Whether the list goes on.
+    /// Whether another page follows.
     pub more: bool,
 }
 
-/// How much there is in the store.
+/// The number of objects in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Repositories with at least one manifest.
@@ -37,7 +37,7 @@ pub struct Counts {
     pub manifests: u64,
     /// Files in `blobs/`.
     pub blobs: u64,
-    /// Their length in bytes, all together.
+    /// Their total length in bytes.
     pub bytes: u64,
 }
 

@@ -1,8 +1,7 @@
-//! A dry run of a collection: the changes that a real run would make, noted and not made.
+//! The forecast of a dry run: the changes that a collection would make, recorded instead of made.
 //!
-//! A collection finds what comes next in the index as it has left it: a manifest goes, and what it alone needed goes as
-//! well. So the lookups of `garbage` read the index together with a forecast, which is empty in a real run. What is noted
-//! here mirrors `discard` and `deletes`.
+//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it referenced. So the
+//! lookups of `mark` read the index together with a forecast, which is empty in a real run. `dry_run` fills it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,41 +15,41 @@ use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
-/// Changes that are only noted. Its size is that of what the collection would take.
+/// Changes that are recorded only. Its size is that of what the collection would remove.
 #[derive(Default)]
 pub(in crate::store) struct Forecast {
-    /// The keys of tags that would be gone.
+    /// The keys of removed tags.
     pub(super) tags: BTreeSet<Vec<u8>>,
-    /// Repository and digest of manifests that would be gone.
+    /// The keys of manifests that are removed from a repository.
     pub(super) manifests: BTreeSet<Vec<u8>>,
-    /// The rows that would be in the table `left`.
+    /// Added orphan rows: since when, and whether by a delete.
     pub(super) orphans: BTreeMap<Vec<u8>, (Moment, bool)>,
-    /// When blobs would have been used last, by their digest.
-    counted_on: BTreeMap<Vec<u8>, Moment>,
+    /// Renewed leases of blobs, by digest.
+    leased_at: BTreeMap<Vec<u8>, Moment>,
 }
 
 impl Forecast {
-    /// Returns true if a tag would be gone.
+    /// Returns true if the tag with this key is removed.
     pub(super) fn removes_tag(&self, key: &[u8]) -> bool {
         self.tags.contains(key)
     }
 
-    /// Returns true if a manifest would be gone from a repository; `key` has both.
+    /// Returns true if the manifest with this key is removed.
     pub(super) fn removes_manifest(&self, key: &[u8]) -> bool {
         self.manifests.contains(key)
     }
 
-    /// Returns true if a manifest would be gone from a repository.
+    /// Returns true if a manifest is removed from a repository.
     pub(in crate::store) fn lacks(&self, repository: &RepositoryName, digest: &Digest) -> bool {
         !self.manifests.is_empty() && self.removes_manifest(&keys::content_key(repository, digest))
     }
 
-    /// Returns when a blob would have been used last; `moment` is what its row says.
-    pub(super) fn used(&self, key: &[u8], moment: Moment) -> Moment {
-        self.counted_on.get(key).map_or(moment, |noted| moment.max(*noted))
+    /// Returns the start of a blob's lease; `moment` is the start that its row has.
+    pub(super) fn leased_at(&self, key: &[u8], moment: Moment) -> Moment {
+        self.leased_at.get(key).map_or(moment, |noted| moment.max(*noted))
     }
 
-    /// Returns the row of the table `left` for a manifest.
+    /// Returns the orphan row of a manifest.
     pub(super) fn orphan_row(
         &self,
         tables: &Tables,
@@ -63,13 +62,14 @@ impl Forecast {
         }
     }
 
-    /// Returns the keys of rows that would be in the table `left`, after `after` and with the prefix.
+    /// Returns the keys of added orphan rows after `after` that have the prefix.
     pub(super) fn orphan_keys_after(&self, after: &[u8], prefix: &[u8], limit: usize) -> Vec<Vec<u8>> {
         let range = self.orphans.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
         let keys = range.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix));
         keys.take(limit).collect()
     }
 
+    /// Returns true if a repository still has a manifest.
     pub(super) fn has_manifest(
         &self,
         tables: &Tables,
@@ -81,6 +81,7 @@ impl Forecast {
         Ok(!self.removes_manifest(&key) && tables.manifests.get(txn, &key)?.is_some())
     }
 
+    /// Records that a manifest becomes an orphan, if the repository still has it.
     pub(super) fn mark_orphaned(
         &mut self,
         tables: &Tables,
@@ -99,8 +100,9 @@ impl Forecast {
         Ok(())
     }
 
-    pub(super) fn count_on(&mut self, digest: &Digest, moment: Moment) {
-        let noted = self.counted_on.entry(keys::digest_key(digest)).or_insert(moment);
+    /// Records a renewed lease.
+    pub(super) fn renew_lease(&mut self, digest: &Digest, moment: Moment) {
+        let noted = self.leased_at.entry(keys::digest_key(digest)).or_insert(moment);
         *noted = moment.max(*noted);
     }
 }

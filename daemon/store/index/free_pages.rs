@@ -1,9 +1,9 @@
-//! Free pages of the index's map that are kept for deletes.
+//! Free pages of the index's map that are reserved for deletes.
 //!
-//! LMDB writes every changed page to another place, so that a delete takes free pages before it frees any, and what a
-//! commit frees can be used after the next commit and when no reader is older. Pushes are therefore refused while fewer
-//! pages are free than deletes need, and each change leaves enough for one more commit: an index without any free page
-//! could not be written again.
+//! LMDB writes every changed page to a new place (copy-on-write), so that a delete takes free pages before it frees any, and
+//! the pages that a commit frees can be reused after the next commit and only when no older reader is left. So pushes are
+//! refused while fewer pages are free than deletes may need, and each change leaves enough for one more commit: an index
+//! without a free page could never be written again.
 
 use std::time::{Duration, Instant};
 
@@ -13,33 +13,33 @@ use super::schema;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
-/// How many bytes of the map are kept back for deletes, at least and at most.
+/// The bytes of the map that are reserved for deletes, at least and at most.
 const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
-/// How much a push leaves free, in bytes and in pages, and how many pages every other change. The map is larger than the
-/// index may get by more than that; see [`super::environment`].
+/// The free space that a push leaves, in bytes and in pages, and the pages that any other change leaves. The map is larger
+/// than the configured size by more than that; see [`super::environment`].
 const FREE_AFTER_PUSH: (u64, u64) = (1 << 20, 64);
 const FREE_AFTER_OTHER: u64 = 16;
 
-/// How many commits are made to get at the pages that the last ones freed.
+/// The extra commits by which a change gets at recently freed pages.
 const MAX_COMMITS: u32 = 2;
-/// How long changes wait for readers that hold pages of a full index, and how long there is no waiting after it was
-/// in vain.
+/// How long changes wait for readers that hold freed pages of a full index, and how long changes do not wait after that
+/// was in vain.
 const READER_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
-/// How long between two attempts.
+/// The interval between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Index {
-    /// How many bytes of the index pushes may use.
+    /// Returns how many bytes of the index pushes may use.
     pub(super) fn push_limit(&self) -> u64 {
         let size = self.map_size as u64;
         size.saturating_sub(reserve(size))
     }
 
-    /// Writes a little, so that the pages that the last commit freed can be used by the next.
+    /// Commits a small change, so that the pages that the previous commit freed can be reused by the next.
     fn release_freed_pages(&self, disk: &Disk) -> Result<(), StoreError> {
         disk.check_writable()?;
-        // A command line holds the index against being replaced by the daemon.
+        // Beside a daemon, the shared lock keeps the daemon from replacing the index file.
         let _held = disk.hold_index_file()?;
         let mut txn = self.env.write_txn().map_err(|error| disk.failed(error.into()))?;
         schema::put_row(self.tables.meta, &mut txn, schema::CLOCK, &self.clock.row())?;
@@ -52,7 +52,7 @@ fn reserve(map_size: u64) -> u64 {
 }
 
 impl Batch<'_> {
-    /// Refuses a change that makes the index larger when there is no more room than deletes may need.
+    /// Refuses a change that makes the index larger if that would use the reserve for deletes.
     pub(super) fn check_capacity(&mut self) -> Result<(), StoreError> {
         self.attempt.grows = true;
         self.index.preallocation.check(&self.index.env)?;
@@ -64,12 +64,12 @@ impl Batch<'_> {
         if used > self.index.push_limit() { Err(StoreError::IndexFull) } else { Ok(()) }
     }
 
-    /// Makes sure, before the commit, that enough pages are free afterwards. LMDB does not tell how many are, so that
-    /// they are taken and given back, but only once the file is longer than configured: until then no page of what the
-    /// map is larger is in use.
+    /// Ensures before the commit that enough pages stay free. LMDB does not tell how many are, so that they are taken and
+    /// given back. This happens only once the file is longer than configured: until then the extra pages of the map are
+    /// unused.
     pub(super) fn reserve_free_pages(&mut self) -> Result<(), StoreError> {
         if self.attempt.grows {
-            // One push may be large.
+            // A single push may be large.
             self.check_usage()?;
         }
         let page_size = u64::from(self.index.env.stat().page_size);
@@ -78,7 +78,7 @@ impl Batch<'_> {
         }
         let by_pushes = (FREE_AFTER_PUSH.0 / page_size).max(FREE_AFTER_PUSH.1);
         let pages = if self.attempt.grows { by_pushes } else { FREE_AFTER_OTHER };
-        // With the header of a page, the checksum and no more than one page.
+        // A row that fills one page: the page size less the page header, the node header and the checksum.
         let row = vec![0; usize::try_from(page_size).unwrap_or(4096) - 64];
         let meta = self.index.tables.meta;
         let key = |number: u64| format!("page-{number}").into_bytes();
@@ -88,29 +88,28 @@ impl Batch<'_> {
     }
 }
 
-/// What is done about an index without free pages: how often, and for how long.
+/// The retries of changes that find no free page.
 #[derive(Default)]
 pub(super) struct PageRetry {
-    /// Since when changes of this batch wait.
+    /// When the first change of the batch began to wait for readers.
     since: Option<Instant>,
-    /// Until when there is no more waiting.
+    /// Until when changes do not wait, because waiting was in vain.
     rests_until: Option<Instant>,
 }
 
 impl PageRetry {
-    /// Begins with the changes of another batch.
+    /// Starts with the changes of another batch.
     pub(super) fn begin(&mut self) {
         self.since = None;
     }
 
-    /// Returns true if a change that met this error may succeed with pages that were freed lately: also on a full disk,
-    /// where a page behind the last one has no block.
+    /// Returns true if a retry may find recently freed pages after this error. On a full disk that holds for changes that do
+    /// not grow the index: a page behind the end of the file has no block there.
     pub(super) fn applies_to(error: &StoreError, grows: bool) -> bool {
         matches!(error, StoreError::PagesHeld) || (matches!(error, StoreError::Full) && !grows)
     }
 
-    /// Gets at pages that are free but cannot be used yet, for a change that met this error; whether it is to be tried
-    /// again.
+    /// Makes recently freed pages usable after this error, and returns true if the change should be retried.
     pub(super) fn try_again(
         &mut self,
         index: &Index,
@@ -125,7 +124,7 @@ impl PageRetry {
             return true;
         }
         let now = Instant::now();
-        // A push does not wait: it would keep deletes waiting behind it.
+        // A push does not wait: deletes would queue behind it.
         if grows || matches!(error, StoreError::Full) || self.rests_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -133,7 +132,7 @@ impl PageRetry {
             self.rests_until = Some(now + RETRY_PAUSE);
             return false;
         }
-        // Some may have been killed while they read.
+        // Readers in processes that were killed hold pages, too.
         let _ = index.env.clear_stale_readers();
         std::thread::sleep(RETRY_INTERVAL);
         true

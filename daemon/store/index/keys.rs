@@ -1,11 +1,11 @@
-//! Keys of the tables: bytes that sort as the distribution spec wants lists sorted.
+//! The keys of the tables: bytes that sort as the distribution spec wants lists sorted.
 //!
 //! A repository's name ends with a zero byte, which no name contains, so that the rows of a repository are contiguous. A
 //! digest is one byte for its algorithm and the hash.
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-/// A digest as a key: one byte for the algorithm, then the hash.
+/// Encodes a digest: one byte for the algorithm, then the hash.
 pub(in crate::store) fn digest_key(digest: &Digest) -> Vec<u8> {
     let mut key = Vec::with_capacity(65);
     push_digest(&mut key, digest);
@@ -24,7 +24,7 @@ fn code_of(algorithm: Algorithm) -> u8 {
     }
 }
 
-/// Reads the digest at the beginning of a key, and gives what follows it.
+/// Splits a key after the digest that it begins with.
 pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
     let (&code, rest) = key.split_first()?;
     let algorithm = match code {
@@ -36,7 +36,7 @@ pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
     Some((Digest::from_hash(algorithm, hash)?, rest))
 }
 
-/// The beginning of every key of a repository.
+/// Returns the prefix of all keys of a repository.
 pub(in crate::store) fn repository_prefix(repository: &RepositoryName) -> Vec<u8> {
     let mut key = Vec::with_capacity(repository.as_str().len() + 66);
     key.extend_from_slice(repository.as_str().as_bytes());
@@ -44,21 +44,21 @@ pub(in crate::store) fn repository_prefix(repository: &RepositoryName) -> Vec<u8
     key
 }
 
-/// The key of a tag.
+/// Returns the key of a tag.
 pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u8> {
     let mut key = repository_prefix(repository);
     key.extend_from_slice(tag.as_str().as_bytes());
     key
 }
 
-/// The key of a manifest or a blob in a repository.
+/// Returns the key of a manifest or a blob in a repository.
 pub(in crate::store) fn content_key(repository: &RepositoryName, digest: &Digest) -> Vec<u8> {
     let mut key = repository_prefix(repository);
     push_digest(&mut key, digest);
     key
 }
 
-/// The beginning of the keys of manifests or blobs in a repository whose hash begins with these bytes.
+/// Returns the prefix of the keys of manifests or blobs in a repository whose hash begins with these bytes.
 pub(in crate::store) fn content_key_prefix(
     repository: &RepositoryName,
     algorithm: Algorithm,
@@ -70,14 +70,14 @@ pub(in crate::store) fn content_key_prefix(
     key
 }
 
-/// The key that says that content is in a repository.
+/// Returns the key of the reverse tables, which map a digest to the repositories that have it.
 pub(in crate::store) fn repository_key(digest: &Digest, repository: &RepositoryName) -> Vec<u8> {
     let mut key = digest_key(digest);
     key.extend_from_slice(repository.as_str().as_bytes());
     key
 }
 
-/// The key of a referrer; without one, the beginning of the keys of all referrers of a subject.
+/// Returns the key of a referrer, or, without `referrer`, the prefix of the keys of all referrers of a subject.
 pub(in crate::store) fn referrer_key(
     repository: &RepositoryName,
     subject: &Digest,
@@ -90,14 +90,15 @@ pub(in crate::store) fn referrer_key(
     key
 }
 
-/// The key that says that a manifest points at content.
+/// Returns the key of the reverse edge from a digest to a manifest that references it.
 pub(in crate::store) fn edge_key(child: &Digest, parent: &Digest) -> Vec<u8> {
     let mut key = digest_key(child);
     push_digest(&mut key, parent);
     key
 }
 
-pub(super) fn text_behind(key: &[u8], prefix: usize) -> Option<&str> {
+/// Returns the text of a key after a prefix, if it is UTF-8.
+pub(super) fn text_after(key: &[u8], prefix: usize) -> Option<&str> {
     std::str::from_utf8(key.get(prefix..)?).ok()
 }
 
@@ -107,7 +108,7 @@ mod tests {
     use crate::oci::Hasher;
 
     #[test]
-    fn the_longest_keys_fit_into_lmdb() {
+    fn longest_keys_fit_into_lmdb() {
         let repository: RepositoryName = "a".repeat(255).parse().unwrap();
         let digest = Hasher::digest(Algorithm::Sha512, b"");
         let tag: Tag = "t".repeat(128).parse().unwrap();
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_reads_back_from_its_key() {
+    fn digest_round_trips_through_its_key() {
         for algorithm in Algorithm::ALL {
             let digest = Hasher::digest(algorithm, b"x");
             let mut key = digest_key(&digest);

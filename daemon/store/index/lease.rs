@@ -1,4 +1,7 @@
-//! Leases: how long a client may rely on content that no manifest needs.
+//! Leases: how long a client may rely on unreferenced content because a HEAD or a push told it that the content exists.
+//!
+//! A lease lasts for the grace period. A client that asks late in a lease renews it, so that its push has time to finish
+//! before a collection takes the content.
 
 use std::time::Duration;
 
@@ -11,32 +14,30 @@ use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// How long a push that hears of a blob or a manifest may count on it.
+/// The remaining lease of a blob or an untagged manifest: how long a client may skip the upload because HEAD returned 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Reliance {
-    /// For long enough.
+    /// Long enough: no renewal is needed.
     Kept,
-    /// For a while; another grace time should begin soon.
+    /// More than a quarter of the grace period: should be renewed soon.
     Renewable,
-    /// A collection may be about to take it: another grace time has to begin first.
+    /// Nearly over: must be renewed before the client is answered, since a collection may be about to take the content.
     Ending,
 }
 
 impl Reliance {
-    /// For something that nobody has needed for so long, and that goes after this time; after none at all nothing can be
-    /// counted on.
-    fn of(age: Duration, lasts: Duration) -> Self {
+    /// Computes the remaining lease from its age and duration. Without a grace period there is no lease to renew.
+    fn of(age: Duration, duration: Duration) -> Self {
         match () {
-            () if lasts.is_zero() || age < lasts / 2 => Reliance::Kept,
-            () if age < lasts / 4 * 3 => Reliance::Renewable,
+            () if duration.is_zero() || age < duration / 2 => Reliance::Kept,
+            () if age < duration / 4 * 3 => Reliance::Renewable,
             () => Reliance::Ending,
         }
     }
 }
 
 impl Index {
-    /// How long a push that hears of a blob may count on it: it is kept by a manifest of the repository, or it has not
-    /// been there without one for half the grace time, or for three quarters, or for longer.
+    /// Returns the remaining lease of a blob: unlimited while a live manifest of the repository references it.
     pub(in crate::store) fn blob_reliance(
         &self,
         repository: &RepositoryName,
@@ -44,19 +45,18 @@ impl Index {
         link: &RepositoryBlobRow,
         grace: Duration,
     ) -> Result<Reliance, StoreError> {
-        let reliance = Reliance::of(link.counted_on.age(self.clock.now()), grace);
+        let reliance = Reliance::of(link.leased_at.age(self.clock.now()), grace);
         if reliance == Reliance::Kept {
             return Ok(reliance);
         }
         let txn = self.env.read_txn()?;
-        let mut looks = LOOKUPS;
-        let kept = self.tables.is_live_in(&txn, repository, digest, &mut looks)?;
-        Ok(if kept { Reliance::Kept } else { reliance })
+        let mut budget = LOOKUPS;
+        let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
+        Ok(if is_live { Reliance::Kept } else { reliance })
     }
 
-    /// How long a push that hears of a manifest by its digest may count on it, if no tag names it: a delete left it behind,
-    /// or all that point at it, or manifests without a tag are taken after a while; not for half that time, or for three
-    /// quarters, or for longer.
+    /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned it or all
+    /// its parents, and after `untagged` by a retention rule; the shorter lease counts.
     pub(in crate::store) fn manifest_reliance(
         &self,
         repository: &RepositoryName,
@@ -65,24 +65,24 @@ impl Index {
         untagged: Option<Duration>,
     ) -> Result<Reliance, StoreError> {
         let (txn, key, now) = (self.env.read_txn()?, keys::content_key(repository, digest), self.clock.now());
-        let left: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
+        let orphan: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
         let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
-        // A collection was quicker than the question.
+        // A collection has taken it meanwhile.
         let Some(row) = row else { return Ok(Reliance::Ending) };
-        let left_since = left.as_ref().map(|row| row.since);
-        let newest = left_since.map_or(row.since, |since| since.max(row.since));
+        let orphaned_since = orphan.as_ref().map(|row| row.since);
+        let newest = orphaned_since.map_or(row.since, |since| since.max(row.since));
         let by_age = untagged.map_or(Reliance::Kept, |untagged| Reliance::of(newest.age(now), untagged));
-        let by_delete = if left.is_some_and(|row| row.deleted)
+        let by_delete = if orphan.is_some_and(|row| row.deleted)
             || self.has_only_orphaned_parents(&txn, repository, digest)?
         {
-            left_since.map_or(Reliance::Ending, |since| Reliance::of(since.age(now), grace))
+            orphaned_since.map_or(Reliance::Ending, |since| Reliance::of(since.age(now), grace))
         } else {
             Reliance::Kept
         };
         Ok(by_delete.max(by_age))
     }
 
-    /// Whether manifests point at one, and a delete has left all of them behind.
+    /// Returns true if manifests reference this one and a delete orphaned all of them.
     fn has_only_orphaned_parents(
         &self,
         txn: &RoTxn,
@@ -92,12 +92,12 @@ impl Index {
         if !self.tables.has_orphans(txn, repository)? {
             return Ok(false);
         }
-        let (mut first, mut looks) = (LOOKUPS, LOOKUPS);
+        let (mut first, mut budget) = (LOOKUPS, LOOKUPS);
         let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
-        Ok(needed && !self.tables.is_live_in(txn, repository, digest, &mut looks)?)
+        Ok(needed && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
     }
 
-    /// Returns true if one of the first `limit` tags of the repository names a manifest.
+    /// Returns true if one of the first `limit` tags of the repository names the manifest.
     pub(in crate::store) fn is_tagged(
         &self,
         repository: &RepositoryName,

@@ -1,4 +1,4 @@
-//! Lookups of one row, and pages of rows.
+//! Single-row lookups, and pages of rows, each in a read transaction of its own.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
 impl Index {
-    /// The manifest under a tag or a digest: one lookup.
+    /// Returns the manifest that a tag or digest names, by one lookup.
     pub(in crate::store) fn manifest(
         &self,
         repository: &RepositoryName,
@@ -27,7 +27,7 @@ impl Index {
         row.as_ref().map(entry).transpose()
     }
 
-    /// A blob, if the repository has it: one lookup.
+    /// Returns the row of a blob if the repository has it, by one lookup.
     pub(in crate::store) fn blob(
         &self,
         repository: &RepositoryName,
@@ -37,7 +37,7 @@ impl Index {
         schema::row(self.tables.repository_blobs, &txn, &keys::content_key(repository, digest))
     }
 
-    /// The repositories that have a blob, at most `limit` of them.
+    /// Returns the repositories that have a blob, at most `limit` of them.
     pub(in crate::store) fn blob_homes(
         &self,
         digest: &Digest,
@@ -45,11 +45,11 @@ impl Index {
     ) -> Result<Vec<RepositoryName>, StoreError> {
         let txn = self.env.read_txn()?;
         let prefix = keys::digest_key(digest);
-        let mut homes = Vec::new();
+        let mut repositories = Vec::new();
         for row in self.tables.blob_repositories.prefix_iter(&txn, &prefix)?.take(limit) {
-            homes.extend(keys::text_behind(row?.0, prefix.len()).and_then(|name| name.parse().ok()));
+            repositories.extend(keys::text_after(row?.0, prefix.len()).and_then(|name| name.parse().ok()));
         }
-        Ok(homes)
+        Ok(repositories)
     }
 
     /// Returns the repositories that have a manifest.
@@ -58,14 +58,14 @@ impl Index {
         digest: &Digest,
     ) -> Result<Vec<RepositoryName>, StoreError> {
         let (txn, key) = (self.env.read_txn()?, keys::digest_key(digest));
-        let mut homes = Vec::new();
+        let mut repositories = Vec::new();
         for row in self.tables.manifest_repositories.prefix_iter(&txn, &key)? {
-            homes.extend(keys::text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+            repositories.extend(keys::text_after(row?.0, key.len()).and_then(|name| name.parse().ok()));
         }
-        Ok(homes)
+        Ok(repositories)
     }
 
-    /// Whether the repository has a manifest.
+    /// Returns true if the repository exists, which it does while it has a manifest.
     pub(in crate::store) fn repository_exists(
         &self,
         repository: &RepositoryName,
@@ -74,7 +74,8 @@ impl Index {
         Ok(self.tables.repositories.get(&txn, repository.as_str().as_bytes())?.is_some())
     }
 
-    /// A page of the tags of a repository, after `last`.
+    /// Returns a page of the tags of a repository after `last`, in byte order. A page is bounded by `limit` and by the bytes
+    /// of its tags.
     pub(in crate::store) fn tags(
         &self,
         repository: &RepositoryName,
@@ -96,12 +97,12 @@ impl Index {
                 page.more = true;
                 break;
             }
-            page.items.extend(keys::text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()));
+            page.items.extend(keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()));
         }
         Ok(page)
     }
 
-    /// The blobs that come after one, and their lengths.
+    /// Returns the digests and lengths of at most `limit` blobs after `after`, in key order.
     pub(in crate::store) fn blobs_after(
         &self,
         after: Option<&Digest>,
@@ -118,14 +119,14 @@ impl Index {
         Ok(blobs)
     }
 
-    /// Returns the length of a file in `blobs/` as the index knows it.
+    /// Returns the indexed length of a file in `blobs/`.
     pub(in crate::store) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let txn = self.env.read_txn()?;
         let row: Option<BlobRow> = schema::row(self.tables.blobs, &txn, &keys::digest_key(digest))?;
         Ok(row.map(|row| row.size))
     }
 
-    /// Returns a page of the blobs that a repository has, and their lengths, after the digest `after`.
+    /// Returns the digests and lengths of at most `limit` blobs of a repository after `after`.
     pub(in crate::store) fn links_after(
         &self,
         repository: &RepositoryName,
@@ -147,7 +148,7 @@ impl Index {
         Ok(links)
     }
 
-    /// The manifests of a repository that come after one.
+    /// Returns at most `limit` manifests of a repository after `after`.
     pub(in crate::store) fn manifests_after(
         &self,
         repository: &RepositoryName,
@@ -168,13 +169,13 @@ impl Index {
         Ok(manifests)
     }
 
-    /// The length of all blobs together, in bytes.
+    /// Returns the total length of all blobs, in bytes.
     pub(in crate::store) fn bytes(&self) -> Result<u64, StoreError> {
         let txn = self.env.read_txn()?;
         self.tables.bytes(&txn)
     }
 
-    /// How much there is.
+    /// Returns the number of repositories, tags, manifests and blobs, and the total length of the blobs.
     pub(in crate::store) fn counts(&self) -> Result<Counts, StoreError> {
         let txn = self.env.read_txn()?;
         Ok(Counts {
@@ -186,13 +187,13 @@ impl Index {
         })
     }
 
-    /// Whether the index knows the file of a blob.
+    /// Returns true if the index has a row for the file of a blob.
     pub(in crate::store) fn knows_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
         Ok(self.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_some())
     }
 
-    /// Returns the keys of the uploads that a collection has seen and that are not among these.
+    /// Returns the keys of upload rows whose file is not among `there`, names and lengths of the files in `uploads/`.
     pub(in crate::store) fn uploads_gone(&self, there: &[(String, u64)]) -> Result<Vec<Vec<u8>>, StoreError> {
         let there: BTreeSet<&[u8]> = there.iter().map(|(name, _)| name.as_bytes()).collect();
         let txn = self.env.read_txn()?;
@@ -206,7 +207,7 @@ impl Index {
         Ok(gone)
     }
 
-    /// What the last collection saw of an upload.
+    /// Returns the row that the last collection wrote for an upload.
     pub(in crate::store) fn upload(&self, name: &str) -> Result<Option<UploadRow>, StoreError> {
         let txn = self.env.read_txn()?;
         schema::row(self.tables.uploads, &txn, name.as_bytes())

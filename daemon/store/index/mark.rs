@@ -1,8 +1,8 @@
-//! What nobody needs, found in short reads. What is found is taken in `discard`, which checks it again.
+//! Mark: finds orphans in short reads beside the writer. `sweep` checks each again in its transaction.
 //!
-//! A file in `blobs/` is needed by the manifests that point at it, and by itself if it is a manifest. A blob that
-//! a repository has is needed there by a manifest of that repository. A manifest is needed by a tag, by a
-//! manifest of its repository that points at it, and by its subject.
+//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository is live
+//! there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its repository or
+//! its subject holds it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -20,17 +20,17 @@ use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
-/// The most repositories that forget a blob in the transaction that takes it. Where more have it, they forget it before.
+/// The most repositories from which a sweep transaction unlinks a blob. More links than that are removed before.
 pub(super) const MAX_REPOSITORIES: usize = 64;
-/// The most links to blobs that one page asks repositories to forget.
+/// The most stale links that one page returns.
 const MAX_STALE_LINKS: usize = 10_000;
 
-/// The most deletes that one collection goes on with in a repository.
+/// The most unfinished deletes of a repository that one collection continues.
 const MAX_UNFINISHED_DELETES: usize = 1000;
 
 impl Tables {
-    /// Returns true if a file in `blobs/` is a manifest of a repository, or a repository has it as a blob and a manifest
-    /// of the same repository names it. The manifests of a forecast count as gone.
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a repository
+    /// which has it. Manifests that the forecast removes do not count.
     pub(super) fn is_referenced(
         &self,
         txn: &RoTxn,
@@ -44,8 +44,8 @@ impl Tables {
             }
         }
         for home in self.blob_repositories.prefix_iter(txn, key)? {
-            let name = keys::text_behind(home?.0, key.len()).and_then(|name| name.parse().ok());
-            // A name that cannot be read is a damaged row, which no content is taken for.
+            let name = keys::text_after(home?.0, key.len()).and_then(|name| name.parse().ok());
+            // An unreadable name means a corrupt row, and no content is removed on the evidence of corrupt rows.
             let Some(repository) = name else { return Ok(true) };
             if self.remains_referenced_in(txn, &repository, digest, forecast)? {
                 return Ok(true);
@@ -54,13 +54,13 @@ impl Tables {
         Ok(false)
     }
 
-    /// Returns true if more repositories have a blob than are made to forget it in one transaction.
+    /// Returns true if more repositories have a blob than one transaction unlinks.
     pub(super) fn is_widely_linked(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.blob_repositories.prefix_iter(txn, key)?.take(MAX_REPOSITORIES + 1).count()
             > MAX_REPOSITORIES)
     }
 
-    /// The repositories in which a manifest points at this.
+    /// Returns the names of the repositories in which a manifest references the digest.
     fn referencing_repositories(&self, txn: &RoTxn, key: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
         let mut names = BTreeSet::new();
         for row in self.parents.prefix_iter(txn, key)? {
@@ -74,8 +74,8 @@ impl Tables {
 }
 
 impl Tables {
-    /// Returns true if a manifest is in a repository and none of the repository points at it. The manifests of a forecast
-    /// count as gone.
+    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the forecast
+    /// removes do not count.
     pub(super) fn is_unreferenced(
         &self,
         txn: &RoTxn,
@@ -88,8 +88,8 @@ impl Tables {
         Ok(is_here && !self.remains_referenced_in(txn, repository, digest, forecast)?)
     }
 
-    /// Removes those of some manifests that a tag names. Looks at all tags of the repository; those of a forecast count as
-    /// gone.
+    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do not
+    /// count.
     pub(super) fn remove_tagged(
         &self,
         txn: &RoTxn,
@@ -113,7 +113,7 @@ impl Tables {
 }
 
 impl Index {
-    /// The next page of the files in `blobs/`, after the key `after`; young is what is younger than `grace`.
+    /// Classifies the next page of the files in `blobs/`, after the key `after`.
     pub(in crate::store) fn blob_page(
         &self,
         after: Option<&[u8]>,
@@ -133,10 +133,10 @@ impl Index {
             if tables.is_referenced(&txn, &digest, key, forecast)? {
                 page.needed.add(row.size);
                 self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
-            } else if forecast.used(key, row.counted_on).age(now) < grace {
+            } else if forecast.leased_at(key, row.leased_at).age(now) < grace {
                 page.young.add(row.size);
             } else if tables.is_widely_linked(&txn, key)? {
-                // They forget it first, a few in each transaction.
+                // Its links are removed first, some in each transaction.
                 self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
             } else {
                 page.garbage.push((digest, row.size));
@@ -149,7 +149,7 @@ impl Index {
         Ok(page)
     }
 
-    /// How many files in `blobs/` no manifest needs.
+    /// Returns the number of files in `blobs/` that no manifest references.
     pub(in crate::store) fn count_unreferenced_blobs(&self) -> Result<u64, StoreError> {
         let txn = self.env.read_txn()?;
         let mut count = 0;
@@ -161,6 +161,7 @@ impl Index {
         Ok(count)
     }
 
+    /// Finds the repositories that have a blob without a manifest that references it, and whose lease is over.
     fn find_stale_links(
         &self,
         txn: &RoTxn,
@@ -172,16 +173,16 @@ impl Index {
         let mut referencing_repositories = None;
         for row in self.tables.blob_repositories.prefix_iter(txn, key)? {
             if strays.len() >= MAX_STALE_LINKS {
-                // The next collection finds the others.
+                // The next collection finds the rest.
                 break;
             }
             let name = &row?.0[key.len()..];
-            let Some(repository) = keys::text_behind(name, 0).and_then(|name| name.parse().ok()) else {
+            let Some(repository) = keys::text_after(name, 0).and_then(|name| name.parse().ok()) else {
                 continue;
             };
             let link: Option<RepositoryBlobRow> =
                 schema::row(self.tables.repository_blobs, txn, &keys::content_key(&repository, digest))?;
-            if link.is_some_and(|link| link.counted_on.age(now) < grace) {
+            if link.is_some_and(|link| link.leased_at.age(now) < grace) {
                 continue;
             }
             let referencing_repositories = match &mut referencing_repositories {
@@ -195,7 +196,7 @@ impl Index {
         Ok(())
     }
 
-    /// Returns a page of the tags of a repository, in the order of their bytes, after the tag `after`.
+    /// Returns a page of the tags of a repository after `after`, in byte order.
     pub(in crate::store) fn tags_after(
         &self,
         repository: &RepositoryName,
@@ -211,7 +212,7 @@ impl Index {
             if !key.starts_with(&prefix) || page.len() == limit {
                 break;
             }
-            let Some(tag) = keys::text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
+            let Some(tag) = keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
                 continue;
             };
             let row: ManifestRow = schema::decode(value)?;
@@ -220,8 +221,8 @@ impl Index {
         Ok(page)
     }
 
-    /// A page of the manifests of a repository that lost a tag or what pointed at them, after the digest `after`;
-    /// with `all`, of those too that never had either. Tagged ones may be among them.
+    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all` every
+    /// manifest. Tagged ones may be among them.
     pub(in crate::store) fn unneeded_page(
         &self,
         repository: &RepositoryName,
@@ -250,16 +251,16 @@ impl Index {
         let mut page = Vec::new();
         for key in keys.into_iter().take(limit) {
             let Some((digest, _)) = keys::split_digest(&key[prefix.len()..]) else { continue };
-            let left = forecast.orphan_row(&tables, &txn, &key)?;
+            let orphan = forecast.orphan_row(&tables, &txn, &key)?;
             let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
             let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
-            let since = left.as_ref().map_or(pushed, |row| row.since.max(pushed));
-            page.push(Unneeded { digest, size, since, deleted: left.is_some_and(|row| row.deleted) });
+            let since = orphan.as_ref().map_or(pushed, |row| row.since.max(pushed));
+            page.push(Unneeded { digest, size, since, deleted: orphan.is_some_and(|row| row.deleted) });
         }
         Ok(page)
     }
 
-    /// Leaves of these manifests only those that no tag names and no manifest of the repository points at.
+    /// Keeps only those candidates that no tag names and no manifest of the repository references.
     pub(in crate::store) fn retain_unneeded(
         &self,
         repository: &RepositoryName,
@@ -267,19 +268,19 @@ impl Index {
         forecast: &Forecast,
     ) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
-        let mut unneeded = BTreeSet::new();
+        let mut unreferenced = BTreeSet::new();
         for Unneeded { digest, .. } in manifests.iter() {
             if self.tables.is_unreferenced(&txn, repository, digest, forecast)? {
-                unneeded.insert(digest.clone());
+                unreferenced.insert(digest.clone());
             }
         }
-        self.tables.remove_tagged(&txn, repository, &mut unneeded, forecast)?;
-        manifests.retain(|one| unneeded.contains(&one.digest));
+        self.tables.remove_tagged(&txn, repository, &mut unreferenced, forecast)?;
+        manifests.retain(|one| unreferenced.contains(&one.digest));
         Ok(())
     }
 
-    /// Returns manifests of a repository that a delete has removed and whose referrers are not all orphaned: the process that
-    /// removed them ended before.
+    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that deleted them
+    /// ended before.
     pub(in crate::store) fn unfinished_deletes(
         &self,
         repository: &RepositoryName,

@@ -1,4 +1,8 @@
-//! The walk through all names, from which `index.json` is written.
+//! The walk over all names, from which `index.json` is written.
+//!
+//! A name is a manifest in a repository together with one of its tags, or alone if it has none. The walk tolerates damage:
+//! it skips corrupt rows, notes the error, and compares the number of rows with the counts of the tables, so that hidden
+//! rows are noticed as well.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +18,7 @@ use super::{keys, schema};
 use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
-/// A manifest as `index.json` names it.
+/// A name: a manifest under a tag, or under its digest if it has no tag.
 #[derive(Clone)]
 pub(in crate::store) struct Name {
     pub(in crate::store) repository: RepositoryName,
@@ -22,28 +26,29 @@ pub(in crate::store) struct Name {
     pub(in crate::store) digest: Digest,
     pub(in crate::store) size: u64,
     pub(in crate::store) media_type: MediaType,
-    /// When the name was given, if that is said.
-    pub(in crate::store) given: Option<NameTimestamps>,
+    /// The time at which the name was set, if it is known.
+    pub(in crate::store) timestamps: Option<NameTimestamps>,
 }
 
-/// What [`Index::for_each_name`] calls for every name.
+/// Receives each name of [`Index::for_each_name`]; an error ends the walk.
 pub(in crate::store) type NameVisitor<'a> = dyn FnMut(&Name) -> Result<(), StoreError> + 'a;
 
-/// How far [`Index::for_each_name`] has come.
+/// The result of [`Index::for_each_name`].
 pub(in crate::store) struct Named {
-    /// The number of the last change of names.
+    /// The change number of the snapshot that was walked.
     pub(in crate::store) change: u64,
-    /// Why some rows could not be read, if that is so.
+    /// The last read error, if any row was corrupt or missing.
     pub(in crate::store) damage: Option<StoreError>,
-    /// Whether all rows that can be read were visited: damage to a tree ends the walk through it.
+    /// Whether every readable row was visited; a corrupt tree ends the walk early.
     pub(in crate::store) complete: bool,
-    /// Whether there were fewer rows or more than the tables say: a name that is not found may not have been deleted.
+    /// Whether the number of rows differs from the count of a table: a name that a lookup does not find may not have been
+    /// deleted.
     pub(in crate::store) rows_missing: bool,
 }
 
 impl Index {
-    /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag
-    /// where it has none. What is damaged is passed over.
+    /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag if it has
+    /// none. Skips corrupt rows.
     pub(in crate::store) fn for_each_name(
         &self,
         txn: &RoTxn,
@@ -61,12 +66,12 @@ impl Index {
                 }
                 Found::End => break,
             };
-            let Some(name) = keys::text_behind(key, 0).and_then(|name| name.parse().ok()) else { continue };
+            let Some(name) = keys::text_after(key, 0).and_then(|name| name.parse().ok()) else { continue };
             seen.repositories += 1;
             self.names_of(txn, &name, (&mut damage, &mut seen), visit)?;
         }
-        // A page that holds the bytes of another has sound rows, and hides its own: only their number shows it.
-        let rows_missing = !self.has_rows(txn, &seen)?;
+        // A page that holds the bytes of another page has valid rows and hides its own: only the row count shows it.
+        let rows_missing = !self.row_counts_match(txn, &seen)?;
         if rows_missing {
             let error = heed::Error::Decoding("rows of the index are missing".into());
             damage.error.get_or_insert(error.into());
@@ -75,8 +80,8 @@ impl Index {
         Ok(Named { change, complete, rows_missing, damage: damage.error })
     }
 
-    /// Returns true if the tables have as many rows as were seen.
-    fn has_rows(&self, txn: &RoTxn, seen: &Seen) -> Result<bool, StoreError> {
+    /// Returns true if the tables have as many rows as the walk has seen.
+    fn row_counts_match(&self, txn: &RoTxn, seen: &Seen) -> Result<bool, StoreError> {
         let Tables { repositories, tags, manifests, .. } = self.tables;
         let counted = Seen {
             repositories: repositories.len(txn)?,
@@ -86,7 +91,7 @@ impl Index {
         Ok(counted == *seen)
     }
 
-    /// Returns a name as `index.json` has it, by a lookup of its own; an untagged manifest by its digest.
+    /// Returns one name as `index.json` has it, by a lookup of its own.
     pub(in crate::store) fn name_of(
         &self,
         repository: &RepositoryName,
@@ -99,7 +104,7 @@ impl Index {
         };
         let table = if tag.is_some() { self.tables.tags } else { self.tables.manifests };
         let row: Option<ManifestRow> = schema::row(table, &txn, &key)?;
-        row.map(|row| name(repository, tag, row.given(), &row)).transpose()
+        row.map(|row| name(repository, tag, row.timestamps(), &row)).transpose()
     }
 
     fn names_of(
@@ -121,11 +126,11 @@ impl Index {
                 Found::End => break,
             };
             seen.tags += 1;
-            let Some(tag) = keys::text_behind(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
+            let Some(tag) = keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
                 continue;
             };
             let row: ManifestRow = schema::decode(value)?;
-            visit(&name(repository, Some(tag), row.given(), &row)?)?;
+            visit(&name(repository, Some(tag), row.timestamps(), &row)?)?;
             tagged.insert(&row.digest);
         }
         for row in damage.iter(self.tables.manifests.prefix_iter(txn, &prefix)) {
@@ -140,19 +145,19 @@ impl Index {
             seen.manifests += 1;
             let row: ManifestRow = schema::decode(value)?;
             if !tagged.contains(&row.digest) {
-                // It has been without a tag since it lost its last one.
+                // An untagged manifest has been untagged since it lost its last tag.
                 let left: Option<OrphanRow> =
                     damage.note(schema::row(self.tables.orphans, txn, key)).flatten();
                 let since = left.map_or(row.since, |left| left.since.max(row.since));
-                visit(&name(repository, None, NameTimestamps { since, ..row.given() }, &row)?)?;
+                visit(&name(repository, None, NameTimestamps { since, ..row.timestamps() }, &row)?)?;
             }
         }
         Ok(())
     }
 }
 
-/// A set of digests of which eight bytes each are kept, so that a repository with a million tags costs megabytes. The
-/// hash is keyed at random: no client can choose two digests that are taken for one.
+/// A set of digests that keeps eight bytes for each, so that a repository with a million tags costs megabytes. The hash has
+/// a random key, so that no client can choose two colliding digests.
 #[derive(Default)]
 struct Fingerprints {
     state: RandomState,
@@ -169,7 +174,7 @@ impl Fingerprints {
     }
 }
 
-/// How many rows a walk through the names has seen.
+/// The number of rows that a walk has seen.
 #[derive(Default, PartialEq, Eq)]
 struct Seen {
     repositories: u64,
@@ -177,19 +182,19 @@ struct Seen {
     manifests: u64,
 }
 
-/// Why something could not be read, if that is so.
+/// The errors of a walk.
 struct Damage {
     error: Option<StoreError>,
-    /// Whether a walk through a tree ended before its last row.
+    /// Whether the walk over a tree ended before its last row.
     ended_early: bool,
 }
 
-/// What there is where the next row is expected.
+/// The result of reading the next row.
 enum Found<'txn> {
     Row(Row<'txn>),
-    /// A row that is not as it was written.
+    /// A row with a wrong checksum.
     Damaged,
-    /// Nothing that could be read: the tree itself is broken.
+    /// No more rows: the end, or a corrupt tree.
     End,
 }
 
@@ -220,10 +225,17 @@ impl Damage {
 fn name(
     repository: &RepositoryName,
     tag: Option<Tag>,
-    given: NameTimestamps,
+    timestamps: NameTimestamps,
     row: &ManifestRow,
 ) -> Result<Name, StoreError> {
     let ManifestEntry { digest, size, media_type, .. } = entry(row)?;
     let reference = tag.map_or_else(|| Reference::Digest(digest.clone()), Reference::Tag);
-    Ok(Name { repository: repository.clone(), reference, digest, size, media_type, given: Some(given) })
+    Ok(Name {
+        repository: repository.clone(),
+        reference,
+        digest,
+        size,
+        media_type,
+        timestamps: Some(timestamps),
+    })
 }

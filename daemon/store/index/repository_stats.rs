@@ -1,8 +1,8 @@
-//! What is counted of each repository: manifests, tags and bytes stand in its row, so that no list has to add them up.
+//! The statistics of each repository: manifests, tags and bytes are kept in its row, so that no list has to add them up.
 //!
-//! Every change that makes more or less of them says so in the same transaction. A repository has no row before its
-//! first manifest; until then the length of its blobs stands in a table of its own, so that the first manifest does not
-//! make the writer add them up.
+//! Every change updates them in its own transaction. A repository has no row before its first manifest; until then the
+//! total length of its blobs is kept in the table `blob_totals`, so that the first manifest does not make the writer add
+//! them up.
 
 use heed::RoTxn;
 
@@ -15,7 +15,7 @@ use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
 impl Tables {
-    /// Adds up what a repository has, by its other rows; when it was pushed to last is not among it.
+    /// Computes the statistics of a repository from its other rows, without the time of the last push.
     pub(super) fn sum_stats(&self, txn: &RoTxn, repository: &[u8]) -> Result<RepositoryRow, StoreError> {
         let prefix = [repository, &[0]].concat();
         let mut sum = RepositoryRow::default();
@@ -33,12 +33,12 @@ impl Tables {
         Ok(sum)
     }
 
-    /// Returns the length of the blobs of a repository without a manifest.
+    /// Returns the total length of the blobs of a repository that has no manifest.
     fn blob_total(&self, txn: &RoTxn, repository: &[u8]) -> Result<u64, StoreError> {
         Ok(schema::row(self.blob_totals, txn, repository)?.unwrap_or_default())
     }
 
-    /// Whether the row of a repository says what its other rows do.
+    /// Returns true if the row of a repository agrees with its other rows.
     pub(super) fn stats_match(
         &self,
         txn: &RoTxn,
@@ -51,7 +51,7 @@ impl Tables {
 }
 
 impl Index {
-    /// Whether what is counted of a repository is as many as it says; one that is not there has nothing.
+    /// Returns true if the statistics of a repository agree with its other rows; a repository without a row has none.
     pub(in crate::store) fn repository_adds_up(
         &self,
         repository: &RepositoryName,
@@ -63,9 +63,9 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Changes what is counted of a repository. Its row goes with the last manifest; of a repository without a row only the
-    /// length of its blobs is kept.
-    pub(super) fn count(
+    /// Changes the statistics of a repository. The row is removed with the last manifest; without a row only the total length
+    /// of the blobs is kept.
+    pub(super) fn update_stats(
         &mut self,
         repository: &RepositoryName,
         change: impl FnOnce(&mut RepositoryRow),
@@ -94,13 +94,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Counts a manifest that was pushed, before its tags: its length, if it is new to the repository. One that comes back
-    /// from `index.json` was pushed when that says.
+    /// Records the push of a manifest, before its tags: `new` is its length if it is new to the repository. A restored
+    /// manifest keeps the push time that `index.json` has.
     pub(super) fn record_push(
         &mut self,
         repository: &RepositoryName,
         new: Option<u64>,
-        given: Option<NameTimestamps>,
+        timestamps: Option<NameTimestamps>,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(tables.repositories, &self.txn, key)?;
@@ -114,11 +114,11 @@ impl Batch<'_> {
             row.manifests = row.manifests.saturating_add(1);
             row.bytes = row.bytes.saturating_add(size);
         }
-        row.pushed = given.map_or(self.now, |given| given.pushed.max(row.pushed));
+        row.pushed = timestamps.map_or(self.wall_time, |timestamps| timestamps.pushed.max(row.pushed));
         schema::put_row(tables.repositories, &mut self.txn, key, &row)
     }
 
-    /// Takes a blob out of a repository; whether it had it.
+    /// Removes a blob from a repository; returns false if the repository does not have it.
     pub(super) fn unlink_blob(
         &mut self,
         repository: &RepositoryName,
@@ -130,17 +130,17 @@ impl Batch<'_> {
         };
         tables.repository_blobs.delete(&mut self.txn, &key)?;
         tables.blob_repositories.delete(&mut self.txn, &keys::repository_key(digest, repository))?;
-        self.count(repository, |counted| counted.bytes = counted.bytes.saturating_sub(row.size))?;
+        self.update_stats(repository, |counted| counted.bytes = counted.bytes.saturating_sub(row.size))?;
         Ok(true)
     }
 
-    /// The repositories that have a blob.
+    /// Returns the repositories that have a blob.
     pub(super) fn repositories_of(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StoreError> {
         let key = keys::digest_key(digest);
-        let mut homes = Vec::new();
+        let mut repositories = Vec::new();
         for row in self.index.tables.blob_repositories.prefix_iter(&self.txn, &key)? {
-            homes.extend(keys::text_behind(row?.0, key.len()).and_then(|name| name.parse().ok()));
+            repositories.extend(keys::text_after(row?.0, key.len()).and_then(|name| name.parse().ok()));
         }
-        Ok(homes)
+        Ok(repositories)
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of the tables, encoded with postcard.
+//! The rows of the tables, encoded with postcard, which has the same form on every machine.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,61 +7,61 @@ use crate::oci::Digest;
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
-/// What is known of a repository.
+/// The statistics of a repository.
 #[derive(Serialize, Deserialize, Default)]
 pub(in crate::store) struct RepositoryRow {
-    /// How many manifests it has.
+    /// The number of its manifests.
     pub manifests: u32,
-    /// How many tags it has.
+    /// The number of its tags.
     pub tags: u32,
-    /// The length of its blobs and manifests together, each once, in bytes.
+    /// The total length of its blobs and manifests, each counted once, in bytes.
     pub bytes: u64,
-    /// When a manifest was pushed to it last, in seconds since 1970.
+    /// The time of the last manifest push, in seconds since 1970.
     pub pushed: u64,
 }
 
-/// When a name was given.
+/// The time at which a name was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct NameTimestamps {
-    /// In seconds since 1970: for people, who may have set the clock wrong.
+    /// Wall-clock time in seconds since 1970, for display only: the clock may have been wrong.
     pub pushed: u64,
-    /// In the time that ages are measured in.
+    /// Store time, which ages are computed from.
     pub since: Moment,
-    /// The place among the names that were given in the same second; zero if it is unknown.
+    /// The sequence number among all names, which orders names of the same second; zero if it is unknown.
     pub order: u64,
 }
 
-/// A manifest in a repository, under its digest or under a tag.
+/// A manifest in a repository, in the table `manifests` or `tags`.
 #[derive(Serialize, Deserialize, Clone)]
 pub(in crate::store) struct ManifestRow {
-    /// The digest as a key.
+    /// The digest, as [`keys::digest_key`] encodes it.
     pub digest: Vec<u8>,
     /// Its length in bytes.
     pub size: u64,
-    /// What it is sent as.
+    /// The media type that it is served with.
     pub media_type: String,
-    /// When it was pushed or the tag was set, in seconds since 1970: for people, who may have set the clock wrong.
+    /// The wall-clock time of the push or of the tag, in seconds since 1970, for display only.
     pub pushed: u64,
-    /// The same in the time that ages are measured in.
+    /// The store time of the push or of the tag, which ages are computed from.
     pub since: Moment,
-    /// Rises from one name that is given to the next, so that names of the same second have an order.
+    /// The sequence number of the name, which orders names of the same second.
     pub order: u64,
 }
 
 impl ManifestRow {
-    /// When the name was given.
-    pub(in crate::store) fn given(&self) -> NameTimestamps {
+    /// Returns the time at which the name was set.
+    pub(in crate::store) fn timestamps(&self) -> NameTimestamps {
         NameTimestamps { pushed: self.pushed, since: self.since, order: self.order }
     }
 
-    /// The digest.
+    /// Decodes the digest.
     pub(in crate::store) fn digest(&self) -> Result<Digest, StoreError> {
         let digest = keys::split_digest(&self.digest).map(|(digest, _)| digest);
         digest.ok_or_else(|| heed::Error::Decoding("a manifest's digest".into()).into())
     }
 }
 
-/// Reads the key of the digest from a [`ManifestRow`], without the rest of it.
+/// Decodes only the digest of a [`ManifestRow`], still encoded as a key.
 pub(in crate::store) fn digest_of(row: &[u8]) -> Result<&[u8], StoreError> {
     let digest: Result<(&[u8], _), _> = postcard::take_from_bytes(row);
     Ok(digest.map_err(|error| heed::Error::Decoding(error.into()))?.0)
@@ -72,17 +72,17 @@ pub(in crate::store) fn digest_of(row: &[u8]) -> Result<&[u8], StoreError> {
 pub(in crate::store) struct RepositoryBlobRow {
     /// Its length in bytes.
     pub size: u64,
-    /// When a push last had reason to count on it in this repository.
-    pub counted_on: Moment,
+    /// The store time at which its lease in this repository was last renewed.
+    pub leased_at: Moment,
 }
 
-/// A link between a repository and a blob that the manifests of the repository do not imply. `index.json` carries these
-/// rows, so that a rebuilt index grants the same rights as the one before.
+/// An exception to the rule that a repository has the blobs that its manifests reference. `index.json` carries these rows, so
+/// that a rebuilt index grants the same access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) enum LinkExceptionRow {
-    /// A client deleted the blob while a manifest of the repository names it: there is no link.
+    /// A client deleted the blob while a manifest of the repository references it: the repository does not have it.
     Deleted,
-    /// A client pushed the blob, and the manifests of the repository may name it only as foreign: there is a link.
+    /// A client pushed the blob, and the manifests may reference it only as a foreign layer: the repository has it.
     Linked,
 }
 
@@ -91,24 +91,24 @@ pub(in crate::store) enum LinkExceptionRow {
 pub(in crate::store) struct BlobRow {
     /// Its length in bytes.
     pub size: u64,
-    /// When a push last had reason to count on it in any repository.
-    pub counted_on: Moment,
+    /// The store time at which its lease was last renewed in any repository.
+    pub leased_at: Moment,
 }
 
-/// A manifest that has lost a tag or what pointed at it.
+/// An orphan: a manifest that lost a tag, a parent or its subject.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct OrphanRow {
-    /// When it lost it.
+    /// The store time at which it lost the last of them.
     pub since: Moment,
-    /// Whether by a delete, rather than by a tag that moved on.
+    /// Whether a delete caused it, and not a tag that moved to another manifest.
     pub deleted: bool,
 }
 
-/// An unfinished upload as the last collection saw it.
+/// An unfinished upload, as the last collection found it.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct UploadRow {
     /// Its length in bytes.
     pub length: u64,
-    /// When that length was first seen.
+    /// The store time at which that length was first seen.
     pub since: Moment,
 }

@@ -1,8 +1,8 @@
-//! The tables of the index: their keys and their rows.
+//! The tables of the index, and typed access to their rows.
 //!
-//! Keys are bytes that sort as the standard wants lists sorted. A repository's name ends with a zero byte, which
-//! no name contains, so that a repository's rows stand together. Rows are postcard, which is the same on every
-//! machine; the version in the table `meta` says which rows these are.
+//! `meta` has the format version; [`VERSION`] is the one that this release reads and writes. A change to a table, a key or
+//! a row raises it (`docs/format.md`). Some tables have older names on disk than their fields here: those names are part
+//! of the format, and the field's comment gives them.
 
 use heed::{Env, RoTxn, RwTxn};
 use serde::Serialize;
@@ -13,57 +13,57 @@ use super::table::Table;
 use crate::oci::Digest;
 use crate::store::error::StoreError;
 
-/// The version of the tables that this release reads and writes.
+/// The format version of the tables.
 pub(in crate::store) const VERSION: u32 = 4;
 
-/// The row of the table `meta` that is there once the index has been filled.
+/// `meta` row: set once the index is complete. An index without it is rebuilt when it is opened.
 pub(super) const COMPLETE: &[u8] = b"complete";
-/// The row of the table `meta` with the length of all blobs together.
+/// `meta` row: the total length of all blobs in bytes.
 pub(in crate::store) const BYTES: &[u8] = b"bytes";
-/// The row of the table `meta` that is there when names were lost, so that nothing is collected for lack of them.
+/// `meta` row: the collection hold, set while names may be lost.
 pub(in crate::store) const HOLD: &[u8] = b"hold";
-/// The row of the table `meta` with the number of the last change of names.
+/// `meta` row: the change number.
 pub(in crate::store) const CHANGE: &[u8] = b"change";
-/// The row of the table `meta` with the [`ClockRow`](crate::store::clock::ClockRow).
+/// `meta` row: the [`ClockRow`](crate::store::clock::ClockRow).
 pub(in crate::store) const CLOCK: &[u8] = b"clock";
 
-/// All tables.
+/// All tables. Each comment gives the key and the row.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Tables {
-    /// "version" to the version of the tables.
+    /// Name of a value → value: format version, clock, change number and the like.
     pub meta: Table,
-    /// repository to [`RepositoryRow`]; a row is there exactly while the repository has a manifest.
+    /// Repository → [`RepositoryRow`]; the row exists while the repository has a manifest.
     pub repositories: Table,
-    /// repository, tag to [`ManifestRow`], so that a pull by tag is one lookup.
+    /// Repository, tag → [`ManifestRow`], so that a pull by tag is one lookup.
     pub tags: Table,
-    /// repository, digest to [`ManifestRow`].
+    /// Repository, digest → [`ManifestRow`].
     pub manifests: Table,
-    /// digest, repository to nothing: where a manifest is.
+    /// Digest, repository → empty: the repositories that have a manifest. `manifest_homes` on disk.
     pub manifest_repositories: Table,
-    /// digest of a manifest to the digests it points at, one after the other.
+    /// Digest of a manifest → the digests that it references, concatenated.
     pub children: Table,
-    /// digest, digest of a manifest that points at it, to nothing.
+    /// Digest, digest of a manifest that references it → empty. `needed_by` on disk.
     pub parents: Table,
-    /// repository, digest to [`RepositoryBlobRow`]: which blobs a repository has.
+    /// Repository, digest → [`RepositoryBlobRow`]: the blobs that a repository has. `links` on disk.
     pub repository_blobs: Table,
-    /// digest, repository to nothing: where a blob is.
+    /// Digest, repository → empty: the repositories that have a blob. `blob_homes` on disk.
     pub blob_repositories: Table,
-    /// repository to the length of its blobs together, while it has blobs and no manifest.
+    /// Repository → the total length of its blobs, while it has blobs and no manifest.
     pub blob_totals: Table,
-    /// repository, digest to [`LinkExceptionRow`]: links that cannot be derived from the manifests of the repository.
+    /// Repository, digest → [`LinkExceptionRow`]: see [`super::link_exceptions`].
     pub link_exceptions: Table,
-    /// digest to [`BlobRow`]: every file in `blobs/`.
+    /// Digest → [`BlobRow`]: every file in `blobs/`.
     pub blobs: Table,
-    /// repository, subject, referrer to the referrer's descriptor as JSON.
+    /// Repository, subject, referrer → the referrer's descriptor as JSON.
     pub referrers: Table,
-    /// repository, digest to [`OrphanRow`]: manifests that may be needed by nobody any more.
+    /// Repository, digest → [`OrphanRow`]: manifests that a collection may take. `left` on disk.
     pub orphans: Table,
-    /// name of a file in `uploads/` to [`UploadRow`].
+    /// File name in `uploads/` → [`UploadRow`].
     pub uploads: Table,
 }
 
 impl Tables {
-    /// Opens the tables and makes those that are missing.
+    /// Opens the tables, and creates those that are missing.
     pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn) -> Result<Self, StoreError> {
         let mut table = |name| Table::create(env, txn, name);
         Ok(Tables {
@@ -85,7 +85,7 @@ impl Tables {
         })
     }
 
-    /// Opens the tables of an index that is complete; nothing is written.
+    /// Opens the tables of an existing index; writes nothing.
     pub(in crate::store) fn find(env: &Env, txn: &RoTxn) -> Result<Self, StoreError> {
         let table = |name| Table::open(env, txn, name);
         Ok(Tables {
@@ -107,12 +107,12 @@ impl Tables {
         })
     }
 
-    /// The length of all blobs together, in bytes.
+    /// Returns the total length of all blobs, in bytes.
     pub(in crate::store) fn bytes(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         Ok(row(self.meta, txn, BYTES)?.unwrap_or_default())
     }
 
-    /// What a manifest points at.
+    /// Returns the digests that a manifest references.
     pub(in crate::store) fn children_of(
         &self,
         txn: &RoTxn,
@@ -127,17 +127,17 @@ impl Tables {
         Ok(children)
     }
 
-    /// Returns true if names were lost, so that only a person may collect.
+    /// Returns true while the collection hold is set.
     pub(in crate::store) fn collection_is_held(&self, txn: &RoTxn) -> Result<bool, StoreError> {
         Ok(self.meta.get(txn, HOLD)?.is_some())
     }
 
-    /// The number of the last change of names.
+    /// Returns the change number.
     pub(in crate::store) fn change(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         Ok(row(self.meta, txn, CHANGE)?.unwrap_or_default())
     }
 
-    /// Every table.
+    /// Returns every table.
     pub(in crate::store) fn all(&self) -> [Table; 15] {
         [
             self.meta,
@@ -158,7 +158,7 @@ impl Tables {
         ]
     }
 
-    /// How many bytes of the index are in use.
+    /// Returns the bytes of the index that are in use.
     pub(in crate::store) fn used(&self, txn: &RoTxn) -> Result<u64, StoreError> {
         let mut bytes = 0;
         for table in self.all() {
@@ -170,7 +170,7 @@ impl Tables {
     }
 }
 
-/// Looks up one row.
+/// Looks up and decodes one row.
 pub(in crate::store) fn row<T: DeserializeOwned>(
     table: Table,
     txn: &RoTxn,
@@ -179,7 +179,7 @@ pub(in crate::store) fn row<T: DeserializeOwned>(
     table.get(txn, key)?.map(decode).transpose()
 }
 
-/// Stores one row.
+/// Encodes and stores one row.
 pub(in crate::store) fn put_row<T: Serialize>(
     table: Table,
     txn: &mut RwTxn,
@@ -190,7 +190,7 @@ pub(in crate::store) fn put_row<T: Serialize>(
     Ok(table.put(txn, key, &bytes)?)
 }
 
-/// Reads a row from its bytes.
+/// Decodes a row.
 pub(in crate::store) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     postcard::from_bytes(bytes).map_err(|error| heed::Error::Decoding(error.into()).into())
 }

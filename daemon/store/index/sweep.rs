@@ -1,4 +1,6 @@
-//! Taking what nobody needs: short transactions that check again what `garbage` has found.
+//! Sweep: removes what `mark` has found, in short transactions that check each candidate again.
+//!
+//! A push of the same digest that commits first wins: the check finds its rows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,14 +14,14 @@ use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// The rows of a repository that one transaction changes for the sake of what it takes, roughly: other changes wait for it.
+/// The most rows, roughly, that a sweep transaction changes: other changes wait for it.
 const MAX_CHANGES: usize = 1000;
-/// Clocks of two processes differ by less. Of manifests that lost their last use so lately the writer itself looks for tags.
+/// More than the clocks of two processes differ. For manifests that became candidates so recently, the transaction itself
+/// searches for tags.
 const RECENT: Duration = Duration::from_secs(10);
 
 impl Batch<'_> {
-    /// Moves orphaned files from `blobs/` to `trash/`. Returns those that it took, and those that
-    /// need another transaction.
+    /// Moves orphaned files from `blobs/` to `trash/`, and removes their rows. Returns those that it removed or postponed.
     pub(in crate::store) fn discard_blobs(
         &mut self,
         blobs: &[(Digest, u64)],
@@ -33,7 +35,7 @@ impl Batch<'_> {
             }
             let (tables, key) = (self.index.tables, keys::digest_key(digest));
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-            let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
+            let Some(row) = row.filter(|row| row.leased_at.age(self.moment) >= grace) else { continue };
             if tables.is_widely_linked(&self.txn, &key)?
                 || tables.is_referenced(&self.txn, digest, &key, &Forecast::default())?
             {
@@ -47,18 +49,18 @@ impl Batch<'_> {
         Ok(handled)
     }
 
-    /// Forgets a file in `blobs/`, everywhere.
+    /// Removes the rows of a file in `blobs/`, and its links in all repositories.
     pub(super) fn remove_blob_rows(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, keys::digest_key(digest));
         for repository in self.repositories_of(digest)? {
             self.unlink_blob(&repository, digest)?;
         }
-        self.count_bytes(0, size)?;
+        self.update_total_bytes(0, size)?;
         tables.blobs.delete(&mut self.txn, &key)?;
         Ok(())
     }
 
-    /// Lets repositories forget blobs that others keep.
+    /// Removes stale links that are still stale.
     pub(in crate::store) fn forget_strays(
         &mut self,
         strays: &[(Digest, RepositoryName)],
@@ -68,7 +70,7 @@ impl Batch<'_> {
         for (digest, repository) in strays {
             let key = keys::content_key(repository, digest);
             let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
-            let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
+            let old = row.is_none_or(|row| row.leased_at.age(self.moment) >= grace);
             if old && !tables.is_referenced_in(&self.txn, repository, digest)? {
                 self.unlink_blob(repository, digest)?;
             }
@@ -76,7 +78,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes tags that still are what they were, gives those that it removed.
+    /// Removes tags that have not been set again since, and returns those that it removed.
     pub(in crate::store) fn retire_tags(
         &mut self,
         repository: &RepositoryName,
@@ -95,11 +97,11 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes manifests that are still unneeded, each with its subject, and with `attached` the tags that are attached to
-    /// them. Returns those that it removed, and those that need another transaction.
+    /// Removes candidates that are still orphans, and with `attached` the tags that are attached to them. Returns those that
+    /// it removed or postponed.
     ///
-    /// That no tag names them was found beside the writer, for all tags of the repository are to be read for that. A tag
-    /// that was set since shows in the row of its manifest, which the push has written with its moment.
+    /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since then
+    /// shows in the manifest's row, which the push has written with its own time.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         repository: &RepositoryName,
@@ -131,8 +133,8 @@ impl Batch<'_> {
         Ok(handled)
     }
 
-    /// Returns true if a manifest that no tag named is as it was, no manifest of its repository points at it, and its subject
-    /// is not there.
+    /// Returns true if an untagged manifest has not changed since it became a candidate, no manifest of its repository
+    /// references it, and the repository does not have its subject.
     fn may_be_collected(
         &self,
         repository: &RepositoryName,
@@ -140,9 +142,9 @@ impl Batch<'_> {
         subject: Option<&Digest>,
     ) -> Result<bool, StoreError> {
         let (tables, key) = (self.index.tables, keys::content_key(repository, &one.digest));
-        let left: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
+        let orphan: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
         let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
-        let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+        let newest = orphan.map(|row| row.since).max(row.map(|row| row.since));
         if newest.is_some_and(|newest| newest > one.since) {
             return Ok(false);
         }
@@ -155,7 +157,7 @@ impl Batch<'_> {
         tables.is_unreferenced(&self.txn, repository, &one.digest, &Forecast::default())
     }
 
-    /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
+    /// Adds rows for files in `blobs/` that the index does not know; returns how many there were.
     pub(in crate::store) fn adopt_blobs(&mut self, blobs: &[(Digest, u64)]) -> Result<u64, StoreError> {
         let mut adopted = 0;
         for (digest, size) in blobs {
@@ -168,8 +170,8 @@ impl Batch<'_> {
         Ok(adopted)
     }
 
-    /// Sees to what an interrupted collection left in `trash/`: what the index still names goes back, the rest
-    /// can be removed and is given.
+    /// Recovers the trash of an interrupted collection: restores files that still have a row, and returns the rest, which can
+    /// be removed.
     pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut removable = Vec::new();
         for digest in trash {
@@ -184,7 +186,7 @@ impl Batch<'_> {
         Ok(removable)
     }
 
-    /// Notes how long these uploads are, and since when.
+    /// Records the lengths of these uploads, and since when they have them.
     pub(in crate::store) fn note_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
         let table = self.index.tables.uploads;
         for (name, length) in uploads {
@@ -197,7 +199,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Forgets uploads that are no longer there.
+    /// Removes the rows of uploads that are gone.
     pub(in crate::store) fn forget_uploads(&mut self, names: &[Vec<u8>]) -> Result<(), StoreError> {
         for name in names {
             self.index.tables.uploads.delete(&mut self.txn, name)?;

@@ -1,8 +1,7 @@
-//! Deletes in progress that look for tags outside of the writer's transaction.
+//! Deletes in progress that search for tags outside of the writer's transaction.
 //!
-//! To find the tags of a manifest, all tags of its repository have to be read. That is done in short reads beside the
-//! writer. Tags that are set after the reads have begun are noted here by the writer.
-//! Only the daemon sets tags, so that its memory is enough.
+//! To find the tags of a manifest, all tags of its repository have to be read, in short reads beside the writer. The writer
+//! records the tags that are set after that search began. Only the daemon sets tags, so that its memory suffices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::keys;
 use crate::oci::{Digest, RepositoryName, Tag};
 
-/// The manifests that are watched, by the keys of their rows.
+/// The watched manifests, by the keys of their rows.
 #[derive(Default)]
 pub(super) struct Watches(Mutex<BTreeMap<Vec<u8>, Watched>>);
 
 #[derive(Default)]
 struct Watched {
-    /// How many deletes watch it.
+    /// The number of deletes that watch the manifest.
     watchers: usize,
-    /// Tags that were set to it since. The transaction may have failed: they have to be looked up.
+    /// Tags that were set meanwhile. Their transaction may have failed, so that the delete looks them up.
     tags: BTreeSet<Tag>,
 }
 
@@ -27,20 +26,20 @@ impl Watches {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a push of a manifest, if it is watched.
-    pub(super) fn note_push(&self, key: &[u8], tags: &[Tag]) {
+    /// Records the tags of a push, if the manifest is watched.
+    pub(super) fn record_push(&self, key: &[u8], tags: &[Tag]) {
         if let Some(watched) = self.lock().get_mut(key) {
             watched.tags.extend(tags.iter().cloned());
         }
     }
 
-    /// Returns the tags that have been noted of a manifest.
-    pub(super) fn noted(&self, key: &[u8]) -> BTreeSet<Tag> {
+    /// Returns the tags that were recorded for a manifest.
+    pub(super) fn recorded(&self, key: &[u8]) -> BTreeSet<Tag> {
         self.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
     }
 }
 
-/// Watches a manifest while this lives.
+/// A watch on a manifest, until it is dropped.
 pub(in crate::store) struct Watch {
     watches: Arc<Watches>,
     key: Vec<u8>,
@@ -54,9 +53,9 @@ impl Watch {
         Watch { watches: Arc::clone(watches), key }
     }
 
-    /// Returns the tags that were set to it since.
-    pub(in crate::store) fn noted(&self) -> BTreeSet<Tag> {
-        self.watches.noted(&self.key)
+    /// Returns the tags that were set since.
+    pub(in crate::store) fn recorded(&self) -> BTreeSet<Tag> {
+        self.watches.recorded(&self.key)
     }
 }
 
@@ -78,18 +77,18 @@ mod tests {
     use crate::oci::{Algorithm, Hasher};
 
     #[test]
-    fn only_watched_manifests_are_noted_and_none_for_ever() {
+    fn watches_record_tags_until_the_last_is_dropped() {
         let watches = Arc::new(Watches::default());
         let (repository, digest) = ("a".parse().unwrap(), Hasher::digest(Algorithm::Sha256, b"x"));
         let key = keys::content_key(&repository, &digest);
         let tag: Tag = "1".parse().unwrap();
-        watches.note_push(&key, std::slice::from_ref(&tag));
+        watches.record_push(&key, std::slice::from_ref(&tag));
         let (first, second) =
             (Watch::new(&watches, &repository, &digest), Watch::new(&watches, &repository, &digest));
-        assert!(first.noted().is_empty());
-        watches.note_push(&key, std::slice::from_ref(&tag));
+        assert!(first.recorded().is_empty());
+        watches.record_push(&key, std::slice::from_ref(&tag));
         drop(first);
-        assert!(second.noted().contains(&tag));
+        assert!(second.recorded().contains(&tag));
         drop(second);
         assert!(watches.lock().is_empty());
     }

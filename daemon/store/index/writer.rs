@@ -1,10 +1,9 @@
-//! The one thread that writes the index.
+//! The writer: the one thread that changes the index.
 //!
-//! It takes whatever is queued into one transaction, so that many pushes share the syncs of one, and answers
-//! each caller after the commit. A change that is refused has written nothing; a change that fails for lack of
-//! room or by the disk ends the transaction, and then every change of the batch is tried again by itself, so
-//! that one push without room does not fail a delete that would make room. A change that finds no free page in the
-//! index is tried again, as [`super::pages`] says.
+//! It takes all queued changes into one transaction (group commit), so that many pushes share the syncs of one, and answers
+//! each caller after the commit. A refused change has written nothing. A change that fails for lack of room or by the disk
+//! aborts the transaction; then each change of the batch is retried alone, so that a push without room does not fail a
+//! delete that would make room. A change that finds no free page is retried as [`super::free_pages`] says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,21 +21,21 @@ use crate::oci::Digest;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
-/// How many changes may wait, and the most that one transaction takes.
+/// The capacity of the queue, and the most changes in one transaction.
 const QUEUE: usize = 256;
 
-/// A change that waits for its turn.
+/// A queued change.
 trait Job: Send {
-    /// Applies the change; an error here ends the transaction.
+    /// Applies the change; an error aborts the transaction.
     fn apply(&mut self, batch: &mut Batch) -> Result<(), StoreError>;
-    /// Answers the caller: with what the change gave if it is committed, else with why not.
+    /// Answers the caller: with the result of the change if it is committed, otherwise with the error.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// What the writer's thread is handed.
+/// A message to the writer thread.
 enum Task {
     Change(Box<dyn Job>),
-    /// Somebody asks whether the thread goes on.
+    /// The watchdog asks for a sign of life.
     Ping(SyncSender<()>),
 }
 
@@ -67,19 +66,19 @@ where
             (Ok(()), None) => Err(StoreError::Closing),
             (Err(error), _) => Err(error),
         };
-        // A caller that is gone no longer wants the answer; the change stands all the same.
+        // The caller may be gone; the change is committed all the same.
         let _ = self.reply.send(answer);
     }
 }
 
-/// Hands changes to the writer's thread.
+/// The handle by which changes are queued; cheap to clone.
 #[derive(Clone)]
 pub(in crate::store) struct Writer {
     queue: mpsc::Sender<Task>,
 }
 
 impl Writer {
-    /// Starts the thread. `changed` is called after each transaction that changed what a manifest is called.
+    /// Starts the thread. `changed` is called after each transaction that made `index.json` out of date.
     pub(in crate::store) fn start(
         index: Arc<Index>,
         disk: Arc<Disk>,
@@ -92,8 +91,8 @@ impl Writer {
         Ok((Writer { queue }, thread))
     }
 
-    /// Applies a change in the next transaction and answers after its commit. Once this is polled the change
-    /// is carried out even if the caller goes away.
+    /// Applies a change in the next transaction and returns its result after the commit. Once this future is polled the
+    /// change is carried out, even if the caller is dropped.
     pub(in crate::store) async fn submit<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         F: FnMut(&mut Batch) -> Result<T, StoreError> + Send + 'static,
@@ -105,7 +104,7 @@ impl Writer {
         answer.await.map_err(|_| StoreError::Closing)?
     }
 
-    /// Asks for a change whose outcome nobody waits for; when the queue is full it is left out.
+    /// Queues a change without waiting for its result; drops it if the queue is full.
     pub(in crate::store) fn suggest<F>(&self, change: F)
     where
         F: FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
@@ -115,12 +114,12 @@ impl Writer {
         let _ = self.queue.try_send(Task::Change(job));
     }
 
-    /// Lets the thread answer when it comes to it; a full queue is no sign of life.
+    /// Makes the thread send a sign of life when it gets to the message; a full queue drops the message.
     pub(in crate::store) fn ping(&self, answer: SyncSender<()>) {
         let _ = self.queue.try_send(Task::Ping(answer));
     }
 
-    /// Keeps the store's clock.
+    /// Saves the store's clock.
     pub(in crate::store) async fn keep_clock(&self) -> Result<(), StoreError> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -129,7 +128,7 @@ impl Writer {
         self.submit(|batch| batch.keep_clock()).await
     }
 
-    /// Notes that the index holds everything it should.
+    /// Marks the index as complete.
     pub(in crate::store) async fn mark_complete(&self) -> Result<(), StoreError> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -146,7 +145,7 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         for task in tasks.drain(..) {
             match task {
                 Task::Change(job) => jobs.push(job),
-                // Whoever asked may have given up.
+                // The watchdog may have stopped waiting.
                 Task::Ping(answer) => drop(answer.try_send(())),
             }
         }
@@ -156,20 +155,20 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         let mut attempt = Attempt::default();
         match commit(index, disk, &mut jobs, changed, &mut attempt) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
-            // A sync that failed so is not tried again for the same names: it may have lost them, and the next one would
-            // succeed without having written them.
+            // A failed sync is not retried for the same renames: it may have dropped them, and the next sync would succeed
+            // without having written them.
             Err(error @ StoreError::OutOfResources { .. }) => {
-                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
+                jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
             Err(error) if jobs.len() == 1 && !PageRetry::applies_to(&error, attempt.grows) => {
-                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
+                jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
             Err(_) => commit_each(index, disk, &mut jobs, changed, &mut patience),
         }
     }
 }
 
-/// Tries each change of a batch by itself.
+/// Commits each change of a batch in a transaction of its own.
 fn commit_each(
     index: &Index,
     disk: &Disk,
@@ -205,23 +204,23 @@ fn commit(
         Ok(true) => changed(),
         Ok(false) => {}
         Err(error) => {
-            // They are still known. Where this fails the next collection does it.
-            let _ = attempt.discarded.iter().try_for_each(|digest| disk.restore(digest));
+            // The rows of these blobs still exist. If a restore fails, the next collection repeats it.
+            let _ = attempt.trashed.iter().try_for_each(|digest| disk.restore(digest));
             return Err(error);
         }
     }
     if !attempt.unlink.is_empty()
-        && let Err(error) = unlink_forgotten(index, disk, &attempt.unlink)
+        && let Err(error) = remove_trash_overflow(index, disk, &attempt.unlink)
     {
-        // The next collection finds them: files that the index does not know.
-        log::warn!("blobs that were forgotten are not removed: {error}");
+        // The next collection finds them as files that the index does not know.
+        log::warn!("the files of collected blobs could not be removed, the next collection does it: {error}");
     }
     Ok(())
 }
 
-/// Removes the files of blobs that the index no longer knows. The write transaction only keeps away the pushes of other
-/// processes: one of the same digest would replace the file.
-fn unlink_forgotten(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
+/// Removes the files of blobs that have no row any more. The write transaction keeps out pushes by other processes: one of
+/// the same digest would replace the file.
+fn remove_trash_overflow(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
     let txn = index.env.write_txn()?;
     for digest in digests {
         if index.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_none() {
@@ -231,7 +230,7 @@ fn unlink_forgotten(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<()
     Ok(())
 }
 
-/// Applies changes and commits them; whether a name in `index.json` is another now.
+/// Applies and commits changes. Returns true if `index.json` is out of date afterwards.
 fn apply(
     index: &Index,
     disk: &Disk,
@@ -243,14 +242,14 @@ fn apply(
     if held.is_some() {
         disk.note_change()?;
     }
-    index.preallocation.keep_up(&index.env);
-    let now = crate::store::seconds_since_1970();
+    index.preallocation.refill(&index.env);
+    let wall_time = crate::store::seconds_since_1970();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch =
-        Batch { index, disk, txn, now, moment, unsynced, names_changed: false, given: 0, attempt };
-    // Into an index that is damaged nothing more is written.
+        Batch { index, disk, txn, wall_time, moment, unsynced, names_changed: false, names_set: 0, attempt };
+    // A corrupt index makes the store read-only.
     let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
     batch.save_clock_if_due().map_err(damaged)?;
     for job in jobs {
@@ -258,7 +257,7 @@ fn apply(
     }
     if batch.names_changed {
         batch.increment_change().map_err(damaged)?;
-        // After a power cut no name is younger than the clock, and one that is given then is newer than all of them.
+        // After a power cut, no name is younger than the saved clock, and names that are set then are newer than all others.
         batch.keep_clock().map_err(damaged)?;
     }
     batch.reserve_free_pages().map_err(damaged)?;
@@ -267,8 +266,8 @@ fn apply(
     }
     index.commit(batch.txn).map_err(|error| {
         let error = disk.failed(error);
-        // A failed write of the meta page closes the environment for writes whatever the error was: LMDB refuses them until
-        // it is opened again. A sync of that page that fails does not.
+        // A failed write of the meta page closes LMDB's environment for writes until it is opened copy_error, whatever the error
+        // was; a failed sync of that page does not. Opening a transaction tells which it was.
         let may_pass = error.is_lack_of_resources() || error.is_lack_of_room();
         let refused = index.env.write_txn().err().filter(|_| may_pass);
         refused.map_or(error, |refused| disk.failed(refused.into()))
@@ -276,8 +275,8 @@ fn apply(
     Ok(batch.names_changed)
 }
 
-/// The error once more, for its caller; errors of the system cannot be cloned.
-fn again(error: &StoreError) -> StoreError {
+/// Copies an error for one of several callers; `io::Error` is not `Clone`.
+fn copy_error(error: &StoreError) -> StoreError {
     match error {
         StoreError::Full => StoreError::Full,
         StoreError::IndexFull => StoreError::IndexFull,

@@ -19,7 +19,14 @@ fn manifest(number: usize, subject: Option<&Digest>, tags: Vec<Tag>) -> NewManif
     let bytes = serde_json::to_vec(&image).unwrap();
     let digest = Hasher::digest(Algorithm::Sha256, &bytes);
     let manifest = Manifest::parse(&bytes, None).unwrap();
-    NewManifest { repository: repository(), manifest, digest, size: bytes.len() as u64, tags, given: None }
+    NewManifest {
+        repository: repository(),
+        manifest,
+        digest,
+        size: bytes.len() as u64,
+        tags,
+        timestamps: None,
+    }
 }
 
 fn repository() -> RepositoryName {
@@ -60,7 +67,7 @@ impl Opened {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_delete_whose_process_ended_is_gone_on_with() {
+async fn interrupted_delete_is_continued() {
     const REFERRERS: usize = 2 * AT_ONCE + 10;
     let opened = open();
     let subject = manifest(0, None, Vec::new());
@@ -77,7 +84,7 @@ async fn a_delete_whose_process_ended_is_gone_on_with() {
     };
     let deleted = opened.submit(move |batch| batch.delete_manifest(&delete)).await;
     assert_eq!(deleted, Deleted::ReferrersLeft);
-    // A part of them, and the note that there are more.
+    // One page of orphans, and the row of the deleted manifest that marks the delete as unfinished.
     assert_eq!(opened.orphans(), AT_ONCE + 1);
     assert_eq!(opened.index.unfinished_deletes(&repository()).unwrap(), std::slice::from_ref(&digest));
     let mut after = None;
@@ -91,7 +98,7 @@ async fn a_delete_whose_process_ended_is_gone_on_with() {
     }
     assert_eq!(opened.orphans(), REFERRERS);
     assert!(opened.index.unfinished_deletes(&repository()).unwrap().is_empty());
-    // One that was pushed again keeps its referrers.
+    // A manifest that was pushed again keeps its referrers.
     opened.push(subject).await;
     let orphan = move |batch: &mut Batch| batch.orphan_referrers(&repository(), &digest, None);
     assert_eq!(opened.submit(orphan).await, None);
@@ -99,7 +106,7 @@ async fn a_delete_whose_process_ended_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_tag_that_is_set_after_the_search_goes_with_its_manifest() {
+async fn tag_set_during_the_search_is_deleted_with_its_manifest() {
     let opened = open();
     let tags = |range: std::ops::Range<usize>| -> Vec<Tag> {
         range.map(|number| format!("t{number}").parse().unwrap()).collect()
@@ -119,14 +126,14 @@ async fn a_tag_that_is_set_after_the_search_goes_with_its_manifest() {
     assert_eq!(
         opened.submit(move |batch| batch.delete_manifest(&whole)).await,
         Deleted::TagsUnknown,
-        "too many tags to look through"
+        "the repository has too many tags to search in the transaction"
     );
     let found = opened.index.tags_of_manifest(&repository(), &digest, &Cancel::default()).unwrap();
     assert_eq!(found, tags(0..2));
-    // One tag is set, another moves away.
+    // One tag is set, another moves to another manifest.
     opened.push(manifest(0, None, vec!["late".parse().unwrap()])).await;
     opened.push(manifest(1, None, tags(1..2))).await;
-    assert_eq!(watch.noted().len(), 1);
+    assert_eq!(watch.recorded().len(), 1);
     let deleted = opened.submit(move |batch| batch.delete_watched_manifest(&delete, &found)).await;
     assert_eq!(deleted, Deleted::Whole);
     let listed = opened.index.tags(&repository(), None, 10_000).unwrap().items;

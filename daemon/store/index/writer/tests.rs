@@ -7,7 +7,7 @@ use crate::store::clock::{ClockRow, Moment};
 use crate::store::index::batch::CLOCK_SAVE_INTERVAL;
 use crate::store::index::schema;
 
-/// The writer of an index of 1 MiB.
+/// Starts the writer of an index of 1 MiB.
 fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
     let disk = Arc::new(Disk::open(directory, |_| ()).unwrap());
     let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
@@ -16,32 +16,32 @@ fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_clock_is_kept_with_every_name() {
+async fn clock_is_saved_with_every_name() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
     let later = Moment::of(CLOCK_SAVE_INTERVAL.as_secs() / 2);
     index.clock.advance_to(later);
-    let kept = || {
+    let saved = || {
         let txn = index.env.read_txn().unwrap();
         schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().moment()
     };
     writer.submit(|_| Ok(())).await.unwrap();
-    assert!(kept() < later, "it is not written for nothing");
+    assert!(saved() < later, "the clock is saved without need");
     let given = writer.submit(|batch| {
         batch.names_changed();
         Ok(batch.moment)
     });
-    // After a power cut the clock goes on from there: what is given a name then is newer.
-    assert!(given.await.unwrap() <= kept());
+    // After a power cut the clock continues from the saved time, so that names that are set then are newer.
+    assert!(given.await.unwrap() <= saved());
     drop(writer);
     thread.join().unwrap();
 }
 
 const KEYS: std::ops::Range<u32> = 0..200;
 
-/// A full index, so that 30 deletes free more than it has left, and a reader that looks at all of it for a while.
+/// A full index, in which 30 deletes need more pages than are free, and a reader that holds a snapshot for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
+async fn delete_waits_for_reader_that_holds_freed_pages() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
     let row = |batch: &mut Batch, key: u32| {
@@ -67,7 +67,7 @@ async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
         };
         assert!(writer.submit(delete).await.unwrap());
     }
-    assert!(began.elapsed() >= looking, "the reader held nothing back");
+    assert!(began.elapsed() >= looking, "the reader held no pages");
     reader.join().unwrap();
     drop(writer);
     thread.join().unwrap();
