@@ -1,7 +1,8 @@
 //! The data directory as an OCI Image Layout: `oci-layout` and `index.json`.
 //!
-//! `index.json` names every manifest of every repository, so that the index can be made again from it, and so
-//! that other tools can read the card. It is rewritten soon after changes settle, whole at any moment.
+//! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools can read
+//! the card. A thread rewrites it soon after changes of names debounce, by atomic replacement: at any moment the file is whole.
+//! When rows of the index are corrupt, the entries that they had in the old file are kept, and the store becomes read-only.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,10 +29,10 @@ use crate::oci::{Digest, Reference};
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
 
-/// How long nothing has to change before `index.json` is rewritten.
+/// How long names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
-const AT_MOST: Duration = Duration::from_secs(10);
+/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a write_error rewrite.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct NameEntry<'a> {
@@ -42,8 +43,8 @@ struct NameEntry<'a> {
     annotations: BTreeMap<&'static str, String>,
 }
 
-/// Writes `oci-layout` where it is missing.
-pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
+/// Writes `oci-layout` if it is missing.
+pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
     if disk.has_file("oci-layout") {
         return Ok(());
     }
@@ -53,25 +54,28 @@ pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
     })
 }
 
-/// Writes `index.json` from the index. Where the index has become unreadable, what the file says so far stays in it,
-/// and nothing is written to the store any more.
+/// Writes `index.json` from the index.
+///
+/// # Errors
+/// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that only the
+/// old file has, and the store is read-only.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     let mut damage = None;
     let written = disk.replace("index.json", |file| {
         let mut list = List::new(file);
         list.begin()?;
-        // All of one snapshot, so that the change number is that of all entries: a check compares them with the index.
+        // One snapshot for all entries: a check compares them with the index at the change number of the file.
         let txn = index.env.read_txn()?;
         let exceptions_damage = write_exceptions(&mut list, disk, index, &txn)?;
         list.begin_manifests()?;
         let mut named = index.for_each_name(&txn, &mut |name| list.add(name))?;
-        // Where that cannot be read names may well be lost.
+        // If the hold cannot be read, names may be lost.
         let hold = index.tables.collection_is_held(&txn).unwrap_or(true);
         drop(txn);
         named.damage = named.damage.or(exceptions_damage);
         if named.damage.is_some() {
-            keep_unreadable(&mut list, disk, index, &named)?;
+            keep_unreadable_names(&mut list, disk, index, &named)?;
         }
         damage = named.damage;
         list.end(Head { change: named.change, now: index.clock.now(), hold })
@@ -82,8 +86,8 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     }
 }
 
-/// Writes the links that the manifests do not imply. Where the index cannot show them all, those of the old file stay,
-/// other than those that it knows to be gone; returns why it cannot.
+/// Writes the link exceptions. If the index cannot read all of them, keeps those of the old file that it does not know to be
+/// removed, and returns the read error.
 fn write_exceptions<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
@@ -115,7 +119,7 @@ fn write_exceptions<W: Write>(
     Ok(Some(damage))
 }
 
-/// Reads the file that is about to be replaced, as far as it can be read.
+/// Reads the file that is about to be replaced, up to the first damage.
 fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     match read_entries(disk, visit) {
         Err(error) if error.is_corrupt_file() => Ok(()),
@@ -123,9 +127,9 @@ fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     }
 }
 
-/// Adds the names of the old file that an index with damaged rows cannot show, other than those that were deleted. A
-/// name that the index still finds by itself is added as it is there, since the walk may have ended before it.
-fn keep_unreadable<W: Write>(
+/// Adds the names of the old file that an index with corrupt rows does not show, other than deleted ones. A name that a lookup
+/// finds is added as the index has it, since the walk may have ended before it.
+fn keep_unreadable_names<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
     index: &Index,
@@ -134,7 +138,7 @@ fn keep_unreadable<W: Write>(
     read_old(disk, &mut |entry| match entry {
         Entry::Exception(_) => Ok(()),
         Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
-            // Where rows are missing this may be one of them: a deleted name that comes back does less harm than a lost one.
+            // With missing rows the name may be one of them: a deleted name that returns does less harm than a lost one.
             Ok(None) if named.rows_missing => list.add(&name),
             Ok(None) => Ok(()),
             Ok(Some(_)) if named.complete => Ok(()),
@@ -144,11 +148,11 @@ fn keep_unreadable<W: Write>(
     })
 }
 
-/// The file while it is written.
+/// The writer of the file's form.
 struct List<W: Write> {
     file: ChecksumWriter<W>,
     first: bool,
-    /// The entry that is written next.
+    /// The buffer of the next entry.
     entry: Vec<u8>,
 }
 
@@ -162,10 +166,10 @@ impl<W: Write> List<W> {
     }
 
     fn write(&mut self, text: &str) -> Result<(), StoreError> {
-        self.file.write(text.as_bytes()).map_err(failed)
+        self.file.write(text.as_bytes()).map_err(write_error)
     }
 
-    /// Writes one of the link exceptions, which come before the manifests. A file without any has no list of them.
+    /// Writes a link exception; all of them come before the manifests. A file without any has no such list.
     fn add_exception(&mut self, exception: &LinkException) -> Result<(), StoreError> {
         let LinkException { repository, digest, kind } = exception;
         let kind = match kind {
@@ -174,7 +178,7 @@ impl<W: Write> List<W> {
         };
         let separator =
             if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
-        // Neither names nor digests have characters that JSON would escape.
+        // Neither names nor digests contain characters that JSON would escape.
         self.write(&format!(
             "{separator}{{\"repository\":\"{repository}\",\"digest\":\"{digest}\",\"kind\":\"{kind}\"}}"
         ))
@@ -188,19 +192,19 @@ impl<W: Write> List<W> {
     fn add(&mut self, name: &Name) -> Result<(), StoreError> {
         self.entry.clear();
         self.entry.extend_from_slice(if std::mem::take(&mut self.first) { b"\n" } else { b",\n" });
-        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| failed(error.into()))?;
-        self.file.write(&self.entry).map_err(failed)
+        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| write_error(error.into()))?;
+        self.file.write(&self.entry).map_err(write_error)
     }
 
     fn end(mut self, head: Head) -> Result<(), StoreError> {
         let (change, now) = (head.change, head.now.number());
         let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
         self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}"))?;
-        self.file.end().map_err(failed)
+        self.file.end().map_err(write_error)
     }
 }
 
-fn failed(error: std::io::Error) -> StoreError {
+fn write_error(error: std::io::Error) -> StoreError {
     StoreError::io("write index.json", error)
 }
 
@@ -218,25 +222,27 @@ fn entry(name: &Name) -> NameEntry<'_> {
     NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
 }
 
-/// Rewrites `index.json` after changes have settled, until the sender is gone. Whether it says everything then.
+/// Rewrites `index.json` after names have changed, until the sender is dropped. Returns true if the file is up to date then.
 pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
     let mut current = true;
     loop {
-        // What could not be written is tried again, also if nothing changes.
+        // After a write_error rewrite the next attempt follows even if nothing changes.
         let goes_on = if current {
             changed.recv().is_ok()
         } else {
-            changed.recv_timeout(AT_MOST) != Err(RecvTimeoutError::Disconnected)
+            changed.recv_timeout(MAX_DELAY) != Err(RecvTimeoutError::Disconnected)
         };
         if !goes_on && current {
             return true;
         }
-        settle(changed);
+        debounce(changed);
         let written = write(disk, index);
         match &written {
             Ok(()) | Err(StoreError::ReadOnly) => {}
-            Err(error) if current => log::error!("index.json is not up to date: {error}; it is tried again"),
-            Err(error) => log::debug!("index.json is still not up to date: {error}"),
+            Err(error) if current => {
+                log::error!("index.json could not be written and will be retried: {error}")
+            }
+            Err(error) => log::debug!("index.json still cannot be written: {error}"),
         }
         current = written.is_ok();
         if !goes_on {
@@ -245,10 +251,10 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
     }
 }
 
-/// Waits until nothing has changed for a while, or for long enough.
-fn settle(changed: &Receiver<()>) {
+/// Waits until changes have settled, or for [`MAX_DELAY`].
+fn debounce(changed: &Receiver<()>) {
     let first = Instant::now();
-    while first.elapsed() < AT_MOST && changed.recv_timeout(SETTLED).is_ok() {}
+    while first.elapsed() < MAX_DELAY && changed.recv_timeout(SETTLED).is_ok() {}
 }
 
 #[cfg(test)]
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_reads_back() {
+    fn name_round_trips() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
         let timestamps = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
         let head = Head { change: 5, now: Moment::of(9), hold: true };
@@ -302,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn link_exceptions_read_back() {
+    fn link_exceptions_round_trip() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
         let exception = |repository: &str, kind| LinkException {
             repository: repository.parse().unwrap(),

@@ -381,7 +381,7 @@ fn open_directory(
     let _nobody_writes = disk.lock_index_file()?;
     disk.forget_failure();
     disk.clear_index()?;
-    layout::mark(&disk)?;
+    layout::write_marker(&disk)?;
     let opened = match role {
         Role::Rebuild => recover::start_over(&disk, settings)?,
         Role::Daemon | Role::Beside => recover::open(&disk, settings)?,
