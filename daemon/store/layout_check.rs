@@ -87,7 +87,7 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
         Err(error) => return Ok(Outcome::Damaged(error.to_string())),
     };
     if checksum == Checksum::Wrong {
-        return Ok(Outcome::Damaged("its content does not have its checksum".into()));
+        return Ok(Outcome::Damaged("its checksum does not match".into()));
     }
     if !index_is_healthy {
         return Ok(Outcome::Current);
