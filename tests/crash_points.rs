@@ -15,7 +15,7 @@ use crate::support::*;
 /// The system calls that change or sync a file.
 const CALLS: [&str; 7] = ["rename", "fdatasync", "fsync", "pwrite64", "writev", "unlink", "ftruncate"];
 const NEW_LAYER: &[u8] = b"the new layer";
-/// How long strace may take to detach.
+/// The time that strace may take to detach.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// An upper bound of the calls of one kind in one thread.
 const MAX_STEPS: usize = 200;

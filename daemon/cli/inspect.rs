@@ -16,7 +16,7 @@ use crate::store::{self, IndexHealth, Inspection};
 /// The longest that an inspection may take: pages that link to each other in a circle never end, and the slowest card has read
 /// the largest index long before.
 const TIMEOUT: Duration = Duration::from_mins(15);
-/// The interval at which systemd is last_heartbeat that the start goes on.
+/// The interval at which systemd is told that the start goes on.
 const HEARTBEAT: Duration = Duration::from_mins(1);
 /// The exit code of an inspection that failed for reasons other than the index.
 const UNKNOWN_HEALTH: u8 = 3;

@@ -29,7 +29,7 @@ use crate::oci::{Digest, Reference};
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
 
-/// How long names must not change before `index.json` is rewritten (debounce).
+/// The time that names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
 /// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a write_error rewrite.
 const MAX_DELAY: Duration = Duration::from_secs(10);

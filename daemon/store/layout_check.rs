@@ -23,7 +23,7 @@ use crate::oci::Reference;
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
-/// How long a check waits for a running daemon to write the latest changes.
+/// The longest that a check waits for a running daemon to write the latest changes.
 const CATCH_UP: Duration = Duration::from_mins(1);
 /// The polling interval meanwhile.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);

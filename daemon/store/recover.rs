@@ -24,7 +24,7 @@ pub(super) struct Opened {
     pub(super) index: Index,
     /// The source to rebuild it from, if the index is new and has to be filled.
     pub(super) rebuild: Option<RebuildSource>,
-    /// Whether `index.json` may be older than the index.
+    /// True if `index.json` may be older than the index.
     pub(super) stale_layout: bool,
 }
 

@@ -28,7 +28,7 @@ pub(in crate::store) struct Batch<'a> {
     pub(in crate::store) moment: Moment,
     /// The blob directories with renames that are not durable yet.
     pub(super) unsynced: BTreeSet<Algorithm>,
-    /// Whether a change touched a name or link exception, so that `index.json` is out of date.
+    /// True once a change touched a name or link exception, so that `index.json` is out of date.
     pub(super) names_changed: bool,
     /// The number of names that were set in this transaction.
     pub(super) names_set: u64,
@@ -42,7 +42,7 @@ pub(super) struct Attempt {
     pub(super) trashed: Vec<Digest>,
     /// Blobs that the trash had no room for; they are removed after the commit.
     pub(super) unlink: Vec<Digest>,
-    /// Whether a change makes the index larger.
+    /// True once a change makes the index larger.
     pub(super) grows: bool,
 }
 

@@ -57,7 +57,7 @@ pub(in crate::store) struct Unneeded {
     pub digest: Digest,
     pub size: u64,
     pub since: Moment,
-    /// Whether a delete orphaned it.
+    /// True if a delete orphaned it.
     pub deleted: bool,
 }
 

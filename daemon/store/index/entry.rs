@@ -13,7 +13,7 @@ pub struct ManifestEntry {
     pub size: u64,
     /// The media type that it is served with.
     pub media_type: MediaType,
-    /// When it was pushed or tagged, in seconds since 1970.
+    /// The time of the push or of the tag, in seconds since 1970.
     pub pushed: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct ManifestEntry {
 pub struct Page<T> {
     /// The items, in byte order.
     pub items: Vec<T>,
-    /// Whether another page follows.
+    /// True if another page follows.
     pub more: bool,
 }
 

@@ -20,7 +20,7 @@ const HEADER: u64 = 4096;
 /// The smallest block size of any file system, in bytes. The slot of the first reader begins within the first block.
 const SMALLEST_BLOCK: u64 = 512;
 
-/// How many bytes the map is larger than configured, so that deletes find free pages when pushes find none: a quarter, within
+/// The size by which the map is larger than configured, so that deletes find free pages when pushes find none: a quarter, within
 /// these limits.
 const EXTRA_MAP: (usize, usize) = (4 << 20, 256 << 20);
 /// The unit of map sizes in bytes: a multiple of every page size.

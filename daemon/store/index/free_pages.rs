@@ -22,8 +22,8 @@ const FREE_AFTER_OTHER: u64 = 16;
 
 /// The extra commits by which a change gets at recently freed pages.
 const MAX_COMMITS: u32 = 2;
-/// How long changes wait for readers that hold freed pages of a full index, and how long changes do not wait after that
-/// was in vain.
+/// The time that changes wait for readers that hold freed pages of a full index, and the pause without any waiting after
+/// that was in vain.
 const READER_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The interval between two attempts.
@@ -91,9 +91,9 @@ impl Batch<'_> {
 /// The retries of changes that find no free page.
 #[derive(Default)]
 pub(super) struct PageRetry {
-    /// When the first change of the batch began to wait for readers.
+    /// The time at which the first change of the batch began to wait for readers.
     since: Option<Instant>,
-    /// Until when changes do not wait, because waiting was in vain.
+    /// The end of the pause in which changes do not wait, because waiting was in vain.
     rests_until: Option<Instant>,
 }
 

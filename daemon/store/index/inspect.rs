@@ -16,18 +16,18 @@ use super::{environment, keys};
 use crate::store::error::StoreError;
 use crate::store::sys;
 
-/// What to inspect.
+/// The parameters of an inspection.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspection<'a> {
     /// The directory of the index.
     pub directory: &'a Path,
     /// The size limit of the index, in bytes.
     pub map_size: usize,
-    /// Whether to read LMDB's previous snapshot instead of the newest.
+    /// Reads LMDB's previous snapshot instead of the newest.
     pub previous: bool,
     /// The smallest acceptable change number.
     pub least_change: u64,
-    /// Where to copy the rows to.
+    /// The file to copy the rows to.
     pub copy: Option<&'a Path>,
 }
 

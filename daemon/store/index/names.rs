@@ -39,9 +39,9 @@ pub(in crate::store) struct Named {
     pub(in crate::store) change: u64,
     /// The last read error, if any row was corrupt or missing.
     pub(in crate::store) damage: Option<StoreError>,
-    /// Whether every readable row was visited; a corrupt tree ends the walk early.
+    /// True if every readable row was visited; a corrupt tree ends the walk early.
     pub(in crate::store) complete: bool,
-    /// Whether the number of rows differs from the count of a table: a name that a lookup does not find may not have been
+    /// True if the number of rows differs from the count of a table: a name that a lookup does not find may not have been
     /// deleted.
     pub(in crate::store) rows_missing: bool,
 }
@@ -185,7 +185,7 @@ struct Seen {
 /// The errors of a walk.
 struct Damage {
     error: Option<StoreError>,
-    /// Whether the walk over a tree ended before its last row.
+    /// True once the walk over a tree ended before its last row.
     ended_early: bool,
 }
 

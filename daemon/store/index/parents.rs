@@ -1,4 +1,4 @@
-//! Which manifests of a repository reference content, at a cost that other repositories do not influence.
+//! Finds the manifests of a repository that reference content, at a cost that other repositories do not influence.
 
 use heed::RoTxn;
 

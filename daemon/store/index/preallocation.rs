@@ -27,7 +27,7 @@ use crate::store::error::{StoreError, is_lack_of_resources};
 /// since no transaction changes more pages than there are.
 const MIN_MARGIN: (u64, u64) = (1 << 20, 256);
 const MAX_MARGIN: u64 = 64 << 20;
-/// How long after a failed attempt no other is made.
+/// The pause after a failed attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The bytes that are allocated to find out whether the disk is full.
 const PROBE: u64 = 256 << 10;
@@ -45,12 +45,12 @@ pub(super) struct Preallocation {
 struct State {
     /// The allocated bytes of the file, as far as known.
     allocated: u64,
-    /// When the disk had no blocks for the margin last; `None` while the margin is complete.
+    /// The time at which the disk had no blocks for the margin last; `None` while the margin is complete.
     short_since: Option<Instant>,
     method: Method,
 }
 
-/// How blocks are allocated.
+/// The method by which blocks are allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Method {
     #[default]

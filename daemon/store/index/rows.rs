@@ -100,7 +100,7 @@ pub(in crate::store) struct BlobRow {
 pub(in crate::store) struct OrphanRow {
     /// The store time at which it lost the last of them.
     pub since: Moment,
-    /// Whether a delete caused it, and not a tag that moved to another manifest.
+    /// True if a delete caused it, and not a tag that moved to another manifest.
     pub deleted: bool,
 }
 
