@@ -21,6 +21,7 @@ use super::layout_checksum::Checksum;
 use super::layout_format::{Entry, Head};
 use super::layout_reader::{LayoutRead, read_entries};
 use super::recover::RebuildSource;
+use crate::base::clock::unix_seconds;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
 /// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit, and
@@ -75,7 +76,7 @@ pub(super) async fn rebuild(
     let restored = restore_all(disk, index, writer, (all, progress)).await?;
     let omitted = all.saturating_sub(restored);
     if omitted > 0 {
-        let aside = disk.keep_layout_beside(&super::seconds_since_1970().to_string())?;
+        let aside = disk.keep_layout_beside(&unix_seconds().to_string())?;
         log::error!("{omitted} names could not be restored; index.json is kept as {}", aside.display());
     }
     let index = Arc::clone(index);
@@ -256,7 +257,7 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
         names += u64::from(matches!(entry, Entry::Name(_)));
         Ok(())
     });
-    let aside = || super::seconds_since_1970().to_string();
+    let aside = || unix_seconds().to_string();
     match read {
         Err(error) if error.is_corrupt_file() => {
             log::error!(

@@ -16,6 +16,7 @@ use super::layout_checksum::Checksum;
 use super::layout_reader;
 use super::shutdown_marker::ShutdownMarker;
 use super::sys;
+use crate::base::clock::unix_seconds;
 use crate::oci::Algorithm;
 
 /// The opened index.
@@ -160,7 +161,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
     if !disk.inspected_index().exists() {
         return Ok(None);
     }
-    match disk.keep_index_beside(&super::seconds_since_1970().to_string()) {
+    match disk.keep_index_beside(&unix_seconds().to_string()) {
         Ok(aside) => log::warn!("the old index is kept in {}", aside.display()),
         Err(error) => {
             log::warn!("{error}");
@@ -231,7 +232,7 @@ fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Resul
     disk.forget_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
     disk.forget_inspected_index()?;
-    if let Some(aside) = disk.set_index_aside(&super::seconds_since_1970().to_string())? {
+    if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the old index is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;

@@ -12,10 +12,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-use super::clock;
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
 use super::obstacles::open_regular;
+use crate::base::clock::boot_id;
 use crate::oci::{Algorithm, Hasher};
 
 const CLEAN: &str = "index/clean";
@@ -122,7 +122,7 @@ impl Disk {
             {
                 ShutdownMarker::Clean
             }
-            Some(MarkerFile::Changing { boot }) if boot == clock::boot() => ShutdownMarker::Interrupted,
+            Some(MarkerFile::Changing { boot }) if boot == boot_id() => ShutdownMarker::Interrupted,
             Some(MarkerFile::Ended(_) | MarkerFile::Changing { .. }) | None => ShutdownMarker::Unknown,
         }
     }
@@ -164,7 +164,7 @@ impl Disk {
         if self.shutdown_marker() != ShutdownMarker::Clean {
             return Ok(());
         }
-        let boot = clock::boot();
+        let boot = boot_id();
         let has_boot = !boot.is_empty();
         let write = || -> io::Result<()> {
             let mut file = self.create_anew(&self.top(CLEAN))?;

@@ -12,7 +12,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use heed::Env;
@@ -21,6 +20,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statvfs::fstatvfs;
 use rustix::fs::SeekFrom;
 
+use crate::base::Lock;
 use crate::store::error::{StoreError, is_lack_of_resources};
 
 /// The size of the margin: at least so many bytes and pages, at most so many bytes. In between it is as long as the index,
@@ -38,7 +38,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) struct Preallocation {
     file: File,
     page_size: u64,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -65,14 +65,14 @@ impl Preallocation {
     /// Manages the margin of an open index; allocates nothing yet.
     pub(super) fn new(env: &Env) -> heed::Result<Self> {
         let page_size = u64::from(env.stat().page_size);
-        Ok(Preallocation { file: env.try_clone_inner_file()?, page_size, state: Mutex::default() })
+        Ok(Preallocation { file: env.try_clone_inner_file()?, page_size, state: Lock::default() })
     }
 
     /// Refills the margin when less than three quarters of it are left. If the disk has no room, the margin stays short, and
     /// the next attempt is made after [`PAUSE`]. The caller must not have a transaction open.
     pub(super) fn refill(&self, env: &Env) {
         self.refill_after(PAUSE, env);
-        if crate::store::lock(&self.state).method == Method::Zeros {
+        if self.state.lock().method == Method::Zeros {
             self.refill_with_zeros(env);
         }
     }
@@ -80,10 +80,10 @@ impl Preallocation {
     /// Refills the margin by writing zeros.
     fn refill_with_zeros(&self, env: &Env) {
         let enough = |(used, margin, limit): (u64, u64, u64)| (used + margin / 4 * 3).min(limit);
-        if crate::store::lock(&self.state).allocated >= enough(self.extent(env)) {
+        if self.state.lock().allocated >= enough(self.extent(env)) {
             return;
         }
-        let short = || crate::store::lock(&self.state).short_since = Some(Instant::now());
+        let short = || self.state.lock().short_since = Some(Instant::now());
         if self.free() == Some(0) {
             return short();
         }
@@ -93,13 +93,12 @@ impl Preallocation {
         let wanted = (used + margin).min(limit);
         match self.write_zeros(wanted) {
             Ok(()) => {
-                *crate::store::lock(&self.state) =
-                    State { allocated: wanted, short_since: None, method: Method::Zeros };
+                *self.state.lock() = State { allocated: wanted, short_since: None, method: Method::Zeros };
             }
             Err(error) if is_full_disk(&error) => short(),
             // Retried before the next change.
             Err(error) if is_lack_of_resources(&error) => {}
-            Err(_) => *crate::store::lock(&self.state) = State { method: Method::None, ..State::default() },
+            Err(_) => *self.state.lock() = State { method: Method::None, ..State::default() },
         }
     }
 
@@ -143,7 +142,7 @@ impl Preallocation {
     fn refill_after(&self, pause: Duration, env: &Env) {
         let (used, margin, limit) = self.extent(env);
         let (enough, wanted) = ((used + margin / 4 * 3).min(limit), (used + margin).min(limit));
-        let mut state = crate::store::lock(&self.state);
+        let mut state = self.state.lock();
         let waits = state.short_since.is_some_and(|since| since.elapsed() < pause);
         if state.method != Method::Fallocate || state.allocated >= enough || waits {
             return;
@@ -174,7 +173,7 @@ impl Preallocation {
     }
 
     fn is_short_of_blocks(&self) -> bool {
-        crate::store::lock(&self.state).short_since.is_some()
+        self.state.lock().short_since.is_some()
     }
 
     /// Maps the error of a commit. LMDB reports a short write as `EIO`, like a failing disk: it means a full disk only if the
@@ -190,7 +189,7 @@ impl Preallocation {
     fn has_no_blocks(&self, env: &Env) -> bool {
         let (used, margin, _) = self.extent(env);
         let behind = self.allocated().unwrap_or_default().max(used + margin);
-        if crate::store::lock(&self.state).method == Method::Fallocate {
+        if self.state.lock().method == Method::Fallocate {
             return self.allocate(behind, PROBE).is_err_and(is_full);
         }
         if self.free().is_some_and(|free| free < PROBE) {
@@ -260,7 +259,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let env = sys::open_environment(directory.path(), 4 << 20, false).unwrap();
         let preallocation = Preallocation::new(&env).unwrap();
-        crate::store::lock(&preallocation.state).method = Method::Zeros;
+        preallocation.state.lock().method = Method::Zeros;
         let path = directory.path().join("data.mdb");
         let before = std::fs::read(&path).unwrap();
         let length = before.len() as u64;
@@ -292,7 +291,7 @@ mod tests {
         let error = |code| heed::Error::Io(io::Error::from_raw_os_error(code));
         assert!(matches!(preallocation.commit_error(&env, error(libc::EIO)), StoreError::Index(_)));
         assert!(matches!(preallocation.commit_error(&env, error(libc::ENOSPC)), StoreError::Full));
-        crate::store::lock(&preallocation.state).short_since = Some(Instant::now());
+        preallocation.state.lock().short_since = Some(Instant::now());
         assert!(matches!(preallocation.commit_error(&env, error(libc::EIO)), StoreError::Full));
     }
 }

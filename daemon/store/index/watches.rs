@@ -4,14 +4,15 @@
 //! records the tags that are set after that search began. Only the daemon sets tags, so that its memory suffices.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::keys;
+use crate::base::Lock;
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// The watched manifests, by the keys of their rows.
 #[derive(Default)]
-pub(super) struct Watches(Mutex<BTreeMap<Vec<u8>, Watched>>);
+pub(super) struct Watches(Lock<BTreeMap<Vec<u8>, Watched>>);
 
 #[derive(Default)]
 struct Watched {
@@ -22,20 +23,16 @@ struct Watched {
 }
 
 impl Watches {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Watched>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records the tags of a push, if the manifest is watched.
     pub(super) fn record_push(&self, key: &[u8], tags: &[Tag]) {
-        if let Some(watched) = self.lock().get_mut(key) {
+        if let Some(watched) = self.0.lock().get_mut(key) {
             watched.tags.extend(tags.iter().cloned());
         }
     }
 
     /// Returns the tags that were recorded for a manifest.
     pub(super) fn recorded(&self, key: &[u8]) -> BTreeSet<Tag> {
-        self.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
+        self.0.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
     }
 }
 
@@ -49,7 +46,7 @@ impl Watch {
     /// Watches a manifest from the next transaction of the writer on.
     pub(super) fn new(watches: &Arc<Watches>, repository: &RepositoryName, digest: &Digest) -> Self {
         let key = keys::content_key(repository, digest);
-        watches.lock().entry(key.clone()).or_default().watchers += 1;
+        watches.0.lock().entry(key.clone()).or_default().watchers += 1;
         Watch { watches: Arc::clone(watches), key }
     }
 
@@ -61,7 +58,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watches = self.watches.lock();
+        let mut watches = self.watches.0.lock();
         if let Some(watched) = watches.get_mut(&self.key) {
             watched.watchers -= 1;
             if watched.watchers == 0 {
@@ -90,6 +87,6 @@ mod tests {
         drop(first);
         assert!(second.recorded().contains(&tag));
         drop(second);
-        assert!(watches.lock().is_empty());
+        assert!(watches.0.lock().is_empty());
     }
 }

@@ -17,6 +17,7 @@ pub(in crate::store) use super::batch::Batch;
 use super::database::Index;
 use super::free_pages::PageRetry;
 use super::keys;
+use crate::base::clock::unix_seconds;
 use crate::oci::Digest;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
@@ -243,7 +244,7 @@ fn apply(
         disk.note_change()?;
     }
     index.preallocation.refill(&index.env);
-    let wall_time = crate::store::seconds_since_1970();
+    let wall_time = unix_seconds();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
