@@ -143,7 +143,7 @@ fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreE
 impl Inner {
     /// Returns the fault of `index.json`, if it has one. Waits for a running daemon to write the latest changes, so that the
     /// file can be compared with the index.
-    fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
+    fn find_layout_fault(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let began = Instant::now();
         let mut wanted = None;
         loop {
@@ -197,7 +197,7 @@ impl Store {
     /// Returns the fault of `index.json`, if it has one; may wait for a running daemon to write it.
     pub(super) async fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || inner.fault_of_layout(index_is_healthy)).await
+        blocking(move || inner.find_layout_fault(index_is_healthy)).await
     }
 
     /// Writes `index.json` from the index, which must be healthy. Returns false if the store is read-only or has no room.

@@ -11,7 +11,7 @@ use super::preallocation::Preallocation;
 use super::schema::{self, Tables, VERSION};
 use crate::store::error::StoreError;
 
-/// Commits a transaction of an index that is still being opened; see [`super::database::Index::commit`].
+/// Commits a transaction of an index that is still being opened; see `Index::commit`.
 pub(super) fn commit(
     env: &Env,
     preallocation: &Preallocation,

@@ -24,7 +24,7 @@ pub(in crate::store) const BYTES: &[u8] = b"bytes";
 pub(in crate::store) const HOLD: &[u8] = b"hold";
 /// `meta` row: the change number.
 pub(in crate::store) const CHANGE: &[u8] = b"change";
-/// `meta` row: the [`ClockRow`](crate::store::clock::ClockRow).
+/// `meta` row: the `ClockRow`.
 pub(in crate::store) const CLOCK: &[u8] = b"clock";
 
 /// All tables. Each comment gives the key and the row.
@@ -50,7 +50,7 @@ pub(in crate::store) struct Tables {
     pub blob_repositories: Table,
     /// Repository → the total length of its blobs, while it has blobs and no manifest.
     pub blob_totals: Table,
-    /// Repository, digest → [`LinkExceptionRow`]: see [`super::link_exceptions`].
+    /// Repository, digest → [`LinkExceptionRow`]: see `link_exceptions`.
     pub link_exceptions: Table,
     /// Digest → [`BlobRow`]: every file in `blobs/`.
     pub blobs: Table,
