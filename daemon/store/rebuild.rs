@@ -322,3 +322,6 @@ fn read_manifest(disk: &Disk, name: &Name) -> Result<NewManifest, StoreError> {
     let (repository, digest) = (name.repository.clone(), name.digest.clone());
     Ok(NewManifest { repository, manifest, digest, size, tags, timestamps: name.timestamps })
 }
+
+#[cfg(test)]
+mod tests;

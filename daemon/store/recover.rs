@@ -256,3 +256,6 @@ fn is_corrupt_index(error: &StoreError) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ impl Index {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -297,3 +297,6 @@ impl Index {
         Ok(unfinished)
     }
 }
+
+#[cfg(test)]
+mod tests;

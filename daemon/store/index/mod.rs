@@ -36,6 +36,8 @@ pub(super) mod rows;
 mod schema;
 pub(super) mod sweep;
 mod table;
+#[cfg(test)]
+pub(super) mod test_index;
 pub(super) mod watches;
 pub(super) mod writer;
 
