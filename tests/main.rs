@@ -21,6 +21,7 @@ mod check;
 mod clients;
 mod clients_login;
 mod collection;
+mod collection_hold;
 mod command_line;
 mod concurrency;
 mod cors;

@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use super::error::{StoreError, is_lack_of_resources};
 use super::index::ManifestEntry;
-use super::index::garbage::{Amount, TagAge};
-use super::index::schema::LinkExceptionRow;
+use super::index::candidates::{Amount, TagAge};
+use super::index::rows::LinkExceptionRow;
 use super::{Role, Store, blob, blocking, buffers};
 use crate::oci::{Algorithm, Digest, Hasher, LinkKind, Manifest, Reference, RepositoryName, Tag};
 

@@ -13,9 +13,8 @@ use serde::Serialize;
 
 use super::error::StoreError;
 use super::index::Index;
-use super::index::discard::{CollectedManifest, Handled, WithSubject};
+use super::index::candidates::{Amount, CollectedManifest, Handled, Unneeded, WithSubject};
 use super::index::forecast::Forecast;
-use super::index::garbage::{Amount, Unneeded};
 use super::index::writer::Batch;
 use super::locks::Lock;
 use super::retention::{Policy, Retention};

@@ -64,7 +64,7 @@ impl Store {
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         detached(async move {
             // What the searches beside the writer miss is noted from here on.
-            let watch = Watch::new(&store.0.index, &repository, &digest);
+            let watch = store.0.index.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
             let delete =
@@ -95,7 +95,7 @@ impl Store {
         let search =
             move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
         let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
-        tags.extend(watch.noted());
+        tags.extend(watch.recorded());
         // Before the first of them is removed; those that are set meanwhile are looked at with the last.
         tags.iter()
             .try_for_each(|tag| Immutable::check_delete(&delete.immutable, &delete.repository, tag))?;

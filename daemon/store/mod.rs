@@ -24,8 +24,8 @@
 //! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `summary`, `health`, `status`, `secret` |
 //! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
 //! | check and repair | `check`, `layout_check`, `repair` |
-//! | recovery of the index | `recover`, `rebuild`, `order`, `faults`, `index_failure` |
-//! | `index.json` | `layout`, `layout_reader`, `layout_checksum` |
+//! | recovery of the index | `recover`, `rebuild`, `shutdown_marker`, `faults`, `index_failure` |
+//! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
 //! | uploads | `uploads`, `upload`, `sessions`, `hashes`, `upload_id`, `upload_limit`, `spool` |
 //! | the index | `index` |
 //! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
@@ -59,6 +59,7 @@ mod latch;
 mod layout;
 mod layout_check;
 mod layout_checksum;
+mod layout_format;
 mod layout_reader;
 mod locks;
 mod management;
@@ -67,7 +68,6 @@ mod mutex;
 mod natural;
 mod obstacles;
 mod open;
-mod order;
 mod overview;
 mod pull;
 mod push;
@@ -80,6 +80,7 @@ mod retention;
 mod secret;
 mod sessions;
 mod settings;
+mod shutdown_marker;
 mod spool;
 mod status;
 mod summary;
@@ -107,7 +108,7 @@ pub use self::fuzz::names_in_layout;
 pub use self::gc::{Collected, Report, Taken};
 pub use self::holder::Holder;
 pub use self::immutable::Immutable;
-pub use self::index::garbage::Amount;
+pub use self::index::candidates::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::inner::Store;

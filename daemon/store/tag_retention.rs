@@ -14,8 +14,8 @@ use super::clock::Moment;
 use super::error::StoreError;
 use super::gc::{AT_ONCE, Collection, PAGE, Taken};
 use super::index::Index;
+use super::index::candidates::TagAge;
 use super::index::forecast::Forecast;
-use super::index::garbage::TagAge;
 use super::retention::Retention;
 use crate::oci::{AttachedTo, Digest, Reference, RepositoryName};
 
