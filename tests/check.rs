@@ -1,4 +1,4 @@
-//! What rots on the disk is found, and heals with the next push.
+//! `holdfast check` finds corrupt content, and the next push replaces it.
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ fn check(daemon: &Daemon, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// The exit code of a check, and its report.
+/// Runs a check; returns its exit code and its report.
 fn report(daemon: &Daemon, arguments: &[&str]) -> (i32, Value) {
     let output = check(daemon, &[arguments, &["--json"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -27,8 +27,8 @@ fn file(daemon: &Daemon, digest: &str) -> PathBuf {
     daemon.data.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
 }
 
-/// Changes one bit of a blob on the disk.
-fn rot(daemon: &Daemon, digest: &str) {
+/// Flips a bit of a blob on the disk.
+fn corrupt(daemon: &Daemon, digest: &str) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(file(daemon, digest)).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 3).unwrap();
@@ -52,39 +52,39 @@ fn a_healthy_registry_has_no_faults() {
 }
 
 #[test]
-fn a_rotten_layer_is_named_and_heals_with_the_next_push() {
+fn a_corrupt_layer_is_reported_and_replaced_by_the_next_push() {
     let daemon = Daemon::start();
-    let (image, bytes) = daemon.push_image("a", "1", b"a layer that rots");
-    let layer = digest(b"a layer that rots");
-    rot(&daemon, &layer);
+    let (image, bytes) = daemon.push_image("a", "1", b"a layer that decays");
+    let layer = digest(b"a layer that decays");
+    corrupt(&daemon, &layer);
     let output = check(&daemon, &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains(&format!("rotten       {layer}")), "{text}");
+    assert!(text.contains(&format!("corrupt      {layer}")), "{text}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--repair"));
-    // Looking changes nothing.
+    // A check without --repair changes nothing.
     daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(200);
     let (code, repaired) = report(&daemon, &["--repair"]);
     assert_eq!((code, &repaired["repaired"]), (1, &1.into()), "{repaired}");
     assert!(daemon.data.join("damaged").join(layer.replacen(':', "-", 1)).exists());
     daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(404);
-    // The image stays, and is known to be incomplete until its layer is pushed again.
+    // The image stays and is incomplete until its layer is pushed again.
     assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
     assert_eq!(report(&daemon, &[]).1["list"][0]["kind"], "incomplete");
-    daemon.push_image("a", "1", b"a layer that rots");
+    daemon.push_image("a", "1", b"a layer that decays");
     assert_eq!(report(&daemon, &[]).0, 0);
-    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that rots");
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that decays");
 }
 
 #[test]
-fn a_rotten_manifest_loses_its_tags_so_that_a_push_brings_it_back() {
+fn a_corrupt_manifest_loses_its_tags_until_it_is_pushed_again() {
     let daemon = Daemon::start();
     let (subject, _) = daemon.push_image("a", "1", b"layer");
     let config = daemon.push_blob("a", b"{}");
     let signature = image(&config, &config, Some(&subject));
     let signature_digest = digest(&signature);
     daemon.put_manifest("a", "signature", OCI_MANIFEST, &signature).expect(201);
-    rot(&daemon, &signature_digest);
+    corrupt(&daemon, &signature_digest);
     assert_eq!(report(&daemon, &["--repair"]).1["repaired"], 1);
     daemon.request("HEAD", "/v2/a/manifests/signature").send().expect(404);
     let referrers = daemon.get(&format!("/v2/a/referrers/{subject}")).expect(200).json();
@@ -95,7 +95,7 @@ fn a_rotten_manifest_loses_its_tags_so_that_a_push_brings_it_back() {
 }
 
 #[test]
-fn files_that_are_gone_or_too_short_are_found() {
+fn missing_and_truncated_files_are_found() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"gone");
     daemon.push_image("a", "2", b"too short");
@@ -117,7 +117,7 @@ fn files_that_are_gone_or_too_short_are_found() {
 }
 
 #[test]
-fn the_index_is_made_again_when_it_is_asked_for_and_nobody_serves_it() {
+fn rebuild_needs_the_data_directory_without_a_daemon() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a/b", "1", b"layer");
     let untagged = daemon.put_manifest("a/b", &digest(&bytes), OCI_MANIFEST, &bytes);
@@ -135,11 +135,11 @@ fn the_index_is_made_again_when_it_is_asked_for_and_nobody_serves_it() {
     daemon.get(&format!("/v2/a/b/manifests/{image}")).expect(200);
 }
 
-/// Empties a table of the index, as no release ever does.
+/// Empties a table of the index.
 fn empty_table(daemon: &Daemon, name: &str) {
     let mut options = heed::EnvOpenOptions::new();
     let options = options.max_dbs(32).map_size(64 << 20);
-    // SAFETY: nobody else has it open.
+    // SAFETY: the test opens its own index once, and the file is one of LMDB.
     #[expect(unsafe_code, reason = "there is no other way to open an index")]
     let index = unsafe { options.open(daemon.data.join("index")) }.unwrap();
     let mut txn = index.write_txn().unwrap();
@@ -151,7 +151,7 @@ fn empty_table(daemon: &Daemon, name: &str) {
 }
 
 #[test]
-fn an_index_that_contradicts_itself_is_made_again_by_a_repair() {
+fn a_repair_rebuilds_an_index_that_contradicts_itself() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     empty_table(&daemon, "manifests");
@@ -168,7 +168,7 @@ fn an_index_that_contradicts_itself_is_made_again_by_a_repair() {
 }
 
 #[test]
-fn a_broken_index_is_named_and_made_again_by_a_repair() {
+fn a_repair_rebuilds_a_damaged_index() {
     let mut daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     daemon.stop();
@@ -193,7 +193,7 @@ fn a_broken_index_is_named_and_made_again_by_a_repair() {
 }
 
 #[test]
-fn a_check_reads_no_faster_than_it_is_told() {
+fn a_check_keeps_its_rate() {
     let daemon = Daemon::start();
     for number in 0..4u8 {
         daemon.push_blob("a", &vec![number; 512 << 10]);

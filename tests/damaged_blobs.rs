@@ -1,11 +1,11 @@
-//! Files of blobs that are missing, cut, or something else: no client hears that they are there, so that a push heals them.
+//! Missing and damaged files of blobs: a HEAD returns 404 for them, so that clients push them again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::*;
 
-/// What happens to a file.
+/// Kinds of damage to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Damage {
     Deleted,
@@ -29,10 +29,10 @@ fn file(daemon: &Daemon, digest: &str) -> PathBuf {
     daemon.data.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
 }
 
-fn damage(path: &Path, how: Damage) {
+fn inflict(path: &Path, damage: Damage) {
     let open = || std::fs::OpenOptions::new().write(true).open(path).unwrap();
     let length = std::fs::metadata(path).unwrap().len();
-    match how {
+    match damage {
         Damage::Truncated => open().set_len(length - 1).unwrap(),
         Damage::Emptied => open().set_len(0).unwrap(),
         Damage::Longer => open().set_len(length + 1).unwrap(),
@@ -40,14 +40,14 @@ fn damage(path: &Path, how: Damage) {
         Damage::Directory | Damage::FullDirectory => {
             std::fs::remove_file(path).unwrap();
             std::fs::create_dir(path).unwrap();
-            if how == Damage::FullDirectory {
+            if damage == Damage::FullDirectory {
                 std::fs::write(path.join("x"), "x").unwrap();
             }
         }
     }
 }
 
-/// Pushes as Docker does: what a HEAD finds is not sent. Gives the number of blobs that were sent.
+/// Pushes as Docker does, skipping the blobs for which HEAD returns 200; returns the number of blobs that were sent.
 fn push(daemon: &Daemon, repository: &str, tag: &str, layer: &[u8], config: &[u8]) -> usize {
     let mut sent = 0;
     for content in [layer, config] {
@@ -66,54 +66,55 @@ fn push(daemon: &Daemon, repository: &str, tag: &str, layer: &[u8], config: &[u8
 }
 
 #[test]
-fn a_push_heals_a_damaged_blob_and_a_damaged_manifest() {
+fn a_push_replaces_a_damaged_blob_and_a_damaged_manifest() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let log = daemon.restart_with_log(&[]);
     let (layer, config) = (&b"the layer"[..], &b"{}"[..]);
     let (layer_digest, manifest) = (digest(layer), image(&digest(config), &digest(layer), None));
     assert_eq!(push(&daemon, "a", "1", layer, config), 2);
-    for how in ALL {
-        let what = format!("{how:?}");
-        damage(&file(&daemon, &layer_digest), how);
+    for damage in ALL {
+        let context = format!("{damage:?}");
+        inflict(&file(&daemon, &layer_digest), damage);
         let blob = format!("/v2/a/blobs/{layer_digest}");
         for _ in 0..3 {
             daemon.request("HEAD", &blob).send().expect(404);
         }
-        assert!(daemon.get(&blob).status >= 400 || how == Damage::Longer, "{what}");
-        // Neither a mount nor a manifest takes it for content that is there.
+        assert!(daemon.get(&blob).status >= 400 || damage == Damage::Longer, "{context}");
+        // Mounts and manifests treat the blob as absent, too.
         let mount = format!("/v2/b/blobs/uploads/?mount={layer_digest}&from=a");
         daemon.request("POST", &mount).body(b"").send().expect(202);
         let refused = daemon.put_manifest("a", "2", OCI_MANIFEST, &manifest).expect(400);
-        assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN", "{what}");
-        assert!(String::from_utf8_lossy(&refused.body).contains(&layer_digest), "{what}");
-        assert_eq!(push(&daemon, "a", "1", layer, config), 1, "{what}: only the damaged blob is sent");
-        assert_eq!(daemon.get(&blob).expect(200).body, layer, "{what}");
+        assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN", "{context}");
+        assert!(String::from_utf8_lossy(&refused.body).contains(&layer_digest), "{context}");
+        assert_eq!(push(&daemon, "a", "1", layer, config), 1, "{context}: only the damaged blob is sent");
+        assert_eq!(daemon.get(&blob).expect(200).body, layer, "{context}");
         daemon.request("HEAD", &blob).send().expect(200);
         daemon.request("POST", &mount).body(b"").send().expect(201);
-        // And a manifest.
+        // The same with the manifest.
         let by_digest = format!("/v2/a/manifests/{}", digest(&manifest));
-        damage(&file(&daemon, &digest(&manifest)), how);
-        // By tag it is one lookup in the index, until the damage has been met.
+        inflict(&file(&daemon, &digest(&manifest)), damage);
+        // A HEAD by tag is one lookup in the index, until another request has found the damage.
         daemon.request("HEAD", "/v2/a/manifests/1").send().expect(200);
         daemon.request("HEAD", &by_digest).send().expect(404);
         daemon.request("HEAD", "/v2/a/manifests/1").send().expect(404);
-        assert_eq!(push(&daemon, "a", "1", layer, config), 0, "{what}");
+        assert_eq!(push(&daemon, "a", "1", layer, config), 0, "{context}");
         daemon.request("HEAD", "/v2/a/manifests/1").send().expect(200);
-        assert_eq!(daemon.get(&by_digest).expect(200).body, manifest, "{what}");
+        assert_eq!(daemon.get(&by_digest).expect(200).body, manifest, "{context}");
     }
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
-    let told = std::fs::read_to_string(log.path()).unwrap();
-    let named =
-        |digest: &str| told.matches(&format!("blob {digest} is missing or damaged on the disk; the")).count();
-    assert_eq!(named(&layer_digest), ALL.len(), "once for each damage: {told}");
-    assert!(!told.contains("read-only"), "{told}");
+    let logged = std::fs::read_to_string(log.path()).unwrap();
+    let named = |digest: &str| {
+        logged.matches(&format!("blob {digest} is missing or damaged on the disk; the")).count()
+    };
+    assert_eq!(named(&layer_digest), ALL.len(), "once for each damage: {logged}");
+    assert!(!logged.contains("read-only"), "{logged}");
     daemon.stop_and_restart();
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer_digest}")).expect(200).body, layer);
 }
 
 #[test]
-fn an_index_whose_platform_is_damaged_needs_another_one() {
+fn an_index_needs_a_platform_that_is_not_damaged() {
     let daemon = Daemon::start();
     let (first, first_bytes) = daemon.push_image("a", "1", b"one");
     let index = serde_json::to_vec(&serde_json::json!({
@@ -121,7 +122,7 @@ fn an_index_whose_platform_is_damaged_needs_another_one() {
         "manifests": [{"mediaType": OCI_MANIFEST, "digest": first, "size": first_bytes.len()}],
     }))
     .unwrap();
-    damage(&file(&daemon, &first), Damage::Deleted);
+    inflict(&file(&daemon, &first), Damage::Deleted);
     daemon.put_manifest("a", "index", OCI_INDEX, &index).expect(400);
     daemon.put_manifest("a", &first, OCI_MANIFEST, &first_bytes).expect(201);
     daemon.put_manifest("a", "index", OCI_INDEX, &index).expect(201);

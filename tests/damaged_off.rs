@@ -1,6 +1,6 @@
-//! An index that is damaged while the machine is off, with the note of a good end in place.
+//! An index that is damaged while the machine is off, with its shutdown marker in place.
 //!
-//! `HOLDFAST_TEST_CASES=60 cargo test damaged_off` damages it sixty times.
+//! `HOLDFAST_TEST_CASES=60 cargo test damaged_off` runs sixty cases.
 
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -17,8 +17,8 @@ fn below(state: &mut u64, limit: u64) -> u64 {
     (*state >> 11) % limit
 }
 
-/// Swaps two pages, or cuts the file; says how.
-fn damage(daemon: &Daemon, random: &mut u64) -> String {
+/// Swaps two pages of the index or truncates it; returns a description.
+fn damage_index(daemon: &Daemon, random: &mut u64) -> String {
     let path = daemon.data.join("index/data.mdb");
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let length = file.metadata().unwrap().len();
@@ -26,7 +26,7 @@ fn damage(daemon: &Daemon, random: &mut u64) -> String {
     if below(random, 4) == 0 {
         let length = below(random, length);
         file.set_len(length).unwrap();
-        return format!("cut at {length}");
+        return format!("truncated to {length} bytes");
     }
     let (one, other) = (2 + below(random, pages - 2), 2 + below(random, pages - 2));
     let (mut first, mut second) = (vec![0; PAGE as usize], vec![0; PAGE as usize]);
@@ -44,7 +44,7 @@ fn check(daemon: &Daemon) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// Collects in the running daemon's own way; a refusal is an answer, too.
+/// Collects beside the daemon without a grace period. The collection may refuse to run.
 fn collect(daemon: &Daemon) {
     Command::new(BINARY)
         .env_clear()
@@ -55,13 +55,12 @@ fn collect(daemon: &Daemon) {
 }
 
 #[test]
-fn no_needed_blob_is_collected_and_no_start_ends_without_a_word() {
+fn a_damaged_index_loses_no_referenced_blob_and_is_logged() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     println!("seed {seed}");
     let mut random = seed;
     let cases: u32 = std::env::var("HOLDFAST_TEST_CASES").map_or(12, |text| text.parse().unwrap());
     for case in 0..cases {
-        // In every second case the index is larger than what the note looks at as a whole.
         let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
         let images: Vec<_> = (0..30)
             .map(|number| {
@@ -76,10 +75,10 @@ fn no_needed_blob_is_collected_and_no_start_ends_without_a_word() {
             .collect();
         daemon.stop();
         assert!(daemon.data.join("index/clean").exists());
-        let how = damage(&daemon, &mut random);
+        let damage = damage_index(&daemon, &mut random);
         let log = daemon.restart_with_log(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
-        let told = std::fs::read_to_string(log.path()).unwrap();
-        let (context, said) = (format!("seed {seed}, case {case}, {how}"), !told.is_empty());
+        let logged = std::fs::read_to_string(log.path()).unwrap();
+        let (context, is_logged) = (format!("seed {seed}, case {case}, {damage}"), !logged.is_empty());
         collect(&daemon);
         for (repository, tag, digest, manifest) in &images {
             let answer = daemon.get(&format!("/v2/{repository}/manifests/{tag}")).expect(200);
@@ -93,19 +92,19 @@ fn no_needed_blob_is_collected_and_no_start_ends_without_a_word() {
         }
         let (clean, text) = check(&daemon);
         assert!(clean, "{context}: {text}");
-        assert!(said || !how.starts_with("cut"), "{context}: not a word in the log");
+        assert!(is_logged || !damage.starts_with("truncated"), "{context}: the log is empty");
     }
 }
 
-/// Damage that the note does not see: it is written after the daemon has opened the index.
+/// The daemon has opened the index before it is damaged, so that the shutdown marker cannot reveal the damage.
 #[test]
-fn a_collection_verifies_the_index_before_it_takes_anything() {
+fn a_collection_verifies_the_index_before_it_frees_content() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     for number in 0..60 {
         daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
     }
     daemon.stop_and_restart();
-    // The rows that say which manifests need a layer: without one the layer looks unneeded.
+    // Pages with rows that reference a layer: without one of these rows the layer may look unreferenced.
     let path = daemon.data.join("index/data.mdb");
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
@@ -119,13 +118,13 @@ fn a_collection_verifies_the_index_before_it_takes_anything() {
     assert!(pages.len() > 2, "{pages:?}");
     let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
     let before = blobs();
-    // Each page that has the digest, one after the other, loses its rows: a leaf without any.
+    // Each of these pages in turn becomes a leaf without rows.
     for page in pages {
         let mut leaf = bytes[(page * PAGE) as usize..][..PAGE as usize].to_vec();
         if leaf[10] & 2 != 2 {
             continue;
         }
-        // Its free space begins behind the header and ends at the end of the page.
+        // The free space of an empty leaf begins after its header and ends with the page.
         leaf[12..14].copy_from_slice(&16u16.to_ne_bytes());
         leaf[14..16].copy_from_slice(&(PAGE as u16).to_ne_bytes());
         file.write_all_at(&leaf, page * PAGE).unwrap();

@@ -1,9 +1,11 @@
+//! Content discovery: lists of tags, repositories and referrers (distribution specification, "Content Discovery").
+
 use serde_json::json;
 
 use crate::support::*;
 
 #[test]
-fn tags_and_repositories_in_pages() {
+fn tags_and_repositories_are_listed_in_pages() {
     let daemon = Daemon::with(&[("HOLDFAST_LIMITS_LIST_MAX", "3")]);
     let (digest, bytes) = daemon.push_image("team/app", "b", b"layer");
     for tag in ["a", "C", "1.10", "1.9"] {
@@ -32,7 +34,7 @@ fn tags_and_repositories_in_pages() {
 }
 
 #[test]
-fn referrers_filtered_and_merged_with_the_fallback_tag() {
+fn referrers_are_filtered_and_merged_with_the_fallback_tag() {
     let daemon = Daemon::start();
     let (subject, _) = daemon.push_image("a", "1", b"layer");
     let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"sig"));
@@ -48,7 +50,7 @@ fn referrers_filtered_and_merged_with_the_fallback_tag() {
     assert_eq!(filtered.named("oci-filters-applied"), "artifactType");
     let unknown = daemon.get(&format!("/v2/a/referrers/{}", digest(b"x"))).expect(200);
     assert_eq!(unknown.json()["manifests"], json!([]));
-    // A client that knew no referrers API kept its own list under a tag.
+    // A client without the referrers API keeps its own list under the fallback tag.
     let (old, old_bytes) = daemon.push_image("a", "old-signature", b"old");
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests":
         [{"mediaType": OCI_MANIFEST, "digest": old, "size": old_bytes.len()}]});

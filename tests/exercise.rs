@@ -1,11 +1,11 @@
-//! What people follow today, with a Docker engine that trusts nothing it was not told to trust.
+//! The setup guide of registry:2 with a Docker engine that trusts no certificate by default.
 
 use std::process::Command;
 
 use crate::support::*;
 
 #[test]
-fn the_exercise_works_word_for_word() {
+fn the_setup_guide_of_registry_2_works_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .args(["--kill-after=10", "120", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"])

@@ -1,11 +1,11 @@
-# The exercise that people follow for registry:2, word for word, and then the same without openssl and htpasswd.
-# Runs in network and mount namespaces of its own: the addresses and the folder of certificates are not the machine's.
+# Follows the usual guide for registry:2 unchanged, and then does the same without openssl and htpasswd.
+# Runs in its own network and mount namespaces, so that addresses and certificate directories are not those of the machine.
 set -eu
 cd "$1"
 holdfast=$2
 
 ip link set lo up
-# Docker asks no certificate of 127.0.0.0/8; of this address it does.
+# Docker does not verify certificates of 127.0.0.0/8, but does for this address.
 ip address add 192.0.2.7/32 dev lo
 printf '127.0.0.1 localhost\n192.0.2.7 registry.lan pi.lan\n' >hosts
 mount --bind hosts /etc/hosts
@@ -60,7 +60,7 @@ catalog=$(curl -sS --cacert certs/domain.crt -u testuser:testpassword https://re
 docker rmi newimage registry.lan/newimage
 docker pull registry.lan/newimage
 
-echo '--- with what Holdfast brings along'
+echo '--- with the tools of Holdfast'
 printf secret | "$holdfast" user add alice --password-stdin --data "$1/own"
 HOLDFAST_LISTEN=:5000 HOLDFAST_TLS_MODE=auto HOLDFAST_TLS_NAMES=pi.lan HOLDFAST_STORAGE_PATH=$1/own "$holdfast" &
 started="$started $!"

@@ -1,4 +1,4 @@
-//! Tags that can be set once.
+//! Immutable tags.
 
 use serde_json::json;
 
@@ -22,15 +22,15 @@ fn tags(daemon: &Daemon, repository: &str) -> serde_json::Value {
 }
 
 #[track_caller]
-fn refused(answer: Answer) {
+fn assert_refused(answer: Answer) {
     let answer = answer.expect(403);
     assert_eq!(answer.code(), "DENIED");
     let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("is immutable"), "{message}");
 }
 
-/// The bytes of another image, whose content is in the repository.
-fn another(daemon: &Daemon, repository: &str) -> (String, Vec<u8>) {
+/// Pushes another image under the tag `other`; returns its digest and bytes.
+fn push_other(daemon: &Daemon, repository: &str) -> (String, Vec<u8>) {
     daemon.push_image(repository, "other", b"another layer")
 }
 
@@ -38,14 +38,14 @@ fn another(daemon: &Daemon, repository: &str) -> (String, Vec<u8>) {
 fn an_immutable_tag_is_set_once() {
     let daemon = Daemon::with_file(RULES);
     let (digest, bytes) = daemon.push_image("prod/app", "v1", b"layer");
-    let (other, other_bytes) = another(&daemon, "prod/app");
+    let (other, other_bytes) = push_other(&daemon, "prod/app");
     let put = |reference: &str, bytes: &[u8]| daemon.put_manifest("prod/app", reference, OCI_MANIFEST, bytes);
     put("v1", &bytes).expect(201);
-    refused(put("v1", &other_bytes));
-    refused(put(&format!("{other}?tag=new&tag=v1"), &other_bytes));
-    assert_eq!(tags(&daemon, "prod/app"), json!(["other", "v1"]), "none of its tags is set");
+    assert_refused(put("v1", &other_bytes));
+    assert_refused(put(&format!("{other}?tag=new&tag=v1"), &other_bytes));
+    assert_eq!(tags(&daemon, "prod/app"), json!(["other", "v1"]), "the push sets no tag");
     put(&format!("{digest}?tag=v1&tag=v2"), &bytes).expect(201);
-    // What the patterns do not name moves.
+    // Tags that no pattern matches may move.
     put("other", &bytes).expect(201);
     daemon.push_image("ci/app", "v1", b"layer");
     daemon.push_image("ci/app", "v1", b"another layer");
@@ -53,21 +53,21 @@ fn an_immutable_tag_is_set_once() {
 }
 
 #[test]
-fn an_immutable_tag_is_not_deleted_unless_its_rule_says_so() {
+fn an_immutable_tag_is_not_deleted_unless_its_rule_allows_it() {
     let daemon = Daemon::with_file(RULES);
     let (digest, _) = daemon.push_image("prod/app", "v1", b"layer");
     let delete = |path: &str| daemon.request("DELETE", path).send();
-    refused(delete("/v2/prod/app/manifests/v1"));
-    refused(delete(&format!("/v2/prod/app/manifests/{digest}")));
+    assert_refused(delete("/v2/prod/app/manifests/v1"));
+    assert_refused(delete(&format!("/v2/prod/app/manifests/{digest}")));
     assert_eq!(delete("/v2/prod/app/manifests/v9").expect(404).code(), "MANIFEST_UNKNOWN");
     daemon.push_image("prod/app", "latest", b"more");
     delete("/v2/prod/app/manifests/latest").expect(202);
     daemon.push_image("stage/app", "1", b"layer");
-    let (_, bytes) = another(&daemon, "stage/app");
-    refused(daemon.put_manifest("stage/app", "1", OCI_MANIFEST, &bytes));
+    let (_, bytes) = push_other(&daemon, "stage/app");
+    assert_refused(daemon.put_manifest("stage/app", "1", OCI_MANIFEST, &bytes));
     delete("/v2/stage/app/manifests/1").expect(202);
     daemon.put_manifest("stage/app", "1", OCI_MANIFEST, &bytes).expect(201);
-    // Nor on the admin page.
+    // The admin page refuses it, too.
     let mut browser = Browser::new(&daemon);
     let page = text(&browser.delete("prod/app", &["v1"]).expect(403));
     assert!(page.contains("immutable"), "{page}");
@@ -83,9 +83,9 @@ fn content_of_an_immutable_tag_is_not_deleted() {
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
             {"mediaType": OCI_MANIFEST, "digest": image, "size": bytes.len()}]});
         daemon.put_manifest(repository, "v1", OCI_INDEX, index.to_string().as_bytes()).expect(201);
-        // Its own tag may go.
+        // The tag of the platform is not immutable.
         delete(&format!("/v2/{repository}/manifests/part")).expect(202);
-        // The blob first, while the manifest is there.
+        // The blob first, while the manifest still references it.
         for part in [format!("blobs/{}", digest(b"layer")), format!("manifests/{image}")] {
             let path = format!("/v2/{repository}/{part}");
             let answer = delete(&path).expect(status);
@@ -97,11 +97,11 @@ fn content_of_an_immutable_tag_is_not_deleted() {
             }
         }
     }
-    // Content that no manifest references, or that is not there.
+    // Unreferenced and absent content.
     let free = daemon.push_blob("prod/app", b"free");
     delete(&format!("/v2/prod/app/blobs/{free}")).expect(202);
     assert_eq!(delete(&format!("/v2/prod/app/blobs/{free}")).expect(404).code(), "BLOB_UNKNOWN");
-    // An image without an immutable tag goes from the top.
+    // An image without an immutable tag is deleted before its layer.
     let (image, _) = daemon.push_image("prod/other", "latest", b"another layer");
     let layer = format!("/v2/prod/other/blobs/{}", digest(b"another layer"));
     delete(&layer).expect(403);
@@ -110,7 +110,7 @@ fn content_of_an_immutable_tag_is_not_deleted() {
 }
 
 #[test]
-fn signatures_can_be_added_where_all_tags_are_immutable() {
+fn attachment_tags_may_move_where_all_tags_are_immutable() {
     let daemon = Daemon::with_file(RULES);
     let (image, _) = daemon.push_image("stage/app", "1", b"layer");
     let signature = format!("{}.sig", image.replace(':', "-"));
@@ -119,7 +119,7 @@ fn signatures_can_be_added_where_all_tags_are_immutable() {
 }
 
 #[test]
-fn retention_may_remove_what_clients_may_not() {
+fn retention_may_remove_immutable_tags() {
     let rules = format!("{RULES}[[retention]]\nrepositories = [\"prod/*\"]\nkeep_newest = 1\n");
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), &rules).unwrap();
@@ -133,10 +133,10 @@ fn retention_may_remove_what_clients_may_not() {
 }
 
 #[test]
-fn of_two_pushes_at_once_one_sets_the_tag() {
+fn only_one_of_concurrent_pushes_sets_the_tag() {
     let daemon = Daemon::with_file(RULES);
     let (_, first) = daemon.push_image("prod/app", "a", b"layer");
-    let (_, second) = another(&daemon, "prod/app");
+    let (_, second) = push_other(&daemon, "prod/app");
     for round in 0..20 {
         let put =
             |bytes: &[u8]| daemon.put_manifest("prod/app", &format!("v{round}"), OCI_MANIFEST, bytes).status;
@@ -155,20 +155,20 @@ fn of_two_pushes_at_once_one_sets_the_tag() {
 }
 
 #[test]
-fn a_changed_rule_counts_without_a_restart() {
+fn a_changed_rule_applies_after_a_reload() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holdfast.toml");
     std::fs::write(&file, "").unwrap();
     let daemon = Daemon::with_file_named(&file);
     daemon.push_image("prod/app", "v1", b"layer");
-    let (_, bytes) = another(&daemon, "prod/app");
+    let (_, bytes) = push_other(&daemon, "prod/app");
     std::fs::write(&file, RULES).unwrap();
     run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
     let begun = std::time::Instant::now();
-    // A delete of what is not there changes nothing, so it is asked again until the rule is known.
+    // Each delete before the reload succeeds, so that the tag is pushed again.
     while daemon.request("DELETE", "/v2/prod/app/manifests/v1").send().status != 403 {
-        assert!(begun.elapsed().as_secs() < 30, "the rule is not taken");
+        assert!(begun.elapsed().as_secs() < 30, "the rule is not reloaded");
         daemon.push_image("prod/app", "v1", b"layer");
     }
-    refused(daemon.put_manifest("prod/app", "v1", OCI_MANIFEST, &bytes));
+    assert_refused(daemon.put_manifest("prod/app", "v1", OCI_MANIFEST, &bytes));
 }

@@ -180,9 +180,9 @@ fn check_tells_the_operator_how_to_repair_index_json() {
     };
     let output = run_check(&[]);
     assert!(output.contains("index.json   its checksum does not match"), "{output}");
-    assert!(output.contains("`holdfast check --repair` writes index.json again"), "{output}");
+    assert!(output.contains("`holdfast check --repair` rewrites index.json"), "{output}");
     let output = run_check(&["--repair"]);
-    assert!(output.contains("(mended)") && output.contains("index.json was written again"), "{output}");
+    assert!(output.contains("(repaired)") && output.contains("index.json was rewritten"), "{output}");
 }
 
 #[test]

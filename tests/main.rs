@@ -22,6 +22,8 @@ mod clients;
 mod clients_login;
 mod collection;
 mod collection_hold;
+mod collection_leases;
+mod collection_recovery;
 mod command_line;
 mod concurrency;
 mod cors;

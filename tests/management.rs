@@ -1,7 +1,9 @@
+//! Content management: deletes of tags, manifests and blobs (distribution specification, "Content Management").
+
 use crate::support::*;
 
 #[test]
-fn deletes_tags_manifests_and_blobs() {
+fn tags_manifests_and_blobs_are_deleted() {
     let daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("a", "1", b"layer");
     daemon.put_manifest("a", "2", OCI_MANIFEST, &bytes).expect(201);
@@ -18,7 +20,7 @@ fn deletes_tags_manifests_and_blobs() {
 }
 
 #[test]
-fn can_be_switched_off() {
+fn deletes_can_be_disabled() {
     let daemon = Daemon::with(&[("HOLDFAST_STORAGE_DELETE", "false")]);
     let (digest, _) = daemon.push_image("a", "1", b"layer");
     for path in ["/v2/a/manifests/1", &format!("/v2/a/manifests/{digest}"), &format!("/v2/a/blobs/{digest}")]

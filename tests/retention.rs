@@ -1,4 +1,4 @@
-//! Rules of retention, and what is attached to images.
+//! Retention rules, and content that is attached to images.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Collects by the command line, beside the daemon, with these rules; returns the report.
+/// Runs `holdfast gc` beside the daemon with these rules; returns the report.
 fn collect(daemon: &Daemon, rules: &str, arguments: &[&str]) -> Value {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), rules).unwrap();
@@ -24,7 +24,7 @@ fn tags(daemon: &Daemon, repository: &str) -> Vec<String> {
     serde_json::from_value(answer.json()["tags"].clone()).unwrap()
 }
 
-/// The tag of an image to which cosign attaches something.
+/// Returns the attachment tag of an image.
 fn attached(image: &str, suffix: &str) -> String {
     format!("{}{suffix}", image.replace(':', "-"))
 }
@@ -34,14 +34,14 @@ fn rule(keys: &str) -> String {
 }
 
 #[test]
-fn tags_of_one_second_keep_their_order_also_when_the_index_is_made_again() {
+fn the_order_of_tags_of_one_second_survives_a_rebuild() {
     let mut daemon = Daemon::start();
-    // By name the newest comes first.
+    // By name the newest tag comes first.
     let pushed = ["8", "7", "6", "5", "4", "3", "2", "1"];
     for tag in pushed {
         daemon.push_image("app", tag, tag.as_bytes());
     }
-    // One of them moves, and is the newest then.
+    // A tag that moves becomes the newest one.
     daemon.push_image("app", "7", b"again");
     let taken = |report: &Value| {
         let taken = report["taken"].as_array().unwrap().iter();
@@ -61,7 +61,7 @@ fn tags_of_one_second_keep_their_order_also_when_the_index_is_made_again() {
 }
 
 #[test]
-fn tags_that_one_push_gives_have_an_order() {
+fn tags_of_one_push_have_an_order() {
     let daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("seed", "1", b"layer");
     for content in [&b"{\"architecture\":\"arm64\",\"os\":\"linux\"}"[..], b"layer"] {
@@ -73,7 +73,7 @@ fn tags_that_one_push_gives_have_an_order() {
 }
 
 #[test]
-fn signatures_live_and_die_with_their_image() {
+fn attachment_tags_are_removed_with_their_image() {
     let daemon = Daemon::start();
     let mut images = Vec::new();
     for tag in ["1", "2", "3"] {
@@ -87,15 +87,15 @@ fn signatures_live_and_die_with_their_image() {
     let dry = collect(&daemon, &rules, &["--dry-run"]);
     assert_eq!((&dry["freed_tags"], &dry["taken"][0]["tag"]), (&json!(1), &json!("1")), "{dry}");
     let first = collect(&daemon, &rules, &[]);
-    assert_eq!(first["freed_tags"], 1, "the image is still there for the grace time: {first}");
+    assert_eq!(first["freed_tags"], 1, "the image stays for the grace period: {first}");
     assert_eq!(tags(&daemon, "app").len(), 2 + 3 * 4);
     let dry = collect(&daemon, &rules, &["--dry-run", "--grace", "0s"]);
     assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&json!(4), &json!(5)), "{dry}");
     let second = collect(&daemon, &rules, &["--grace", "0s"]);
     assert_eq!((&second["freed_tags"], &second["freed_manifests"]), (&json!(4), &json!(5)), "{second}");
-    let left = tags(&daemon, "app");
-    assert_eq!(left.len(), 2 + 2 * 4, "{left:?}");
-    assert!(!left.iter().any(|tag| tag.starts_with(&attached(&images[0], ""))), "{left:?}");
+    let remaining = tags(&daemon, "app");
+    assert_eq!(remaining.len(), 2 + 2 * 4, "{remaining:?}");
+    assert!(!remaining.iter().any(|tag| tag.starts_with(&attached(&images[0], ""))), "{remaining:?}");
     for tag in ["2", "3"] {
         daemon.get(&format!("/v2/app/manifests/{tag}")).expect(200);
     }
@@ -103,7 +103,7 @@ fn signatures_live_and_die_with_their_image() {
 }
 
 #[test]
-fn without_a_rule_nothing_of_a_signature_is_taken() {
+fn without_a_rule_attachment_tags_stay() {
     let daemon = Daemon::start();
     let (image, _) = daemon.push_image("app", "1", b"layer");
     let signature = attached(&image, ".sig");
@@ -115,10 +115,10 @@ fn without_a_rule_nothing_of_a_signature_is_taken() {
 }
 
 #[test]
-fn signatures_of_images_elsewhere_are_judged_by_the_rule() {
+fn attachment_tags_without_an_image_expire_by_the_rule() {
     let daemon = Daemon::start();
     let elsewhere = |name: &str| attached(&digest(name.as_bytes()), ".sig");
-    // A repository that only has signatures, as cosign makes one with COSIGN_REPOSITORY.
+    // One repository has only signatures, as with COSIGN_REPOSITORY of cosign.
     for name in ["a", "b", "c"] {
         daemon.push_image("signatures", &elsewhere(name), name.as_bytes());
         daemon.push_image("app", &elsewhere(name), name.as_bytes());
@@ -129,14 +129,14 @@ fn signatures_of_images_elsewhere_are_judged_by_the_rule() {
     let mut expected = vec![elsewhere("b"), elsewhere("c")];
     expected.sort();
     assert_eq!(tags(&daemon, "signatures"), expected);
-    // Beside an image they take no place, and those that are older than what is kept go.
+    // Beside an image they take no place; those older than the oldest kept tag expire.
     assert_eq!(tags(&daemon, "app"), ["1".to_owned(), elsewhere("d")]);
     collect(&daemon, &rule("keep_younger = \"1h\""), &[]);
     assert_eq!(tags(&daemon, "app").len(), 2);
 }
 
 #[test]
-fn a_tag_that_is_named_after_its_own_image_is_one() {
+fn a_tag_named_after_its_own_manifest_is_an_image_tag() {
     let daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("app", "1", b"layer");
     daemon.put_manifest("app", &attached(&image, ""), OCI_MANIFEST, &bytes).expect(201);
@@ -146,7 +146,7 @@ fn a_tag_that_is_named_after_its_own_image_is_one() {
 }
 
 #[test]
-fn referrers_stay_with_their_subject_and_go_with_it() {
+fn referrers_are_freed_with_their_subject() {
     let daemon = Daemon::start();
     let (config, layer) = (daemon.push_blob("app", b"{}"), daemon.push_blob("app", b"signature"));
     let sign = |subject: &str| {
@@ -159,13 +159,13 @@ fn referrers_stay_with_their_subject_and_go_with_it() {
         let (image, _) = daemon.push_image("app", tag, tag.as_bytes());
         let (signature, reference) = sign(&image);
         daemon.put_manifest("app", &reference, OCI_MANIFEST, &signature).expect(201);
-        // One of them has a tag as well.
+        // The referrer has a tag as well.
         daemon.put_manifest("app", &format!("sbom-of-{tag}"), OCI_MANIFEST, &signature).expect(201);
         images.push((image, reference));
     }
     let rules = rule("keep_newest = 1\nremove_untagged = \"0s\"");
     collect(&daemon, &rules, &["--grace", "0s"]);
-    // The image 1 is gone. The tag of its SBOM has outlived it by being one, and is judged by the rule now.
+    // The image 1 is freed. The tag of its SBOM keeps the SBOM, and is an ordinary tag from now on.
     assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-1", "sbom-of-2"]);
     collect(&daemon, &rules, &["--grace", "0s"]);
     assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-2"]);

@@ -1,5 +1,5 @@
-//! Rights are not derived from content: an index that is made again grants what the one before granted, whatever
-//! manifests name.
+//! Access to blobs: a manifest that references a blob of another repository grants no access to it, also after a rebuild of the
+//! index.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// Makes the index again, as a person does.
+/// Rebuilds the index, as the operator does.
 fn rebuild(daemon: &mut Daemon) {
     daemon.stop();
     run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
@@ -38,12 +38,12 @@ fn delete_blob(daemon: &Daemon, repository: &str, digest: &str) {
     daemon.request("DELETE", &format!("/v2/{repository}/blobs/{digest}")).send().expect(202);
 }
 
-fn file_is_there(daemon: &Daemon, digest: &str) -> bool {
+fn has_file(daemon: &Daemon, digest: &str) -> bool {
     daemon.data.join("blobs").join(digest.replace(':', "/")).exists()
 }
 
 #[test]
-fn a_foreign_descriptor_opens_no_content_of_another_repository() {
+fn a_foreign_descriptor_grants_no_access_to_other_repositories() {
     let mut daemon = Daemon::start();
     daemon.push_image("a/app", "1", b"secret");
     let secret = digest(b"secret");
@@ -62,7 +62,7 @@ fn a_foreign_descriptor_opens_no_content_of_another_repository() {
 }
 
 #[test]
-fn a_foreign_layer_that_was_pushed_stays() {
+fn a_pushed_foreign_layer_stays() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
     let layer = daemon.push_blob("b/app", b"pushed");
     push_foreign(&daemon, "b/app", "1", &layer);
@@ -72,12 +72,12 @@ fn a_foreign_layer_that_was_pushed_stays() {
         assert_eq!(status(&daemon, "b/app", &layer), 200);
         rebuild(&mut daemon);
     }
-    // The note goes with the last manifest that names it, and the blob with both.
+    // The link exception is removed with the last manifest that references the layer, and the blob with both.
     let path = "/v2/b/app/manifests/1";
     let manifest = daemon.get(path).expect(200).named("docker-content-digest");
     daemon.request("DELETE", &format!("/v2/b/app/manifests/{manifest}")).send().expect(202);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
-    assert!(!file_is_there(&daemon, &layer));
+    assert!(!has_file(&daemon, &layer));
     daemon.stop();
     let layout = std::fs::read_to_string(daemon.data.join("index.json")).unwrap();
     assert!(!layout.contains("io.holdfast.links"), "{layout}");
@@ -85,7 +85,7 @@ fn a_foreign_layer_that_was_pushed_stays() {
 }
 
 #[test]
-fn a_foreign_layer_that_was_pushed_after_its_image_stays() {
+fn a_foreign_layer_pushed_after_its_image_stays() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let layer = digest(b"pushed later");
     push_foreign(&daemon, "b/app", "1", &layer);
@@ -98,17 +98,17 @@ fn a_foreign_layer_that_was_pushed_after_its_image_stays() {
 }
 
 #[test]
-fn a_foreign_descriptor_keeps_no_content_of_another_repository() {
+fn a_foreign_descriptor_protects_no_content_from_collection() {
     let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let secret = daemon.push_blob("a/app", b"secret");
     push_foreign(&daemon, "b/app", "1", &secret);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
-    assert!(!file_is_there(&daemon, &secret));
+    assert!(!has_file(&daemon, &secret));
 }
 
-/// An image may name a manifest as its config.
+/// An image may reference a manifest as its config.
 #[test]
-fn a_manifest_that_was_deleted_does_not_come_back_as_a_blob() {
+fn a_deleted_manifest_does_not_return_as_a_blob() {
     let mut daemon = Daemon::start();
     let (deleted, _) = daemon.push_image("a", "1", b"layer");
     let layer = daemon.push_blob("a", b"layer");
@@ -120,17 +120,17 @@ fn a_manifest_that_was_deleted_does_not_come_back_as_a_blob() {
         rebuild(&mut daemon);
         run(Command::new(BINARY).env_clear().args(["check", "--repair", "--data"]).arg(&daemon.data));
     }
-    assert!(file_is_there(&daemon, &deleted), "it waits for its grace time");
+    assert!(has_file(&daemon, &deleted), "it is within its grace period");
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
-    assert!(!file_is_there(&daemon, &deleted));
-    // As a manifest it can be pushed again.
+    assert!(!has_file(&daemon, &deleted));
+    // It can be pushed again as a manifest.
     daemon.push_image("a", "1", b"layer");
     rebuild(&mut daemon);
     daemon.get(&format!("/v2/a/manifests/{deleted}")).expect(200);
 }
 
 #[test]
-fn a_user_who_may_only_pull_keeps_nothing_from_being_collected() {
+fn a_head_by_a_user_without_push_right_renews_no_lease() {
     let file = |data: &std::path::Path| {
         format!(
             "[storage]\npath = {:?}\n[gc]\ninterval = \"200ms\"\ngrace = \"2s\"\n\
@@ -157,14 +157,14 @@ fn a_user_who_may_only_pull_keeps_nothing_from_being_collected() {
     let began = std::time::Instant::now();
     while ask("reader", &read) == 200 {
         assert_eq!(ask("writer", &kept), 200);
-        assert!(began.elapsed() < std::time::Duration::from_secs(30), "a reader keeps it");
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "the reader renews the lease");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     assert_eq!(ask("writer", &kept), 200);
 }
 
 #[test]
-fn a_blob_that_was_deleted_stays_deleted() {
+fn a_deleted_blob_stays_deleted_after_a_rebuild() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"regretted");
     daemon.push_image("b", "1", b"regretted");
@@ -179,13 +179,13 @@ fn a_blob_that_was_deleted_stays_deleted() {
     run(Command::new(BINARY).env_clear().args(repair).arg(&daemon.data));
     assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (404, 200));
     delete_blob(&daemon, "b", &layer);
-    // Both manifests still name it, and neither repository wants it.
+    // Both manifests still reference the blob, but both repositories have deleted it.
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
-    assert!(!file_is_there(&daemon, &layer), "a deleted blob is freed");
+    assert!(!has_file(&daemon, &layer), "a deleted blob is freed");
     rebuild(&mut daemon);
     run(Command::new(BINARY).env_clear().args(repair).arg(&daemon.data));
     assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (404, 404));
-    // A push brings it back, for good.
+    // A push restores it, also for later rebuilds.
     daemon.push_blob("a", b"regretted");
     for _ in 0..2 {
         assert_eq!((status(&daemon, "a", &layer), status(&daemon, "b", &layer)), (200, 404));

@@ -1,4 +1,6 @@
-//! `holdfast gc`.
+//! `holdfast gc`: a collection, beside a running daemon or without one.
+//!
+//! Fails with an error of the store; items that were freed before it stay freed.
 
 use std::io::Write;
 
@@ -11,11 +13,11 @@ use crate::store::{Immutable, Policy, Report, Retention, Role, Store, Taken};
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Only shows what would be freed
+    /// Shows what would be freed, without freeing anything
     #[arg(long)]
     dry_run: bool,
-    /// How long something stays after its last use has gone, instead of gc.grace; 0s frees at once, and may fail a
-    /// push that goes on
+    /// Grace period: how long content stays after its last use, instead of gc.grace. 0s frees it at once, and may make a
+    /// running push fail
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
     /// Prints JSON
@@ -23,7 +25,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// Collects once, beside a running daemon or without one.
+/// Runs a collection and prints its report.
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
     let mut policy = Policy { by_hand: true, ..policy(config) };
     if let Some(grace) = &options.grace {
@@ -46,10 +48,10 @@ async fn collect(
     options: &Options,
 ) -> Result<(Report, Vec<Taken>), Failure> {
     if !options.dry_run {
-        // The blobs that no name needs may be those of the names that were lost just now.
+        // After a rebuild, unnamed blobs may be those of names that were lost.
         if put_in_order(config).await.map_err(Failure::failed)? {
             return Err(Failure::failed(
-                "the index was made again and names may be lost; nothing is collected: push what is missing, then run \
+                "the index was rebuilt and names may be lost, so nothing was collected; push what is missing, then run \
                  `holdfast gc` again",
             ));
         }
@@ -60,7 +62,7 @@ async fn collect(
         if options.json {
             taken.push(one);
         } else {
-            // A reader that has gone away does not stop the collection.
+            // A closed pipe must not stop the collection.
             let _ = writeln!(std::io::stdout(), "{}", line(&one));
         }
     };
@@ -71,7 +73,7 @@ async fn collect(
     Ok((report, taken))
 }
 
-/// What a collection may take by this configuration.
+/// Returns the rules of a collection in this configuration.
 pub(super) fn policy(config: &Config) -> Policy {
     Policy {
         grace: config.gc.grace,
@@ -81,7 +83,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-/// The rules of this configuration.
+/// Returns the retention rules in this configuration.
 pub(super) fn retention(config: &Config) -> Vec<Retention> {
     let rules = config.retention.iter().map(|rule| Retention {
         repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
@@ -93,7 +95,7 @@ pub(super) fn retention(config: &Config) -> Vec<Retention> {
     rules.collect()
 }
 
-/// The tags that can be set once by this configuration.
+/// Returns the rules for immutable tags in this configuration.
 pub(super) fn immutable(config: &Config) -> Vec<Immutable> {
     let rules = config.immutable.iter().map(|rule| Immutable {
         repositories: rule.repositories.iter().cloned().map(Into::into).collect(),
@@ -103,8 +105,8 @@ pub(super) fn immutable(config: &Config) -> Vec<Immutable> {
     rules.collect()
 }
 
-fn line(taken: &Taken) -> String {
-    match taken {
+fn line(item: &Taken) -> String {
+    match item {
         Taken::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
         Taken::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
         Taken::Blob { digest, bytes } => format!("blob      {digest} {}", size(*bytes)),
@@ -115,7 +117,7 @@ fn line(taken: &Taken) -> String {
 fn summary(report: &Report) -> String {
     let verb = if report.dry_run { "would free" } else { "freed" };
     let repositories = count(report.repositories, "repository");
-    let mut text = format!("looked at {repositories} in {} ms\n", report.milliseconds);
+    let mut text = format!("scanned {repositories} in {} ms\n", report.milliseconds);
     text += &format!(
         "{verb} {}, {}, {}, {}\n",
         count(report.freed_tags, "tag"),
@@ -123,11 +125,59 @@ fn summary(report: &Report) -> String {
         amount(report.freed_blobs, "blob"),
         amount(report.freed_uploads, "upload")
     );
-    text += &format!("kept {} that a manifest needs\n", amount(report.kept_needed, "blob"));
-    text += &format!("kept {} that a push may be counting on\n", amount(report.kept_young, "blob"));
-    text += &format!("kept {} that may go on\n", amount(report.kept_uploads, "upload"));
+    text += &format!("kept {} that manifests reference\n", amount(report.kept_needed, "blob"));
+    text += &format!("kept {} within the grace period\n", amount(report.kept_young, "blob"));
+    text += &format!("kept {} that have not expired\n", amount(report.kept_uploads, "upload"));
     if report.found > 0 {
-        text += &format!("found {} that the index did not know\n", count(report.found, "file"));
+        text += &format!("found {} missing in the index\n", count(report.found, "file"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Algorithm, Hasher};
+    use crate::store::Amount;
+
+    #[test]
+    fn each_item_has_a_line() {
+        let digest = Hasher::digest(Algorithm::Sha256, b"x");
+        let repository: crate::oci::RepositoryName = "a/b".parse().unwrap();
+        let tag =
+            Taken::Tag { repository: repository.clone(), tag: "1".parse().unwrap(), digest: digest.clone() };
+        assert_eq!(line(&tag), format!("tag       a/b:1 {digest}"));
+        let manifest = Taken::Manifest { repository, digest: digest.clone() };
+        assert_eq!(line(&manifest), format!("manifest  a/b@{digest}"));
+        assert_eq!(
+            line(&Taken::Blob { digest: digest.clone(), bytes: 11 }),
+            format!("blob      {digest} 11 B")
+        );
+        assert_eq!(line(&Taken::Upload { id: "u".into(), bytes: 1536 }), "upload    u 1.5 KiB");
+    }
+
+    #[test]
+    fn a_summary_names_what_was_freed_and_what_was_kept() {
+        let report = Report {
+            repositories: 2,
+            freed_tags: 1,
+            freed_blobs: Amount { count: 3, bytes: 11 },
+            milliseconds: 5,
+            ..Report::default()
+        };
+        let text = summary(&report);
+        assert!(
+            text.starts_with("scanned 2 repositories in 5 ms\nfreed 1 tag, 0 manifests, 3 blobs (11 B),"),
+            "{text}"
+        );
+        assert!(
+            text.contains("kept 0 blobs (0 B) within the grace period\n") && !text.contains("found"),
+            "{text}"
+        );
+        let dry = summary(&Report { dry_run: true, found: 1, ..report });
+        assert!(
+            dry.contains("would free 1 tag") && dry.ends_with("found 1 file missing in the index\n"),
+            "{dry}"
+        );
+    }
 }

@@ -1,25 +1,25 @@
-//! Tags that attach content to a manifest by their name: the referrers tag of the distribution specification
-//! (`sha256-HEX`), and the tags under which cosign keeps signatures, attestations and SBOMs (`sha256-HEX.sig`).
+//! Attachment tags, which attach content to a manifest by their name: the fallback tag (`sha256-HEX`, distribution
+//! specification, "Referrers Tag Schema") and the tags of cosign for signatures, attestations and SBOMs (`sha256-HEX.sig`).
 
 use super::{Algorithm, Digest, Tag};
 
-/// What follows the digest in such a tag; nothing in the referrers tag.
+/// The suffixes of attachment tags; the empty one is that of the fallback tag.
 const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 
-/// The digits of the hash that the tag has: a longer hash is cut.
+/// The hexadecimal digits of the hash in an attachment tag: a longer hash is truncated to these.
 const DIGITS: usize = 64;
 
-/// The manifest that a tag attaches its content to, as far as the tag names it.
+/// The manifest to which an attachment tag attaches content: the algorithm and the first 32 bytes of its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedTo {
     /// The algorithm of the digest.
     pub algorithm: Algorithm,
-    /// The first 32 bytes of the hash, which are all of a SHA-256.
+    /// The first 32 bytes of the hash: all of a SHA-256, half of a SHA-512.
     pub hash: [u8; DIGITS / 2],
 }
 
 impl AttachedTo {
-    /// Reads the name of a tag; returns none for a tag that attaches nothing.
+    /// Parses a tag; returns `None` if it is not an attachment tag.
     pub fn of(tag: &Tag) -> Option<Self> {
         let (algorithm, rest) = tag.as_str().split_once('-')?;
         let algorithm: Algorithm = algorithm.parse().ok()?;
@@ -33,12 +33,12 @@ impl AttachedTo {
         Some(AttachedTo { algorithm, hash })
     }
 
-    /// Returns true if the tag names this digest.
+    /// Returns true if the digest begins with the hash in the tag.
     pub fn names(&self, digest: &Digest) -> bool {
         digest.algorithm() == self.algorithm && digest.bytes().starts_with(&self.hash)
     }
 
-    /// Returns every tag that attaches content to a manifest.
+    /// Returns all attachment tags of a manifest.
     pub fn tags_of(digest: &Digest) -> impl Iterator<Item = Tag> {
         let stem = format!("{}-{}", digest.algorithm(), hex::encode(&digest.bytes()[..DIGITS / 2]));
         SUFFIXES.into_iter().filter_map(move |suffix| format!("{stem}{suffix}").parse().ok())
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tags_of_a_digest_name_it() {
+    fn attachment_tags_of_a_digest_match_only_that_digest() {
         for algorithm in Algorithm::ALL {
             let (digest, other) = (Hasher::digest(algorithm, b"x"), Hasher::digest(algorithm, b"y"));
             let tags: Vec<Tag> = AttachedTo::tags_of(&digest).collect();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn other_tags_attach_nothing() {
+    fn ordinary_tags_are_not_attachment_tags() {
         let digits = "0".repeat(64);
         for tag in [
             "1.0".to_owned(),

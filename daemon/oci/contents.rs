@@ -1,94 +1,88 @@
-//! What a manifest says to people: its parts with their sizes, platforms and annotations.
+//! Lenient view of a manifest for the admin page: descriptors with their sizes, platforms and annotations.
 //!
-//! All of it was written by strangers. A field of another shape than the standard's is left out, and nothing fails
-//! for it: [`Manifest`](super::Manifest) has decided already what is taken.
+//! The content is untrusted input. A field whose type is not that of the specification is left out and is no error:
+//! [`Manifest`](super::Manifest) has validated the manifest when it was pushed.
 
 use std::fmt;
 
 use serde::Deserialize;
 
+use super::annotations::{REFERENCE_TYPE, TITLE};
 use super::digest::Digest;
-use super::lenient::{List, Pairs, lenient, lenient_text};
+use super::lenient::{BoundedList, BoundedMap, lenient, lenient_text};
 
-/// The configurations of images; any other one, or an artifact type, makes an artifact.
+/// Media types of the config of an image. A manifest with another one, or with an artifact type, is an artifact.
 const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// The annotation with the name of a file.
-pub(super) const TITLE: &str = "org.opencontainers.image.title";
-/// The annotation of what builders add to an index that is no image.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-/// Annotations that are kept, however many there are.
-pub(super) const ASKED_FOR: [&str; 2] = [TITLE, REFERENCE_TYPE];
-
-/// A manifest as people look at it.
+/// The fields of a manifest that the admin page shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Contents {
-    /// The kind of artifact, where it says one.
+    /// The artifact type, if the manifest has one.
     #[serde(deserialize_with = "lenient_text")]
     pub artifact_type: Option<String>,
-    /// The configuration.
+    /// The descriptor of the config.
     #[serde(deserialize_with = "lenient")]
     pub config: Option<Part>,
-    /// The layers, or whatever an artifact has in their place.
-    pub layers: List<Part>,
-    /// What an artifact of an older form has.
-    pub blobs: List<Part>,
+    /// The layers of an image, or the files of an artifact.
+    pub layers: BoundedList<Part>,
+    /// The files of an artifact in the withdrawn artifact manifest format.
+    pub blobs: BoundedList<Part>,
     /// The manifests of an index.
-    pub manifests: List<Part>,
-    /// What it is about.
+    pub manifests: BoundedList<Part>,
+    /// The subject of a referrer.
     #[serde(deserialize_with = "lenient")]
     pub subject: Option<Part>,
-    /// Free annotations.
-    pub annotations: Pairs<200>,
+    /// The annotations of the manifest.
+    pub annotations: BoundedMap<200>,
 }
 
-/// A descriptor as people look at it.
+/// The fields of a descriptor that the admin page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
-    /// What it is.
+    /// The media type of the content.
     #[serde(default, deserialize_with = "lenient_text")]
     pub media_type: Option<String>,
-    /// Its digest.
+    /// The digest of the content.
     pub digest: Digest,
-    /// Its length in bytes, as the manifest has it.
+    /// The length in bytes that the manifest states.
     #[serde(default, deserialize_with = "lenient")]
     pub size: Option<u64>,
-    /// What it runs on.
+    /// The platform of an image.
     #[serde(default, deserialize_with = "lenient")]
     pub platform: Option<Platform>,
-    /// The kind of artifact.
+    /// The artifact type.
     #[serde(default, deserialize_with = "lenient_text")]
     pub artifact_type: Option<String>,
-    /// Free annotations.
+    /// The annotations of the descriptor.
     #[serde(default)]
-    pub annotations: Pairs<8>,
+    pub annotations: BoundedMap<8>,
 }
 
-/// What an image runs on, such as `linux/arm/v7`.
+/// The platform of an image, such as `linux/arm/v7` (image specification, "Image Index Property Descriptions").
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Platform {
     /// The operating system.
     #[serde(deserialize_with = "lenient_text")]
     pub os: Option<String>,
-    /// The processor.
+    /// The CPU architecture.
     #[serde(deserialize_with = "lenient_text")]
     pub architecture: Option<String>,
-    /// Which one of its kind.
+    /// The variant of the architecture.
     #[serde(deserialize_with = "lenient_text")]
     pub variant: Option<String>,
 }
 
 impl Contents {
-    /// Reads a manifest that the registry has taken; what cannot be read is empty.
+    /// Reads a stored manifest; fields that cannot be read are empty.
     pub fn parse(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
-    /// What kind of artifact it is; nothing for an image.
+    /// Returns the artifact type, or the media type of the config of an artifact; `None` for an image.
     pub fn kind(&self) -> Option<String> {
         let config = self.config.as_ref().and_then(|config| config.media_type.as_ref());
         let config = config.filter(|config| !IMAGE_CONFIGS.contains(&config.as_str()));
@@ -97,23 +91,24 @@ impl Contents {
 }
 
 impl Part {
-    /// The name of the file that it is, where it has one.
+    /// Returns the file name, if there is one.
     pub fn title(&self) -> Option<&str> {
         self.annotations.get(TITLE)
     }
 
-    /// What it is beside the images of an index, where builders say so.
+    /// Returns the kind of an index entry that is not an image, such as `attestation-manifest`.
     pub fn reference_type(&self) -> Option<&str> {
         self.annotations.get(REFERENCE_TYPE)
     }
 }
 
 impl Platform {
-    /// Whether it says nothing; builders write `unknown` for what is no image, such as an attestation.
+    /// Returns true if neither the operating system nor the architecture is known. Builders write `unknown` for entries
+    /// that are not images, such as attestations.
     pub fn is_unknown(&self) -> bool {
-        let says =
+        let is_known =
             |text: &Option<String>| text.as_deref().is_some_and(|text| !matches!(text, "" | "unknown"));
-        !says(&self.os) && !says(&self.architecture)
+        !is_known(&self.os) && !is_known(&self.architecture)
     }
 }
 
@@ -135,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_another_shape_is_left_out() {
+    fn fields_of_the_wrong_type_are_left_out() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let text = format!(
             r#"{{"artifactType":7,"layers":[{{"digest":"{digest}","size":"x","annotations":[1]}},"x",{{"digest":"y"}}],
@@ -146,12 +141,12 @@ mod tests {
         assert_eq!((contents.layers.items.len(), contents.layers.items[0].size), (1, None));
         assert_eq!(contents.config.unwrap().platform.unwrap().to_string(), "linux/arm/v7");
         assert_eq!(contents.annotations.get("a"), Some("b"));
-        assert_eq!((contents.artifact_type, contents.manifests), (None, List::default()));
+        assert_eq!((contents.artifact_type, contents.manifests), (None, BoundedList::default()));
         assert_eq!(Contents::parse(b"nonsense"), Contents::default());
     }
 
     #[test]
-    fn an_attestation_has_no_platform() {
+    fn the_platform_of_an_attestation_is_unknown() {
         let unknown =
             Platform { os: Some("unknown".into()), architecture: Some("unknown".into()), variant: None };
         assert!(unknown.is_unknown() && Platform::default().is_unknown());

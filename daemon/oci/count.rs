@@ -1,4 +1,6 @@
-//! Counts what a manifest lists, before any of it is held: a few bytes of JSON can be many times that in memory.
+//! Counting of the descriptors and annotations of a manifest without allocating them.
+//!
+//! A list item of two bytes of JSON takes many times that in memory, so that a push is measured before it is parsed.
 
 use std::fmt;
 
@@ -6,14 +8,14 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// How many descriptors and annotations a manifest has.
+/// The numbers of descriptors and annotations in a manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) descriptors: usize,
     pub(super) annotations: usize,
 }
 
-/// The length of a list or a map; anything else has none.
+/// The number of items of a list or a map; 0 for any other value.
 #[derive(Default)]
 struct Length(usize);
 
@@ -26,7 +28,7 @@ struct Lists {
     annotations: Length,
 }
 
-/// Counts what a manifest lists; what is no manifest lists nothing.
+/// Counts the descriptors and annotations of a manifest; bytes that are not a manifest have none.
 pub(super) fn count(bytes: &[u8]) -> Counts {
     let lists: Lists = serde_json::from_slice(bytes).unwrap_or_default();
     Counts {
@@ -40,17 +42,17 @@ impl<'de> Deserialize<'de> for Length {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let mut json = serde_json::Deserializer::from_str(text);
         let length = if text.starts_with('{') {
-            json.deserialize_map(Counting)
+            json.deserialize_map(LengthVisitor)
         } else {
-            json.deserialize_seq(Counting)
+            json.deserialize_seq(LengthVisitor)
         };
         Ok(Length(length.unwrap_or(0)))
     }
 }
 
-struct Counting;
+struct LengthVisitor;
 
-impl<'de> Visitor<'de> for Counting {
+impl<'de> Visitor<'de> for LengthVisitor {
     type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,30 +76,30 @@ impl<'de> Visitor<'de> for Counting {
     }
 }
 
-/// Whether a list of texts has any, without holding them.
-pub(super) struct IsFilled(pub(super) bool);
+/// True for a list of strings with at least one item. The strings are validated and not kept.
+pub(super) struct IsNonEmpty(pub(super) bool);
 
-impl<'de> Deserialize<'de> for IsFilled {
+impl<'de> Deserialize<'de> for IsNonEmpty {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Texts)
+        deserializer.deserialize_seq(StringsVisitor)
     }
 }
 
-struct Texts;
+struct StringsVisitor;
 
-impl<'de> Visitor<'de> for Texts {
-    type Value = IsFilled;
+impl<'de> Visitor<'de> for StringsVisitor {
+    type Value = IsNonEmpty;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of texts")
+        f.write_str("a list of strings")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<IsFilled, A::Error> {
-        let mut filled = false;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<IsNonEmpty, A::Error> {
+        let mut is_non_empty = false;
         while all.next_element::<String>()?.is_some() {
-            filled = true;
+            is_non_empty = true;
         }
-        Ok(IsFilled(filled))
+        Ok(IsNonEmpty(is_non_empty))
     }
 }
 
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_a_manifest_lists_is_counted() {
+    fn descriptors_and_annotations_are_counted() {
         let counts =
             count(br#"{"layers":[1,{"a":[2]}],"blobs":[3],"manifests":[[],[]],"annotations":{"a":"b"}}"#);
         assert_eq!(counts, Counts { descriptors: 5, annotations: 1 });
@@ -115,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_texts() {
-        let filled = |text| serde_json::from_str::<IsFilled>(text).map(|filled| filled.0).ok();
-        assert_eq!((filled("[]"), filled(r#"["a"]"#), filled("[1]")), (Some(false), Some(true), None));
+    fn a_list_with_an_item_that_is_not_a_string_is_refused() {
+        let parse = |text| serde_json::from_str::<IsNonEmpty>(text).map(|list| list.0).ok();
+        assert_eq!((parse("[]"), parse(r#"["a"]"#), parse("[1]")), (Some(false), Some(true), None));
     }
 }

@@ -1,4 +1,4 @@
-//! Digests: the name of content by its hash (image specification, "Digests").
+//! Digests: content identifiers (image specification, "Digests").
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A hash algorithm that this registry can compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// `sha256`, what every client uses unless it says otherwise.
+    /// `sha256`, the default of all clients.
     Sha256,
-    /// `sha512`, announced by clients with `digest-algorithm=sha512`.
+    /// `sha512`, which clients announce with `digest-algorithm=sha512`.
     Sha512,
 }
 
 impl Algorithm {
-    /// Every algorithm there is, in the order of preference.
+    /// All supported algorithms, in order of preference.
     pub const ALL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-    /// The name as it stands before the colon of a digest.
+    /// Returns the name that stands before the colon of a digest.
     pub fn as_str(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
@@ -26,7 +26,7 @@ impl Algorithm {
         }
     }
 
-    /// The length of a hash, in bytes.
+    /// Returns the length of a hash in bytes.
     pub fn hash_len(self) -> usize {
         match self {
             Algorithm::Sha256 => 32,
@@ -53,13 +53,13 @@ impl FromStr for Algorithm {
     }
 }
 
-/// Why a text is not a digest.
+/// The reason why a string is not a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseDigestError {
-    /// There is no colon between algorithm and hash.
+    /// The colon between algorithm and hash is missing.
     #[error("a digest is written ALGORITHM:HEX, for example sha256:9f86d0…")]
     Form,
-    /// The algorithm is none that this registry computes.
+    /// The algorithm is not supported.
     #[error("the digest algorithm is not supported; use sha256 or sha512")]
     Algorithm,
     /// The hash has the wrong length or is not lower-case hexadecimal.
@@ -78,7 +78,7 @@ enum Hash {
 }
 
 impl Digest {
-    /// The algorithm before the colon.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         match self.0 {
             Hash::Sha256(_) => Algorithm::Sha256,
@@ -86,7 +86,7 @@ impl Digest {
         }
     }
 
-    /// The hash itself, 32 or 64 bytes.
+    /// Returns the raw hash, 32 or 64 bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.0 {
             Hash::Sha256(hash) => hash,
@@ -94,12 +94,12 @@ impl Digest {
         }
     }
 
-    /// The hash as lower-case hexadecimal, the part behind the colon.
+    /// Returns the hash as lower-case hexadecimal, the part after the colon.
     pub fn hex(&self) -> String {
         hex::encode(self.bytes())
     }
 
-    /// A digest of this algorithm from a raw hash, or nothing if the length is not the algorithm's.
+    /// Makes a digest from a raw hash; `None` if the length is not that of the algorithm.
     pub fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Option<Self> {
         match algorithm {
             Algorithm::Sha256 => hash.try_into().ok().map(|hash| Digest(Hash::Sha256(hash))),
@@ -107,7 +107,7 @@ impl Digest {
         }
     }
 
-    /// The tag under which clients keep referrers of this digest in registries without a referrers API
+    /// Returns the tag under which clients list the referrers of this digest where a registry has no referrers API
     /// (distribution specification, "Referrers Tag Schema").
     pub fn referrers_tag(&self) -> String {
         let hex = self.hex();
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_is_not_a_digest() {
+    fn parsing_reports_the_malformed_part() {
         for (text, why) in [
             ("", ParseDigestError::Form),
             ("sha256", ParseDigestError::Form),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn referrers_tag_is_truncated() {
+    fn referrers_tag_of_a_sha512_is_truncated() {
         let long: Digest = format!("sha512:{}", "a".repeat(128)).parse().unwrap();
         assert_eq!(long.referrers_tag(), format!("sha512-{}", "a".repeat(64)));
     }
@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn reads_back_what_it_prints(hash in prop::array::uniform32(any::<u8>()), long: bool) {
+        fn parsing_reverses_formatting(hash in prop::array::uniform32(any::<u8>()), long: bool) {
             let digest = if long {
                 Digest::from_hash(Algorithm::Sha512, &[hash, hash].concat()).unwrap()
             } else {

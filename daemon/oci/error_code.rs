@@ -1,6 +1,6 @@
-//! The standard's error codes (distribution specification, "Error Codes").
+//! Error codes of the API (distribution specification, "Error Codes").
 
-/// A code of the standard's table; [`ErrorCode::as_str`] is what stands in the JSON.
+/// An error code; [`ErrorCode::as_str`] is its form in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// code-1: blob unknown to registry.
@@ -34,7 +34,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The identifier as the standard spells it.
+    /// Returns the identifier of the specification.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorCode::BlobUnknown => "BLOB_UNKNOWN",

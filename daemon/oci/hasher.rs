@@ -1,13 +1,13 @@
-//! One way to hash, over two libraries: whichever is faster on this processor.
+//! Hashing with the faster of two libraries for this processor.
 //!
-//! `sha2` uses the processor's SHA instructions where it has them. Raspberry Pi 3 and 4 and every 32-bit ARM
-//! lack those, and there ring's assembly is about twice as fast as portable Rust.
+//! `sha2` uses the SHA instructions of the processor where there are any. Raspberry Pi 3 and 4 and all 32-bit ARM
+//! processors lack them; there the assembly of ring is about twice as fast as portable Rust.
 
 use sha2::Digest as _;
 
 use super::digest::{Algorithm, Digest};
 
-/// A hash in the making: bytes go in, a [`Digest`] comes out.
+/// An incremental hash that ends in a [`Digest`].
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -18,7 +18,7 @@ enum State {
 }
 
 impl Hasher {
-    /// An empty hash of this algorithm.
+    /// Begins a hash of this algorithm.
     pub fn new(algorithm: Algorithm) -> Self {
         Hasher(match algorithm {
             Algorithm::Sha256 if has_sha256_instructions() => State::Sha256(Box::default()),
@@ -27,7 +27,7 @@ impl Hasher {
         })
     }
 
-    /// The algorithm that this hash is made with.
+    /// Returns the algorithm of the hash.
     pub fn algorithm(&self) -> Algorithm {
         match &self.0 {
             State::Sha256(_) => Algorithm::Sha256,
@@ -35,7 +35,7 @@ impl Hasher {
         }
     }
 
-    /// Takes in the next bytes of the content.
+    /// Adds the next bytes of the content.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
@@ -43,7 +43,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of everything that was taken in.
+    /// Returns the digest of all bytes that were added.
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
         let digest = match self.0 {
@@ -52,11 +52,11 @@ impl Hasher {
         };
         match digest {
             Some(digest) => digest,
-            None => unreachable!("a hash function gives a hash of its own length"),
+            None => unreachable!("a hash has the length of its algorithm"),
         }
     }
 
-    /// The digest of content that is all in memory.
+    /// Returns the digest of content in memory.
     pub fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(content);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_libraries_agree_with_the_published_vectors() {
+    fn both_libraries_produce_the_published_test_vectors() {
         let abc256 = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Hasher::digest(Algorithm::Sha256, b"abc").to_string(), abc256);
         for state in [State::Sha256(Box::default()), ring_state(Algorithm::Sha256, &ring::digest::SHA256)] {

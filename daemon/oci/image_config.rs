@@ -1,18 +1,20 @@
-//! The configuration of an image (image specification, "OCI Image Configuration"), as far as people look at it.
+//! Lenient view of an image config (image specification, "OCI Image Configuration") for the admin page.
+//!
+//! The content is untrusted input: fields of another type are left out, lists and maps are bounded.
 
 use serde::Deserialize;
 
 use super::contents::Platform;
-use super::lenient::{List, Pairs, Text, lenient, lenient_text};
+use super::lenient::{BoundedList, BoundedMap, BoundedText, lenient, lenient_text};
 
-/// How many ports, volumes and labels are kept.
+/// The maximum numbers of ports, of volumes and of labels that are kept.
 const NAMES: usize = 200;
 
-/// What an image is to be run with, and how it was made. A field of another shape is left out.
+/// The runtime settings and the build history of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
-    /// When it was made, as its builder wrote it.
+    /// The creation time, as its builder wrote it.
     #[serde(deserialize_with = "lenient_text")]
     pub created: Option<String>,
     #[serde(deserialize_with = "lenient_text")]
@@ -21,31 +23,31 @@ pub struct ImageConfig {
     architecture: Option<String>,
     #[serde(deserialize_with = "lenient_text")]
     variant: Option<String>,
-    /// How it was made, step by step.
-    pub history: List<Step>,
+    /// The build steps.
+    pub history: BoundedList<Step>,
     #[serde(deserialize_with = "lenient")]
-    config: Option<Running>,
+    config: Option<RuntimeConfig>,
 }
 
-/// Something that an image is run with: its name, its values, and how many more values there are.
+/// A runtime setting of an image with its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// What it is called here.
+    /// The name that the admin page shows.
     pub name: &'static str,
-    /// Its values.
+    /// The values that are kept.
     pub values: Vec<String>,
-    /// How many are left out.
+    /// The number of values that are left out.
     pub more: usize,
 }
 
-/// A step in which an image was made.
+/// A build step of an image, an entry of `history`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Step {
     /// The command.
     #[serde(deserialize_with = "lenient_text")]
     pub created_by: Option<String>,
-    /// What was said about it.
+    /// The comment of the builder.
     #[serde(deserialize_with = "lenient_text")]
     pub comment: Option<String>,
     #[serde(deserialize_with = "lenient")]
@@ -54,74 +56,75 @@ pub struct Step {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Running {
+struct RuntimeConfig {
     #[serde(deserialize_with = "lenient_text")]
     user: Option<String>,
     #[serde(deserialize_with = "lenient_text")]
     working_dir: Option<String>,
     #[serde(deserialize_with = "lenient_text")]
     stop_signal: Option<String>,
-    entrypoint: List<Text>,
-    cmd: List<Text>,
-    env: List<Text>,
-    exposed_ports: Pairs<NAMES>,
-    volumes: Pairs<NAMES>,
-    labels: Pairs<NAMES>,
+    entrypoint: BoundedList<BoundedText>,
+    cmd: BoundedList<BoundedText>,
+    env: BoundedList<BoundedText>,
+    exposed_ports: BoundedMap<NAMES>,
+    volumes: BoundedMap<NAMES>,
+    labels: BoundedMap<NAMES>,
 }
 
 impl ImageConfig {
-    /// Reads a configuration; what cannot be read is empty.
+    /// Reads a config; fields that cannot be read are empty.
     pub fn parse(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
-    /// What it runs on.
+    /// Returns the platform of the image.
     pub fn platform(&self) -> Platform {
         let (os, architecture, variant) = (&self.os, &self.architecture, &self.variant);
         Platform { os: os.clone(), architecture: architecture.clone(), variant: variant.clone() }
     }
 
-    /// What it is run with, by name, in the order in which people look for it; empty ones are left out.
+    /// Returns the runtime settings that have a value, the most important first.
     pub fn settings(&self) -> Vec<Setting> {
-        let Some(running) = &self.config else { return Vec::new() };
+        let Some(config) = &self.config else { return Vec::new() };
         let one = |text: &Option<String>| (text.iter().cloned().collect(), 0);
-        let names = |map: &Pairs<NAMES>| (map.pairs.iter().map(|(name, _)| name.clone()).collect(), map.more);
-        let environment = running.env.items.iter().map(|text| text.0.clone()).collect();
+        let names =
+            |map: &BoundedMap<NAMES>| (map.pairs.iter().map(|(name, _)| name.clone()).collect(), map.more);
+        let environment = config.env.items.iter().map(|text| text.0.clone()).collect();
         let settings: [(&'static str, (Vec<String>, usize)); 8] = [
-            ("Entrypoint", command(&running.entrypoint)),
-            ("Command", command(&running.cmd)),
-            ("Working directory", one(&running.working_dir)),
-            ("User", one(&running.user)),
-            ("Ports", names(&running.exposed_ports)),
-            ("Volumes", names(&running.volumes)),
-            ("Stop signal", one(&running.stop_signal)),
-            ("Environment", (environment, running.env.more)),
+            ("Entrypoint", command(&config.entrypoint)),
+            ("Command", command(&config.cmd)),
+            ("Working directory", one(&config.working_dir)),
+            ("User", one(&config.user)),
+            ("Ports", names(&config.exposed_ports)),
+            ("Volumes", names(&config.volumes)),
+            ("Stop signal", one(&config.stop_signal)),
+            ("Environment", (environment, config.env.more)),
         ];
         let settings = settings.into_iter().map(|(name, (values, more))| Setting { name, values, more });
         settings.filter(|one| one.values.iter().any(|value| !value.is_empty())).collect()
     }
 
-    /// The labels, and how many more there are.
+    /// Returns the labels that are kept and the number of others.
     pub fn labels(&self) -> (&[(String, String)], usize) {
-        self.config.as_ref().map_or((&[], 0), |running| (&running.labels.pairs, running.labels.more))
+        self.config.as_ref().map_or((&[], 0), |config| (&config.labels.pairs, config.labels.more))
     }
 
-    /// The steps that made a layer, in the order of the layers.
+    /// Returns the build steps that created a layer, in the order of the layers.
     pub fn layer_steps(&self) -> impl Iterator<Item = &Step> {
         self.history.items.iter().filter(|step| step.made_layer())
     }
 }
 
 impl Step {
-    /// Whether it made a layer, and was no mere setting.
+    /// Returns true if the step created a layer; steps such as `ENV` only change settings.
     pub fn made_layer(&self) -> bool {
         self.empty_layer != Some(true)
     }
 }
 
-/// A command in one line, as a shell would take it, and how many words of it are left out.
-fn command(words: &List<Text>) -> (Vec<String>, usize) {
-    let quote = |Text(word): &Text| {
+/// Formats a command in one line, quoted as for a shell; also returns the number of words that are left out.
+fn command(words: &BoundedList<BoundedText>) -> (Vec<String>, usize) {
+    let quote = |BoundedText(word): &BoundedText| {
         let plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "\"'\\$`".contains(c));
         if plain { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
@@ -136,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_docker_writes_and_passes_over_the_rest() {
+    fn reads_a_docker_config_and_skips_malformed_fields() {
         let text = br#"{"created":"2026-01-02T03:04:05Z","architecture":"arm64","os":"linux","rootfs":{},
             "config":{"Entrypoint":["/run","two words"],"Env":["A=b",7],"ExposedPorts":{"80/tcp":{}},
                 "Volumes":null,"User":0,"Labels":{"a":"<b>","n":1}},

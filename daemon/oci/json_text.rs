@@ -1,26 +1,26 @@
-//! Text of JSON that cannot be represented: invalid UTF-8 and lone surrogates.
+//! Detection of JSON text that has no representation in Unicode: invalid UTF-8 and lone surrogates.
 //!
-//! A parser that skips fields it does not know lets both through there, and clients in other languages fail on them, or
-//! read different text than others do.
+//! A parser that skips unknown fields accepts both there, while parsers in other languages fail on them or read another
+//! text. A push with such text is refused, so that all clients read a stored manifest alike.
 
-/// Text that is invalid, and where it is.
+/// Invalid text and its position in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonTextError {
-    /// Bytes that are no UTF-8.
+    /// The bytes are not UTF-8.
     #[error("the bytes at position {0} are not UTF-8")]
     Utf8(usize),
-    /// Half of a surrogate pair, which stands for no character.
+    /// An escape is half of a surrogate pair, which is not a character.
     #[error("the escape at position {0} is a lone surrogate")]
     Surrogate(usize),
 }
 
-/// Checks the text of JSON. Other errors are left to the parser.
+/// Validates the text in a JSON document; the parser reports syntax errors.
 ///
 /// # Errors
-/// [`JsonTextError`] with the position of the first byte that is wrong.
+/// [`JsonTextError`] with the position of the first invalid byte.
 pub(super) fn check(bytes: &[u8]) -> Result<(), JsonTextError> {
     std::str::from_utf8(bytes).map_err(|error| JsonTextError::Utf8(error.valid_up_to()))?;
-    // In JSON a backslash stands only in strings.
+    // Valid JSON has backslashes only in strings, so that the scan needs no knowledge of the structure.
     let mut at = 0;
     while let Some(next) = bytes[at..].iter().position(|byte| *byte == b'\\') {
         at += next;
@@ -34,7 +34,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), JsonTextError> {
             }
             Some(0xdc00..=0xdfff) => return Err(JsonTextError::Surrogate(at)),
             Some(_) => at += ESCAPE,
-            // Another escape, of two bytes; a backslash at the end is for the parser.
+            // A two-byte escape. The parser reports a backslash at the end.
             None => at = bytes.len().min(at + 2),
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), JsonTextError> {
 /// The length of an escape such as `\u0041`.
 const ESCAPE: usize = 6;
 
-/// Returns the code unit of the escape that bytes begin with.
+/// Returns the UTF-16 code unit if the bytes begin with a `\u` escape.
 fn code_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.get(..ESCAPE)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit: u16, digit| {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lone_surrogates_are_found_and_pairs_are_text() {
+    fn lone_surrogates_are_refused_and_pairs_accepted() {
         let check = |text: &str| check(text.as_bytes());
         for text in [
             r#"{"a":"A\ud83d\ude00\n"}"#,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_are_found() {
+    fn invalid_utf8_is_refused() {
         assert_eq!(check(b"{\"a\":\"\xff\"}"), Err(JsonTextError::Utf8(6)));
         assert_eq!(check(b"{\"a\":\"\xed\xa0\x80\"}"), Err(JsonTextError::Utf8(6)));
     }

@@ -1,6 +1,6 @@
-//! The descriptors in a list of referrers, read without holding more than a page of them.
+//! Descriptors in a list of referrers (distribution specification, "Listing Referrers"), parsed in two steps.
 //!
-//! Annotations are the part whose size a client decides: they are read only for the descriptors that are shown.
+//! Clients decide the size of annotations, so that these are parsed only for the descriptors of the requested page.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use super::digest::Digest;
 use super::manifest::Descriptor;
 use super::media_type::MediaType;
 
-/// The longest text of a descriptor whose annotations are listed, in bytes.
-const LONGEST: usize = 64 << 10;
+/// The maximum length of a descriptor, in bytes of JSON, whose annotations are listed.
+const MAX_WITH_ANNOTATIONS: usize = 64 << 10;
 
-/// The longest artifact type that is listed, in bytes; one that is a media type is shorter.
-const LONGEST_TYPE: usize = 1024;
+/// The maximum length of an artifact type that is listed, in bytes; media types are shorter.
+const MAX_TYPE: usize = 1024;
 
-/// A descriptor in a list: its text, and all of it but its annotations.
+/// A descriptor in a list, parsed without its annotations, and its JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<'a> {
     descriptor: Descriptor,
@@ -28,7 +28,7 @@ pub struct Listed<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Bare {
+struct WithoutAnnotations {
     media_type: String,
     digest: Digest,
     size: u64,
@@ -43,34 +43,35 @@ struct Annotations {
 }
 
 impl<'a> Listed<'a> {
-    /// Reads a descriptor; `None` if the text is not a descriptor.
+    /// Parses a descriptor; `None` if the text is not a descriptor.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let Bare { media_type, digest, size, artifact_type } = serde_json::from_str(text).ok()?;
+        let WithoutAnnotations { media_type, digest, size, artifact_type } =
+            serde_json::from_str(text).ok()?;
         let media_type: MediaType = media_type.parse().ok()?;
-        let artifact_type = artifact_type.filter(|text| text.len() <= LONGEST_TYPE);
+        let artifact_type = artifact_type.filter(|text| text.len() <= MAX_TYPE);
         let annotations = BTreeMap::new();
         Some(Listed { descriptor: Descriptor { media_type, digest, size, artifact_type, annotations }, text })
     }
 
-    /// The digest of the content.
+    /// Returns the digest of the content.
     pub fn digest(&self) -> &Digest {
         &self.descriptor.digest
     }
 
-    /// The kind of artifact, where the content is one.
+    /// Returns the artifact type, if there is one.
     pub fn artifact_type(&self) -> Option<&str> {
         self.descriptor.artifact_type.as_deref()
     }
 
-    /// How many bytes the descriptor takes in an answer, at most.
+    /// Returns an upper bound for the length of the descriptor in a response, in bytes.
     pub fn length(&self) -> usize {
-        self.text.len().min(LONGEST)
+        self.text.len().min(MAX_WITH_ANNOTATIONS)
     }
 
-    /// The descriptor with its annotations, unless these are longer than a list shows.
+    /// Returns the descriptor with its annotations, unless they are longer than a list shows.
     pub fn complete(self) -> Descriptor {
         let Listed { mut descriptor, text } = self;
-        if text.len() <= LONGEST {
+        if text.len() <= MAX_WITH_ANNOTATIONS {
             descriptor.annotations =
                 serde_json::from_str::<Annotations>(text).unwrap_or_default().annotations;
         }
@@ -78,8 +79,8 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Reads the referrers in an index that a client pushed under the referrers tag: each digest once, in the order of the
-/// digests. Of more than `limit` digests the first in the list are read. Bytes that are not an index have no referrers.
+/// Parses the referrers in an index that a client pushed under the fallback tag (distribution specification, "Referrers Tag
+/// Schema"): each digest once, sorted by digest. Stops after `limit` digests. Bytes that are not an index have no referrers.
 pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, Listed<'_>> {
     #[derive(Deserialize)]
     struct Index<'a> {
@@ -88,18 +89,18 @@ pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, Listed
     }
     let Ok(Index { manifests }) = serde_json::from_slice(bytes) else { return BTreeMap::new() };
     let mut found = BTreeMap::new();
-    // What was read before the list breaks off is kept.
-    let _ = Entries { found: &mut found, limit }
+    // A list that is malformed further on keeps the entries before that.
+    let _ = EntriesVisitor { found: &mut found, limit }
         .deserialize(&mut serde_json::Deserializer::from_str(manifests.get()));
     found
 }
 
-struct Entries<'a, 'de> {
+struct EntriesVisitor<'a, 'de> {
     found: &'a mut BTreeMap<Digest, Listed<'de>>,
     limit: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Entries<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for EntriesVisitor<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -107,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Entries<'_, 'de> {
     }
 }
 
-impl<'de> Visitor<'de> for Entries<'_, 'de> {
+impl<'de> Visitor<'de> for EntriesVisitor<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn each_digest_is_read_once_and_no_more_than_the_limit() {
+    fn each_digest_is_read_once_up_to_the_limit() {
         let list = [entry('b', ""), "7".into(), entry('a', ""), entry('b', ""), entry('c', "")].join(",");
         let index = format!(r#"{{"manifests":[{list}]}}"#);
         let digests = |limit| {
@@ -152,16 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn annotations_are_listed_unless_they_are_very_long() {
+    fn annotations_are_listed_unless_they_are_too_long() {
         let annotated =
             |value: &str| entry('a', &format!(r#","annotations":{{"k":"{value}"}},"artifactType":"t""#));
         let text = annotated("v");
         let listed = Listed::parse(&text).unwrap();
         assert_eq!(listed.artifact_type(), Some("t"));
         assert_eq!(listed.complete().annotations["k"], "v");
-        let text = annotated(&"v".repeat(LONGEST));
+        let text = annotated(&"v".repeat(MAX_WITH_ANNOTATIONS));
         let listed = Listed::parse(&text).unwrap();
-        assert_eq!(listed.length(), LONGEST);
+        assert_eq!(listed.length(), MAX_WITH_ANNOTATIONS);
         assert!(listed.complete().annotations.is_empty());
     }
 

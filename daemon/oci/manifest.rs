@@ -1,86 +1,38 @@
-//! Manifests: what they are, and what they point at.
+//! Manifests (image specification, "Image Manifest" and "Image Index"): validation, and the content that they reference.
 //!
-//! The bytes of a manifest are stored as they came; this reads only what the registry needs to know. Fields
-//! that nobody here has heard of are left alone.
+//! The bytes of a manifest are stored as they were pushed. Only the fields that a registry needs are parsed; unknown fields
+//! are ignored.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::count::{self, IsFilled};
+use super::count::{self, IsNonEmpty};
 use super::digest::Digest;
-use super::json_text::{self, JsonTextError};
+use super::json_text;
+use super::manifest_error::ManifestError;
 use super::media_type::MediaType;
 
-/// How much of a wrong `mediaType` an error repeats, in bytes.
-const LONGEST_SHOWN: usize = 255;
-/// The shortest item of a list, with its comma, in bytes.
+/// The maximum length of a wrong `mediaType` in an error message, in bytes.
+const MAX_TYPE_IN_ERROR: usize = 255;
+/// The length of the shortest list item with its comma, in bytes.
 const SHORTEST_ITEM: usize = 2;
 
-/// Why bytes are not a manifest that can be taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Not JSON, or a field has the wrong shape.
-    #[error("the manifest is not valid JSON of its kind: {0}")]
-    Json(#[from] serde_json::Error),
-    /// Its text is not valid.
-    #[error("the manifest is not valid JSON: {0}")]
-    Text(#[from] JsonTextError),
-    /// JSON, but a list or a number.
-    #[error("a manifest is a JSON object")]
-    NotAnObject,
-    /// Docker schema 1, signed or not.
-    #[error(
-        "Docker schema 1 manifests are not accepted; push again with Docker 1.10 or later, which makes schema 2"
-    )]
-    Schema1,
-    /// `mediaType` inside and `Content-Type` outside disagree.
-    #[error("the manifest says its media type is {inside}, but it was sent as {outside}")]
-    MediaType {
-        /// What the manifest's own field says.
-        inside: String,
-        /// What the request's header said.
-        outside: String,
-    },
-    /// The media type is not one for manifests.
-    #[error(
-        "a manifest cannot have the media type {0}; it has to be one of JSON, such as \
-         application/vnd.oci.image.manifest.v1+json or application/vnd.NAME+json"
-    )]
-    NoManifestType(MediaType),
-    /// Neither the header nor the manifest says what it is.
-    #[error("the media type of the manifest is unknown; send it as Content-Type or in the field mediaType")]
-    Untyped,
-    /// It lists more than the registry takes.
-    #[error("the manifest has {count} {what}, and this registry takes {limit} (limits.manifest_descriptors)")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// How many it has.
-        count: usize,
-        /// How many it may have.
-        limit: usize,
-    },
-    /// `schemaVersion` is there and not 2.
-    #[error("schemaVersion {0} is not supported; only 2 is")]
-    SchemaVersion(i64),
-}
-
-/// A pointer to content: type, digest, size, and what the standard lets be said of it.
+/// A descriptor: media type, digest and size of content (image specification, "OCI Content Descriptors").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the content is.
+    /// The media type of the content.
     #[serde(with = "media_type_text")]
     pub media_type: MediaType,
     /// The digest of the content.
     pub digest: Digest,
-    /// The length of the content, in bytes.
+    /// The length of the content in bytes.
     pub size: u64,
-    /// The kind of artifact, where the content is one.
+    /// The artifact type, if the content is an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Free annotations.
+    /// The annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -100,31 +52,31 @@ mod media_type_text {
     }
 }
 
-/// What a manifest points at, and how much it matters that it is there.
+/// Content that a manifest references.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The content pointed at.
+    /// The digest of the content.
     pub digest: Digest,
-    /// Whether it has to be in the repository.
+    /// The kind of reference, which decides whether the content has to be in the repository.
     pub kind: LinkKind,
 }
 
-/// How much it matters that linked content is there.
+/// The kind of a reference. Where a manifest references a digest in several ways, the smallest kind counts: the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkKind {
-    /// A config or layer: without it the manifest is refused.
+    /// A config or layer, which has to be in the repository when the manifest is pushed.
     Blob,
-    /// A manifest in an index: may be missing, since copies of single platforms are what air-gapped sites carry.
+    /// A manifest in an index. It may be missing: air-gapped sites copy single platforms of an index.
     Manifest,
-    /// A layer that is fetched from elsewhere: may be missing.
+    /// A foreign (non-distributable) layer, which clients fetch from elsewhere. It may be missing.
     Foreign,
 }
 
-/// What the registry knows of a manifest.
+/// A parsed manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     media_type: MediaType,
-    links: Vec<Link>,
+    references: Vec<Link>,
     subject: Option<Digest>,
     artifact_type: Option<String>,
     annotations: BTreeMap<String, String>,
@@ -151,17 +103,17 @@ struct RawDescriptor {
     digest: Digest,
     #[expect(
         dead_code,
-        reason = "read only so that what is no length is refused before a client trips over it"
+        reason = "parsed only to refuse a value that is not a length, on which clients would fail"
     )]
     size: Option<u64>,
-    urls: Option<IsFilled>,
+    urls: Option<IsNonEmpty>,
 }
 
 impl Manifest {
-    /// Reads a manifest as it was sent: its bytes and its `Content-Type`, if there was one.
+    /// Parses a manifest from its bytes and its `Content-Type`, if there is one.
     ///
     /// # Errors
-    /// [`ManifestError`] says what is wrong with it, in words for the person who pushed it.
+    /// [`ManifestError`] if the bytes are not a manifest of this type.
     pub fn parse(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if content_type.is_some_and(MediaType::is_schema1) {
             return Err(ManifestError::Schema1);
@@ -177,7 +129,7 @@ impl Manifest {
         }
         let media_type = raw.media_type(content_type)?;
         Ok(Manifest {
-            links: raw.links(),
+            references: raw.references(),
             subject: raw.subject.map(|subject| subject.digest),
             artifact_type: artifact_type(raw.artifact_type, raw.config, &media_type),
             annotations: raw.annotations.unwrap_or_default(),
@@ -185,11 +137,11 @@ impl Manifest {
         })
     }
 
-    /// Reads a manifest that a client pushes: as [`Manifest::parse`], and only with a media type for manifests and with
-    /// valid text in all its fields. What is stored already may be otherwise, from an earlier release, and is still read.
+    /// Parses a manifest that a client pushes. Stricter than [`Manifest::parse`], which also reads manifests that earlier
+    /// releases stored: the media type has to be one for manifests, and the text of all fields valid.
     ///
     /// # Errors
-    /// As [`Manifest::parse`], [`ManifestError::NoManifestType`] and [`ManifestError::Text`].
+    /// Those of [`Manifest::parse`], [`ManifestError::NoManifestType`] and [`ManifestError::Text`].
     pub fn parse_pushed(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if let Some(other) = content_type.filter(|media_type| !media_type.is_for_manifests()) {
             return Err(ManifestError::NoManifestType(other.clone()));
@@ -202,12 +154,13 @@ impl Manifest {
         Err(ManifestError::NoManifestType(manifest.media_type))
     }
 
-    /// Refuses a manifest that lists more than `limit` descriptors, or has more annotations than that. It holds nothing
-    /// of the manifest meanwhile.
+    /// Refuses a manifest with more than `limit` descriptors or more than `limit` annotations, before it is parsed. Needs no
+    /// memory for the content of the manifest.
     ///
     /// # Errors
     /// [`ManifestError::TooMany`].
     pub fn check_size(bytes: &[u8], limit: usize) -> Result<(), ManifestError> {
+        // Most manifests are too short to have too many items and need not be counted.
         if bytes.len() / SHORTEST_ITEM <= limit {
             return Ok(());
         }
@@ -220,35 +173,36 @@ impl Manifest {
         Ok(())
     }
 
-    /// Reads from the bytes of a manifest only what it is about.
+    /// Parses only the subject of a manifest.
     ///
     /// # Errors
     /// [`ManifestError::Json`].
     pub fn subject_of(bytes: &[u8]) -> Result<Option<Digest>, ManifestError> {
         #[derive(Deserialize)]
-        struct About {
+        struct WithSubject {
             subject: Option<RawDescriptor>,
         }
-        let about: About = serde_json::from_slice(bytes)?;
-        Ok(about.subject.map(|subject| subject.digest))
+        let manifest: WithSubject = serde_json::from_slice(bytes)?;
+        Ok(manifest.subject.map(|subject| subject.digest))
     }
 
-    /// What the manifest is, to be sent as `Content-Type` when it is pulled.
+    /// Returns the media type, which is the `Content-Type` of a pull.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
     }
 
-    /// Everything the manifest points at, each digest once, its subject not among it.
+    /// Returns the content that the manifest references, each digest once, without its subject.
     pub fn links(&self) -> &[Link] {
-        &self.links
+        &self.references
     }
 
-    /// The manifest that this one says something about.
+    /// Returns the subject, the manifest that this one refers to (distribution specification, "Pushing Manifests with
+    /// Subject").
     pub fn subject(&self) -> Option<&Digest> {
         self.subject.as_ref()
     }
 
-    /// The descriptor under which a list of referrers shows this manifest ("Listing Referrers").
+    /// Returns the descriptor of this manifest in a list of referrers (distribution specification, "Listing Referrers").
     pub fn descriptor(&self, digest: Digest, size: u64) -> Descriptor {
         Descriptor {
             media_type: self.media_type.clone(),
@@ -265,7 +219,8 @@ impl Raw {
         let inside = self.media_type.as_deref().filter(|text| !text.is_empty());
         match (inside, content_type) {
             (Some(inside), Some(outside)) if inside != outside.as_str() => {
-                let inside = inside[..inside.floor_char_boundary(LONGEST_SHOWN)].to_owned();
+                // The client decides its length: it must not decide that of the response.
+                let inside = inside[..inside.floor_char_boundary(MAX_TYPE_IN_ERROR)].to_owned();
                 Err(ManifestError::MediaType { inside, outside: outside.to_string() })
             }
             (_, Some(outside)) => Ok(outside.clone()),
@@ -274,7 +229,7 @@ impl Raw {
         }
     }
 
-    fn links(&self) -> Vec<Link> {
+    fn references(&self) -> Vec<Link> {
         let mut links: BTreeMap<&Digest, LinkKind> = BTreeMap::new();
         let blobs = self.config.iter().chain(self.layers.iter().flatten()).chain(self.blobs.iter().flatten());
         let blobs = blobs.map(|descriptor| (descriptor, descriptor.kind()));
@@ -290,8 +245,8 @@ impl Raw {
 impl RawDescriptor {
     fn kind(&self) -> LinkKind {
         let media_type: Option<MediaType> = self.media_type.as_deref().and_then(|text| text.parse().ok());
-        let elsewhere = self.urls.as_ref().is_some_and(|urls| urls.0);
-        if elsewhere || media_type.is_some_and(|media_type| media_type.is_foreign_layer()) {
+        let has_urls = self.urls.as_ref().is_some_and(|urls| urls.0);
+        if has_urls || media_type.is_some_and(|media_type| media_type.is_foreign_layer()) {
             LinkKind::Foreign
         } else {
             LinkKind::Blob
@@ -299,8 +254,8 @@ impl RawDescriptor {
     }
 }
 
-/// The `artifactType` that referrers are listed with: the manifest's own, else its config's media type; an
-/// index without one has none.
+/// Returns the `artifactType` of a manifest in a list of referrers: its own, else the media type of its config (for
+/// an index there is no such fallback).
 fn artifact_type(
     own: Option<String>,
     config: Option<RawDescriptor>,
@@ -325,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_an_image_points_at() {
+    fn references_of_an_image_have_their_kinds() {
         let text = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"c/d","digest":"{}","size":1}},
                "layers":[{{"digest":"{}","size":2}},
@@ -345,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_has_no_artifact_type_of_its_config() {
+    fn an_index_has_no_artifact_type_from_a_config() {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1}}]}}"#, digest('a'));
         let manifest = Manifest::parse(text.as_bytes(), Some(&MediaType::oci_index())).unwrap();
         assert_eq!(manifest.links()[0].kind, LinkKind::Manifest);
@@ -353,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_schema_1_and_disagreeing_types() {
+    fn schema_1_and_contradicting_media_types_are_refused() {
         let schema1 = br#"{"schemaVersion":1,"fsLayers":[]}"#;
         assert!(matches!(Manifest::parse(schema1, Some(&oci())), Err(ManifestError::Schema1)));
         let other = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json"}"#;
@@ -364,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_push_asks_for_a_media_type_for_manifests() {
+    fn only_a_push_requires_a_media_type_for_manifests() {
         let html: MediaType = "text/html".parse().unwrap();
         assert!(Manifest::parse(b"{}", Some(&html)).is_ok());
         let pushed = |bytes: &[u8], media_type: Option<&MediaType>| Manifest::parse_pushed(bytes, media_type);
@@ -377,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_more_descriptors_than_the_limit() {
+    fn more_items_than_the_limit_are_refused() {
         let layers = vec![format!(r#"{{"digest":"{}"}}"#, digest('a')); 3].join(",");
         let text = format!(r#"{{"layers":[{layers}]}}"#);
         assert!(Manifest::check_size(text.as_bytes(), 3).is_ok());
@@ -393,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subject_is_read_by_itself() {
+    fn the_subject_is_parsed_without_the_other_fields() {
         let text = format!(r#"{{"layers":7,"subject":{{"digest":"{}"}}}}"#, digest('d'));
         assert_eq!(Manifest::subject_of(text.as_bytes()).unwrap().unwrap().to_string(), digest('d'));
         assert_eq!(Manifest::subject_of(b"{}").unwrap(), None);
@@ -401,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_size_that_is_no_length() {
+    fn a_size_that_is_not_a_length_is_refused() {
         for size in ["-1", "1.5", "18446744073709551616", r#""7""#] {
             let text =
                 format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{}","size":{size}}}]}}"#, digest('a'));

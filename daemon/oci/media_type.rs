@@ -1,4 +1,4 @@
-//! Media types, and what this registry knows about some of them.
+//! Media types (RFC 6838) and the properties of those that matter to a registry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// The longest media type that is accepted, in bytes.
 const MAX_LEN: usize = 255;
 
-/// A text is not a media type.
+/// A string is not a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a media type is written TYPE/SUBTYPE, at most 255 characters of RFC 6838")]
 pub struct ParseMediaTypeError;
@@ -26,30 +26,30 @@ impl MediaType {
     /// A Docker manifest list.
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-    /// Bytes of any kind, which no browser shows.
+    /// Arbitrary bytes, which no browser renders.
     pub const BYTES: &str = "application/octet-stream";
 
-    /// The media type as text.
+    /// Returns the media type as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// An OCI image index.
+    /// Returns the media type of an OCI image index.
     pub fn oci_index() -> Self {
         MediaType(Self::OCI_INDEX.into())
     }
 
-    /// Whether this is a list of manifests: an OCI index or a Docker manifest list.
+    /// Returns true for a list of manifests: an OCI index or a Docker manifest list.
     pub fn is_index(&self) -> bool {
         matches!(self.as_str(), Self::OCI_INDEX | Self::DOCKER_LIST)
     }
 
-    /// Whether this is a manifest of any kind that descriptors can point at.
+    /// Returns true for an image manifest or an index, OCI or Docker.
     pub fn is_manifest(&self) -> bool {
         self.is_index() || matches!(self.as_str(), Self::OCI_MANIFEST | Self::DOCKER_MANIFEST)
     }
 
-    /// Whether this is a Docker schema 1 manifest, signed or not, which no current client makes.
+    /// Returns true for a Docker schema 1 manifest, signed or not. Current clients do not create them.
     pub fn is_schema1(&self) -> bool {
         matches!(
             self.as_str(),
@@ -58,8 +58,8 @@ impl MediaType {
         )
     }
 
-    /// Returns true if a manifest may have this media type: one of JSON, in the grammar of RFC 6838, which no browser
-    /// renders or runs. These are `application/json`, `application/*+json`, and `application/vnd.*+prettyjws`.
+    /// Returns true if a manifest may have this media type: a JSON type in the grammar of RFC 6838, which no browser renders
+    /// or executes. These are `application/json`, `application/*+json` and `application/vnd.*+prettyjws`.
     pub fn is_for_manifests(&self) -> bool {
         let text = self.as_str().to_ascii_lowercase();
         let Some(subtype) = text.strip_prefix("application/").filter(|name| is_restricted_name(name)) else {
@@ -69,13 +69,13 @@ impl MediaType {
         subtype == "json" || has_base("+json") || (subtype.starts_with("vnd.") && has_base("+prettyjws"))
     }
 
-    /// Returns the `Content-Type` to serve a manifest with: its own media type, or that of mere bytes for a manifest that
-    /// was stored before [`MediaType::is_for_manifests`] was asked.
+    /// Returns the `Content-Type` of a stored manifest: its media type, or `application/octet-stream` where an older release
+    /// has stored a type that [`MediaType::is_for_manifests`] rejects.
     pub fn content_type(&self) -> &str {
         if self.is_for_manifests() { self.as_str() } else { Self::BYTES }
     }
 
-    /// Whether a layer of this type is fetched from elsewhere and need not be in the registry.
+    /// Returns true for a foreign (non-distributable) layer, which clients fetch from elsewhere and need not push.
     pub fn is_foreign_layer(&self) -> bool {
         let text = self.as_str();
         text.starts_with("application/vnd.oci.image.layer.nondistributable.v1.")
@@ -98,7 +98,7 @@ impl fmt::Debug for MediaType {
 impl FromStr for MediaType {
     type Err = ParseMediaTypeError;
 
-    /// Reads a media type; parameters (`; charset=utf-8`) are left out, as the standard asks.
+    /// Parses a media type and drops its parameters (`; charset=utf-8`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let essence = text.split(';').next().unwrap_or_default().trim();
         let token = |part: &str| {
@@ -114,7 +114,7 @@ impl FromStr for MediaType {
     }
 }
 
-/// Returns true for a `restricted-name` (RFC 6838 section 4.2).
+/// Returns true for a `restricted-name` (RFC 6838, section 4.2).
 fn is_restricted_name(text: &str) -> bool {
     let is_rest = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(byte);
     text.len() <= 127
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_parameters_and_refuses_the_rest() {
+    fn parameters_are_dropped_and_malformed_types_refused() {
         let parsed: MediaType = "application/json; charset=utf-8".parse().unwrap();
         assert_eq!(parsed.as_str(), "application/json");
         for text in ["", "json", "/", "a/", "/b", "a/b/c", "a b/c", "a/b\nc"] {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn manifests_have_media_types_of_json_only() {
+    fn manifests_may_only_have_json_media_types() {
         for text in [
             MediaType::OCI_MANIFEST,
             MediaType::OCI_INDEX,

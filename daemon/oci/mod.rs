@@ -1,8 +1,9 @@
-//! The standard's own terms as types: digest, name, tag, reference, media type, manifest, error code.
+//! The terms of the OCI specifications as types: digest, repository name, tag, reference, media type, manifest, error code.
 //!
-//! Pure values: no I/O, nothing async. Fields are private and parsing is the only way to make one, so a
-//! [`RepositoryName`] that exists is valid and nothing behind the edge of the daemon checks it again.
+//! Pure values without I/O and without async code. Fields are private and parsing is the only constructor, so that a
+//! [`RepositoryName`] is valid by type and no later stage validates it again. Content of clients is read in bounded memory.
 
+mod annotations;
 mod attached;
 mod contents;
 mod count;
@@ -14,6 +15,7 @@ mod json_text;
 mod lenient;
 mod listed;
 mod manifest;
+mod manifest_error;
 mod media_type;
 mod name;
 mod pattern;
@@ -26,9 +28,10 @@ pub use error_code::ErrorCode;
 pub use hasher::Hasher;
 pub use image_config::{ImageConfig, Setting, Step};
 pub use json_text::JsonTextError;
-pub use lenient::{List, Pairs};
+pub use lenient::{BoundedList, BoundedMap};
 pub use listed::{Listed, referrers_of_index};
-pub use manifest::{Descriptor, Link, LinkKind, Manifest, ManifestError};
+pub use manifest::{Descriptor, Link, LinkKind, Manifest};
+pub use manifest_error::ManifestError;
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
 pub use pattern::Pattern;

@@ -4,19 +4,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The longest repository name that is accepted, in bytes. Clients limit host and name together to 255.
+/// The maximum length of a repository name in bytes. Clients limit host and name together to 255.
 const MAX_LEN: usize = 255;
 
-/// Why a text is not a repository name.
+/// The reason why a string is not a repository name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseNameError {
-    /// Nothing at all.
-    #[error("a repository name has at least one character")]
+    /// The name is empty.
+    #[error("a repository name must not be empty")]
     Empty,
-    /// More than 255 bytes.
+    /// The name is longer than 255 bytes.
     #[error("a repository name has at most 255 characters")]
     TooLong,
-    /// A component is empty or holds something else than the standard allows.
+    /// A component is empty or does not match the grammar of the specification.
     #[error(
         "a repository name is made of lower-case letters and digits, with single '.', '_', '__' or '-' \
          between them and '/' between components"
@@ -24,12 +24,12 @@ pub enum ParseNameError {
     Component,
 }
 
-/// The name of a repository, such as `team/app`: valid by the standard's grammar, and cheap to clone.
+/// A repository name such as `team/app`, valid by the grammar of the specification and cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {
-    /// The name as text.
+    /// Returns the name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,7 +65,7 @@ impl FromStr for RepositoryName {
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+/// Matches `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, by hand instead of with a regular expression.
 fn is_component(component: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let mut rest = component.as_bytes();
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_the_grammar() {
+    fn names_follow_the_grammar() {
         for name in ["a", "a/b", "library/hello-world", "a--b", "a__b", "a.b", "0/1/2", "a---b/c_d"] {
             assert!(name.parse::<RepositoryName>().is_ok(), "{name}");
         }
@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn takes_what_the_standards_expression_makes(
+        fn accepts_all_names_of_the_specifications_expression(
             name in "[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,3}(/[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,3}){0,3}"
         ) {
             prop_assert!(name.parse::<RepositoryName>().is_ok());

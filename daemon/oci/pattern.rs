@@ -1,13 +1,13 @@
-//! Patterns of names.
+//! Name patterns of rules.
 
 use std::fmt;
 
-/// A pattern of repositories or tags, in which `*` stands for any text. Every text is one.
+/// A pattern for repositories or tags, in which `*` matches any string, also across `/`. All strings are valid patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether a name is one of those that are meant.
+    /// Returns true if the whole name matches the pattern.
     pub fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return self.0 == name };
         let Some(mut name) = name.strip_prefix(first) else { return false };
@@ -16,6 +16,7 @@ impl Pattern {
             if parts.peek().is_none() {
                 return name.ends_with(part);
             }
+            // The leftmost occurrence leaves the most for the parts after it, so that no backtracking is needed.
             let Some(at) = name.find(part) else { return false };
             name = &name[at + part.len()..];
         }
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_text() {
+    fn a_star_matches_any_string() {
         for (pattern, name, expected) in [
             ("*", "a/b", true),
             ("team/*", "team/app", true),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::digest::{Digest, ParseDigestError};
 
-/// The longest tag, in bytes.
+/// The maximum length of a tag in bytes.
 const MAX_LEN: usize = 128;
 
-/// A text is not a tag.
+/// A string is not a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a tag has 1 to 128 letters, digits, '_', '.' or '-', and begins with neither '.' nor '-'")]
+#[error("a tag has 1 to 128 letters, digits, '_', '.' or '-', and does not begin with '.' or '-'")]
 pub struct ParseTagError;
 
 /// A human-readable pointer to a manifest, such as `latest`: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
@@ -19,7 +19,7 @@ pub struct ParseTagError;
 pub struct Tag(Arc<str>);
 
 impl Tag {
-    /// The tag as text.
+    /// Returns the tag as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -48,22 +48,22 @@ impl FromStr for Tag {
     }
 }
 
-/// What names a manifest in a URL: a tag or a digest.
+/// A manifest reference in a URL: a tag or a digest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// A tag, which may move.
+    /// A tag, which is mutable.
     Tag(Tag),
-    /// A digest, which never does.
+    /// A digest, which is immutable.
     Digest(Digest),
 }
 
-/// Why a text is neither a tag nor a digest.
+/// The reason why a string is neither a tag nor a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseReferenceError {
-    /// It has a colon, as only digests have, and is not a digest.
+    /// The string has a colon, which tags cannot have, and is not a digest.
     #[error(transparent)]
     Digest(#[from] ParseDigestError),
-    /// It has no colon and is not a tag.
+    /// The string has no colon and is not a tag.
     #[error(transparent)]
     Tag(#[from] ParseTagError),
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_the_grammar() {
+    fn tags_follow_the_grammar() {
         for tag in ["latest", "1.0", "_", "A-b.c_d", &"a".repeat(128), "sha256-abc.sig"] {
             assert!(tag.parse::<Tag>().is_ok(), "{tag}");
         }
@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn reads_back_what_it_prints(text in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}") {
+        fn parsing_reverses_formatting(text in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}") {
             prop_assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
         }
     }

@@ -1,4 +1,5 @@
-//! Discovery: lists of tags, repositories and referrers, a page at a time.
+//! Content discovery: lists of tags, repositories and referrers, a page at a time (distribution specification, "Content
+//! Discovery").
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,23 +15,23 @@ use crate::oci::{
     Descriptor, Digest, Hasher, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
 };
 
-/// How much one answer has of each of the two lists of referrers, in descriptors and in bytes. An answer is in memory until
-/// its client has taken it, and every connection may have one.
+/// The maximum numbers of descriptors and bytes that a response has of each of the two lists of referrers. A response is in
+/// memory until its client has received it, and each connection may have one.
 const REFERRERS_PAGE: (usize, usize) = (1000, 64 << 10);
-/// How many repositories that a user may not see are passed over at once.
+/// The number of repositories hidden from the user that one place in the pool skips.
 const ROWS_AT_ONCE: usize = 5000;
 
 /// A page of referrers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Referrers {
-    /// The descriptors, in the order of their digests. There may be none though the list goes on.
+    /// The descriptors, sorted by digest. A page may be empty although more pages follow.
     pub items: Vec<Descriptor>,
-    /// The digest after which the next page begins, if the list goes on.
+    /// The digest after which the next page begins, if there is one.
     pub next: Option<Digest>,
 }
 
 impl Store {
-    /// A page of the tags of a repository in the order of their bytes, after `last`.
+    /// Returns a page of the tags of a repository after `last`, sorted by their bytes.
     ///
     /// # Errors
     /// [`StoreError::NameUnknown`] when the repository has no manifest.
@@ -48,7 +49,7 @@ impl Store {
         self.0.work.run(Kind::Read, tags).await
     }
 
-    /// A page of the repositories that have a manifest and that `wanted` lets through, after `last`.
+    /// Returns a page of the repositories after `last` that have a manifest and for which `wanted` returns true.
     ///
     /// # Errors
     /// [`StoreError::Index`], or [`StoreError::Closing`] when the daemon stops.
@@ -61,7 +62,8 @@ impl Store {
         let wanted = Arc::new(wanted);
         let mut page = Page { items: Vec::new(), more: false };
         loop {
-            // After each part another request has its turn, and one whose client has disconnected ends.
+            // Each part takes a new place in the pool, so that other requests are served in between, and the list ends when its
+            // client has disconnected.
             let (wanted, after, limit) = (Arc::clone(&wanted), last, limit - page.items.len());
             let part = self.list(Kind::List, move |inner, _| {
                 inner.index.repositories(after.as_deref(), (limit, ROWS_AT_ONCE), &*wanted)
@@ -76,7 +78,7 @@ impl Store {
         }
     }
 
-    /// A page of all repositories that have a manifest, for long jobs, which take no place from requests.
+    /// Returns a page of all repositories that have a manifest, for long jobs, which use no place of the pools.
     pub(super) async fn all_repositories(
         &self,
         last: Option<String>,
@@ -88,11 +90,11 @@ impl Store {
         Ok(Page { items: part.items, more: matches!(part.end, PartEnd::Full) })
     }
 
-    /// A page of the manifests in a repository whose subject is `subject`. The descriptors that clients keep under the
-    /// referrers tag are among them.
+    /// Returns a page of the referrers of `subject` in a repository (distribution specification, "Listing Referrers"). Includes
+    /// the entries of the index that clients keep under the fallback tag.
     ///
     /// # Errors
-    /// [`StoreError::Index`]; an unknown repository has no referrers and is no error.
+    /// [`StoreError::Index`]. An unknown repository has no referrers, which is not an error.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,
@@ -103,7 +105,10 @@ impl Store {
         self.list(Kind::List, move |inner, cancel| query.page(inner, (&repository, &subject), cancel)).await
     }
 
-    /// Returns what the manifest says that it is about, by its bytes; an error if these cannot be read.
+    /// Returns the subject of a manifest, read from its bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the bytes are corrupt, or those of the disk and of the index.
     pub(super) async fn subject_of(
         &self,
         repository: &RepositoryName,
@@ -122,7 +127,10 @@ impl Store {
 }
 
 impl Inner {
-    /// Returns what a manifest is about; an error if its bytes cannot be read or are not those of its digest.
+    /// Returns the subject of a manifest, read from its bytes; blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the bytes are missing or corrupt, or those of the disk.
     pub(super) fn read_subject(&self, digest: &Digest, size: u64) -> Result<Option<Digest>, StoreError> {
         let bytes = blob::read_whole(&self.disk, digest, size)?;
         if Hasher::digest(digest.algorithm(), &bytes) != *digest {
@@ -131,13 +139,13 @@ impl Inner {
         Manifest::subject_of(&bytes).map_err(|_| StoreError::Damaged(digest.clone()))
     }
 
-    /// The bytes of the index under the referrers tag; none if there is no such index.
+    /// Returns the bytes of the index under the fallback tag; empty if there is no such index.
     fn fallback_list(&self, repository: &RepositoryName, subject: &Digest) -> Result<Bytes, StoreError> {
         let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Bytes::new()) };
         blob::read_whole(&self.disk, &entry.digest, entry.size)
     }
 
-    /// The index under the referrers tag, if there is one.
+    /// Returns the index under the fallback tag, if there is one.
     pub(super) fn fallback_index(
         &self,
         repository: &RepositoryName,
@@ -149,50 +157,50 @@ impl Inner {
     }
 }
 
-/// Which referrers a client asks for.
+/// A query for referrers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferrersQuery {
-    /// The page begins after this digest.
+    /// The digest after which the page begins.
     pub last: Option<Digest>,
-    /// The artifact type, if only one is asked for.
+    /// The artifact type to which the list is limited.
     pub artifact_type: Option<String>,
-    /// How many entries of a list under the referrers tag are read.
+    /// The maximum number of entries of the index under the fallback tag that are read.
     pub limit: usize,
 }
 
 impl ReferrersQuery {
-    fn wants(&self, listed: &Listed) -> bool {
+    fn matches(&self, listed: &Listed) -> bool {
         self.artifact_type.is_none() || listed.artifact_type() == self.artifact_type.as_deref()
     }
 
-    /// Collects a page of the manifests that name `subject` and of those that a client listed under the referrers tag.
-    /// Both are read in the order of their digests, so that what lies behind the end of one is for the next page.
+    /// Merges the referrers in the index of the store with those in the index under the fallback tag. Both lists are read in the
+    /// order of their digests; where one of them ends early, entries of the other after that point are for the next page.
     fn page(
         &self,
         inner: &Inner,
         (repository, subject): (&RepositoryName, &Digest),
         cancel: &Cancel,
     ) -> Result<Referrers, StoreError> {
-        let mut own = Filling::default();
+        let mut own = PageBuilder::default();
         let mut visit = |listed: Listed<'_>| {
-            if self.wants(&listed) { own.add(listed) } else { ControlFlow::Continue(()) }
+            if self.matches(&listed) { own.add(listed) } else { ControlFlow::Continue(()) }
         };
         let last = self.last.as_ref();
         let mut next = inner.index.referrers((repository, subject), last, cancel, &mut visit)?;
         let mut items = own.items;
         let bytes = inner.fallback_list(repository, subject)?;
-        let mut fallback = Filling::default();
+        let mut fallback = PageBuilder::default();
         let mut end = None;
         for (digest, listed) in referrers_of_index(&bytes, self.limit) {
             cancel.check()?;
             let earlier = last.is_some_and(|last| digest <= *last);
-            if earlier || !self.wants(&listed) {
+            if earlier || !self.matches(&listed) {
                 continue;
             }
             if next.as_ref().is_some_and(|next| digest > *next) {
                 break;
             }
-            // An entry that says itself what it is about is listed already, or is about something else.
+            // A manifest with a subject field of its own is in the first list, or refers to another manifest.
             if inner.index.is_only_listed(repository, subject, &digest)? && fallback.add(listed).is_break() {
                 next = end;
                 break;
@@ -206,19 +214,19 @@ impl ReferrersQuery {
     }
 }
 
-/// Referrers that fill a page.
+/// The descriptors of a page, within its limits.
 #[derive(Default)]
-struct Filling {
+struct PageBuilder {
     items: BTreeMap<Digest, Descriptor>,
     bytes: usize,
 }
 
-impl Filling {
-    /// Takes a descriptor, unless the page is full.
+impl PageBuilder {
+    /// Adds a descriptor, or breaks if the page is full. A page takes at least one descriptor, however long.
     fn add(&mut self, listed: Listed<'_>) -> ControlFlow<()> {
         let bytes = self.bytes + listed.length();
-        let (most, largest) = REFERRERS_PAGE;
-        if self.items.len() == most || (bytes > largest && !self.items.is_empty()) {
+        let (max_items, max_bytes) = REFERRERS_PAGE;
+        if self.items.len() == max_items || (bytes > max_bytes && !self.items.is_empty()) {
             return ControlFlow::Break(());
         }
         self.bytes = bytes;

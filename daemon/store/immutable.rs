@@ -1,31 +1,34 @@
-//! Tags that can be set once.
+//! Immutable tags: rules that forbid to move and to delete tags.
 
 use super::error::StoreError;
 use crate::oci::{Algorithm, AttachedTo, Pattern, RepositoryName, Tag};
 
-/// A rule: these tags of these repositories can be set once.
+/// A rule: the matching tags of the matching repositories are set once and never move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Immutable {
     /// The repositories.
     pub repositories: Vec<Pattern>,
     /// The tags.
     pub tags: Vec<Pattern>,
-    /// Whether clients may delete such a tag, and then set it anew.
+    /// True if clients may delete such a tag, and set it to another manifest afterwards.
     pub delete: bool,
 }
 
 impl Immutable {
-    /// Returns true if a rule covers tags of the repository.
+    /// Returns true if a rule applies to the repository.
     pub(super) fn is_about(rules: &[Immutable], repository: &RepositoryName) -> bool {
-        rules.iter().any(|rule| rule.is_for(repository))
+        rules.iter().any(|rule| rule.applies_to(repository))
     }
 
-    /// Returns true if a rule that forbids deletes covers tags of the repository.
+    /// Returns true if a rule that forbids deletes applies to the repository.
     pub(super) fn forbids_deletes(rules: &[Immutable], repository: &RepositoryName) -> bool {
-        rules.iter().any(|rule| !rule.delete && rule.is_for(repository))
+        rules.iter().any(|rule| !rule.delete && rule.applies_to(repository))
     }
 
     /// Refuses to move a tag that a rule covers to another manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::TagImmutable`].
     pub(super) fn check_move(
         rules: &[Immutable],
         repository: &RepositoryName,
@@ -37,7 +40,10 @@ impl Immutable {
         Ok(())
     }
 
-    /// Refuses to delete a tag if a rule covers it and does not allow that.
+    /// Refuses to delete a tag that a rule without `delete` covers.
+    ///
+    /// # Errors
+    /// [`StoreError::TagKept`].
     pub(super) fn check_delete(
         rules: &[Immutable],
         repository: &RepositoryName,
@@ -49,26 +55,26 @@ impl Immutable {
         Ok(())
     }
 
-    fn is_for(&self, repository: &RepositoryName) -> bool {
-        self.repositories.iter().any(|one| one.matches(repository.as_str()))
+    fn applies_to(&self, repository: &RepositoryName) -> bool {
+        self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
     }
 
-    /// Tags of signatures move with each signature: only a pattern that names them on purpose covers them.
+    /// Attachment tags move with each new signature: only a pattern that is written for them covers them.
     fn covers(&self, repository: &RepositoryName, tag: &Tag) -> bool {
         let is_attached = AttachedTo::of(tag).is_some();
-        let means = |pattern: &Pattern| {
-            pattern.matches(tag.as_str()) && (!is_attached || names_attached(&pattern.to_string()))
+        let covers = |pattern: &Pattern| {
+            pattern.matches(tag.as_str()) && (!is_attached || is_for_attachments(&pattern.to_string()))
         };
-        self.is_for(repository) && self.tags.iter().any(means)
+        self.applies_to(repository) && self.tags.iter().any(covers)
     }
 }
 
-/// Returns true if a pattern begins as tags do that attach content to a manifest: with an algorithm and a dash.
-fn names_attached(pattern: &str) -> bool {
-    let begins = |algorithm: Algorithm| {
+/// Returns true if a pattern begins like an attachment tag: with an algorithm and a dash.
+fn is_for_attachments(pattern: &str) -> bool {
+    let begins_with = |algorithm: Algorithm| {
         pattern.strip_prefix(algorithm.as_str()).is_some_and(|rest| rest.starts_with('-'))
     };
-    Algorithm::ALL.into_iter().any(begins)
+    Algorithm::ALL.into_iter().any(begins_with)
 }
 
 #[cfg(test)]
@@ -80,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_cover_what_their_patterns_say() {
+    fn the_strictest_matching_rule_applies_and_attachment_tags_are_exempt() {
         let rule = |tags: &[&str], delete| Immutable {
             repositories: patterns(&["prod/*"]),
             tags: patterns(tags),
@@ -92,7 +98,7 @@ mod tests {
         assert!(Immutable::check_move(&rules, &prod, &tag("v1")).is_err());
         assert!(Immutable::check_move(&rules, &prod, &tag("latest")).is_err());
         assert!(Immutable::check_move(&rules, &other, &tag("v1")).is_ok());
-        // The strictest rule counts.
+        // The first rule forbids deletes, the second one allows them.
         assert!(Immutable::check_delete(&rules, &prod, &tag("v1")).is_err());
         assert!(Immutable::check_delete(&rules, &prod, &tag("latest")).is_ok());
         for algorithm in Algorithm::ALL {

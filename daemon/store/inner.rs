@@ -26,7 +26,7 @@ use super::measure::Measurements;
 use super::retention::Ages;
 use super::settings::{IndexHealth, Role};
 use super::spool::Spools;
-use super::summary::Summaries;
+use super::summaries::Summaries;
 use super::uploads::Uploads;
 use super::work::{Cancel, Kind, Work};
 use crate::base::Lock;

@@ -1,4 +1,7 @@
-//! Management: what is deleted by its name or digest. Files follow with the next collection.
+//! Content management: deletes of tags, manifests and blobs (distribution specification, "Content Management").
+//!
+//! A delete changes only the index; the next collection removes the files. A delete that has begun completes even if its
+//! client disconnects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
 
 impl Store {
-    /// Removes a tag and nothing else.
+    /// Deletes a tag; its manifest stays.
     ///
     /// # Errors
     /// [`StoreError::ManifestUnknown`], [`StoreError::NameUnknown`] or [`StoreError::TagKept`].
@@ -27,12 +30,11 @@ impl Store {
         detached(async move { writer.submit(delete).await }).await
     }
 
-    /// Removes tags that still name the manifest beside them, and nothing else, all in one change; gives those that
-    /// were removed, and how many name another manifest by now and stay.
+    /// Deletes the tags that still point to the digest given with them, in one transaction; their manifests stay. Returns the
+    /// deleted tags, and the number of tags that were moved meanwhile and stay.
     ///
     /// # Errors
-    /// [`StoreError::TagKept`] when one of them must not be deleted, or what the disk or the index says; nothing is
-    /// removed then.
+    /// [`StoreError::TagKept`] when one of them is immutable, or those of the disk and of the index; no tag is deleted then.
     pub async fn delete_tags(
         &self,
         repository: &RepositoryName,
@@ -49,12 +51,12 @@ impl Store {
         detached(async move { writer.submit(delete).await }).await
     }
 
-    /// Removes a manifest from a repository, and every tag that points at it. Where many tags do, those go first, in several
-    /// changes.
+    /// Deletes a manifest from a repository with all tags that point to it. Many tags are deleted first, in transactions of
+    /// their own.
     ///
     /// # Errors
-    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags must
-    /// not be deleted; [`StoreError::ContentKept`] when a manifest of a repository with such tags references it.
+    /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags is
+    /// immutable; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest references this one.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -63,7 +65,7 @@ impl Store {
         let writer = self.writer()?;
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         detached(async move {
-            // What the searches beside the writer miss is noted from here on.
+            // From here on, tags that are set to the manifest are noted: the searches beside the writer thread may miss them.
             let watch = store.0.index.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
@@ -83,8 +85,8 @@ impl Store {
         .await
     }
 
-    /// Removes a manifest from a repository with many tags. Those that point at it are found in short reads, while pushes go
-    /// on, and removed in short changes, the last of them together with the manifest.
+    /// Deletes a manifest from a repository with many tags. Its tags are found in short reads beside pushes and deleted in
+    /// short transactions, the last of them together with the manifest.
     async fn delete_with_many_tags(
         &self,
         writer: &Writer,
@@ -96,7 +98,7 @@ impl Store {
             move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
         let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
         tags.extend(watch.recorded());
-        // Before the first of them is removed; those that are set meanwhile are looked at with the last.
+        // Checked before the first tag is deleted. Tags that are set meanwhile are checked in the last transaction.
         tags.iter()
             .try_for_each(|tag| Immutable::check_delete(&delete.immutable, &delete.repository, tag))?;
         while tags.len() > AT_ONCE {
@@ -109,7 +111,7 @@ impl Store {
         writer.submit(move |batch| batch.delete_watched_manifest(&delete, &tags)).await
     }
 
-    /// Returns what a manifest is about: its bytes say it, or the rows of its repository where those cannot be read.
+    /// Returns the subject of a manifest from its bytes or, where these cannot be read, from the rows of its repository.
     async fn subject_to_delete(
         &self,
         repository: &RepositoryName,
@@ -126,11 +128,11 @@ impl Store {
         self.0.work.run_cancellable(Kind::List, search).await
     }
 
-    /// Removes a blob from a repository; other repositories keep it.
+    /// Deletes a blob from a repository; other repositories keep it.
     ///
     /// # Errors
-    /// [`StoreError::BlobUnknown`]; [`StoreError::ContentKept`] when a manifest of a repository with tags that must not be
-    /// deleted references it.
+    /// [`StoreError::BlobUnknown`]; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest
+    /// references the blob.
     pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
         let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
         let immutable = self.0.immutable.load_full();
@@ -139,7 +141,7 @@ impl Store {
     }
 }
 
-/// Orphans the rest of the referrers of a manifest that was deleted, in short changes.
+/// Orphans the remaining referrers of a deleted manifest, in short transactions.
 pub(super) async fn orphan_referrers(
     writer: &Writer,
     repository: &RepositoryName,

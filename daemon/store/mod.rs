@@ -61,6 +61,7 @@ mod layout_check;
 mod layout_checksum;
 mod layout_format;
 mod layout_reader;
+mod listing;
 mod locks;
 mod management;
 mod measure;
@@ -83,9 +84,12 @@ mod settings;
 mod shutdown_marker;
 mod spool;
 mod status;
+mod summaries;
 mod summary;
 mod sys;
 mod tag_retention;
+#[cfg(test)]
+mod test_store;
 mod top_files;
 mod upload;
 mod upload_files;
@@ -112,16 +116,16 @@ pub use self::index::candidates::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::inner::Store;
-pub use self::measure::{Impairment, JobState, JobStates, Measured};
-pub use self::overview::{
-    Fit, Listing, NAMESPACES, Overview, Part, ReferrersShown, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TagOverview, WholeSize,
+pub use self::listing::{
+    Fit, Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
 };
+pub use self::measure::{Impairment, JobState, JobStates, Measured};
+pub use self::overview::{Overview, ReferrersShown, TagOverview};
 pub use self::retention::{Ages, Policy, Retention};
 pub use self::settings::{IndexHealth, Role, Settings};
 pub use self::spool::{LargePlace, Spool};
 pub use self::status::{Status, daemon_runs, status};
-pub use self::summary::{Summary, Turn};
+pub use self::summaries::{Summary, Turn};
 pub use self::upload::Upload;
 pub use self::upload_id::{ParseUploadIdError, UploadId};
 pub use self::uploads::RunningUpload;

@@ -23,7 +23,7 @@ use super::locks;
 use super::measure::Measurements;
 use super::settings::{Role, Settings};
 use super::spool::Spools;
-use super::summary::Summaries;
+use super::summaries::Summaries;
 use super::uploads::Uploads;
 use super::work::{Work, blocking};
 use super::{faults, layout, rebuild, recover};

@@ -1,6 +1,5 @@
-//! What people want to see of the store: lists with their sums, and how the disk is.
+//! Queries of the admin page: lists with their totals, and the state of the store and its disk.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Store;
@@ -9,185 +8,72 @@ use super::delay::DiskDelay;
 use super::error::StoreError;
 use super::gc::Collected;
 use super::index::{Counts, ManifestEntry};
-use super::summary::Summary;
+use super::listing::{Listing, Part, Repositories, RepositoryOrder, TagOrder, WholeSize};
+use super::summaries::Summary;
 use super::uploads::RunningUpload;
 use super::work::Kind;
 use crate::oci::{self, Contents, Digest, RepositoryName, Tag};
 
-/// How many rows are read at the most to add up the sizes on one page.
-const WHOLE_ROWS: usize = 100_000;
-
-/// How deep a list of repositories goes into namespaces.
-pub const NAMESPACES: usize = 4;
-
-/// How many bytes there are for a page, so that one of long names has fewer of them. All pages of a list have the same
-/// number: the longest name on any of them decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fit {
-    /// What there is for all.
-    pub bytes: usize,
-    /// What each item takes, whatever its name.
-    pub each: usize,
-    /// How often the name of an item is on the page.
-    pub names: usize,
-}
-
-/// Which part of a list is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part<O> {
-    /// What the names contain.
-    pub search: String,
-    /// By what they are sorted.
-    pub order: O,
-    /// Whether the largest comes first.
-    pub descending: bool,
-    /// How many pages come before.
-    pub page: usize,
-    /// How many items a page has at the most.
-    pub limit: usize,
-    /// What limits them further, if something does.
-    pub fit: Option<Fit>,
-}
-
-/// By what repositories are sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RepositoryOrder {
-    /// By their names.
-    #[default]
-    Name,
-    /// By their size.
-    Size,
-    /// By the number of their tags.
-    Tags,
-    /// By the time of the last push.
-    Pushed,
-}
-
-/// By what tags are sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TagOrder {
-    /// By their names, as people sort versions.
-    #[default]
-    Name,
-    /// By the time when they were set.
-    Pushed,
-}
-
-/// A part of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
-    /// What is on the page.
-    pub items: Vec<T>,
-    /// How many there are on all pages.
-    pub total: usize,
-    /// How many a page has, but the last.
-    pub size: usize,
-}
-
-/// A part of the list of repositories, and what all that may be seen are together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repositories {
-    /// What is on the page.
-    pub listing: Listing<RepositoryOverview>,
-    /// How many there are in each namespace on the page, where the list is by name.
-    pub namespaces: BTreeMap<String, usize>,
-    /// The length of all of them, in bytes.
-    pub bytes: u64,
-    /// Their tags.
-    pub tags: u64,
-    /// Their manifests.
-    pub manifests: u64,
-}
-
-/// A repository in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepositoryOverview {
-    /// Its name.
-    pub name: RepositoryName,
-    /// How many manifests it has.
-    pub manifests: u32,
-    /// How many tags it has.
-    pub tags: u32,
-    /// The length of its blobs and manifests, each once, in bytes.
-    pub bytes: u64,
-    /// When it was pushed to last, in seconds since 1970.
-    pub pushed: u64,
-}
+/// The maximum number of rows that are read to add up the sizes on one page.
+const SIZE_ROWS: usize = 100_000;
 
 /// A tag in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagOverview {
     /// The tag.
     pub tag: Tag,
-    /// What it names.
+    /// The manifest that it points to.
     pub entry: ManifestEntry,
-    /// How many tags of the repository name the same, this one among them.
+    /// The number of tags of the repository that point to this manifest, including this one.
     pub shared: usize,
-    /// The length of all that it points at.
+    /// The length of the manifest and all content that it references.
     pub size: WholeSize,
-    /// What its manifest says.
+    /// The summary of the manifest.
     pub summary: Arc<Summary>,
 }
 
-/// The length of a manifest and of all that it points at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WholeSize {
-    /// Bytes.
-    pub bytes: u64,
-    /// It points at more than is added up.
-    pub is_more: bool,
-}
-
-/// The referrers that a page shows.
+/// The referrers of a manifest that a page shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferrersShown {
-    /// Their descriptors.
+    /// The descriptors.
     pub items: Vec<oci::Part>,
-    /// How many more there are.
+    /// The number of other referrers.
     pub more: usize,
-    /// The list under the referrers tag is too long to be read for a page: what it has is not among them.
+    /// True if the index under the fallback tag is too long to be read for a page; its entries are missing then.
     pub list_is_too_long: bool,
 }
 
-/// How the store and its disk are.
+/// The state of the store and its disk.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// How much there is.
+    /// The amounts of content.
     pub counts: Counts,
-    /// The bytes of unfinished uploads.
+    /// The length of unfinished uploads in bytes.
     pub uploading: u64,
-    /// The size of the file system, in bytes.
+    /// The size of the file system in bytes.
     pub total_bytes: u64,
-    /// What is free of it.
+    /// The free bytes of the file system.
     pub free_bytes: u64,
-    /// What pushes leave free.
+    /// The reserve that pushes leave free, in bytes.
     pub reserve_bytes: u64,
-    /// What blobs and uploads may have together, if that is said.
+    /// The quota of blobs and uploads together in bytes, if there is one.
     pub quota_bytes: Option<u64>,
-    /// How many bytes the index uses, and how many pushes may use.
+    /// The bytes that the index uses, and the bytes that pushes may use.
     pub index: (u64, u64),
-    /// Why the store takes no more writes, if it does not.
+    /// The reason why the store is read-only, if it is.
     pub read_only: Option<String>,
-    /// Whether names were lost, so that nothing is collected until a person has done so.
+    /// True if names were lost, so that only the operator may start a collection.
     pub collection_is_held: bool,
-    /// What the last collection in this process did.
+    /// The last collection of this process.
     pub collected: Option<Collected>,
-    /// The uploads that go on.
+    /// The unfinished uploads.
     pub uploads: Vec<RunningUpload>,
-    /// How long the disk has not answered.
+    /// The time for which the disk has not responded.
     pub delay: DiskDelay,
 }
 
-impl<O> Part<O> {
-    /// How many items a page has, where the longest of all names has so many bytes.
-    pub(super) fn size(&self, longest: usize) -> usize {
-        let fitting = self.fit.map_or(self.limit, |fit| fit.bytes / (fit.each + fit.names * longest).max(1));
-        fitting.clamp(1, self.limit.max(1))
-    }
-}
-
 impl Store {
-    /// How everything is.
+    /// Returns the state of the store and its disk.
     ///
     /// # Errors
     /// [`StoreError::Index`] or [`StoreError::Io`].
@@ -197,7 +83,7 @@ impl Store {
             let uploads = inner.uploads.running()?;
             Ok(Overview {
                 counts: inner.index.counts()?,
-                uploading: uploads.iter().map(|one| one.length).sum(),
+                uploading: uploads.iter().map(|upload| upload.length).sum(),
                 total_bytes: space.total,
                 free_bytes: space.free,
                 reserve_bytes: inner.capacity.reserve(space.total),
@@ -213,7 +99,7 @@ impl Store {
         .await
     }
 
-    /// A part of the list of repositories that `wanted` lets through.
+    /// Returns a page of the repositories for which `wanted` returns true.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -226,7 +112,7 @@ impl Store {
             .await
     }
 
-    /// A part of the list of tags of a repository.
+    /// Returns a page of the tags of a repository.
     ///
     /// # Errors
     /// [`StoreError::NameUnknown`] when the repository has no manifest.
@@ -235,12 +121,13 @@ impl Store {
         repository: &RepositoryName,
         part: Part<TagOrder>,
     ) -> Result<Listing<TagOverview>, StoreError> {
-        let (store, repository, turn) = (self.clone(), repository.clone(), self.turn_to_read().await?);
+        let (store, repository, permit) = (self.clone(), repository.clone(), self.turn_to_read().await?);
         self.list(Kind::Page, move |_, cancel| {
-            let _turn = turn;
+            let _permit = permit;
             store.check_exists(&repository)?;
             let Listing { items, total, size } = store.0.index.tags_overview(&repository, &part, cancel)?;
-            let mut rows = WHOLE_ROWS;
+            // One budget for the page: many large images do not multiply its cost.
+            let mut rows = SIZE_ROWS;
             let mut tags = Vec::with_capacity(items.len());
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
@@ -252,7 +139,7 @@ impl Store {
         .await
     }
 
-    /// Those of some tags that are there, each with the number of tags that name the same.
+    /// Returns those of `tags` that exist, each with the number of tags that point to the same manifest.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -266,11 +153,11 @@ impl Store {
         self.list(Kind::Page, move |inner, cancel| inner.index.tags_named(&repository, &tags, cancel)).await
     }
 
-    /// What refers to a manifest, `limit` of it at the most, and how much more there is. What clients keep under the
-    /// referrers tag is among it.
+    /// Returns the first `limit` referrers of a manifest and the number of others. Includes the entries of the index that
+    /// clients keep under the fallback tag.
     ///
     /// # Errors
-    /// What the disk or the index says.
+    /// Those of the disk and of the index.
     pub async fn referrers_overview(
         &self,
         repository: &RepositoryName,
@@ -282,7 +169,7 @@ impl Store {
             let (items, more) = inner.index.referrers_overview(&repository, &subject, limit, cancel)?;
             let mut shown = ReferrersShown { items, more, list_is_too_long: false };
             let Some(entry) = inner.fallback_index(&repository, &subject)? else { return Ok(shown) };
-            let bytes = store.read_shown(&entry)?;
+            let bytes = store.read_for_page(&entry)?;
             shown.list_is_too_long = bytes.is_none();
             let listed = Contents::parse(&bytes.unwrap_or_default()).manifests;
             shown.more += listed.more;
@@ -301,7 +188,7 @@ impl Store {
         .await
     }
 
-    /// Whether a repository has a manifest.
+    /// Returns true if a repository has a manifest.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -309,7 +196,7 @@ impl Store {
         self.0.index.repository_exists(repository)
     }
 
-    /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
+    /// Returns the first `limit` tags of a repository that point to a manifest, and the number of all of them.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -324,8 +211,8 @@ impl Store {
             .await
     }
 
-    /// Returns the length of a manifest and of all that it points at in its repository, each once; of one that points at very
-    /// much a part of it is added up.
+    /// Returns the length of a manifest and of the content of its repository that it references, each digest once. Of a
+    /// manifest with very many references only a part is added up.
     ///
     /// # Errors
     /// [`StoreError::Index`].
@@ -336,7 +223,7 @@ impl Store {
     ) -> Result<WholeSize, StoreError> {
         let (repository, digest) = (repository.clone(), digest.clone());
         self.list(Kind::Page, move |inner, cancel| {
-            inner.index.whole_size(&repository, &digest, &mut WHOLE_ROWS.clone(), cancel)
+            inner.index.whole_size(&repository, &digest, &mut SIZE_ROWS.clone(), cancel)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! What a collection may take: the rules.
+//! Rules for what a collection may free: grace period, expiry of uploads, retention of tags and untagged manifests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,71 +7,144 @@ use super::clock::Moment;
 use super::index::candidates::TagAge;
 use crate::oci::{Pattern, RepositoryName};
 
-/// What a collection may take.
+/// The rules of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long something stays after its last use has gone: a push may be counting on it.
+    /// The grace period: how long content stays after its last use, since a push may rely on it.
     pub grace: Duration,
-    /// How long an unfinished upload may go without a byte.
+    /// The time without new bytes after which an unfinished upload expires.
     pub uploads_expire: Duration,
-    /// Which tags and untagged manifests are kept; the first rule for a repository is the one for it.
+    /// The retention rules; the first one that names a repository applies to it.
     pub retention: Vec<Retention>,
-    /// Whether a person asked for it: after names were lost nothing is collected without one.
+    /// True if the operator started the collection: after names were lost, no other collection runs.
     pub by_hand: bool,
 }
 
-/// Which tags and untagged manifests of some repositories are kept.
+/// A retention rule: which tags and untagged manifests of some repositories are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The repositories it is about.
+    /// The repositories.
     pub repositories: Vec<Pattern>,
-    /// So many tags are kept, the newest.
+    /// The number of tags that are kept, the newest ones.
     pub newest: Option<usize>,
-    /// Tags that were set less long ago than this are kept.
+    /// The age below which all tags are kept.
     pub younger: Option<Duration>,
-    /// Tags like these are kept.
+    /// The names of tags that are kept.
     pub tags: Vec<Pattern>,
-    /// Manifests without a tag are removed after so long.
+    /// The age at which untagged manifests are removed.
     pub untagged: Option<Duration>,
 }
 
-/// How long what nobody needs is kept.
+/// The periods for which unreferenced content is kept, and with it the leases of clients.
 #[derive(Clone, Debug)]
 pub struct Ages {
-    /// How long a push may count on what no manifest needs.
+    /// The grace period.
     pub grace: Duration,
-    /// The rules by which manifests without a tag may be taken.
+    /// The retention rules, which may limit the age of untagged manifests.
     pub retention: Arc<[Retention]>,
 }
 
 impl Ages {
-    /// The grace time, and how long a repository keeps manifests without a tag, if not for ever.
+    /// Returns the grace period, and the age at which the repository removes untagged manifests, if it does.
     pub(super) fn of(&self, repository: &RepositoryName) -> (Duration, Option<Duration>) {
         (self.grace, Retention::of(&self.retention, repository).and_then(|rule| rule.untagged))
     }
 }
 
 impl Retention {
-    /// The rule for a repository: the first that is about it.
+    /// Returns the rule for a repository: the first one that names it.
     pub(super) fn of<'a>(rules: &'a [Retention], repository: &RepositoryName) -> Option<&'a Self> {
-        let is_about =
-            |rule: &&Retention| rule.repositories.iter().any(|one| one.matches(repository.as_str()));
-        rules.iter().find(is_about)
+        let names =
+            |rule: &&Retention| rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()));
+        rules.iter().find(names)
     }
 
-    /// Whether it says anything about tags: one that does not keeps them all.
-    pub(super) fn is_about_tags(&self) -> bool {
+    /// Returns true if the rule limits tags; otherwise it keeps all of them.
+    pub(super) fn limits_tags(&self) -> bool {
         self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
     }
 
-    /// Returns true if the rule takes tags or manifests; one that only names repositories keeps everything.
-    pub(super) fn takes_something(&self) -> bool {
-        self.is_about_tags() || self.untagged.is_some()
+    /// Returns true if the rule removes tags or manifests. A rule that only names repositories keeps everything.
+    pub(super) fn frees_content(&self) -> bool {
+        self.limits_tags() || self.untagged.is_some()
     }
 
-    /// Returns true if the rule keeps a tag for its age or its name.
+    /// Returns true if the rule keeps a tag because of its age or its name.
     pub(super) fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
         self.younger.is_some_and(|younger| tag.since.age(now) < younger)
             || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oci::{Algorithm, Hasher};
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::from((*text).to_owned())).collect()
+    }
+
+    fn rule(repositories: &[&str]) -> Retention {
+        Retention { repositories: patterns(repositories), ..Retention::default() }
+    }
+
+    fn tag(name: &str, since: u64) -> TagAge {
+        let digest = Hasher::digest(Algorithm::Sha256, name.as_bytes());
+        TagAge { tag: name.parse().unwrap(), digest, since: Moment::of(since), order: 0 }
+    }
+
+    #[test]
+    fn the_first_rule_that_names_a_repository_applies() {
+        let day = Duration::from_hours(24);
+        let rules = [
+            rule(&["ci/*", "tmp"]),
+            Retention { untagged: Some(day), ..rule(&["*"]) },
+            Retention { untagged: Some(2 * day), ..rule(&["prod/*"]) },
+        ];
+        let of = |name: &str| Retention::of(&rules, &name.parse().unwrap());
+        assert_eq!(of("ci/app"), Some(&rules[0]));
+        assert_eq!(of("tmp"), Some(&rules[0]));
+        assert_eq!(of("prod/app"), Some(&rules[1]));
+        assert_eq!(Retention::of(&rules[..1], &"prod/app".parse().unwrap()), None);
+        let ages = Ages { grace: day, retention: rules.into() };
+        assert_eq!(ages.of(&"ci/app".parse().unwrap()), (day, None));
+        assert_eq!(ages.of(&"prod/app".parse().unwrap()), (day, Some(day)));
+    }
+
+    #[test]
+    fn a_rule_that_only_names_repositories_keeps_everything() {
+        assert!(!rule(&["*"]).frees_content() && !rule(&["*"]).limits_tags());
+        let untagged = Retention { untagged: Some(Duration::ZERO), ..rule(&["*"]) };
+        assert!(untagged.frees_content() && !untagged.limits_tags());
+        for about_tags in [
+            Retention { newest: Some(0), ..rule(&["*"]) },
+            Retention { younger: Some(Duration::ZERO), ..rule(&["*"]) },
+            Retention { tags: patterns(&["v*"]), ..rule(&["*"]) },
+        ] {
+            assert!(about_tags.frees_content() && about_tags.limits_tags(), "{about_tags:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_kept_for_its_age_or_its_name() {
+        let keeping =
+            Retention { younger: Some(Duration::from_mins(1)), tags: patterns(&["v*"]), ..rule(&["*"]) };
+        let now = Moment::of(100);
+        assert!(keeping.keeps(&tag("b1", 41), now));
+        assert!(!keeping.keeps(&tag("b1", 40), now), "the age is the limit itself");
+        assert!(keeping.keeps(&tag("v1", 0), now));
+        assert!(!rule(&["*"]).keeps(&tag("v1", 100), now));
+    }
+
+    proptest! {
+        #[test]
+        fn a_tag_of_the_future_is_young(since in 0_u64..100, now in 0_u64..100, younger in 1_u64..100) {
+            let keeping = Retention { younger: Some(Duration::from_secs(younger)), ..rule(&["*"]) };
+            let expected = now.saturating_sub(since) < younger;
+            prop_assert_eq!(keeping.keeps(&tag("b1", since), Moment::of(now)), expected);
+        }
     }
 }

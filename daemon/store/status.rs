@@ -1,4 +1,4 @@
-//! What a data directory looks like from outside, beside a daemon or without one.
+//! Status of a data directory, read beside a running daemon or without one.
 
 use std::path::Path;
 
@@ -9,42 +9,42 @@ use super::index::{Counts, Index};
 use super::work::Kind;
 use super::{Settings, Store, recover};
 
-/// What `holdfast status` shows of a data directory.
+/// The status of a data directory for `holdfast status`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Status {
-    /// Whether a daemon serves it now.
+    /// True while a daemon serves the directory.
     pub daemon_runs: bool,
-    /// Why that daemon takes no more writes, if it does not.
+    /// The reason why the daemon is read-only, if it is.
     pub read_only: Option<String>,
-    /// How much there is in it.
+    /// The amounts of content.
     #[serde(flatten)]
     pub counts: Counts,
-    /// How many bytes are free on its file system.
+    /// The free bytes of the file system.
     pub free_bytes: u64,
 }
 
 impl Store {
-    /// What the daemon that has this store open says of it; blocking.
+    /// Returns the status of the open store of a daemon; blocking.
     fn status(&self) -> Result<Status, StoreError> {
         let disk = &self.0.disk;
         let (counts, free_bytes) = (self.0.index.counts()?, Space::of(&disk.top(""))?.free);
         Ok(Status { daemon_runs: true, read_only: disk.failure(), counts, free_bytes })
     }
 
-    /// Returns the status and the number of unfinished uploads, read in the pool of pulls.
+    /// Returns the status and the number of unfinished uploads, read in the pool for pulls.
     ///
     /// # Errors
     /// [`StoreError::Index`] or [`StoreError::Io`].
     pub async fn live_status(&self) -> Result<(Status, usize), StoreError> {
         let store = self.clone();
-        let look = move || {
-            let _read = store.0.disk.reads();
+        let read = move || {
+            let _counted = store.0.disk.reads();
             Ok((store.status()?, store.unfinished_uploads()?))
         };
-        self.0.work.run(Kind::Read, look).await
+        self.0.work.run(Kind::Read, read).await
     }
 
-    /// How many uploads are not finished; blocking.
+    /// Returns the number of unfinished uploads; blocking.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -53,12 +53,12 @@ impl Store {
     }
 }
 
-/// Whether a daemon serves a data directory now.
+/// Returns true while a daemon serves a data directory.
 pub fn daemon_runs(path: &Path) -> bool {
     Disk::daemon_runs(path)
 }
 
-/// Looks at a data directory beside the daemon, or without one; blocking.
+/// Returns the status of a data directory without changing it, beside a running daemon or without one; blocking.
 ///
 /// # Errors
 /// [`StoreError::Unready`] or [`StoreError::Index`] when its index cannot be read.
@@ -68,6 +68,7 @@ pub fn status(settings: &Settings) -> Result<Status, StoreError> {
     let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
     let _shared = disk.share_index_file_to_look()?;
     recover::refuse_broken(&disk, settings)?;
+    // Twice: opening reads the memory map already, and the address of the map is known only afterwards.
     super::faults::watch(&disk);
     let index = Index::open_to_look(&disk, settings.index_map_size)?;
     super::faults::watch(&disk);

@@ -1,97 +1,41 @@
-//! What a manifest says in a line: what it is, what it runs on, when it was made.
+//! Summaries of manifests for lists: platforms, creation time, artifact type.
 //!
-//! It is read from the manifest and its configuration, and remembered for each repository: content with a digest never
-//! changes, but which of it a summary may show depends on what the repository has.
+//! A summary is read from the manifest and its config, which are untrusted input. Lengths and the number of
+//! concurrent reads are bounded, so that clients do not decide the memory that a page takes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
+use super::summaries::{Summary, Turn};
 use super::work::Kind;
-use super::{Store, blob, lock};
+use super::{Store, blob};
 use crate::oci::{Contents, Digest, ImageConfig, Platform, RepositoryName};
-use crate::queue::{FairPermit, FairPool, Limits};
 
-/// How many are remembered.
-const KEPT: usize = 2000;
-/// How many pages read manifests at once, and with them what that takes in memory.
-const READERS: usize = 2;
-/// How many pages of one holder wait for that; more are refused.
-const WAITING: usize = 64;
-/// How many platforms one names at the most.
+/// The maximum number of platforms in a summary.
 const PLATFORMS: usize = 16;
-/// The longest manifest or configuration that is read to show what it says, in bytes: many times what builders make,
-/// and less than what the registry takes.
-const LONGEST_SHOWN: u64 = 1 << 20;
-/// The longest word of a stranger that is kept.
-const LONGEST_WORD: usize = 128;
-
-/// A manifest in a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// What an image runs on, or the images of an index.
-    pub platforms: Vec<String>,
-    /// When it was made, as its builder wrote it.
-    pub created: Option<String>,
-    /// The kind of an artifact that is no image.
-    pub artifact: Option<String>,
-}
-
-/// The summaries that are remembered, and the turns of those who read more.
-pub(super) struct Summaries {
-    kept: Mutex<HashMap<(RepositoryName, Digest), Arc<Summary>>>,
-    turns: Arc<FairPool<Holder>>,
-}
-
-/// Leave to read what manifests and configurations say, for as long as this lives. How much memory that takes is
-/// decided by the number of turns, and not by the number of those who ask.
-pub struct Turn(#[expect(dead_code, reason = "it is given back when it is dropped")] FairPermit<Holder>);
-
-impl Default for Summaries {
-    fn default() -> Self {
-        let limits = Limits {
-            places: READERS,
-            places_per_holder: READERS,
-            reserved: 0,
-            waiting_per_holder: WAITING,
-            holders: super::work::HOLDERS,
-        };
-        Summaries { kept: Mutex::default(), turns: Arc::new(FairPool::new(limits)) }
-    }
-}
-
-impl Summaries {
-    fn find(&self, repository: &RepositoryName, digest: &Digest) -> Option<Arc<Summary>> {
-        lock(&self.kept).get(&(repository.clone(), digest.clone())).cloned()
-    }
-
-    fn keep(&self, repository: &RepositoryName, digest: &Digest, summary: &Arc<Summary>) {
-        let mut kept = lock(&self.kept);
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert((repository.clone(), digest.clone()), Arc::clone(summary));
-    }
-}
+/// The maximum length of a manifest or config that is read for a page, in bytes: many times those that builders
+/// create, and less than a push may have.
+const MAX_SHOWN: u64 = 1 << 20;
+/// The maximum number of characters of an untrusted string in a summary.
+const MAX_WORD: usize = 128;
 
 impl Store {
-    /// Waits for a turn to read what manifests say.
+    /// Waits for a permit to read manifests and configs for a page.
     ///
     /// # Errors
     /// [`StoreError::TooManyWaiting`].
     pub async fn turn_to_read(&self) -> Result<Turn, StoreError> {
-        Ok(Turn(self.0.summaries.turns.acquire(Holder::current()).await?))
+        self.0.summaries.acquire(Holder::current()).await
     }
 
-    /// The configuration of an image, if the repository has it and it is not too long to be read; nobody counts on
-    /// it for that.
+    /// Returns the config of an image, if the repository has it and it is not too long. This renews no lease.
     ///
     /// # Errors
-    /// What the disk or the index says.
+    /// Those of the disk and of the index.
     pub async fn read_config(
         &self,
         repository: &RepositoryName,
@@ -101,27 +45,27 @@ impl Store {
         self.0.work.run(Kind::Read, move || store.config(&repository, &digest)).await
     }
 
-    /// The bytes of a manifest, if they are not too many to be shown.
+    /// Returns the bytes of a manifest, if it is not too long.
     ///
     /// # Errors
-    /// What the disk says.
+    /// Those of the disk.
     pub async fn read_manifest_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
         let (store, entry) = (self.clone(), entry.clone());
-        self.0.work.run(Kind::Read, move || store.read_shown(&entry)).await
+        self.0.work.run(Kind::Read, move || store.read_for_page(&entry)).await
     }
 
-    /// The same, blocking.
-    pub(super) fn read_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
-        let entry = Some(entry).filter(|entry| entry.size <= LONGEST_SHOWN);
+    /// As [`Store::read_manifest_shown`]; blocking.
+    pub(super) fn read_for_page(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
+        let entry = Some(entry).filter(|entry| entry.size <= MAX_SHOWN);
         entry.map(|entry| blob::read_whole(&self.0.disk, &entry.digest, entry.size)).transpose()
     }
 
     fn config(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        let link = self.0.index.blob(repository, digest)?.filter(|link| link.size <= LONGEST_SHOWN);
+        let link = self.0.index.blob(repository, digest)?.filter(|link| link.size <= MAX_SHOWN);
         link.map(|link| blob::read_whole(&self.0.disk, digest, link.size)).transpose()
     }
 
-    /// A manifest in a line; what cannot be read is not in it, and is asked for again the next time.
+    /// Returns the summary of a manifest. A summary that cannot be read is empty and is tried again the next time.
     pub(super) fn summary(&self, repository: &RepositoryName, entry: &ManifestEntry) -> Arc<Summary> {
         if let Some(summary) = self.0.summaries.find(repository, &entry.digest) {
             return summary;
@@ -133,7 +77,7 @@ impl Store {
                 summary
             }
             Err(error) => {
-                log::debug!("{} cannot be shown: {error}", entry.digest);
+                log::debug!("the summary of {} cannot be read: {error}", entry.digest);
                 Arc::default()
             }
         }
@@ -144,7 +88,7 @@ impl Store {
         repository: &RepositoryName,
         entry: &ManifestEntry,
     ) -> Result<Summary, StoreError> {
-        let contents = Contents::parse(&self.read_shown(entry)?.unwrap_or_default());
+        let contents = Contents::parse(&self.read_for_page(entry)?.unwrap_or_default());
         if entry.media_type.is_index() {
             return self.index_summary(repository, &contents);
         }
@@ -165,7 +109,7 @@ impl Store {
         let images = contents.manifests.items.iter().filter(|part| part.platform.is_some());
         let digests: Vec<Digest> = images.clone().take(1).map(|part| part.digest.clone()).collect();
         let first = self.0.index.manifests_among(repository, &digests)?;
-        // An index that points at itself is impossible: its digest would have to be known before it was made.
+        // An index of indexes gets no creation time, which bounds the recursion to one level.
         let created = first.first().filter(|first| !first.media_type.is_index());
         let created = created.and_then(|first| self.summary(repository, first).created.clone());
         Ok(Summary {
@@ -176,12 +120,16 @@ impl Store {
     }
 }
 
-fn platforms<'a>(all: impl Iterator<Item = &'a Platform>) -> Vec<String> {
-    all.filter(|platform| !platform.is_unknown()).take(PLATFORMS).map(|one| short(one.to_string())).collect()
+fn platforms<'a>(platforms: impl Iterator<Item = &'a Platform>) -> Vec<String> {
+    platforms
+        .filter(|platform| !platform.is_unknown())
+        .take(PLATFORMS)
+        .map(|platform| short(platform.to_string()))
+        .collect()
 }
 
 fn short(text: String) -> String {
-    match text.char_indices().nth(LONGEST_WORD) {
+    match text.char_indices().nth(MAX_WORD) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }

@@ -1,9 +1,8 @@
-//! Retention of tags: which tags of a repository a rule keeps.
+//! Retention of tags: the tags of a repository that its rule keeps.
 //!
-//! Tags that attach content to an image do not count and are not taken by themselves: the referrers tag and the tags of
-//! cosign by their name, and tags of manifests whose subject is in the repository. They go when the collection takes the
-//! manifest that they are attached to. Those whose image is not here are judged by the rule like others, but never take
-//! the place of an image.
+//! Attached tags neither count nor expire by themselves: the fallback tag and the tags of cosign, by their names, and tags of
+//! manifests whose subject is in the repository. They are removed together with the manifest that they are attached to. An
+//! attachment tag whose target is not in the repository expires like other tags, but never takes the place of an image.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,46 +11,68 @@ use std::sync::Arc;
 use super::blocking;
 use super::clock::Moment;
 use super::error::StoreError;
-use super::gc::{AT_ONCE, Collection, PAGE, Taken};
+use super::gc::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ, Taken};
 use super::index::Index;
 use super::index::candidates::TagAge;
 use super::index::forecast::Forecast;
 use super::retention::Retention;
 use crate::oci::{AttachedTo, Digest, Reference, RepositoryName};
 
-/// When a tag was set, and its place among those of the same second.
+/// The time at which a tag was set, and its place among those of the same second.
 type SetAt = (Moment, u64);
 
-/// How a tag stands to the images of its repository.
+/// The relation of a tag to the images of its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// It names an image.
+enum TagKind {
+    /// A tag of an image or artifact of its own.
     Image,
-    /// It is attached to a manifest that is in the repository.
+    /// A tag that is attached to a manifest of the repository.
     Attached,
-    /// Its name attaches it to a manifest that is not in the repository.
-    WithoutImage,
+    /// A tag that is attached by its name to a manifest that is not in the repository.
+    WithoutTarget,
 }
 
-/// The newest tags of a repository, as many as a rule keeps.
+/// Classifies a tag. `has_live_subject` says whether its manifest has a subject in the repository, and `is_live` whether the
+/// repository has the target of an attachment tag.
+fn classify(
+    tag: &TagAge,
+    has_live_subject: bool,
+    is_live: impl FnOnce(&AttachedTo) -> Result<bool, StoreError>,
+) -> Result<TagKind, StoreError> {
+    if has_live_subject {
+        return Ok(TagKind::Attached);
+    }
+    // A tag whose name contains the digest of its own manifest is the tag of an image.
+    let target = AttachedTo::of(&tag.tag).filter(|target| !target.names(&tag.digest));
+    let Some(target) = target else { return Ok(TagKind::Image) };
+    Ok(if is_live(&target)? { TagKind::Attached } else { TagKind::WithoutTarget })
+}
+
+/// Returns true if a rule removes a tag, provided that it is not attached. `oldest_kept` is the oldest of the newest tags
+/// that the rule keeps. Tags of one second without a stored order are all kept.
+fn is_expired(tag: &TagAge, oldest_kept: Option<SetAt>, rule: &Retention, now: Moment) -> bool {
+    let is_among_newest = oldest_kept.is_some_and(|oldest| (tag.since, tag.order) >= oldest);
+    !is_among_newest && !rule.keeps(tag, now)
+}
+
+/// The newest tags of a repository, as many as a rule keeps, in memory that the rule bounds.
 struct Newest {
     limit: usize,
     images: BinaryHeap<Reverse<SetAt>>,
-    /// Tags whose image is not in the repository; they count only where there is no image, as in a repository that has
-    /// the signatures of others.
-    without_image: BinaryHeap<Reverse<SetAt>>,
+    /// Tags without target. They count only in a repository without images, which has the signatures of others.
+    without_target: BinaryHeap<Reverse<SetAt>>,
 }
 
 impl Newest {
     fn new(limit: usize) -> Self {
-        Newest { limit, images: BinaryHeap::new(), without_image: BinaryHeap::new() }
+        Newest { limit, images: BinaryHeap::new(), without_target: BinaryHeap::new() }
     }
 
-    fn note(&mut self, set_at: SetAt, standing: Standing) {
-        let heap = match standing {
-            Standing::Image => &mut self.images,
-            Standing::WithoutImage => &mut self.without_image,
-            Standing::Attached => return,
+    fn add(&mut self, set_at: SetAt, kind: TagKind) {
+        let heap = match kind {
+            TagKind::Image => &mut self.images,
+            TagKind::WithoutTarget => &mut self.without_target,
+            TagKind::Attached => return,
         };
         heap.push(Reverse(set_at));
         if heap.len() > self.limit {
@@ -59,43 +80,42 @@ impl Newest {
         }
     }
 
-    /// Returns when the oldest of the newest tags was set.
+    /// Returns the time at which the oldest of the newest tags was set.
     fn oldest(&self) -> Option<SetAt> {
-        let heap = if self.images.is_empty() { &self.without_image } else { &self.images };
+        let heap = if self.images.is_empty() { &self.without_target } else { &self.images };
         heap.peek().map(|oldest| oldest.0)
     }
 }
 
-/// Tells tags of images from those that are attached to one.
-struct Standings<'a> {
+/// Classifies the tags of a page by the rows of the index.
+struct Classifier<'a> {
     index: &'a Index,
     repository: &'a RepositoryName,
-    /// The subjects of those manifests of a page of tags that have one: memory does not grow with the repository.
+    /// The subjects of the manifests of one page of tags: memory does not grow with the repository.
     subjects: BTreeMap<Digest, Digest>,
 }
 
-impl<'a> Standings<'a> {
+impl<'a> Classifier<'a> {
     fn new(index: &'a Index, repository: &'a RepositoryName, page: &[TagAge]) -> Result<Self, StoreError> {
-        let named = page.iter().map(|tag| tag.digest.clone()).collect();
-        Ok(Standings { index, repository, subjects: index.subjects_of(repository, &named)? })
+        let digests = page.iter().map(|tag| tag.digest.clone()).collect();
+        Ok(Classifier { index, repository, subjects: index.subjects_of(repository, &digests)? })
     }
 
-    fn of(&self, tag: &TagAge) -> Result<Standing, StoreError> {
-        if let Some(subject) = self.subjects.get(&tag.digest)
-            && self.index.manifest(self.repository, &Reference::Digest(subject.clone()))?.is_some()
-        {
-            return Ok(Standing::Attached);
-        }
-        // A tag that is named after the very manifest that it names is one of an image.
-        let attached = AttachedTo::of(&tag.tag).filter(|attached| !attached.names(&tag.digest));
-        let Some(attached) = attached else { return Ok(Standing::Image) };
-        let has_image = self.index.has_attached_subject(self.repository, &attached)?;
-        Ok(if has_image { Standing::Attached } else { Standing::WithoutImage })
+    fn classify(&self, tag: &TagAge) -> Result<TagKind, StoreError> {
+        let has_live_subject = match self.subjects.get(&tag.digest) {
+            Some(subject) => {
+                self.index.manifest(self.repository, &Reference::Digest(subject.clone()))?.is_some()
+            }
+            None => false,
+        };
+        let is_live = |target: &AttachedTo| self.index.has_attached_subject(self.repository, target);
+        classify(tag, has_live_subject, is_live)
     }
 }
 
 impl Collection<'_> {
-    /// Removes the tags that a rule does not keep.
+    /// Removes the tags that a rule does not keep: one pass over the tags finds the newest ones, a second one removes the
+    /// others.
     pub(super) async fn tags(
         &mut self,
         repository: &RepositoryName,
@@ -108,14 +128,10 @@ impl Collection<'_> {
         loop {
             let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
             let page = move || {
-                let mut page = index.tags_after(&name, after.as_ref(), PAGE)?;
+                let mut page = index.tags_after(&name, after.as_ref(), ROWS_PER_READ)?;
                 let last = page.last().map(|last| last.tag.clone());
                 let now = index.clock.now();
-                page.retain(|tag| {
-                    // Where the order of tags of the same second is not known, all of them stay.
-                    let is_new = oldest_kept.is_some_and(|oldest| (tag.since, tag.order) >= oldest);
-                    !is_new && !rule.keeps(tag, now)
-                });
+                page.retain(|tag| is_expired(tag, oldest_kept, &rule, now));
                 Ok((without_attached(&index, &name, page)?, last))
             };
             let (page, last) = blocking(page).await?;
@@ -128,7 +144,7 @@ impl Collection<'_> {
     }
 
     async fn retire(&mut self, repository: &RepositoryName, tags: &[TagAge]) -> Result<(), StoreError> {
-        for part in tags.chunks(AT_ONCE) {
+        for part in tags.chunks(ITEMS_PER_TRANSACTION) {
             let (name, part) = (repository.clone(), part.to_vec());
             let taken = if self.dry_run {
                 let retire = move |index: &Index, forecast: &mut Forecast| {
@@ -147,6 +163,7 @@ impl Collection<'_> {
     }
 }
 
+/// Returns the time at which the oldest of the newest `limit` tags was set.
 fn oldest_kept(
     index: &Index,
     repository: &RepositoryName,
@@ -157,10 +174,10 @@ fn oldest_kept(
     }
     let (mut newest, mut after) = (Newest::new(limit), None);
     loop {
-        let page = index.tags_after(repository, after.as_ref(), PAGE)?;
-        let standings = Standings::new(index, repository, &page)?;
+        let page = index.tags_after(repository, after.as_ref(), ROWS_PER_READ)?;
+        let classifier = Classifier::new(index, repository, &page)?;
         for tag in &page {
-            newest.note((tag.since, tag.order), standings.of(tag)?);
+            newest.add((tag.since, tag.order), classifier.classify(tag)?);
         }
         after = page.into_iter().next_back().map(|last| last.tag);
         if after.is_none() {
@@ -177,28 +194,41 @@ fn without_attached(
     if tags.is_empty() {
         return Ok(tags);
     }
-    let (standings, mut own) = (Standings::new(index, repository, &tags)?, Vec::new());
+    let (classifier, mut others) = (Classifier::new(index, repository, &tags)?, Vec::new());
     for tag in tags {
-        if standings.of(&tag)? != Standing::Attached {
-            own.push(tag);
+        if classifier.classify(&tag)? != TagKind::Attached {
+            others.push(tag);
         }
     }
-    Ok(own)
+    Ok(others)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::oci::{Algorithm, Hasher, Pattern};
 
     fn at(second: u64, order: u64) -> SetAt {
         (Moment::of(second), order)
+    }
+
+    fn digest(content: &str) -> Digest {
+        Hasher::digest(Algorithm::Sha256, content.as_bytes())
+    }
+
+    fn tag(name: &str, content: &str, (since, order): SetAt) -> TagAge {
+        TagAge { tag: name.parse().unwrap(), digest: digest(content), since, order }
     }
 
     #[test]
     fn the_newest_of_one_second_are_told_apart_by_their_order() {
         let mut newest = Newest::new(3);
         for order in [4, 8, 1, 6, 2, 7, 3, 5] {
-            newest.note(at(1, order), Standing::Image);
+            newest.add(at(1, order), TagKind::Image);
         }
         assert_eq!(newest.oldest(), Some(at(1, 6)));
     }
@@ -206,21 +236,93 @@ mod tests {
     #[test]
     fn attached_tags_take_no_place() {
         let mut newest = Newest::new(2);
-        newest.note(at(1, 0), Standing::Image);
-        newest.note(at(2, 0), Standing::Attached);
-        newest.note(at(3, 0), Standing::WithoutImage);
+        newest.add(at(1, 0), TagKind::Image);
+        newest.add(at(2, 0), TagKind::Attached);
+        newest.add(at(3, 0), TagKind::WithoutTarget);
         assert_eq!(newest.oldest(), Some(at(1, 0)));
-        newest.note(at(4, 0), Standing::Image);
-        newest.note(at(5, 0), Standing::Image);
+        newest.add(at(4, 0), TagKind::Image);
+        newest.add(at(5, 0), TagKind::Image);
         assert_eq!(newest.oldest(), Some(at(4, 0)));
     }
 
     #[test]
-    fn signatures_alone_are_counted() {
+    fn attachment_tags_count_in_a_repository_without_images() {
         let mut newest = Newest::new(1);
-        newest.note(at(1, 0), Standing::WithoutImage);
-        newest.note(at(2, 0), Standing::WithoutImage);
+        newest.add(at(1, 0), TagKind::WithoutTarget);
+        newest.add(at(2, 0), TagKind::WithoutTarget);
         assert_eq!(newest.oldest(), Some(at(2, 0)));
         assert_eq!(Newest::new(1).oldest(), None);
+    }
+
+    #[test]
+    fn a_tag_is_classified_by_its_subject_and_its_name() {
+        let signature = format!("sha256-{}.sig", digest("image").hex());
+        let by_name = tag(&signature, "signature", at(1, 0));
+        let live = |_: &AttachedTo| Ok(true);
+        let absent = |_: &AttachedTo| Ok(false);
+        let unasked = |_: &AttachedTo| -> Result<bool, StoreError> { unreachable!("not looked up") };
+        assert_eq!(classify(&by_name, false, live).unwrap(), TagKind::Attached);
+        assert_eq!(classify(&by_name, false, absent).unwrap(), TagKind::WithoutTarget);
+        assert_eq!(classify(&by_name, true, unasked).unwrap(), TagKind::Attached);
+        let ordinary = tag("1.0", "image", at(1, 0));
+        assert_eq!(classify(&ordinary, false, unasked).unwrap(), TagKind::Image);
+        assert_eq!(classify(&ordinary, true, unasked).unwrap(), TagKind::Attached);
+        let own = tag(&digest("image").referrers_tag(), "image", at(1, 0));
+        assert_eq!(classify(&own, false, unasked).unwrap(), TagKind::Image);
+        let failing = classify(&by_name, false, |_| Err(StoreError::Closing));
+        assert!(matches!(failing, Err(StoreError::Closing)));
+    }
+
+    #[test]
+    fn a_tag_expires_unless_it_is_new_young_or_named() {
+        let rule = Retention {
+            newest: Some(1),
+            younger: Some(Duration::from_mins(1)),
+            tags: vec![Pattern::from("v*".to_owned())],
+            ..Retention::default()
+        };
+        let (now, oldest) = (Moment::of(100), Some(at(30, 7)));
+        assert!(is_expired(&tag("b", "", at(30, 6)), oldest, &rule, now));
+        assert!(!is_expired(&tag("b", "", at(30, 7)), oldest, &rule, now));
+        assert!(!is_expired(&tag("b", "", at(41, 0)), None, &rule, now), "it is young");
+        assert!(is_expired(&tag("b", "", at(40, 9)), None, &rule, now));
+        assert!(!is_expired(&tag("v1", "", at(0, 0)), oldest, &rule, now));
+    }
+
+    #[test]
+    fn tags_without_a_stored_order_share_their_second_and_are_all_kept() {
+        let rule = Retention { newest: Some(1), ..Retention::default() };
+        let mut newest = Newest::new(1);
+        newest.add(at(5, 0), TagKind::Image);
+        newest.add(at(5, 0), TagKind::Image);
+        for name in ["a", "b"] {
+            assert!(!is_expired(&tag(name, "", at(5, 0)), newest.oldest(), &rule, Moment::of(9)));
+        }
+    }
+
+    proptest! {
+        /// Compares the bounded heap with a sorted list of all tags.
+        #[test]
+        fn the_newest_tags_are_kept(
+            times in prop::collection::vec((0_u64..5, 0_u64..50), 0..40), limit in 1_usize..10
+        ) {
+            let mut newest = Newest::new(limit);
+            for (second, order) in &times {
+                newest.add(at(*second, *order), TagKind::Image);
+                prop_assert!(newest.images.len() <= limit);
+            }
+            let mut sorted: Vec<SetAt> = times.iter().map(|(second, order)| at(*second, *order)).collect();
+            sorted.sort_by_key(|set_at| Reverse(*set_at));
+            let expected = sorted.get(limit.min(sorted.len()).wrapping_sub(1)).copied();
+            prop_assert_eq!(newest.oldest(), expected);
+            let rule = Retention { newest: Some(limit), ..Retention::default() };
+            let kept = times
+                .iter()
+                .filter(|(second, order)| {
+                    !is_expired(&tag("b", "", at(*second, *order)), newest.oldest(), &rule, Moment::of(9))
+                })
+                .count();
+            prop_assert!(kept >= limit.min(times.len()));
+        }
     }
 }

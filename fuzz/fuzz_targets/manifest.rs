@@ -1,4 +1,4 @@
-//! A manifest as a client sends it.
+//! Fuzzes the parsing of manifests and of referrers indexes as clients push them.
 #![no_main]
 
 use holdfast::oci::{MediaType, Manifest, referrers_of_index};

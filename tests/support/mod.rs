@@ -15,6 +15,7 @@ pub mod browser;
 pub mod bulk;
 pub mod failing;
 pub mod images;
+pub mod index_rows;
 pub mod load;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");

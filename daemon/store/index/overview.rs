@@ -16,10 +16,10 @@ use super::{keys, schema};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
-use crate::store::natural;
-use crate::store::overview::{
+use crate::store::listing::{
     Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
 };
+use crate::store::natural;
 use crate::store::work::Cancel;
 
 /// A row of the table `tags`, decoded without copying.
@@ -353,7 +353,7 @@ fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::overview::Fit;
+    use crate::store::listing::Fit;
 
     #[test]
     fn page_is_sorted_at_any_offset() {

@@ -1,0 +1,122 @@
+//! Collection of blobs, of rows about them, and of files that the index does not have.
+
+use std::sync::Arc;
+
+use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
+use super::report::Taken;
+use crate::oci::{Algorithm, Digest};
+use crate::store::error::StoreError;
+use crate::store::index::Index;
+use crate::store::index::forecast::Forecast;
+use crate::store::index::writer::Batch;
+use crate::store::{Store, blocking};
+
+impl Collection<'_> {
+    /// Frees the blobs that no manifest references, and removes repositories' links to blobs that only others need.
+    pub(super) async fn blobs(&mut self) -> Result<(), StoreError> {
+        let (mut after, grace) = (None, self.policy.grace);
+        loop {
+            let page = move |index: &Index, forecast: &mut Forecast| {
+                index.blob_page(after.as_deref(), ROWS_PER_READ, grace, forecast)
+            };
+            let page = self.foresee(page).await?;
+            self.report.kept_needed.add_all(page.needed);
+            self.report.kept_young.add_all(page.young);
+            for part in page.garbage.chunks(ITEMS_PER_TRANSACTION) {
+                self.take_blobs(part.to_vec()).await?;
+            }
+            let stale_links = if self.dry_run { Vec::new() } else { page.strays };
+            for part in stale_links.chunks(ITEMS_PER_TRANSACTION) {
+                self.before_taking(part.len()).await?;
+                let forget = move |batch: &mut Batch, part: &[_]| {
+                    batch.forget_strays(part, grace).map(|()| Vec::<()>::new())
+                };
+                self.store.change(part.to_vec(), forget).await?;
+            }
+            if page.next.is_none() {
+                return Ok(());
+            }
+            after = page.next;
+        }
+    }
+
+    async fn take_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
+        let grace = self.policy.grace;
+        self.before_taking(blobs.len()).await?;
+        let taken = if self.dry_run {
+            blobs
+        } else {
+            let discard = move |batch: &mut Batch, part: &[_]| batch.discard_blobs(part, grace);
+            let taken = self.store.take(blobs, discard).await?;
+            self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
+            taken
+        };
+        for (digest, bytes) in taken {
+            self.report.freed_blobs.add(bytes);
+            (self.observe)(Taken::Blob { digest, bytes });
+        }
+        Ok(())
+    }
+
+    /// Removes the link exceptions whose blob no manifest of the repository references.
+    pub(super) async fn link_exceptions(&mut self) -> Result<(), StoreError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let (index, last) = (Arc::clone(&self.store.0.index), after.take());
+            let page = blocking(move || index.link_exceptions_after(last.as_ref(), ROWS_PER_READ)).await?;
+            for part in page.chunks(ITEMS_PER_TRANSACTION) {
+                let forget = |batch: &mut Batch, part: &[_]| {
+                    batch.forget_link_exceptions(part).map(|()| Vec::<()>::new())
+                };
+                self.store.change(part.to_vec(), forget).await?;
+            }
+            after = page.into_iter().next_back();
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Indexes the files in `blobs/` that the index does not have, such as those that a power cut leaves. They get a grace
+    /// period.
+    pub(super) async fn unknown_files(&mut self) -> Result<(), StoreError> {
+        for algorithm in Algorithm::ALL {
+            let store = self.store.clone();
+            let unknown = blocking(move || store.unknown_files(algorithm)).await?;
+            for part in unknown.chunks(ITEMS_PER_TRANSACTION) {
+                let part = part.to_vec();
+                let found = if self.dry_run {
+                    part.len() as u64
+                } else {
+                    match self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await {
+                        Err(error) if error.is_lack_of_room() => 0,
+                        found => found?,
+                    }
+                };
+                self.report.found += found;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Returns the files in `blobs/` that the index does not have, with their lengths.
+    pub(in crate::store) fn unknown_files(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut unknown = Vec::new();
+        for digest in self.0.disk.blobs(algorithm)? {
+            let digest = digest?;
+            if !self.0.index.knows_blob(&digest)? {
+                let length = self.0.disk.blob_length(&digest)?;
+                unknown.extend(length.map(|length| (digest, length)));
+            }
+        }
+        Ok(unknown)
+    }
+}

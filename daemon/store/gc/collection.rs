@@ -1,0 +1,74 @@
+//! State of one run of a collection.
+
+use std::sync::Arc;
+
+use super::report::{Report, Taken};
+use crate::base::Lock;
+use crate::store::error::StoreError;
+use crate::store::index::Index;
+use crate::store::index::forecast::Forecast;
+use crate::store::retention::Policy;
+use crate::store::verify::Share;
+use crate::store::{Store, blocking};
+
+/// The number of rows in one read of the index.
+pub(in crate::store) const ROWS_PER_READ: usize = 1000;
+/// The number of items in one transaction: other changes wait for it.
+pub(in crate::store) const ITEMS_PER_TRANSACTION: usize = 32;
+
+/// A run of a collection, or a dry run.
+pub(in crate::store) struct Collection<'a> {
+    pub(in crate::store) store: &'a Store,
+    pub(super) policy: &'a Policy,
+    pub(in crate::store) dry_run: bool,
+    pub(in crate::store) observe: &'a mut (dyn FnMut(Taken) + Send),
+    pub(in crate::store) report: Report,
+    share: Share,
+    /// True once this run has verified the index.
+    verified: bool,
+    /// The changes that a dry run would have made; empty otherwise.
+    forecast: Arc<Lock<Forecast>>,
+}
+
+impl<'a> Collection<'a> {
+    /// Begins a run, which measures its share of the present content.
+    pub(super) fn new(
+        store: &'a Store,
+        policy: &'a Policy,
+        dry_run: bool,
+        observe: &'a mut (dyn FnMut(Taken) + Send),
+    ) -> Result<Self, StoreError> {
+        let counts = store.0.index.counts()?;
+        Ok(Collection {
+            store,
+            policy,
+            dry_run,
+            observe,
+            report: Report { dry_run, ..Report::default() },
+            share: Share::of(counts.blobs.saturating_add(counts.manifests)),
+            verified: false,
+            forecast: Arc::default(),
+        })
+    }
+
+    /// Reads the index together with the forecast, on a blocking thread. A dry run notes its changes in the forecast.
+    pub(in crate::store) async fn foresee<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&Index, &mut Forecast) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (index, forecast) = (Arc::clone(&self.store.0.index), Arc::clone(&self.forecast));
+        blocking(move || read(&index, &mut forecast.lock())).await
+    }
+
+    /// Verifies the index before `count` items are freed: once per process, and again before this run frees a large share
+    /// of all content. Content is freed because rows are absent, and the loss of rows to damage is not noticed otherwise.
+    pub(super) async fn before_taking(&mut self, count: usize) -> Result<(), StoreError> {
+        let is_large = self.share.take(count as u64);
+        let is_due = !self.store.index_is_verified() || (is_large && !self.verified);
+        if count > 0 && is_due {
+            self.store.verify_index().await?;
+            self.verified = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Results of a collection.
+
+use serde::Serialize;
+
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::index::candidates::Amount;
+
+/// An item that a collection freed, or that a dry run would free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Taken {
+    /// A tag that no retention rule keeps, or one that was attached to a freed manifest.
+    Tag {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// The manifest that the tag pointed to.
+        digest: Digest,
+    },
+    /// An untagged manifest.
+    Manifest {
+        /// The repository.
+        repository: RepositoryName,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// A blob that no manifest references.
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// Its length.
+        bytes: u64,
+    },
+    /// An expired upload.
+    Upload {
+        /// The upload id.
+        id: String,
+        /// The number of bytes that were uploaded.
+        bytes: u64,
+    },
+}
+
+/// The totals of a collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// True for a dry run, which frees nothing.
+    pub dry_run: bool,
+    /// Repositories scanned.
+    pub repositories: u64,
+    /// Tags removed.
+    pub freed_tags: u64,
+    /// Manifests removed.
+    pub freed_manifests: u64,
+    /// Blobs removed.
+    pub freed_blobs: Amount,
+    /// Uploads removed.
+    pub freed_uploads: Amount,
+    /// Blobs that manifests reference, and manifests.
+    pub kept_needed: Amount,
+    /// Unreferenced blobs within the grace period.
+    pub kept_young: Amount,
+    /// Uploads that have not expired.
+    pub kept_uploads: Amount,
+    /// Files in `blobs/` that were not in the index; they are indexed and get a grace period.
+    pub found: u64,
+    /// Duration of the collection in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// The last collection of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The time of its end, in seconds since 1970.
+    pub at: u64,
+    /// Its totals.
+    pub report: Report,
+}
+
+impl Report {
+    /// Returns true if items were freed or files found.
+    pub fn did_something(&self) -> bool {
+        let files = self.freed_blobs.count + self.freed_uploads.count + self.found;
+        self.freed_tags + self.freed_manifests + files > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_items_and_found_files_are_reported_as_work() {
+        let one = Amount { count: 1, bytes: 0 };
+        let kept = Report { kept_needed: one, kept_young: one, kept_uploads: one, ..Report::default() };
+        assert!(!kept.did_something());
+        for report in [
+            Report { freed_tags: 1, ..kept },
+            Report { freed_manifests: 1, ..kept },
+            Report { freed_blobs: one, ..kept },
+            Report { freed_uploads: one, ..kept },
+            Report { found: 1, ..kept },
+        ] {
+            assert!(report.did_something(), "{report:?}");
+        }
+    }
+}

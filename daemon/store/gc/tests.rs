@@ -1,0 +1,284 @@
+//! Collections on a real store whose clock the tests move.
+#![expect(clippy::disallowed_methods, reason = "tests play the power cut that leaves files")]
+
+use std::time::Duration;
+
+use super::{Report, Taken};
+use crate::oci::{Algorithm, Digest, Pattern, Reference};
+use crate::store::recover::IndexHealth;
+use crate::store::retention::{Policy, Retention};
+use crate::store::test_store::{GRACE, TestStore, digest, name, policy};
+use crate::store::{Store, StoreError};
+
+fn blobs_of(items: &[Taken]) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = items
+        .iter()
+        .filter_map(|item| match item {
+            Taken::Blob { digest, .. } => Some(digest.clone()),
+            Taken::Tag { .. } | Taken::Manifest { .. } | Taken::Upload { .. } => None,
+        })
+        .collect();
+    digests.sort();
+    digests
+}
+
+/// Runs a dry run and a real collection, which have to free the same items.
+async fn collect(test: &TestStore, policy: &Policy) -> (Report, Vec<Taken>) {
+    let (forecast, expected) = test.collect(policy, true).await.unwrap();
+    let (report, items) = test.collect(policy, false).await.unwrap();
+    assert_eq!(items, expected);
+    let comparable = |report| Report { dry_run: false, milliseconds: 0, ..report };
+    assert_eq!(comparable(report), comparable(forecast));
+    (report, items)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_unused_blob_is_freed_after_the_grace_period() {
+    let test = TestStore::open().await;
+    let blob = test.push_blob("a", b"unused").await;
+    test.advance(GRACE / 2);
+    let (report, items) = collect(&test, &policy(Vec::new())).await;
+    assert_eq!((report.kept_young.count, items.len()), (1, 0));
+    test.advance(GRACE / 2);
+    let (report, items) = collect(&test, &policy(Vec::new())).await;
+    assert_eq!((report.freed_blobs.bytes, blobs_of(&items)), (6, vec![blob.clone()]));
+    assert!(!test.file(&blob).exists());
+    assert_eq!(test.store.overview().await.unwrap().collected.map(|last| last.report), Some(report));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lease_protects_a_blob_for_another_grace_period() {
+    let test = TestStore::open().await;
+    let (asked, other) = (test.push_blob("a", b"asked for").await, test.push_blob("a", b"other").await);
+    // In the last quarter of the grace period the renewal is committed before the answer.
+    test.advance(GRACE / 8 * 7);
+    test.store.blob_to_count_on(&name("a"), &asked).await.unwrap();
+    test.advance(GRACE / 2);
+    let (report, items) = collect(&test, &policy(Vec::new())).await;
+    assert_eq!((blobs_of(&items), report.kept_young.count), (vec![other], 1));
+    test.advance(GRACE);
+    assert_eq!(blobs_of(&collect(&test, &policy(Vec::new())).await.1), [asked]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_deleted_image_is_freed_with_its_referrers_and_shared_blobs_stay() {
+    let test = TestStore::open().await;
+    let image = test.push_image("a", &["1"], b"layer", None).await;
+    let kept = test.push_image("a", &["2"], b"other layer", None).await;
+    let signature = test.push_image("a", &[], b"signature", Some(&image)).await;
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 0, "the image has a tag");
+    test.store.delete_manifest(&name("a"), &image).await.unwrap();
+    test.advance(GRACE);
+    let (report, items) = collect(&test, &policy(Vec::new())).await;
+    assert_eq!(report.freed_manifests, 1);
+    assert!(items.contains(&Taken::Manifest { repository: name("a"), digest: signature.clone() }));
+    let mut freed = vec![image, signature, digest(b"layer"), digest(b"signature")];
+    freed.sort();
+    assert_eq!(blobs_of(&items), freed);
+    assert_eq!(report.kept_needed.count, 3, "a manifest, its layer, and the config of all");
+    test.store.manifest(&name("a"), &Reference::Digest(kept)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_retention_rule_expires_tags_and_what_is_attached_to_them() {
+    let test = TestStore::open().await;
+    let image = test.push_image("ci/a", &["b1"], b"1", None).await;
+    let signature = format!("sha256-{}.sig", image.hex());
+    test.push_image("ci/a", &[&signature], b"signature", None).await;
+    test.push_image("ci/a", &["v1"], b"2", None).await;
+    test.push_image("ci/a", &["b2"], b"3", None).await;
+    test.push_image("other", &["b1"], b"1", None).await;
+    let rule = Retention {
+        repositories: vec![Pattern::from("ci/*".to_owned())],
+        newest: Some(1),
+        tags: vec![Pattern::from("v*".to_owned())],
+        ..Retention::default()
+    };
+    let rules = policy(vec![rule]);
+    let (report, items) = collect(&test, &rules).await;
+    let repository = name("ci/a");
+    let tag = |tag: &str, digest: &Digest| Taken::Tag {
+        repository: repository.clone(),
+        tag: tag.parse().unwrap(),
+        digest: digest.clone(),
+    };
+    assert_eq!((report.repositories, items), (2, vec![tag("b1", &image)]));
+    test.advance(GRACE);
+    let (report, items) = collect(&test, &rules).await;
+    assert_eq!((report.freed_tags, report.freed_manifests), (1, 1), "{items:?}");
+    assert!(items.contains(&Taken::Manifest { repository: repository.clone(), digest: image.clone() }));
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &rules).await.0.freed_manifests, 1, "the manifest of the signature");
+    let tags = test.store.tags(&repository, None, 10).await.unwrap().items;
+    assert_eq!(tags.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>(), ["b2", "v1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_a_grace_period_signatures_of_signatures_go_in_one_run() {
+    let test = TestStore::open().await;
+    let image = test.push_image("a", &["b1"], b"1", None).await;
+    let signature = test.push_image("a", &[&format!("sha256-{}.sig", image.hex())], b"2", None).await;
+    test.push_image("a", &[&format!("sha256-{}.sig", signature.hex())], b"3", None).await;
+    test.push_image("a", &["b2"], b"4", None).await;
+    let rule = Retention {
+        repositories: vec![Pattern::from("*".to_owned())],
+        newest: Some(1),
+        ..Retention::default()
+    };
+    let rules = Policy { grace: Duration::ZERO, ..policy(vec![rule]) };
+    let (report, _) = collect(&test, &rules).await;
+    assert_eq!((report.freed_tags, report.freed_manifests), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_untagged_manifest_expires_by_a_rule_unless_a_client_asks_for_it() {
+    let test = TestStore::open().await;
+    let image = test.push_image("a", &["1"], b"1", None).await;
+    test.push_image("a", &["1"], b"2", None).await;
+    test.advance(10 * GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 0);
+    let rule = Retention {
+        repositories: vec![Pattern::from("*".to_owned())],
+        untagged: Some(11 * GRACE),
+        ..Retention::default()
+    };
+    let rules = policy(vec![rule]);
+    assert_eq!(collect(&test, &rules).await.0.freed_manifests, 0);
+    test.advance(GRACE);
+    let (report, items) = collect(&test, &rules).await;
+    assert_eq!((report.freed_manifests, report.freed_tags), (1, 0));
+    assert!(items.contains(&Taken::Manifest { repository: name("a"), digest: image }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repository_loses_a_blob_that_only_others_reference() {
+    let test = TestStore::open().await;
+    let layer = test.push_blob("b", b"shared").await;
+    test.push_image("a", &["1"], b"shared", None).await;
+    collect(&test, &policy(Vec::new())).await;
+    test.store.blob(&name("b"), &layer).unwrap();
+    test.advance(GRACE);
+    collect(&test, &policy(Vec::new())).await;
+    assert!(matches!(test.store.blob(&name("b"), &layer), Err(StoreError::BlobUnknown(_))));
+    test.store.blob(&name("a"), &layer).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_blob_that_was_deleted_from_an_image_is_forgotten_with_the_image() {
+    let test = TestStore::open().await;
+    let image = test.push_image("a", &["1"], b"layer", None).await;
+    test.store.delete_blob(&name("a"), &digest(b"layer")).await.unwrap();
+    let exceptions = |test: &TestStore| test.store.0.index.link_exceptions_after(None, 10).unwrap().len();
+    collect(&test, &policy(Vec::new())).await;
+    assert_eq!(exceptions(&test), 1);
+    test.store.delete_manifest(&name("a"), &image).await.unwrap();
+    test.advance(GRACE);
+    collect(&test, &policy(Vec::new())).await;
+    assert_eq!(exceptions(&test), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_upload_that_does_not_grow_expires() {
+    let test = TestStore::open().await;
+    let repository = name("a");
+    let mut abandoned = test.store.start_upload(&repository, Algorithm::Sha256).await.unwrap();
+    let mut growing = test.store.start_upload(&repository, Algorithm::Sha256).await.unwrap();
+    abandoned.write(b"half").await.unwrap();
+    abandoned.pause().await.unwrap();
+    growing.pause().await.unwrap();
+    let (abandoned_id, growing_id) = (abandoned.id(), growing.id());
+    drop((abandoned, growing));
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.kept_uploads.count, 2);
+    test.advance(GRACE / 2);
+    let mut growing = test.store.resume_upload(&repository, growing_id).await.unwrap();
+    growing.write(b"more").await.unwrap();
+    growing.pause().await.unwrap();
+    drop(growing);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.kept_uploads.count, 2);
+    test.advance(GRACE / 2);
+    let (report, items) = collect(&test, &policy(Vec::new())).await;
+    assert_eq!(items, [Taken::Upload { id: abandoned_id.to_string(), bytes: 4 }]);
+    assert_eq!((report.kept_uploads.count, report.freed_uploads.bytes), (1, 4));
+    assert!(test.store.resume_upload(&repository, abandoned_id).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn files_that_are_not_in_the_index_get_a_grace_period() {
+    let test = TestStore::open().await;
+    let unknown = digest(b"unknown");
+    std::fs::write(test.file(&unknown), b"unknown").unwrap();
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.found, 1);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.kept_young.count, 1);
+    test.advance(GRACE);
+    assert_eq!(blobs_of(&collect(&test, &policy(Vec::new())).await.1), [unknown]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_interrupted_collection_is_recovered() {
+    let test = TestStore::open().await;
+    let blob = test.push_blob("a", b"moved").await;
+    let trash = |digest: &Digest| test.path("trash").join(digest.to_string().replacen(':', "-", 1));
+    // One file was moved before the commit, another one was committed and not removed.
+    std::fs::rename(test.file(&blob), trash(&blob)).unwrap();
+    std::fs::write(trash(&digest(b"gone")), b"gone").unwrap();
+    test.store.sort_left_trash().await.unwrap();
+    assert!(test.file(&blob).exists());
+    assert_eq!(std::fs::read_dir(test.path("trash")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn after_names_were_lost_only_the_operator_collects() {
+    let test = TestStore::open().await;
+    test.push_blob("a", b"perhaps of a lost name").await;
+    test.store.writer().unwrap().submit(|batch| batch.hold_collection(true)).await.unwrap();
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0, Report::default());
+    let by_operator = Policy { by_hand: true, ..policy(Vec::new()) };
+    assert_eq!(collect(&test, &by_operator).await.0.freed_blobs.count, 1);
+    assert!(!test.store.overview().await.unwrap().collection_is_held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_daemon_does_not_wait_for_another_collection() {
+    let test = TestStore::open().await;
+    test.push_blob("a", b"unused").await;
+    test.advance(GRACE);
+    let other = test.store.0.disk.try_lock_collection().unwrap().unwrap();
+    assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0, Report::default());
+    // It leaves the trash to the other one, too.
+    test.store.sort_left_trash().await.unwrap();
+    drop(other);
+    assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0.freed_blobs.count, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_damaged_index_frees_nothing() {
+    let test = TestStore::open_with(|_| IndexHealth::Corrupt).await;
+    let blob = test.push_blob("a", b"unused").await;
+    test.advance(GRACE);
+    let failed = test.collect(&policy(Vec::new()), false).await;
+    assert!(matches!(failed, Err(StoreError::Unready)), "{failed:?}");
+    assert!(test.file(&blob).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_corrupt_referrer_is_freed_with_its_subject_all_the_same() {
+    let test = TestStore::open().await;
+    let image = test.push_image("a", &["1"], b"layer", None).await;
+    let signature = test.push_image("a", &["signature"], b"signature", Some(&image)).await;
+    std::fs::write(test.file(&signature), b"corrupt").unwrap();
+    let delete_tag = |tag: &'static str| delete_tag(&test.store, tag);
+    delete_tag("signature").await;
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 0, "its subject is live");
+    delete_tag("1").await;
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 1, "first the subject");
+    test.advance(GRACE);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 1);
+}
+
+async fn delete_tag(store: &Store, tag: &str) {
+    store.delete_tag(&name("a"), &tag.parse().unwrap()).await.unwrap();
+}

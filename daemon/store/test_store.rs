@@ -1,0 +1,136 @@
+//! A store in a temporary directory, for unit tests, with a clock that the test moves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Moment;
+use super::gc::{Report, Taken};
+use super::index::inspect::Inspection;
+use super::capacity_limits::RoomLimits;
+use super::retention::{Ages, Policy, Retention};
+use super::settings::IndexHealth;
+use super::{CheckOptions, Checked, Event, Fault, Role, Settings, Store, StoreError};
+use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName};
+
+/// The grace period of the store and of its collections.
+pub(super) const GRACE: Duration = Duration::from_hours(1);
+
+/// A store and its directory.
+pub(super) struct TestStore {
+    pub(super) store: Store,
+    directory: tempfile::TempDir,
+}
+
+impl TestStore {
+    pub(super) async fn open() -> Self {
+        Self::open_with(|_| IndexHealth::Healthy).await
+    }
+
+    /// Opens a store whose index has the given health at each inspection.
+    pub(super) async fn open_with(inspect: fn(&Inspection) -> IndexHealth) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: directory.path().to_owned(),
+            index_map_size: 16 << 20,
+            uploads: 10,
+            ages: Ages { grace: GRACE, retention: Arc::default() },
+            room: RoomLimits { reserve: Some(0), ..RoomLimits::default() },
+            immutable: Vec::new(),
+            inspect,
+            failed: |_| (),
+            opening: |_| (),
+        };
+        TestStore { store: Store::open(settings, Role::Daemon).await.unwrap(), directory }
+    }
+
+    /// Moves the clock of the store forward by at least this time.
+    pub(super) fn advance(&self, by: Duration) {
+        let clock = &self.store.0.index.clock;
+        clock.advance_to(Moment::of(clock.now().number() + by.as_secs()));
+    }
+
+    /// Returns the path of the file of a blob.
+    pub(super) fn file(&self, digest: &Digest) -> PathBuf {
+        self.path("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(super) async fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let (repository, digest) = (name(repository), digest(content));
+        let mut upload = self.store.start_upload(&repository, Algorithm::Sha256).await.unwrap();
+        upload.write(content).await.unwrap();
+        self.store.commit_upload(&repository, upload, &digest).await.unwrap();
+        digest
+    }
+
+    /// Pushes an image of one layer, with these tags and perhaps a subject.
+    pub(super) async fn push_image(
+        &self,
+        repository: &str,
+        tags: &[&str],
+        layer: &[u8],
+        subject: Option<&Digest>,
+    ) -> Digest {
+        let layer = self.push_blob(repository, layer).await;
+        let config = self.push_blob(repository, b"{}").await;
+        let mut image = serde_json::json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "a/b", "digest": config, "size": 2},
+            "layers": [{"mediaType": "a/b", "digest": layer, "size": 1}],
+        });
+        if let Some(subject) = subject {
+            image["subject"] = serde_json::json!({"mediaType": "a/b", "digest": subject, "size": 1});
+        }
+        self.put_manifest(repository, tags, &image).await
+    }
+
+    pub(super) async fn put_manifest(
+        &self,
+        repository: &str,
+        tags: &[&str],
+        manifest: &serde_json::Value,
+    ) -> Digest {
+        let bytes = serde_json::to_vec(manifest).unwrap();
+        let manifest = Manifest::parse(&bytes, None).unwrap();
+        let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
+        self.store.put_manifest(&name(repository), manifest, bytes.into(), None, tags).await.unwrap()
+    }
+
+    /// Collects, or only looks, and returns the report with the items.
+    pub(super) async fn collect(
+        &self,
+        policy: &Policy,
+        dry_run: bool,
+    ) -> Result<(Report, Vec<Taken>), StoreError> {
+        let mut items = Vec::new();
+        let report = self.store.collect(policy, dry_run, &mut |item| items.push(item)).await?;
+        Ok((report, items))
+    }
+
+    pub(super) async fn check(&self, repair: bool) -> (Checked, Vec<(Fault, bool)>) {
+        let mut faults = Vec::new();
+        let mut observe = |event| match event {
+            Event::Fault(fault, repaired) => faults.push((fault, repaired)),
+            Event::Progress(_) => {}
+        };
+        let checked = self.store.check(CheckOptions { rate: None, repair }, &mut observe).await.unwrap();
+        (checked, faults)
+    }
+}
+
+pub(super) fn name(text: &str) -> RepositoryName {
+    text.parse().unwrap()
+}
+
+pub(super) fn digest(content: &[u8]) -> Digest {
+    Hasher::digest(Algorithm::Sha256, content)
+}
+
+/// The rules of a collection that the daemon starts by itself.
+pub(super) fn policy(retention: Vec<Retention>) -> Policy {
+    Policy { grace: GRACE, uploads_expire: GRACE, retention, by_hand: false }
+}
