@@ -21,7 +21,7 @@
 //! | group | modules |
 //! |---|---|
 //! | the store | `inner` (handle and shared state), `settings`, `open` (opening and closing) |
-//! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `summary`, `health`, `status`, `secret` |
+//! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `listing`, `summary`, `summaries`, `health`, `status`, `secret` |
 //! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
 //! | check and repair | `check`, `layout_check`, `repair` |
 //! | recovery of the index | `recover`, `rebuild`, `shutdown_marker`, `faults`, `index_failure` |
@@ -30,7 +30,7 @@
 //! | the index | `index` |
 //! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
 //! | files | `disk`, `upload_files`, `blob_files`, `index_files`, `top_files`, `obstacles`, `locks`, `blob` |
-//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `mutex`, `sys` |
+//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `sys` |
 
 mod blob;
 mod blob_files;
@@ -65,7 +65,6 @@ mod listing;
 mod locks;
 mod management;
 mod measure;
-mod mutex;
 mod natural;
 mod obstacles;
 mod open;
@@ -132,5 +131,4 @@ pub use self::uploads::RunningUpload;
 pub use self::work::POOLED_THREADS;
 
 use self::inner::Inner;
-use self::mutex::lock;
 use self::work::{blocking, detached};

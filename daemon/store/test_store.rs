@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capacity_limits::RoomLimits;
 use super::clock::Moment;
 use super::gc::{Report, Taken};
 use super::index::inspect::Inspection;
-use super::capacity_limits::RoomLimits;
 use super::retention::{Ages, Policy, Retention};
 use super::settings::IndexHealth;
 use super::{CheckOptions, Checked, Event, Fault, Role, Settings, Store, StoreError};

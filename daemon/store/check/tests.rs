@@ -7,7 +7,7 @@ use super::content::compare;
 use super::rows::missing_content;
 use super::{Checked, Event, Fault, least_duration};
 use crate::oci::{Manifest, Reference};
-use crate::store::recover::IndexHealth;
+use crate::store::settings::IndexHealth;
 use crate::store::test_store::{TestStore, digest, name};
 use crate::store::{CheckOptions, StoreError};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Report, Taken};
 use crate::oci::{Algorithm, Digest, Pattern, Reference};
-use crate::store::recover::IndexHealth;
 use crate::store::retention::{Policy, Retention};
+use crate::store::settings::IndexHealth;
 use crate::store::test_store::{GRACE, TestStore, digest, name, policy};
 use crate::store::{Store, StoreError};
 
