@@ -1,7 +1,6 @@
-//! An index that breaks: each time the ladder is climbed down, the broken file is kept, and no name that index.json
-//! has is lost.
+//! A corrupt index: each time recovery finds a rung that holds, the corrupt file is kept, and no name in index.json is lost.
 //!
-//! `HOLDFAST_TEST_CASES=300 cargo test broken_index` breaks it three hundred times.
+//! `HOLDFAST_TEST_CASES=300 cargo test broken_index` corrupts it three hundred times.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -26,7 +25,7 @@ impl Random {
     }
 }
 
-/// Breaks a file at random, and says how.
+/// Corrupts a file at random, and returns a description.
 fn damage(file: &Path, random: &mut Random) -> String {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
     let length = file.metadata().unwrap().len();
@@ -50,7 +49,7 @@ fn damage(file: &Path, random: &mut Random) -> String {
                 file.read_exact_at(&mut byte, *at).unwrap();
                 file.write_all_at(&[byte[0] ^ (1 << random.below(8))], *at).unwrap();
             }
-            format!("bits turned over at {flips:?}")
+            format!("bits flipped at {flips:?}")
         }
         _ => {
             let page = random.below(pages);
@@ -61,7 +60,7 @@ fn damage(file: &Path, random: &mut Random) -> String {
     }
 }
 
-/// What `index.json` says: each name and the digest of its manifest.
+/// Returns the names in `index.json` with the digests of their manifests.
 fn names(data: &Path) -> BTreeMap<(String, Option<String>), String> {
     let layout: Value = serde_json::from_slice(&std::fs::read(data.join("index.json")).unwrap()).unwrap();
     let entry = |entry: &Value| {
@@ -74,11 +73,11 @@ fn names(data: &Path) -> BTreeMap<(String, Option<String>), String> {
 }
 
 #[test]
-fn however_it_breaks_every_name_is_there() {
+fn every_name_survives_random_damage() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
     let mut random = Random(seed | 1);
-    // Of so small a map few pages are spare ones, in which damage does nothing.
+    // In a small map few pages are free, and damage rarely has no effect.
     let mut daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     for number in 0..60u32 {
         let layer = format!("layer {}", number % 40).into_bytes();
@@ -111,7 +110,7 @@ fn however_it_breaks_every_name_is_there() {
         broken += usize::from(daemon.broken_indexes() > aside);
     }
     println!("{cases} times damaged, {broken} times set aside");
-    assert!(broken * 3 > cases, "damage is not noticed: {broken} of {cases}");
+    assert!(broken * 3 > cases, "damage is not detected: {broken} of {cases}");
 }
 
 fn tag_digest(daemon: &Daemon) -> String {
@@ -123,7 +122,7 @@ fn digest_of(answer: &Answer) -> String {
 }
 
 #[test]
-fn without_index_json_nothing_is_collected_until_a_person_asks() {
+fn nothing_is_collected_without_index_json_until_the_operator_asks() {
     let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"layer");
     daemon.end_badly();
@@ -133,7 +132,7 @@ fn without_index_json_nothing_is_collected_until_a_person_asks() {
     daemon.get("/v2/a/manifests/1").expect(404);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
-    assert_eq!(blobs(), 3, "content that nothing names any more may be all that is left");
+    assert_eq!(blobs(), 3, "unnamed content was collected");
     daemon.push_image("a", "1", b"layer");
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
     assert_eq!(blobs(), 3);

@@ -1,7 +1,7 @@
-//! Every step to the disk in turn: the process is killed there, or the step fails, and what is found afterwards is
-//! the old state or the new one, and the new one if that was said.
+//! Kills the process, or makes the disk fail, at every step of an operation in turn. Afterwards the store is in the old state or
+//! the new one, and in the new one if the operation was acknowledged.
 //!
-//! A step is a system call that changes something or waits for the medium, counted by strace in each thread.
+//! A step is a system call that changes or syncs a file, counted by strace in each thread.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// The system calls that change something, or that wait for the medium.
+/// The system calls that change or sync a file.
 const CALLS: [&str; 7] = ["rename", "fdatasync", "fsync", "pwrite64", "writev", "unlink", "ftruncate"];
 const NEW_LAYER: &[u8] = b"the new layer";
-/// How long strace may take to let go of a process.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// No operation has more calls of a kind than this in one thread.
-const MOST: usize = 200;
+/// The time that strace may take to detach.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// An upper bound of the calls of one kind in one thread.
+const MAX_STEPS: usize = 200;
 
-/// What happens at a step.
+/// The fault at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Kill,
@@ -37,7 +37,7 @@ impl Effect {
     }
 }
 
-/// A strace that puts a fault into a process, and notes whether it has.
+/// An strace that injects a fault into a process, and records whether it did.
 struct Strace {
     child: Child,
     injected: Arc<AtomicBool>,
@@ -49,10 +49,9 @@ impl Strace {
         let mut command = Command::new("strace");
         command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);
         command.args(["-e", &effect.injection(call, number)]);
-        let mut child =
-            command.stderr(Stdio::piped()).spawn().expect("the package strace has to be installed");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("strace must be installed");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace does not attach");
+        assert!(lines.any(|line| line.unwrap().contains("attached")), "strace did not attach");
         let injected = Arc::new(AtomicBool::new(false));
         let noted = Arc::clone(&injected);
         let reader = std::thread::spawn(move || {
@@ -63,12 +62,12 @@ impl Strace {
         Strace { child, injected, reader: Some(reader) }
     }
 
-    /// Lets go of the process; whether it met the fault.
+    /// Detaches. Returns true if the fault was injected.
     fn end(mut self) -> bool {
         let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).output();
         let began = Instant::now();
-        // It may wait for ever for a thread of a process that it has killed.
-        while self.child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        // strace may wait forever for a thread of a process that it has killed.
+        while self.child.try_wait().unwrap().is_none() && began.elapsed() < DETACH_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
@@ -78,7 +77,7 @@ impl Strace {
     }
 }
 
-/// Runs a command line with a fault in it; whether it met the fault.
+/// Runs a command with an injected fault. Returns true if the fault was injected.
 fn run_with_fault(arguments: &[&str], daemon: &Daemon, effect: Effect, call: &str, number: usize) -> bool {
     let mut command = Command::new("strace");
     command.args(["-f", "-e", &format!("trace={call}"), "-e", &effect.injection(call, number), BINARY]);
@@ -87,7 +86,7 @@ fn run_with_fault(arguments: &[&str], daemon: &Daemon, effect: Effect, call: &st
     text.contains("INJECTED") || text.contains("killed by SIGKILL")
 }
 
-/// What there is before each operation.
+/// The state before each operation.
 struct Before {
     daemon: Daemon,
     old: Vec<u8>,
@@ -102,12 +101,12 @@ impl Before {
         Before { daemon, old, other }
     }
 
-    /// Starts the daemon again, whether it is dead or takes no more writes.
+    /// Restarts the daemon, whether it is dead or read-only.
     fn restart(&mut self) {
         self.daemon.kill_and_restart();
     }
 
-    /// What the tag names has to be all there; gives its manifest.
+    /// Pulls the image of a tag completely; returns its manifest.
     fn read(&self, tag: &str) -> Vec<u8> {
         let manifest = self.daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200);
         let image = manifest.json();
@@ -117,8 +116,8 @@ impl Before {
         manifest.body
     }
 
-    /// Nothing is wrong, and pushes work.
-    fn is_sound(&self, what: &str) {
+    /// Checks that the store has no fault and that pushes work.
+    fn is_healthy(&self, what: &str) {
         let mut check = Command::new(BINARY);
         let check = check.env_clear().args(["check", "--data"]).arg(&self.daemon.data).output().unwrap();
         assert!(check.status.success(), "{what}: {}", String::from_utf8_lossy(&check.stdout));
@@ -127,7 +126,7 @@ impl Before {
     }
 }
 
-/// An operation with a fault at a step; whether there was such a step.
+/// An operation with a fault at a step; returns true if that step exists.
 type Operation = fn(Effect, &str, usize) -> bool;
 
 fn push(effect: Effect, call: &str, number: usize) -> bool {
@@ -145,7 +144,7 @@ fn push(effect: Effect, call: &str, number: usize) -> bool {
     let found = before.read("t");
     assert!(found == new || (!done && found == before.old), "{effect:?} at {call} {number}, done: {done}");
     before.read("other");
-    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    before.is_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -164,7 +163,7 @@ fn delete(effect: Effect, call: &str, number: usize) -> bool {
         before.read("other");
     }
     assert_eq!(before.read("t"), before.old);
-    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    before.is_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -173,14 +172,14 @@ fn collection(effect: Effect, call: &str, number: usize) -> bool {
     let path = format!("/v2/a/manifests/{}", before.other);
     before.daemon.request("DELETE", &path).send().expect(202);
     let met = run_with_fault(&["gc", "--grace", "0s"], &before.daemon, effect, call, number);
-    // Beside a daemon that goes on, and after its restart.
+    // Checked beside the running daemon, and after its restart.
     assert_eq!(before.read("t"), before.old);
     before.restart();
     assert_eq!(before.read("t"), before.old);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&before.daemon.data));
     let files = std::fs::read_dir(before.daemon.data.join("blobs/sha256")).unwrap().count();
-    assert_eq!(files, 3, "{effect:?} at {call} {number}: nothing but the old image is needed");
-    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    assert_eq!(files, 3, "{effect:?} at {call} {number}: the collection kept an orphan");
+    before.is_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -191,11 +190,11 @@ fn rebuild(effect: Effect, call: &str, number: usize) -> bool {
     before.daemon.restart_after_end();
     assert_eq!(before.read("t"), before.old, "{effect:?} at {call} {number}");
     before.read("other");
-    before.is_sound(&format!("{effect:?} at {call} {number}"));
+    before.is_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
-/// Puts the fault at each step in turn, until there are no more.
+/// Injects a fault at each step in turn, until the operation has no more.
 fn at_every_step(operation: Operation, effects: &[Effect]) {
     let mut steps = 0;
     for effect in effects {
@@ -204,43 +203,43 @@ fn at_every_step(operation: Operation, effects: &[Effect]) {
             while operation(*effect, call, number) {
                 steps += 1;
                 number += 1;
-                assert!(number < MOST, "there is no end to the steps of {call}");
+                assert!(number < MAX_STEPS, "{call} has too many steps");
             }
         }
     }
     println!("{steps} steps");
-    assert!(steps >= effects.len(), "only {steps} steps met their fault");
+    assert!(steps >= effects.len(), "only {steps} faults were injected");
 }
 
 const KILL: [Effect; 1] = [Effect::Kill];
 const FAILS: [Effect; 2] = [Effect::Fails("EIO"), Effect::Fails("ENOSPC")];
 
 #[test]
-fn a_push_that_is_killed() {
+fn push_survives_kills() {
     at_every_step(push, &KILL);
 }
 
 #[test]
-fn a_push_whose_disk_fails() {
+fn push_survives_disk_errors() {
     at_every_step(push, &FAILS);
 }
 
 #[test]
-fn a_delete_that_is_killed_or_fails() {
+fn delete_survives_kills_and_disk_errors() {
     at_every_step(delete, &[KILL[0], FAILS[0], FAILS[1]]);
 }
 
 #[test]
-fn a_collection_that_is_killed() {
+fn collection_survives_kills() {
     at_every_step(collection, &KILL);
 }
 
 #[test]
-fn a_collection_whose_disk_fails() {
+fn collection_survives_disk_errors() {
     at_every_step(collection, &FAILS);
 }
 
 #[test]
-fn a_rebuild_that_is_killed_or_fails() {
+fn rebuild_survives_kills_and_disk_errors() {
     at_every_step(rebuild, &[KILL[0], FAILS[0], FAILS[1]]);
 }

@@ -1,4 +1,4 @@
-//! Deletes in repositories with very many tags, referrers or blobs: they do everything, in short changes.
+//! Deletes in repositories with very many tags, referrers or blobs are complete, and made in short transactions.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ fn command(daemon: &Daemon, arguments: &[&str]) -> String {
     run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&daemon.data))
 }
 
-/// A daemon with a repository `many` of so many tags: each third is of the first image, the others of the second.
+/// Starts a daemon with a repository `many` of `tags` tags: every third names the first image, the others the second.
 fn with_tags(tags: usize) -> (Daemon, [Vec<u8>; 2]) {
     let mut daemon = Daemon::start();
     daemon.stop();
@@ -30,7 +30,7 @@ fn delete(daemon: &Daemon, path: &str) -> Answer {
 }
 
 #[test]
-fn all_tags_of_a_manifest_go_with_it_and_no_others() {
+fn manifest_delete_removes_exactly_its_tags() {
     let (daemon, [first, second]) = with_tags(3000);
     let path = |image: &[u8]| format!("/v2/many/manifests/{}", digest(image));
     delete(&daemon, &path(&first)).expect(202);
@@ -48,7 +48,7 @@ fn all_tags_of_a_manifest_go_with_it_and_no_others() {
 }
 
 #[test]
-fn tags_that_are_set_during_a_delete_never_dangle() {
+fn tags_set_during_a_delete_never_dangle() {
     let (daemon, [first, _]) = with_tags(6000);
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn tags_that_are_set_during_a_delete_never_dangle() {
 }
 
 #[test]
-fn many_referrers_go_with_their_subject() {
+fn many_referrers_are_collected_with_their_subject() {
     let mut daemon = Daemon::start();
     daemon.stop();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
@@ -99,7 +99,7 @@ fn many_referrers_go_with_their_subject() {
 }
 
 #[test]
-fn a_blob_that_very_many_repositories_have_is_collected() {
+fn blob_of_many_repositories_is_collected() {
     let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let blob = daemon.push_blob("from", b"everywhere");
     for number in 0..150 {
@@ -108,7 +108,7 @@ fn a_blob_that_very_many_repositories_have_is_collected() {
     }
     command(&daemon, &["check"]);
     let file = daemon.data.join("blobs/sha256").join(blob.trim_start_matches("sha256:"));
-    // The first collection lets the repositories forget it.
+    // The first collection removes the links of the repositories.
     command(&daemon, &["gc", "--grace", "0s"]);
     command(&daemon, &["gc", "--grace", "0s"]);
     assert!(!file.exists());
@@ -116,9 +116,9 @@ fn a_blob_that_very_many_repositories_have_is_collected() {
     command(&daemon, &["check"]);
 }
 
-/// A broken manifest of a large repository loses its tags in several changes.
+/// The tags of a corrupt manifest in a large repository are removed in several transactions.
 #[test]
-fn a_broken_manifest_with_many_tags_is_set_aside() {
+fn corrupt_manifest_with_many_tags_is_moved_aside() {
     let (daemon, [first, second]) = with_tags(3000);
     let file = daemon.data.join("blobs/sha256").join(digest(&first).trim_start_matches("sha256:"));
     std::fs::write(&file, vec![b' '; first.len()]).unwrap();

@@ -1,7 +1,6 @@
-//! Deletes and collections on a file system that others have filled, and in an index that is full, down to the last block
-//! and the last page. Mounting needs root.
+//! Deletes and collections on a full file system, down to the last free block. Mounting needs root.
 //!
-//! `HOLDFAST_TEST_BLOCKS=0-64 cargo test last_block` leaves each number of blocks and pages from 0 to 64.
+//! `HOLDFAST_TEST_BLOCKS=0-64 cargo test last_block` tries each number of free blocks from 0 to 64.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -13,7 +12,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::support::*;
 
-/// A file system in a file, or in memory.
+/// A file system in an image file, or in memory.
 struct Card {
     mount: tempfile::TempDir,
     _image: tempfile::TempDir,
@@ -24,7 +23,7 @@ impl Card {
         Self::format(64 << 20, Command::new("mkfs.ext4").args(["-q", "-m", "0"]))
     }
 
-    /// Without `fallocate`.
+    /// A file system without `fallocate`.
     fn ext2(block: u32) -> Self {
         let mut command = Command::new("mkfs.ext2");
         Self::format(64 << 20, command.args(["-q", "-m", "0", "-b", &block.to_string()]))
@@ -58,9 +57,9 @@ impl Card {
         statistics.blocks_available() * statistics.fragment_size()
     }
 
-    /// Lets others take all blocks but so many.
+    /// Fills the file system with another file, except for `blocks` blocks.
     fn fill(&self, blocks: u64) {
-        // What is freed is free on the disk only after this.
+        // Freed blocks are available only after a sync.
         nix::unistd::sync();
         let others = self.path("others");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&others).unwrap();
@@ -76,7 +75,7 @@ impl Card {
         file.sync_all().unwrap();
     }
 
-    /// Waits until so much is free: XFS frees in the background.
+    /// Waits until so many bytes are free: XFS frees in the background.
     fn wait_for(&self, bytes: u64) {
         let began = Instant::now();
         while self.free() < bytes {
@@ -85,7 +84,7 @@ impl Card {
         }
     }
 
-    fn give_back(&self) {
+    fn free_all(&self) {
         std::fs::remove_file(self.path("others")).unwrap();
     }
 }
@@ -96,7 +95,7 @@ impl Drop for Card {
     }
 }
 
-/// A few numbers in every run.
+/// Returns the numbers of free blocks or pages to try; few by default.
 pub fn numbers() -> Vec<u64> {
     let Ok(text) = std::env::var("HOLDFAST_TEST_BLOCKS") else { return vec![0, 1, 5, 17, 64] };
     let (first, last) = text.split_once('-').expect("FIRST-LAST");
@@ -126,14 +125,14 @@ fn blob_file(daemon: &Daemon, digest: &str) -> PathBuf {
 fn wait_until_gone(daemon: &Daemon, digests: &[&str]) {
     let began = Instant::now();
     while digests.iter().any(|digest| blob_file(daemon, digest).exists()) {
-        assert!(began.elapsed() < Duration::from_secs(30), "the daemon collects nothing");
+        assert!(began.elapsed() < Duration::from_secs(30), "the daemon does not collect");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 const IMAGES: usize = 12;
 
-/// With so many blocks left, deletes and collections work and make room, pulls go on, and then there is a push.
+/// With `blocks` free blocks, deletes and collections work and free space, pulls go on, and then a push works again.
 fn case(card: &Card, blocks: u64, used: bool) {
     let off = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_STORAGE_RESERVE", "0")];
     let soon =
@@ -169,16 +168,16 @@ fn case(card: &Card, blocks: u64, used: bool) {
         assert!(!blob_file(&daemon, digest).exists());
     }
     card.wait_for(free + 3 * (256 << 10));
-    // The same by a daemon that is started on a full disk.
+    // The same with a daemon that is started on a full disk.
     card.fill(blocks);
     daemon.stop();
     daemon.restart_with(&soon);
     digests(4..8).for_each(|digest| delete(&daemon, "a", digest));
-    // With its only tag goes a manifest.
+    // Deleting its only tag makes a manifest an orphan.
     delete(&daemon, "a", "t10");
     wait_until_gone(&daemon, &digests(4..8).chain(digests(10..11)).collect::<Vec<_>>());
     pulls(&daemon);
-    // The same by the command line alone.
+    // The same with the command line alone.
     daemon.stop();
     daemon.restart_with(&off);
     card.fill(blocks);
@@ -192,10 +191,10 @@ fn case(card: &Card, blocks: u64, used: bool) {
     pulls(&daemon);
     assert!(!daemon.data.join("index/read-only").exists());
     assert_eq!(daemon.broken_indexes(), 0);
-    // What was freed takes a push.
+    // The freed space suffices for a push.
     card.wait_for(256 << 10);
     daemon.push_image("b", "1", b"a small layer");
-    card.give_back();
+    card.free_all();
     daemon.push_image("b", "2", &layer(200));
     daemon.stop();
     std::fs::remove_dir_all(&daemon.data).unwrap();

@@ -1,6 +1,6 @@
 //! Deletes and collections in an index whose map is full, down to the last page.
 //!
-//! `HOLDFAST_TEST_BLOCKS=0-64 cargo test last_page` leaves each number of pages from 0 to 64.
+//! `HOLDFAST_TEST_BLOCKS=0-64 cargo test last_page` tries each number of free pages from 0 to 64.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::support::*;
 const PAGE: u64 = 4096;
 const KEY: &str = "HOLDFAST_STORAGE_INDEX_MAP_SIZE";
 
-/// How many pages the index has: LMDB notes the last one in both meta pages, at byte 136, and behind it the number of
-/// the transaction.
+/// Returns the number of pages of the index: both meta pages have the number of the last page at byte 136, followed by the
+/// transaction number.
 fn pages(data: &Path) -> u64 {
     let file = std::fs::File::open(data.join("index/data.mdb")).unwrap();
     let number = |at: u64| {
@@ -31,7 +31,7 @@ fn tag(number: usize) -> String {
     format!("{number}-{}", "x".repeat(100))
 }
 
-/// With a map of so many pages, which the index nearly has, pushes are refused and deletes and collections work.
+/// With a map of `map` pages, of which `left` are unused, pushes are refused, and deletes and collections work.
 fn case(data: &Path, (map, left): (u64, u64), (images, tags): (&[(String, Vec<u8>)], usize)) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("data");
@@ -41,7 +41,7 @@ fn case(data: &Path, (map, left): (u64, u64), (images, tags): (&[(String, Vec<u8
     let (digest, bytes) = &images[images.len() - 1];
     daemon.put_manifest("more", "1", OCI_INDEX, bytes).expect(400);
     let refused = daemon.put_manifest("a", "new", OCI_INDEX, bytes);
-    // 64 pages are kept back for deletes, and a few in the file are free.
+    // 64 pages are reserved for deletes, and the file has a few free pages.
     if left < 40 {
         assert!(String::from_utf8_lossy(&refused.expect(507).body).contains("storage.index_map_size"));
     }
@@ -66,7 +66,7 @@ fn case(data: &Path, (map, left): (u64, u64), (images, tags): (&[(String, Vec<u8
     assert!(!copy.join("index/read-only").exists());
 }
 
-/// An index with manifests that are not in the registry, but for one, so that it takes much of the store's index.
+/// Returns an image index that references many missing manifests, so that it takes much of the store's index.
 fn manifest(number: usize, there: &(String, Vec<u8>)) -> Vec<u8> {
     let child = |digest: String, size: usize| serde_json::json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": size});
     let missing = (0..40).map(|other| child(digest(format!("{number}-{other}").as_bytes()), 1));
@@ -91,7 +91,7 @@ fn deletes_and_collections_work_with_any_number_of_free_pages() {
             daemon.put_manifest("a", &tag(tags), OCI_INDEX, &images[149].1).expect(201);
             tags += 1;
         }
-        // It is copied without free pages when nothing says that it was closed in good order.
+        // After an unclean shutdown the index is copied without its free pages.
         daemon.end_badly();
         daemon.restart_after_end();
         daemon.stop();
@@ -112,9 +112,9 @@ fn deletes_and_collections_work_with_any_number_of_free_pages() {
     panic!("left: {wanted:?}");
 }
 
-/// Clients that push as fast as they can into a full index keep no delete waiting.
+/// Clients that push into a full index without pause do not block deletes.
 #[test]
-fn deletes_go_on_beside_pushes_that_are_refused() {
+fn deletes_succeed_beside_refused_pushes() {
     let daemon = Daemon::with(&[(KEY, "1MiB"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let (ended, refused, next) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));

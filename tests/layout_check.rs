@@ -11,7 +11,7 @@ use crate::support::*;
 
 const IMAGES: usize = 30;
 
-/// The exit code of a check, and its report.
+/// Runs a check; returns its exit code and its report.
 fn check(daemon: &Daemon, arguments: &[&str]) -> (i32, Value) {
     let mut command = Command::new(BINARY);
     command.env_clear().args(["check", "--json", "--data"]).arg(&daemon.data).args(arguments);
@@ -40,7 +40,7 @@ fn read(data: &Path) -> Vec<u8> {
     std::fs::read(data.join("index.json")).unwrap_or_default()
 }
 
-/// What the file lists, without when it was written.
+/// Returns what the file lists, without the time at which it was written.
 fn listed(data: &Path) -> Option<(Value, Value)> {
     let layout: Value = serde_json::from_slice(&read(data)).ok()?;
     Some((layout["manifests"].clone(), layout["io.holdfast.links"].clone()))
@@ -58,13 +58,13 @@ fn await_layout(daemon: &Daemon) {
     }
 }
 
-/// Loses the line of an image.
+/// Drops the line of an image.
 fn without_a_line(file: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(file).unwrap();
     text.split_inclusive('\n').filter(|line| !line.contains("a/b:t17")).collect::<String>().into_bytes()
 }
 
-/// Puts the checksum of a file right, as a faulty writer would.
+/// Corrects the checksum of a file, as a faulty writer would.
 fn with_checksum(mut file: Vec<u8>) -> Vec<u8> {
     let key = b",\"io.holdfast.checksum\":\"";
     let at = file.windows(key.len()).rposition(|part| part == key).unwrap();
@@ -92,7 +92,7 @@ const DAMAGES: [(&str, Damage); 9] = [
         let at =
             file.len() / 2 + file[file.len() / 2..].windows(7).position(|part| part == b"sha256:").unwrap();
         let mut file = file.to_vec();
-        // Another digit in any case.
+        // Replaces the digit by a different one.
         file[at + 9] = if file[at + 9] == b'0' { b'1' } else { b'0' };
         file
     }),
@@ -107,7 +107,7 @@ const DAMAGES: [(&str, Damage); 9] = [
 ];
 
 #[test]
-fn damage_is_found_beside_the_daemon_and_repaired_from_the_index() {
+fn damage_is_found_and_repaired_beside_the_daemon() {
     let daemon = with_images();
     await_layout(&daemon);
     assert_eq!(check(&daemon, &[]).0, 0);
@@ -119,7 +119,7 @@ fn damage_is_found_beside_the_daemon_and_repaired_from_the_index() {
         let (code, report) = check(&daemon, &[]);
         assert_eq!((code, kinds(&report), &report["repaired"]), (1, vec!["layout"], &0.into()), "{how}");
         assert_eq!(report["index_faults"], 0, "{how}");
-        assert!(read(&daemon.data) == damaged, "{how}: looking changes nothing");
+        assert!(read(&daemon.data) == damaged, "{how}: the check changed the file");
         let (code, report) = check(&daemon, &["--repair"]);
         assert_eq!((code, kinds(&report), &report["repaired"]), (1, vec!["layout"], &1.into()), "{how}");
         assert_eq!(listed(&daemon.data), whole, "{how}");
@@ -146,9 +146,9 @@ fn damage_is_found_and_repaired_without_a_daemon() {
     daemon.restart_after_end();
 }
 
-/// A daemon that runs sets it aside at the next change of names; see `obstacles`.
+/// A running daemon moves it aside at the next change of names; see `obstacles`.
 #[test]
-fn a_directory_in_the_place_of_index_json_is_a_fault_and_is_set_aside() {
+fn directory_in_place_of_index_json_is_a_fault_and_is_moved_aside() {
     let mut daemon = with_images();
     daemon.stop();
     let (whole, path) = (listed(&daemon.data), daemon.data.join("index.json"));
@@ -167,26 +167,26 @@ fn a_directory_in_the_place_of_index_json_is_a_fault_and_is_set_aside() {
 }
 
 #[test]
-fn a_person_is_told_what_to_do_about_index_json() {
+fn check_tells_the_operator_how_to_repair_index_json() {
     let daemon = with_images();
     await_layout(&daemon);
     let damaged = without_a_line(&read(&daemon.data));
     std::fs::write(daemon.data.join("index.json"), damaged).unwrap();
-    let output = |arguments: &[&str]| {
+    let run_check = |arguments: &[&str]| {
         let mut command = Command::new(BINARY);
         command.env_clear().args(["check", "--data"]).arg(&daemon.data).args(arguments);
         let output = command.output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    let told = output(&[]);
-    assert!(told.contains("index.json   its content does not have its checksum"), "{told}");
-    assert!(told.contains("`holdfast check --repair` rewrites index.json"), "{told}");
-    let told = output(&["--repair"]);
-    assert!(told.contains("(repaired)") && told.contains("index.json was rewritten"), "{told}");
+    let output = run_check(&[]);
+    assert!(output.contains("index.json   its checksum does not match"), "{output}");
+    assert!(output.contains("`holdfast check --repair` rewrites index.json"), "{output}");
+    let output = run_check(&["--repair"]);
+    assert!(output.contains("(repaired)") && output.contains("index.json was rewritten"), "{output}");
 }
 
 #[test]
-fn a_collection_of_the_daemon_repairs_index_json() {
+fn collection_of_the_daemon_repairs_index_json() {
     let mut daemon = with_images();
     daemon.stop();
     let whole = listed(&daemon.data);
@@ -195,20 +195,20 @@ fn a_collection_of_the_daemon_repairs_index_json() {
     daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms")]);
     let began = Instant::now();
     while listed(&daemon.data) != whole {
-        assert!(began.elapsed() < Duration::from_secs(20), "it is not repaired");
+        assert!(began.elapsed() < Duration::from_secs(20), "index.json is not repaired");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(check(&daemon, &[]).0, 0);
 }
 
 #[test]
-fn a_damaged_index_json_is_not_overwritten_from_a_damaged_index() {
+fn damaged_index_json_is_not_overwritten_from_a_corrupt_index() {
     let mut daemon = with_images();
     daemon.stop();
     let damaged = without_a_line(&read(&daemon.data));
     std::fs::write(daemon.data.join("index.json"), &damaged).unwrap();
     daemon.restart_after_end();
-    // A leaf of the tags without its rows.
+    // Empties the leaf with the tags.
     let path = daemon.data.join("index/data.mdb");
     let mut index = std::fs::read(&path).unwrap();
     for page in index.chunks_exact_mut(4096).filter(|page| page[10] & 2 == 2) {
@@ -222,11 +222,11 @@ fn a_damaged_index_json_is_not_overwritten_from_a_damaged_index() {
     let (code, report) = check(&daemon, &["--repair"]);
     assert!(code == 1 && kinds(&report).starts_with(&["index", "layout"]), "{report}");
     let now = read(&daemon.data);
-    assert!(now == damaged, "it may be all that has the names: {report} {}", String::from_utf8_lossy(&now));
+    assert!(now == damaged, "the file was overwritten: {report} {}", String::from_utf8_lossy(&now));
 }
 
 #[test]
-fn pushes_and_deletes_beside_a_check_are_no_fault() {
+fn pushes_and_deletes_during_a_check_are_no_fault() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     let ended = AtomicBool::new(false);
@@ -258,7 +258,7 @@ fn pushes_and_deletes_beside_a_check_are_no_fault() {
 }
 
 #[test]
-fn names_of_an_index_json_with_a_wrong_checksum_are_used_and_nothing_is_collected() {
+fn rebuild_from_index_json_with_a_wrong_checksum_sets_the_collection_hold() {
     let mut daemon = with_images();
     daemon.stop();
     let damaged = without_a_line(&read(&daemon.data));
@@ -268,8 +268,8 @@ fn names_of_an_index_json_with_a_wrong_checksum_are_used_and_nothing_is_collecte
     let log = daemon.restart_with_log(&settings);
     daemon.get("/v2/a/b/manifests/t16").expect(200);
     daemon.get("/v2/a/b/manifests/t17").expect(404);
-    let told = std::fs::read_to_string(log.path()).unwrap();
-    assert!(told.contains("index.json is damaged") && told.contains("names may be lost"), "{told}");
+    let output = std::fs::read_to_string(log.path()).unwrap();
+    assert!(output.contains("index.json is damaged") && output.contains("names may be lost"), "{output}");
     std::thread::sleep(Duration::from_millis(500));
     let layer = daemon.data.join("blobs/sha256").join(digest(b"layer 17").trim_start_matches("sha256:"));
     assert!(layer.exists());

@@ -17,6 +17,7 @@ mod check;
 mod clients;
 mod clients_login;
 mod collection;
+mod collection_hold;
 mod collection_leases;
 mod collection_recovery;
 mod command_line;

@@ -1,6 +1,6 @@
-//! A registry with very many names: it starts, is made again and is bounded.
+//! A registry with very many names: it is rebuilt and started in constant memory, and the number of names is limited.
 //!
-//! `HOLDFAST_TEST_NAMES=1000000 cargo test many_names` does it with a million.
+//! `HOLDFAST_TEST_NAMES=1000000 cargo test many_names` uses a million.
 
 use std::io::Write;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn names() -> usize {
 
 const MAP: (&str, &str) = ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "2GiB");
 
-/// The most anonymous memory, in KiB, that a process and its children have while this lives.
+/// Measures the peak of anonymous memory, in KiB, of a process and its children.
 struct Peak {
     ended: Arc<AtomicBool>,
     most: Arc<AtomicU64>,
@@ -24,7 +24,7 @@ struct Peak {
 }
 
 impl Peak {
-    /// Watches the processes of this binary that have the data directory among their arguments or environment.
+    /// Samples the processes of this binary that have the data directory in their arguments or environment.
     fn of(data: &std::path::Path) -> Self {
         let (ended, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (until, peak, data) = (Arc::clone(&ended), Arc::clone(&most), data.to_str().unwrap().to_owned());
@@ -44,7 +44,7 @@ impl Peak {
     }
 }
 
-/// The anonymous memory of the daemon and its inspection together, in KiB.
+/// Returns the anonymous memory of the daemon and its inspection together, in KiB.
 fn anonymous_memory(data: &str) -> u64 {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let of = |entry: std::fs::DirEntry| {
@@ -59,7 +59,7 @@ fn anonymous_memory(data: &str) -> u64 {
     processes.filter_map(of).sum()
 }
 
-/// Lets `index.json` name one manifest by so many tags, spread over ten repositories.
+/// Writes an `index.json` that names one manifest by `names` tags, spread over ten repositories.
 fn write_layout(daemon: &Daemon, manifest: &str, size: usize, names: usize) {
     let file = std::fs::File::create(daemon.data.join("index.json")).unwrap();
     let mut file = std::io::BufWriter::new(file);
@@ -79,35 +79,35 @@ fn write_layout(daemon: &Daemon, manifest: &str, size: usize, names: usize) {
 }
 
 #[test]
-fn very_many_names_are_restored_and_opened_in_little_memory() {
+fn rebuild_and_start_use_constant_memory() {
     let count = names();
     let mut daemon = Daemon::with(&[MAP]);
     let (manifest, bytes) = daemon.push_image("r0", "t0", b"layer");
     daemon.end_badly();
     std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
     write_layout(&daemon, &manifest, bytes.len(), count);
-    let mut told = String::new();
+    let mut measured = String::new();
     let mut start = |daemon: &mut Daemon, how: &str, most: u64| {
         let (peak, began) = (Peak::of(&daemon.data), Instant::now());
         daemon.restart_after_end();
         let (time, memory) = (began.elapsed(), peak.kibibytes());
-        told += &format!("{how}: {time:?}, {memory} KiB; ");
+        measured += &format!("{how}: {time:?}, {memory} KiB; ");
         let last = count - 1;
         let path = format!("/v2/r{}/manifests/t{last}", last % 10);
         assert_eq!(daemon.get(&path).expect(200).named("docker-content-digest"), manifest);
-        assert!(memory < most << 10, "{told}");
+        assert!(memory < most << 10, "{measured}");
     };
-    start(&mut daemon, "made again", 64);
+    start(&mut daemon, "rebuild", 64);
     let tags = daemon.get("/v2/r0/tags/list?n=1000").expect(200).json();
     assert_eq!(tags["tags"].as_array().unwrap().len(), count.div_ceil(10).min(1000));
     daemon.stop();
-    // As many as before, and in the same memory.
-    start(&mut daemon, "after a good end", 64);
+    // The index keeps all names, and memory stays the same.
+    start(&mut daemon, "after a clean shutdown", 64);
     daemon.kill();
     start(&mut daemon, "after a kill", 64);
     daemon.stop();
-    start(&mut daemon, "after another good end", 64);
-    println!("{count} names: {told}");
+    start(&mut daemon, "after another clean shutdown", 64);
+    println!("{count} names: {measured}");
 }
 
 #[test]
@@ -126,28 +126,28 @@ fn names_are_limited() {
     assert_eq!(
         daemon.get(&format!("/v2/a/manifests/{}", digest(&other))).status,
         404,
-        "nothing is left of it"
+        "the refused manifest was stored"
     );
-    // A tag that is there may move.
+    // Moving an existing tag adds no name.
     daemon.put_manifest("a", "3", OCI_MANIFEST, &other).expect(201);
     daemon.request("DELETE", "/v2/a/manifests/1").send().expect(202);
     daemon.put_manifest("a", "4", OCI_MANIFEST, &other).expect(201);
-    // Three tags and two manifests, and a manifest and a tag.
+    // Three tags and two manifests, and then a manifest and a tag.
     daemon.push_image("b", "1", b"layer");
     let (config, layer) = (daemon.push_blob("b", b"{}"), daemon.push_blob("b", b"other"));
     let refused = daemon.put_manifest("b", "1", OCI_MANIFEST, &image(&config, &layer, None)).expect(403);
     let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("limits.names"), "{message}");
-    // Several tags in one request count, too.
+    // Several tags in one request count as well.
     let path = format!("/v2/b/manifests/{}?tag=x&tag=y", digest(&image(&config, &layer, None)));
     let put = daemon.request("PUT", &path).header("Content-Type", OCI_MANIFEST);
     put.body(&image(&config, &layer, None)).send().expect(403);
     let uploads = std::fs::read_dir(daemon.data.join("uploads")).unwrap().count();
-    assert_eq!(uploads, 0, "debris");
+    assert_eq!(uploads, 0, "uploads were left behind");
 }
 
 #[test]
-fn a_restart_does_not_forget_the_limits() {
+fn limits_hold_after_restart() {
     let mut daemon = Daemon::with(&[("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "1")]);
     daemon.push_image("a", "1", b"layer");
     daemon.stop();

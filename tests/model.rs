@@ -1,4 +1,4 @@
-//! Random sequences of calls against the daemon and against a simple model of it.
+//! Random sequences of calls, compared with a simple model of the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -11,21 +11,21 @@ use crate::support::*;
 #[derive(Clone, Debug)]
 enum Call {
     PushBlob(u8, u8),
-    /// The daemon is killed between the two chunks, or is not.
+    /// Kills the daemon between the two chunks if the flag is set.
     PushInChunks(u8, u8, bool),
     CancelUpload(u8, u8),
     DeleteBlob(u8, u8),
     Mount(u8, u8, u8),
     PutManifest(u8, u8, u8),
-    /// A signature of the manifest, which need not be there.
+    /// Pushes a signature of a manifest, which may be missing.
     PutReferrer(u8, u8),
     DeleteReferrer(u8, u8),
     DeleteTag(u8, u8),
     DeleteManifest(u8, u8),
     Kill,
-    /// A person makes the index again.
+    /// Rebuilds the index.
     Rebuild,
-    /// An image whose layer is foreign, and need not be there.
+    /// Pushes an image with a foreign layer, which may be missing.
     PutForeign(u8, u8),
 }
 
@@ -54,7 +54,7 @@ struct Repository {
     blobs: BTreeSet<u8>,
     manifests: BTreeSet<u8>,
     referrers: BTreeSet<u8>,
-    /// Images with a foreign layer, each with whether the layer was there when it was pushed last.
+    /// Images with a foreign layer, and whether the layer was present at the last push.
     foreign: BTreeMap<u8, bool>,
     tags: BTreeMap<u8, u8>,
 }
@@ -68,16 +68,16 @@ fn manifest(blob: u8) -> Vec<u8> {
     image(&digest, &digest, None)
 }
 
-/// A manifest that refers to the one of the same number.
+/// Returns a manifest whose subject is the one of the same number.
 fn referrer(blob: u8) -> Vec<u8> {
     let digest = digest(&content(blob));
     image(&digest, &digest, Some(&crate::support::digest(&manifest(blob))))
 }
 
-/// The number of the configuration of images with a foreign layer.
+/// The number of the config of images with a foreign layer.
 const CONFIG: u8 = 9;
 
-/// An image whose only layer is to be had elsewhere.
+/// Returns an image whose only layer is foreign.
 fn foreign(blob: u8) -> Vec<u8> {
     let config = digest(&content(CONFIG));
     let mut image: serde_json::Value =
@@ -86,7 +86,7 @@ fn foreign(blob: u8) -> Vec<u8> {
     serde_json::to_vec(&image).unwrap()
 }
 
-/// Begins an upload with the first bytes of a blob; gives where it goes on.
+/// Starts an upload with the first bytes of a blob; returns its location.
 fn begin(daemon: &Daemon, repository: u8, first: &[u8]) -> String {
     let start = daemon.request("POST", &format!("/v2/r{repository}/blobs/uploads/")).body(b"").send();
     let location = start.expect(202).named("location");
@@ -147,7 +147,7 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             if known {
                 model[usize::from(to)].blobs.insert(b);
             } else {
-                // What cannot be mounted may be uploaded instead.
+                // The refused mount opens an upload.
                 assert_eq!(delete(daemon, answer.named("location")), 204);
             }
         }
@@ -177,8 +177,8 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             daemon.stop();
             run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
             daemon.restart_after_end();
-            // A blob that no manifest of the repository names may be lost, and is pushed again with its image then. What
-            // a manifest names stays, and nothing comes back that was not there.
+            // A rebuild may lose a blob that no manifest of the repository references; the next push brings it again.
+            // Referenced blobs stay, and no deleted content returns.
             for (number, repository) in model.iter_mut().enumerate() {
                 let Repository { blobs, manifests, referrers, foreign, .. } = repository;
                 blobs.retain(|blob| {
@@ -236,13 +236,13 @@ fn compare(daemon: &Daemon, model: &[Repository; 2]) {
     assert_eq!(daemon.get("/v2/_catalog").json()["repositories"], serde_json::json!(names));
 }
 
-/// Few in every run; `HOLDFAST_TEST_CASES=1000 cargo test model` looks harder.
+/// Few cases by default; `HOLDFAST_TEST_CASES=1000 cargo test model` tries more.
 fn cases() -> u32 {
     std::env::var("HOLDFAST_TEST_CASES").map_or(32, |cases| cases.parse().unwrap())
 }
 
 #[test]
-fn the_daemon_does_what_the_model_does() {
+fn daemon_behaves_as_the_model() {
     let config = Config { cases: cases(), failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&prop::collection::vec(call(), 1..40), |calls| {
         let mut daemon = Daemon::start();
@@ -251,7 +251,11 @@ fn the_daemon_does_what_the_model_does() {
             apply(&mut daemon, &mut model, call);
             compare(&daemon, &model);
         }
-        assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0, "debris");
+        assert_eq!(
+            std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(),
+            0,
+            "uploads were left behind"
+        );
         Ok(())
     });
     outcome.unwrap();

@@ -19,7 +19,7 @@ pub use self::report::{CheckOptions, Checked, Event, Fault, Progress};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
-use super::index::garbage::Amount;
+use super::index::candidates::Amount;
 use super::{Role, Store, blocking};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 
 use super::disk::Disk;
-use super::order::SUSPECT;
+use super::shutdown_marker::SUSPECT;
 use super::sys;
 
 /// Installs the signal handler, or tells an installed one where the index is mapped; called once the index is open.

@@ -1,6 +1,7 @@
 //! Entry points of the fuzzer into private parsers.
 
-use super::layout_reader::{Entry, parse};
+use super::layout_format::Entry;
+use super::layout_reader::parse;
 
 /// Returns the number of manifests that the bytes of an `index.json` name.
 pub fn names_in_layout(bytes: &[u8]) -> usize {

@@ -1,7 +1,8 @@
 //! The data directory as an OCI Image Layout: `oci-layout` and `index.json`.
 //!
-//! `index.json` names every manifest of every repository, so that the index can be made again from it, and so
-//! that other tools can read the card. It is rewritten soon after changes settle, whole at any moment.
+//! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools can read
+//! the card. A thread rewrites it soon after changes of names debounce, by atomic replacement: at any moment the file is whole.
+//! When rows of the index are corrupt, the entries that they had in the old file are kept, and the store becomes read-only.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,57 +14,25 @@ use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::exceptions::LinkException;
-use super::index::schema::{Given, LinkExceptionRow};
-use super::index::{Index, Named};
+use super::index::Index;
+use super::index::link_exceptions::LinkException;
+use super::index::names::{Name, Named};
+use super::index::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::ChecksumWriter;
-use super::layout_reader::{Entry, EntryVisitor, Head, read_entries};
-use crate::oci::{Digest, MediaType, Reference, RepositoryName};
-
-/// Names `REPOSITORY:TAG`, as tools that read layouts expect.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// Names the repository, also where there is no tag.
-pub(super) const REPOSITORY: &str = "io.holdfast.repository";
-
-/// When the name was given, in the store's own time and in seconds since 1970.
-pub(super) const SINCE: &str = "io.holdfast.since";
-pub(super) const PUSHED: &str = "io.holdfast.pushed";
-/// The place of the name among those that were given in the same second.
-pub(super) const ORDER: &str = "io.holdfast.order";
-/// The number of the change of names that the file is from, and the store's own time then.
-pub(super) const CHANGE: &str = "io.holdfast.change";
-pub(super) const NOW: &str = "io.holdfast.now";
-
-/// There where names may be lost, so that nothing is collected before a person says so.
-pub(super) const HOLD: &str = "io.holdfast.hold";
-
-/// The list of links that the manifests do not imply, and the two kinds of them.
-pub(super) const LINK_EXCEPTIONS: &str = "io.holdfast.links";
-pub(super) const DELETED: &str = "deleted";
-pub(super) const LINKED: &str = "linked";
-
-/// Stands between the last manifest and the head, and nowhere else: JSON text has no line break inside of a string.
-pub(super) const TAIL: &str = "\n],\"annotations\":";
+use super::layout_format::{
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
+    REPOSITORY, SINCE, TAIL,
+};
+use super::layout_reader::read_entries;
+use crate::oci::{Digest, Reference};
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
 
-/// How long nothing has to change before `index.json` is rewritten.
+/// The time that names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a rewrite is put off at most while changes go on, and after how long one that failed is tried again.
-const AT_MOST: Duration = Duration::from_secs(10);
-
-/// A manifest as `index.json` names it.
-#[derive(Clone)]
-pub(super) struct Name {
-    pub(super) repository: RepositoryName,
-    pub(super) reference: Reference,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) media_type: MediaType,
-    /// When the name was given, if that is said.
-    pub(super) given: Option<Given>,
-}
+/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a write_error rewrite.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct NameEntry<'a> {
@@ -74,8 +43,8 @@ struct NameEntry<'a> {
     annotations: BTreeMap<&'static str, String>,
 }
 
-/// Writes `oci-layout` where it is missing.
-pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
+/// Writes `oci-layout` if it is missing.
+pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
     if disk.has_file("oci-layout") {
         return Ok(());
     }
@@ -85,25 +54,28 @@ pub(super) fn mark(disk: &Disk) -> Result<(), StoreError> {
     })
 }
 
-/// Writes `index.json` from the index. Where the index has become unreadable, what the file says so far stays in it,
-/// and nothing is written to the store any more.
+/// Writes `index.json` from the index.
+///
+/// # Errors
+/// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that only the
+/// old file has, and the store is read-only.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     let mut damage = None;
     let written = disk.replace("index.json", |file| {
         let mut list = List::new(file);
         list.begin()?;
-        // All of one snapshot, so that the change number is that of all entries: a check compares them with the index.
+        // One snapshot for all entries: a check compares them with the index at the change number of the file.
         let txn = index.env.read_txn()?;
         let exceptions_damage = write_exceptions(&mut list, disk, index, &txn)?;
         list.begin_manifests()?;
         let mut named = index.for_each_name(&txn, &mut |name| list.add(name))?;
-        // Where that cannot be read names may well be lost.
+        // If the hold cannot be read, names may be lost.
         let hold = index.tables.collection_is_held(&txn).unwrap_or(true);
         drop(txn);
         named.damage = named.damage.or(exceptions_damage);
         if named.damage.is_some() {
-            keep_unreadable(&mut list, disk, index, &named)?;
+            keep_unreadable_names(&mut list, disk, index, &named)?;
         }
         damage = named.damage;
         list.end(Head { change: named.change, now: index.clock.now(), hold })
@@ -114,8 +86,8 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     }
 }
 
-/// Writes the links that the manifests do not imply. Where the index cannot show them all, those of the old file stay,
-/// other than those that it knows to be gone; returns why it cannot.
+/// Writes the link exceptions. If the index cannot read all of them, keeps those of the old file that it does not know to be
+/// removed, and returns the read error.
 fn write_exceptions<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
@@ -147,7 +119,7 @@ fn write_exceptions<W: Write>(
     Ok(Some(damage))
 }
 
-/// Reads the file that is about to be replaced, as far as it can be read.
+/// Reads the file that is about to be replaced, up to the first damage.
 fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     match read_entries(disk, visit) {
         Err(error) if error.is_corrupt_file() => Ok(()),
@@ -155,9 +127,9 @@ fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     }
 }
 
-/// Adds the names of the old file that an index with damaged rows cannot show, other than those that were deleted. A
-/// name that the index still finds by itself is added as it is there, since the walk may have ended before it.
-fn keep_unreadable<W: Write>(
+/// Adds the names of the old file that an index with corrupt rows does not show, other than deleted ones. A name that a lookup
+/// finds is added as the index has it, since the walk may have ended before it.
+fn keep_unreadable_names<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
     index: &Index,
@@ -166,8 +138,8 @@ fn keep_unreadable<W: Write>(
     read_old(disk, &mut |entry| match entry {
         Entry::Exception(_) => Ok(()),
         Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
-            // Where rows are missing this may be one of them: a deleted name that comes back does less harm than a lost one.
-            Ok(None) if named.is_short => list.add(&name),
+            // With missing rows the name may be one of them: a deleted name that returns does less harm than a lost one.
+            Ok(None) if named.rows_missing => list.add(&name),
             Ok(None) => Ok(()),
             Ok(Some(_)) if named.complete => Ok(()),
             Ok(Some(current)) => list.add(&current),
@@ -176,11 +148,11 @@ fn keep_unreadable<W: Write>(
     })
 }
 
-/// The file while it is written.
+/// The writer of the file's form.
 struct List<W: Write> {
     file: ChecksumWriter<W>,
     first: bool,
-    /// The entry that is written next.
+    /// The buffer of the next entry.
     entry: Vec<u8>,
 }
 
@@ -194,10 +166,10 @@ impl<W: Write> List<W> {
     }
 
     fn write(&mut self, text: &str) -> Result<(), StoreError> {
-        self.file.write(text.as_bytes()).map_err(failed)
+        self.file.write(text.as_bytes()).map_err(write_error)
     }
 
-    /// Writes one of the link exceptions, which come before the manifests. A file without any has no list of them.
+    /// Writes a link exception; all of them come before the manifests. A file without any has no such list.
     fn add_exception(&mut self, exception: &LinkException) -> Result<(), StoreError> {
         let LinkException { repository, digest, kind } = exception;
         let kind = match kind {
@@ -206,7 +178,7 @@ impl<W: Write> List<W> {
         };
         let separator =
             if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
-        // Neither names nor digests have characters that JSON would escape.
+        // Neither names nor digests contain characters that JSON would escape.
         self.write(&format!(
             "{separator}{{\"repository\":\"{repository}\",\"digest\":\"{digest}\",\"kind\":\"{kind}\"}}"
         ))
@@ -220,29 +192,29 @@ impl<W: Write> List<W> {
     fn add(&mut self, name: &Name) -> Result<(), StoreError> {
         self.entry.clear();
         self.entry.extend_from_slice(if std::mem::take(&mut self.first) { b"\n" } else { b",\n" });
-        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| failed(error.into()))?;
-        self.file.write(&self.entry).map_err(failed)
+        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| write_error(error.into()))?;
+        self.file.write(&self.entry).map_err(write_error)
     }
 
     fn end(mut self, head: Head) -> Result<(), StoreError> {
         let (change, now) = (head.change, head.now.number());
         let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
         self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}"))?;
-        self.file.end().map_err(failed)
+        self.file.end().map_err(write_error)
     }
 }
 
-fn failed(error: std::io::Error) -> StoreError {
+fn write_error(error: std::io::Error) -> StoreError {
     StoreError::io("write index.json", error)
 }
 
 fn entry(name: &Name) -> NameEntry<'_> {
-    let Name { repository, reference, digest, size, media_type, given } = name;
+    let Name { repository, reference, digest, size, media_type, timestamps } = name;
     let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
     if let Reference::Tag(tag) = reference {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
     }
-    if let Some(Given { pushed, since, order }) = given {
+    if let Some(NameTimestamps { pushed, since, order }) = timestamps {
         annotations.insert(SINCE, since.number().to_string());
         annotations.insert(PUSHED, pushed.to_string());
         annotations.insert(ORDER, order.to_string());
@@ -250,25 +222,27 @@ fn entry(name: &Name) -> NameEntry<'_> {
     NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
 }
 
-/// Rewrites `index.json` after changes have settled, until the sender is gone. Whether it says everything then.
+/// Rewrites `index.json` after names have changed, until the sender is dropped. Returns true if the file is up to date then.
 pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
     let mut current = true;
     loop {
-        // What could not be written is tried again, also if nothing changes.
+        // After a write_error rewrite the next attempt follows even if nothing changes.
         let goes_on = if current {
             changed.recv().is_ok()
         } else {
-            changed.recv_timeout(AT_MOST) != Err(RecvTimeoutError::Disconnected)
+            changed.recv_timeout(MAX_DELAY) != Err(RecvTimeoutError::Disconnected)
         };
         if !goes_on && current {
             return true;
         }
-        settle(changed);
+        debounce(changed);
         let written = write(disk, index);
         match &written {
             Ok(()) | Err(StoreError::ReadOnly) => {}
-            Err(error) if current => log::error!("index.json is not up to date: {error}; it is tried again"),
-            Err(error) => log::debug!("index.json is still not up to date: {error}"),
+            Err(error) if current => {
+                log::error!("index.json could not be written and will be retried: {error}")
+            }
+            Err(error) => log::debug!("index.json still cannot be written: {error}"),
         }
         current = written.is_ok();
         if !goes_on {
@@ -277,10 +251,10 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
     }
 }
 
-/// Waits until nothing has changed for a while, or for long enough.
-fn settle(changed: &Receiver<()>) {
+/// Waits until changes have settled, or for [`MAX_DELAY`].
+fn debounce(changed: &Receiver<()>) {
     let first = Instant::now();
-    while first.elapsed() < AT_MOST && changed.recv_timeout(SETTLED).is_ok() {}
+    while first.elapsed() < MAX_DELAY && changed.recv_timeout(SETTLED).is_ok() {}
 }
 
 #[cfg(test)]
@@ -305,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_reads_back() {
+    fn name_round_trips() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
-        let given = Some(Given { pushed: 7, since: Moment::of(3), order: 11 });
+        let timestamps = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
         let head = Head { change: 5, now: Moment::of(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {
@@ -316,7 +290,7 @@ mod tests {
                 digest: digest.clone(),
                 size: 1,
                 media_type: "a/b".parse().unwrap(),
-                given,
+                timestamps,
             };
             let file = written(&[name], &[], head);
             let mut names = Vec::new();
@@ -329,12 +303,12 @@ mod tests {
             assert_eq!(read.unwrap(), head);
             let read = &names[0];
             assert_eq!((read.repository.as_str(), &read.reference), ("team/app", &reference));
-            assert_eq!((&read.digest, read.size, read.given), (&digest, 1, given));
+            assert_eq!((&read.digest, read.size, read.timestamps), (&digest, 1, timestamps));
         }
     }
 
     #[test]
-    fn link_exceptions_read_back() {
+    fn link_exceptions_round_trip() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
         let exception = |repository: &str, kind| LinkException {
             repository: repository.parse().unwrap(),

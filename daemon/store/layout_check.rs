@@ -1,8 +1,8 @@
-//! Checking `index.json` against the index, while the daemon goes on.
+//! Checking `index.json` against the index while the daemon runs.
 //!
-//! The file is replaced as a whole, and says from which change of names it is. Its checksum shows damage at any time. If the
-//! index has had no change since, both have to list the same names and link exceptions. While changes go on the file is
-//! behind, for eleven seconds and the time that it takes to write; then only its checksum is compared.
+//! The file is replaced atomically and contains its change number; its checksum shows damage at any time. If the index has had
+//! no change since, both must have the same names and link exceptions. While names change, the file is behind by up to eleven
+//! seconds and the time that it takes to write it; then only its checksum is compared.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
@@ -11,48 +11,50 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::exceptions::LinkException;
-use super::index::schema::LinkExceptionRow;
-use super::layout::{self, Name};
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::rows::LinkExceptionRow;
+use super::layout;
 use super::layout_checksum::Checksum;
-use super::layout_reader::{Entry, Head, LayoutRead, read_head, read_if_there};
+use super::layout_format::{Entry, Head};
+use super::layout_reader::{LayoutRead, read_existing, read_head};
 use super::{Inner, Role, Store, blocking};
 use crate::oci::Reference;
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
-/// How long a check waits for a running daemon to write the changes that the index has.
+/// The longest that a check waits for a running daemon to write the latest changes.
 const CATCH_UP: Duration = Duration::from_mins(1);
-/// How often it looks meanwhile.
-const LOOK: Duration = Duration::from_millis(250);
-/// How often collections of the daemon check the file at most.
+/// The polling interval meanwhile.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The interval at which collections of the daemon check the file.
 const EVERY: Duration = Duration::from_hours(24);
 
-/// What a comparison has found.
+/// The result of a comparison.
 enum Outcome {
-    /// The file says what the index says.
+    /// The file agrees with the index.
     Current,
-    /// The file is as it was written, before this change of names.
+    /// The file is intact but older than this change number.
     Behind(u64),
-    /// The file is not as it was written, or says something else than the index; why.
+    /// The file is corrupt or contradicts the index; the text says how.
     Damaged(String),
 }
 
-/// A set of entries as a sum of keyed hashes: the order of entries does not matter, and memory does not grow with them.
+/// A set of entries as a sum of keyed hashes, which does not depend on their order and takes constant memory.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct Sum {
+struct EntrySum {
     hashes: u64,
     names: u64,
     exceptions: u64,
 }
 
-impl Sum {
+impl EntrySum {
     fn add_name(&mut self, state: &RandomState, name: &Name) {
-        // The moment of an untagged manifest may move without a change of names.
-        let given = name.given.filter(|_| matches!(name.reference, Reference::Tag(_)));
-        let given = given.map(|given| (given.pushed, given.since.number()));
+        // The timestamp of an untagged manifest may change without a new change number.
+        let timestamps = name.timestamps.filter(|_| matches!(name.reference, Reference::Tag(_)));
+        let timestamps = timestamps.map(|timestamps| (timestamps.pushed, timestamps.since.number()));
         let (repository, digest) = (name.repository.as_str(), name.digest.to_string());
-        let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), given);
+        let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), timestamps);
         self.names += 1;
         self.add(state, &("name", repository, about));
     }
@@ -68,10 +70,10 @@ impl Sum {
     }
 }
 
-/// Reads `index.json` to its end and compares it with the index; only its checksum if the index is damaged.
+/// Reads `index.json` to its end and compares it with the index. With a corrupt index only the checksum is compared.
 fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome, StoreError> {
-    let (state, mut listed) = (RandomState::new(), Sum::default());
-    let read = read_if_there(disk, &mut |entry| {
+    let (state, mut listed) = (RandomState::new(), EntrySum::default());
+    let read = read_existing(disk, &mut |entry| {
         match entry {
             Entry::Name(name) => listed.add_name(&state, &name),
             Entry::Exception(exception) => listed.add_exception(&state, &exception),
@@ -85,17 +87,17 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
         Err(error) => return Ok(Outcome::Damaged(error.to_string())),
     };
     if checksum == Checksum::Wrong {
-        return Ok(Outcome::Damaged("its content does not have its checksum".into()));
+        return Ok(Outcome::Damaged("its checksum does not match".into()));
     }
     if !index_is_healthy {
         return Ok(Outcome::Current);
     }
-    // The file was opened before: it has no change that this snapshot lacks.
+    // The snapshot is newer than the open file, so that it has every change that the file has.
     let (head_now, indexed) = sum_of(index, &state)?;
     Ok(match head.change.cmp(&head_now.change) {
         std::cmp::Ordering::Less => Outcome::Behind(head_now.change),
         std::cmp::Ordering::Greater => Outcome::Damaged(format!(
-            "it is from change {} of names, and the index has had only {}",
+            "its change number is {}, but the index is at {}",
             head.change, head_now.change
         )),
         std::cmp::Ordering::Equal if listed == indexed && head.hold == head_now.hold => Outcome::Current,
@@ -103,10 +105,10 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
     })
 }
 
-fn difference(listed: &Sum, indexed: &Sum) -> String {
-    let counts = |sum: &Sum| (sum.names, sum.exceptions);
+fn difference(listed: &EntrySum, indexed: &EntrySum) -> String {
+    let counts = |sum: &EntrySum| (sum.names, sum.exceptions);
     if counts(listed) == counts(indexed) {
-        return "it does not say what the index says".into();
+        return "its entries differ from those of the index".into();
     }
     format!(
         "it has {} names and {} link exceptions, the index has {} and {}",
@@ -115,9 +117,9 @@ fn difference(listed: &Sum, indexed: &Sum) -> String {
 }
 
 /// Adds up all names and link exceptions of one snapshot of the index.
-fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, Sum), StoreError> {
+fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreError> {
     let txn = index.env.read_txn()?;
-    let mut sum = Sum::default();
+    let mut sum = EntrySum::default();
     let mut after = None;
     loop {
         let page = index.tables.link_exceptions_after(&txn, after.as_ref(), PAGE)?;
@@ -139,34 +141,34 @@ fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, Sum), StoreError>
 }
 
 impl Inner {
-    /// Returns why `index.json` is not what it should be, if so. Waits for a running daemon to write the last changes, so
-    /// that the file can be compared with the index.
-    fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
+    /// Returns the fault of `index.json`, if it has one. Waits for a running daemon to write the latest changes, so that the
+    /// file can be compared with the index.
+    fn find_layout_fault(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let began = Instant::now();
         let mut wanted = None;
         loop {
             let change = match self.compare_layout(index_is_healthy)? {
                 Outcome::Current => return Ok(None),
                 Outcome::Behind(change) => change,
-                // A daemon that writes the file sets aside what is in its place.
+                // A daemon that writes the file moves aside the directory or symbolic link in its place.
                 Outcome::Damaged(_) if !self.disk.has_file("index.json") && self.layout_is_written() => {
                     self.index.change()?
                 }
                 Outcome::Damaged(_) => break,
             };
-            // While changes go on the file is always behind: it is enough that it catches up with one of them.
+            // While names change the file is always behind: it suffices that it catches up with one change.
             if wanted.is_some_and(|wanted| self.layout_has(wanted)) || !self.layout_is_written() {
                 return Ok(None);
             }
             let wanted = *wanted.get_or_insert(change);
             while !self.layout_has(wanted) && self.layout_is_written() {
                 if began.elapsed() >= CATCH_UP {
-                    return Ok(Some("it lacks the last changes, and the daemon does not write them".into()));
+                    return Ok(Some("the daemon has not written the latest changes to it".into()));
                 }
-                std::thread::sleep(LOOK);
+                std::thread::sleep(RETRY_INTERVAL);
             }
         }
-        // Once more: it may have been replaced meanwhile, for example by a repair.
+        // A second comparison, since the file may have been replaced meanwhile, for example by a repair.
         Ok(match self.compare_layout(index_is_healthy)? {
             Outcome::Damaged(why) => Some(why),
             Outcome::Current | Outcome::Behind(_) => None,
@@ -177,12 +179,12 @@ impl Inner {
         compare(&self.disk, &self.index, index_is_healthy)
     }
 
-    /// Returns true if `index.json` has a change of names; its last bytes say so.
+    /// Returns true if `index.json` has reached a change number; reads only its head.
     fn layout_has(&self, change: u64) -> bool {
         self.disk.has_file("index.json") && read_head(&self.disk).is_ok_and(|head| head.change >= change)
     }
 
-    /// Returns true if a daemon keeps `index.json` up to date, or this process does.
+    /// Returns true if a running daemon, or this process, writes `index.json`.
     fn layout_is_written(&self) -> bool {
         match self.role {
             Role::Daemon | Role::Rebuild => self.disk.failure().is_none(),
@@ -192,31 +194,31 @@ impl Inner {
 }
 
 impl Store {
-    /// Returns why `index.json` is not what it should be, if so; takes as long as the daemon takes to write it.
+    /// Returns the fault of `index.json`, if it has one; may wait for a running daemon to write it.
     pub(super) async fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let inner = Arc::clone(&self.0);
-        blocking(move || inner.fault_of_layout(index_is_healthy)).await
+        blocking(move || inner.find_layout_fault(index_is_healthy)).await
     }
 
-    /// Writes `index.json` from the index, which has to be healthy; returns false where that cannot be done now.
+    /// Writes `index.json` from the index, which must be healthy. Returns false if the store is read-only or has no room.
     pub(super) async fn rewrite_layout(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.0);
         match blocking(move || layout::write(&inner.disk, &inner.index)).await {
             Ok(()) => Ok(true),
             Err(error @ StoreError::ReadOnly) => {
-                log::warn!("index.json is not written again: {error}");
+                log::warn!("index.json could not be rewritten: {error}");
                 Ok(false)
             }
             Err(error) if error.is_lack_of_room() => {
-                log::warn!("index.json is not written again: {error}");
+                log::warn!("index.json could not be rewritten: {error}");
                 Ok(false)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Checks `index.json` before a collection of the daemon, once a day at most, and writes it again where it is damaged.
-    /// The index is inspected before that: the file may be all that has the names.
+    /// Checks `index.json` before a collection of the daemon, at most once a day, and rewrites it if it is damaged. The index
+    /// is inspected before that: the file may be the only place that has the names.
     pub(super) async fn keep_layout_healthy(&self) -> Result<(), StoreError> {
         let is_due = self.0.layout_checked.lock().is_none_or(|checked| checked.elapsed() >= EVERY);
         if self.0.role != Role::Daemon || !is_due {
@@ -227,10 +229,13 @@ impl Store {
             log::warn!("index.json is damaged: {why}");
             self.verify_index().await?;
             if self.rewrite_layout().await? {
-                log::warn!("index.json is written again from the index");
+                log::warn!("index.json has been rewritten from the index");
             }
         }
         *self.0.layout_checked.lock() = Some(Instant::now());
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,32 +1,32 @@
 //! The checksum at the end of `index.json`.
 //!
-//! JSON that lost lines or had a bit flipped inside of a digest still parses. So the last annotation of the file is the
-//! CRC-32 of all bytes before it. A file of an older release or of another tool has none.
+//! JSON that lost lines, or has a flipped bit inside a digest, still parses. So the last annotation of the file is the CRC-32
+//! of all bytes before it, as eight hexadecimal digits. Files of older releases and of other tools have none.
 
 use std::io::{self, Read, Write};
 
-/// Stands before the eight hexadecimal digits, and what follows them.
+/// The text before and after the digits.
 const KEY: &[u8] = b",\"io.holdfast.checksum\":\"";
 const END: &[u8] = b"\"}}\n";
 const DIGITS: usize = 8;
 const SUFFIX: usize = KEY.len() + DIGITS + END.len();
 
-/// Says whether the bytes of a file are those that were written.
+/// The result of comparing the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Checksum {
-    /// The file has none.
+    /// The file has no checksum.
     Absent,
-    /// The bytes have the checksum that the file says.
-    Right,
-    /// They have another one.
+    /// The checksum matches the bytes before it.
+    Matches,
+    /// The checksum does not match: bytes have changed since the file was written.
     Wrong,
 }
 
-/// Computes the checksum of what is read through it.
+/// A reader that computes the checksum of the bytes that pass through it.
 pub(super) struct ChecksumReader<R> {
     inner: R,
     hasher: crc32fast::Hasher,
-    /// The last bytes that were read: they may be the checksum itself.
+    /// The last bytes that were read, which may be the checksum itself.
     held: Vec<u8>,
 }
 
@@ -35,11 +35,11 @@ impl<R> ChecksumReader<R> {
         ChecksumReader { inner, hasher: crc32fast::Hasher::new(), held: Vec::new() }
     }
 
-    /// Compares the checksum, after the file was read to its end.
+    /// Compares the checksum after the last byte was read.
     pub(super) fn verdict(self) -> Checksum {
         let stored = self.held.strip_prefix(KEY).and_then(|rest| rest.strip_suffix(END));
         let Some(stored) = stored else { return Checksum::Absent };
-        if stored == text(self.hasher).as_bytes() { Checksum::Right } else { Checksum::Wrong }
+        if stored == text(self.hasher).as_bytes() { Checksum::Matches } else { Checksum::Wrong }
     }
 }
 
@@ -54,7 +54,7 @@ impl<R: Read> Read for ChecksumReader<R> {
     }
 }
 
-/// Writes a file and its checksum.
+/// A writer that computes the checksum of the bytes that pass through it.
 pub(super) struct ChecksumWriter<W> {
     inner: W,
     hasher: crc32fast::Hasher,
@@ -70,7 +70,7 @@ impl<W: Write> ChecksumWriter<W> {
         self.inner.write_all(bytes)
     }
 
-    /// Writes the checksum as the last annotation, closes the annotations and the file.
+    /// Writes the checksum as the last annotation, and closes the annotations and the file.
     pub(super) fn end(mut self) -> io::Result<()> {
         let checksum = text(self.hasher);
         self.inner.write_all(&[KEY, checksum.as_bytes(), END].concat())
@@ -103,9 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_byte_before_the_checksum_is_noticed() {
+    fn any_changed_or_lost_byte_is_detected() {
         let file = written();
-        assert_eq!(verdict(&file), Checksum::Right);
+        assert_eq!(verdict(&file), Checksum::Matches);
         for at in 0..PLAIN.len() {
             let mut other = file.clone();
             other[at] ^= 1;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_checksum_has_none() {
+    fn file_without_checksum_is_recognized() {
         for file in [&b""[..], b"{}", &[PLAIN, b"}}\n"].concat()] {
             assert_eq!(verdict(file), Checksum::Absent);
         }

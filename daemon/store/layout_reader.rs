@@ -1,7 +1,7 @@
-//! Reading `index.json`, entry by entry, so that a registry with a million names needs no more memory than one with ten.
+//! Reading `index.json` entry by entry, so that memory does not grow with the number of names.
 //!
-//! The head of the file (the change number, the store's time, the hold) stands at its end, where the writer puts it, and
-//! is read from there alone. A file in another form, such as one that another tool rewrote, is read as a whole.
+//! The head (change number, store time, hold) is at the end of the file, where Holdfast writes it, and a start reads only
+//! that. A file in another form, such as one that another tool has rewritten, is read as a whole.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,29 +15,19 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::clock::Moment;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::exceptions::LinkException;
-use super::index::schema::{Given, LinkExceptionRow};
-use super::layout::{
-    CHANGE, DELETED, HOLD, LINK_EXCEPTIONS, LINKED, NOW, Name, ORDER, PUSHED, REF_NAME, REPOSITORY, SINCE,
-    TAIL,
-};
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::{Checksum, ChecksumReader};
+use super::layout_format::{
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
+    REPOSITORY, SINCE, TAIL,
+};
 use super::regular_file::{if_exists, open_regular};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
-/// The bytes at the end of the file in which the head is looked for; a head is much shorter.
+/// The bytes at the end of the file that are searched for the head, which is much shorter.
 const TAIL_BYTES: u64 = 4096;
-
-/// The annotations of `index.json` itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    /// The number of the change of names that the file is from.
-    pub(super) change: u64,
-    /// The store's time when it was written.
-    pub(super) now: Moment,
-    /// Whether names may be lost, so that only a person may collect.
-    pub(super) hold: bool,
-}
 
 /// The result of reading the file to its end.
 pub(super) struct LayoutRead {
@@ -45,18 +35,7 @@ pub(super) struct LayoutRead {
     pub(super) checksum: Checksum,
 }
 
-/// An entry of `index.json`.
-pub(super) enum Entry {
-    /// A manifest with one of its names.
-    Name(Name),
-    /// A link that the manifests do not imply.
-    Exception(LinkException),
-}
-
-/// Receives each entry; an error ends the reading.
-pub(super) type EntryVisitor<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
-
-/// Reads the head; a directory without the file has an empty one.
+/// Reads the head; without a file it is empty.
 ///
 /// # Errors
 /// [`StoreError::Io`] of kind `InvalidData` when the file is not an image index.
@@ -68,18 +47,18 @@ pub(super) fn read_head(disk: &Disk) -> Result<Head, StoreError> {
     }
 }
 
-/// Calls `visit` with every entry, in the order of the file, and returns the head and whether the checksum is right.
-/// Entries of other tools that name no repository are passed over. A directory without the file has no entries.
+/// Calls `visit` with every entry in file order, and returns the head and the result of the checksum. Skips entries of other
+/// tools, which name no repository. Without a file there are no entries.
 ///
 /// # Errors
-/// As [`read_head`], or what `visit` returns. Entries before the damage have been visited then.
+/// As [`read_head`], or the error of `visit`. The entries before the damage have been visited then.
 pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
     let empty = || LayoutRead { head: Head::default(), checksum: Checksum::Absent };
-    Ok(read_if_there(disk, visit)?.unwrap_or_else(empty))
+    Ok(read_existing(disk, visit)?.unwrap_or_else(empty))
 }
 
-/// As [`read_entries`]; returns none if there is no file.
-pub(super) fn read_if_there(disk: &Disk, visit: &mut EntryVisitor) -> Result<Option<LayoutRead>, StoreError> {
+/// As [`read_entries`]; returns `None` without a file.
+pub(super) fn read_existing(disk: &Disk, visit: &mut EntryVisitor) -> Result<Option<LayoutRead>, StoreError> {
     open(disk)?.map(|file| read(file, visit)).transpose()
 }
 
@@ -87,7 +66,7 @@ fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
     if_exists(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
 }
 
-/// Reads the head from the last bytes of a file that Holdfast wrote.
+/// Reads the head from the last bytes of a file that Holdfast has written.
 fn head_at_end(file: &File) -> io::Result<Option<Head>> {
     let length = file.metadata()?.len();
     let mut tail = vec![0; usize::try_from(length.min(TAIL_BYTES)).unwrap_or_default()];
@@ -97,7 +76,7 @@ fn head_at_end(file: &File) -> io::Result<Option<Head>> {
 
 fn parse_tail(tail: &[u8]) -> Option<Head> {
     let begins = tail.windows(TAIL.len()).rposition(|part| part == TAIL.as_bytes())?;
-    // What follows the marker is the value of `annotations` and the brace that closes the file.
+    // The rest after the marker is the value of `annotations` and the closing brace of the file.
     let annotations = tail[begins + TAIL.len()..].trim_ascii_end().strip_suffix(b"}")?;
     serde_json::from_slice(annotations).ok().map(|annotations| head_of(&annotations))
 }
@@ -108,7 +87,7 @@ fn read(file: File, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> 
     Ok(LayoutRead { head, checksum: reader.verdict() })
 }
 
-/// Reads the file from its bytes.
+/// Parses the file.
 pub(super) fn parse(bytes: impl Read, visit: &mut EntryVisitor) -> Result<Head, StoreError> {
     let mut refused = None;
     let mut json = serde_json::Deserializer::from_reader(bytes);
@@ -117,7 +96,7 @@ pub(super) fn parse(bytes: impl Read, visit: &mut EntryVisitor) -> Result<Head, 
         (_, Some(refused)) => Err(refused),
         (Ok(head), None) => Ok(head),
         (Err(error), None) => {
-            // What the medium says is no damage to the file.
+            // A read error says nothing about the content of the file.
             let source =
                 if error.is_io() { error.into() } else { io::Error::new(io::ErrorKind::InvalidData, error) };
             Err(StoreError::Io { action: "read index.json".into(), source })
@@ -137,7 +116,7 @@ fn number(annotations: &BTreeMap<String, String>, name: &str) -> Option<u64> {
     annotations.get(name)?.parse().ok()
 }
 
-/// Reads the object that is the file, and hands out the entries of its lists.
+/// Parses the object of the file, and passes on the entries of its lists.
 struct FileSeed<'a, 'b> {
     visit: &'a mut EntryVisitor<'b>,
     refused: &'a mut Option<StoreError>,
@@ -179,7 +158,7 @@ impl<'de> Visitor<'de> for FileSeed<'_, '_> {
     }
 }
 
-/// Reads a list, one item in memory at a time.
+/// Parses a list with one item in memory at a time.
 struct ListSeed<'a, 'b, T> {
     entry: fn(T) -> Option<Entry>,
     visit: &'a mut EntryVisitor<'b>,
@@ -213,7 +192,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListSeed<'_, '_, T> {
     }
 }
 
-/// A link exception as the file has it.
+/// A link exception in the form of the file.
 #[derive(Deserialize)]
 struct StoredException {
     repository: String,
@@ -222,7 +201,7 @@ struct StoredException {
 }
 
 impl StoredException {
-    /// Returns the exception; none for a kind that this release does not know.
+    /// Returns the exception; `None` for a kind of a newer release.
     fn read(self) -> Option<Entry> {
         let kind = match self.kind.as_str() {
             DELETED => LinkExceptionRow::Deleted,
@@ -241,12 +220,13 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
         Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
         None => Reference::Digest(descriptor.digest.clone()),
     };
-    let given = number(annotations, SINCE).zip(number(annotations, PUSHED));
-    // A file of another tool, or of an earlier release, has no order.
+    let timestamps = number(annotations, SINCE).zip(number(annotations, PUSHED));
+    // Files of other tools and older releases have no sequence number.
     let order = number(annotations, ORDER).unwrap_or_default();
-    let given = given.map(|(since, pushed)| Given { pushed, since: Moment::of(since), order });
+    let timestamps =
+        timestamps.map(|(since, pushed)| NameTimestamps { pushed, since: Moment::of(since), order });
     let Descriptor { digest, size, media_type, .. } = descriptor;
-    Some(Entry::Name(Name { repository, reference, digest, size, media_type, given }))
+    Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps }))
 }
 
 #[cfg(test)]
@@ -265,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_found_at_the_end() {
+    fn head_is_found_at_the_end() {
         let head = Head { change: 12, now: Moment::of(7), hold: false };
         assert_eq!(heads(FILE), (Some(head), Some(head)));
         let without_newline = FILE.trim_end();
@@ -273,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_short_has_no_head() {
+    fn truncated_file_has_no_head() {
         for length in 0..FILE.trim_end().len() {
             assert_eq!(heads(&FILE[..length]), (None, None), "{length}");
         }
     }
 
     #[test]
-    fn a_refused_entry_ends_the_reading_with_its_error() {
+    fn visitor_error_ends_the_read() {
         let exception = format!(
             r#"{{"io.holdfast.links":[{{"repository":"a","digest":"sha256:{}","kind":"deleted"}}],"manifests":[]}}"#,
             "0".repeat(64)

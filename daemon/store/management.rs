@@ -66,7 +66,7 @@ impl Store {
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         detached(async move {
             // From here on, tags that are set to the manifest are noted: the searches beside the writer thread may miss them.
-            let watch = Watch::new(&store.0.index, &repository, &digest);
+            let watch = store.0.index.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
             let delete =
@@ -97,7 +97,7 @@ impl Store {
         let search =
             move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
         let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
-        tags.extend(watch.noted());
+        tags.extend(watch.recorded());
         // Checked before the first tag is deleted. Tags that are set meanwhile are checked in the last transaction.
         tags.iter()
             .try_for_each(|tag| Immutable::check_delete(&delete.immutable, &delete.repository, tag))?;

@@ -21,16 +21,16 @@
 //! | group | modules |
 //! |---|---|
 //! | the store | `inner` (handle and shared state), `settings`, `open` (opening and closing) |
-//! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `summary`, `health`, `status`, `secret` |
+//! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `listing`, `summary`, `summaries`, `health`, `status`, `secret` |
 //! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
 //! | check and repair | `check`, `layout_check`, `repair` |
-//! | recovery of the index | `recover`, `rebuild`, `order`, `faults`, `index_failure` |
-//! | `index.json` | `layout`, `layout_reader`, `layout_checksum` |
+//! | recovery of the index | `recover`, `rebuild`, `shutdown_marker`, `faults`, `index_failure` |
+//! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
 //! | uploads | `uploads`, `upload`, `sessions`, `hashes`, `upload_id`, `upload_limit`, `spool` |
 //! | the index | `index` |
 //! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
 //! | files | `disk`, `upload_files`, `blob_files`, `index_files`, `top_files`, `obstacles`, `locks`, `blob` |
-//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `mutex`, `sys` |
+//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `sys` |
 
 mod blob;
 mod blob_files;
@@ -59,16 +59,15 @@ mod latch;
 mod layout;
 mod layout_check;
 mod layout_checksum;
+mod layout_format;
 mod layout_reader;
 mod listing;
 mod locks;
 mod management;
 mod measure;
-mod mutex;
 mod natural;
 mod obstacles;
 mod open;
-mod order;
 mod overview;
 mod problem;
 mod pull;
@@ -82,6 +81,7 @@ mod retention;
 mod secret;
 mod sessions;
 mod settings;
+mod shutdown_marker;
 mod spool;
 mod status;
 mod summaries;
@@ -112,7 +112,7 @@ pub use self::fuzz::names_in_layout;
 pub use self::gc::{Collected, Report, Taken};
 pub use self::holder::Holder;
 pub use self::immutable::Immutable;
-pub use self::index::garbage::Amount;
+pub use self::index::candidates::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::inner::Store;
@@ -132,5 +132,4 @@ pub use self::uploads::RunningUpload;
 pub use self::work::POOLED_THREADS;
 
 use self::inner::Inner;
-use self::mutex::lock;
 use self::work::{blocking, detached};

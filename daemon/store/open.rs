@@ -205,7 +205,7 @@ fn open_directory(
     let _exclusive = disk.lock_index_file()?;
     disk.mark_as_daemon();
     disk.clear_index()?;
-    layout::mark(&disk)?;
+    layout::write_marker(&disk)?;
     let opened = match role {
         Role::Rebuild => recover::start_over(&disk, settings)?,
         Role::Daemon | Role::Beside => recover::open(&disk, settings)?,

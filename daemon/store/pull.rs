@@ -13,7 +13,7 @@ use super::blob::{self, BlobReader, Source};
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
-use super::index::garbage::Reliance;
+use super::index::lease::Reliance;
 use super::index::writer::Batch;
 use super::inner::Store;
 use super::work::Kind;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::index::changes::{NewBlob, NewManifest};
+use super::index::push::{NewBlob, NewManifest};
 use super::index::writer::Batch;
 use super::inner::{Inner, Store};
 use super::spool::{Content, Spool};
@@ -153,7 +153,8 @@ impl Store {
                 }
             };
             let (sealed, digest, damaged) = inner.work.run(Kind::Write, written).await?;
-            let new = NewManifest { repository, manifest, digest: digest.clone(), size, tags, given: None };
+            let new =
+                NewManifest { repository, manifest, digest: digest.clone(), size, tags, timestamps: None };
             let file = sealed.file.clone();
             let put =
                 move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);

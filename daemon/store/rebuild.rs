@@ -1,8 +1,8 @@
-//! Making the index again from `index.json`, the manifests that it names and the blobs on the disk.
+//! The rebuild: fills a new index from `index.json`, the manifests that it names and the blobs on the disk.
 //!
-//! Everything is streamed: one thread reads the disk and hands on batches, the writer commits them, and a short queue
-//! between the two bounds the memory, whatever the registry holds. The index is marked complete last, so that a power cut
-//! starts the rebuild again.
+//! The rebuild streams: one thread reads the disk and sends batches, the writer commits them, and a short queue between them
+//! bounds the memory, however large the registry is. The index is marked complete last, so that a power cut starts the
+//! rebuild again.
 
 use std::sync::Arc;
 
@@ -12,118 +12,119 @@ use super::blob::{self, LARGEST_MANIFEST};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::changes::NewManifest;
-use super::index::exceptions::LinkException;
-use super::index::schema::Given;
+use super::index::link_exceptions::LinkException;
+use super::index::names::Name;
+use super::index::push::NewManifest;
+use super::index::rows::NameTimestamps;
 use super::index::writer::{Batch, Writer};
-use super::layout::Name;
 use super::layout_checksum::Checksum;
-use super::layout_reader::{Entry, Head, LayoutRead, read_entries};
+use super::layout_format::{Entry, Head};
+use super::layout_reader::{LayoutRead, read_entries};
 use super::recover::RebuildSource;
 use crate::base::clock::unix_seconds;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
-/// The blobs, names or link exceptions of one transaction. The pages that a transaction changes are in memory until its
-/// commit, and a manifest changes about ten.
+/// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit, and
+/// a manifest changes about ten.
 const AT_ONCE: usize = 256;
-/// The names that the log has one by one when they cannot be restored; the file beside has all of them.
-const TOLD: u64 = 100;
-/// The batches that wait for the writer.
+/// The most omitted names that are logged one by one; the kept `index.json` has all of them.
+const MAX_LOGGED: u64 = 100;
+/// The batches that wait for the writer (back-pressure on the reading thread).
 const QUEUE: usize = 2;
 
-/// Rows that one transaction restores.
-enum Part {
+/// The rows that one transaction restores.
+enum Rows {
     /// Blobs and their lengths.
     Blobs(Vec<(Digest, u64)>),
-    /// Links that the manifests do not imply.
+    /// Link exceptions.
     Exceptions(Vec<LinkException>),
-    /// Manifests and tags, and how many names those are.
+    /// Manifests and tags.
     Names(Vec<Restored>),
 }
 
-/// A name that is restored.
+/// A name to restore.
 enum Restored {
     /// A manifest, with its tag if the name has one.
     Manifest(Box<NewManifest>),
-    /// One more tag of a manifest that an earlier name restored.
-    Tag { repository: RepositoryName, tag: Tag, digest: Digest, given: Option<Given> },
+    /// Another tag of a manifest that an earlier name restored.
+    Tag { repository: RepositoryName, tag: Tag, digest: Digest, timestamps: Option<NameTimestamps> },
 }
 
-/// Fills a new index. Where names may be lost, blobs that no name needs are held back from collection until a person
-/// begins one: they may belong to the lost names. Returns true if that is so.
+/// Fills a new index. If names may be lost, sets the collection hold, since unreferenced blobs may belong to the lost names,
+/// and returns true. `progress` is called with each step.
 pub(super) async fn rebuild(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
     writer: &Writer,
-    (source, told): (RebuildSource, fn(&str)),
+    (source, progress): (RebuildSource, fn(&str)),
 ) -> Result<bool, StoreError> {
-    told("making the index again: reading index.json");
+    progress("rebuilding the index: reading index.json");
     let reader = Arc::clone(disk);
-    let Validated { head, names: all, is_damaged } = super::blocking(move || {
-        empty_trash_into_blobs(&reader)?;
+    let ValidatedLayout { head, names: all, is_damaged } = super::blocking(move || {
+        restore_trash(&reader)?;
         validate_layout(&reader)
     })
     .await?;
-    log::warn!("making the index again: {all} names in index.json");
+    log::warn!("rebuilding the index from {all} names in index.json");
     writer
         .submit(move |batch| {
             batch.index.clock.advance_to(head.now);
-            batch.go_on_from_change(head.change)?;
+            batch.advance_change(head.change)?;
             batch.keep_clock()
         })
         .await?;
-    let restored = restore_all(disk, index, writer, (all, told)).await?;
-    let left_out = all.saturating_sub(restored);
-    if left_out > 0 {
+    let restored = restore_all(disk, index, writer, (all, progress)).await?;
+    let omitted = all.saturating_sub(restored);
+    if omitted > 0 {
         let aside = disk.keep_layout_beside(&unix_seconds().to_string())?;
-        log::error!("{left_out} names are left out; they are kept in {}", aside.display());
+        log::error!("{omitted} names could not be restored; index.json is kept as {}", aside.display());
     }
     let index = Arc::clone(index);
-    let orphans = super::blocking(move || index.blobs_nobody_needs()).await?;
-    let hold = head.hold || is_damaged || orphans > 0 && (left_out > 0 || source == RebuildSource::Unsure);
+    let orphans = super::blocking(move || index.count_unreferenced_blobs()).await?;
+    let hold = head.hold || is_damaged || orphans > 0 && (omitted > 0 || source == RebuildSource::Unsure);
     if hold {
         log::error!(
-            "names may be lost, and none needs {orphans} of the blobs: nothing is collected until `holdfast gc` is run, or \
-             the admin page told to collect"
+            "names may be lost, and {orphans} blobs belong to no known image: nothing is collected until the operator runs \
+             `holdfast gc` or starts a collection on the admin page"
         );
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }
     writer.mark_complete().await?;
-    log::warn!("the index is made again");
+    log::warn!("the index is rebuilt");
     Ok(hold)
 }
 
-/// Restores blobs, link exceptions and names; returns how many names were restored.
+/// Restores blobs, link exceptions and names. Returns the number of restored names.
 async fn restore_all(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
     writer: &Writer,
-    (all, told): (u64, fn(&str)),
+    (all, progress): (u64, fn(&str)),
 ) -> Result<u64, StoreError> {
-    let (parts, mut waiting) = mpsc::channel(QUEUE);
+    let (batches, mut received) = mpsc::channel(QUEUE);
     let (disk, index) = (Arc::clone(disk), Arc::clone(index));
     let reading = tokio::task::spawn_blocking(move || {
-        let mut reader = Reader::new(&disk, &index, parts);
+        let mut reader = Reader::new(&disk, &index, batches);
         reader.blobs()?;
         reader.layout()
     });
     let (mut blobs, mut names) = (0, 0);
-    while let Some(part) = waiting.recv().await {
-        match part {
-            Part::Blobs(part) => {
-                blobs += part.len() as u64;
-                told(&format!("making the index again: {blobs} blobs"));
-                writer.submit(move |batch| know_blobs(batch, &part)).await?;
+    while let Some(rows) = received.recv().await {
+        match rows {
+            Rows::Blobs(rows) => {
+                blobs += rows.len() as u64;
+                progress(&format!("rebuilding the index: {blobs} blobs"));
+                writer.submit(move |batch| record_blobs(batch, &rows)).await?;
             }
-            Part::Exceptions(part) => {
+            Rows::Exceptions(rows) => {
                 let restore = move |batch: &mut Batch| {
-                    part.iter().try_for_each(|exception| batch.restore_link_exception(exception))
+                    rows.iter().try_for_each(|exception| batch.restore_link_exception(exception))
                 };
                 writer.submit(restore).await?;
             }
-            Part::Names(part) => {
-                names += writer.submit(move |batch| restore(batch, &part)).await?;
-                told(&format!("making the index again: {names} of {all} names"));
+            Rows::Names(rows) => {
+                names += writer.submit(move |batch| restore(batch, &rows)).await?;
+                progress(&format!("rebuilding the index: {names} of {all} names"));
             }
         }
     }
@@ -131,36 +132,36 @@ async fn restore_all(
     Ok(names)
 }
 
-/// Reads the disk and hands on what it finds; the writer's pace limits it.
+/// Reads the disk and sends batches to the writer.
 struct Reader<'a> {
     disk: &'a Disk,
     index: &'a Index,
-    parts: mpsc::Sender<Part>,
+    batches: mpsc::Sender<Rows>,
     names: Vec<Restored>,
     exceptions: Vec<LinkException>,
-    /// The bytes of the manifests in `names`.
+    /// The total length of the manifests in `names`.
     bytes: u64,
-    left_out: u64,
+    omitted: u64,
 }
 
 impl<'a> Reader<'a> {
-    fn new(disk: &'a Disk, index: &'a Index, parts: mpsc::Sender<Part>) -> Self {
-        Reader { disk, index, parts, names: Vec::new(), exceptions: Vec::new(), bytes: 0, left_out: 0 }
+    fn new(disk: &'a Disk, index: &'a Index, batches: mpsc::Sender<Rows>) -> Self {
+        Reader { disk, index, batches, names: Vec::new(), exceptions: Vec::new(), bytes: 0, omitted: 0 }
     }
 
     fn blobs(&mut self) -> Result<(), StoreError> {
-        let mut part = Vec::new();
+        let mut rows = Vec::new();
         for algorithm in Algorithm::ALL {
             for digest in self.disk.blobs(algorithm)? {
                 let digest = digest?;
                 let length = self.disk.blob_length(&digest)?;
-                part.extend(length.map(|length| (digest, length)));
-                if part.len() == AT_ONCE {
-                    self.send(Part::Blobs(std::mem::take(&mut part)))?;
+                rows.extend(length.map(|length| (digest, length)));
+                if rows.len() == AT_ONCE {
+                    self.send(Rows::Blobs(std::mem::take(&mut rows)))?;
                 }
             }
         }
-        self.send(Part::Blobs(part))
+        self.send(Rows::Blobs(rows))
     }
 
     fn layout(&mut self) -> Result<(), StoreError> {
@@ -176,13 +177,13 @@ impl<'a> Reader<'a> {
                 if self.exceptions.len() < AT_ONCE { Ok(()) } else { self.send_exceptions() }
             }
             Entry::Name(name) => {
-                // They stand before the names, and decide which links those imply.
+                // Link exceptions precede the names in the file, and decide which links the names imply.
                 if !self.exceptions.is_empty() {
                     self.send_exceptions()?;
                 }
                 self.name(&name)?;
-                let whole = self.names.len() >= AT_ONCE || self.bytes >= LARGEST_MANIFEST;
-                if whole { self.send_names() } else { Ok(()) }
+                let is_full = self.names.len() >= AT_ONCE || self.bytes >= LARGEST_MANIFEST;
+                if is_full { self.send_names() } else { Ok(()) }
             }
         }
     }
@@ -191,8 +192,8 @@ impl<'a> Reader<'a> {
         if let Reference::Tag(tag) = &name.reference
             && self.is_restored(name)?
         {
-            let Name { repository, digest, given, .. } = name.clone();
-            self.names.push(Restored::Tag { repository, tag: tag.clone(), digest, given });
+            let Name { repository, digest, timestamps, .. } = name.clone();
+            self.names.push(Restored::Tag { repository, tag: tag.clone(), digest, timestamps });
             return Ok(());
         }
         match read_manifest(self.disk, name) {
@@ -201,56 +202,56 @@ impl<'a> Reader<'a> {
                 self.names.push(Restored::Manifest(Box::new(new)));
                 Ok(())
             }
-            // It may be readable in a moment.
+            // A lack of descriptors or memory is no reason to omit a name.
             Err(error) if error.is_lack_of_resources() => Err(error),
             Err(error) => {
-                self.left_out += 1;
-                if self.left_out <= TOLD {
-                    log::warn!("{} of {} is left out: {error}", name.reference, name.repository);
+                self.omitted += 1;
+                if self.omitted <= MAX_LOGGED {
+                    log::warn!("{} of {} could not be restored: {error}", name.reference, name.repository);
                 }
                 Ok(())
             }
         }
     }
 
-    /// Returns true if an earlier name restored the manifest: then it need not be read once more for each of its tags.
+    /// Returns true if an earlier name restored the manifest, which need not be read again for each of its tags.
     fn is_restored(&self, name: &Name) -> Result<bool, StoreError> {
-        let waits = self.names.iter().any(|one| match one {
+        let is_pending = self.names.iter().any(|one| match one {
             Restored::Manifest(new) => new.digest == name.digest && new.repository == name.repository,
             Restored::Tag { .. } => false,
         });
         let by_digest = Reference::Digest(name.digest.clone());
-        Ok(waits || self.index.manifest(&name.repository, &by_digest)?.is_some())
+        Ok(is_pending || self.index.manifest(&name.repository, &by_digest)?.is_some())
     }
 
     fn send_names(&mut self) -> Result<(), StoreError> {
         self.bytes = 0;
         let names = std::mem::take(&mut self.names);
-        self.send(Part::Names(names))
+        self.send(Rows::Names(names))
     }
 
     fn send_exceptions(&mut self) -> Result<(), StoreError> {
         let exceptions = std::mem::take(&mut self.exceptions);
-        self.send(Part::Exceptions(exceptions))
+        self.send(Rows::Exceptions(exceptions))
     }
 
-    fn send(&self, part: Part) -> Result<(), StoreError> {
-        // The other end is gone when the writer failed; its error is the one that is reported.
-        self.parts.blocking_send(part).map_err(|_| StoreError::Closing)
+    fn send(&self, rows: Rows) -> Result<(), StoreError> {
+        // The receiver is dropped when the writer fails, whose error is the one that is reported.
+        self.batches.blocking_send(rows).map_err(|_| StoreError::Closing)
     }
 }
 
 /// An `index.json` that was read to its end.
-struct Validated {
+struct ValidatedLayout {
     head: Head,
     names: u64,
-    /// Names may be lost: it cannot be read, or is not as it was written.
+    /// The file is unreadable or corrupt, so that names may be lost.
     is_damaged: bool,
 }
 
-/// Reads `index.json` to its end and counts its names. If it cannot be read, it is kept beside and says nothing. If it can
-/// be read and has another checksum than was written, its names are used, and a copy is kept beside.
-fn validate_layout(disk: &Disk) -> Result<Validated, StoreError> {
+/// Reads `index.json` to its end and counts its names. An unreadable file is moved aside and counts as empty. A file with a
+/// wrong checksum is used, and a copy of it is kept.
+fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
     let mut names = 0;
     let read = read_entries(disk, &mut |entry| {
         names += u64::from(matches!(entry, Entry::Name(_)));
@@ -259,9 +260,11 @@ fn validate_layout(disk: &Disk) -> Result<Validated, StoreError> {
     let aside = || unix_seconds().to_string();
     match read {
         Err(error) if error.is_corrupt_file() => {
-            log::error!("index.json is broken, too, and kept beside: the names of the images are lost");
+            log::error!(
+                "index.json is corrupt as well and has been moved aside: the names of the images are lost"
+            );
             disk.set_layout_aside(&aside())?;
-            Ok(Validated { head: Head::default(), names: 0, is_damaged: true })
+            Ok(ValidatedLayout { head: Head::default(), names: 0, is_damaged: true })
         }
         read => {
             let LayoutRead { head, checksum } = read?;
@@ -269,26 +272,26 @@ fn validate_layout(disk: &Disk) -> Result<Validated, StoreError> {
             if is_damaged {
                 let kept = disk.keep_layout_beside(&aside())?;
                 log::error!(
-                    "index.json is damaged: names may be wrong or missing; kept in {}",
+                    "index.json is damaged: names may be wrong or missing; a copy is kept as {}",
                     kept.display()
                 );
             }
-            Ok(Validated { head, names, is_damaged })
+            Ok(ValidatedLayout { head, names, is_damaged })
         }
     }
 }
 
-/// Without the index it is unknown which of the files in the trash are needed: the next collection finds out.
-fn empty_trash_into_blobs(disk: &Disk) -> Result<(), StoreError> {
+/// Moves the trash back to `blobs/`: without an index it is unknown which files are orphans, and the next collection decides.
+fn restore_trash(disk: &Disk) -> Result<(), StoreError> {
     disk.trash()?.iter().try_for_each(|digest| disk.restore(digest))?;
     Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))
 }
 
-fn know_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
+fn record_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
     blobs.iter().try_for_each(|(digest, size)| batch.know_blob(digest, *size))
 }
 
-/// Restores names and returns how many of them could be.
+/// Restores names. Returns how many could be restored.
 fn restore(batch: &mut Batch, names: &[Restored]) -> Result<u64, StoreError> {
     let mut restored = 0;
     for name in names {
@@ -299,8 +302,8 @@ fn restore(batch: &mut Batch, names: &[Restored]) -> Result<u64, StoreError> {
                 batch.index_manifest(new)?;
                 1
             }
-            Restored::Tag { repository, tag, digest, given } => {
-                u64::from(batch.restore_tag(repository, tag, digest, *given)?)
+            Restored::Tag { repository, tag, digest, timestamps } => {
+                u64::from(batch.restore_tag(repository, tag, digest, *timestamps)?)
             }
         };
     }
@@ -317,5 +320,8 @@ fn read_manifest(disk: &Disk, name: &Name) -> Result<NewManifest, StoreError> {
         Reference::Digest(_) => Vec::new(),
     };
     let (repository, digest) = (name.repository.clone(), name.digest.clone());
-    Ok(NewManifest { repository, manifest, digest, size, tags, given: name.given })
+    Ok(NewManifest { repository, manifest, digest, size, tags, timestamps: name.timestamps })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
-//! Opening the index when it may be broken: a ladder, and the log says which rung held.
+//! Recovery: opens an index that may be corrupt, by the first of three rungs that holds. The log names the rung.
 //!
-//! 1. The index as it is. 2. LMDB's snapshot before the last commit, unless `index.json` is newer. 3. A new index, made
-//!    from `index.json`, the manifests and the blobs; at once if the old one is of a system of another word size. A
-//!    broken index is kept beside, never deleted.
+//! 1. The index as it is. 2. LMDB's previous snapshot, unless `index.json` is newer. 3. A new index, to be rebuilt from
+//!    `index.json`, the manifests and the blobs; at once if the old index was written by a system of another word size or
+//!    an older release.
+//!
+//! A corrupt index is moved aside, never deleted. An index of a newer release is refused and stays untouched.
 
 use super::disk::Disk;
 use super::error::StoreError;
@@ -11,139 +13,145 @@ use super::index::inspect::Inspection;
 use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_reader;
-use super::order::Order;
 use super::settings::{IndexHealth, Settings};
+use super::shutdown_marker::ShutdownMarker;
 use super::sys;
 use crate::base::clock::unix_seconds;
 use crate::oci::Algorithm;
 
-/// What the ladder found.
+/// The opened index.
 pub(super) struct Opened {
     /// The index.
     pub(super) index: Index,
-    /// Whether it is new and has to be filled, and from what.
+    /// The source to rebuild it from, if the index is new and has to be filled.
     pub(super) rebuild: Option<RebuildSource>,
-    /// Whether `index.json` may say less than the index.
+    /// True if `index.json` may be older than the index.
     pub(super) stale_layout: bool,
 }
 
-/// What a new index is made from.
+/// The source of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RebuildSource {
-    /// An `index.json` that says all that the old index said.
+    /// An `index.json` that has all names of the old index.
     Current,
-    /// One of which nobody knows whether it does.
+    /// An `index.json` that may lack names.
     Unsure,
 }
 
-/// Refuses an index that nobody has in use and that is broken; it is only looked at if it was not closed in good
-/// order.
+/// Refuses a corrupt index that no daemon uses. Inspects it only if the shutdown marker does not vouch for it.
+///
+/// # Errors
+/// [`StoreError::Unready`] when the daemon has to repair or rebuild the index.
 pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
-    // In this order: opening a FIFO would wait.
+    // The type of the files is checked first: opening a FIFO would block.
     if !disk.index_is_of_files() || disk.index_is_of_another_word_size()? {
         return Err(StoreError::Unready);
     }
-    if Disk::daemon_runs(&settings.path) || disk.order() != Order::Unknown {
+    if Disk::daemon_runs(&settings.path) || disk.shutdown_marker() != ShutdownMarker::Unknown {
         return Ok(());
     }
-    if is_sound(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
+    if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 
-/// Opens the index by the first rung that holds; the caller holds [`Disk::lock_index_file`].
+/// Opens the index by the first rung that holds. The caller holds [`Disk::lock_index_file`], so that no command line writes
+/// between the inspection and the use.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
-    let order = disk.take_order()?;
+    let marker = disk.take_shutdown_marker()?;
     (settings.opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
-        log::warn!("the index was written by a system of another word size; making it again from index.json");
-        return start_anew(disk, settings, RebuildSource::after(order));
+        log::warn!("the index was written by a system of another word size; rebuilding it from index.json");
+        return start_empty(disk, settings, RebuildSource::after(marker));
     }
     disk.forget_inspected_index()?;
-    let there = disk.index_directory().join("data.mdb").exists();
-    // A file that is broken says nothing.
-    let least_change = change_of_layout(disk)?;
-    let looked = |previous| copy_if_sound(disk, settings, previous, least_change);
-    let why = if order != Order::Unknown || !there || looked(false)? {
+    let exists = disk.index_directory().join("data.mdb").exists();
+    // An unreadable index.json has no change number to compare with.
+    let least_change = layout_change(disk)?;
+    let is_healthy_copy = |previous| inspect_and_copy(disk, settings, previous, least_change);
+    let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
         disk.use_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
-                let rebuild = !index.is_complete()? && something_is_there(disk)?;
+                let rebuild = !index.is_complete()? && has_content(disk)?;
                 let rebuild = rebuild.then_some(RebuildSource::Unsure);
-                let stale_layout = order != Order::Good || index.change()? != least_change;
+                let stale_layout = marker != ShutdownMarker::Clean || index.change()? != least_change;
                 return Ok(Opened { index, rebuild, stale_layout });
             }
             Err(StoreError::Format { found, known }) if found < known => {
-                log::warn!("the index was written by an older release; making it again from index.json");
-                return start_anew(disk, settings, RebuildSource::after(order));
+                log::warn!("the index was written by an older release; rebuilding it from index.json");
+                return start_empty(disk, settings, RebuildSource::after(marker));
             }
-            Err(error) if !is_broken(&error) => return Err(error),
+            Err(error) if !is_corrupt_index(&error) => return Err(error),
             Err(error) => error.to_string(),
         }
     } else {
-        "it does not read to its end, or is older than index.json".to_owned()
+        "rows are unreadable or missing, or index.json is newer".to_owned()
     };
-    log::warn!("the index is broken ({why}); trying its previous snapshot");
+    log::warn!("the index is corrupt ({why}); trying its previous snapshot");
     disk.forget_inspected_index()?;
-    if looked(true)?
+    if is_healthy_copy(true)?
         && let Some(index) = open_previous(disk, settings)?
     {
         return Ok(Opened { index, rebuild: None, stale_layout: true });
     }
-    log::warn!("its previous snapshot is no better; making it again from index.json");
+    log::warn!("the previous snapshot cannot be used either; rebuilding the index from index.json");
     disk.forget_inspected_index()?;
-    start_anew(disk, settings, RebuildSource::Unsure)
+    start_empty(disk, settings, RebuildSource::Unsure)
 }
 
 impl RebuildSource {
-    /// For an index that was left so: who ends in good order has written `index.json` before.
-    fn after(order: Order) -> Self {
-        if order == Order::Good { RebuildSource::Current } else { RebuildSource::Unsure }
+    /// Derives the source from the shutdown marker: a clean shutdown has written `index.json` before.
+    fn after(marker: ShutdownMarker) -> Self {
+        if marker == ShutdownMarker::Clean { RebuildSource::Current } else { RebuildSource::Unsure }
     }
 }
 
-/// Sets the index aside because somebody wants it to be made again, and opens an empty one; not if that would lose names.
-/// The caller holds [`Disk::lock_index_file`].
+/// Moves the index aside on the operator's request and opens an empty one, unless that would lose names. The caller holds
+/// [`Disk::lock_index_file`].
+///
+/// # Errors
+/// [`StoreError::LayoutStale`] when a healthy index has names that `index.json` lacks.
 pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
-    let basis = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
+    let source = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
     {
         RebuildSource::Unsure
     } else {
-        if layout_is_broken(disk)? && is_sound(disk, settings, 0)? {
-            // A healthy index has all names; the file that it is to be made from does not.
+        if layout_is_corrupt(disk)? && is_healthy(disk, settings, 0)? {
+            // A healthy index has all names, while the file that the rebuild reads has not.
             layout::write(disk, &Index::open(disk, settings.index_map_size)?)?;
         }
-        let known = change_of_layout(disk)?;
-        if is_sound(disk, settings, known.saturating_add(1))? {
+        let known = layout_change(disk)?;
+        if is_healthy(disk, settings, known.saturating_add(1))? {
             return Err(StoreError::LayoutStale);
         }
-        if is_sound(disk, settings, known)? { RebuildSource::Current } else { RebuildSource::Unsure }
+        if is_healthy(disk, settings, known)? { RebuildSource::Current } else { RebuildSource::Unsure }
     };
-    disk.take_order()?;
-    start_anew(disk, settings, basis)
+    disk.take_shutdown_marker()?;
+    start_empty(disk, settings, source)
 }
 
-/// Returns the number of the last change of names that `index.json` has. A file that cannot be read says nothing.
-fn change_of_layout(disk: &Disk) -> Result<u64, StoreError> {
+/// Returns the change number of `index.json`; zero if the file is unreadable.
+fn layout_change(disk: &Disk) -> Result<u64, StoreError> {
     match layout_reader::read_head(disk) {
         Err(error) if error.is_lack_of_resources() => Err(error),
         head => Ok(head.unwrap_or_default().change),
     }
 }
 
-/// Returns true if `index.json` cannot be read to its end or has another checksum: its head alone does not say so.
-fn layout_is_broken(disk: &Disk) -> Result<bool, StoreError> {
+/// Returns true if `index.json` cannot be read to its end or its checksum does not match; its head alone does not show that.
+fn layout_is_corrupt(disk: &Disk) -> Result<bool, StoreError> {
     match layout_reader::read_entries(disk, &mut |_| Ok(())) {
         Err(error) if error.is_corrupt_file() => Ok(true),
         read => read.map(|read| read.checksum == Checksum::Wrong),
     }
 }
 
-/// LMDB's snapshot before the last commit, of which there is a copy if the disk had room.
+/// Opens LMDB's previous snapshot from the copy that the inspection made, if the disk had room for one.
 fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, StoreError> {
     if !disk.inspected_index().exists() {
         return Ok(None);
     }
     match disk.keep_index_beside(&unix_seconds().to_string()) {
-        Ok(aside) => log::warn!("the index that was there is kept in {}", aside.display()),
+        Ok(aside) => log::warn!("the old index is kept in {}", aside.display()),
         Err(error) => {
             log::warn!("{error}");
             return Ok(None);
@@ -152,7 +160,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
     disk.use_inspected_index()?;
     match Index::open(disk, settings.index_map_size) {
         Ok(index) if index.is_complete()? => {
-            log::warn!("the index was opened at its previous snapshot");
+            log::warn!("the previous snapshot of the index is in use now");
             Ok(Some(index))
         }
         Ok(_) => Ok(None),
@@ -163,9 +171,9 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
     }
 }
 
-/// Whether a snapshot of the index, the newest or the one before, reads to its end and is of this change of names or a
-/// later one. There is a copy of it then, if the disk has room.
-fn copy_if_sound(
+/// Inspects the newest or the previous snapshot and copies it. Returns true if it is healthy and not older than
+/// `least_change`; exists is a copy then, if the disk has room.
+fn inspect_and_copy(
     disk: &Disk,
     settings: &Settings,
     previous: bool,
@@ -177,8 +185,8 @@ fn copy_if_sound(
     verdict(settings, &Inspection { directory: &directory, map_size, previous, least_change, copy })
 }
 
-/// Whether the index reads to its end and is of this change of names or a later one.
-fn is_sound(disk: &Disk, settings: &Settings, least_change: u64) -> Result<bool, StoreError> {
+/// Inspects the index without copying it. Returns true if it is healthy and not older than `least_change`.
+fn is_healthy(disk: &Disk, settings: &Settings, least_change: u64) -> Result<bool, StoreError> {
     let (directory, map_size) = (disk.index_directory(), settings.index_map_size);
     verdict(
         settings,
@@ -190,12 +198,12 @@ fn verdict(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreEr
     match (settings.inspect)(inspection) {
         IndexHealth::Healthy => Ok(true),
         IndexHealth::Corrupt => Ok(false),
-        IndexHealth::Unknown(why) => Err(StoreError::io("look at the index", std::io::Error::other(why))),
+        IndexHealth::Unknown(why) => Err(StoreError::io("inspect the index", std::io::Error::other(why))),
     }
 }
 
-/// Whether an index that is empty should not be: there are names or blobs.
-fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
+/// Returns true if the data directory has names or blobs, so that an empty index is incomplete.
+fn has_content(disk: &Disk) -> Result<bool, StoreError> {
     if disk.top("index.json").exists() {
         return Ok(true);
     }
@@ -207,21 +215,21 @@ fn something_is_there(disk: &Disk) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// Sets the index aside and opens an empty one, to be filled; the caller holds [`Disk::lock_index_file`].
-fn start_anew(disk: &Disk, settings: &Settings, basis: RebuildSource) -> Result<Opened, StoreError> {
-    // Where no index can be opened, for lack of room or of memory for so large a map, the old one is not at fault.
+/// Moves the index aside and opens an empty one, to be filled. The caller holds [`Disk::lock_index_file`].
+fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Result<Opened, StoreError> {
+    // If no index can be opened at all, for lack of room or address space, the old one is not at fault and stays.
     disk.forget_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
     disk.forget_inspected_index()?;
     if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
-        log::warn!("the index that was there is kept in {}", aside.display());
+        log::warn!("the old index is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;
-    Ok(Opened { index, rebuild: Some(basis), stale_layout: true })
+    Ok(Opened { index, rebuild: Some(source), stale_layout: true })
 }
 
-/// Whether an error says that the files are no index, rather than that they cannot be reached now.
-fn is_broken(error: &StoreError) -> bool {
+/// Returns true if an error means a corrupt index, and not one that cannot be reached now.
+fn is_corrupt_index(error: &StoreError) -> bool {
     use heed::{Error, MdbError};
     matches!(
         error,
@@ -237,3 +245,6 @@ fn is_broken(error: &StoreError) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Setting broken content aside, in short changes: pushes go on meanwhile.
+//! Moving corrupt content aside, in short transactions, so that pushes go on meanwhile.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::{Store, blocking, management};
 use crate::oci::{Digest, RepositoryName, Tag};
 
 impl Store {
-    /// Moves a broken blob out of `blobs/` and forgets it everywhere, a manifest with its tags, so that the next push brings
-    /// it again; false if it is another file by now than the one that was looked at.
+    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, a manifest with its tags, so that the next push
+    /// brings it again. Returns false if the file has been replaced since it was read.
     pub(super) async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
         let (index, wanted) = (Arc::clone(&self.0.index), digest.clone());
-        for repository in blocking(move || index.manifest_homes(&wanted)).await? {
-            if !self.remove_broken_manifest(&repository, digest, file).await? {
+        for repository in blocking(move || index.manifest_repositories(&wanted)).await? {
+            if !self.remove_corrupt_manifest(&repository, digest, file).await? {
                 return Ok(false);
             }
         }
@@ -23,14 +23,14 @@ impl Store {
         self.writer()?.submit(move |batch| batch.set_blob_aside(&digest, file)).await
     }
 
-    async fn remove_broken_manifest(
+    async fn remove_corrupt_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         file: Option<u64>,
     ) -> Result<bool, StoreError> {
         let writer = self.writer()?;
-        let (delete, mut tags) = self.find_broken_manifest(repository, digest).await?;
+        let (delete, mut tags) = self.find_corrupt_manifest(repository, digest).await?;
         while tags.len() > AT_ONCE {
             let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(&delete));
             let remove = move |batch: &mut Batch| batch.delete_tags_of_broken(&delete, &part, file);
@@ -45,15 +45,15 @@ impl Store {
                 management::orphan_referrers(&writer, repository, digest).await?;
                 Ok(true)
             }
-            // Or a delete was quicker.
+            // The second line: another delete was first.
             Ok(Some(Deleted::Whole | Deleted::TagsUnknown))
             | Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => Ok(true),
             Err(error) => Err(error),
         }
     }
 
-    /// Finds the tags and the subject of a broken manifest by rows: its bytes say nothing.
-    async fn find_broken_manifest(
+    /// Finds the tags and the subject of a corrupt manifest in the index, since its bytes cannot be parsed.
+    async fn find_corrupt_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Moment;
-use super::index::garbage::TagAge;
+use super::index::candidates::TagAge;
 use crate::oci::{Pattern, RepositoryName};
 
 /// The rules of a collection.

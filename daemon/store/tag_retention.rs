@@ -13,8 +13,8 @@ use super::clock::Moment;
 use super::error::StoreError;
 use super::gc::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ, Taken};
 use super::index::Index;
+use super::index::candidates::TagAge;
 use super::index::forecast::Forecast;
-use super::index::garbage::TagAge;
 use super::retention::Retention;
 use crate::oci::{AttachedTo, Digest, Reference, RepositoryName};
 

@@ -1,7 +1,7 @@
-//! Verifying the index while the store is open: an inspection in a process of its own.
+//! Verification of the index while the store is open, by an inspection in a child process.
 //!
-//! Each row has a checksum, but a row that is missing has none: a page that changed places on the medium makes content
-//! look unneeded. So a collection verifies the index before it takes anything (`gc`), and a check begins with it.
+//! Each row has a checksum, but a missing row has none: a page that is lost on the medium makes content look unreferenced. So a
+//! collection verifies the index before it removes anything (`gc`), and a check begins with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,37 +12,37 @@ use super::index::inspect::Inspection;
 use super::settings::IndexHealth;
 use super::{Role, Store, blocking};
 
-/// A collection that would take more than this part of all content verifies the index for itself, also where it was
-/// verified earlier in the life of the process.
-const PART: u64 = 5;
+/// A collection that would remove more than one part in so many of all content verifies the index itself, even if the process
+/// has verified it before.
+const LARGE_SHARE_DIVISOR: u64 = 5;
 
-/// The content that a collection has taken, and the content that there was before.
+/// The content that a collection has removed, of all content.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Share {
-    /// Manifests and blobs that were there when the collection began.
+    /// The manifests and blobs at the start of the collection.
     all: u64,
     taken: u64,
 }
 
 impl Share {
-    /// A collection that has taken nothing yet.
+    /// Starts at a collection that has removed nothing yet.
     pub(super) fn of(all: u64) -> Self {
         Share { all, taken: 0 }
     }
 
-    /// Counts content that is about to be taken; returns true once all of it together is a large part of the content.
+    /// Counts content that is about to be removed; returns true once all of it together is a large part of the content.
     pub(super) fn take(&mut self, count: u64) -> bool {
         self.taken = self.taken.saturating_add(count);
-        self.taken.saturating_mul(PART) > self.all
+        self.taken.saturating_mul(LARGE_SHARE_DIVISOR) > self.all
     }
 }
 
 impl Store {
-    /// Inspects the index beside the writer, in a process of its own. Where it is damaged, the daemon takes no more
-    /// writes and the next start repairs it.
+    /// Inspects the index beside the writer, in a child process. If it is corrupt, the daemon becomes read-only, and its next
+    /// start repairs the index.
     ///
     /// # Errors
-    /// [`StoreError::Unready`] when the index is damaged, [`StoreError::Io`] when it could not be inspected.
+    /// [`StoreError::Unready`] when the index is corrupt, [`StoreError::Io`] when it could not be inspected.
     pub(super) async fn verify_index(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || match inspect(&inner.disk, inner.inspect, inner.index.map_size()) {
@@ -51,7 +51,7 @@ impl Store {
                 Ok(())
             }
             IndexHealth::Corrupt => {
-                log::error!("the index is damaged: rows are missing or do not agree; nothing is collected");
+                log::error!("the index is corrupt: rows are missing or do not agree; nothing is collected");
                 inner.disk.note_damage();
                 if inner.role == Role::Daemon {
                     inner.disk.failed(heed::Error::Decoding("rows of the index are missing".into()).into());
@@ -63,7 +63,7 @@ impl Store {
         .await
     }
 
-    /// Returns true if the index was inspected since this process opened it.
+    /// Returns true if this process has verified the index since it opened it.
     pub(super) fn index_is_verified(&self) -> bool {
         self.0.index_verified.load(Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fifth_of_the_content_is_a_large_part() {
+    fn more_than_a_fifth_is_a_large_part() {
         let mut share = Share::of(100);
         assert!(!share.take(19));
         assert!(!share.take(1));

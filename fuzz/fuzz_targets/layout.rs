@@ -1,4 +1,4 @@
-//! `index.json`, from which the index is made again.
+//! Parses `index.json`, which an index is rebuilt from: any bytes are an error or entries, never a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::index::garbage::Amount;
+use crate::store::index::candidates::Amount;
 
 /// The options of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

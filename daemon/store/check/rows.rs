@@ -4,8 +4,8 @@ use super::report::Fault;
 use crate::oci::{Digest, LinkKind, Manifest, Reference, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::ManifestEntry;
-use crate::store::index::garbage::TagAge;
-use crate::store::index::schema::LinkExceptionRow;
+use crate::store::index::candidates::TagAge;
+use crate::store::index::rows::LinkExceptionRow;
 use crate::store::{Store, blob};
 
 impl Store {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::oci::Digest;
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
-use crate::store::index::discard::WithSubject;
-use crate::store::index::garbage::Unneeded;
-use crate::store::index::schema::UploadRow;
+use crate::store::index::candidates::Unneeded;
+use crate::store::index::candidates::WithSubject;
+use crate::store::index::rows::UploadRow;
 
 /// Returns true if a collection may run. After names were lost (`held`), unnamed content may belong to a lost name, so that
 /// only the operator starts a collection.

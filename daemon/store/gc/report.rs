@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::index::garbage::Amount;
+use crate::store::index::candidates::Amount;
 
 /// An item that a collection freed, or that a dry run would free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

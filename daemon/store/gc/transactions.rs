@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::parts::Parts;
 use crate::oci::Digest;
 use crate::store::error::StoreError;
-use crate::store::index::discard::Handled;
+use crate::store::index::candidates::Handled;
 use crate::store::index::writer::Batch;
 use crate::store::{Store, blocking};
 

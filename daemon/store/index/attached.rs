@@ -1,30 +1,31 @@
-//! Tags that are attached to a manifest by their name, and the rules for tags that can be set once.
+//! Tags that are attached to a manifest by their name (cosign's, and the referrers tag), and immutable tags.
 
-use super::Index;
-use super::changes::NewManifest;
+use super::batch::Batch;
+use super::database::Index;
 use super::deletes::ManifestDelete;
-use super::schema::{self, ManifestRow};
-use super::writer::Batch;
+use super::push::NewManifest;
+use super::rows::ManifestRow;
+use super::{keys, schema};
 use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
 
 impl Index {
-    /// Returns true if the repository has the manifest that a tag is attached to.
+    /// Returns true if the repository has the manifest that an attached tag belongs to.
     pub(in crate::store) fn has_attached_subject(
         &self,
         repository: &RepositoryName,
         attached: &AttachedTo,
     ) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        let key = schema::content_key_prefix(repository, attached.algorithm, &attached.hash);
+        let key = keys::content_key_prefix(repository, attached.algorithm, &attached.hash);
         Ok(self.tables.manifests.prefix_iter(&txn, &key)?.next().transpose()?.is_some())
     }
 }
 
 impl Batch<'_> {
-    /// Removes the tags that are attached to a manifest and returns them, unless the repository still has a manifest that
-    /// they name.
+    /// Removes the tags that are attached to a manifest and returns them. Keeps a tag if the repository still has a manifest
+    /// that it belongs to.
     pub(super) fn delete_attached(
         &mut self,
         repository: &RepositoryName,
@@ -33,10 +34,10 @@ impl Batch<'_> {
         let tables = self.index.tables;
         let mut deleted = Vec::new();
         for tag in AttachedTo::tags_of(digest) {
-            let key = schema::tag_key(repository, &tag);
+            let key = keys::tag_key(repository, &tag);
             let Some(row) = schema::row::<ManifestRow>(tables.tags, &self.txn, &key)? else { continue };
-            // Of a long hash the tag has a part, which other digests may have as well.
-            let prefix = schema::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
+            // The tag contains only part of a long hash, which other digests may share.
+            let prefix = keys::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
             if tables.manifests.prefix_iter(&self.txn, &prefix)?.next().transpose()?.is_none() {
                 self.delete_tag(repository, &tag)?;
                 deleted.push((tag, row.digest()?));
@@ -45,58 +46,62 @@ impl Batch<'_> {
         Ok(deleted)
     }
 
-    /// Refuses a push that would move a tag that can be set once.
+    /// Refuses a push that would move an immutable tag.
     pub(super) fn check_immutable(&self, new: &NewManifest, rules: &[Immutable]) -> Result<(), StoreError> {
         for tag in &new.tags {
-            let key = schema::tag_key(&new.repository, tag);
+            let key = keys::tag_key(&new.repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
-            if row.is_some_and(|row| row.digest != schema::digest_key(&new.digest)) {
+            if row.is_some_and(|row| row.digest != keys::digest_key(&new.digest)) {
                 Immutable::check_move(rules, &new.repository, tag)?;
             }
         }
         Ok(())
     }
 
-    /// Refuses to delete a tag that is kept; one that is not there is no reason to refuse.
+    /// Refuses to delete an immutable tag; a missing tag is not refused here.
     pub(in crate::store) fn check_tag_delete(
         &self,
         repository: &RepositoryName,
         tag: &Tag,
         rules: &[Immutable],
     ) -> Result<(), StoreError> {
-        let key = schema::tag_key(repository, tag);
+        let key = keys::tag_key(repository, tag);
         match self.index.tables.tags.get(&self.txn, &key)? {
             Some(_) => Immutable::check_delete(rules, repository, tag),
             None => Ok(()),
         }
     }
 
-    /// Refuses to delete a blob or manifest that a manifest of the repository references, where a rule forbids to delete
-    /// tags: an immutable tag stays pullable.
-    pub(super) fn check_kept_content(
+    /// Refuses to delete content that a manifest of the repository references, if a rule forbids to delete tags there: an
+    /// immutable tag stays pullable.
+    pub(super) fn check_immutable_content(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         rules: &[Immutable],
     ) -> Result<(), StoreError> {
         if Immutable::forbids_deletes(rules, repository)
-            && self.index.tables.may_be_needed_in(&self.txn, repository, digest)?
+            && self.index.tables.may_be_referenced_in(&self.txn, repository, digest)?
         {
             return Err(StoreError::ContentKept { repository: repository.clone(), digest: digest.clone() });
         }
         Ok(())
     }
 
-    /// Refuses to delete a manifest while one of these tags names it that is kept.
-    pub(super) fn check_kept_tags(&self, delete: &ManifestDelete, tags: &[Tag]) -> Result<(), StoreError> {
+    /// Refuses to delete a manifest while one of the given tags names it that a rule protects.
+    pub(super) fn check_immutable_tags(
+        &self,
+        delete: &ManifestDelete,
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
         let ManifestDelete { repository, digest, immutable, .. } = delete;
         if !Immutable::is_about(immutable, repository) {
             return Ok(());
         }
         for tag in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
-            if row.is_some_and(|row| row.digest == schema::digest_key(digest)) {
+            if row.is_some_and(|row| row.digest == keys::digest_key(digest)) {
                 Immutable::check_delete(immutable, repository, tag)?;
             }
         }

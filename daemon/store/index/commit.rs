@@ -1,29 +1,17 @@
 //! The commit of a transaction: LMDB's own, and the sync of the meta page that makes it durable.
 //!
-//! LMDB would sync the meta page by writing it with `O_DSYNC`, and takes no writes any more when that fails, for whatever
-//! reason. So it only writes the page (`NO_META_SYNC`), and the sync follows here. The pages that it points at are on the
-//! medium by then. Until the next commit but one nothing overwrites those of the state before, so that the medium has
-//! either state, whole.
+//! With its own sync LMDB writes the meta page with `O_DSYNC`, and refuses all later writes when that fails for any reason.
+//! So LMDB only writes the page (`NO_META_SYNC`), and `fdatasync` follows here. The data pages that the meta page points to
+//! are durable by then, and the pages of the previous snapshot are not overwritten before the commit after the next: at any
+//! moment the medium has one of the two snapshots, whole.
 
 use heed::{Env, RwTxn};
 
-use super::Index;
 use super::preallocation::Preallocation;
 use super::schema::{self, Tables, VERSION};
 use crate::store::error::StoreError;
 
-impl Index {
-    /// Commits a transaction; once this says so, it survives a power cut.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`] when the disk fails. After [`StoreError::Full`] and [`StoreError::OutOfResources`] the change
-    /// may be there or not, as after a power cut.
-    pub(super) fn commit(&self, txn: RwTxn) -> Result<(), StoreError> {
-        commit(&self.env, &self.preallocation, txn, &self.tables)
-    }
-}
-
-/// As [`Index::commit`], for an index that is being opened.
+/// Commits a transaction of an index that is still being opened; see `Index::commit`.
 pub(super) fn commit(
     env: &Env,
     preallocation: &Preallocation,
@@ -35,16 +23,16 @@ pub(super) fn commit(
     if !error.is_lack_of_resources() && !error.is_lack_of_room() {
         return Err(error);
     }
-    // The kernel may have dropped the page and count it as written, so that the same sync must not be tried again. Another
-    // commit writes the other meta page, which holds this change as well.
+    // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without writing it.
+    // Another commit writes the other meta page, which contains this change as well.
     let again = || -> Result<(), StoreError> {
         let mut txn = env.write_txn()?;
-        // Any row will do, also one that says what it said.
+        // Any row makes LMDB write pages; this one stays as it is.
         schema::put_row(tables.meta, &mut txn, b"version", &VERSION)?;
         txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
         Ok(env.force_sync()?)
     };
     again()?;
-    log::warn!("the index could not be synced at once ({error}); a second commit has done it");
+    log::warn!("the first sync of the index failed ({error}); a second commit made it durable");
     Ok(())
 }

@@ -1,65 +1,66 @@
-//! The changes that a delete makes in the index, each applied inside the writer's transaction.
+//! The changes of a delete, applied inside the writer's transaction.
 //!
-//! Every one checks first and writes afterwards, so that a refusal leaves nothing behind. What is no longer needed
-//! for the sake of what was deleted is noted with its moment, and collected when the grace time has passed.
+//! Each one checks first and writes afterwards, so that a refused change has written nothing. What a deleted manifest
+//! referenced, and its referrers, become orphans, which a collection takes after the grace period.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, RepositoryRow};
-use super::writer::Batch;
+use super::batch::Batch;
+use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::{keys, schema};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
 
-/// The tags that the writer looks through in a transaction to find those of a manifest. In a repository with more of them
-/// they are found beside the writer.
-const TAGS_LOOKED_THROUGH: u32 = 1000;
-/// The tags that are removed, and the referrers that are orphaned, in one transaction.
+/// The most tags of a repository among which the writer itself searches for those of a manifest; in larger repositories the
+/// search runs beside the writer.
+const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
+/// The most tags that one transaction removes, and the most referrers that it orphans.
 pub(in crate::store) const AT_ONCE: usize = 256;
 
-/// A manifest that is deleted.
+/// A manifest to delete.
 pub(in crate::store) struct ManifestDelete {
     pub(in crate::store) repository: RepositoryName,
     pub(in crate::store) digest: Digest,
-    /// What it is about.
+    /// The subject of the manifest.
     pub(in crate::store) subject: Option<Digest>,
-    /// The rules for tags that must not be deleted.
+    /// The rules for immutable tags.
     pub(in crate::store) immutable: Arc<Vec<Immutable>>,
 }
 
-/// How far a delete has come.
+/// The progress of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Deleted {
-    /// Everything is done.
+    /// The delete is complete.
     Whole,
-    /// The manifest is gone; its referrers are orphaned by [`Batch::orphan_referrers`].
+    /// The manifest is removed; [`Batch::orphan_referrers`] has to orphan the rest of its referrers.
     ReferrersLeft,
-    /// Nothing is done: the tags of the manifest have to be found first.
+    /// Nothing is done: the tags of the manifest have to be searched first.
     TagsUnknown,
 }
 
 impl Batch<'_> {
-    /// Removes one tag; its manifest and its other tags stay.
+    /// Removes one tag; its manifest and other tags stay.
     pub(in crate::store) fn delete_tag(
         &mut self,
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
+        let (table, key) = (self.index.tables.tags, keys::tag_key(repository, tag));
         let row: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
         let Some(row) = row else {
             return Err(self.no_manifest(repository, Reference::Tag(tag.clone()))?);
         };
         table.delete(&mut self.txn, &key)?;
         self.names_changed();
-        self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
-        self.leave(repository, &row.digest()?, self.moment, true)
+        self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
+        self.mark_orphaned(repository, &row.digest()?, self.moment, true)
     }
 
-    /// Removes those of some tags that still name the manifest beside them, and gives them and the number of those
-    /// that name another one by now.
+    /// Removes those of the given tags that still name the given manifest. Returns the removed tags, and the number of tags
+    /// that have moved to another manifest.
     pub(in crate::store) fn delete_tags(
         &mut self,
         repository: &RepositoryName,
@@ -67,7 +68,7 @@ impl Batch<'_> {
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let (mut deleted, mut moved) = (Vec::new(), 0);
         for (tag, digest) in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             match row {
                 Some(row) if row.digest()? == *digest => {
@@ -81,7 +82,7 @@ impl Batch<'_> {
         Ok((deleted, moved))
     }
 
-    /// Removes a manifest from a repository, and every tag that points at it, if the repository has few tags.
+    /// Removes a manifest from a repository together with its tags, if the repository has few tags.
     pub(in crate::store) fn delete_manifest(
         &mut self,
         delete: &ManifestDelete,
@@ -89,82 +90,82 @@ impl Batch<'_> {
         let ManifestDelete { repository, digest, .. } = delete;
         let row: Option<RepositoryRow> =
             schema::row(self.index.tables.repositories, &self.txn, repository.as_str().as_bytes())?;
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         if self.index.tables.manifests.get(&self.txn, &key)?.is_none() {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         }
-        // Before its tags go.
-        self.check_kept_content(repository, digest, &delete.immutable)?;
-        if row.unwrap_or_default().tags > TAGS_LOOKED_THROUGH {
+        // Checked before any tag is removed.
+        self.check_immutable_content(repository, digest, &delete.immutable)?;
+        if row.unwrap_or_default().tags > MAX_TAGS_IN_TRANSACTION {
             return Ok(Deleted::TagsUnknown);
         }
         let tags = self.index.tables.tags_of(&self.txn, repository, digest, None, usize::MAX)?;
         self.delete_with_tags(delete, &tags.items)
     }
 
-    /// Removes a manifest from a repository of many tags: `tags` are those that point at it, found while it was watched.
+    /// Removes a manifest from a repository with many tags: `tags` were found while the manifest was watched.
     pub(in crate::store) fn delete_watched_manifest(
         &mut self,
         delete: &ManifestDelete,
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
-        let key = schema::content_key(&delete.repository, &delete.digest);
-        let mut all: Vec<Tag> = self.index.watches.noted(&key).into_iter().collect();
+        let key = keys::content_key(&delete.repository, &delete.digest);
+        let mut all: Vec<Tag> = self.index.watches.recorded(&key).into_iter().collect();
         all.extend_from_slice(tags);
         self.delete_with_tags(delete, &all)
     }
 
+    /// Removes a manifest and those of the given tags that name it.
     pub(super) fn delete_with_tags(
         &mut self,
         delete: &ManifestDelete,
         tags: &[Tag],
     ) -> Result<Deleted, StoreError> {
         let ManifestDelete { repository, digest, subject, immutable } = delete;
-        self.check_kept_tags(delete, tags)?;
-        self.check_kept_content(repository, digest, immutable)?;
-        let is_whole = self.delete_untagged(repository, digest, subject.as_ref(), self.moment)?;
+        self.check_immutable_tags(delete, tags)?;
+        self.check_immutable_content(repository, digest, immutable)?;
+        let is_whole = self.delete_manifest_row(repository, digest, subject.as_ref(), self.moment)?;
         self.delete_tags_of(repository, digest, tags)?;
         Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
     }
 
-    /// Removes a manifest that has no tag from a repository. What it leaves behind is not needed since `since`:
-    /// now, or when it was left behind itself. Returns false if it has more referrers than one transaction orphans.
-    pub(super) fn delete_untagged(
+    /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the manifest
+    /// itself became one. Returns false if it has more referrers than one transaction orphans.
+    pub(super) fn delete_manifest_row(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         subject: Option<&Digest>,
         since: Moment,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(tables.manifests, &self.txn, &key)? else {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         };
         tables.manifests.delete(&mut self.txn, &key)?;
         self.names_changed();
-        self.count(repository, |counted| {
+        self.update_stats(repository, |counted| {
             counted.manifests = counted.manifests.saturating_sub(1);
             counted.bytes = counted.bytes.saturating_sub(row.size);
         })?;
-        let is_whole = self.leave_behind(repository, digest, since)?;
+        let is_whole = self.orphan_dependents(repository, digest, since)?;
         if let Some(subject) = subject {
-            tables
-                .referrers
-                .delete(&mut self.txn, &schema::referrer_key(repository, subject, Some(digest)))?;
+            tables.referrers.delete(&mut self.txn, &keys::referrer_key(repository, subject, Some(digest)))?;
         }
-        tables.manifest_homes.delete(&mut self.txn, &schema::home_key(digest, repository))?;
-        // An image may name it as its config or a layer: a rebuild would make it a blob of the repository.
-        self.note_deletion(repository, digest)?;
-        let key = schema::digest_key(digest);
-        if tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_none() {
+        tables.manifest_repositories.delete(&mut self.txn, &keys::repository_key(digest, repository))?;
+        // An image may reference the digest as its config or a layer: without the record a rebuild would give the repository
+        // a blob that was deleted.
+        self.record_deletion(repository, digest)?;
+        let key = keys::digest_key(digest);
+        if tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_none() {
             self.delete_edges(digest)?;
         }
         Ok(is_whole)
     }
 
-    /// Notes what is no longer needed for the sake of a manifest: what it points at, what is about it, its bytes. Returns
-    /// false if not all of what is about it is noted.
-    fn leave_behind(
+    /// Orphans the children of a manifest and the first of its referrers, and renews the leases of the children and of its own
+    /// bytes. Returns false if referrers are left.
+    fn orphan_dependents(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -172,88 +173,93 @@ impl Batch<'_> {
     ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
-            self.leave(repository, &child, since, true)?;
+            self.mark_orphaned(repository, &child, since, true)?;
             self.count_on(Some(repository), &child, since)?;
         }
         self.count_on(None, digest, since)?;
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         if tables.referrers.prefix_iter(&self.txn, &key)?.next().is_none() {
-            tables.left.delete(&mut self.txn, &key)?;
+            tables.orphans.delete(&mut self.txn, &key)?;
             return Ok(true);
         }
-        // Until all its referrers are orphaned the row of the manifest itself stays, so that a collection goes on with
-        // them if this process does not.
-        schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since: self.moment, deleted: true })?;
+        // Until all its referrers are orphaned the manifest keeps an orphan row itself, so that a collection finishes the
+        // delete if this process does not.
+        schema::put_row(
+            tables.orphans,
+            &mut self.txn,
+            &key,
+            &OrphanRow { since: self.moment, deleted: true },
+        )?;
         Ok(self.orphan_referrers(repository, digest, None)?.is_none())
     }
 
-    /// Orphans referrers of a manifest that was deleted, after the digest `after`: [`AT_ONCE`] of them. Returns the last of
-    /// them if there may be more.
+    /// Orphans up to [`AT_ONCE`] referrers of a deleted manifest, after the digest `after`. Returns the last of them if there
+    /// may be more.
     pub(in crate::store) fn orphan_referrers(
         &mut self,
         repository: &RepositoryName,
         subject: &Digest,
         after: Option<&Digest>,
     ) -> Result<Option<Digest>, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, subject));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, subject));
         let is_deleted = tables.manifests.get(&self.txn, &key)?.is_none();
-        if !is_deleted || tables.left.get(&self.txn, &key)?.is_none() {
-            // Pushed again, or another process was quicker.
+        if !is_deleted || tables.orphans.get(&self.txn, &key)?.is_none() {
+            // The manifest was pushed again, or another process finished the delete.
             return Ok(None);
         }
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, after);
+        let prefix = keys::referrer_key(repository, subject, None);
+        let start = keys::referrer_key(repository, subject, after);
         let mut page = Vec::new();
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         for row in tables.referrers.range(&self.txn, &range)?.take(AT_ONCE) {
             let Some(referrer) = row?.0.strip_prefix(&prefix[..]) else { break };
-            page.extend(schema::split_digest(referrer).map(|(referrer, _)| referrer));
+            page.extend(keys::split_digest(referrer).map(|(referrer, _)| referrer));
         }
         for referrer in &page {
-            // Whether something is about another is not looked up when somebody hears of its blobs: from now on those
-            // can be counted on for as long as anything that is left behind.
-            self.leave(repository, referrer, self.moment, true)?;
+            // A lease lookup on a blob does not search for subjects, so the orphan row of a referrer starts a lease for its
+            // blobs from now on.
+            self.mark_orphaned(repository, referrer, self.moment, true)?;
         }
         if page.len() == AT_ONCE {
             return Ok(page.pop());
         }
-        tables.left.delete(&mut self.txn, &key)?;
+        tables.orphans.delete(&mut self.txn, &key)?;
         Ok(None)
     }
 
-    /// Notes that a manifest, if it is one of the repository, has lost a tag or what pointed at it. The last of
-    /// these decides whether it was by a delete.
-    pub(super) fn leave(
+    /// Marks a manifest as an orphan as of `since`, if the repository has it. The last loss decides whether a delete caused
+    /// it.
+    pub(super) fn mark_orphaned(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         since: Moment,
         deleted: bool,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
         if tables.manifests.get(&self.txn, &key)?.is_none() {
             return Ok(());
         }
-        let known: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+        let known: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
         let since = known.map_or(since, |row| row.since.max(since));
-        schema::put_row(tables.left, &mut self.txn, &key, &LeftRow { since, deleted })
+        schema::put_row(tables.orphans, &mut self.txn, &key, &OrphanRow { since, deleted })
     }
 
-    /// Lets a push count from now on on a manifest that something has left behind, or that has become old.
+    /// Renews the lease of an orphaned or old untagged manifest.
     pub(in crate::store) fn count_on_manifest(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let key = schema::content_key(repository, digest);
-        let known: Option<LeftRow> = schema::row(self.index.tables.left, &self.txn, &key)?;
+        let key = keys::content_key(repository, digest);
+        let known: Option<OrphanRow> = schema::row(self.index.tables.orphans, &self.txn, &key)?;
         if known.is_none() {
-            self.check_room()?;
+            self.check_capacity()?;
         }
-        self.leave(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
+        self.mark_orphaned(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 
-    /// Lets a push count on a blob from a moment on, in one repository if it is there, and at all.
+    /// Renews the lease of a blob as of `moment`: in one repository, if that has it, and in the store.
     pub(in crate::store) fn count_on(
         &mut self,
         repository: Option<&RepositoryName>,
@@ -262,74 +268,81 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         if let Some(repository) = repository {
-            let key = schema::content_key(repository, digest);
-            let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
-            if let Some(row) = row.filter(|row| row.counted_on < moment) {
-                let row = LinkRow { counted_on: moment, ..row };
-                schema::put_row(tables.links, &mut self.txn, &key, &row)?;
+            let key = keys::content_key(repository, digest);
+            let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
+            if let Some(row) = row.filter(|row| row.leased_at < moment) {
+                let row = RepositoryBlobRow { leased_at: moment, ..row };
+                schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
             }
         }
-        let key = schema::digest_key(digest);
+        let key = keys::digest_key(digest);
         let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-        if let Some(row) = row.filter(|row| row.counted_on < moment) {
-            let row = BlobRow { counted_on: moment, ..row };
+        if let Some(row) = row.filter(|row| row.leased_at < moment) {
+            let row = BlobRow { leased_at: moment, ..row };
             schema::put_row(tables.blobs, &mut self.txn, &key, &row)?;
         }
         Ok(())
     }
 
-    /// Removes those of some tags that point at a manifest. If the manifest stays, it has been without them since now.
+    /// Removes those of the given tags that name a manifest, which becomes an orphan.
     pub(in crate::store) fn delete_tags_of(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         tags: &[Tag],
     ) -> Result<(), StoreError> {
-        let (tables, wanted) = (self.index.tables, schema::digest_key(digest));
-        let mut gone = 0;
+        let (tables, wanted) = (self.index.tables, keys::digest_key(digest));
+        let mut removed = 0;
         for tag in tags {
-            let key = schema::tag_key(repository, tag);
+            let key = keys::tag_key(repository, tag);
             let row = tables.tags.get(&self.txn, &key)?;
-            if row.map(schema::digest_of).transpose()? == Some(&wanted[..]) {
+            if row.map(digest_of).transpose()? == Some(&wanted[..]) {
                 tables.tags.delete(&mut self.txn, &key)?;
-                gone += 1;
+                removed += 1;
             }
         }
-        if gone == 0 {
+        if removed == 0 {
             return Ok(());
         }
         self.names_changed();
-        self.leave(repository, digest, self.moment, true)?;
-        self.count(repository, |counted| counted.tags = counted.tags.saturating_sub(gone))
+        self.mark_orphaned(repository, digest, self.moment, true)?;
+        self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(removed))
     }
 
-    /// Forgets what a manifest points at, once no repository has it any more.
+    /// Removes the references of a manifest that no repository has any more.
     fn delete_edges(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
-            tables.needed_by.delete(&mut self.txn, &schema::edge_key(&child, digest))?;
+            tables.parents.delete(&mut self.txn, &keys::edge_key(&child, digest))?;
         }
-        tables.children.delete(&mut self.txn, &schema::digest_key(digest))?;
+        tables.children.delete(&mut self.txn, &keys::digest_key(digest))?;
         Ok(())
     }
 
-    /// Removes a blob from a repository; others that have it keep it.
+    /// Removes a blob from a repository; other repositories keep it.
     pub(in crate::store) fn delete_blob(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         immutable: &[Immutable],
     ) -> Result<(), StoreError> {
-        if self.index.tables.links.get(&self.txn, &schema::content_key(repository, digest))?.is_some() {
-            self.check_kept_content(repository, digest, immutable)?;
+        if self
+            .index
+            .tables
+            .repository_blobs
+            .get(&self.txn, &keys::content_key(repository, digest))?
+            .is_some()
+        {
+            self.check_immutable_content(repository, digest, immutable)?;
         }
         if !self.unlink_blob(repository, digest)? {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
-        self.note_deletion(repository, digest)?;
+        self.record_deletion(repository, digest)?;
         self.count_on(None, digest, self.moment)
     }
 
+    /// Returns the error for a missing manifest: the name is unknown if the repository has no manifest at all.
     fn no_manifest(
         &self,
         repository: &RepositoryName,
@@ -343,3 +356,6 @@ impl Batch<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

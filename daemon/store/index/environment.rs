@@ -1,7 +1,7 @@
-//! Opening LMDB's environment so that a full disk is an error and no end of the process.
+//! Opening LMDB's environment, such that a full disk is an error and does not kill the process.
 //!
-//! LMDB maps its lock file and leaves holes in it: who writes into one when the disk is full is killed by the system. So
-//! the file has all its blocks before anybody reads.
+//! LMDB maps its lock file and leaves holes in it; a process that writes into a hole on a full disk is killed by SIGBUS. So
+//! all blocks of the lock file are allocated before the first read.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,32 +14,32 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::store::sys;
 
-/// So much of the lock file LMDB writes while it opens it, in bytes.
-const HEAD: u64 = 4096;
+/// The bytes of the lock file that LMDB writes while it opens it.
+const HEADER: u64 = 4096;
 
-/// No block of a file system is smaller, in bytes. The first reader's entry begins before the end of one.
+/// The smallest block size of any file system, in bytes. The slot of the first reader begins within the first block.
 const SMALLEST_BLOCK: u64 = 512;
 
-/// How many bytes the map is larger than configured, so that deletes find free pages where pushes find none: a
-/// quarter, at least and at most so many.
-const EXTRA: (usize, usize) = (4 << 20, 256 << 20);
-/// What the size of a map is a multiple of, whatever the page size.
-const UNIT: usize = 64 << 10;
+/// The size by which the map is larger than configured, so that deletes find free pages when pushes find none: a quarter, within
+/// these limits.
+const EXTRA_MAP: (usize, usize) = (4 << 20, 256 << 20);
+/// The unit of map sizes in bytes: a multiple of every page size.
+const MAP_UNIT: usize = 64 << 10;
 
-/// Opens the environment in `directory`, at its newest snapshot or at the one before. Its map is larger than `map_size`.
+/// Opens the environment in `directory`, at its newest snapshot or at the previous one. Its map is larger than `map_size`.
 pub(in crate::store) fn open(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
-    // It may have been configured larger before.
+    // A file that was configured larger before needs a map of its length.
     let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
     let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
-    let size = size.saturating_add((size / 4).clamp(EXTRA.0, EXTRA.1)).div_ceil(UNIT) * UNIT;
+    let size = size.saturating_add((size / 4).clamp(EXTRA_MAP.0, EXTRA_MAP.1)).div_ceil(MAP_UNIT) * MAP_UNIT;
     let lock = open_lock(directory)?;
-    let opened = give_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
+    let opened = allocate_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
         let env = sys::open_environment(directory, size, previous)?;
-        // It has made the file longer, if it was new.
-        give_blocks(&lock)?;
+        // LMDB extends a new lock file while it opens it.
+        allocate_blocks(&lock)?;
         Ok(env)
     });
-    // Closing it would take LMDB's own locks on it away from this process: that is how locks of files work.
+    // fcntl locks are per process: closing any descriptor of lock.mdb would drop LMDB's lock, so this one is leaked on purpose.
     std::mem::forget(lock);
     opened
 }
@@ -51,26 +51,26 @@ fn open_lock(directory: &Path) -> io::Result<File> {
     how.open(directory.join("lock.mdb"))
 }
 
-fn give_blocks(lock: &File) -> io::Result<()> {
+fn allocate_blocks(lock: &File) -> io::Result<()> {
     let metadata = lock.metadata()?;
-    // XFS asks for free blocks also where none are needed.
-    if metadata.len() >= HEAD && metadata.blocks() * 512 >= metadata.len() {
+    // XFS demands free blocks even for a range that is allocated.
+    if metadata.len() >= HEADER && metadata.blocks() * 512 >= metadata.len() {
         return Ok(());
     }
-    let length = metadata.len().max(HEAD);
+    let length = metadata.len().max(HEADER);
     loop {
         match fallocate(lock, FallocateFlags::empty(), 0, i64::try_from(length).unwrap_or(i64::MAX)) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(full @ (Errno::ENOSPC | Errno::EDQUOT)) => return Err(full.into()),
-            // Not every file system can.
+            // The file system has no `fallocate`.
             Err(_) => return touch_blocks(lock, length),
         }
     }
 }
 
-/// Writes a byte into each block. Other processes may have the file mapped and write into it: the byte is the last one of
-/// a cache line, which LMDB leaves unused in the entry of a reader, and zero as it was.
+/// Writes a zero byte into each block. Other processes may have the file mapped and write to it: the byte is the last one of
+/// a cache line, which LMDB leaves unused (zero) in a reader's slot.
 fn touch_blocks(lock: &File, length: u64) -> io::Result<()> {
     let mut end = SMALLEST_BLOCK;
     while end <= length {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_touched_without_a_change_to_what_is_in_use() {
+    fn touching_blocks_changes_no_reader_slot() {
         let directory = tempfile::tempdir().unwrap();
         let env = open(directory.path(), 1 << 20, false).unwrap();
         let lock = open_lock(directory.path()).unwrap();
@@ -101,7 +101,7 @@ mod tests {
             lock.read_exact_at(&mut bytes, 0).unwrap();
             bytes
         };
-        // LMDB has one place for each thread that reads.
+        // LMDB has one reader slot for each thread.
         let (begun, ended) = (Barrier::new(21), Barrier::new(21));
         let (before, after) = std::thread::scope(|scope| {
             for _ in 0..20 {
@@ -121,18 +121,18 @@ mod tests {
         });
         assert!(before[512..].iter().any(|byte| *byte != 0), "no reader is beyond the first block");
         assert!(after == before);
-        // It would take away the locks of LMDB.
+        // Closing it would drop LMDB's lock.
         std::mem::forget(lock);
     }
 
     #[test]
-    fn the_lock_file_has_no_holes() {
+    fn lock_file_has_no_holes() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..2 {
             drop(open(directory.path(), 1 << 20, false).unwrap());
             let lock = std::fs::metadata(directory.path().join("lock.mdb")).unwrap();
             assert!(
-                lock.len() > HEAD && lock.blocks() * 512 >= lock.len(),
+                lock.len() > HEADER && lock.blocks() * 512 >= lock.len(),
                 "{} of {}",
                 lock.blocks(),
                 lock.len()

@@ -1,193 +1,88 @@
-//! A dry run of a collection: the changes that a real run would make, noted and not made.
+//! The forecast of a dry run: the changes that a collection would make, recorded instead of made.
 //!
-//! A collection finds what comes next in the index as it has left it: a manifest goes, and what it alone needed goes as
-//! well. So the lookups of `garbage` read the index together with a forecast, which is empty in a real run. What is noted
-//! here mirrors `discard` and `deletes`.
+//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it referenced. So the
+//! lookups of `mark` read the index together with a forecast, which is empty in a real run. `dry_run` fills it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use heed::RoTxn;
 
-use super::Index;
-use super::deletes::AT_ONCE;
-use super::discard::{CollectedManifest, WithSubject};
-use super::garbage::TagAge;
-use super::schema::{self, LeftRow, ManifestRow, Tables};
-use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
+use super::rows::OrphanRow;
+use super::schema::Tables;
+use super::{keys, schema};
+use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 
-/// Changes that are only noted. Its size is that of what the collection would take.
+/// Changes that are recorded only. Its size is that of what the collection would remove.
 #[derive(Default)]
 pub(in crate::store) struct Forecast {
-    /// The keys of tags that would be gone.
-    tags: BTreeSet<Vec<u8>>,
-    /// Repository and digest of manifests that would be gone.
-    manifests: BTreeSet<Vec<u8>>,
-    /// The rows that would be in the table `left`.
-    left: BTreeMap<Vec<u8>, (Moment, bool)>,
-    /// When blobs would have been used last, by their digest.
-    counted_on: BTreeMap<Vec<u8>, Moment>,
+    /// The keys of removed tags.
+    pub(super) tags: BTreeSet<Vec<u8>>,
+    /// The keys of manifests that are removed from a repository.
+    pub(super) manifests: BTreeSet<Vec<u8>>,
+    /// Added orphan rows: since when, and whether by a delete.
+    pub(super) orphans: BTreeMap<Vec<u8>, (Moment, bool)>,
+    /// Renewed leases of blobs, by digest.
+    leased_at: BTreeMap<Vec<u8>, Moment>,
 }
 
 impl Forecast {
-    /// Returns true if a tag would be gone.
-    pub(super) fn lacks_tag(&self, key: &[u8]) -> bool {
+    /// Returns true if the tag with this key is removed.
+    pub(super) fn removes_tag(&self, key: &[u8]) -> bool {
         self.tags.contains(key)
     }
 
-    /// Returns true if a manifest would be gone from a repository; `key` has both.
-    pub(super) fn lacks_manifest(&self, key: &[u8]) -> bool {
+    /// Returns true if the manifest with this key is removed.
+    pub(super) fn removes_manifest(&self, key: &[u8]) -> bool {
         self.manifests.contains(key)
     }
 
-    /// Returns true if a manifest would be gone from a repository.
+    /// Returns true if a manifest is removed from a repository.
     pub(in crate::store) fn lacks(&self, repository: &RepositoryName, digest: &Digest) -> bool {
-        !self.manifests.is_empty() && self.lacks_manifest(&schema::content_key(repository, digest))
+        !self.manifests.is_empty() && self.removes_manifest(&keys::content_key(repository, digest))
     }
 
-    /// Returns when a blob would have been used last; `moment` is what its row says.
-    pub(super) fn used(&self, key: &[u8], moment: Moment) -> Moment {
-        self.counted_on.get(key).map_or(moment, |noted| moment.max(*noted))
+    /// Returns the start of a blob's lease; `moment` is the start that its row has.
+    pub(super) fn leased_at(&self, key: &[u8], moment: Moment) -> Moment {
+        self.leased_at.get(key).map_or(moment, |noted| moment.max(*noted))
     }
 
-    /// Returns the row of the table `left` for a manifest.
-    pub(super) fn left(
+    /// Returns the orphan row of a manifest.
+    pub(super) fn orphan_row(
         &self,
         tables: &Tables,
         txn: &RoTxn,
         key: &[u8],
-    ) -> Result<Option<LeftRow>, StoreError> {
-        match self.left.get(key) {
-            Some((since, deleted)) => Ok(Some(LeftRow { since: *since, deleted: *deleted })),
-            None => schema::row(tables.left, txn, key),
+    ) -> Result<Option<OrphanRow>, StoreError> {
+        match self.orphans.get(key) {
+            Some((since, deleted)) => Ok(Some(OrphanRow { since: *since, deleted: *deleted })),
+            None => schema::row(tables.orphans, txn, key),
         }
     }
 
-    /// Returns the keys of rows that would be in the table `left`, after `after` and with the prefix.
-    pub(super) fn left_after(&self, after: &[u8], prefix: &[u8], limit: usize) -> Vec<Vec<u8>> {
-        let range = self.left.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
+    /// Returns the keys of added orphan rows after `after` that have the prefix.
+    pub(super) fn orphan_keys_after(&self, after: &[u8], prefix: &[u8], limit: usize) -> Vec<Vec<u8>> {
+        let range = self.orphans.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
         let keys = range.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix));
         keys.take(limit).collect()
     }
 
-    /// Notes that tags are retired.
-    pub(in crate::store) fn retire_tags(
-        &mut self,
-        index: &Index,
-        repository: &RepositoryName,
-        tags: &[TagAge],
-    ) -> Result<(), StoreError> {
-        let (txn, now) = (index.env.read_txn()?, index.clock.now());
-        for TagAge { tag, digest, .. } in tags {
-            self.tags.insert(schema::tag_key(repository, tag));
-            self.leave(&index.tables, &txn, repository, digest, (now, true))?;
-        }
-        Ok(())
-    }
-
-    /// Notes that manifests are collected, and with `attached` the tags that are attached to them. Returns what would go.
-    pub(in crate::store) fn collect_manifests(
-        &mut self,
-        index: &Index,
-        repository: &RepositoryName,
-        manifests: Vec<WithSubject>,
-        attached: bool,
-    ) -> Result<Vec<CollectedManifest>, StoreError> {
-        let (txn, now, tables) = (index.env.read_txn()?, index.clock.now(), &index.tables);
-        let mut taken = Vec::new();
-        for (one, subject) in manifests {
-            let key = schema::content_key(repository, &one.digest);
-            let left = self.left(tables, &txn, &key)?;
-            let row: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
-            let newest = left.map(|row| row.since).max(row.map(|row| row.since));
-            let has_subject = match &subject {
-                Some(subject) => self.has_manifest(tables, &txn, repository, subject)?,
-                None => false,
-            };
-            let is_as_it_was = newest.is_none_or(|newest| newest <= one.since);
-            if is_as_it_was
-                && !has_subject
-                && tables.is_without_parent(&txn, repository, &one.digest, self)?
-            {
-                let since = if one.deleted { one.since } else { now };
-                self.remove_manifest(tables, &txn, (repository, &one.digest), (since, now))?;
-                let at = (repository, &one.digest);
-                let tags = if attached { self.remove_attached(tables, &txn, at, now)? } else { Vec::new() };
-                taken.push(CollectedManifest { digest: one.digest, tags });
-            }
-        }
-        Ok(taken)
-    }
-
-    fn has_manifest(
+    /// Returns true if a repository still has a manifest.
+    pub(super) fn has_manifest(
         &self,
         tables: &Tables,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let key = schema::content_key(repository, digest);
-        Ok(!self.lacks_manifest(&key) && tables.manifests.get(txn, &key)?.is_some())
+        let key = keys::content_key(repository, digest);
+        Ok(!self.removes_manifest(&key) && tables.manifests.get(txn, &key)?.is_some())
     }
 
-    /// Notes that a manifest is removed, and what that leaves behind.
-    fn remove_manifest(
-        &mut self,
-        tables: &Tables,
-        txn: &RoTxn,
-        (repository, digest): (&RepositoryName, &Digest),
-        (since, now): (Moment, Moment),
-    ) -> Result<(), StoreError> {
-        let key = schema::content_key(repository, digest);
-        self.manifests.insert(key.clone());
-        for child in tables.children_of(txn, digest)? {
-            self.leave(tables, txn, repository, &child, (since, true))?;
-            self.count_on(&child, since);
-        }
-        let prefix = schema::referrer_key(repository, digest, None);
-        // A real run orphans the others when it is through with the repository.
-        for row in tables.referrers.prefix_iter(txn, &prefix)?.take(AT_ONCE) {
-            if let Some((referrer, _)) = schema::split_digest(&row?.0[prefix.len()..]) {
-                self.leave(tables, txn, repository, &referrer, (now, true))?;
-            }
-        }
-        self.left.remove(&key);
-        self.count_on(digest, since);
-        Ok(())
-    }
-
-    /// Notes that the tags are removed that are attached to a manifest, and returns them; see [`Batch::delete_attached`].
-    ///
-    /// [`Batch::delete_attached`]: super::writer::Batch
-    fn remove_attached(
-        &mut self,
-        tables: &Tables,
-        txn: &RoTxn,
-        (repository, digest): (&RepositoryName, &Digest),
-        now: Moment,
-    ) -> Result<Vec<(Tag, Digest)>, StoreError> {
-        let mut removed = Vec::new();
-        for tag in AttachedTo::tags_of(digest) {
-            let key = schema::tag_key(repository, &tag);
-            let row: Option<ManifestRow> = schema::row(tables.tags, txn, &key)?;
-            let Some(row) = row.filter(|_| !self.lacks_tag(&key)) else { continue };
-            let prefix = schema::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
-            let mut has_other = false;
-            for other in tables.manifests.prefix_iter(txn, &prefix)? {
-                has_other |= !self.lacks_manifest(other?.0);
-            }
-            if !has_other {
-                self.tags.insert(key);
-                self.leave(tables, txn, repository, &row.digest()?, (now, true))?;
-                removed.push((tag, row.digest()?));
-            }
-        }
-        Ok(removed)
-    }
-
-    fn leave(
+    /// Records that a manifest becomes an orphan, if the repository still has it.
+    pub(super) fn mark_orphaned(
         &mut self,
         tables: &Tables,
         txn: &RoTxn,
@@ -198,15 +93,16 @@ impl Forecast {
         if !self.has_manifest(tables, txn, repository, digest)? {
             return Ok(());
         }
-        let key = schema::content_key(repository, digest);
-        let known = self.left(tables, txn, &key)?;
+        let key = keys::content_key(repository, digest);
+        let known = self.orphan_row(tables, txn, &key)?;
         let since = known.map_or(since, |row| row.since.max(since));
-        self.left.insert(key, (since, deleted));
+        self.orphans.insert(key, (since, deleted));
         Ok(())
     }
 
-    fn count_on(&mut self, digest: &Digest, moment: Moment) {
-        let noted = self.counted_on.entry(schema::digest_key(digest)).or_insert(moment);
+    /// Records a renewed lease.
+    pub(super) fn renew_lease(&mut self, digest: &Digest, moment: Moment) {
+        let noted = self.leased_at.entry(keys::digest_key(digest)).or_insert(moment);
         *noted = moment.max(*noted);
     }
 }

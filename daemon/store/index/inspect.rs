@@ -1,41 +1,42 @@
-//! Reading an index to its end, to see whether it is one.
+//! The inspection of an index: reads every row and checks that the tables agree.
 //!
-//! LMDB trusts its file: a page that has rotted may end the process that reads it. So this runs in a process of its
-//! own, and whoever started it takes a crash for an answer. What LMDB has noted of free pages cannot be read by its
-//! interface, and one that is wrong there overwrites what is used. So the rows are copied to a new file, which has no
-//! such notes, and that one is used from then on.
+//! LMDB trusts its file: reading a corrupt page may kill the process. So an inspection runs in a child process, and a crash
+//! counts as corruption. LMDB's list of free pages cannot be read through its interface, and a wrong one makes LMDB overwrite
+//! pages in use. So the rows are copied to a new file without that list, which then replaces the index.
 
 use std::path::Path;
 
 use heed::{CompactionOption, Env, RoTxn};
 
-use super::environment;
 use super::preallocation::Preallocation;
-use super::schema::{self, BlobRow, LinkRow, ManifestRow, RepositoryRow, Tables, VERSION};
+use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow, RepositoryRow};
+use super::schema::{self, Tables, VERSION};
 use super::table::Table;
+use super::{environment, keys};
 use crate::store::error::StoreError;
 use crate::store::sys;
 
-/// What is to be inspected.
+/// The parameters of an inspection.
 #[derive(Clone, Copy, Debug)]
 pub struct Inspection<'a> {
     /// The directory of the index.
     pub directory: &'a Path,
-    /// How large the index may get, in bytes.
+    /// The size limit of the index, in bytes.
     pub map_size: usize,
-    /// Whether it is LMDB's snapshot before the newest.
+    /// Reads LMDB's previous snapshot instead of the newest.
     pub previous: bool,
-    /// Of which change of names it has to be at the least.
+    /// The smallest acceptable change number.
     pub least_change: u64,
-    /// Where a copy of what was read goes, if one is wanted.
+    /// The file to copy the rows to.
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index and copies it. A disk that does not take the copy is no fault of the index: there is
-/// none then.
+/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, there is none
+/// afterwards.
 ///
 /// # Errors
-/// [`StoreError::Index`] where something is not as it was written.
+/// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says nothing about
+/// the index ([`StoreError::says_nothing_of_the_index`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = environment::open(directory, map_size, previous)?;
@@ -46,25 +47,25 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     }
     let version: Option<u32> = schema::row(meta, &txn, b"version")?;
     if version.is_some_and(|version| version != VERSION) {
-        // Only a release of that version can say more: opening refuses a newer one and makes an older one again.
+        // Rows of other versions are not readable here: opening refuses a newer version and rebuilds an older one.
         return Ok(());
     }
     let tables = Tables::find(&env, &txn)?;
     tables.all().into_iter().try_for_each(|table| read_table(&txn, table))?;
     cross_check(&tables, &txn)?;
-    // LMDB wants one reader at a time from a thread, and a copy is one.
+    // LMDB allows one read transaction per thread, and the copy opens one.
     txn.commit()?;
     copy.map_or(Ok(()), |copy| copy_to(&env, &tables, copy, map_size))
 }
 
-/// Copies an index that reads to its end: what goes wrong here says nothing of it.
+/// Copies an index whose rows are all readable; an error here says nothing about them.
 fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
     match env.copy_to_path(copy, CompactionOption::Enabled).map_err(StoreError::from) {
         Ok(_) => {}
         Err(error) if error.says_nothing_of_the_index() => return remove(copy),
         Err(_) => {
-            // It finds the pages not to be as many as they should: what is noted of the free ones is wrong, and the old
-            // file must not be used.
+            // The number of pages does not add up: the list of free pages is wrong, and the old file must not be used. Reading
+            // row by row does not depend on that list.
             remove(copy)?;
             copy_rows(env, tables, copy, map_size).or_else(|error| {
                 remove(copy)?;
@@ -72,26 +73,26 @@ fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(
             })?;
         }
     }
-    // A disk without room for them has the copy without them until the old index is gone.
+    // Without room on the disk, the margin is allocated once the old index is gone.
     let _ = preallocate(copy, map_size);
     Ok(())
 }
 
-/// Removes half a copy, which must not be taken for one.
+/// Removes an incomplete copy, which must not be used.
 #[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
 fn remove(copy: &Path) -> Result<(), StoreError> {
     match std::fs::remove_file(copy) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove half a copy of the index", error))
+            Err(StoreError::io("remove an incomplete copy of the index", error))
         }
         _ => Ok(()),
     }
 }
 
-/// How many rows are copied in one transaction, which is in memory until its end.
+/// The rows that one transaction copies; they stay in memory until its end.
 const AT_ONCE: usize = 10_000;
 
-/// Copies row by row, which looks at nothing but the rows.
+/// Copies the rows one by one.
 fn copy_rows(old: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
     let env = sys::open_environment_file(copy, map_size)?;
     let txn = old.read_txn()?;
@@ -111,34 +112,43 @@ fn copy_rows(old: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result
     Ok(())
 }
 
-/// Allocates the blocks behind the end of a copy that deletes need on a full disk; see [`Preallocation`].
+/// Allocates the margin of a copy; see [`Preallocation`].
 fn preallocate(copy: &Path, map_size: usize) -> Result<(), StoreError> {
     let env = sys::open_environment_file(copy, map_size)?;
-    Preallocation::new(&env)?.keep_up(&env);
+    Preallocation::new(&env)?.refill(&env);
     Ok(())
 }
 
-/// Reads a table to its end; each row is held against its checksum.
+/// Reads a table to its end; the checksum of each row is checked.
 fn read_table(txn: &RoTxn, table: Table) -> Result<(), StoreError> {
     let (count, mut seen) = (table.len(txn)?, 0);
     let mut before = Vec::new();
     for row in table.rows(txn)? {
         let (key, _) = row?;
         seen += 1;
-        // Pages that point back at each other would go on for ever.
+        // Pages that link to each other in a circle would never end.
         if seen > count || (seen > 1 && key <= &before[..]) {
-            return Err(broken(table));
+            return Err(corrupt(table));
         }
         before.clear();
         before.extend_from_slice(key);
     }
-    if seen == count { Ok(()) } else { Err(broken(table)) }
+    if seen == count { Ok(()) } else { Err(corrupt(table)) }
 }
 
-/// What is written in two places is the same in both: a page that LMDB has lost shows.
+/// Checks that tables with redundant content agree, so that lost pages are noticed.
 fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
-    let Tables { tags, manifests, manifest_homes, children, needed_by, links, blob_homes, blobs, .. } =
-        *tables;
+    let Tables {
+        tags,
+        manifests,
+        manifest_repositories,
+        children,
+        parents,
+        repository_blobs,
+        blob_repositories,
+        blobs,
+        ..
+    } = *tables;
     let stored = |digest: &[u8], size: u64| -> Result<bool, StoreError> {
         Ok(schema::row::<BlobRow>(blobs, txn, digest)?.is_some_and(|row| row.size == size))
     };
@@ -150,36 +160,36 @@ fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     each(manifests, txn, &mut |key, value| {
         let (repository, digest) = split(key);
         let row: ManifestRow = schema::decode(value)?;
-        let home = manifest_homes.get(txn, &[digest, repository].concat())?.is_some();
-        let whole = home && children.get(txn, digest)?.is_some();
-        Ok(whole && row.digest == digest && stored(digest, row.size)?)
+        let is_linked = manifest_repositories.get(txn, &[digest, repository].concat())?.is_some();
+        let is_complete = is_linked && children.get(txn, digest)?.is_some();
+        Ok(is_complete && row.digest == digest && stored(digest, row.size)?)
     })?;
     each(children, txn, &mut |parent, mut rest| {
-        while let Some((child, behind)) = schema::split_digest(rest) {
-            let edge = [&schema::digest_key(&child)[..], parent].concat();
-            if needed_by.get(txn, &edge)?.is_none() {
+        while let Some((child, behind)) = keys::split_digest(rest) {
+            let edge = [&keys::digest_key(&child)[..], parent].concat();
+            if parents.get(txn, &edge)?.is_none() {
                 return Ok(false);
             }
             rest = behind;
         }
         Ok(true)
     })?;
-    each(links, txn, &mut |key, value| {
+    each(repository_blobs, txn, &mut |key, value| {
         let (repository, digest) = split(key);
-        let row: LinkRow = schema::decode(value)?;
-        let home = blob_homes.get(txn, &[digest, repository].concat())?.is_some();
-        Ok(home && stored(digest, row.size)?)
+        let row: RepositoryBlobRow = schema::decode(value)?;
+        let is_linked = blob_repositories.get(txn, &[digest, repository].concat())?.is_some();
+        Ok(is_linked && stored(digest, row.size)?)
     })?;
     check_counts(tables, txn)?;
-    for (table, homes) in [(manifests, manifest_homes), (links, blob_homes)] {
-        if table.len(txn)? != homes.len(txn)? {
-            return Err(broken(homes));
+    for (table, reverse) in [(manifests, manifest_repositories), (repository_blobs, blob_repositories)] {
+        if table.len(txn)? != reverse.len(txn)? {
+            return Err(corrupt(reverse));
         }
     }
     Ok(())
 }
 
-/// What is counted is as many as it says.
+/// Checks the totals and the statistics of the repositories.
 fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     let mut bytes: u64 = 0;
     each(tables.blobs, txn, &mut |_, value| {
@@ -187,56 +197,56 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
         Ok(true)
     })?;
     if tables.bytes(txn)? != bytes {
-        return Err(broken(tables.meta));
+        return Err(corrupt(tables.meta));
     }
     let (mut counted, mut total) = (0, 0u64);
     each(tables.repositories, txn, &mut |name, value| {
         let row: RepositoryRow = schema::decode(value)?;
         counted += u64::from(row.manifests);
         total = total.saturating_add(row.bytes);
-        tables.adds_up(txn, name, &row)
+        tables.stats_match(txn, name, &row)
     })?;
     if counted != tables.manifests.len(txn)? {
-        return Err(broken(tables.repositories));
+        return Err(corrupt(tables.repositories));
     }
     each(tables.blob_totals, txn, &mut |name, value| {
         let bytes: u64 = schema::decode(value)?;
         total = total.saturating_add(bytes);
-        Ok(tables.repositories.get(txn, name)?.is_none() && tables.add_up(txn, name)?.bytes == bytes)
+        Ok(tables.repositories.get(txn, name)?.is_none() && tables.sum_stats(txn, name)?.bytes == bytes)
     })?;
-    // What no repository has counted shows only in the sum of all.
+    // A repository without statistics shows only in the sum over all.
     let mut sum: u64 = 0;
     each(tables.manifests, txn, &mut |_, value| {
         sum = sum.saturating_add(schema::decode::<ManifestRow>(value)?.size);
         Ok(true)
     })?;
-    each(tables.links, txn, &mut |_, value| {
-        sum = sum.saturating_add(schema::decode::<LinkRow>(value)?.size);
+    each(tables.repository_blobs, txn, &mut |_, value| {
+        sum = sum.saturating_add(schema::decode::<RepositoryBlobRow>(value)?.size);
         Ok(true)
     })?;
-    if sum == total { Ok(()) } else { Err(broken(tables.blob_totals)) }
+    if sum == total { Ok(()) } else { Err(corrupt(tables.blob_totals)) }
 }
 
-/// Whether a row is right, by its key and its value.
-type Holds<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
+/// Returns true if a row is valid, by its key and its value.
+type RowCheck<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError> + 'a;
 
-/// Calls `holds` with every row.
-fn each(table: Table, txn: &RoTxn, holds: &mut Holds) -> Result<(), StoreError> {
+/// Checks every row of a table.
+fn each(table: Table, txn: &RoTxn, is_valid: &mut RowCheck) -> Result<(), StoreError> {
     for row in table.rows(txn)? {
         let (key, value) = row?;
-        if !holds(key, value)? {
-            return Err(broken(table));
+        if !is_valid(key, value)? {
+            return Err(corrupt(table));
         }
     }
     Ok(())
 }
 
-/// The repository that a key begins with, and what follows it.
+/// Splits a key after the repository's name.
 fn split(key: &[u8]) -> (&[u8], &[u8]) {
     let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
     (&key[..end], key.get(end + 1..).unwrap_or_default())
 }
 
-fn broken(table: Table) -> StoreError {
-    StoreError::Index(heed::Error::Decoding(format!("the table {} is damaged", table.name()).into()))
+fn corrupt(table: Table) -> StoreError {
+    StoreError::Index(heed::Error::Decoding(format!("the table {} is corrupt", table.name()).into()))
 }

@@ -1,51 +1,53 @@
-//! Lists for requests: each read is bounded in rows and in bytes, whatever is stored.
+//! Lists for requests: each read is bounded in rows and bytes, whatever is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 use heed::RoTxn;
 
-use super::schema::{self, Tables};
-use super::{Index, text_behind};
+use super::database::Index;
+use super::keys;
+use super::rows::digest_of;
+use super::schema::Tables;
 use crate::oci::{Digest, Listed, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::work::Cancel;
 
-/// Some of the repositories.
+/// A part of the list of repositories.
 pub(in crate::store) struct RepositoryPart {
     pub(in crate::store) items: Vec<RepositoryName>,
     pub(in crate::store) end: PartEnd,
 }
 
-/// Where a part of a list ends.
+/// The reason why a part of a list ends.
 pub(in crate::store) enum PartEnd {
-    /// The list has no more items.
+    /// No item follows.
     Complete,
-    /// The limit is reached, and there is another item.
+    /// The limit is reached, and another item follows.
     Full,
-    /// So many rows were read that the request has to look again, after this name.
+    /// The row limit is reached: the request has to continue after this name.
     After(RepositoryName),
 }
 
-/// The most bytes that the names of one page have together, but for the first. An answer is in memory until its client has
-/// taken it, and every connection may have one.
-pub(super) const NAMES_BYTES: usize = 128 << 10;
+/// The most bytes of names on a page that has more than one. An answer stays in memory until its client has read it, and
+/// every connection may have one.
+pub(super) const MAX_NAME_BYTES: usize = 128 << 10;
 
-/// The rows that one read of a search through a repository looks at: the search lets go of the snapshot after each.
-const SEARCHED_AT_ONCE: usize = 5000;
+/// The most rows that one read transaction of a search visits: an old snapshot keeps pages from being reused.
+const ROWS_PER_READ: usize = 5000;
 
-/// Some of the tags that point at a manifest.
+/// Some of the tags that name a manifest.
 pub(in crate::store) struct TagsFound {
     pub(in crate::store) items: Vec<Tag>,
-    /// The key that the search ended at, if there may be more behind it.
+    /// The key after which the search continues, if there may be more.
     pub(in crate::store) next: Option<Vec<u8>>,
 }
 
 /// The most referrers that one request reads, in rows and in bytes.
-const REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
+const MAX_REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
 impl Tables {
-    /// Returns the tags of a repository that point at a manifest, among `rows` tags after the key `after`.
+    /// Returns those of the next `rows` tags after the key `after` that name a manifest.
     pub(super) fn tags_of(
         &self,
         txn: &RoTxn,
@@ -54,7 +56,7 @@ impl Tables {
         after: Option<&[u8]>,
         rows: usize,
     ) -> Result<TagsFound, StoreError> {
-        let (prefix, wanted) = (schema::repository_prefix(repository), schema::digest_key(digest));
+        let (prefix, wanted) = (keys::repository_prefix(repository), keys::digest_key(digest));
         let range = (Bound::Excluded(after.unwrap_or(&prefix)), Bound::Unbounded);
         let mut found = TagsFound { items: Vec::new(), next: None };
         for (number, row) in self.tags.range(txn, &range)?.enumerate() {
@@ -62,8 +64,10 @@ impl Tables {
             if !key.starts_with(&prefix) {
                 break;
             }
-            if schema::digest_of(value)? == wanted {
-                found.items.extend(text_behind(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
+            if digest_of(value)? == wanted {
+                found
+                    .items
+                    .extend(keys::text_after(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
             }
             if number + 1 == rows {
                 found.next = Some(key.to_vec());
@@ -75,7 +79,7 @@ impl Tables {
 }
 
 impl Index {
-    /// Returns all tags of a repository that point at a manifest, found in short reads.
+    /// Returns all tags of a repository that name a manifest, found in short reads.
     pub(in crate::store) fn tags_of_manifest(
         &self,
         repository: &RepositoryName,
@@ -87,7 +91,7 @@ impl Index {
             cancel.check()?;
             let txn = self.env.read_txn()?;
             let after_key = after.as_deref();
-            let found = self.tables.tags_of(&txn, repository, digest, after_key, SEARCHED_AT_ONCE)?;
+            let found = self.tables.tags_of(&txn, repository, digest, after_key, ROWS_PER_READ)?;
             drop(txn);
             tags.extend(found.items);
             after = found.next;
@@ -97,24 +101,24 @@ impl Index {
         }
     }
 
-    /// Returns the subjects of those of some manifests that have one, by the rows of their repository: also of manifests
-    /// whose bytes can no longer be read.
+    /// Returns the subjects of those of the given manifests that have one, found in the referrer rows of their repository:
+    /// this works for manifests whose bytes cannot be read.
     pub(in crate::store) fn subjects_of(
         &self,
         repository: &RepositoryName,
         manifests: &BTreeSet<Digest>,
     ) -> Result<BTreeMap<Digest, Digest>, StoreError> {
-        let prefix = schema::repository_prefix(repository);
+        let prefix = keys::repository_prefix(repository);
         let (mut subjects, mut after) = (BTreeMap::new(), prefix.clone());
         loop {
             let txn = self.env.read_txn()?;
             let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))?;
             let mut last = None;
-            for row in rows.take(SEARCHED_AT_ONCE) {
+            for row in rows.take(ROWS_PER_READ) {
                 let (key, _) = row?;
                 let Some(edge) = key.strip_prefix(&prefix[..]) else { return Ok(subjects) };
-                if let Some((subject, rest)) = schema::split_digest(edge)
-                    && let Some((referrer, _)) = schema::split_digest(rest)
+                if let Some((subject, rest)) = keys::split_digest(edge)
+                    && let Some((referrer, _)) = keys::split_digest(rest)
                     && manifests.contains(&referrer)
                 {
                     subjects.insert(referrer, subject);
@@ -126,8 +130,7 @@ impl Index {
         }
     }
 
-    /// A part of the repositories that `wanted` lets through, after `last`: at most `limit` of them, and no more than can
-    /// be found in so many `rows`.
+    /// Returns at most `limit` repositories after `last` that the filter `wanted` accepts, among at most `rows` rows.
     pub(in crate::store) fn repositories(
         &self,
         last: Option<&str>,
@@ -140,13 +143,13 @@ impl Index {
         let mut bytes = 0;
         let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
         for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
-            let Some(name) = text_behind(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok())
+            let Some(name) = keys::text_after(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok())
             else {
                 continue;
             };
             if wanted(&name) {
                 bytes += name.as_str().len();
-                if part.items.len() == limit || (bytes > NAMES_BYTES && !part.items.is_empty()) {
+                if part.items.len() == limit || (bytes > MAX_NAME_BYTES && !part.items.is_empty()) {
                     part.end = PartEnd::Full;
                     break;
                 }
@@ -159,8 +162,8 @@ impl Index {
         Ok(part)
     }
 
-    /// Calls `visit` with the descriptors of the manifests whose subject is `subject`, after `last`, in the order of
-    /// their digests. Returns the last digest that was read if there are more than the limits of one request allow.
+    /// Calls `visit` with the descriptors of the referrers of `subject` after `last`, in digest order. Returns the last digest
+    /// that was read if the limits of one request were reached, and `None` after the last referrer.
     pub(in crate::store) fn referrers(
         &self,
         (repository, subject): (&RepositoryName, &Digest),
@@ -169,8 +172,8 @@ impl Index {
         visit: &mut dyn FnMut(Listed<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Digest>, StoreError> {
         let txn = self.env.read_txn()?;
-        let prefix = schema::referrer_key(repository, subject, None);
-        let start = schema::referrer_key(repository, subject, last);
+        let prefix = keys::referrer_key(repository, subject, None);
+        let start = keys::referrer_key(repository, subject, last);
         let (mut read, mut before) = (0, None);
         let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))?;
         for (number, row) in rows.enumerate() {
@@ -179,7 +182,7 @@ impl Index {
             if !key.starts_with(&prefix) {
                 break;
             }
-            if number == REFERRERS_READ.0 || (read > REFERRERS_READ.1 && before.is_some()) {
+            if number == MAX_REFERRERS_READ.0 || (read > MAX_REFERRERS_READ.1 && before.is_some()) {
                 return Ok(before);
             }
             read += value.len();
@@ -202,7 +205,7 @@ mod tests {
     use crate::store::disk::Disk;
 
     #[test]
-    fn a_part_of_the_repositories_ends_after_so_many_rows() {
+    fn repository_list_continues_after_row_limit() {
         let directory = tempfile::tempdir().unwrap();
         let index = Index::open(&Disk::open(directory.path(), |_| ()).unwrap(), 4 << 20).unwrap();
         let mut txn = index.env.write_txn().unwrap();

@@ -1,7 +1,7 @@
-//! Lists as people read them: searched, in any order, a page at a time.
+//! The lists of the admin page: filtered, sorted, one page at a time.
 //!
-//! One pass over the rows of the list, which is quick since their numbers stand in them; only what is on the page is
-//! sorted and looked at more closely.
+//! One pass reads the rows of the list, which contain their statistics; only the items on the page are sorted and read
+//! further.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use heed::RoTxn;
 use serde::Deserialize;
 
-use super::schema::{self, LinkRow, ManifestRow, RepositoryRow};
-use super::{Index, ManifestEntry, entry, text_behind};
+use super::database::Index;
+use super::entry::{ManifestEntry, entry};
+use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::{keys, schema};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::Moment;
 use crate::store::error::StoreError;
@@ -20,7 +22,7 @@ use crate::store::listing::{
 use crate::store::natural;
 use crate::store::work::Cancel;
 
-/// A row of the table `tags`, read without copying it.
+/// A row of the table `tags`, decoded without copying.
 #[derive(Deserialize)]
 struct TagRow<'a> {
     digest: &'a [u8],
@@ -31,11 +33,11 @@ struct TagRow<'a> {
     order: u64,
 }
 
-/// A tag on a page, and how many tags of its repository have its digest.
+/// A tag on a page, and the number of tags of its repository that name the same digest.
 pub(in crate::store) type SharedTag = (Tag, ManifestEntry, usize);
 
 impl Index {
-    /// The repositories that `wanted` lets through, as a page has them.
+    /// Returns a page of the repositories that the filter `wanted` accepts.
     pub(in crate::store) fn repositories_overview(
         &self,
         part: &Part<RepositoryOrder>,
@@ -48,7 +50,9 @@ impl Index {
         for row in self.tables.repositories.rows(&txn)? {
             cancel.check()?;
             let (key, value) = row?;
-            let Some(name) = text_behind(key, 0).filter(|name| name.contains(&search)) else { continue };
+            let Some(name) = keys::text_after(key, 0).filter(|name| name.contains(&search)) else {
+                continue;
+            };
             let Ok(name) = name.parse() else { continue };
             if wanted(&name) {
                 let RepositoryRow { manifests, tags, bytes, pushed } = schema::decode(value)?;
@@ -70,14 +74,15 @@ impl Index {
             repositories.listing.items = items;
         } else {
             let order = |one: &RepositoryOverview, other: &RepositoryOverview| {
-                turned(by(part.order, one, other), part.descending).then_with(|| one.name.cmp(&other.name))
+                directed(compare(part.order, one, other), part.descending)
+                    .then_with(|| one.name.cmp(&other.name))
             };
             repositories.listing.items = sorted_page(all, skip, size, order);
         }
         Ok(repositories)
     }
 
-    /// What refers to a manifest by itself, `limit` of it at the most, and how much more there is.
+    /// Returns at most `limit` referrers of a manifest, and how many more there are.
     pub(in crate::store) fn referrers_overview(
         &self,
         repository: &RepositoryName,
@@ -85,7 +90,7 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<oci::Part>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::referrer_key(repository, subject, None));
+        let (txn, prefix) = (self.env.read_txn()?, keys::referrer_key(repository, subject, None));
         let (mut found, mut more) = (Vec::new(), 0);
         for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
@@ -100,7 +105,7 @@ impl Index {
         Ok((found, more))
     }
 
-    /// Whether a manifest is here and does not say itself that it is about `subject`.
+    /// Returns true if the repository has a manifest that does not name `subject` as its subject itself.
     pub(in crate::store) fn is_only_listed(
         &self,
         repository: &RepositoryName,
@@ -108,24 +113,24 @@ impl Index {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
-        let is_here = self.tables.manifests.get(&txn, &schema::content_key(repository, digest))?.is_some();
-        let key = schema::referrer_key(repository, subject, Some(digest));
+        let is_here = self.tables.manifests.get(&txn, &keys::content_key(repository, digest))?.is_some();
+        let key = keys::referrer_key(repository, subject, Some(digest));
         Ok(is_here && self.tables.referrers.get(&txn, &key)?.is_none())
     }
 
-    /// The tags of a repository as a page has them.
+    /// Returns a page of the tags of a repository.
     pub(in crate::store) fn tags_overview(
         &self,
         repository: &RepositoryName,
         part: &Part<TagOrder>,
         cancel: &Cancel,
     ) -> Result<Listing<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let mut all: Vec<(&str, TagRow)> = Vec::new();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            let Some(tag) = text_behind(key, prefix.len()) else { continue };
+            let Some(tag) = keys::text_after(key, prefix.len()) else { continue };
             all.push((tag, read_tag(value)?));
         }
         let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
@@ -136,21 +141,21 @@ impl Index {
                 TagOrder::Name => natural::compare(one.0, other.0),
                 TagOrder::Pushed => one.1.pushed.cmp(&other.1.pushed),
             };
-            turned(by, part.descending).then_with(|| natural::compare(one.0, other.0))
+            directed(by, part.descending).then_with(|| natural::compare(one.0, other.0))
         };
         let size = part.size(all.iter().map(|(tag, _)| tag.len()).max().unwrap_or(0));
         let page = sorted_page(all, part.page.saturating_mul(size), size, order);
         Ok(Listing { total, size, items: with_shares(page, &digests)? })
     }
 
-    /// Those of some tags that are there.
+    /// Returns those of the given tags that exist.
     pub(in crate::store) fn tags_named(
         &self,
         repository: &RepositoryName,
         wanted: &BTreeSet<Tag>,
         cancel: &Cancel,
     ) -> Result<Vec<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let (mut found, mut digests) = (Vec::new(), Vec::new());
         let names: BTreeSet<&str> = wanted.iter().map(Tag::as_str).collect();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
@@ -158,14 +163,14 @@ impl Index {
             let (key, value) = row?;
             let row: TagRow = read_tag(value)?;
             digests.push(row.digest);
-            let tag = text_behind(key, prefix.len()).filter(|tag| names.contains(tag));
+            let tag = keys::text_after(key, prefix.len()).filter(|tag| names.contains(tag));
             found.extend(tag.map(|tag| (tag, row)));
         }
         found.sort_by(|one, other| natural::compare(one.0, other.0));
         with_shares(found, &digests)
     }
 
-    /// The tags of a repository that name a manifest, `limit` of them at the most, and how many there are.
+    /// Returns at most `limit` tags of a repository that name a manifest, and how many there are.
     pub(in crate::store) fn tags_of(
         &self,
         repository: &RepositoryName,
@@ -173,14 +178,14 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, schema::repository_prefix(repository));
-        let (wanted, mut tags, mut count) = (schema::digest_key(digest), Vec::new(), 0);
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (wanted, mut tags, mut count) = (keys::digest_key(digest), Vec::new(), 0);
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            if schema::digest_of(value)? == wanted {
+            if digest_of(value)? == wanted {
                 count += 1;
-                let tag = text_behind(key, prefix.len()).filter(|_| tags.len() < limit);
+                let tag = keys::text_after(key, prefix.len()).filter(|_| tags.len() < limit);
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
             }
         }
@@ -188,8 +193,8 @@ impl Index {
         Ok((tags, count))
     }
 
-    /// Returns the length of a manifest and of all that it points at in its repository, each once. So many `rows` are looked
-    /// at besides its own, and they are used up; of one that points at more, a part is added up.
+    /// Returns the total length of a manifest and of all content in its repository that it references, each counted once. Reads
+    /// at most `rows` rows besides its own and subtracts them; beyond that the size is partial.
     pub(in crate::store) fn whole_size(
         &self,
         repository: &RepositoryName,
@@ -202,9 +207,9 @@ impl Index {
         let (mut seen, mut open) = (BTreeSet::from([digest.clone()]), vec![digest.clone()]);
         while let Some(digest) = open.pop() {
             cancel.check()?;
-            let key = schema::content_key(repository, &digest);
+            let key = keys::content_key(repository, &digest);
             let Some(row) = schema::row::<ManifestRow>(self.tables.manifests, &txn, &key)? else {
-                size.bytes = size.bytes.saturating_add(self.link_size(&txn, &key)?);
+                size.bytes = size.bytes.saturating_add(self.blob_link_size(&txn, &key)?);
                 continue;
             };
             size.bytes = size.bytes.saturating_add(row.size);
@@ -224,17 +229,19 @@ impl Index {
         Ok(size)
     }
 
-    fn link_size(&self, txn: &RoTxn, key: &[u8]) -> Result<u64, StoreError> {
-        Ok(schema::row::<LinkRow>(self.tables.links, txn, key)?.map_or(0, |row| row.size))
+    /// Returns the length of a blob in a repository; zero if it is missing.
+    fn blob_link_size(&self, txn: &RoTxn, key: &[u8]) -> Result<u64, StoreError> {
+        Ok(schema::row::<RepositoryBlobRow>(self.tables.repository_blobs, txn, key)?
+            .map_or(0, |row| row.size))
     }
 
-    /// How many bytes the index uses, and how many pushes may use.
+    /// Returns the bytes of the index in use, and the bytes that pushes may use.
     pub(in crate::store) fn fill(&self) -> Result<(u64, u64), StoreError> {
         let txn = self.env.read_txn()?;
-        Ok((self.tables.used(&txn)?, self.usable()))
+        Ok((self.tables.used(&txn)?, self.push_limit()))
     }
 
-    /// The manifests of these that are in a repository.
+    /// Returns those of the given manifests that the repository has.
     pub(in crate::store) fn manifests_among(
         &self,
         repository: &RepositoryName,
@@ -265,7 +272,7 @@ fn read_tag(value: &[u8]) -> Result<TagRow<'_>, StoreError> {
     postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()).into())
 }
 
-/// Tags with the number of those among all that have the same digest.
+/// Adds to each tag the number of tags among `all` with the same digest.
 fn with_shares(tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag>, StoreError> {
     let mut shared: HashMap<&[u8], usize> = tags.iter().map(|(_, row)| (row.digest, 0)).collect();
     for digest in all {
@@ -283,11 +290,11 @@ fn with_shares(tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag
     Ok(items)
 }
 
-fn turned(order: Ordering, descending: bool) -> Ordering {
+fn directed(order: Ordering, descending: bool) -> Ordering {
     if descending { order.reverse() } else { order }
 }
 
-fn by(order: RepositoryOrder, one: &RepositoryOverview, other: &RepositoryOverview) -> Ordering {
+fn compare(order: RepositoryOrder, one: &RepositoryOverview, other: &RepositoryOverview) -> Ordering {
     match order {
         RepositoryOrder::Name => one.name.cmp(&other.name),
         RepositoryOrder::Size => one.bytes.cmp(&other.bytes),
@@ -296,7 +303,7 @@ fn by(order: RepositoryOrder, one: &RepositoryOverview, other: &RepositoryOvervi
     }
 }
 
-/// One page of repositories that are in the order of their names.
+/// Returns a page of repositories that are sorted by name.
 fn page_by_name(
     all: &[RepositoryOverview],
     descending: bool,
@@ -309,7 +316,7 @@ fn page_by_name(
     all.iter().skip(skip).take(size).cloned().collect()
 }
 
-/// One page of a list, in its order: what is on other pages is not sorted.
+/// Returns a sorted page of a list, without sorting the other pages.
 fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
     if skip >= all.len() {
         return Vec::new();
@@ -326,8 +333,8 @@ fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, 
     all
 }
 
-/// How many of `all`, which are in the order of their names, are in each of the upper namespaces on a page. Those of a
-/// namespace stand side by side, so that its two ends are all that has to be found.
+/// Counts the repositories of `all`, sorted by name, in each upper namespace on a page. Those of a namespace are contiguous, so
+/// that a binary search for both ends suffices.
 fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for one in page {
@@ -349,7 +356,7 @@ mod tests {
     use crate::store::listing::Fit;
 
     #[test]
-    fn a_page_is_sorted_whatever_is_before_it() {
+    fn page_is_sorted_at_any_offset() {
         let all: Vec<u32> = (0..100).map(|number| number * 37 % 100).collect();
         let page = |skip, size| sorted_page(all.clone(), skip, size, Ord::cmp);
         assert_eq!(page(0, 3), [0, 1, 2]);
@@ -359,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_counted_beyond_the_page_and_not_too_deep() {
+    fn namespaces_are_counted_across_pages_up_to_the_depth_limit() {
         let names = ["a", "a-b/x", "a/b/c/d/e/one", "a/b/c/d/e/two", "a/z", "a0/x"];
         let one = |name: &&str| RepositoryOverview {
             name: name.parse().unwrap(),
@@ -375,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_long_names_has_fewer() {
+    fn page_of_long_names_has_fewer_items() {
         let fit = Some(Fit { bytes: 1000, each: 10, names: 2 });
         let part = Part { order: (), limit: 20, fit, ..Part::default() };
         assert_eq!((part.size(5), part.size(45), part.size(5000)), (20, 10, 1));

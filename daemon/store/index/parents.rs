@@ -1,21 +1,23 @@
-//! Which manifests of a repository reference content, found at a cost that other repositories do not decide.
+//! Finds the manifests of a repository that reference content, at a cost that other repositories do not influence.
 
 use heed::RoTxn;
 
 use super::forecast::Forecast;
-use super::schema::{self, LeftRow, Tables};
+use super::rows::OrphanRow;
+use super::schema::Tables;
+use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// The number of rows that a lookup of a request reads to see whether a manifest keeps content.
-pub(super) const LOOKS: u32 = 200;
+/// The row budget of a lookup on behalf of a request.
+pub(super) const LOOKUPS: u32 = 200;
 
-/// The same for the change of a request, which others wait for.
-const LOOKS_OF_WRITER: u32 = 1000;
+/// The row budget of a lookup inside the writer's transaction, which other changes wait for.
+const WRITER_LOOKUPS: u32 = 1000;
 
 impl Tables {
-    /// Whether a manifest of the repository points at this.
-    pub(super) fn is_needed_in(
+    /// Returns true if a manifest of the repository references this digest.
+    pub(super) fn is_referenced_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
@@ -24,33 +26,33 @@ impl Tables {
         Ok(self.parent_in(txn, repository, digest, &[], &mut u32::MAX.clone())?.is_some())
     }
 
-    /// Whether a manifest of the repository may point at this: a no is certain, and a yes is given where very many manifests
-    /// would have to be looked at.
-    pub(super) fn may_be_needed_in(
+    /// Returns true if a manifest of the repository references this digest, or if that is unknown because very many manifests
+    /// would have to be read. False is certain.
+    pub(super) fn may_be_referenced_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let mut looks = LOOKS_OF_WRITER;
-        Ok(self.parent_in(txn, repository, digest, &[], &mut looks)?.is_some() || looks == 0)
+        let mut budget = WRITER_LOOKUPS;
+        Ok(self.parent_in(txn, repository, digest, &[], &mut budget)?.is_some() || budget == 0)
     }
 
-    /// As [`Tables::is_needed_in`], where the manifests of a forecast are gone.
-    pub(super) fn would_be_needed_in(
+    /// As [`Tables::is_referenced_in`]; manifests that the forecast removes do not count.
+    pub(super) fn remains_referenced_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
         forecast: &Forecast,
     ) -> Result<bool, StoreError> {
-        let (mut from, mut looks) = (Vec::new(), u32::MAX);
-        while let Some(parent) = self.parent_in(txn, repository, digest, &from, &mut looks)? {
+        let (mut from, mut budget) = (Vec::new(), u32::MAX);
+        while let Some(parent) = self.parent_in(txn, repository, digest, &from, &mut budget)? {
             if !forecast.lacks(repository, &parent) {
                 return Ok(true);
             }
-            // The next key: no digest is the beginning of another.
-            from = schema::digest_key(&parent);
+            // The next key: no digest is a prefix of another.
+            from = keys::digest_key(&parent);
             from.push(0);
         }
         Ok(false)
@@ -58,69 +60,70 @@ impl Tables {
 
     /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than `from`.
     ///
-    /// Both the parents of a digest and the manifests of a repository are in the order of their digests, so that each
-    /// list says where to look next in the other: the cost is that of the shorter one, and other repositories that
-    /// reference the digest many times do not make it dear. Gives up when there are no `looks` left.
+    /// The parents of a digest and the manifests of a repository are both sorted by digest, so that each list tells where to
+    /// continue in the other: the cost is that of the shorter one, however often other repositories reference the digest.
+    /// Gives up when the `budget` is used up.
     pub(super) fn parent_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
         from: &[u8],
-        looks: &mut u32,
+        budget: &mut u32,
     ) -> Result<Option<Digest>, StoreError> {
-        let (child, home) = (schema::digest_key(digest), schema::repository_prefix(repository));
+        let (child, repository_prefix) = (keys::digest_key(digest), keys::repository_prefix(repository));
         let mut from = from.to_vec();
-        while *looks > 0 {
-            *looks -= 1;
-            let edge = self.needed_by.at_or_after(txn, &[&child[..], &from].concat())?;
+        while *budget > 0 {
+            *budget -= 1;
+            let edge = self.parents.at_or_after(txn, &[&child[..], &from].concat())?;
             let Some(parent) = edge.and_then(|(key, _)| key.strip_prefix(&child[..])) else {
                 return Ok(None);
             };
-            let manifest = self.manifests.at_or_after(txn, &[&home[..], parent].concat())?;
-            let Some(found) = manifest.and_then(|(key, _)| key.strip_prefix(&home[..])) else {
+            let manifest = self.manifests.at_or_after(txn, &[&repository_prefix[..], parent].concat())?;
+            let Some(found) = manifest.and_then(|(key, _)| key.strip_prefix(&repository_prefix[..])) else {
                 return Ok(None);
             };
             if found == parent {
-                return Ok(schema::split_digest(parent).map(|(parent, _)| parent));
+                return Ok(keys::split_digest(parent).map(|(parent, _)| parent));
             }
             from = found.to_vec();
         }
         Ok(None)
     }
 
-    /// Whether a manifest of the repository points at this that no delete has left behind, nor all that point at it. Of content that very many manifests share the answer may be no where it should be yes.
-    pub(super) fn is_kept_in(
+    /// Returns true if a live manifest in the repository references this digest. A manifest is live unless a delete orphaned
+    /// it or all of its parents. For content that very many manifests share, the budget may turn a yes into a no.
+    pub(super) fn is_live_in(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
-        looks: &mut u32,
+        budget: &mut u32,
     ) -> Result<bool, StoreError> {
         let mut from = Vec::new();
-        while let Some(parent) = self.parent_in(txn, repository, digest, &from, looks)? {
-            // The next key: no digest is the beginning of another.
-            from = schema::digest_key(&parent);
+        while let Some(parent) = self.parent_in(txn, repository, digest, &from, budget)? {
+            // The next key: no digest is a prefix of another.
+            from = keys::digest_key(&parent);
             from.push(0);
-            let left: Option<LeftRow> =
-                schema::row(self.left, txn, &schema::content_key(repository, &parent))?;
-            if left.is_some_and(|row| row.deleted) {
+            let orphan: Option<OrphanRow> =
+                schema::row(self.orphans, txn, &keys::content_key(repository, &parent))?;
+            if orphan.is_some_and(|row| row.deleted) {
                 continue;
             }
-            let is_top = self.parent_in(txn, repository, &parent, &[], looks)?.is_none() && *looks > 0;
-            if is_top || self.is_kept_in(txn, repository, &parent, looks)? {
+            let is_top = self.parent_in(txn, repository, &parent, &[], budget)?.is_none() && *budget > 0;
+            if is_top || self.is_live_in(txn, repository, &parent, budget)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether a delete has left a manifest of the repository behind. Where very many rows say that they are not, the
-    /// answer may be yes where it should be no.
+    /// Returns true if a delete has orphaned a manifest of the repository. Among very many orphan rows that no delete caused,
+    /// the answer may be yes where it should be no.
     pub(super) fn has_orphans(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<bool, StoreError> {
-        let rows = self.left.prefix_iter(txn, &schema::repository_prefix(repository))?;
+        let rows = self.orphans.prefix_iter(txn, &keys::repository_prefix(repository))?;
         for (number, row) in (0..).zip(rows) {
-            if number >= LOOKS || schema::decode::<LeftRow>(row?.1)?.deleted {
+            if number >= LOOKUPS || schema::decode::<OrphanRow>(row?.1)?.deleted {
                 return Ok(true);
             }
         }
@@ -133,53 +136,53 @@ mod tests {
     use super::*;
     use crate::oci::{Algorithm, Hasher};
     use crate::store::disk::Disk;
-    use crate::store::index::Index;
+    use crate::store::index::database::Index;
 
     fn digest(number: usize) -> Digest {
         Hasher::digest(Algorithm::Sha256, &number.to_be_bytes())
     }
 
     #[test]
-    fn parents_in_other_repositories_do_not_make_a_lookup_dear() {
+    fn parents_in_other_repositories_do_not_raise_the_cost() {
         let directory = tempfile::tempdir().unwrap();
         let index = Index::open(&Disk::open(directory.path(), |_| ()).unwrap(), 4 << 20).unwrap();
         let (own, other, child) = ("own".parse().unwrap(), "other".parse().unwrap(), digest(0));
         let tables = index.tables;
         let mut txn = index.env.write_txn().unwrap();
         let put = |txn: &mut heed::RwTxn, repository: &RepositoryName, number: usize, is_parent: bool| {
-            tables.manifests.put(txn, &schema::content_key(repository, &digest(number)), &[]).unwrap();
+            tables.manifests.put(txn, &keys::content_key(repository, &digest(number)), &[]).unwrap();
             if is_parent {
-                tables.needed_by.put(txn, &schema::edge_key(&child, &digest(number)), &[]).unwrap();
+                tables.parents.put(txn, &keys::edge_key(&child, &digest(number)), &[]).unwrap();
             }
         };
         (1..=3000).for_each(|number| put(&mut txn, &other, number, true));
         (4000..4005).for_each(|number| put(&mut txn, &own, number, false));
-        let looks_for = |txn: &heed::RwTxn| {
-            let mut looks = u32::MAX;
-            let found = tables.parent_in(txn, &own, &child, &[], &mut looks).unwrap();
-            (found, u32::MAX - looks)
+        let search = |txn: &heed::RwTxn| {
+            let mut budget = u32::MAX;
+            let found = tables.parent_in(txn, &own, &child, &[], &mut budget).unwrap();
+            (found, u32::MAX - budget)
         };
-        let (found, looks) = looks_for(&txn);
-        assert!(found.is_none() && looks <= 6, "{looks} looks");
-        assert!(tables.is_needed_in(&txn, &other, &child).unwrap());
+        let (found, budget) = search(&txn);
+        assert!(found.is_none() && budget <= 6, "{budget} budget");
+        assert!(tables.is_referenced_in(&txn, &other, &child).unwrap());
         put(&mut txn, &own, 5000, true);
-        let (found, looks) = looks_for(&txn);
-        assert!(found == Some(digest(5000)) && looks <= 7, "{looks} looks");
-        // All parents, one after the other.
-        let (mut from, mut parents, mut looks) = (Vec::new(), 0, u32::MAX);
-        while let Some(parent) = tables.parent_in(&txn, &other, &child, &from, &mut looks).unwrap() {
-            from = schema::digest_key(&parent);
+        let (found, budget) = search(&txn);
+        assert!(found == Some(digest(5000)) && budget <= 7, "{budget} budget");
+        // All parents, page by page.
+        let (mut from, mut parents, mut budget) = (Vec::new(), 0, u32::MAX);
+        while let Some(parent) = tables.parent_in(&txn, &other, &child, &from, &mut budget).unwrap() {
+            from = keys::digest_key(&parent);
             from.push(0);
             parents += 1;
         }
         assert_eq!(parents, 3000);
-        assert!(tables.may_be_needed_in(&txn, &other, &child).unwrap());
-        assert!(!tables.may_be_needed_in(&txn, &"none".parse().unwrap(), &child).unwrap());
-        // None of a repository with as many manifests: that is not found out in a change.
-        let (stranger, far) = ("stranger".parse().unwrap(), 10_000..13_000);
-        far.for_each(|number| put(&mut txn, &stranger, number, false));
-        assert!(tables.may_be_needed_in(&txn, &stranger, &child).unwrap());
-        assert!(!tables.is_needed_in(&txn, &stranger, &child).unwrap());
+        assert!(tables.may_be_referenced_in(&txn, &other, &child).unwrap());
+        assert!(!tables.may_be_referenced_in(&txn, &"none".parse().unwrap(), &child).unwrap());
+        // A repository with as many manifests and no parent: the writer's budget does not find that out.
+        let (unrelated, far) = ("unrelated".parse().unwrap(), 10_000..13_000);
+        far.for_each(|number| put(&mut txn, &unrelated, number, false));
+        assert!(tables.may_be_referenced_in(&txn, &unrelated, &child).unwrap());
+        assert!(!tables.is_referenced_in(&txn, &unrelated, &child).unwrap());
         let mut few = 2;
         assert_eq!(tables.parent_in(&txn, &own, &child, &[0xff], &mut few).unwrap(), None);
     }

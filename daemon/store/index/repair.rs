@@ -1,13 +1,14 @@
-//! The changes that a repair makes in the index, each applied inside the writer's transaction.
+//! The changes of a repair, applied inside the writer's transaction.
 
+use super::batch::Batch;
 use super::deletes::{Deleted, ManifestDelete};
-use super::schema::{self, BlobRow};
-use super::writer::Batch;
+use super::rows::BlobRow;
+use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 
 impl Batch<'_> {
-    /// Notes that names were lost, or that a person has seen to it: until then only a person collects.
+    /// Sets or clears the collection hold: while it is set, only the operator starts a collection.
     pub(in crate::store) fn hold_collection(&mut self, hold: bool) -> Result<(), StoreError> {
         let meta = self.index.tables.meta;
         if hold {
@@ -15,13 +16,13 @@ impl Batch<'_> {
         } else {
             meta.delete(&mut self.txn, schema::HOLD)?;
         }
-        // An index that is made again knows it from there.
+        // `index.json` carries the hold to a rebuilt index.
         self.names_changed();
         Ok(())
     }
 
-    /// Removes a manifest whose file is broken from a repository, with tags that point at it; none if its file is another one
-    /// by now than the one that was looked at. A push replaces the file, so that no tag is set without that.
+    /// Removes a manifest whose file is corrupt, with its tags. Returns `None` if the file has been replaced since it was
+    /// read. Every push replaces the file, so that a replaced file also means that a tag may have been set.
     pub(in crate::store) fn delete_broken_manifest(
         &mut self,
         delete: &ManifestDelete,
@@ -34,7 +35,7 @@ impl Batch<'_> {
         self.delete_with_tags(delete, tags).map(Some)
     }
 
-    /// Removes some of the tags of a manifest whose file is broken; false if it is another file by now.
+    /// Removes some of the tags of a manifest whose file is corrupt; returns false if the file has been replaced.
     pub(in crate::store) fn delete_tags_of_broken(
         &mut self,
         delete: &ManifestDelete,
@@ -48,26 +49,26 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Moves a broken blob out of `blobs/` and forgets it everywhere, so that the next push brings it again; false if it is
-    /// another file by now than the one that was looked at, or a manifest of a repository.
+    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, so that the next push brings it again. Returns false
+    /// if the file has been replaced since it was read, or is a manifest of a repository.
     pub(in crate::store) fn set_blob_aside(
         &mut self,
         digest: &Digest,
         file: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        let is_manifest = tables.manifest_homes.prefix_iter(&self.txn, &key)?.next().is_some();
+        let (tables, key) = (self.index.tables, keys::digest_key(digest));
+        let is_manifest = tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_some();
         if is_manifest || self.disk.blob_file(digest)? != file {
             return Ok(false);
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
-            self.forget_blob(digest, row.size)?;
+            self.remove_blob_rows(digest, row.size)?;
         }
         self.disk.set_blob_aside(digest)?;
         Ok(true)
     }
 
-    /// Makes a blob known in a repository again, if its file is there.
+    /// Adds a blob to a repository again if its file exists.
     pub(in crate::store) fn link_again(
         &mut self,
         repository: &RepositoryName,

@@ -1,8 +1,8 @@
-//! A table of bytes to bytes whose rows carry a checksum.
+//! A table of bytes to bytes whose rows carry a checksum, which LMDB has not.
 //!
-//! LMDB has none: a bit that turns over on the card would be another tag, another digest or another size. So four
-//! bytes follow each value, the CRC-32 of the table's name, the key and the value, and a row that does not have it
-//! is an error and no answer.
+//! A flipped bit on the card would be another tag, another digest or another size. So each value is followed by four bytes,
+//! little-endian: the CRC-32 of the table's name, the length of the key, the key and the value. Reading a row with a wrong
+//! checksum is an error.
 
 use std::ops::Bound;
 
@@ -13,10 +13,10 @@ use crate::store::index_failure::IndexFailure;
 
 const CHECKSUM: usize = 4;
 
-/// A row: its key and its value.
+/// A row: its key and its value without the checksum.
 pub(in crate::store) type Row<'txn> = (&'txn [u8], &'txn [u8]);
 
-/// A table.
+/// A table; cheap to copy.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Table {
     database: Database<Bytes, Bytes>,
@@ -26,15 +26,16 @@ pub(in crate::store) struct Table {
 }
 
 impl Table {
-    /// Opens a table and makes it where there is none.
+    /// Opens a table, and creates it if it is missing.
     pub(in crate::store) fn create(env: &Env, txn: &mut RwTxn, name: &'static str) -> heed::Result<Self> {
         Ok(Table { database: env.create_database(txn, Some(name))?, name, failure: None })
     }
 
-    /// Opens a table that has to be there.
+    /// Opens an existing table.
     pub(in crate::store) fn open(env: &Env, txn: &RoTxn, name: &'static str) -> heed::Result<Self> {
         let database = env.open_database(txn, Some(name))?;
-        let database = database.ok_or_else(|| Error::Decoding(format!("there is no table {name}").into()))?;
+        let database =
+            database.ok_or_else(|| Error::Decoding(format!("the table {name} is missing").into()))?;
         Ok(Table { database, name, failure: None })
     }
 
@@ -74,7 +75,7 @@ impl Table {
         self.noted(self.database.put(txn, key, &stored))
     }
 
-    /// Removes a row; whether it was there.
+    /// Removes a row; returns false if there was none.
     pub(in crate::store) fn delete(&self, txn: &mut RwTxn, key: &[u8]) -> heed::Result<bool> {
         self.noted(self.database.delete(txn, key))
     }
@@ -105,7 +106,7 @@ impl Table {
         Ok(self.noted(self.database.range(txn, range))?.map(move |row| table.checked_row(row)))
     }
 
-    /// The first row whose key is not smaller than `key`.
+    /// Returns the first row whose key is not smaller than `key`.
     pub(in crate::store) fn at_or_after<'txn>(
         &self,
         txn: &'txn RoTxn,
@@ -132,14 +133,14 @@ impl Table {
         match stored.split_last_chunk::<CHECKSUM>() {
             Some((value, checksum)) if *checksum == self.checksum(key, value) => Ok(value),
             _ => self
-                .noted(Err(Error::Decoding(format!("a row of the table {} is damaged", self.name).into()))),
+                .noted(Err(Error::Decoding(format!("a row of the table {} is corrupt", self.name).into()))),
         }
     }
 
     fn checksum(&self, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.name.as_bytes());
-        // So that what moves between key and value shows, too.
+        // The length binds the border between key and value.
         hasher.update(&(key.len() as u64).to_le_bytes());
         hasher.update(key);
         hasher.update(value);
@@ -153,7 +154,7 @@ mod tests {
     use crate::store::sys;
 
     #[test]
-    fn a_row_that_was_changed_behind_its_back_is_no_answer() {
+    fn changed_row_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let env = sys::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
@@ -166,7 +167,7 @@ mod tests {
         let rows: Vec<_> = table.rows(&txn).unwrap().map(|row| row.unwrap().0.to_vec()).collect();
         assert_eq!(rows, [b"a", b"b"]);
         let stored = table.database.get(&txn, b"a").unwrap().unwrap().to_vec();
-        // Under another key, or with another value.
+        // The same stored bytes under another key, and another value under the same key.
         table.database.put(&mut txn, b"c", &stored).unwrap();
         let mut other = stored;
         other[0] ^= 1;

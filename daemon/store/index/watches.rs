@@ -1,68 +1,64 @@
-//! Deletes in progress that look for tags outside of the writer's transaction.
+//! Deletes in progress that search for tags outside of the writer's transaction.
 //!
-//! To find the tags of a manifest, all tags of its repository have to be read. That is done in short reads beside the
-//! writer. Tags that are set after the reads have begun are noted here by the writer.
-//! Only the daemon sets tags, so that its memory is enough.
+//! To find the tags of a manifest, all tags of its repository have to be read, in short reads beside the writer. The writer
+//! records the tags that are set after that search began. Only the daemon sets tags, so that its memory suffices.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::{Index, schema};
+use super::keys;
+use crate::base::Lock;
 use crate::oci::{Digest, RepositoryName, Tag};
 
-/// The manifests that are watched, by the keys of their rows.
+/// The watched manifests, by the keys of their rows.
 #[derive(Default)]
-pub(super) struct Watches(Mutex<BTreeMap<Vec<u8>, Watched>>);
+pub(super) struct Watches(Lock<BTreeMap<Vec<u8>, Watched>>);
 
 #[derive(Default)]
 struct Watched {
-    /// How many deletes watch it.
+    /// The number of deletes that watch the manifest.
     watchers: usize,
-    /// Tags that were set to it since. The transaction may have failed: they have to be looked up.
+    /// Tags that were set meanwhile. Their transaction may have failed, so that the delete looks them up.
     tags: BTreeSet<Tag>,
 }
 
 impl Watches {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Watched>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes a push of a manifest, if it is watched.
-    pub(super) fn note_push(&self, key: &[u8], tags: &[Tag]) {
-        if let Some(watched) = self.lock().get_mut(key) {
+    /// Records the tags of a push, if the manifest is watched.
+    pub(super) fn record_push(&self, key: &[u8], tags: &[Tag]) {
+        if let Some(watched) = self.0.lock().get_mut(key) {
             watched.tags.extend(tags.iter().cloned());
         }
     }
 
-    /// Returns the tags that have been noted of a manifest.
-    pub(super) fn noted(&self, key: &[u8]) -> BTreeSet<Tag> {
-        self.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
+    /// Returns the tags that were recorded for a manifest.
+    pub(super) fn recorded(&self, key: &[u8]) -> BTreeSet<Tag> {
+        self.0.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
     }
 }
 
-/// Watches a manifest while this lives.
+/// A watch on a manifest, until it is dropped.
 pub(in crate::store) struct Watch {
-    index: Arc<Index>,
+    watches: Arc<Watches>,
     key: Vec<u8>,
 }
 
 impl Watch {
     /// Watches a manifest from the next transaction of the writer on.
-    pub(in crate::store) fn new(index: &Arc<Index>, repository: &RepositoryName, digest: &Digest) -> Self {
-        let key = schema::content_key(repository, digest);
-        index.watches.lock().entry(key.clone()).or_default().watchers += 1;
-        Watch { index: Arc::clone(index), key }
+    pub(super) fn new(watches: &Arc<Watches>, repository: &RepositoryName, digest: &Digest) -> Self {
+        let key = keys::content_key(repository, digest);
+        watches.0.lock().entry(key.clone()).or_default().watchers += 1;
+        Watch { watches: Arc::clone(watches), key }
     }
 
-    /// Returns the tags that were set to it since.
-    pub(in crate::store) fn noted(&self) -> BTreeSet<Tag> {
-        self.index.watches.noted(&self.key)
+    /// Returns the tags that were set since.
+    pub(in crate::store) fn recorded(&self) -> BTreeSet<Tag> {
+        self.watches.recorded(&self.key)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watches = self.index.watches.lock();
+        let mut watches = self.watches.0.lock();
         if let Some(watched) = watches.get_mut(&self.key) {
             watched.watchers -= 1;
             if watched.watchers == 0 {
@@ -76,24 +72,21 @@ impl Drop for Watch {
 mod tests {
     use super::*;
     use crate::oci::{Algorithm, Hasher};
-    use crate::store::disk::Disk;
 
     #[test]
-    fn only_watched_manifests_are_noted_and_none_for_ever() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::open(directory.path(), |_| ()).unwrap();
-        let index = Arc::new(Index::open(&disk, 4 << 20).unwrap());
+    fn watches_record_tags_until_the_last_is_dropped() {
+        let watches = Arc::new(Watches::default());
         let (repository, digest) = ("a".parse().unwrap(), Hasher::digest(Algorithm::Sha256, b"x"));
-        let key = schema::content_key(&repository, &digest);
+        let key = keys::content_key(&repository, &digest);
         let tag: Tag = "1".parse().unwrap();
-        index.watches.note_push(&key, std::slice::from_ref(&tag));
+        watches.record_push(&key, std::slice::from_ref(&tag));
         let (first, second) =
-            (Watch::new(&index, &repository, &digest), Watch::new(&index, &repository, &digest));
-        assert!(first.noted().is_empty());
-        index.watches.note_push(&key, std::slice::from_ref(&tag));
+            (Watch::new(&watches, &repository, &digest), Watch::new(&watches, &repository, &digest));
+        assert!(first.recorded().is_empty());
+        watches.record_push(&key, std::slice::from_ref(&tag));
         drop(first);
-        assert!(second.noted().contains(&tag));
+        assert!(second.recorded().contains(&tag));
         drop(second);
-        assert!(index.watches.lock().is_empty());
+        assert!(watches.0.lock().is_empty());
     }
 }

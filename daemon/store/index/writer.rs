@@ -1,133 +1,42 @@
-//! The one thread that writes the index.
+//! The writer: the one thread that changes the index.
 //!
-//! It takes whatever is queued into one transaction, so that many pushes share the syncs of one, and answers
-//! each caller after the commit. A change that is refused has written nothing; a change that fails for lack of
-//! room or by the disk ends the transaction, and then every change of the batch is tried again by itself, so
-//! that one push without room does not fail a delete that would make room. A change that finds no free page in the
-//! index is tried again, as [`super::pages`] says.
+//! It takes all queued changes into one transaction (group commit), so that many pushes share the syncs of one, and answers
+//! each caller after the commit. A refused change has written nothing. A change that fails for lack of room or by the disk
+//! aborts the transaction; then each change of the batch is retried alone, so that a push without room does not fail a
+//! delete that would make room. A change that finds no free page is retried as [`super::free_pages`] says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use heed::RwTxn;
 use tokio::sync::{mpsc, oneshot};
 
-use super::pages::Patience;
-use super::{Index, schema};
-use crate::oci::{Algorithm, Digest};
-use crate::store::clock::{ClockRow, Moment};
+use super::batch::Attempt;
+pub(in crate::store) use super::batch::Batch;
+use super::database::Index;
+use super::free_pages::PageRetry;
+use super::keys;
+use crate::base::clock::unix_seconds;
+use crate::oci::Digest;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
-/// How many changes may wait, and the most that one transaction takes.
+/// The capacity of the queue, and the most changes in one transaction.
 const QUEUE: usize = 256;
-/// The bits of an order that count within a transaction: one has at most [`QUEUE`] changes with a hundred names each.
-const ORDER_BITS: u32 = 16;
-/// How much of the clock's time a power cut may take back while changes go on.
-const KEEP_CLOCK: Duration = Duration::from_mins(1);
 
-/// What a change works on: the transaction of its batch.
-pub(in crate::store) struct Batch<'a> {
-    pub(in crate::store) index: &'a Index,
-    pub(in crate::store) disk: &'a Disk,
-    pub(in crate::store) txn: RwTxn<'a>,
-    /// Seconds since 1970.
-    pub(in crate::store) now: u64,
-    /// Now, in the time that ages are measured in.
-    pub(in crate::store) moment: Moment,
-    /// The directories of blobs whose names are not yet on the medium.
-    unsynced: BTreeSet<Algorithm>,
-    /// Whether a name that `index.json` has is another now.
-    names_changed: bool,
-    /// How many names were given in this transaction.
-    given: u64,
-    pub(super) attempt: &'a mut Attempt,
-}
-
-/// What a batch has done outside its transaction, and what is to be done when it is committed.
-#[derive(Default)]
-pub(super) struct Attempt {
-    /// Blobs that were moved to the trash.
-    discarded: Vec<Digest>,
-    /// Blobs that the trash had no room for: they are removed after the commit.
-    unlink: Vec<Digest>,
-    /// Whether a change makes the index larger.
-    pub(super) grows: bool,
-}
-
-impl Batch<'_> {
-    /// Notes that a blob of this algorithm got its name and is durable only after a sync of its directory.
-    pub(in crate::store) fn renamed(&mut self, algorithm: Algorithm) {
-        self.unsynced.insert(algorithm);
-    }
-
-    /// Moves a blob to the trash, for good once this is committed. A full disk may have no block for another name in
-    /// the trash; the blob stays where it is until the commit then.
-    pub(in crate::store) fn discard(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        match self.disk.discard(digest) {
-            Err(StoreError::Full) => self.attempt.unlink.push(digest.clone()),
-            moved => {
-                self.attempt.discarded.push(digest.clone());
-                moved?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that `index.json` has to be written again.
-    pub(in crate::store) fn names_changed(&mut self) {
-        self.names_changed = true;
-    }
-
-    /// Returns the place of a name that is given now among all names: it rises within the transaction, and from one
-    /// transaction to the next with the number of the change.
-    pub(super) fn next_order(&mut self) -> Result<u64, StoreError> {
-        let change = self.index.tables.change(&self.txn)? + 1;
-        let order = (change << ORDER_BITS) | self.given.min((1 << ORDER_BITS) - 1);
-        self.given += 1;
-        Ok(order)
-    }
-
-    /// Keeps the clock: after a power cut it goes on from there.
-    pub(in crate::store) fn keep_clock(&mut self) -> Result<(), StoreError> {
-        let meta = self.index.tables.meta;
-        schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())
-    }
-
-    fn keep_clock_now_and_then(&mut self) -> Result<(), StoreError> {
-        let kept: Option<ClockRow> = schema::row(self.index.tables.meta, &self.txn, schema::CLOCK)?;
-        let old = kept.is_none_or(|row| row.moment().age(self.moment) >= KEEP_CLOCK);
-        if old { self.keep_clock() } else { Ok(()) }
-    }
-
-    /// Counts a change of names, so that of `index.json` and a snapshot it can be said which is newer.
-    fn count_change(&mut self) -> Result<(), StoreError> {
-        let change = self.index.tables.change(&self.txn)?;
-        self.go_on_from_change(change + 1)
-    }
-
-    /// Lets the changes of names be counted from a number on.
-    pub(in crate::store) fn go_on_from_change(&mut self, change: u64) -> Result<(), StoreError> {
-        let change = change.max(self.index.tables.change(&self.txn)?);
-        schema::put_row(self.index.tables.meta, &mut self.txn, schema::CHANGE, &change)
-    }
-}
-
-/// A change that waits for its turn.
+/// A queued change.
 trait Job: Send {
-    /// Applies the change; an error here ends the transaction.
+    /// Applies the change; an error aborts the transaction.
     fn apply(&mut self, batch: &mut Batch) -> Result<(), StoreError>;
-    /// Answers the caller: with what the change gave if it is committed, else with why not.
+    /// Answers the caller: with the result of the change if it is committed, otherwise with the error.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// What the writer's thread is handed.
+/// A message to the writer thread.
 enum Task {
     Change(Box<dyn Job>),
-    /// Somebody asks whether the thread goes on.
+    /// The watchdog asks for a sign of life.
     Ping(SyncSender<()>),
 }
 
@@ -158,19 +67,19 @@ where
             (Ok(()), None) => Err(StoreError::Closing),
             (Err(error), _) => Err(error),
         };
-        // A caller that is gone no longer wants the answer; the change stands all the same.
+        // The caller may be gone; the change is committed all the same.
         let _ = self.reply.send(answer);
     }
 }
 
-/// Hands changes to the writer's thread.
+/// The handle by which changes are queued; cheap to clone.
 #[derive(Clone)]
 pub(in crate::store) struct Writer {
     queue: mpsc::Sender<Task>,
 }
 
 impl Writer {
-    /// Starts the thread. `changed` is called after each transaction that changed what a manifest is called.
+    /// Starts the thread. `changed` is called after each transaction that made `index.json` out of date.
     pub(in crate::store) fn start(
         index: Arc<Index>,
         disk: Arc<Disk>,
@@ -183,8 +92,8 @@ impl Writer {
         Ok((Writer { queue }, thread))
     }
 
-    /// Applies a change in the next transaction and answers after its commit. Once this is polled the change
-    /// is carried out even if the caller goes away.
+    /// Applies a change in the next transaction and returns its result after the commit. Once this future is polled the
+    /// change is carried out, even if the caller is dropped.
     pub(in crate::store) async fn submit<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         F: FnMut(&mut Batch) -> Result<T, StoreError> + Send + 'static,
@@ -196,7 +105,7 @@ impl Writer {
         answer.await.map_err(|_| StoreError::Closing)?
     }
 
-    /// Asks for a change whose outcome nobody waits for; when the queue is full it is left out.
+    /// Queues a change without waiting for its result; drops it if the queue is full.
     pub(in crate::store) fn suggest<F>(&self, change: F)
     where
         F: FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
@@ -206,12 +115,12 @@ impl Writer {
         let _ = self.queue.try_send(Task::Change(job));
     }
 
-    /// Lets the thread answer when it comes to it; a full queue is no sign of life.
+    /// Makes the thread send a sign of life when it gets to the message; a full queue drops the message.
     pub(in crate::store) fn ping(&self, answer: SyncSender<()>) {
         let _ = self.queue.try_send(Task::Ping(answer));
     }
 
-    /// Keeps the store's clock.
+    /// Saves the store's clock.
     pub(in crate::store) async fn keep_clock(&self) -> Result<(), StoreError> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -220,7 +129,7 @@ impl Writer {
         self.submit(|batch| batch.keep_clock()).await
     }
 
-    /// Notes that the index holds everything it should.
+    /// Marks the index as complete.
     pub(in crate::store) async fn mark_complete(&self) -> Result<(), StoreError> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -232,12 +141,12 @@ impl Writer {
 
 fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dyn Fn()) {
     let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
-    let mut patience = Patience::default();
+    let mut patience = PageRetry::default();
     while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
         for task in tasks.drain(..) {
             match task {
                 Task::Change(job) => jobs.push(job),
-                // Whoever asked may have given up.
+                // The watchdog may have stopped waiting.
                 Task::Ping(answer) => drop(answer.try_send(())),
             }
         }
@@ -247,26 +156,26 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         let mut attempt = Attempt::default();
         match commit(index, disk, &mut jobs, changed, &mut attempt) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
-            // A sync that failed so is not tried again for the same names: it may have lost them, and the next one would
-            // succeed without having written them.
+            // A failed sync is not retried for the same renames: it may have dropped them, and the next sync would succeed
+            // without having written them.
             Err(error @ StoreError::OutOfResources { .. }) => {
-                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
+                jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
-            Err(error) if jobs.len() == 1 && !Patience::is_for(&error, attempt.grows) => {
-                jobs.drain(..).for_each(|job| job.answer(Err(again(&error))));
+            Err(error) if jobs.len() == 1 && !PageRetry::applies_to(&error, attempt.grows) => {
+                jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
             Err(_) => commit_each(index, disk, &mut jobs, changed, &mut patience),
         }
     }
 }
 
-/// Tries each change of a batch by itself.
+/// Commits each change of a batch in a transaction of its own.
 fn commit_each(
     index: &Index,
     disk: &Disk,
     jobs: &mut Vec<Box<dyn Job>>,
     changed: &dyn Fn(),
-    patience: &mut Patience,
+    patience: &mut PageRetry,
 ) {
     patience.begin();
     for job in jobs.drain(..) {
@@ -296,33 +205,33 @@ fn commit(
         Ok(true) => changed(),
         Ok(false) => {}
         Err(error) => {
-            // They are still known. Where this fails the next collection does it.
-            let _ = attempt.discarded.iter().try_for_each(|digest| disk.restore(digest));
+            // The rows of these blobs still exist. If a restore fails, the next collection repeats it.
+            let _ = attempt.trashed.iter().try_for_each(|digest| disk.restore(digest));
             return Err(error);
         }
     }
     if !attempt.unlink.is_empty()
-        && let Err(error) = unlink_forgotten(index, disk, &attempt.unlink)
+        && let Err(error) = remove_trash_overflow(index, disk, &attempt.unlink)
     {
-        // The next collection finds them: files that the index does not know.
-        log::warn!("blobs that were forgotten are not removed: {error}");
+        // The next collection finds them as files that the index does not know.
+        log::warn!("the files of collected blobs could not be removed, the next collection does it: {error}");
     }
     Ok(())
 }
 
-/// Removes the files of blobs that the index no longer knows. The write transaction only keeps away the pushes of other
-/// processes: one of the same digest would replace the file.
-fn unlink_forgotten(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
+/// Removes the files of blobs that have no row any more. The write transaction keeps out pushes by other processes: one of
+/// the same digest would replace the file.
+fn remove_trash_overflow(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
     let txn = index.env.write_txn()?;
     for digest in digests {
-        if index.tables.blobs.get(&txn, &schema::digest_key(digest))?.is_none() {
+        if index.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_none() {
             disk.remove_blob(digest)?;
         }
     }
     Ok(())
 }
 
-/// Applies changes and commits them; whether a name in `index.json` is another now.
+/// Applies and commits changes. Returns true if `index.json` is out of date afterwards.
 fn apply(
     index: &Index,
     disk: &Disk,
@@ -334,32 +243,32 @@ fn apply(
     if held.is_some() {
         disk.note_change()?;
     }
-    index.preallocation.keep_up(&index.env);
-    let now = crate::base::clock::unix_seconds();
+    index.preallocation.refill(&index.env);
+    let wall_time = unix_seconds();
     let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
     let _write = disk.writes();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch =
-        Batch { index, disk, txn, now, moment, unsynced, names_changed: false, given: 0, attempt };
-    // Into an index that is damaged nothing more is written.
+        Batch { index, disk, txn, wall_time, moment, unsynced, names_changed: false, names_set: 0, attempt };
+    // A corrupt index makes the store read-only.
     let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
-    batch.keep_clock_now_and_then().map_err(damaged)?;
+    batch.save_clock_if_due().map_err(damaged)?;
     for job in jobs {
         job.apply(&mut batch).map_err(damaged)?;
     }
     if batch.names_changed {
-        batch.count_change().map_err(damaged)?;
-        // After a power cut no name is younger than the clock, and one that is given then is newer than all of them.
+        batch.increment_change().map_err(damaged)?;
+        // After a power cut, no name is younger than the saved clock, and names that are set then are newer than all others.
         batch.keep_clock().map_err(damaged)?;
     }
-    batch.leave_pages().map_err(damaged)?;
+    batch.reserve_free_pages().map_err(damaged)?;
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
     index.commit(batch.txn).map_err(|error| {
         let error = disk.failed(error);
-        // A failed write of the meta page closes the environment for writes whatever the error was: LMDB refuses them until
-        // it is opened again. A sync of that page that fails does not.
+        // A failed write of the meta page closes LMDB's environment for writes until it is opened copy_error, whatever the error
+        // was; a failed sync of that page does not. Opening a transaction tells which it was.
         let may_pass = error.is_lack_of_resources() || error.is_lack_of_room();
         let refused = index.env.write_txn().err().filter(|_| may_pass);
         refused.map_or(error, |refused| disk.failed(refused.into()))
@@ -367,8 +276,8 @@ fn apply(
     Ok(batch.names_changed)
 }
 
-/// The error once more, for its caller; errors of the system cannot be cloned.
-fn again(error: &StoreError) -> StoreError {
+/// Copies an error for one of several callers; `io::Error` is not `Clone`.
+fn copy_error(error: &StoreError) -> StoreError {
     match error {
         StoreError::Full => StoreError::Full,
         StoreError::IndexFull => StoreError::IndexFull,
@@ -389,72 +298,4 @@ fn again(error: &StoreError) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The writer of an index of 1 MiB.
-    fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
-        let disk = Arc::new(Disk::open(directory, |_| ()).unwrap());
-        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
-        (index, writer, thread)
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn the_clock_is_kept_with_every_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, writer, thread) = start(directory.path());
-        let later = Moment::of(KEEP_CLOCK.as_secs() / 2);
-        index.clock.advance_to(later);
-        let kept = || {
-            let txn = index.env.read_txn().unwrap();
-            schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().moment()
-        };
-        writer.submit(|_| Ok(())).await.unwrap();
-        assert!(kept() < later, "it is not written for nothing");
-        let given = writer.submit(|batch| {
-            batch.names_changed();
-            Ok(batch.moment)
-        });
-        // After a power cut the clock goes on from there: what is given a name then is newer.
-        assert!(given.await.unwrap() <= kept());
-        drop(writer);
-        thread.join().unwrap();
-    }
-
-    const KEYS: std::ops::Range<u32> = 0..200;
-
-    /// A full index, so that 30 deletes free more than it has left, and a reader that looks at all of it for a while.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_delete_waits_for_a_reader_that_holds_the_last_pages_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let (index, writer, thread) = start(directory.path());
-        let row = |batch: &mut Batch, key: u32| {
-            let table = batch.index.tables.meta;
-            Ok(table.put(&mut batch.txn, &key.to_be_bytes(), &[7; 3900])?)
-        };
-        for key in KEYS {
-            writer.submit(move |batch| row(batch, key)).await.unwrap();
-        }
-        let looking = Duration::from_millis(500);
-        let (begins, reads) = std::sync::mpsc::sync_channel(1);
-        let reader = std::thread::spawn(move || {
-            let _looks = index.env.read_txn().unwrap();
-            begins.send(()).unwrap();
-            std::thread::sleep(looking);
-        });
-        reads.recv().unwrap();
-        let began = std::time::Instant::now();
-        for key in KEYS {
-            let delete = move |batch: &mut Batch| {
-                let table = batch.index.tables.meta;
-                Ok(table.delete(&mut batch.txn, &key.to_be_bytes())?)
-            };
-            assert!(writer.submit(delete).await.unwrap());
-        }
-        assert!(began.elapsed() >= looking, "the reader held nothing back");
-        reader.join().unwrap();
-        drop(writer);
-        thread.join().unwrap();
-    }
-}
+mod tests;

@@ -1,21 +1,23 @@
-//! Links between repositories and blobs that cannot be derived from manifests.
+//! Link exceptions: blobs of a repository that do not follow from its manifests.
 //!
-//! A rebuilt index links each blob that a manifest of the repository names as its config or layer. Two kinds of links
-//! differ from that, and each has a row here, which `index.json` carries: a blob that a client deleted while a manifest
-//! names it, and a foreign layer that a client pushed all the same. A foreign descriptor by itself never links: a client
-//! may name any digest there without having the content.
+//! By the rule, a repository has the blobs that its manifests reference as config or layer, and a rebuild links those. There
+//! are two exceptions, each with a row here that `index.json` carries: a blob that a client deleted while a manifest
+//! references it, and a foreign layer that a client pushed. A foreign descriptor alone links nothing: a client may name any
+//! digest there without having the content.
 
 use std::ops::Bound;
 
 use heed::RoTxn;
 
-use super::schema::{self, BlobRow, LinkExceptionRow, Tables};
-use super::writer::Batch;
-use super::{Index, text_behind};
+use super::batch::Batch;
+use super::database::Index;
+use super::rows::{BlobRow, LinkExceptionRow};
+use super::schema::Tables;
+use super::{keys, schema};
 use crate::oci::{Digest, Link, LinkKind, RepositoryName};
 use crate::store::error::StoreError;
 
-/// A link exception with its key.
+/// A link exception and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct LinkException {
     /// The repository.
@@ -27,31 +29,31 @@ pub(in crate::store) struct LinkException {
 }
 
 impl Tables {
-    /// Returns the link exception of a blob in a repository, if there is one.
+    /// Returns the link exception of a blob in a repository.
     pub(in crate::store) fn link_exception(
         &self,
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<LinkExceptionRow>, StoreError> {
-        schema::row(self.link_exceptions, txn, &schema::content_key(repository, digest))
+        schema::row(self.link_exceptions, txn, &keys::content_key(repository, digest))
     }
 
-    /// Returns a page of the link exceptions, in the order of their keys, after `after`.
+    /// Returns a page of link exceptions after `after`, in key order.
     pub(in crate::store) fn link_exceptions_after(
         &self,
         txn: &RoTxn,
         after: Option<&LinkException>,
         limit: usize,
     ) -> Result<Vec<LinkException>, StoreError> {
-        let after = after.map(|after| schema::content_key(&after.repository, &after.digest));
+        let after = after.map(|after| keys::content_key(&after.repository, &after.digest));
         let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = Vec::new();
         for row in self.link_exceptions.range(txn, &(start, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
             let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
-            let repository = text_behind(&key[..end], 0).and_then(|name| name.parse().ok());
-            let digest = key.get(end + 1..).and_then(schema::split_digest).map(|(digest, _)| digest);
+            let repository = keys::text_after(&key[..end], 0).and_then(|name| name.parse().ok());
+            let digest = key.get(end + 1..).and_then(keys::split_digest).map(|(digest, _)| digest);
             if let (Some(repository), Some(digest)) = (repository, digest) {
                 page.push(LinkException { repository, digest, kind: schema::decode(value)? });
             }
@@ -61,7 +63,7 @@ impl Tables {
 }
 
 impl Index {
-    /// As [`Tables::link_exception`], by a lookup of its own.
+    /// As [`Tables::link_exception`], in a transaction of its own.
     pub(in crate::store) fn link_exception(
         &self,
         repository: &RepositoryName,
@@ -71,7 +73,7 @@ impl Index {
         self.tables.link_exception(&txn, repository, digest)
     }
 
-    /// As [`Tables::link_exceptions_after`], by a read of its own.
+    /// As [`Tables::link_exceptions_after`], in a transaction of its own.
     pub(in crate::store) fn link_exceptions_after(
         &self,
         after: Option<&LinkException>,
@@ -83,29 +85,29 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Notes that a manifest of a repository names a blob as foreign, if the repository has the blob.
-    pub(super) fn note_foreign_link(
+    /// Records a foreign layer of a pushed manifest, if the repository has the blob.
+    pub(super) fn record_foreign_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.links.get(&self.txn, &key)?.is_none() {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        if tables.repository_blobs.get(&self.txn, &key)?.is_none() {
             return Ok(());
         }
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)
     }
 
-    /// Notes that a repository gets a blob which a manifest of it names already: the blob was deleted, or the manifests
-    /// may name it only as foreign. Where that would take long to find out it is noted in any case: the row says what is so,
-    /// and a collection removes those that no manifest needs.
-    pub(super) fn note_new_link(
+    /// Records that a repository gets a blob that one of its manifests references already: it was deleted before, or the
+    /// manifests reference it only as foreign. If that would take too many lookups, it is recorded in any case: the row is
+    /// true, and a collection removes it if no manifest needs it.
+    pub(super) fn record_new_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        if tables.may_be_needed_in(&self.txn, repository, digest)? {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        if tables.may_be_referenced_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)?;
             self.names_changed();
         } else if tables.link_exceptions.get(&self.txn, &key)?.is_some() {
@@ -115,16 +117,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Notes that a client deleted content from a repository, as a blob or as a manifest, that a manifest there names; as
-    /// with a new link, in any case where that would take long to find out.
-    pub(super) fn note_deletion(
+    /// Records that a client deleted content, as a blob or as a manifest, that a manifest of the repository references. As in
+    /// [`Batch::record_new_link`], too many lookups record it in any case.
+    pub(super) fn record_deletion(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, digest));
-        let is_linked = tables.links.get(&self.txn, &key)?.is_some();
-        if !is_linked && tables.may_be_needed_in(&self.txn, repository, digest)? {
+        let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
+        let is_linked = tables.repository_blobs.get(&self.txn, &key)?.is_some();
+        if !is_linked && tables.may_be_referenced_in(&self.txn, repository, digest)? {
             schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Deleted)?;
         } else if !is_linked {
             tables.link_exceptions.delete(&mut self.txn, &key)?;
@@ -133,7 +135,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Restores a link exception from `index.json`, before or after the manifests that it is about.
+    /// Restores a link exception of `index.json`, before or after the manifests that it concerns.
     pub(in crate::store) fn restore_link_exception(
         &mut self,
         exception: &LinkException,
@@ -145,18 +147,18 @@ impl Batch<'_> {
                 self.unlink_blob(repository, digest)?;
             }
             LinkExceptionRow::Linked => {
-                let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &schema::digest_key(digest))?;
+                let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &keys::digest_key(digest))?;
                 if let Some(row) = row {
                     self.link_blob(repository, digest, row.size)?;
                 }
             }
         }
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, kind)
     }
 
-    /// Links every blob of a manifest that is on the disk to its repository, but for the exceptions; used when the index
-    /// is rebuilt, after the exceptions are restored.
+    /// Links every stored blob that a manifest references to its repository, except for the link exceptions; for a rebuild,
+    /// after the exceptions are restored.
     pub(in crate::store) fn link_children(
         &mut self,
         repository: &RepositoryName,
@@ -164,14 +166,14 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for link in links {
-            let exception = schema::content_key(repository, &link.digest);
+            let exception = keys::content_key(repository, &link.digest);
             let exception = schema::row(tables.link_exceptions, &self.txn, &exception)?;
             let is_linked = match link.kind {
                 LinkKind::Manifest => false,
                 LinkKind::Blob => exception != Some(LinkExceptionRow::Deleted),
                 LinkKind::Foreign => exception == Some(LinkExceptionRow::Linked),
             };
-            let key = schema::digest_key(&link.digest);
+            let key = keys::digest_key(&link.digest);
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
             if let Some(row) = row.filter(|_| is_linked) {
                 self.link_blob(repository, &link.digest, row.size)?;
@@ -187,10 +189,10 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for LinkException { repository, digest, .. } in exceptions {
-            if tables.is_needed_in(&self.txn, repository, digest)? {
+            if tables.is_referenced_in(&self.txn, repository, digest)? {
                 continue;
             }
-            let key = schema::content_key(repository, digest);
+            let key = keys::content_key(repository, digest);
             if tables.link_exceptions.delete(&mut self.txn, &key)? {
                 self.names_changed();
             }

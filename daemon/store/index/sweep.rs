@@ -1,40 +1,27 @@
-//! Taking what nobody needs: short transactions that check again what `garbage` has found.
+//! Sweep: removes what `mark` has found, in short transactions that check each candidate again.
+//!
+//! A push of the same digest that commits first wins: the check finds its rows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::batch::Batch;
+use super::candidates::{CollectedManifest, Handled, TagAge, Unneeded, WithSubject};
 use super::forecast::Forecast;
-use super::garbage::{HOMES, TagAge, Unneeded};
-use super::schema::{self, BlobRow, LeftRow, LinkRow, ManifestRow, UploadRow};
-use super::writer::Batch;
-use crate::oci::{Digest, RepositoryName, Tag};
+use super::mark::MAX_REPOSITORIES;
+use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, UploadRow};
+use super::{keys, schema};
+use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// The rows of a repository that one transaction changes for the sake of what it takes, roughly: other changes wait for it.
-const CHANGES: usize = 1000;
-/// Clocks of two processes differ by less. Of manifests that lost their last use so lately the writer itself looks for tags.
+/// The most rows, roughly, that a sweep transaction changes: other changes wait for it.
+const MAX_CHANGES: usize = 1000;
+/// More than the clocks of two processes differ. For manifests that became candidates so recently, the transaction itself
+/// searches for tags.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// A manifest that may be an orphan, and its subject.
-pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
-
-/// A manifest that was collected, and the tags that went with it: those that were attached to it.
-pub(in crate::store) struct CollectedManifest {
-    pub(in crate::store) digest: Digest,
-    pub(in crate::store) tags: Vec<(Tag, Digest)>,
-}
-
-/// A thing that a transaction was to take.
-pub(in crate::store) enum Handled<T, R = T> {
-    /// It was taken.
-    Taken(R),
-    /// The transaction was large enough without it.
-    Postponed(T),
-}
-
 impl Batch<'_> {
-    /// Moves orphaned files from `blobs/` to `trash/`. Returns those that it took, and those that
-    /// need another transaction.
+    /// Moves orphaned files from `blobs/` to `trash/`, and removes their rows. Returns those that it removed or postponed.
     pub(in crate::store) fn discard_blobs(
         &mut self,
         blobs: &[(Digest, u64)],
@@ -42,38 +29,38 @@ impl Batch<'_> {
     ) -> Result<Vec<Handled<(Digest, u64)>>, StoreError> {
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (digest, size) in blobs {
-            if changes >= CHANGES {
+            if changes >= MAX_CHANGES {
                 handled.push(Handled::Postponed((digest.clone(), *size)));
                 continue;
             }
-            let (tables, key) = (self.index.tables, schema::digest_key(digest));
+            let (tables, key) = (self.index.tables, keys::digest_key(digest));
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-            let Some(row) = row.filter(|row| row.counted_on.age(self.moment) >= grace) else { continue };
-            if tables.has_many_homes(&self.txn, &key)?
-                || tables.is_needed(&self.txn, digest, &key, &Forecast::default())?
+            let Some(row) = row.filter(|row| row.leased_at.age(self.moment) >= grace) else { continue };
+            if tables.is_widely_linked(&self.txn, &key)?
+                || tables.is_referenced(&self.txn, digest, &key, &Forecast::default())?
             {
                 continue;
             }
-            changes += self.homes_of(digest)?.len().min(HOMES);
-            self.forget_blob(digest, row.size)?;
+            changes += self.repositories_of(digest)?.len().min(MAX_REPOSITORIES);
+            self.remove_blob_rows(digest, row.size)?;
             self.discard(digest)?;
             handled.push(Handled::Taken((digest.clone(), row.size)));
         }
         Ok(handled)
     }
 
-    /// Forgets a file in `blobs/`, everywhere.
-    pub(super) fn forget_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        let (tables, key) = (self.index.tables, schema::digest_key(digest));
-        for repository in self.homes_of(digest)? {
+    /// Removes the rows of a file in `blobs/`, and its links in all repositories.
+    pub(super) fn remove_blob_rows(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let (tables, key) = (self.index.tables, keys::digest_key(digest));
+        for repository in self.repositories_of(digest)? {
             self.unlink_blob(&repository, digest)?;
         }
-        self.count_bytes(0, size)?;
+        self.update_total_bytes(0, size)?;
         tables.blobs.delete(&mut self.txn, &key)?;
         Ok(())
     }
 
-    /// Lets repositories forget blobs that others keep.
+    /// Removes stale links that are still stale.
     pub(in crate::store) fn forget_strays(
         &mut self,
         strays: &[(Digest, RepositoryName)],
@@ -81,17 +68,17 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for (digest, repository) in strays {
-            let key = schema::content_key(repository, digest);
-            let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
-            let old = row.is_none_or(|row| row.counted_on.age(self.moment) >= grace);
-            if old && !tables.is_needed_in(&self.txn, repository, digest)? {
+            let key = keys::content_key(repository, digest);
+            let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
+            let old = row.is_none_or(|row| row.leased_at.age(self.moment) >= grace);
+            if old && !tables.is_referenced_in(&self.txn, repository, digest)? {
                 self.unlink_blob(repository, digest)?;
             }
         }
         Ok(())
     }
 
-    /// Removes tags that still are what they were, gives those that it removed.
+    /// Removes tags that have not been set again since, and returns those that it removed.
     pub(in crate::store) fn retire_tags(
         &mut self,
         repository: &RepositoryName,
@@ -99,7 +86,7 @@ impl Batch<'_> {
     ) -> Result<Vec<TagAge>, StoreError> {
         let mut retired = Vec::new();
         for wanted in tags {
-            let key = schema::tag_key(repository, &wanted.tag);
+            let key = keys::tag_key(repository, &wanted.tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             let Some(row) = row else { continue };
             if (row.since, row.order) == (wanted.since, wanted.order) && row.digest()? == wanted.digest {
@@ -110,11 +97,11 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes manifests that are still unneeded, each with its subject, and with `attached` the tags that are attached to
-    /// them. Returns those that it removed, and those that need another transaction.
+    /// Removes candidates that are still orphans, and with `attached` the tags that are attached to them. Returns those that
+    /// it removed or postponed.
     ///
-    /// That no tag names them was found beside the writer, for all tags of the repository are to be read for that. A tag
-    /// that was set since shows in the row of its manifest, which the push has written with its moment.
+    /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since then
+    /// shows in the manifest's row, which the push has written with its own time.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         repository: &RepositoryName,
@@ -127,10 +114,10 @@ impl Batch<'_> {
             recent.insert(one.digest.clone());
         }
         let mut untagged = recent.clone();
-        tables.leave_out_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
+        tables.remove_tagged(&self.txn, repository, &mut untagged, &Forecast::default())?;
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (one, subject) in manifests {
-            if changes >= CHANGES {
+            if changes >= MAX_CHANGES {
                 handled.push(Handled::Postponed((one.clone(), subject.clone())));
                 continue;
             }
@@ -138,7 +125,7 @@ impl Batch<'_> {
             if !is_tagged && self.may_be_collected(repository, one, subject.as_ref())? {
                 changes += tables.children_of(&self.txn, &one.digest)?.len();
                 let since = if one.deleted { one.since } else { self.moment };
-                self.delete_untagged(repository, &one.digest, subject.as_ref(), since)?;
+                self.delete_manifest_row(repository, &one.digest, subject.as_ref(), since)?;
                 let tags = if attached { self.delete_attached(repository, &one.digest)? } else { Vec::new() };
                 handled.push(Handled::Taken(CollectedManifest { digest: one.digest.clone(), tags }));
             }
@@ -146,35 +133,35 @@ impl Batch<'_> {
         Ok(handled)
     }
 
-    /// Returns true if a manifest that no tag named is as it was, no manifest of its repository points at it, and its subject
-    /// is not there.
+    /// Returns true if an untagged manifest has not changed since it became a candidate, no manifest of its repository
+    /// references it, and the repository does not have its subject.
     fn may_be_collected(
         &self,
         repository: &RepositoryName,
         one: &Unneeded,
         subject: Option<&Digest>,
     ) -> Result<bool, StoreError> {
-        let (tables, key) = (self.index.tables, schema::content_key(repository, &one.digest));
-        let left: Option<LeftRow> = schema::row(tables.left, &self.txn, &key)?;
+        let (tables, key) = (self.index.tables, keys::content_key(repository, &one.digest));
+        let orphan: Option<OrphanRow> = schema::row(tables.orphans, &self.txn, &key)?;
         let row: Option<ManifestRow> = schema::row(tables.manifests, &self.txn, &key)?;
-        let newest = left.map(|row| row.since).max(row.map(|row| row.since));
+        let newest = orphan.map(|row| row.since).max(row.map(|row| row.since));
         if newest.is_some_and(|newest| newest > one.since) {
             return Ok(false);
         }
         if let Some(subject) = subject {
-            let key = schema::content_key(repository, subject);
+            let key = keys::content_key(repository, subject);
             if tables.manifests.get(&self.txn, &key)?.is_some() {
                 return Ok(false);
             }
         }
-        tables.is_without_parent(&self.txn, repository, &one.digest, &Forecast::default())
+        tables.is_unreferenced(&self.txn, repository, &one.digest, &Forecast::default())
     }
 
-    /// Makes files known that lie in `blobs/` and that the index does not know; gives how many there were.
+    /// Adds rows for files in `blobs/` that the index does not know; returns how many there were.
     pub(in crate::store) fn adopt_blobs(&mut self, blobs: &[(Digest, u64)]) -> Result<u64, StoreError> {
         let mut adopted = 0;
         for (digest, size) in blobs {
-            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if !known && self.disk.blob_length(digest)?.is_some() {
                 self.know_blob(digest, *size)?;
                 adopted += 1;
@@ -183,12 +170,12 @@ impl Batch<'_> {
         Ok(adopted)
     }
 
-    /// Sees to what an interrupted collection left in `trash/`: what the index still names goes back, the rest
-    /// can be removed and is given.
+    /// Recovers the trash of an interrupted collection: restores files that still have a row, and returns the rest, which can
+    /// be removed.
     pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut removable = Vec::new();
         for digest in trash {
-            let known = self.index.tables.blobs.get(&self.txn, &schema::digest_key(digest))?.is_some();
+            let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if known && self.disk.blob_length(digest)?.is_none() {
                 self.disk.restore(digest)?;
                 self.renamed(digest.algorithm());
@@ -199,7 +186,7 @@ impl Batch<'_> {
         Ok(removable)
     }
 
-    /// Notes how long these uploads are, and since when.
+    /// Records the lengths of these uploads, and since when they have them.
     pub(in crate::store) fn note_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
         let table = self.index.tables.uploads;
         for (name, length) in uploads {
@@ -212,7 +199,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Forgets uploads that are no longer there.
+    /// Removes the rows of uploads that are gone.
     pub(in crate::store) fn forget_uploads(&mut self, names: &[Vec<u8>]) -> Result<(), StoreError> {
         for name in names {
             self.index.tables.uploads.delete(&mut self.txn, name)?;
@@ -220,3 +207,6 @@ impl Batch<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

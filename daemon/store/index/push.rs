@@ -1,18 +1,19 @@
-//! The changes that a push makes in the index, each applied inside the writer's transaction.
+//! The changes of a push, applied inside the writer's transaction.
 //!
-//! Every one checks first and writes afterwards, so that a refusal leaves nothing behind.
+//! Each one checks first and writes afterwards, so that a refused change has written nothing.
 
 use std::collections::BTreeSet;
 
-use super::schema::{self, BlobRow, Given, LinkRow, ManifestRow, RepositoryRow};
-use super::writer::Batch;
+use super::batch::Batch;
+use super::rows::{BlobRow, ManifestRow, NameTimestamps, RepositoryBlobRow, RepositoryRow};
+use super::{keys, schema};
 use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
 use crate::store::upload_files::HashedFile;
 
-/// A blob whose file is synced and waits in `uploads/`.
+/// A blob whose synced file waits in `uploads/`.
 #[derive(Clone)]
 pub(in crate::store) struct NewBlob {
     /// The file in `uploads/`.
@@ -21,39 +22,39 @@ pub(in crate::store) struct NewBlob {
     pub digest: Digest,
 }
 
-/// A manifest to be put, with the names it is to have.
+/// A manifest to store, and its tags.
 #[derive(Clone)]
 pub(in crate::store) struct NewManifest {
-    /// The repository it goes to.
+    /// The repository.
     pub repository: RepositoryName,
-    /// What it is.
+    /// The parsed manifest.
     pub manifest: Manifest,
     /// The digest of its bytes.
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// The tags it gets.
+    /// The tags to set.
     pub tags: Vec<Tag>,
-    /// When it got them, if not now.
-    pub given: Option<Given>,
+    /// The time at which the names were set; now if `None`.
+    pub timestamps: Option<NameTimestamps>,
 }
 
-/// How many digests that are not there are named in a refusal.
-const MOST_MISSING: usize = 100;
+/// The most missing digests that an error lists.
+const MAX_MISSING_DIGESTS: usize = 100;
 
 impl Batch<'_> {
-    /// Notes that the index holds everything it should: an index without this is made again when it is opened.
+    /// Marks the index as complete. An index without the mark is rebuilt when it is opened.
     pub(in crate::store) fn mark_complete(&mut self) -> Result<(), StoreError> {
-        Ok(self.index.tables.meta.put(&mut self.txn, super::COMPLETE, &[])?)
+        Ok(self.index.tables.meta.put(&mut self.txn, schema::COMPLETE, &[])?)
     }
 
-    /// Moves a blob to its place and makes it known in a repository.
+    /// Moves a blob to `blobs/` and adds it to a repository.
     pub(in crate::store) fn admit_blob(
         &mut self,
         repository: &RepositoryName,
         blob: &NewBlob,
     ) -> Result<(), StoreError> {
-        self.check_room()?;
+        self.check_capacity()?;
         self.admit_file(blob)?;
         self.link_blob(repository, &blob.digest, blob.file.length)
     }
@@ -64,16 +65,16 @@ impl Batch<'_> {
         self.know_blob(&blob.digest, blob.file.length)
     }
 
-    /// Makes a file in `blobs/` known, and lets a push count on it from now on.
+    /// Writes the row of a file in `blobs/`, with a new lease.
     pub(in crate::store) fn know_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.blobs, schema::digest_key(digest));
+        let (table, key) = (self.index.tables.blobs, keys::digest_key(digest));
         let known: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
-        self.count_bytes(size, known.map_or(0, |row| row.size))?;
-        schema::put_row(table, &mut self.txn, &key, &BlobRow { size, counted_on: self.moment })
+        self.update_total_bytes(size, known.map_or(0, |row| row.size))?;
+        schema::put_row(table, &mut self.txn, &key, &BlobRow { size, leased_at: self.moment })
     }
 
-    /// Keeps the length of all blobs together up to date.
-    pub(super) fn count_bytes(&mut self, more: u64, less: u64) -> Result<(), StoreError> {
+    /// Updates the total length of all blobs.
+    pub(super) fn update_total_bytes(&mut self, more: u64, less: u64) -> Result<(), StoreError> {
         if more == less {
             return Ok(());
         }
@@ -81,6 +82,7 @@ impl Batch<'_> {
         schema::put_row(self.index.tables.meta, &mut self.txn, schema::BYTES, &bytes)
     }
 
+    /// Adds a blob to a repository, with a new lease, and updates the statistics of the repository.
     pub(super) fn link_blob(
         &mut self,
         repository: &RepositoryName,
@@ -88,22 +90,23 @@ impl Batch<'_> {
         size: u64,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        let (key, row) = (schema::content_key(repository, digest), LinkRow { size, counted_on: self.moment });
-        let before: Option<LinkRow> = schema::row(tables.links, &self.txn, &key)?;
-        schema::put_row(tables.links, &mut self.txn, &key, &row)?;
-        tables.blob_homes.put(&mut self.txn, &schema::home_key(digest, repository), &[])?;
+        let (key, row) =
+            (keys::content_key(repository, digest), RepositoryBlobRow { size, leased_at: self.moment });
+        let before: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
+        schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
+        tables.blob_repositories.put(&mut self.txn, &keys::repository_key(digest, repository), &[])?;
         if before.is_none() {
-            self.note_new_link(repository, digest)?;
+            self.record_new_link(repository, digest)?;
         }
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),
-            before => self.count(repository, |counted| {
+            before => self.update_stats(repository, |counted| {
                 counted.bytes = counted.bytes.saturating_add(size).saturating_sub(before);
             }),
         }
     }
 
-    /// Makes a blob of one repository known in another; false if the first does not have it.
+    /// Mounts a blob of one repository in another; returns false if the source does not have it.
     pub(in crate::store) fn mount_blob(
         &mut self,
         from: &RepositoryName,
@@ -111,21 +114,23 @@ impl Batch<'_> {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
-        let row: Option<LinkRow> = schema::row(tables.links, &self.txn, &schema::content_key(from, digest))?;
+        let row: Option<RepositoryBlobRow> =
+            schema::row(tables.repository_blobs, &self.txn, &keys::content_key(from, digest))?;
         let Some(row) = row else { return Ok(false) };
-        // The client sends it then, and that replaces the file.
+        // False makes the client upload the blob, which replaces the file.
         if !self.disk.has_blob(digest, row.size)? {
             self.disk.report_damaged(digest);
             return Ok(false);
         }
-        self.check_room()?;
+        self.check_capacity()?;
         self.know_blob(digest, row.size)?;
         self.link_blob(to, digest, row.size)?;
         Ok(true)
     }
 
-    /// Takes a manifest into a repository: its file, its tags, what it points at and what it is about, at once.
-    /// It is refused if what it points at is not there; `damaged` is content whose file is not as the index says.
+    /// Stores a manifest with its file, tags, references and referrer row. Refuses it with
+    /// [`StoreError::ManifestBlobUnknown`] if content that it references is missing; `damaged` lists content whose file is
+    /// not as indexed.
     pub(in crate::store) fn put_manifest(
         &mut self,
         new: &NewManifest,
@@ -134,24 +139,24 @@ impl Batch<'_> {
         damaged: &BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
         self.check_immutable(new, immutable)?;
-        self.check_links(new, damaged)?;
-        self.check_names(new, limits)?;
-        self.check_room()?;
+        self.check_references(new, damaged)?;
+        self.check_name_limits(new, limits)?;
+        self.check_capacity()?;
         self.admit_file(&NewBlob { file: file.clone(), digest: new.digest.clone() })?;
         self.index_manifest(new)
     }
 
-    /// Refuses new names beyond the limits; a tag that moves is not new.
-    fn check_names(&self, new: &NewManifest, limits: NameLimits) -> Result<(), StoreError> {
+    /// Refuses new names beyond the limits; moving a tag adds no name.
+    fn check_name_limits(&self, new: &NewManifest, limits: NameLimits) -> Result<(), StoreError> {
         let tables = self.index.tables;
         let mut tags = BTreeSet::new();
         for tag in &new.tags {
-            let key = schema::tag_key(&new.repository, tag);
+            let key = keys::tag_key(&new.repository, tag);
             if tables.tags.get(&self.txn, &key)?.is_none() {
                 tags.insert(key);
             }
         }
-        let key = schema::content_key(&new.repository, &new.digest);
+        let key = keys::content_key(&new.repository, &new.digest);
         let manifests = u64::from(tables.manifests.get(&self.txn, &key)?.is_none());
         let tags = tags.len() as u64;
         if tags > 0 {
@@ -171,16 +176,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// An image needs all its blobs; an index needs one of its manifests, since copies of single platforms are
-    /// what is carried to places without internet.
-    fn check_links(&self, new: &NewManifest, damaged: &BTreeSet<Digest>) -> Result<(), StoreError> {
+    /// Refuses an image if any of its blobs is missing, and an index if all of its manifests are: users mirror single
+    /// platforms of an index to places without internet.
+    fn check_references(&self, new: &NewManifest, damaged: &BTreeSet<Digest>) -> Result<(), StoreError> {
         let (mut resolved, mut missing, mut refused) = (0, Vec::new(), false);
         for link in new.manifest.links() {
             if !damaged.contains(&link.digest) && self.is_present(&new.repository, &link.digest)? {
                 resolved += 1;
             } else if link.kind != LinkKind::Foreign {
                 refused |= link.kind == LinkKind::Blob;
-                if missing.len() < MOST_MISSING {
+                if missing.len() < MAX_MISSING_DIGESTS {
                     missing.push(link.digest.clone());
                 }
             }
@@ -192,89 +197,101 @@ impl Batch<'_> {
     }
 
     fn is_present(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let key = schema::content_key(repository, digest);
+        let key = keys::content_key(repository, digest);
         let tables = self.index.tables;
-        Ok(tables.links.get(&self.txn, &key)?.is_some() || tables.manifests.get(&self.txn, &key)?.is_some())
+        Ok(tables.repository_blobs.get(&self.txn, &key)?.is_some()
+            || tables.manifests.get(&self.txn, &key)?.is_some())
     }
 
     /// Writes all rows of a manifest whose file is in `blobs/`.
     pub(in crate::store) fn index_manifest(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         self.names_changed();
         let tables = self.index.tables;
-        let given = self.given_or_now(new.given)?;
+        let timestamps = self.timestamps_or_now(new.timestamps)?;
         let mut row = ManifestRow {
-            digest: schema::digest_key(&new.digest),
+            digest: keys::digest_key(&new.digest),
             size: new.size,
             media_type: new.manifest.media_type().to_string(),
-            pushed: given.pushed,
-            since: given.since,
-            order: given.order,
+            pushed: timestamps.pushed,
+            since: timestamps.since,
+            order: timestamps.order,
         };
-        let key = schema::content_key(&new.repository, &new.digest);
+        let key = keys::content_key(&new.repository, &new.digest);
         let is_new = tables.manifests.get(&self.txn, &key)?.is_none();
         schema::put_row(tables.manifests, &mut self.txn, &key, &row)?;
-        tables.manifest_homes.put(&mut self.txn, &schema::home_key(&new.digest, &new.repository), &[])?;
+        tables.manifest_repositories.put(
+            &mut self.txn,
+            &keys::repository_key(&new.digest, &new.repository),
+            &[],
+        )?;
         self.put_edges(new)?;
         if let Some(subject) = new.manifest.subject() {
             let descriptor = new.manifest.descriptor(new.digest.clone(), new.size);
             self.put_referrer(&new.repository, subject, &descriptor)?;
         }
-        self.count_push(&new.repository, is_new.then_some(new.size), new.given)?;
+        self.record_push(&new.repository, is_new.then_some(new.size), new.timestamps)?;
         for (number, tag) in new.tags.iter().enumerate() {
-            if number > 0 && new.given.is_none() {
-                row.order = self.next_order()?;
+            if number > 0 && new.timestamps.is_none() {
+                row.order = self.next_sequence_number()?;
             }
             self.move_tag(&new.repository, tag, &row)?;
         }
-        self.index.watches.note_push(&key, &new.tags);
-        // Whoever pushes it wants it.
-        tables.left.delete(&mut self.txn, &key)?;
+        self.index.watches.record_push(&key, &new.tags);
+        // A push makes an orphan live again.
+        tables.orphans.delete(&mut self.txn, &key)?;
         Ok(())
     }
 
-    /// Writes which content a manifest names, and notes the foreign layers that the repository has: a rebuild cannot derive
-    /// those.
+    /// Writes the references of a manifest, and records foreign layers that the repository has, which a rebuild could not
+    /// derive from the manifest.
     fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         let tables = self.index.tables;
         let mut children = Vec::new();
         for link in new.manifest.links() {
-            children.extend_from_slice(&schema::digest_key(&link.digest));
-            tables.needed_by.put(&mut self.txn, &schema::edge_key(&link.digest, &new.digest), &[])?;
+            children.extend_from_slice(&keys::digest_key(&link.digest));
+            tables.parents.put(&mut self.txn, &keys::edge_key(&link.digest, &new.digest), &[])?;
             if link.kind == LinkKind::Foreign {
-                self.note_foreign_link(&new.repository, &link.digest)?;
+                self.record_foreign_link(&new.repository, &link.digest)?;
             }
         }
-        tables.children.put(&mut self.txn, &schema::digest_key(&new.digest), &children)?;
+        tables.children.put(&mut self.txn, &keys::digest_key(&new.digest), &children)?;
         Ok(())
     }
 
-    /// Restores a tag of a manifest that the index has already; false if it does not have it.
+    /// Restores a tag of an indexed manifest; returns false if the repository does not have the manifest.
     pub(in crate::store) fn restore_tag(
         &mut self,
         repository: &RepositoryName,
         tag: &Tag,
         digest: &Digest,
-        given: Option<Given>,
+        timestamps: Option<NameTimestamps>,
     ) -> Result<bool, StoreError> {
-        let (table, key) = (self.index.tables.manifests, schema::content_key(repository, digest));
+        let (table, key) = (self.index.tables.manifests, keys::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(table, &self.txn, &key)? else { return Ok(false) };
-        let given = self.given_or_now(given)?;
-        let Given { pushed, since, order } = given;
+        let timestamps = self.timestamps_or_now(timestamps)?;
+        let NameTimestamps { pushed, since, order } = timestamps;
         let named = ManifestRow { pushed, since, order, ..row.clone() };
         if since > row.since {
             schema::put_row(table, &mut self.txn, &key, &named)?;
         }
         self.names_changed();
         self.move_tag(repository, tag, &named)?;
-        self.count_push(repository, None, Some(given))?;
+        self.record_push(repository, None, Some(timestamps))?;
         Ok(true)
     }
 
-    /// Returns when a name was given: now, if nothing else is said.
-    fn given_or_now(&mut self, given: Option<Given>) -> Result<Given, StoreError> {
-        match given {
-            Some(given) => Ok(given),
-            None => Ok(Given { pushed: self.now, since: self.moment, order: self.next_order()? }),
+    /// Returns the timestamps of a name, or those of a name that is set now.
+    fn timestamps_or_now(
+        &mut self,
+        timestamps: Option<NameTimestamps>,
+    ) -> Result<NameTimestamps, StoreError> {
+        match timestamps {
+            Some(timestamps) => Ok(timestamps),
+            None => Ok(NameTimestamps {
+                pushed: self.wall_time,
+                since: self.moment,
+                order: self.next_sequence_number()?,
+            }),
         }
     }
 
@@ -284,12 +301,12 @@ impl Batch<'_> {
         tag: &Tag,
         row: &ManifestRow,
     ) -> Result<(), StoreError> {
-        let (table, key) = (self.index.tables.tags, schema::tag_key(repository, tag));
+        let (table, key) = (self.index.tables.tags, keys::tag_key(repository, tag));
         let before: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
         match before {
-            None => self.count(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
+            None => self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
             Some(before) if before.digest != row.digest => {
-                self.leave(repository, &before.digest()?, self.moment, false)?;
+                self.mark_orphaned(repository, &before.digest()?, self.moment, false)?;
             }
             Some(_) => {}
         }
@@ -303,7 +320,7 @@ impl Batch<'_> {
         descriptor: &Descriptor,
     ) -> Result<(), StoreError> {
         let value = serde_json::to_vec(descriptor).map_err(|error| heed::Error::Encoding(error.into()))?;
-        let key = schema::referrer_key(repository, subject, Some(&descriptor.digest));
+        let key = keys::referrer_key(repository, subject, Some(&descriptor.digest));
         Ok(self.index.tables.referrers.put(&mut self.txn, &key, &value)?)
     }
 }

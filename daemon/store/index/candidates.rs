@@ -1,0 +1,79 @@
+//! The types that mark and sweep share: what a collection finds, and what it has removed.
+
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::clock::Moment;
+
+/// A number of files and their total length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Amount {
+    /// The number of files.
+    pub count: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// Adds one file.
+    pub(in crate::store) fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    /// Adds another amount.
+    pub(in crate::store) fn add_all(&mut self, other: Amount) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+}
+
+/// One page of the files in `blobs/`, classified by the mark phase.
+#[derive(Default)]
+pub(in crate::store) struct BlobPage {
+    /// Files that a manifest references, and manifests.
+    pub needed: Amount,
+    /// Unreferenced files within their grace period.
+    pub young: Amount,
+    /// Orphaned files and their lengths.
+    pub garbage: Vec<(Digest, u64)>,
+    /// Stale links: repositories that have a referenced blob without a manifest that needs it there.
+    pub strays: Vec<(Digest, RepositoryName)>,
+    /// The key after which the next page begins; `None` after the last page.
+    pub next: Option<Vec<u8>>,
+}
+
+/// A tag and the time at which it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct TagAge {
+    pub tag: Tag,
+    pub digest: Digest,
+    pub since: Moment,
+    /// The sequence number, which orders tags of the same second.
+    pub order: u64,
+}
+
+/// A manifest that may be an orphan, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Unneeded {
+    pub digest: Digest,
+    pub size: u64,
+    pub since: Moment,
+    /// True if a delete orphaned it.
+    pub deleted: bool,
+}
+
+/// A candidate, and the subject of its manifest.
+pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
+
+/// A manifest that was collected, and the attached tags that were removed with it.
+pub(in crate::store) struct CollectedManifest {
+    pub(in crate::store) digest: Digest,
+    pub(in crate::store) tags: Vec<(Tag, Digest)>,
+}
+
+/// The outcome for one candidate of a sweep transaction.
+pub(in crate::store) enum Handled<T, R = T> {
+    /// Removed.
+    Taken(R),
+    /// Left to the next transaction, because this one was large enough.
+    Postponed(T),
+}

@@ -1,0 +1,119 @@
+//! Leases: how long a client may rely on unreferenced content because a HEAD or a push told it that the content exists.
+//!
+//! A lease lasts for the grace period. A client that asks late in a lease renews it, so that its push has time to finish
+//! before a collection takes the content.
+
+use std::time::Duration;
+
+use heed::RoTxn;
+
+use super::database::Index;
+use super::parents::LOOKUPS;
+use super::rows::{ManifestRow, OrphanRow, RepositoryBlobRow, digest_of};
+use super::{keys, schema};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::error::StoreError;
+
+/// The remaining lease of a blob or an untagged manifest: how long a client may skip the upload because HEAD returned 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) enum Reliance {
+    /// Long enough: no renewal is needed.
+    Kept,
+    /// More than a quarter of the grace period: should be renewed soon.
+    Renewable,
+    /// Nearly over: must be renewed before the client is answered, since a collection may be about to take the content.
+    Ending,
+}
+
+impl Reliance {
+    /// Computes the remaining lease from its age and duration. Without a grace period there is no lease to renew.
+    fn of(age: Duration, duration: Duration) -> Self {
+        match () {
+            () if duration.is_zero() || age < duration / 2 => Reliance::Kept,
+            () if age < duration / 4 * 3 => Reliance::Renewable,
+            () => Reliance::Ending,
+        }
+    }
+}
+
+impl Index {
+    /// Returns the remaining lease of a blob: unlimited while a live manifest of the repository references it.
+    pub(in crate::store) fn blob_reliance(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        link: &RepositoryBlobRow,
+        grace: Duration,
+    ) -> Result<Reliance, StoreError> {
+        let reliance = Reliance::of(link.leased_at.age(self.clock.now()), grace);
+        if reliance == Reliance::Kept {
+            return Ok(reliance);
+        }
+        let txn = self.env.read_txn()?;
+        let mut budget = LOOKUPS;
+        let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
+        Ok(if is_live { Reliance::Kept } else { reliance })
+    }
+
+    /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned it or all
+    /// its parents, and after `untagged` by a retention rule; the shorter lease counts.
+    pub(in crate::store) fn manifest_reliance(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        grace: Duration,
+        untagged: Option<Duration>,
+    ) -> Result<Reliance, StoreError> {
+        let (txn, key, now) = (self.env.read_txn()?, keys::content_key(repository, digest), self.clock.now());
+        let orphan: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
+        let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
+        // A collection has taken it meanwhile.
+        let Some(row) = row else { return Ok(Reliance::Ending) };
+        let orphaned_since = orphan.as_ref().map(|row| row.since);
+        let newest = orphaned_since.map_or(row.since, |since| since.max(row.since));
+        let by_age = untagged.map_or(Reliance::Kept, |untagged| Reliance::of(newest.age(now), untagged));
+        let by_delete = if orphan.is_some_and(|row| row.deleted)
+            || self.has_only_orphaned_parents(&txn, repository, digest)?
+        {
+            orphaned_since.map_or(Reliance::Ending, |since| Reliance::of(since.age(now), grace))
+        } else {
+            Reliance::Kept
+        };
+        Ok(by_delete.max(by_age))
+    }
+
+    /// Returns true if manifests reference this one and a delete orphaned all of them.
+    fn has_only_orphaned_parents(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        if !self.tables.has_orphans(txn, repository)? {
+            return Ok(false);
+        }
+        let (mut first, mut budget) = (LOOKUPS, LOOKUPS);
+        let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
+        Ok(needed && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
+    }
+
+    /// Returns true if one of the first `limit` tags of the repository names the manifest.
+    pub(in crate::store) fn is_tagged(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<bool, StoreError> {
+        let (txn, wanted) = (self.env.read_txn()?, keys::digest_key(digest));
+        let tags = self.tables.tags.prefix_iter(&txn, &keys::repository_prefix(repository))?;
+        for row in tags.take(limit) {
+            if digest_of(row?.1)? == wanted {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

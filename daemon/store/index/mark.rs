@@ -1,0 +1,302 @@
+//! Mark: finds orphans in short reads beside the writer. `sweep` checks each again in its transaction.
+//!
+//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository is live
+//! there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its repository or
+//! its subject holds it.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::time::Duration;
+
+use heed::RoTxn;
+
+use super::candidates::{BlobPage, TagAge, Unneeded};
+use super::database::Index;
+use super::forecast::Forecast;
+use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow, digest_of};
+use super::schema::Tables;
+use super::{keys, schema};
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::clock::Moment;
+use crate::store::error::StoreError;
+
+/// The most repositories from which a sweep transaction unlinks a blob. More links than that are removed before.
+pub(super) const MAX_REPOSITORIES: usize = 64;
+/// The most stale links that one page returns.
+const MAX_STALE_LINKS: usize = 10_000;
+
+/// The most unfinished deletes of a repository that one collection continues.
+const MAX_UNFINISHED_DELETES: usize = 1000;
+
+impl Tables {
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a repository
+    /// which has it. Manifests that the forecast removes do not count.
+    pub(super) fn is_referenced(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+        key: &[u8],
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        for home in self.manifest_repositories.prefix_iter(txn, key)? {
+            if !forecast.removes_manifest(&[&home?.0[key.len()..], &[0], key].concat()) {
+                return Ok(true);
+            }
+        }
+        for home in self.blob_repositories.prefix_iter(txn, key)? {
+            let name = keys::text_after(home?.0, key.len()).and_then(|name| name.parse().ok());
+            // An unreadable name means a corrupt row, and no content is removed on the evidence of corrupt rows.
+            let Some(repository) = name else { return Ok(true) };
+            if self.remains_referenced_in(txn, &repository, digest, forecast)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns true if more repositories have a blob than one transaction unlinks.
+    pub(super) fn is_widely_linked(&self, txn: &RoTxn, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.blob_repositories.prefix_iter(txn, key)?.take(MAX_REPOSITORIES + 1).count()
+            > MAX_REPOSITORIES)
+    }
+
+    /// Returns the names of the repositories in which a manifest references the digest.
+    fn referencing_repositories(&self, txn: &RoTxn, key: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut names = BTreeSet::new();
+        for row in self.parents.prefix_iter(txn, key)? {
+            let parent = &row?.0[key.len()..];
+            for home in self.manifest_repositories.prefix_iter(txn, parent)? {
+                names.insert(home?.0[parent.len()..].to_vec());
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Tables {
+    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the forecast
+    /// removes do not count.
+    pub(super) fn is_unreferenced(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        digest: &Digest,
+        forecast: &Forecast,
+    ) -> Result<bool, StoreError> {
+        let key = keys::content_key(repository, digest);
+        let is_here = !forecast.removes_manifest(&key) && self.manifests.get(txn, &key)?.is_some();
+        Ok(is_here && !self.remains_referenced_in(txn, repository, digest, forecast)?)
+    }
+
+    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do not
+    /// count.
+    pub(super) fn remove_tagged(
+        &self,
+        txn: &RoTxn,
+        repository: &RepositoryName,
+        manifests: &mut BTreeSet<Digest>,
+        forecast: &Forecast,
+    ) -> Result<(), StoreError> {
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        let keys: BTreeSet<Vec<u8>> = manifests.iter().map(keys::digest_key).collect();
+        for row in self.tags.prefix_iter(txn, &keys::repository_prefix(repository))? {
+            let (key, row) = row?;
+            let digest = digest_of(row)?;
+            if keys.contains(digest) && !forecast.removes_tag(key) {
+                manifests.retain(|one| keys::digest_key(one) != digest);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Index {
+    /// Classifies the next page of the files in `blobs/`, after the key `after`.
+    pub(in crate::store) fn blob_page(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+        grace: Duration,
+        forecast: &Forecast,
+    ) -> Result<BlobPage, StoreError> {
+        let (txn, now, tables) = (self.env.read_txn()?, self.clock.now(), self.tables);
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = BlobPage::default();
+        for (number, row) in tables.blobs.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
+            let (key, value) = row?;
+            let (Some((digest, _)), row) = (keys::split_digest(key), schema::decode::<BlobRow>(value)?)
+            else {
+                continue;
+            };
+            if tables.is_referenced(&txn, &digest, key, forecast)? {
+                page.needed.add(row.size);
+                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
+            } else if forecast.leased_at(key, row.leased_at).age(now) < grace {
+                page.young.add(row.size);
+            } else if tables.is_widely_linked(&txn, key)? {
+                // Its links are removed first, some in each transaction.
+                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
+            } else {
+                page.garbage.push((digest, row.size));
+            }
+            if number + 1 == limit || page.strays.len() >= MAX_STALE_LINKS {
+                page.next = Some(key.to_vec());
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Returns the number of files in `blobs/` that no manifest references.
+    pub(in crate::store) fn count_unreferenced_blobs(&self) -> Result<u64, StoreError> {
+        let txn = self.env.read_txn()?;
+        let mut count = 0;
+        for row in self.tables.blobs.rows(&txn)? {
+            let key = row?.0;
+            let Some((digest, _)) = keys::split_digest(key) else { continue };
+            count += u64::from(!self.tables.is_referenced(&txn, &digest, key, &Forecast::default())?);
+        }
+        Ok(count)
+    }
+
+    /// Finds the repositories that have a blob without a manifest that references it, and whose lease is over.
+    fn find_stale_links(
+        &self,
+        txn: &RoTxn,
+        digest: &Digest,
+        key: &[u8],
+        (now, grace): (Moment, Duration),
+        strays: &mut Vec<(Digest, RepositoryName)>,
+    ) -> Result<(), StoreError> {
+        let mut referencing_repositories = None;
+        for row in self.tables.blob_repositories.prefix_iter(txn, key)? {
+            if strays.len() >= MAX_STALE_LINKS {
+                // The next collection finds the rest.
+                break;
+            }
+            let name = &row?.0[key.len()..];
+            let Some(repository) = keys::text_after(name, 0).and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let link: Option<RepositoryBlobRow> =
+                schema::row(self.tables.repository_blobs, txn, &keys::content_key(&repository, digest))?;
+            if link.is_some_and(|link| link.leased_at.age(now) < grace) {
+                continue;
+            }
+            let referencing_repositories = match &mut referencing_repositories {
+                Some(referencing_repositories) => referencing_repositories,
+                none => none.insert(self.tables.referencing_repositories(txn, key)?),
+            };
+            if !referencing_repositories.contains(name) {
+                strays.push((digest.clone(), repository));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a page of the tags of a repository after `after`, in byte order.
+    pub(in crate::store) fn tags_after(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<TagAge>, StoreError> {
+        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let start = after.map_or_else(|| prefix.clone(), |after| keys::tag_key(repository, after));
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        let mut page = Vec::new();
+        for row in self.tables.tags.range(&txn, &range)? {
+            let (key, value) = row?;
+            if !key.starts_with(&prefix) || page.len() == limit {
+                break;
+            }
+            let Some(tag) = keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
+                continue;
+            };
+            let row: ManifestRow = schema::decode(value)?;
+            page.push(TagAge { tag, digest: row.digest()?, since: row.since, order: row.order });
+        }
+        Ok(page)
+    }
+
+    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all` every
+    /// manifest. Tagged ones may be among them.
+    pub(in crate::store) fn unneeded_page(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: usize,
+        all: bool,
+        forecast: &Forecast,
+    ) -> Result<Vec<Unneeded>, StoreError> {
+        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let prefix = keys::repository_prefix(repository);
+        let start = after.map_or_else(|| prefix.clone(), |after| keys::content_key(repository, after));
+        let table = if all { tables.manifests } else { tables.orphans };
+        let mut keys = BTreeSet::new();
+        for row in table.range(&txn, &(Bound::Excluded(&start[..]), Bound::Unbounded))? {
+            let (key, _) = row?;
+            if !key.starts_with(&prefix) || keys.len() == limit {
+                break;
+            }
+            if !forecast.removes_manifest(key) {
+                keys.insert(key.to_vec());
+            }
+        }
+        if !all {
+            keys.extend(forecast.orphan_keys_after(&start, &prefix, limit));
+        }
+        let mut page = Vec::new();
+        for key in keys.into_iter().take(limit) {
+            let Some((digest, _)) = keys::split_digest(&key[prefix.len()..]) else { continue };
+            let orphan = forecast.orphan_row(&tables, &txn, &key)?;
+            let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
+            let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
+            let since = orphan.as_ref().map_or(pushed, |row| row.since.max(pushed));
+            page.push(Unneeded { digest, size, since, deleted: orphan.is_some_and(|row| row.deleted) });
+        }
+        Ok(page)
+    }
+
+    /// Keeps only those candidates that no tag names and no manifest of the repository references.
+    pub(in crate::store) fn retain_unneeded(
+        &self,
+        repository: &RepositoryName,
+        manifests: &mut Vec<Unneeded>,
+        forecast: &Forecast,
+    ) -> Result<(), StoreError> {
+        let txn = self.env.read_txn()?;
+        let mut unreferenced = BTreeSet::new();
+        for Unneeded { digest, .. } in manifests.iter() {
+            if self.tables.is_unreferenced(&txn, repository, digest, forecast)? {
+                unreferenced.insert(digest.clone());
+            }
+        }
+        self.tables.remove_tagged(&txn, repository, &mut unreferenced, forecast)?;
+        manifests.retain(|one| unreferenced.contains(&one.digest));
+        Ok(())
+    }
+
+    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that deleted them
+    /// ended before.
+    pub(in crate::store) fn unfinished_deletes(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let prefix = keys::repository_prefix(repository);
+        let mut unfinished = Vec::new();
+        for row in tables.orphans.prefix_iter(&txn, &prefix)? {
+            let (key, _) = row?;
+            if tables.manifests.get(&txn, key)?.is_none() && unfinished.len() < MAX_UNFINISHED_DELETES {
+                unfinished.extend(keys::split_digest(&key[prefix.len()..]).map(|(digest, _)| digest));
+            }
+        }
+        Ok(unfinished)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The mark phase on small indexes: what is live, leased, orphaned or stale.
+
+use super::*;
+use crate::oci::Tag;
+use crate::store::index::batch::Batch;
+use crate::store::index::test_index::{TestIndex, digest, image, image_index, repository, tag};
+
+const GRACE: Duration = Duration::from_hours(1);
+
+fn page(opened: &TestIndex, grace: Duration) -> BlobPage {
+    opened.index.blob_page(None, 1000, grace, &Forecast::default()).unwrap()
+}
+
+fn candidates(opened: &TestIndex, all: bool, forecast: &Forecast) -> Vec<Unneeded> {
+    let mut page = opened.index.unneeded_page(&repository("a"), None, 1000, all, forecast).unwrap();
+    opened.index.retain_unneeded(&repository("a"), &mut page, forecast).unwrap();
+    page
+}
+
+fn digests(candidates: &[Unneeded]) -> BTreeSet<Digest> {
+    candidates.iter().map(|one| one.digest.clone()).collect()
+}
+
+#[tokio::test]
+async fn blobs_are_live_leased_or_orphaned() {
+    let opened = TestIndex::new();
+    let layer = opened.push_blob(&["a"], "layer").await;
+    let other = opened.push_blob(&["a"], "other").await;
+    opened.push(&image(&layer, None, &["1"])).await;
+    let early = page(&opened, GRACE);
+    assert_eq!((early.needed.count, early.young.count, early.garbage.len()), (2, 1, 0));
+    assert!(early.next.is_none());
+    opened.advance(GRACE);
+    let late = page(&opened, GRACE);
+    assert_eq!((late.needed.count, late.young.count), (2, 0));
+    assert_eq!(late.garbage, [(other, 5)]);
+    assert_eq!(opened.index.count_unreferenced_blobs().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn link_without_a_manifest_of_its_repository_is_stale_after_the_lease() {
+    let opened = TestIndex::new();
+    let layer = opened.push_blob(&["a", "b"], "layer").await;
+    opened.push(&image(&layer, None, &["1"])).await;
+    assert!(page(&opened, GRACE).strays.is_empty());
+    opened.advance(GRACE);
+    assert_eq!(page(&opened, GRACE).strays, [(layer, repository("b"))]);
+}
+
+#[tokio::test]
+async fn links_of_a_widely_linked_orphan_go_before_the_orphan() {
+    let opened = TestIndex::new();
+    let names: Vec<String> = (0..=MAX_REPOSITORIES).map(|number| format!("r{number}")).collect();
+    let layer = opened.push_blob(&names.iter().map(String::as_str).collect::<Vec<_>>(), "layer").await;
+    let found = page(&opened, Duration::ZERO);
+    assert!(found.garbage.is_empty());
+    assert_eq!(found.strays.len(), names.len());
+    let strays = found.strays;
+    opened.submit(move |batch: &mut Batch| batch.forget_strays(&strays, Duration::ZERO)).await;
+    assert_eq!(page(&opened, Duration::ZERO).garbage, [(layer, 5)]);
+}
+
+#[tokio::test]
+async fn pages_of_blobs_continue_after_the_limit() {
+    let opened = TestIndex::new();
+    for number in 0..5 {
+        opened.push_blob(&["a"], &number.to_string()).await;
+    }
+    let (mut after, mut found, mut pages) = (None, 0, 0);
+    loop {
+        let forecast = Forecast::default();
+        let page = opened.index.blob_page(after.as_deref(), 2, Duration::ZERO, &forecast).unwrap();
+        found += page.garbage.len();
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found, pages), (5, 3));
+}
+
+#[tokio::test]
+async fn unreadable_repository_name_keeps_a_blob() {
+    let opened = TestIndex::new();
+    let layer = opened.push_blob(&["a"], "layer").await;
+    let key = keys::digest_key(&layer);
+    opened
+        .submit(move |batch| {
+            let repositories = batch.index.tables.blob_repositories;
+            batch.unlink_blob(&repository("a"), &layer)?;
+            Ok(repositories.put(&mut batch.txn, &[&key[..], b"\xff"].concat(), &[])?)
+        })
+        .await;
+    let found = page(&opened, Duration::ZERO);
+    assert_eq!((found.needed.count, found.garbage.len(), found.strays.len()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn candidate_is_an_orphan_without_tag_and_parent() {
+    let opened = TestIndex::new();
+    let (layer, none) = (digest("layer"), Forecast::default());
+    let child = image(&layer, None, &[]);
+    let (tagged, parent) =
+        (image(&digest("x"), None, &["tagged"]), image_index(&[child.digest.clone()], 0, &[]));
+    for manifest in [&child, &tagged, &parent] {
+        opened.push(manifest).await;
+    }
+    // Without a rule for untagged manifests only orphans are candidates.
+    assert!(candidates(&opened, false, &none).is_empty());
+    assert_eq!(digests(&candidates(&opened, true, &none)), [parent.digest.clone()].into());
+    // Deleting the parent orphans the child; deleting the tag orphans the other image.
+    let (gone, since) = (parent.digest.clone(), opened.index.clock.now());
+    opened
+        .submit(move |batch| {
+            batch.delete_tag(&repository("a"), &tag("tagged"))?;
+            batch.delete_manifest_row(&repository("a"), &gone, None, since)
+        })
+        .await;
+    let found = candidates(&opened, false, &none);
+    assert_eq!(digests(&found), [child.digest.clone(), tagged.digest.clone()].into());
+    assert!(found.iter().all(|one| one.deleted));
+    // A tag that is set again keeps its manifest.
+    opened.push(&image(&digest("x"), None, &["again"])).await;
+    assert_eq!(digests(&candidates(&opened, false, &none)), [child.digest.clone()].into());
+}
+
+#[tokio::test]
+async fn candidates_and_tags_are_listed_in_pages() {
+    let opened = TestIndex::new();
+    for number in 0..5 {
+        opened.push(&image_index(&[], number, &[&format!("t{number}")])).await;
+    }
+    let (index, forecast) = (&opened.index, Forecast::default());
+    let first = index.unneeded_page(&repository("a"), None, 3, true, &forecast).unwrap();
+    let after = first.last().map(|one| one.digest.clone());
+    let second = index.unneeded_page(&repository("a"), after.as_ref(), 3, true, &forecast).unwrap();
+    assert_eq!((first.len(), second.len()), (3, 2));
+    let tags = |after: Option<&Tag>| -> Vec<String> {
+        let page = index.tags_after(&repository("a"), after, 3).unwrap();
+        page.iter().map(|one| one.tag.to_string()).collect()
+    };
+    assert_eq!(tags(None), ["t0", "t1", "t2"]);
+    assert_eq!(tags(Some(&tag("t2"))), ["t3", "t4"]);
+    assert!(index.tags_after(&repository("b"), None, 3).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn forecast_counts_as_done() {
+    let opened = TestIndex::new();
+    let layer = opened.push_blob(&["a"], "layer").await;
+    let (child, mut forecast) = (image(&layer, None, &[]), Forecast::default());
+    let parent = image_index(&[child.digest.clone()], 0, &["1"]);
+    opened.push(&child).await;
+    opened.push(&parent).await;
+    let tags = opened.index.tags_after(&repository("a"), None, 10).unwrap();
+    forecast.retire_tags(&opened.index, &repository("a"), &tags).unwrap();
+    let collect = |forecast: &mut Forecast| {
+        let found = candidates(&opened, false, forecast);
+        let found = found.into_iter().map(|one| (one, None)).collect();
+        let gone = forecast.collect_manifests(&opened.index, &repository("a"), found, false).unwrap();
+        gone.into_iter().map(|one| one.digest).collect::<Vec<_>>()
+    };
+    assert_eq!(collect(&mut forecast), std::slice::from_ref(&parent.digest));
+    assert_eq!(collect(&mut forecast), std::slice::from_ref(&child.digest));
+    assert!(collect(&mut forecast).is_empty());
+    let found = opened.index.blob_page(None, 1000, Duration::ZERO, &forecast).unwrap();
+    assert_eq!((found.needed.count, found.garbage.len()), (0, 3));
+    // Content that the collection would orphan is within its grace period.
+    let leased = opened.index.blob_page(None, 1000, GRACE, &forecast).unwrap();
+    assert_eq!((leased.young.count, leased.garbage.len()), (3, 0));
+    // Nothing has changed in the index.
+    assert_eq!(page(&opened, Duration::ZERO).needed.count, 3);
+}

@@ -1,0 +1,227 @@
+//! Each rung of the recovery ladder, with inspections that the test decides.
+#![expect(clippy::disallowed_methods, reason = "tests damage the index")]
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::store::index::inspect::inspect;
+use crate::store::index::test_index::{TestIndex, digest, image, repository, settings};
+
+/// Inspects in this process.
+fn inspected(inspection: &Inspection) -> IndexHealth {
+    match inspect(inspection) {
+        Ok(()) => IndexHealth::Healthy,
+        Err(error) if error.says_nothing_of_the_index() => IndexHealth::Unknown(error.to_string()),
+        Err(_) => IndexHealth::Corrupt,
+    }
+}
+
+fn corrupt(_: &Inspection) -> IndexHealth {
+    IndexHealth::Corrupt
+}
+
+fn unknown(_: &Inspection) -> IndexHealth {
+    IndexHealth::Unknown("no descriptors".into())
+}
+
+fn corrupt_newest(inspection: &Inspection) -> IndexHealth {
+    if inspection.previous { inspected(inspection) } else { IndexHealth::Corrupt }
+}
+
+fn corrupt_newest_and_no_room_for_a_copy(inspection: &Inspection) -> IndexHealth {
+    if inspection.previous { IndexHealth::Healthy } else { IndexHealth::Corrupt }
+}
+
+/// Leaves a copy that is not an LMDB file.
+fn bad_copy(inspection: &Inspection) -> IndexHealth {
+    if let Some(copy) = inspection.copy {
+        fs::write(copy, vec![7; 64 << 10]).unwrap();
+    }
+    IndexHealth::Healthy
+}
+
+/// A complete index whose last commit sets the tag `1`.
+async fn with_image() -> tempfile::TempDir {
+    let opened = TestIndex::new();
+    opened.submit(|batch| batch.mark_complete()).await;
+    opened.push(&image(&digest("layer"), None, &["1"])).await;
+    opened.close()
+}
+
+fn disk_of(directory: &tempfile::TempDir) -> Disk {
+    Disk::open(directory.path(), |_| ()).unwrap()
+}
+
+fn recovered(directory: &tempfile::TempDir, inspect: fn(&Inspection) -> IndexHealth) -> Opened {
+    open(&disk_of(directory), &settings(directory.path(), inspect)).unwrap()
+}
+
+fn tags(index: &Index) -> usize {
+    index.tags(&repository("a"), None, 10).unwrap().items.len()
+}
+
+fn kept(directory: &Path) -> usize {
+    TestIndex::names(directory, "index.broken-").len()
+}
+
+#[tokio::test]
+async fn healthy_index_is_used_as_it_is() {
+    let directory = with_image().await;
+    let opened = recovered(&directory, inspected);
+    assert_eq!((tags(&opened.index), opened.rebuild), (1, None));
+    // There is no index.json.
+    assert!(opened.stale_layout);
+    assert_eq!(kept(directory.path()), 0);
+}
+
+#[tokio::test]
+async fn index_is_trusted_without_inspection_after_a_clean_shutdown() {
+    let directory = with_image().await;
+    disk_of(&directory).note_good_order();
+    assert_eq!(tags(&recovered(&directory, corrupt).index), 1);
+}
+
+#[test]
+fn new_directory_gets_an_empty_index() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(recovered(&directory, corrupt).rebuild, None);
+}
+
+#[test]
+fn incomplete_index_is_rebuilt_if_there_is_content() {
+    let layout = tempfile::tempdir().unwrap();
+    fs::write(layout.path().join("index.json"), "{}").unwrap();
+    assert_eq!(recovered(&layout, corrupt).rebuild, Some(RebuildSource::Unsure));
+    let blob = tempfile::tempdir().unwrap();
+    fs::write(disk_of(&blob).blob_path(&digest("blob")), "blob").unwrap();
+    assert_eq!(recovered(&blob, corrupt).rebuild, Some(RebuildSource::Unsure));
+}
+
+#[tokio::test]
+async fn previous_snapshot_replaces_a_corrupt_one() {
+    let directory = with_image().await;
+    let opened = recovered(&directory, corrupt_newest);
+    assert_eq!((tags(&opened.index), opened.rebuild), (0, None));
+    assert!(opened.stale_layout && opened.index.is_complete().unwrap());
+    assert_eq!(kept(directory.path()), 1);
+}
+
+#[tokio::test]
+async fn incomplete_previous_snapshot_is_not_used() {
+    let opened = TestIndex::new();
+    opened.submit(|batch| batch.mark_complete()).await;
+    let directory = opened.close();
+    assert_eq!(recovered(&directory, corrupt_newest).rebuild, Some(RebuildSource::Unsure));
+}
+
+#[tokio::test]
+async fn index_is_rebuilt_without_a_usable_snapshot() {
+    for inspect in [corrupt, corrupt_newest_and_no_room_for_a_copy, bad_copy] {
+        let directory = with_image().await;
+        let opened = recovered(&directory, inspect);
+        assert_eq!((tags(&opened.index), opened.rebuild), (0, Some(RebuildSource::Unsure)));
+        assert!(opened.stale_layout && kept(directory.path()) >= 1);
+    }
+}
+
+#[tokio::test]
+async fn failed_inspection_leaves_the_index_alone() {
+    let directory = with_image().await;
+    let data = directory.path().join("index/data.mdb");
+    let before = fs::read(&data).unwrap();
+    let refused = open(&disk_of(&directory), &settings(directory.path(), unknown));
+    assert!(matches!(refused, Err(StoreError::Io { .. })));
+    assert!(fs::read(&data).unwrap() == before);
+    assert_eq!(kept(directory.path()), 0);
+}
+
+#[tokio::test]
+async fn older_format_is_rebuilt_and_newer_format_is_refused() {
+    for (version, clean) in [(3, true), (3, false), (9, false)] {
+        let opened = TestIndex::new();
+        opened.set_version(version).await;
+        let directory = opened.close();
+        let disk = disk_of(&directory);
+        if clean {
+            disk.note_good_order();
+        }
+        match open(&disk, &settings(directory.path(), inspected)) {
+            Ok(opened) => {
+                let source = if clean { RebuildSource::Current } else { RebuildSource::Unsure };
+                assert_eq!((version, opened.rebuild), (3, Some(source)));
+            }
+            Err(error) => assert!(matches!(error, StoreError::Format { found: 9, .. }), "{error}"),
+        }
+        assert_eq!(kept(directory.path()), usize::from(version == 3));
+    }
+}
+
+#[tokio::test]
+async fn command_refuses_an_index_only_if_it_is_corrupt_and_untrusted() {
+    let directory = with_image().await;
+    let disk = disk_of(&directory);
+    let refuses = |inspect| refuse_broken(&disk, &settings(directory.path(), inspect));
+    refuses(inspected).unwrap();
+    assert!(matches!(refuses(corrupt), Err(StoreError::Unready)));
+    assert!(matches!(refuses(unknown), Err(StoreError::Io { .. })));
+    disk.note_good_order();
+    refuses(corrupt).unwrap();
+    fs::remove_file(directory.path().join("index/data.mdb")).unwrap();
+    fs::create_dir(directory.path().join("index/data.mdb")).unwrap();
+    assert!(matches!(refuses(inspected), Err(StoreError::Unready)));
+}
+
+/// Writes `index.json` from the index of a directory.
+fn write_layout(directory: &tempfile::TempDir) {
+    let disk = disk_of(directory);
+    let index = Index::open(&disk, settings(directory.path(), inspected).index_map_size).unwrap();
+    layout::write(&disk, &index).unwrap();
+}
+
+#[tokio::test]
+async fn requested_rebuild_knows_its_source() {
+    let restarted = |directory: &tempfile::TempDir, inspect| {
+        start_over(&disk_of(directory), &settings(directory.path(), inspect))
+    };
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(restarted(&empty, corrupt).unwrap().rebuild, Some(RebuildSource::Unsure));
+    // index.json lacks the last tag.
+    let directory = with_image().await;
+    assert!(matches!(restarted(&directory, inspected), Err(StoreError::LayoutStale)));
+    assert_eq!(kept(directory.path()), 0);
+    write_layout(&directory);
+    let opened = restarted(&directory, inspected).unwrap();
+    assert_eq!((tags(&opened.index), opened.rebuild), (0, Some(RebuildSource::Current)));
+    assert_eq!(kept(directory.path()), 1);
+    drop(opened);
+    let corrupted = with_image().await;
+    assert_eq!(restarted(&corrupted, corrupt).unwrap().rebuild, Some(RebuildSource::Unsure));
+}
+
+#[tokio::test]
+async fn requested_rebuild_writes_a_damaged_index_json_from_a_healthy_index_first() {
+    for damaged in [|text: &str| "garbage".to_owned() + text, |text: &str| text.replace("a:1", "a:2")] {
+        let directory = with_image().await;
+        write_layout(&directory);
+        let path = directory.path().join("index.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, damaged(&text)).unwrap();
+        let opened = start_over(&disk_of(&directory), &settings(directory.path(), inspected)).unwrap();
+        assert_eq!(opened.rebuild, Some(RebuildSource::Current));
+        assert!(fs::read_to_string(&path).unwrap().contains("a:1"));
+    }
+}
+
+#[test]
+fn only_errors_about_the_content_mean_a_corrupt_index() {
+    use heed::{Error, MdbError};
+    for error in [MdbError::Invalid, MdbError::Corrupted, MdbError::PageNotFound, MdbError::Panic] {
+        assert!(is_corrupt_index(&StoreError::Index(Error::Mdb(error))));
+    }
+    assert!(is_corrupt_index(&StoreError::Index(Error::Decoding("a row".into()))));
+    let unreachable = Error::Io(std::io::ErrorKind::PermissionDenied.into());
+    for error in [StoreError::Index(unreachable), StoreError::Full, StoreError::PagesHeld] {
+        assert!(!is_corrupt_index(&error), "{error}");
+    }
+}

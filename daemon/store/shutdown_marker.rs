@@ -1,0 +1,279 @@
+//! The shutdown marker: whether the index was closed cleanly. Without it the index is inspected before it is used.
+//!
+//! `index/clean` exists while no process uses the index and the last one has closed it cleanly. It contains a fingerprint of
+//! the index that it vouches for: the size, and a digest of the meta pages and of a sample of the others. An index that was
+//! truncated, replaced or damaged while the machine was off is inspected although the marker exists; damage outside of the
+//! sample is found by the inspection before a collection (`gc`). The daemon removes the marker when it starts. A command
+//! line that changes the index while no daemon runs writes the machine's boot ID into it: if it is killed the index is intact
+//! all the same, but not after a power cut. `index/suspect` exists when a process beside the daemon met damage.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use super::disk::{Directory, Disk};
+use super::error::StoreError;
+use super::regular_file::open_regular;
+use crate::base::clock::boot_id;
+use crate::oci::{Algorithm, Hasher};
+
+const CLEAN: &str = "index/clean";
+pub(super) const SUSPECT: &str = "index/suspect";
+
+/// The unit of the sample in bytes: LMDB's page size on nearly every machine.
+const PAGE: u64 = 4096;
+/// An index of at most so many pages (4 MiB) is digested as a whole.
+const WHOLE_PAGES: u64 = 1024;
+/// The sampled pages of a larger index, which a slow card reads in a fifth of a second.
+const SAMPLED_PAGES: u64 = 256;
+
+/// The way in which the index was last closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShutdownMarker {
+    /// A process closed it cleanly.
+    Clean,
+    /// A command line was killed during this boot of the machine; the index is intact.
+    Interrupted,
+    /// Unknown: the index has to be inspected.
+    Unknown,
+}
+
+/// The content of `index/clean`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MarkerFile {
+    /// The index was closed cleanly and had this fingerprint.
+    Ended(Fingerprint),
+    /// A command line is changing the index, in this boot of the machine.
+    Changing { boot: String },
+}
+
+/// The size of the index file and a digest of a sample of its pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    /// In bytes.
+    size: u64,
+    /// An offset of the sample, so that each shutdown samples other pages.
+    phase: u64,
+    /// The SHA-256 of the sample.
+    digest: String,
+}
+
+impl Fingerprint {
+    fn of(data: &File, phase: u64) -> io::Result<Self> {
+        let size = data.metadata()?.len();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut page = [0; 4096];
+        for number in sample(size.div_ceil(PAGE), phase) {
+            let at = number * PAGE;
+            let length = usize::try_from(PAGE.min(size - at)).unwrap_or_default();
+            data.read_exact_at(&mut page[..length], at)?;
+            hasher.update(&page[..length]);
+        }
+        Ok(Fingerprint { size, phase, digest: hasher.finish().hex() })
+    }
+}
+
+/// Returns the page numbers of the sample: all pages, or the two meta pages, one page of each stretch, and the last page.
+fn sample(pages: u64, phase: u64) -> Box<dyn Iterator<Item = u64>> {
+    if pages <= WHOLE_PAGES {
+        return Box::new(0..pages);
+    }
+    let step = pages / SAMPLED_PAGES;
+    let one_of_each = (0..SAMPLED_PAGES).map(move |number| number * step + phase % step);
+    Box::new([0, 1].into_iter().chain(one_of_each).chain([pages - 1]))
+}
+
+impl MarkerFile {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let content = match words.next()? {
+            "ended" => MarkerFile::Ended(Fingerprint {
+                size: words.next()?.parse().ok()?,
+                phase: words.next()?.parse().ok()?,
+                digest: words.next()?.to_owned(),
+            }),
+            "changing" => MarkerFile::Changing { boot: words.next()?.to_owned() },
+            _ => return None,
+        };
+        Some(content)
+    }
+
+    fn text(&self) -> String {
+        match self {
+            MarkerFile::Ended(Fingerprint { size, phase, digest }) => {
+                format!("ended {size} {phase} {digest}\n")
+            }
+            MarkerFile::Changing { boot } => format!("changing {boot}\n"),
+        }
+    }
+}
+
+impl Disk {
+    /// Returns the way in which the index was last closed.
+    pub(super) fn shutdown_marker(&self) -> ShutdownMarker {
+        if self.top(SUSPECT).exists() {
+            return ShutdownMarker::Unknown;
+        }
+        let text = open_regular(&self.top(CLEAN)).and_then(io::read_to_string).ok();
+        match text.as_deref().and_then(MarkerFile::parse) {
+            Some(MarkerFile::Ended(noted))
+                if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) =>
+            {
+                ShutdownMarker::Clean
+            }
+            Some(MarkerFile::Changing { boot }) if boot == boot_id() => ShutdownMarker::Interrupted,
+            Some(MarkerFile::Ended(_) | MarkerFile::Changing { .. }) | None => ShutdownMarker::Unknown,
+        }
+    }
+
+    fn fingerprint(&self, phase: u64) -> io::Result<Fingerprint> {
+        Fingerprint::of(&File::open(self.index_directory().join("data.mdb"))?, phase)
+    }
+
+    /// Returns the way in which the index was last closed, and removes the marker durably.
+    pub(super) fn take_shutdown_marker(&self) -> Result<ShutdownMarker, StoreError> {
+        let marker = self.shutdown_marker();
+        if marker == ShutdownMarker::Unknown && self.top(CLEAN).exists() {
+            log::warn!("the index has changed since the registry closed it; inspecting it before it is used");
+        }
+        let remove_marker = || -> io::Result<()> {
+            self.remove(&self.top(CLEAN))?;
+            self.remove(&self.top(SUSPECT))?;
+            self.sync_directory(Directory::Index)
+        };
+        remove_marker().map_err(|error| StoreError::io("remove the shutdown marker of the index", error))?;
+        Ok(marker)
+    }
+
+    /// Records that the index was closed cleanly. No process may write to it until the next one has taken the marker.
+    pub(super) fn note_good_order(&self) {
+        let phase = RandomState::new().hash_one(CLEAN);
+        let write = || {
+            let text = MarkerFile::Ended(self.fingerprint(phase)?).text();
+            self.create_anew(&self.top(CLEAN))?.write_all(text.as_bytes())
+        };
+        // Without the marker the next start inspects the index, which costs a moment.
+        if let Err(error) = write() {
+            log::debug!("the shutdown marker could not be written: {error}");
+        }
+    }
+
+    /// Records, before a command line changes the index, that the index is changing, if the marker vouches for it so far.
+    pub(super) fn note_change(&self) -> Result<(), StoreError> {
+        if self.shutdown_marker() != ShutdownMarker::Clean {
+            return Ok(());
+        }
+        let boot = boot_id();
+        let has_boot = !boot.is_empty();
+        let write = || -> io::Result<()> {
+            let mut file = self.create_anew(&self.top(CLEAN))?;
+            file.write_all(MarkerFile::Changing { boot }.text().as_bytes())?;
+            file.sync_all()
+        };
+        if has_boot && write().is_ok() {
+            return Ok(());
+        }
+        // A full disk takes no marker, but a collection must be possible: the marker is removed instead.
+        let remove_marker = || -> io::Result<()> {
+            self.remove(&self.top(CLEAN))?;
+            self.sync_directory(Directory::Index)
+        };
+        remove_marker().map_err(|error| StoreError::io("remove the shutdown marker of the index", error))
+    }
+
+    /// Records that a command line which has changed the index closed it cleanly.
+    pub(super) fn note_end_of_change(&self) {
+        if self.shutdown_marker() == ShutdownMarker::Interrupted {
+            self.note_good_order();
+        }
+    }
+
+    /// Records that a command line met damage in the index.
+    pub(super) fn note_damage(&self) {
+        if let Err(error) = self.open_or_create(&self.top(SUSPECT)) {
+            log::warn!("index/suspect could not be written: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests damage the index")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn disk_with_index(bytes: &[u8]) -> (tempfile::TempDir, Disk) {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path(), |_| {}).unwrap();
+        fs::write(disk.index_directory().join("data.mdb"), bytes).unwrap();
+        (directory, disk)
+    }
+
+    #[test]
+    fn only_a_clean_shutdown_is_trusted() {
+        let (_directory, disk) = disk_with_index(b"index");
+        assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
+        disk.note_good_order();
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+        disk.note_change().unwrap();
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Interrupted);
+        disk.note_end_of_change();
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+        disk.note_change().unwrap();
+        fs::write(disk.top(CLEAN), MarkerFile::Changing { boot: "another".into() }.text()).unwrap();
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
+        disk.note_good_order();
+        disk.note_damage();
+        assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
+        disk.note_end_of_change();
+        assert_eq!(
+            disk.shutdown_marker(),
+            ShutdownMarker::Unknown,
+            "no marker is written where there was none"
+        );
+    }
+
+    #[test]
+    fn empty_marker_is_not_trusted() {
+        let (_directory, disk) = disk_with_index(b"index");
+        fs::write(disk.top(CLEAN), "").unwrap();
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
+    }
+
+    #[test]
+    fn changed_index_is_not_trusted() {
+        let page_size = usize::try_from(PAGE).unwrap();
+        for pages in [4, 3 * usize::try_from(WHOLE_PAGES).unwrap()] {
+            let bytes: Vec<u8> =
+                (0..=250).cycle().flat_map(|fill| vec![fill; page_size]).take(pages * page_size).collect();
+            let (_directory, disk) = disk_with_index(&bytes);
+            let data = disk.index_directory().join("data.mdb");
+            disk.note_good_order();
+            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+            fs::write(&data, &bytes[..bytes.len() - page_size]).unwrap();
+            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown, "cut short");
+            for page in [0, 1, pages - 1] {
+                let mut changed = bytes.clone();
+                changed[page * page_size + 7] ^= 1;
+                fs::write(&data, changed).unwrap();
+                assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown, "page {page}");
+            }
+            fs::write(&data, bytes).unwrap();
+            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+        }
+    }
+
+    #[test]
+    fn sample_is_small_and_within_the_file() {
+        for pages in [WHOLE_PAGES + 1, 10 * WHOLE_PAGES, 1 << 40] {
+            for phase in [0, 1, u64::MAX] {
+                let numbers: Vec<u64> = sample(pages, phase).collect();
+                assert!(
+                    numbers.len() as u64 <= SAMPLED_PAGES + 3 && numbers.iter().all(|number| *number < pages)
+                );
+            }
+        }
+    }
+}
