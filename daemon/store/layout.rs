@@ -1,7 +1,7 @@
 //! The data directory as an OCI Image Layout: `oci-layout` and `index.json`.
 //!
 //! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools can read
-//! the card. A thread rewrites it soon after changes of names debounce, by atomic replacement: at any moment the file is whole.
+//! the card. A thread rewrites it soon after changes of names settle, by atomic replacement: at any moment the file is whole.
 //! When rows of the index are corrupt, the entries that they had in the old file are kept, and the store becomes read-only.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ const PAGE: usize = 1000;
 
 /// The time that names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
-/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a write_error rewrite.
+/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a failed rewrite.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -226,7 +226,7 @@ fn entry(name: &Name) -> NameEntry<'_> {
 pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
     let mut current = true;
     loop {
-        // After a write_error rewrite the next attempt follows even if nothing changes.
+        // After a failed rewrite the next attempt follows even if nothing changes.
         let goes_on = if current {
             changed.recv().is_ok()
         } else {
@@ -240,7 +240,7 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
         match &written {
             Ok(()) | Err(StoreError::ReadOnly) => {}
             Err(error) if current => {
-                log::error!("index.json could not be written and will be retried: {error}")
+                log::error!("index.json could not be written and will be retried: {error}");
             }
             Err(error) => log::debug!("index.json still cannot be written: {error}"),
         }

@@ -183,7 +183,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
 }
 
 /// Inspects the newest or the previous snapshot and copies it. Returns true if it is healthy and not older than
-/// `least_change`; exists is a copy then, if the disk has room.
+/// `least_change`; a copy exists then, if the disk has room.
 fn inspect_and_copy(
     disk: &Disk,
     settings: &Settings,

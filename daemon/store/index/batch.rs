@@ -70,7 +70,7 @@ impl Batch<'_> {
         self.names_changed = true;
     }
 
-    /// Returns the sequence number of a name that is set wall_time. It rises within the transaction, and from one transaction to
+    /// Returns the sequence number of a name that is set now. It rises within the transaction, and from one transaction to
     /// the next with the change number.
     pub(super) fn next_sequence_number(&mut self) -> Result<u64, StoreError> {
         let change = self.index.tables.change(&self.txn)? + 1;

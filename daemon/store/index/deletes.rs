@@ -259,26 +259,26 @@ impl Batch<'_> {
         self.mark_orphaned(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 
-    /// Renews the lease of a blob as of `moment`: in one repository, if that has it, and in the store.
+    /// Renews the lease of a blob as of `start`: in one repository, if that has it, and in the store.
     pub(in crate::store) fn count_on(
         &mut self,
         repository: Option<&RepositoryName>,
         digest: &Digest,
-        moment: Moment,
+        start: Moment,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         if let Some(repository) = repository {
             let key = keys::content_key(repository, digest);
             let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
-            if let Some(row) = row.filter(|row| row.leased_at < moment) {
-                let row = RepositoryBlobRow { leased_at: moment, ..row };
+            if let Some(row) = row.filter(|row| row.leased_at < start) {
+                let row = RepositoryBlobRow { leased_at: start, ..row };
                 schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
             }
         }
         let key = keys::digest_key(digest);
         let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-        if let Some(row) = row.filter(|row| row.leased_at < moment) {
-            let row = BlobRow { leased_at: moment, ..row };
+        if let Some(row) = row.filter(|row| row.leased_at < start) {
+            let row = BlobRow { leased_at: start, ..row };
             schema::put_row(tables.blobs, &mut self.txn, &key, &row)?;
         }
         Ok(())

@@ -44,9 +44,9 @@ impl Forecast {
         !self.manifests.is_empty() && self.removes_manifest(&keys::content_key(repository, digest))
     }
 
-    /// Returns the start of a blob's lease; `moment` is the start that its row has.
-    pub(super) fn leased_at(&self, key: &[u8], moment: Moment) -> Moment {
-        self.leased_at.get(key).map_or(moment, |noted| moment.max(*noted))
+    /// Returns the start of a blob's lease; `start` is that of its row.
+    pub(super) fn leased_at(&self, key: &[u8], start: Moment) -> Moment {
+        self.leased_at.get(key).map_or(start, |lease| start.max(*lease))
     }
 
     /// Returns the orphan row of a manifest.
@@ -101,8 +101,8 @@ impl Forecast {
     }
 
     /// Records a renewed lease.
-    pub(super) fn renew_lease(&mut self, digest: &Digest, moment: Moment) {
-        let noted = self.leased_at.entry(keys::digest_key(digest)).or_insert(moment);
-        *noted = moment.max(*noted);
+    pub(super) fn renew_lease(&mut self, digest: &Digest, start: Moment) {
+        let lease = self.leased_at.entry(keys::digest_key(digest)).or_insert(start);
+        *lease = start.max(*lease);
     }
 }

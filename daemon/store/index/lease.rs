@@ -45,14 +45,14 @@ impl Index {
         link: &RepositoryBlobRow,
         grace: Duration,
     ) -> Result<Reliance, StoreError> {
-        let reliance = Reliance::of(link.leased_at.age(self.clock.now()), grace);
-        if reliance == Reliance::Kept {
-            return Ok(reliance);
+        let lease = Reliance::of(link.leased_at.age(self.clock.now()), grace);
+        if lease == Reliance::Kept {
+            return Ok(lease);
         }
         let txn = self.env.read_txn()?;
         let mut budget = LOOKUPS;
         let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
-        Ok(if is_live { Reliance::Kept } else { reliance })
+        Ok(if is_live { Reliance::Kept } else { lease })
     }
 
     /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned it or all
@@ -93,8 +93,9 @@ impl Index {
             return Ok(false);
         }
         let (mut first, mut budget) = (LOOKUPS, LOOKUPS);
-        let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
-        Ok(needed && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
+        let has_parent =
+            self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
+        Ok(has_parent && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
     }
 
     /// Returns true if one of the first `limit` tags of the repository names the manifest.

@@ -38,13 +38,13 @@ impl Tables {
         key: &[u8],
         forecast: &Forecast,
     ) -> Result<bool, StoreError> {
-        for home in self.manifest_repositories.prefix_iter(txn, key)? {
-            if !forecast.removes_manifest(&[&home?.0[key.len()..], &[0], key].concat()) {
+        for link in self.manifest_repositories.prefix_iter(txn, key)? {
+            if !forecast.removes_manifest(&[&link?.0[key.len()..], &[0], key].concat()) {
                 return Ok(true);
             }
         }
-        for home in self.blob_repositories.prefix_iter(txn, key)? {
-            let name = keys::text_after(home?.0, key.len()).and_then(|name| name.parse().ok());
+        for link in self.blob_repositories.prefix_iter(txn, key)? {
+            let name = keys::text_after(link?.0, key.len()).and_then(|name| name.parse().ok());
             // An unreadable name means a corrupt row, and no content is removed on the evidence of corrupt rows.
             let Some(repository) = name else { return Ok(true) };
             if self.remains_referenced_in(txn, &repository, digest, forecast)? {
@@ -65,8 +65,8 @@ impl Tables {
         let mut names = BTreeSet::new();
         for row in self.parents.prefix_iter(txn, key)? {
             let parent = &row?.0[key.len()..];
-            for home in self.manifest_repositories.prefix_iter(txn, parent)? {
-                names.insert(home?.0[parent.len()..].to_vec());
+            for link in self.manifest_repositories.prefix_iter(txn, parent)? {
+                names.insert(link?.0[parent.len()..].to_vec());
             }
         }
         Ok(names)
@@ -168,11 +168,11 @@ impl Index {
         digest: &Digest,
         key: &[u8],
         (now, grace): (Moment, Duration),
-        strays: &mut Vec<(Digest, RepositoryName)>,
+        stale_links: &mut Vec<(Digest, RepositoryName)>,
     ) -> Result<(), StoreError> {
         let mut referencing_repositories = None;
         for row in self.tables.blob_repositories.prefix_iter(txn, key)? {
-            if strays.len() >= MAX_STALE_LINKS {
+            if stale_links.len() >= MAX_STALE_LINKS {
                 // The next collection finds the rest.
                 break;
             }
@@ -190,7 +190,7 @@ impl Index {
                 none => none.insert(self.tables.referencing_repositories(txn, key)?),
             };
             if !referencing_repositories.contains(name) {
-                strays.push((digest.clone(), repository));
+                stale_links.push((digest.clone(), repository));
             }
         }
         Ok(())

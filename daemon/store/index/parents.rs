@@ -163,11 +163,11 @@ mod tests {
             (found, u32::MAX - budget)
         };
         let (found, budget) = search(&txn);
-        assert!(found.is_none() && budget <= 6, "{budget} budget");
+        assert!(found.is_none() && budget <= 6, "{budget} lookups");
         assert!(tables.is_referenced_in(&txn, &other, &child).unwrap());
         put(&mut txn, &own, 5000, true);
         let (found, budget) = search(&txn);
-        assert!(found == Some(digest(5000)) && budget <= 7, "{budget} budget");
+        assert!(found == Some(digest(5000)) && budget <= 7, "{budget} lookups");
         // All parents, page by page.
         let (mut from, mut parents, mut budget) = (Vec::new(), 0, u32::MAX);
         while let Some(parent) = tables.parent_in(&txn, &other, &child, &from, &mut budget).unwrap() {
