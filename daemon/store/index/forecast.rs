@@ -1,7 +1,8 @@
 //! The forecast of a dry run: the changes that a collection would make, recorded instead of made.
 //!
-//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it referenced. So the
-//! lookups of `mark` read the index together with a forecast, which is empty in a real run. `dry_run` fills it.
+//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it
+//! referenced. So the lookups of `mark` read the index together with a forecast, which is empty in a real run.
+//! `dry_run` fills it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

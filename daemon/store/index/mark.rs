@@ -1,8 +1,8 @@
 //! Mark: finds orphans in short reads beside the writer. `sweep` checks each again in its transaction.
 //!
-//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository is live
-//! there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its repository or
-//! its subject holds it.
+//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository
+//! is live there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its
+//! repository or its subject holds it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -29,8 +29,8 @@ const MAX_STALE_LINKS: usize = 10_000;
 const MAX_UNFINISHED_DELETES: usize = 1000;
 
 impl Tables {
-    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a repository
-    /// which has it. Manifests that the forecast removes do not count.
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a
+    /// repository which has it. Manifests that the forecast removes do not count.
     pub(super) fn is_referenced(
         &self,
         txn: &RoTxn,
@@ -74,8 +74,8 @@ impl Tables {
 }
 
 impl Tables {
-    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the forecast
-    /// removes do not count.
+    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the
+    /// forecast removes do not count.
     pub(super) fn is_unreferenced(
         &self,
         txn: &RoTxn,
@@ -88,8 +88,8 @@ impl Tables {
         Ok(is_here && !self.remains_referenced_in(txn, repository, digest, forecast)?)
     }
 
-    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do not
-    /// count.
+    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do
+    /// not count.
     pub(super) fn remove_tagged(
         &self,
         txn: &RoTxn,
@@ -221,8 +221,8 @@ impl Index {
         Ok(page)
     }
 
-    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all` every
-    /// manifest. Tagged ones may be among them.
+    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all`
+    /// every manifest. Tagged ones may be among them.
     pub(in crate::store) fn unneeded_page(
         &self,
         repository: &RepositoryName,
@@ -279,8 +279,8 @@ impl Index {
         Ok(())
     }
 
-    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that deleted them
-    /// ended before.
+    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that
+    /// deleted them ended before.
     pub(in crate::store) fn unfinished_deletes(
         &self,
         repository: &RepositoryName,
