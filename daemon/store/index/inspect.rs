@@ -32,8 +32,8 @@ pub struct Inspection<'a> {
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, there is none
-/// afterwards.
+/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, it is removed
+/// again.
 ///
 /// # Errors
 /// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
