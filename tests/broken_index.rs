@@ -1,4 +1,5 @@
-//! A corrupt index: each time recovery finds a rung that holds, the corrupt file is kept, and no name in index.json is lost.
+//! A corrupt index: each time recovery finds a rung that holds, the corrupt file is kept, and no name in index.json
+//! is lost.
 //!
 //! `HOLDFAST_TEST_CASES=300 cargo test broken_index` corrupts it three hundred times.
 

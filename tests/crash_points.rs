@@ -1,5 +1,5 @@
-//! Kills the process, or makes the disk fail, at every step of an operation in turn. Afterwards the store is in the old state or
-//! the new one, and in the new one if the operation was acknowledged.
+//! Kills the process, or makes the disk fail, at every step of an operation in turn. Afterwards the store is in the
+//! old state or the new one, and in the new one if the operation was acknowledged.
 //!
 //! A step is a system call that changes or syncs a file, counted by strace in each thread.
 

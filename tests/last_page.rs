@@ -14,8 +14,8 @@ use crate::support::*;
 const PAGE: u64 = 4096;
 const KEY: &str = "HOLDFAST_STORAGE_INDEX_MAP_SIZE";
 
-/// Returns the number of pages of the index: both meta pages have the number of the last page at byte 136, followed by the
-/// transaction number.
+/// Returns the number of pages of the index: both meta pages have the number of the last page at byte 136, followed
+/// by the transaction number.
 fn pages(data: &Path) -> u64 {
     let file = std::fs::File::open(data.join("index/data.mdb")).unwrap();
     let number = |at: u64| {

@@ -1,5 +1,5 @@
-//! Names survive damage that comes together with a second event: a power cut, a page that is corrupted while the daemon runs,
-//! the loss of both the index and `index.json`.
+//! Names survive damage that comes together with a second event: a power cut, a page that is corrupted while the
+//! daemon runs, the loss of both the index and `index.json`.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -44,8 +44,8 @@ fn number_at(file: &std::fs::File, at: u64) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// Returns the offset of the newest of LMDB's two meta pages. A meta page has a page header of 16 bytes, 24 bytes, two tree
-/// descriptions of 48 bytes, the last page number, and the transaction number.
+/// Returns the offset of the newest of LMDB's two meta pages. A meta page has a page header of 16 bytes, 24 bytes,
+/// two tree descriptions of 48 bytes, the last page number, and the transaction number.
 fn newest_meta(file: &std::fs::File) -> u64 {
     let transaction = |page: u64| number_at(file, page * PAGE + 144);
     if transaction(1) > transaction(0) { PAGE } else { 0 }
@@ -129,8 +129,8 @@ fn page_corrupted_while_running_loses_no_name() {
 
 const STALE: usize = 25;
 
-/// Replaces the leaf with the tags of `a` by an older version of itself, as after a write that the card has lost: the tree and
-/// the checksums of all rows are valid, and the last tag is hidden.
+/// Replaces the leaf with the tags of `a` by an older version of itself, as after a write that the card has lost: the
+/// tree and the checksums of all rows are valid, and the last tag is hidden.
 fn hide_the_last_tag(daemon: &Daemon) {
     let file = index_file(daemon);
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
@@ -140,7 +140,8 @@ fn hide_the_last_tag(daemon: &Daemon) {
             let key = format!("a\0t{number:02}");
             page.windows(key.len()).any(|part| part == key.as_bytes())
         };
-        // The length of the list of offsets behind the header gives the number of rows; the rest of the page is old data.
+        // The length of the list of offsets behind the header gives the number of rows; the rest of the page is old
+        // data.
         let rows = (usize::from(u16::from_ne_bytes([page[12], page[13]])).saturating_sub(16)) / 2;
         (page[10] & 2 == 2).then(|| (0..STALE).filter(has).count()).filter(|count| *count == rows)
     };
@@ -364,8 +365,8 @@ fn index_of_a_newer_release_is_not_changed() {
     daemon.push_image("a", "1", b"layer");
     daemon.end_badly();
     let index = daemon.data.join("index/data.mdb");
-    // The version row, a number of one byte, and its checksum over the table's name, the length of the key, the key and the
-    // row.
+    // The version row, a number of one byte, and its checksum over the table's name, the length of the key, the key
+    // and the row.
     let mut hasher = crc32fast::Hasher::new();
     let row = [9u8];
     for part in [&b"meta"[..], &7u64.to_le_bytes(), b"version", &row] {

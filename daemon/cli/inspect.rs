@@ -1,4 +1,5 @@
-//! `holdfast inspect-index`: the inspection of an index in a child process, since reading a corrupt one may kill the reader.
+//! `holdfast inspect-index`: the inspection of an index in a child process, since reading a corrupt one may kill the
+//! reader.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use super::Failure;
 use crate::service;
 use crate::store::{self, IndexHealth, Inspection};
 
-/// The longest that an inspection may take: pages that link to each other in a circle never end, and the slowest card has read
-/// the largest index long before.
+/// The longest that an inspection may take: pages that link to each other in a circle never end, and the slowest card
+/// has read the largest index long before.
 const TIMEOUT: Duration = Duration::from_mins(15);
 /// The interval at which systemd is told that the start goes on.
 const HEARTBEAT: Duration = Duration::from_mins(1);
@@ -40,8 +41,8 @@ pub(super) struct Options {
 
 /// Inspects an index in this process.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    // When the daemon is killed, the kernel kills its inspection: otherwise that would run on, with the index open. If the
-    // system refuses this, the inspection ends by itself.
+    // When the daemon is killed, the kernel kills its inspection: otherwise that would run on, with the index open.
+    // If the system refuses this, the inspection ends by itself.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let (directory, copy) = (options.directory.as_path(), options.copy.as_deref());
     let Options { map_size, least_change, previous, .. } = *options;
@@ -95,7 +96,8 @@ fn wait(mut child: Child) -> IndexHealth {
     IndexHealth::Corrupt
 }
 
-/// Maps the exit of an inspection: failures and crashes mean corruption, a child that was killed from outside says nothing.
+/// Maps the exit of an inspection: failures and crashes mean corruption, a child that was killed from outside says
+/// nothing.
 fn verdict(status: ExitStatus) -> IndexHealth {
     let crashes = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGABRT, Signal::SIGILL, Signal::SIGFPE];
     match (status.code(), status.signal()) {

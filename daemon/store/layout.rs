@@ -1,8 +1,9 @@
 //! The data directory as an OCI Image Layout: `oci-layout` and `index.json`.
 //!
-//! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools can read
-//! the card. A thread rewrites it soon after changes of names debounce, by atomic replacement: at any moment the file is whole.
-//! When rows of the index are corrupt, the entries that they had in the old file are kept, and the store becomes read-only.
+//! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools
+//! can read the card. A thread rewrites it soon after changes of names settle, by atomic replacement: at any moment
+//! the file is whole. When rows of the index are corrupt, the entries that they had in the old file are kept, and the
+//! store becomes read-only.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,7 +32,8 @@ const PAGE: usize = 1000;
 
 /// The time that names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
-/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a write_error rewrite.
+/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a failed
+/// rewrite.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -57,8 +59,8 @@ pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
 /// Writes `index.json` from the index.
 ///
 /// # Errors
-/// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that only the
-/// old file has, and the store is read-only.
+/// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that
+/// only the old file has, and the store is read-only.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
     let mut damage = None;
@@ -86,8 +88,8 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
     }
 }
 
-/// Writes the link exceptions. If the index cannot read all of them, keeps those of the old file that it does not know to be
-/// removed, and returns the read error.
+/// Writes the link exceptions. If the index cannot read all of them, keeps those of the old file that it does not
+/// know to be removed, and returns the read error.
 fn write_exceptions<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
@@ -127,8 +129,8 @@ fn read_old(disk: &Disk, visit: &mut EntryVisitor) -> Result<(), StoreError> {
     }
 }
 
-/// Adds the names of the old file that an index with corrupt rows does not show, other than deleted ones. A name that a lookup
-/// finds is added as the index has it, since the walk may have ended before it.
+/// Adds the names of the old file that an index with corrupt rows does not show, other than deleted ones. A name that
+/// a lookup finds is added as the index has it, since the walk may have ended before it.
 fn keep_unreadable_names<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
@@ -138,7 +140,8 @@ fn keep_unreadable_names<W: Write>(
     read_old(disk, &mut |entry| match entry {
         Entry::Exception(_) => Ok(()),
         Entry::Name(name) => match index.name_of(&name.repository, &name.reference) {
-            // With missing rows the name may be one of them: a deleted name that returns does less harm than a lost one.
+            // With missing rows the name may be one of them: a deleted name that returns does less harm than a lost
+            // one.
             Ok(None) if named.rows_missing => list.add(&name),
             Ok(None) => Ok(()),
             Ok(Some(_)) if named.complete => Ok(()),
@@ -222,11 +225,12 @@ fn entry(name: &Name) -> NameEntry<'_> {
     NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
 }
 
-/// Rewrites `index.json` after names have changed, until the sender is dropped. Returns true if the file is up to date then.
+/// Rewrites `index.json` after names have changed, until the sender is dropped. Returns true if the file is up to
+/// date then.
 pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
     let mut current = true;
     loop {
-        // After a write_error rewrite the next attempt follows even if nothing changes.
+        // After a failed rewrite the next attempt follows even if nothing changes.
         let goes_on = if current {
             changed.recv().is_ok()
         } else {
@@ -240,7 +244,7 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
         match &written {
             Ok(()) | Err(StoreError::ReadOnly) => {}
             Err(error) if current => {
-                log::error!("index.json could not be written and will be retried: {error}")
+                log::error!("index.json could not be written and will be retried: {error}");
             }
             Err(error) => log::debug!("index.json still cannot be written: {error}"),
         }

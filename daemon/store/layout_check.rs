@@ -1,8 +1,8 @@
 //! Checking `index.json` against the index while the daemon runs.
 //!
-//! The file is replaced atomically and contains its change number; its checksum shows damage at any time. If the index has had
-//! no change since, both must have the same names and link exceptions. While names change, the file is behind by up to eleven
-//! seconds and the time that it takes to write it; then only its checksum is compared.
+//! The file is replaced atomically and contains its change number; its checksum shows damage at any time. If the
+//! index has had no change since, both must have the same names and link exceptions. While names change, the file is
+//! behind by up to eleven seconds and the time that it takes to write it; then only its checksum is compared.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
@@ -141,8 +141,8 @@ fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreE
 }
 
 impl Inner {
-    /// Returns the fault of `index.json`, if it has one. Waits for a running daemon to write the latest changes, so that the
-    /// file can be compared with the index.
+    /// Returns the fault of `index.json`, if it has one. Waits for a running daemon to write the latest changes, so
+    /// that the file can be compared with the index.
     fn find_layout_fault(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let began = Instant::now();
         let mut wanted = None;
@@ -200,7 +200,8 @@ impl Store {
         blocking(move || inner.find_layout_fault(index_is_healthy)).await
     }
 
-    /// Writes `index.json` from the index, which must be healthy. Returns false if the store is read-only or has no room.
+    /// Writes `index.json` from the index, which must be healthy. Returns false if the store is read-only or has no
+    /// room.
     pub(super) async fn rewrite_layout(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.0);
         match blocking(move || layout::write(&inner.disk, &inner.index)).await {
@@ -217,8 +218,8 @@ impl Store {
         }
     }
 
-    /// Checks `index.json` before a collection of the daemon, at most once a day, and rewrites it if it is damaged. The index
-    /// is inspected before that: the file may be the only place that has the names.
+    /// Checks `index.json` before a collection of the daemon, at most once a day, and rewrites it if it is damaged.
+    /// The index is inspected before that: the file may be the only place that has the names.
     pub(super) async fn keep_layout_healthy(&self) -> Result<(), StoreError> {
         let is_due = self.0.layout_checked.lock().is_none_or(|checked| checked.elapsed() >= EVERY);
         if self.0.role != Role::Daemon || !is_due {

@@ -1,7 +1,8 @@
 //! The checksum at the end of `index.json`.
 //!
-//! JSON that lost lines, or has a flipped bit inside a digest, still parses. So the last annotation of the file is the CRC-32
-//! of all bytes before it, as eight hexadecimal digits. Files of older releases and of other tools have none.
+//! JSON that lost lines, or has a flipped bit inside a digest, still parses. So the last annotation of the file is
+//! the CRC-32 of all bytes before it, as eight hexadecimal digits. Files of older releases and of other tools have
+//! none.
 
 use std::io::{self, Read, Write};
 

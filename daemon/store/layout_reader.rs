@@ -1,7 +1,7 @@
 //! Reading `index.json` entry by entry, so that memory does not grow with the number of names.
 //!
-//! The head (change number, store time, hold) is at the end of the file, where Holdfast writes it, and a start reads only
-//! that. A file in another form, such as one that another tool has rewritten, is read as a whole.
+//! The head (change number, store time, hold) is at the end of the file, where Holdfast writes it, and a start reads
+//! only that. A file in another form, such as one that another tool has rewritten, is read as a whole.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,8 +47,8 @@ pub(super) fn read_head(disk: &Disk) -> Result<Head, StoreError> {
     }
 }
 
-/// Calls `visit` with every entry in file order, and returns the head and the result of the checksum. Skips entries of other
-/// tools, which name no repository. Without a file there are no entries.
+/// Calls `visit` with every entry in file order, and returns the head and the result of the checksum. Skips entries
+/// of other tools, which name no repository. Without a file there are no entries.
 ///
 /// # Errors
 /// As [`read_head`], or the error of `visit`. The entries before the damage have been visited then.

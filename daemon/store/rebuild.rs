@@ -1,8 +1,8 @@
 //! The rebuild: fills a new index from `index.json`, the manifests that it names and the blobs on the disk.
 //!
-//! The rebuild streams: one thread reads the disk and sends batches, the writer commits them, and a short queue between them
-//! bounds the memory, however large the registry is. The index is marked complete last, so that a power cut starts the
-//! rebuild again.
+//! The rebuild streams: one thread reads the disk and sends batches, the writer commits them, and a short queue
+//! between them bounds the memory, however large the registry is. The index is marked complete last, so that a power
+//! cut starts the rebuild again.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use super::recover::RebuildSource;
 use crate::base::clock::unix_seconds;
 use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 
-/// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit, and
-/// a manifest changes about ten.
+/// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit,
+/// and a manifest changes about ten.
 const AT_ONCE: usize = 256;
 /// The most omitted names that are logged one by one; the kept `index.json` has all of them.
 const MAX_LOGGED: u64 = 100;
@@ -50,8 +50,8 @@ enum Restored {
     Tag { repository: RepositoryName, tag: Tag, digest: Digest, timestamps: Option<NameTimestamps> },
 }
 
-/// Fills a new index. If names may be lost, sets the collection hold, since unreferenced blobs may belong to the lost names,
-/// and returns true. `progress` is called with each step.
+/// Fills a new index. If names may be lost, sets the collection hold, since unreferenced blobs may belong to the lost
+/// names, and returns true. `progress` is called with each step.
 pub(super) async fn rebuild(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
@@ -249,8 +249,8 @@ struct ValidatedLayout {
     is_damaged: bool,
 }
 
-/// Reads `index.json` to its end and counts its names. An unreadable file is moved aside and counts as empty. A file with a
-/// wrong checksum is used, and a copy of it is kept.
+/// Reads `index.json` to its end and counts its names. An unreadable file is moved aside and counts as empty. A file
+/// with a wrong checksum is used, and a copy of it is kept.
 fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
     let mut names = 0;
     let read = read_entries(disk, &mut |entry| {
@@ -281,7 +281,8 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
     }
 }
 
-/// Moves the trash back to `blobs/`: without an index it is unknown which files are orphans, and the next collection decides.
+/// Moves the trash back to `blobs/`: without an index it is unknown which files are orphans, and the next collection
+/// decides.
 fn restore_trash(disk: &Disk) -> Result<(), StoreError> {
     disk.trash()?.iter().try_for_each(|digest| disk.restore(digest))?;
     Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))

@@ -53,8 +53,8 @@ pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), Stor
     if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
 }
 
-/// Opens the index by the first rung that holds. The caller holds [`Disk::lock_index_file`], so that no command line writes
-/// between the inspection and the use.
+/// Opens the index by the first rung that holds. The caller holds [`Disk::lock_index_file`], so that no command line
+/// writes between the inspection and the use.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let marker = disk.take_shutdown_marker()?;
     (settings.opening)("opening the index");
@@ -105,8 +105,8 @@ impl RebuildSource {
     }
 }
 
-/// Moves the index aside on the operator's request and opens an empty one, unless that would lose names. The caller holds
-/// [`Disk::lock_index_file`].
+/// Moves the index aside on the operator's request and opens an empty one, unless that would lose names. The caller
+/// holds [`Disk::lock_index_file`].
 ///
 /// # Errors
 /// [`StoreError::LayoutStale`] when a healthy index has names that `index.json` lacks.
@@ -137,7 +137,8 @@ fn layout_change(disk: &Disk) -> Result<u64, StoreError> {
     }
 }
 
-/// Returns true if `index.json` cannot be read to its end or its checksum does not match; its head alone does not show that.
+/// Returns true if `index.json` cannot be read to its end or its checksum does not match; its head alone does not
+/// show that.
 fn layout_is_corrupt(disk: &Disk) -> Result<bool, StoreError> {
     match layout_reader::read_entries(disk, &mut |_| Ok(())) {
         Err(error) if error.is_corrupt_file() => Ok(true),
@@ -172,7 +173,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
 }
 
 /// Inspects the newest or the previous snapshot and copies it. Returns true if it is healthy and not older than
-/// `least_change`; exists is a copy then, if the disk has room.
+/// `least_change`; a copy exists then, if the disk has room.
 fn inspect_and_copy(
     disk: &Disk,
     settings: &Settings,

@@ -10,8 +10,8 @@ use super::{Store, blocking, management};
 use crate::oci::{Digest, RepositoryName, Tag};
 
 impl Store {
-    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, a manifest with its tags, so that the next push
-    /// brings it again. Returns false if the file has been replaced since it was read.
+    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, a manifest with its tags, so that the next
+    /// push brings it again. Returns false if the file has been replaced since it was read.
     pub(super) async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
         let (index, wanted) = (Arc::clone(&self.0.index), digest.clone());
         for repository in blocking(move || index.manifest_repositories(&wanted)).await? {

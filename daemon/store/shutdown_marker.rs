@@ -1,11 +1,12 @@
 //! The shutdown marker: whether the index was closed cleanly. Without it the index is inspected before it is used.
 //!
-//! `index/clean` exists while no process uses the index and the last one has closed it cleanly. It contains a fingerprint of
-//! the index that it vouches for: the size, and a digest of the meta pages and of a sample of the others. An index that was
-//! truncated, replaced or damaged while the machine was off is inspected although the marker exists; damage outside of the
-//! sample is found by the inspection before a collection (`gc`). The daemon removes the marker when it starts. A command
-//! line that changes the index while no daemon runs writes the machine's boot ID into it: if it is killed the index is intact
-//! all the same, but not after a power cut. `index/suspect` exists when a process beside the daemon met damage.
+//! `index/clean` exists while no process uses the index and the last one has closed it cleanly. It contains a
+//! fingerprint of the index that it vouches for: the size, and a digest of the meta pages and of a sample of the
+//! others. An index that was truncated, replaced or damaged while the machine was off is inspected although the
+//! marker exists; damage outside of the sample is found by the inspection before a collection (`gc`). The daemon
+//! removes the marker when it starts. A command line that changes the index while no daemon runs writes the machine's
+//! boot ID into it: if it is killed the index is intact all the same, but not after a power cut. `index/suspect`
+//! exists when a process beside the daemon met damage.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -74,7 +75,8 @@ impl Fingerprint {
     }
 }
 
-/// Returns the page numbers of the sample: all pages, or the two meta pages, one page of each stretch, and the last page.
+/// Returns the page numbers of the sample: all pages, or the two meta pages, one page of each stretch, and the last
+/// page.
 fn sample(pages: u64, phase: u64) -> Box<dyn Iterator<Item = u64>> {
     if pages <= WHOLE_PAGES {
         return Box::new(0..pages);
@@ -159,7 +161,8 @@ impl Disk {
         }
     }
 
-    /// Records, before a command line changes the index, that the index is changing, if the marker vouches for it so far.
+    /// Records, before a command line changes the index, that the index is changing, if the marker vouches for it so
+    /// far.
     pub(super) fn note_change(&self) -> Result<(), StoreError> {
         if self.shutdown_marker() != ShutdownMarker::Clean {
             return Ok(());

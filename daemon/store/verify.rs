@@ -1,7 +1,7 @@
 //! Verification of the index while the store is open, by an inspection in a child process.
 //!
-//! Each row has a checksum, but a missing row has none: a page that is lost on the medium makes content look unreferenced. So a
-//! collection verifies the index before it removes anything (`gc`), and a check begins with it.
+//! Each row has a checksum, but a missing row has none: a page that is lost on the medium makes content look
+//! unreferenced. So a collection verifies the index before it removes anything (`gc`), and a check begins with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use super::index::inspect::Inspection;
 use super::settings::IndexHealth;
 use super::{Role, Store, blocking};
 
-/// A collection that would remove more than one part in so many of all content verifies the index itself, even if the process
-/// has verified it before.
+/// A collection that would remove more than one part in so many of all content verifies the index itself, even if the
+/// process has verified it before.
 const LARGE_SHARE_DIVISOR: u64 = 5;
 
 /// The content that a collection has removed, of all content.
@@ -30,7 +30,8 @@ impl Share {
         Share { all, taken: 0 }
     }
 
-    /// Counts content that is about to be removed; returns true once all of it together is a large part of the content.
+    /// Counts content that is about to be removed; returns true once all of it together is a large part of the
+    /// content.
     pub(super) fn take(&mut self, count: u64) -> bool {
         self.taken = self.taken.saturating_add(count);
         self.taken.saturating_mul(LARGE_SHARE_DIVISOR) > self.all
@@ -38,8 +39,8 @@ impl Share {
 }
 
 impl Store {
-    /// Inspects the index beside the writer, in a child process. If it is corrupt, the daemon becomes read-only, and its next
-    /// start repairs the index.
+    /// Inspects the index beside the writer, in a child process. If it is corrupt, the daemon becomes read-only, and
+    /// its next start repairs the index.
     ///
     /// # Errors
     /// [`StoreError::Unready`] when the index is corrupt, [`StoreError::Io`] when it could not be inspected.

@@ -24,8 +24,8 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Removes the tags that are attached to a manifest and returns them. Keeps a tag if the repository still has a manifest
-    /// that it belongs to.
+    /// Removes the tags that are attached to a manifest and returns them. Keeps a tag if the repository still has a
+    /// manifest that it belongs to.
     pub(super) fn delete_attached(
         &mut self,
         repository: &RepositoryName,
@@ -72,8 +72,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Refuses to delete content that a manifest of the repository references, if a rule forbids to delete tags there: an
-    /// immutable tag stays pullable.
+    /// Refuses to delete content that a manifest of the repository references, if a rule forbids to delete tags
+    /// there: an immutable tag stays pullable.
     pub(super) fn check_immutable_content(
         &self,
         repository: &RepositoryName,

@@ -12,7 +12,8 @@ use crate::store::clock::{ClockRow, Moment};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
-/// The bits of a sequence number that count within a transaction, which has at most 256 changes of a hundred names each.
+/// The bits of a sequence number that count within a transaction, which has at most 256 changes of a hundred names
+/// each.
 const ORDER_BITS: u32 = 16;
 /// The store time that a power cut may take back while changes go on.
 pub(super) const CLOCK_SAVE_INTERVAL: Duration = Duration::from_mins(1);
@@ -70,8 +71,8 @@ impl Batch<'_> {
         self.names_changed = true;
     }
 
-    /// Returns the sequence number of a name that is set wall_time. It rises within the transaction, and from one transaction to
-    /// the next with the change number.
+    /// Returns the sequence number of a name that is set now. It rises within the transaction, and from one
+    /// transaction to the next with the change number.
     pub(super) fn next_sequence_number(&mut self) -> Result<u64, StoreError> {
         let change = self.index.tables.change(&self.txn)? + 1;
         let order = (change << ORDER_BITS) | self.names_set.min((1 << ORDER_BITS) - 1);

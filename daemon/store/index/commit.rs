@@ -1,9 +1,9 @@
 //! The commit of a transaction: LMDB's own, and the sync of the meta page that makes it durable.
 //!
-//! With its own sync LMDB writes the meta page with `O_DSYNC`, and refuses all later writes when that fails for any reason.
-//! So LMDB only writes the page (`NO_META_SYNC`), and `fdatasync` follows here. The data pages that the meta page points to
-//! are durable by then, and the pages of the previous snapshot are not overwritten before the commit after the next: at any
-//! moment the medium has one of the two snapshots, whole.
+//! With its own sync LMDB writes the meta page with `O_DSYNC`, and refuses all later writes when that fails for any
+//! reason. So LMDB only writes the page (`NO_META_SYNC`), and `fdatasync` follows here. The data pages that the meta
+//! page points to are durable by then, and the pages of the previous snapshot are not overwritten before the commit
+//! after the next: at any moment the medium has one of the two snapshots, whole.
 
 use heed::{Env, RwTxn};
 
@@ -23,8 +23,8 @@ pub(super) fn commit(
     if !error.is_lack_of_resources() && !error.is_lack_of_room() {
         return Err(error);
     }
-    // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without writing it.
-    // Another commit writes the other meta page, which contains this change as well.
+    // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without
+    // writing it. Another commit writes the other meta page, which contains this change as well.
     let again = || -> Result<(), StoreError> {
         let mut txn = env.write_txn()?;
         // Any row makes LMDB write pages; this one stays as it is.

@@ -1,7 +1,7 @@
 //! The open index: creation, read-only opening, and commits.
 //!
-//! Opening creates missing tables and saves the store's clock. On a full disk the index opens read-only, so that pulls
-//! go on; an index of another format version is refused.
+//! Opening creates missing tables and saves the store's clock. On a full disk the index opens read-only, so that
+//! pulls go on; an index of another format version is refused.
 
 use std::sync::Arc;
 
@@ -51,7 +51,8 @@ impl Index {
         }
     }
 
-    /// Creates missing tables and saves the clock at once, so that another process on the same index shares the same time.
+    /// Creates missing tables and saves the clock at once, so that another process on the same index shares the same
+    /// time.
     fn initialize(env: &Env, preallocation: &Preallocation) -> Result<(Tables, Clock), StoreError> {
         let mut txn = env.write_txn()?;
         let tables = Tables::create(env, &mut txn)?;
@@ -98,7 +99,8 @@ impl Index {
         Ok(self.tables.meta.get(&txn, schema::COMPLETE)?.is_some())
     }
 
-    /// Returns true while the collection hold is set: names may be lost, so that only the operator starts a collection.
+    /// Returns true while the collection hold is set: names may be lost, so that only the operator starts a
+    /// collection.
     pub(in crate::store) fn collection_is_held(&self) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
         self.tables.collection_is_held(&txn)
@@ -123,8 +125,8 @@ impl Index {
     /// Commits a transaction. Once this returns `Ok`, the change survives a power cut.
     ///
     /// # Errors
-    /// [`StoreError::Index`] when the disk fails. After [`StoreError::Full`] and [`StoreError::OutOfResources`] the change
-    /// may be durable or not, as after a power cut.
+    /// [`StoreError::Index`] when the disk fails. After [`StoreError::Full`] and [`StoreError::OutOfResources`] the
+    /// change may be durable or not, as after a power cut.
     pub(in crate::store) fn commit(&self, txn: RwTxn) -> Result<(), StoreError> {
         commit::commit(&self.env, &self.preallocation, txn, &self.tables)
     }

@@ -14,8 +14,8 @@ use crate::store::clock::Moment;
 use crate::store::error::StoreError;
 use crate::store::immutable::Immutable;
 
-/// The most tags of a repository among which the writer itself searches for those of a manifest; in larger repositories the
-/// search runs beside the writer.
+/// The most tags of a repository among which the writer itself searches for those of a manifest; in larger
+/// repositories the search runs beside the writer.
 const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
 /// The most tags that one transaction removes, and the most referrers that it orphans.
 pub(in crate::store) const AT_ONCE: usize = 256;
@@ -59,8 +59,8 @@ impl Batch<'_> {
         self.mark_orphaned(repository, &row.digest()?, self.moment, true)
     }
 
-    /// Removes those of the given tags that still name the given manifest. Returns the removed tags, and the number of tags
-    /// that have moved to another manifest.
+    /// Removes those of the given tags that still name the given manifest. Returns the removed tags, and the number
+    /// of tags that have moved to another manifest.
     pub(in crate::store) fn delete_tags(
         &mut self,
         repository: &RepositoryName,
@@ -129,8 +129,8 @@ impl Batch<'_> {
         Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
     }
 
-    /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the manifest
-    /// itself became one. Returns false if it has more referrers than one transaction orphans.
+    /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the
+    /// manifest itself became one. Returns false if it has more referrers than one transaction orphans.
     pub(super) fn delete_manifest_row(
         &mut self,
         repository: &RepositoryName,
@@ -153,8 +153,8 @@ impl Batch<'_> {
             tables.referrers.delete(&mut self.txn, &keys::referrer_key(repository, subject, Some(digest)))?;
         }
         tables.manifest_repositories.delete(&mut self.txn, &keys::repository_key(digest, repository))?;
-        // An image may reference the digest as its config or a layer: without the record a rebuild would give the repository
-        // a blob that was deleted.
+        // An image may reference the digest as its config or a layer: without the record a rebuild would give the
+        // repository a blob that was deleted.
         self.record_deletion(repository, digest)?;
         let key = keys::digest_key(digest);
         if tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_none() {
@@ -163,8 +163,8 @@ impl Batch<'_> {
         Ok(is_whole)
     }
 
-    /// Orphans the children of a manifest and the first of its referrers, and renews the leases of the children and of its own
-    /// bytes. Returns false if referrers are left.
+    /// Orphans the children of a manifest and the first of its referrers, and renews the leases of the children and
+    /// of its own bytes. Returns false if referrers are left.
     fn orphan_dependents(
         &mut self,
         repository: &RepositoryName,
@@ -182,8 +182,8 @@ impl Batch<'_> {
             tables.orphans.delete(&mut self.txn, &key)?;
             return Ok(true);
         }
-        // Until all its referrers are orphaned the manifest keeps an orphan row itself, so that a collection finishes the
-        // delete if this process does not.
+        // Until all its referrers are orphaned the manifest keeps an orphan row itself, so that a collection finishes
+        // the delete if this process does not.
         schema::put_row(
             tables.orphans,
             &mut self.txn,
@@ -193,8 +193,8 @@ impl Batch<'_> {
         Ok(self.orphan_referrers(repository, digest, None)?.is_none())
     }
 
-    /// Orphans up to [`AT_ONCE`] referrers of a deleted manifest, after the digest `after`. Returns the last of them if there
-    /// may be more.
+    /// Orphans up to [`AT_ONCE`] referrers of a deleted manifest, after the digest `after`. Returns the last of them
+    /// if there may be more.
     pub(in crate::store) fn orphan_referrers(
         &mut self,
         repository: &RepositoryName,
@@ -216,8 +216,8 @@ impl Batch<'_> {
             page.extend(keys::split_digest(referrer).map(|(referrer, _)| referrer));
         }
         for referrer in &page {
-            // A lease lookup on a blob does not search for subjects, so the orphan row of a referrer starts a lease for its
-            // blobs from now on.
+            // A lease lookup on a blob does not search for subjects, so the orphan row of a referrer starts a lease
+            // for its blobs from now on.
             self.mark_orphaned(repository, referrer, self.moment, true)?;
         }
         if page.len() == AT_ONCE {
@@ -227,8 +227,8 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    /// Marks a manifest as an orphan as of `since`, if the repository has it. The last loss decides whether a delete caused
-    /// it.
+    /// Marks a manifest as an orphan as of `since`, if the repository has it. The last loss decides whether a delete
+    /// caused it.
     pub(super) fn mark_orphaned(
         &mut self,
         repository: &RepositoryName,
@@ -259,26 +259,26 @@ impl Batch<'_> {
         self.mark_orphaned(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
     }
 
-    /// Renews the lease of a blob as of `moment`: in one repository, if that has it, and in the store.
+    /// Renews the lease of a blob as of `start`: in one repository, if that has it, and in the store.
     pub(in crate::store) fn count_on(
         &mut self,
         repository: Option<&RepositoryName>,
         digest: &Digest,
-        moment: Moment,
+        start: Moment,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         if let Some(repository) = repository {
             let key = keys::content_key(repository, digest);
             let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
-            if let Some(row) = row.filter(|row| row.leased_at < moment) {
-                let row = RepositoryBlobRow { leased_at: moment, ..row };
+            if let Some(row) = row.filter(|row| row.leased_at < start) {
+                let row = RepositoryBlobRow { leased_at: start, ..row };
                 schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
             }
         }
         let key = keys::digest_key(digest);
         let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-        if let Some(row) = row.filter(|row| row.leased_at < moment) {
-            let row = BlobRow { leased_at: moment, ..row };
+        if let Some(row) = row.filter(|row| row.leased_at < start) {
+            let row = BlobRow { leased_at: start, ..row };
             schema::put_row(tables.blobs, &mut self.txn, &key, &row)?;
         }
         Ok(())

@@ -29,8 +29,8 @@ impl Forecast {
         Ok(())
     }
 
-    /// Records that manifests are collected, and with `attached` the tags that are attached to them. Returns what would be
-    /// removed.
+    /// Records that manifests are collected, and with `attached` the tags that are attached to them. Returns what
+    /// would be removed.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         index: &Index,
@@ -87,7 +87,8 @@ impl Forecast {
         Ok(())
     }
 
-    /// Records that the tags are removed that are attached to a manifest, and returns them; see [`Batch::delete_attached`].
+    /// Records that the tags are removed that are attached to a manifest, and returns them; see
+    /// [`Batch::delete_attached`].
     ///
     /// [`Batch::delete_attached`]: super::batch::Batch
     fn remove_attached(

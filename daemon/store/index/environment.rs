@@ -1,7 +1,7 @@
 //! Opening LMDB's environment, such that a full disk is an error and does not kill the process.
 //!
-//! LMDB maps its lock file and leaves holes in it; a process that writes into a hole on a full disk is killed by SIGBUS. So
-//! all blocks of the lock file are allocated before the first read.
+//! LMDB maps its lock file and leaves holes in it; a process that writes into a hole on a full disk is killed by
+//! SIGBUS. So all blocks of the lock file are allocated before the first read.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,13 +20,14 @@ const HEADER: u64 = 4096;
 /// The smallest block size of any file system, in bytes. The slot of the first reader begins within the first block.
 const SMALLEST_BLOCK: u64 = 512;
 
-/// The size by which the map is larger than configured, so that deletes find free pages when pushes find none: a quarter, within
-/// these limits.
+/// The size by which the map is larger than configured, so that deletes find free pages when pushes find none: a
+/// quarter, within these limits.
 const EXTRA_MAP: (usize, usize) = (4 << 20, 256 << 20);
 /// The unit of map sizes in bytes: a multiple of every page size.
 const MAP_UNIT: usize = 64 << 10;
 
-/// Opens the environment in `directory`, at its newest snapshot or at the previous one. Its map is larger than `map_size`.
+/// Opens the environment in `directory`, at its newest snapshot or at the previous one. Its map is larger than
+/// `map_size`.
 pub(in crate::store) fn open(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
     // A file that was configured larger before needs a map of its length.
     let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
@@ -39,7 +40,8 @@ pub(in crate::store) fn open(directory: &Path, map_size: usize, previous: bool) 
         allocate_blocks(&lock)?;
         Ok(env)
     });
-    // fcntl locks are per process: closing any descriptor of lock.mdb would drop LMDB's lock, so this one is leaked on purpose.
+    // fcntl locks are per process: closing any descriptor of lock.mdb would drop LMDB's lock, so this one is leaked
+    // on purpose.
     std::mem::forget(lock);
     opened
 }
@@ -69,8 +71,8 @@ fn allocate_blocks(lock: &File) -> io::Result<()> {
     }
 }
 
-/// Writes a zero byte into each block. Other processes may have the file mapped and write to it: the byte is the last one of
-/// a cache line, which LMDB leaves unused (zero) in a reader's slot.
+/// Writes a zero byte into each block. Other processes may have the file mapped and write to it: the byte is the last
+/// one of a cache line, which LMDB leaves unused (zero) in a reader's slot.
 fn touch_blocks(lock: &File, length: u64) -> io::Result<()> {
     let mut end = SMALLEST_BLOCK;
     while end <= length {

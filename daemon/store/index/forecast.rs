@@ -1,7 +1,8 @@
 //! The forecast of a dry run: the changes that a collection would make, recorded instead of made.
 //!
-//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it referenced. So the
-//! lookups of `mark` read the index together with a forecast, which is empty in a real run. `dry_run` fills it.
+//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it
+//! referenced. So the lookups of `mark` read the index together with a forecast, which is empty in a real run.
+//! `dry_run` fills it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -44,9 +45,9 @@ impl Forecast {
         !self.manifests.is_empty() && self.removes_manifest(&keys::content_key(repository, digest))
     }
 
-    /// Returns the start of a blob's lease; `moment` is the start that its row has.
-    pub(super) fn leased_at(&self, key: &[u8], moment: Moment) -> Moment {
-        self.leased_at.get(key).map_or(moment, |noted| moment.max(*noted))
+    /// Returns the start of a blob's lease; `start` is that of its row.
+    pub(super) fn leased_at(&self, key: &[u8], start: Moment) -> Moment {
+        self.leased_at.get(key).map_or(start, |lease| start.max(*lease))
     }
 
     /// Returns the orphan row of a manifest.
@@ -101,8 +102,8 @@ impl Forecast {
     }
 
     /// Records a renewed lease.
-    pub(super) fn renew_lease(&mut self, digest: &Digest, moment: Moment) {
-        let noted = self.leased_at.entry(keys::digest_key(digest)).or_insert(moment);
-        *noted = moment.max(*noted);
+    pub(super) fn renew_lease(&mut self, digest: &Digest, start: Moment) {
+        let lease = self.leased_at.entry(keys::digest_key(digest)).or_insert(start);
+        *lease = start.max(*lease);
     }
 }

@@ -1,9 +1,9 @@
 //! Free pages of the index's map that are reserved for deletes.
 //!
-//! LMDB writes every changed page to a new place (copy-on-write), so that a delete takes free pages before it frees any, and
-//! the pages that a commit frees can be reused after the next commit and only when no older reader is left. So pushes are
-//! refused while fewer pages are free than deletes may need, and each change leaves enough for one more commit: an index
-//! without a free page could never be written again.
+//! LMDB writes every changed page to a new place (copy-on-write), so that a delete takes free pages before it frees
+//! any, and the pages that a commit frees can be reused after the next commit and only when no older reader is left.
+//! So pushes are refused while fewer pages are free than deletes may need, and each change leaves enough for one more
+//! commit: an index without a free page could never be written again.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use crate::store::error::StoreError;
 
 /// The bytes of the map that are reserved for deletes, at least and at most.
 const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
-/// The free space that a push leaves, in bytes and in pages, and the pages that any other change leaves. The map is larger
-/// than the configured size by more than that; see [`super::environment`].
+/// The free space that a push leaves, in bytes and in pages, and the pages that any other change leaves. The map is
+/// larger than the configured size by more than that; see [`super::environment`].
 const FREE_AFTER_PUSH: (u64, u64) = (1 << 20, 64);
 const FREE_AFTER_OTHER: u64 = 16;
 
 /// The extra commits by which a change gets at recently freed pages.
 const MAX_COMMITS: u32 = 2;
-/// The time that changes wait for readers that hold freed pages of a full index, and the pause without any waiting after
-/// that was in vain.
+/// The time that changes wait for readers that hold freed pages of a full index, and the pause without any waiting
+/// after that was in vain.
 const READER_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The interval between two attempts.
@@ -64,9 +64,9 @@ impl Batch<'_> {
         if used > self.index.push_limit() { Err(StoreError::IndexFull) } else { Ok(()) }
     }
 
-    /// Ensures before the commit that enough pages stay free. LMDB does not tell how many are, so that they are taken and
-    /// given back. This happens only once the file is longer than configured: until then the extra pages of the map are
-    /// unused.
+    /// Ensures before the commit that enough pages stay free. LMDB does not tell how many are, so that they are taken
+    /// and given back. This happens only once the file is longer than configured: until then the extra pages of the
+    /// map are unused.
     pub(super) fn reserve_free_pages(&mut self) -> Result<(), StoreError> {
         if self.attempt.grows {
             // A single push may be large.
@@ -103,8 +103,8 @@ impl PageRetry {
         self.since = None;
     }
 
-    /// Returns true if a retry may find recently freed pages after this error. On a full disk that holds for changes that do
-    /// not grow the index: a page behind the end of the file has no block there.
+    /// Returns true if a retry may find recently freed pages after this error. On a full disk that holds for changes
+    /// that do not grow the index: a page behind the end of the file has no block there.
     pub(super) fn applies_to(error: &StoreError, grows: bool) -> bool {
         matches!(error, StoreError::PagesHeld) || (matches!(error, StoreError::Full) && !grows)
     }

@@ -1,8 +1,9 @@
 //! The inspection of an index: reads every row and checks that the tables agree.
 //!
-//! LMDB trusts its file: reading a corrupt page may kill the process. So an inspection runs in a child process, and a crash
-//! counts as corruption. LMDB's list of free pages cannot be read through its interface, and a wrong one makes LMDB overwrite
-//! pages in use. So the rows are copied to a new file without that list, which then replaces the index.
+//! LMDB trusts its file: reading a corrupt page may kill the process. So an inspection runs in a child process, and a
+//! crash counts as corruption. LMDB's list of free pages cannot be read through its interface, and a wrong one makes
+//! LMDB overwrite pages in use. So the rows are copied to a new file without that list, which then replaces the
+//! index.
 
 use std::path::Path;
 
@@ -31,12 +32,12 @@ pub struct Inspection<'a> {
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, there is none
-/// afterwards.
+/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, it is removed
+/// again.
 ///
 /// # Errors
-/// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says nothing about
-/// the index ([`StoreError::says_nothing_of_the_index`]).
+/// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
+/// nothing about the index ([`StoreError::says_nothing_of_the_index`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = environment::open(directory, map_size, previous)?;
@@ -64,8 +65,8 @@ fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(
         Ok(_) => {}
         Err(error) if error.says_nothing_of_the_index() => return remove(copy),
         Err(_) => {
-            // The number of pages does not add up: the list of free pages is wrong, and the old file must not be used. Reading
-            // row by row does not depend on that list.
+            // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
+            // used. Reading row by row does not depend on that list.
             remove(copy)?;
             copy_rows(env, tables, copy, map_size).or_else(|error| {
                 remove(copy)?;

@@ -1,7 +1,7 @@
 //! The keys of the tables: bytes that sort as the distribution spec wants lists sorted.
 //!
-//! A repository's name ends with a zero byte, which no name contains, so that the rows of a repository are contiguous. A
-//! digest is one byte for its algorithm and the hash.
+//! A repository's name ends with a zero byte, which no name contains, so that the rows of a repository are
+//! contiguous. A digest is one byte for its algorithm and the hash.
 
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 

@@ -1,7 +1,8 @@
-//! Leases: how long a client may rely on unreferenced content because a HEAD or a push told it that the content exists.
+//! Leases: how long a client may rely on unreferenced content because a HEAD or a push told it that the content
+//! exists.
 //!
-//! A lease lasts for the grace period. A client that asks late in a lease renews it, so that its push has time to finish
-//! before a collection takes the content.
+//! A lease lasts for the grace period. A client that asks late in a lease renews it, so that its push has time to
+//! finish before a collection takes the content.
 
 use std::time::Duration;
 
@@ -14,14 +15,16 @@ use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// The remaining lease of a blob or an untagged manifest: how long a client may skip the upload because HEAD returned 200.
+/// The remaining lease of a blob or an untagged manifest: how long a client may skip the upload because HEAD returned
+/// 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Reliance {
     /// Long enough: no renewal is needed.
     Kept,
     /// More than a quarter of the grace period: should be renewed soon.
     Renewable,
-    /// Nearly over: must be renewed before the client is answered, since a collection may be about to take the content.
+    /// Nearly over: must be renewed before the client is answered, since a collection may be about to take the
+    /// content.
     Ending,
 }
 
@@ -45,18 +48,18 @@ impl Index {
         link: &RepositoryBlobRow,
         grace: Duration,
     ) -> Result<Reliance, StoreError> {
-        let reliance = Reliance::of(link.leased_at.age(self.clock.now()), grace);
-        if reliance == Reliance::Kept {
-            return Ok(reliance);
+        let lease = Reliance::of(link.leased_at.age(self.clock.now()), grace);
+        if lease == Reliance::Kept {
+            return Ok(lease);
         }
         let txn = self.env.read_txn()?;
         let mut budget = LOOKUPS;
         let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
-        Ok(if is_live { Reliance::Kept } else { reliance })
+        Ok(if is_live { Reliance::Kept } else { lease })
     }
 
-    /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned it or all
-    /// its parents, and after `untagged` by a retention rule; the shorter lease counts.
+    /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned
+    /// it or all its parents, and after `untagged` by a retention rule; the shorter lease counts.
     pub(in crate::store) fn manifest_reliance(
         &self,
         repository: &RepositoryName,
@@ -93,8 +96,9 @@ impl Index {
             return Ok(false);
         }
         let (mut first, mut budget) = (LOOKUPS, LOOKUPS);
-        let needed = self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
-        Ok(needed && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
+        let has_parent =
+            self.tables.parent_in(txn, repository, digest, &[], &mut first)?.is_some() || first == 0;
+        Ok(has_parent && !self.tables.is_live_in(txn, repository, digest, &mut budget)?)
     }
 
     /// Returns true if one of the first `limit` tags of the repository names the manifest.

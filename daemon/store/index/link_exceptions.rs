@@ -1,9 +1,9 @@
 //! Link exceptions: blobs of a repository that do not follow from its manifests.
 //!
-//! By the rule, a repository has the blobs that its manifests reference as config or layer, and a rebuild links those. There
-//! are two exceptions, each with a row here that `index.json` carries: a blob that a client deleted while a manifest
-//! references it, and a foreign layer that a client pushed. A foreign descriptor alone links nothing: a client may name any
-//! digest there without having the content.
+//! By the rule, a repository has the blobs that its manifests reference as config or layer, and a rebuild links
+//! those. There are two exceptions, each with a row here that `index.json` carries: a blob that a client deleted
+//! while a manifest references it, and a foreign layer that a client pushed. A foreign descriptor alone links
+//! nothing: a client may name any digest there without having the content.
 
 use std::ops::Bound;
 
@@ -98,9 +98,9 @@ impl Batch<'_> {
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, &LinkExceptionRow::Linked)
     }
 
-    /// Records that a repository gets a blob that one of its manifests references already: it was deleted before, or the
-    /// manifests reference it only as foreign. If that would take too many lookups, it is recorded in any case: the row is
-    /// true, and a collection removes it if no manifest needs it.
+    /// Records that a repository gets a blob that one of its manifests references already: it was deleted before, or
+    /// the manifests reference it only as foreign. If that would take too many lookups, it is recorded in any case:
+    /// the row is true, and a collection removes it if no manifest needs it.
     pub(super) fn record_new_link(
         &mut self,
         repository: &RepositoryName,
@@ -117,8 +117,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Records that a client deleted content, as a blob or as a manifest, that a manifest of the repository references. As in
-    /// [`Batch::record_new_link`], too many lookups record it in any case.
+    /// Records that a client deleted content, as a blob or as a manifest, that a manifest of the repository
+    /// references. As in [`Batch::record_new_link`], too many lookups record it in any case.
     pub(super) fn record_deletion(
         &mut self,
         repository: &RepositoryName,
@@ -157,8 +157,8 @@ impl Batch<'_> {
         schema::put_row(tables.link_exceptions, &mut self.txn, &key, kind)
     }
 
-    /// Links every stored blob that a manifest references to its repository, except for the link exceptions; for a rebuild,
-    /// after the exceptions are restored.
+    /// Links every stored blob that a manifest references to its repository, except for the link exceptions; for a
+    /// rebuild, after the exceptions are restored.
     pub(in crate::store) fn link_children(
         &mut self,
         repository: &RepositoryName,

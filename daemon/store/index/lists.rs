@@ -29,8 +29,8 @@ pub(in crate::store) enum PartEnd {
     After(RepositoryName),
 }
 
-/// The most bytes of names on a page that has more than one. An answer stays in memory until its client has read it, and
-/// every connection may have one.
+/// The most bytes of names on a page that has more than one. An answer stays in memory until its client has read it,
+/// and every connection may have one.
 pub(super) const MAX_NAME_BYTES: usize = 128 << 10;
 
 /// The most rows that one read transaction of a search visits: an old snapshot keeps pages from being reused.
@@ -101,8 +101,8 @@ impl Index {
         }
     }
 
-    /// Returns the subjects of those of the given manifests that have one, found in the referrer rows of their repository:
-    /// this works for manifests whose bytes cannot be read.
+    /// Returns the subjects of those of the given manifests that have one, found in the referrer rows of their
+    /// repository: this works for manifests whose bytes cannot be read.
     pub(in crate::store) fn subjects_of(
         &self,
         repository: &RepositoryName,
@@ -162,8 +162,8 @@ impl Index {
         Ok(part)
     }
 
-    /// Calls `visit` with the descriptors of the referrers of `subject` after `last`, in digest order. Returns the last digest
-    /// that was read if the limits of one request were reached, and `None` after the last referrer.
+    /// Calls `visit` with the descriptors of the referrers of `subject` after `last`, in digest order. Returns the
+    /// last digest that was read if the limits of one request were reached, and `None` after the last referrer.
     pub(in crate::store) fn referrers(
         &self,
         (repository, subject): (&RepositoryName, &Digest),

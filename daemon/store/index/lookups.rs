@@ -74,8 +74,8 @@ impl Index {
         Ok(self.tables.repositories.get(&txn, repository.as_str().as_bytes())?.is_some())
     }
 
-    /// Returns a page of the tags of a repository after `last`, in byte order. A page is bounded by `limit` and by the bytes
-    /// of its tags.
+    /// Returns a page of the tags of a repository after `last`, in byte order. A page is bounded by `limit` and by
+    /// the bytes of its tags.
     pub(in crate::store) fn tags(
         &self,
         repository: &RepositoryName,

@@ -1,8 +1,8 @@
 //! Mark: finds orphans in short reads beside the writer. `sweep` checks each again in its transaction.
 //!
-//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository is live
-//! there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its repository or
-//! its subject holds it.
+//! A file in `blobs/` is live while a manifest references it, or if it is a manifest itself. A blob of a repository
+//! is live there while a manifest of that repository references it. A manifest is live while a tag, a manifest of its
+//! repository or its subject holds it.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -29,8 +29,8 @@ const MAX_STALE_LINKS: usize = 10_000;
 const MAX_UNFINISHED_DELETES: usize = 1000;
 
 impl Tables {
-    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a repository
-    /// which has it. Manifests that the forecast removes do not count.
+    /// Returns true if a file in `blobs/` is a manifest of a repository, or a blob that a manifest references in a
+    /// repository which has it. Manifests that the forecast removes do not count.
     pub(super) fn is_referenced(
         &self,
         txn: &RoTxn,
@@ -38,13 +38,13 @@ impl Tables {
         key: &[u8],
         forecast: &Forecast,
     ) -> Result<bool, StoreError> {
-        for home in self.manifest_repositories.prefix_iter(txn, key)? {
-            if !forecast.removes_manifest(&[&home?.0[key.len()..], &[0], key].concat()) {
+        for link in self.manifest_repositories.prefix_iter(txn, key)? {
+            if !forecast.removes_manifest(&[&link?.0[key.len()..], &[0], key].concat()) {
                 return Ok(true);
             }
         }
-        for home in self.blob_repositories.prefix_iter(txn, key)? {
-            let name = keys::text_after(home?.0, key.len()).and_then(|name| name.parse().ok());
+        for link in self.blob_repositories.prefix_iter(txn, key)? {
+            let name = keys::text_after(link?.0, key.len()).and_then(|name| name.parse().ok());
             // An unreadable name means a corrupt row, and no content is removed on the evidence of corrupt rows.
             let Some(repository) = name else { return Ok(true) };
             if self.remains_referenced_in(txn, &repository, digest, forecast)? {
@@ -65,8 +65,8 @@ impl Tables {
         let mut names = BTreeSet::new();
         for row in self.parents.prefix_iter(txn, key)? {
             let parent = &row?.0[key.len()..];
-            for home in self.manifest_repositories.prefix_iter(txn, parent)? {
-                names.insert(home?.0[parent.len()..].to_vec());
+            for link in self.manifest_repositories.prefix_iter(txn, parent)? {
+                names.insert(link?.0[parent.len()..].to_vec());
             }
         }
         Ok(names)
@@ -74,8 +74,8 @@ impl Tables {
 }
 
 impl Tables {
-    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the forecast
-    /// removes do not count.
+    /// Returns true if a repository has a manifest and none of its other manifests references it. Manifests that the
+    /// forecast removes do not count.
     pub(super) fn is_unreferenced(
         &self,
         txn: &RoTxn,
@@ -88,8 +88,8 @@ impl Tables {
         Ok(is_here && !self.remains_referenced_in(txn, repository, digest, forecast)?)
     }
 
-    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do not
-    /// count.
+    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do
+    /// not count.
     pub(super) fn remove_tagged(
         &self,
         txn: &RoTxn,
@@ -168,11 +168,11 @@ impl Index {
         digest: &Digest,
         key: &[u8],
         (now, grace): (Moment, Duration),
-        strays: &mut Vec<(Digest, RepositoryName)>,
+        stale_links: &mut Vec<(Digest, RepositoryName)>,
     ) -> Result<(), StoreError> {
         let mut referencing_repositories = None;
         for row in self.tables.blob_repositories.prefix_iter(txn, key)? {
-            if strays.len() >= MAX_STALE_LINKS {
+            if stale_links.len() >= MAX_STALE_LINKS {
                 // The next collection finds the rest.
                 break;
             }
@@ -190,7 +190,7 @@ impl Index {
                 none => none.insert(self.tables.referencing_repositories(txn, key)?),
             };
             if !referencing_repositories.contains(name) {
-                strays.push((digest.clone(), repository));
+                stale_links.push((digest.clone(), repository));
             }
         }
         Ok(())
@@ -221,8 +221,8 @@ impl Index {
         Ok(page)
     }
 
-    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all` every
-    /// manifest. Tagged ones may be among them.
+    /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all`
+    /// every manifest. Tagged ones may be among them.
     pub(in crate::store) fn unneeded_page(
         &self,
         repository: &RepositoryName,
@@ -279,8 +279,8 @@ impl Index {
         Ok(())
     }
 
-    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that deleted them
-    /// ended before.
+    /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that
+    /// deleted them ended before.
     pub(in crate::store) fn unfinished_deletes(
         &self,
         repository: &RepositoryName,

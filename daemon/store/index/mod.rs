@@ -1,8 +1,8 @@
 //! The index: the names, contents and references of all repositories, in LMDB.
 //!
-//! Each read has a short transaction of its own and works on mapped memory, without a system call. All writes go through
-//! the one thread of [`writer`], which commits queued changes together (group commit). A change is durable once
-//! [`Index::commit`] returns. A row that does not match its checksum is an error, never an answer.
+//! Each read has a short transaction of its own and works on mapped memory, without a system call. All writes go
+//! through the one thread of [`writer`], which commits queued changes together (group commit). A change is durable
+//! once [`Index::commit`] returns. A row that does not match its checksum is an error, never an answer.
 //!
 //! `schema` and `table` are the tables and their checksums; `database` opens them; `lookups`, `lists`, `overview`,
 //! `names`, `mark` and `lease` read; `push`, `deletes`, `sweep` and `repair` change.

@@ -1,8 +1,8 @@
 //! The walk over all names, from which `index.json` is written.
 //!
-//! A name is a manifest in a repository together with one of its tags, or alone if it has none. The walk tolerates damage:
-//! it skips corrupt rows, notes the error, and compares the number of rows with the counts of the tables, so that hidden
-//! rows are noticed as well.
+//! A name is a manifest in a repository together with one of its tags, or alone if it has none. The walk tolerates
+//! damage: it skips corrupt rows, notes the error, and compares the number of rows with the counts of the tables, so
+//! that hidden rows are noticed as well.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -41,14 +41,14 @@ pub(in crate::store) struct Named {
     pub(in crate::store) damage: Option<StoreError>,
     /// True if every readable row was visited; a corrupt tree ends the walk early.
     pub(in crate::store) complete: bool,
-    /// True if the number of rows differs from the count of a table: a name that a lookup does not find may not have been
-    /// deleted.
+    /// True if the number of rows differs from the count of a table: a name that a lookup does not find may not have
+    /// been deleted.
     pub(in crate::store) rows_missing: bool,
 }
 
 impl Index {
-    /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag if it has
-    /// none. Skips corrupt rows.
+    /// Calls `visit` with every manifest of every repository, once for each of its tags, and once without a tag if it
+    /// has none. Skips corrupt rows.
     pub(in crate::store) fn for_each_name(
         &self,
         txn: &RoTxn,
@@ -156,8 +156,8 @@ impl Index {
     }
 }
 
-/// A set of digests that keeps eight bytes for each, so that a repository with a million tags costs megabytes. The hash has
-/// a random key, so that no client can choose two colliding digests.
+/// A set of digests that keeps eight bytes for each, so that a repository with a million tags costs megabytes. The
+/// hash has a random key, so that no client can choose two colliding digests.
 #[derive(Default)]
 struct Fingerprints {
     state: RandomState,

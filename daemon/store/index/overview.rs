@@ -1,7 +1,7 @@
 //! The lists of the admin page: filtered, sorted, one page at a time.
 //!
-//! One pass reads the rows of the list, which contain their statistics; only the items on the page are sorted and read
-//! further.
+//! One pass reads the rows of the list, which contain their statistics; only the items on the page are sorted and
+//! read further.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -193,8 +193,8 @@ impl Index {
         Ok((tags, count))
     }
 
-    /// Returns the total length of a manifest and of all content in its repository that it references, each counted once. Reads
-    /// at most `rows` rows besides its own and subtracts them; beyond that the size is partial.
+    /// Returns the total length of a manifest and of all content in its repository that it references, each counted
+    /// once. Reads at most `rows` rows besides its own and subtracts them; beyond that the size is partial.
     pub(in crate::store) fn whole_size(
         &self,
         repository: &RepositoryName,
@@ -333,8 +333,8 @@ fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, 
     all
 }
 
-/// Counts the repositories of `all`, sorted by name, in each upper namespace on a page. Those of a namespace are contiguous, so
-/// that a binary search for both ends suffices.
+/// Counts the repositories of `all`, sorted by name, in each upper namespace on a page. Those of a namespace are
+/// contiguous, so that a binary search for both ends suffices.
 fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for one in page {

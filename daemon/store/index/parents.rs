@@ -26,8 +26,8 @@ impl Tables {
         Ok(self.parent_in(txn, repository, digest, &[], &mut u32::MAX.clone())?.is_some())
     }
 
-    /// Returns true if a manifest of the repository references this digest, or if that is unknown because very many manifests
-    /// would have to be read. False is certain.
+    /// Returns true if a manifest of the repository references this digest, or if that is unknown because very many
+    /// manifests would have to be read. False is certain.
     pub(super) fn may_be_referenced_in(
         &self,
         txn: &RoTxn,
@@ -58,11 +58,12 @@ impl Tables {
         Ok(false)
     }
 
-    /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than `from`.
+    /// Returns the first manifest of the repository that references `digest` and whose key is not smaller than
+    /// `from`.
     ///
-    /// The parents of a digest and the manifests of a repository are both sorted by digest, so that each list tells where to
-    /// continue in the other: the cost is that of the shorter one, however often other repositories reference the digest.
-    /// Gives up when the `budget` is used up.
+    /// The parents of a digest and the manifests of a repository are both sorted by digest, so that each list tells
+    /// where to continue in the other: the cost is that of the shorter one, however often other repositories
+    /// reference the digest. Gives up when the `budget` is used up.
     pub(super) fn parent_in(
         &self,
         txn: &RoTxn,
@@ -91,8 +92,9 @@ impl Tables {
         Ok(None)
     }
 
-    /// Returns true if a live manifest in the repository references this digest. A manifest is live unless a delete orphaned
-    /// it or all of its parents. For content that very many manifests share, the budget may turn a yes into a no.
+    /// Returns true if a live manifest in the repository references this digest. A manifest is live unless a delete
+    /// orphaned it or all of its parents. For content that very many manifests share, the budget may turn a yes into
+    /// a no.
     pub(super) fn is_live_in(
         &self,
         txn: &RoTxn,
@@ -118,8 +120,8 @@ impl Tables {
         Ok(false)
     }
 
-    /// Returns true if a delete has orphaned a manifest of the repository. Among very many orphan rows that no delete caused,
-    /// the answer may be yes where it should be no.
+    /// Returns true if a delete has orphaned a manifest of the repository. Among very many orphan rows that no delete
+    /// caused, the answer may be yes where it should be no.
     pub(super) fn has_orphans(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<bool, StoreError> {
         let rows = self.orphans.prefix_iter(txn, &keys::repository_prefix(repository))?;
         for (number, row) in (0..).zip(rows) {
@@ -163,11 +165,11 @@ mod tests {
             (found, u32::MAX - budget)
         };
         let (found, budget) = search(&txn);
-        assert!(found.is_none() && budget <= 6, "{budget} budget");
+        assert!(found.is_none() && budget <= 6, "{budget} lookups");
         assert!(tables.is_referenced_in(&txn, &other, &child).unwrap());
         put(&mut txn, &own, 5000, true);
         let (found, budget) = search(&txn);
-        assert!(found == Some(digest(5000)) && budget <= 7, "{budget} budget");
+        assert!(found == Some(digest(5000)) && budget <= 7, "{budget} lookups");
         // All parents, page by page.
         let (mut from, mut parents, mut budget) = (Vec::new(), 0, u32::MAX);
         while let Some(parent) = tables.parent_in(&txn, &other, &child, &from, &mut budget).unwrap() {

@@ -1,13 +1,13 @@
 //! Disk blocks that are allocated for the index file before LMDB needs them.
 //!
-//! LMDB writes every changed page to a new place, so that a delete needs blocks before it frees any. So the file has a margin
-//! of allocated blocks behind its last page, from its creation on and refilled while the disk has room. The length of the
-//! file stays (`FALLOC_FL_KEEP_SIZE`): LMDB extends it over the allocated blocks. While the margin cannot be refilled,
-//! pushes are refused and its rest is left to deletes.
+//! LMDB writes every changed page to a new place, so that a delete needs blocks before it frees any. So the file has
+//! a margin of allocated blocks behind its last page, from its creation on and refilled while the disk has room. The
+//! length of the file stays (`FALLOC_FL_KEEP_SIZE`): LMDB extends it over the allocated blocks. While the margin
+//! cannot be refilled, pushes are refused and its rest is left to deletes.
 //!
-//! On a file system without `fallocate` (ext2, FUSE, old NFS) zeros are written into the holes of the file and behind its
-//! end, which makes the file longer than its pages. This happens inside a write transaction of LMDB: no other process
-//! extends the file meanwhile, and behind the last page there is nothing but the margin.
+//! On a file system without `fallocate` (ext2, FUSE, old NFS) zeros are written into the holes of the file and behind
+//! its end, which makes the file longer than its pages. This happens inside a write transaction of LMDB: no other
+//! process extends the file meanwhile, and behind the last page there is nothing but the margin.
 
 use std::fs::File;
 use std::io;
@@ -23,8 +23,8 @@ use rustix::fs::SeekFrom;
 use crate::base::Lock;
 use crate::store::error::{StoreError, is_lack_of_resources};
 
-/// The size of the margin: at least so many bytes and pages, at most so many bytes. In between it is as long as the index,
-/// since no transaction changes more pages than there are.
+/// The size of the margin: at least so many bytes and pages, at most so many bytes. In between it is as long as the
+/// index, since no transaction changes more pages than there are.
 const MIN_MARGIN: (u64, u64) = (1 << 20, 256);
 const MAX_MARGIN: u64 = 64 << 20;
 /// The pause after a failed attempt.
@@ -68,8 +68,8 @@ impl Preallocation {
         Ok(Preallocation { file: env.try_clone_inner_file()?, page_size, state: Lock::default() })
     }
 
-    /// Refills the margin when less than three quarters of it are left. If the disk has no room, the margin stays short, and
-    /// the next attempt is made after [`PAUSE`]. The caller must not have a transaction open.
+    /// Refills the margin when less than three quarters of it are left. If the disk has no room, the margin stays
+    /// short, and the next attempt is made after [`PAUSE`]. The caller must not have a transaction open.
     pub(super) fn refill(&self, env: &Env) {
         self.refill_after(PAUSE, env);
         if self.state.lock().method == Method::Zeros {
@@ -152,8 +152,8 @@ impl Preallocation {
             state.short_since = None;
             return;
         }
-        // The whole range, so that holes are filled, too. XFS demands as many free blocks as the range is long, so that on a
-        // full disk only the part behind the last page is tried next.
+        // The whole range, so that holes are filled, too. XFS demands as many free blocks as the range is long, so
+        // that on a full disk only the part behind the last page is tried next.
         let range = |start: u64| self.allocate(start, wanted.saturating_sub(start));
         match range(0).or_else(|error| if is_full(error) { range(used) } else { Err(error) }) {
             Ok(()) => *state = State { allocated: wanted, ..State::default() },
@@ -176,8 +176,8 @@ impl Preallocation {
         self.state.lock().short_since.is_some()
     }
 
-    /// Maps the error of a commit. LMDB reports a short write as `EIO`, like a failing disk: it means a full disk only if the
-    /// margin was short before the commit, or if the disk has no blocks for the next bytes of the file.
+    /// Maps the error of a commit. LMDB reports a short write as `EIO`, like a failing disk: it means a full disk
+    /// only if the margin was short before the commit, or if the disk has no blocks for the next bytes of the file.
     pub(super) fn commit_error(&self, env: &Env, error: heed::Error) -> StoreError {
         let heed::Error::Io(source) = &error else { return error.into() };
         if source.raw_os_error() != Some(libc::EIO) {
@@ -201,7 +201,8 @@ impl Preallocation {
         self.write_zeros(behind.max(length) + PROBE).is_err_and(|error| is_full_disk(&error))
     }
 
-    /// Returns the bytes up to the last page of the index, the size of its margin, and the largest length of the file.
+    /// Returns the bytes up to the last page of the index, the size of its margin, and the largest length of the
+    /// file.
     fn extent(&self, env: &Env) -> (u64, u64, u64) {
         let info = env.info();
         let used = (info.last_page_number as u64 + 1) * self.page_size;

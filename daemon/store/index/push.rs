@@ -129,8 +129,8 @@ impl Batch<'_> {
     }
 
     /// Stores a manifest with its file, tags, references and referrer row. Refuses it with
-    /// [`StoreError::ManifestBlobUnknown`] if content that it references is missing; `damaged` lists content whose file is
-    /// not as indexed.
+    /// [`StoreError::ManifestBlobUnknown`] if content that it references is missing; `damaged` lists content whose
+    /// file is not as indexed.
     pub(in crate::store) fn put_manifest(
         &mut self,
         new: &NewManifest,
@@ -242,8 +242,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes the references of a manifest, and records foreign layers that the repository has, which a rebuild could not
-    /// derive from the manifest.
+    /// Writes the references of a manifest, and records foreign layers that the repository has, which a rebuild could
+    /// not derive from the manifest.
     fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         let tables = self.index.tables;
         let mut children = Vec::new();

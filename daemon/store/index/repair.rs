@@ -21,8 +21,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes a manifest whose file is corrupt, with its tags. Returns `None` if the file has been replaced since it was
-    /// read. Every push replaces the file, so that a replaced file also means that a tag may have been set.
+    /// Removes a manifest whose file is corrupt, with its tags. Returns `None` if the file has been replaced since it
+    /// was read. Every push replaces the file, so that a replaced file also means that a tag may have been set.
     pub(in crate::store) fn delete_broken_manifest(
         &mut self,
         delete: &ManifestDelete,
@@ -49,8 +49,8 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, so that the next push brings it again. Returns false
-    /// if the file has been replaced since it was read, or is a manifest of a repository.
+    /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, so that the next push brings it again.
+    /// Returns false if the file has been replaced since it was read, or is a manifest of a repository.
     pub(in crate::store) fn set_blob_aside(
         &mut self,
         digest: &Digest,

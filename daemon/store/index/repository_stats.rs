@@ -1,8 +1,9 @@
-//! The statistics of each repository: manifests, tags and bytes are kept in its row, so that no list has to add them up.
+//! The statistics of each repository: manifests, tags and bytes are kept in its row, so that no list has to add them
+//! up.
 //!
-//! Every change updates them in its own transaction. A repository has no row before its first manifest; until then the
-//! total length of its blobs is kept in the table `blob_totals`, so that the first manifest does not make the writer add
-//! them up.
+//! Every change updates them in its own transaction. A repository has no row before its first manifest; until then
+//! the total length of its blobs is kept in the table `blob_totals`, so that the first manifest does not make the
+//! writer add them up.
 
 use heed::RoTxn;
 
@@ -63,8 +64,8 @@ impl Index {
 }
 
 impl Batch<'_> {
-    /// Changes the statistics of a repository. The row is removed with the last manifest; without a row only the total length
-    /// of the blobs is kept.
+    /// Changes the statistics of a repository. The row is removed with the last manifest; without a row only the
+    /// total length of the blobs is kept.
     pub(super) fn update_stats(
         &mut self,
         repository: &RepositoryName,
@@ -94,8 +95,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Records the push of a manifest, before its tags: `new` is its length if it is new to the repository. A restored
-    /// manifest keeps the push time that `index.json` has.
+    /// Records the push of a manifest, before its tags: `new` is its length if it is new to the repository. A
+    /// restored manifest keeps the push time that `index.json` has.
     pub(super) fn record_push(
         &mut self,
         repository: &RepositoryName,

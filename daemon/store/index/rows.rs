@@ -76,8 +76,8 @@ pub(in crate::store) struct RepositoryBlobRow {
     pub leased_at: Moment,
 }
 
-/// An exception to the rule that a repository has the blobs that its manifests reference. `index.json` carries these rows, so
-/// that a rebuilt index grants the same access.
+/// An exception to the rule that a repository has the blobs that its manifests reference. `index.json` carries these
+/// rows, so that a rebuilt index grants the same access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) enum LinkExceptionRow {
     /// A client deleted the blob while a manifest of the repository references it: the repository does not have it.

@@ -1,8 +1,8 @@
 //! The tables of the index, and typed access to their rows.
 //!
-//! `meta` has the format version; [`VERSION`] is the one that this release reads and writes. A change to a table, a key or
-//! a row raises it (`docs/format.md`). Some tables have older names on disk than their fields here: those names are part
-//! of the format, and the field's comment gives them.
+//! `meta` has the format version; [`VERSION`] is the one that this release reads and writes. A change to a table, a
+//! key or a row raises it (`docs/format.md`). Some tables have older names on disk than their fields here: those
+//! names are part of the format, and the field's comment gives them.
 
 use heed::{Env, RoTxn, RwTxn};
 use serde::Serialize;

@@ -16,12 +16,13 @@ use crate::store::error::StoreError;
 
 /// The most rows, roughly, that a sweep transaction changes: other changes wait for it.
 const MAX_CHANGES: usize = 1000;
-/// More than the clocks of two processes differ. For manifests that became candidates so recently, the transaction itself
-/// searches for tags.
+/// More than the clocks of two processes differ. For manifests that became candidates so recently, the transaction
+/// itself searches for tags.
 const RECENT: Duration = Duration::from_secs(10);
 
 impl Batch<'_> {
-    /// Moves orphaned files from `blobs/` to `trash/`, and removes their rows. Returns those that it removed or postponed.
+    /// Moves orphaned files from `blobs/` to `trash/`, and removes their rows. Returns those that it removed or
+    /// postponed.
     pub(in crate::store) fn discard_blobs(
         &mut self,
         blobs: &[(Digest, u64)],
@@ -97,11 +98,11 @@ impl Batch<'_> {
         Ok(retired)
     }
 
-    /// Removes candidates that are still orphans, and with `attached` the tags that are attached to them. Returns those that
-    /// it removed or postponed.
+    /// Removes candidates that are still orphans, and with `attached` the tags that are attached to them. Returns
+    /// those that it removed or postponed.
     ///
-    /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since then
-    /// shows in the manifest's row, which the push has written with its own time.
+    /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since
+    /// then shows in the manifest's row, which the push has written with its own time.
     pub(in crate::store) fn collect_manifests(
         &mut self,
         repository: &RepositoryName,
@@ -133,8 +134,8 @@ impl Batch<'_> {
         Ok(handled)
     }
 
-    /// Returns true if an untagged manifest has not changed since it became a candidate, no manifest of its repository
-    /// references it, and the repository does not have its subject.
+    /// Returns true if an untagged manifest has not changed since it became a candidate, no manifest of its
+    /// repository references it, and the repository does not have its subject.
     fn may_be_collected(
         &self,
         repository: &RepositoryName,
@@ -170,8 +171,8 @@ impl Batch<'_> {
         Ok(adopted)
     }
 
-    /// Recovers the trash of an interrupted collection: restores files that still have a row, and returns the rest, which can
-    /// be removed.
+    /// Recovers the trash of an interrupted collection: restores files that still have a row, and returns the rest,
+    /// which can be removed.
     pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut removable = Vec::new();
         for digest in trash {

@@ -1,8 +1,8 @@
 //! A table of bytes to bytes whose rows carry a checksum, which LMDB has not.
 //!
-//! A flipped bit on the card would be another tag, another digest or another size. So each value is followed by four bytes,
-//! little-endian: the CRC-32 of the table's name, the length of the key, the key and the value. Reading a row with a wrong
-//! checksum is an error.
+//! A flipped bit on the card would be another tag, another digest or another size. So each value is followed by four
+//! bytes, little-endian: the CRC-32 of the table's name, the length of the key, the key and the value. Reading a row
+//! with a wrong checksum is an error.
 
 use std::ops::Bound;
 

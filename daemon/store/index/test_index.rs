@@ -91,6 +91,10 @@ impl TestIndex {
         self.disk.blob_path(digest).exists()
     }
 
+    pub(in crate::store) async fn mark_complete(&self) {
+        self.writer.mark_complete().await.unwrap();
+    }
+
     /// Overwrites the format version.
     pub(in crate::store) async fn set_version(&self, version: u32) {
         let set = move |batch: &mut Batch| {

@@ -1,7 +1,8 @@
 //! Deletes in progress that search for tags outside of the writer's transaction.
 //!
-//! To find the tags of a manifest, all tags of its repository have to be read, in short reads beside the writer. The writer
-//! records the tags that are set after that search began. Only the daemon sets tags, so that its memory suffices.
+//! To find the tags of a manifest, all tags of its repository have to be read, in short reads beside the writer. The
+//! writer records the tags that are set after that search began. Only the daemon sets tags, so that its memory
+//! suffices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! The writer: the one thread that changes the index.
 //!
-//! It takes all queued changes into one transaction (group commit), so that many pushes share the syncs of one, and answers
-//! each caller after the commit. A refused change has written nothing. A change that fails for lack of room or by the disk
-//! aborts the transaction; then each change of the batch is retried alone, so that a push without room does not fail a
-//! delete that would make room. A change that finds no free page is retried as [`super::free_pages`] says.
+//! It takes all queued changes into one transaction (group commit), so that many pushes share the syncs of one, and
+//! answers each caller after the commit. A refused change has written nothing. A change that fails for lack of room
+//! or by the disk aborts the transaction; then each change of the batch is retried alone, so that a push without room
+//! does not fail a delete that would make room. A change that finds no free page is retried as [`super::free_pages`]
+//! says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,8 +93,8 @@ impl Writer {
         Ok((Writer { queue }, thread))
     }
 
-    /// Applies a change in the next transaction and returns its result after the commit. Once this future is polled the
-    /// change is carried out, even if the caller is dropped.
+    /// Applies a change in the next transaction and returns its result after the commit. Once this future is polled
+    /// the change is carried out, even if the caller is dropped.
     pub(in crate::store) async fn submit<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         F: FnMut(&mut Batch) -> Result<T, StoreError> + Send + 'static,
@@ -156,8 +157,8 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         let mut attempt = Attempt::default();
         match commit(index, disk, &mut jobs, changed, &mut attempt) {
             Ok(()) => jobs.drain(..).for_each(|job| job.answer(Ok(()))),
-            // A failed sync is not retried for the same renames: it may have dropped them, and the next sync would succeed
-            // without having written them.
+            // A failed sync is not retried for the same renames: it may have dropped them, and the next sync would
+            // succeed without having written them.
             Err(error @ StoreError::OutOfResources { .. }) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
@@ -219,8 +220,8 @@ fn commit(
     Ok(())
 }
 
-/// Removes the files of blobs that have no row any more. The write transaction keeps out pushes by other processes: one of
-/// the same digest would replace the file.
+/// Removes the files of blobs that have no row any more. The write transaction keeps out pushes by other processes:
+/// one of the same digest would replace the file.
 fn remove_trash_overflow(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
     let txn = index.env.write_txn()?;
     for digest in digests {
@@ -258,7 +259,8 @@ fn apply(
     }
     if batch.names_changed {
         batch.increment_change().map_err(damaged)?;
-        // After a power cut, no name is younger than the saved clock, and names that are set then are newer than all others.
+        // After a power cut, no name is younger than the saved clock, and names that are set then are newer than all
+        // others.
         batch.keep_clock().map_err(damaged)?;
     }
     batch.reserve_free_pages().map_err(damaged)?;
@@ -267,8 +269,8 @@ fn apply(
     }
     index.commit(batch.txn).map_err(|error| {
         let error = disk.failed(error);
-        // A failed write of the meta page closes LMDB's environment for writes until it is opened copy_error, whatever the error
-        // was; a failed sync of that page does not. Opening a transaction tells which it was.
+        // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever the
+        // error was; a failed sync of that page does not. Opening a transaction tells which it was.
         let may_pass = error.is_lack_of_resources() || error.is_lack_of_room();
         let refused = index.env.write_txn().err().filter(|_| may_pass);
         refused.map_or(error, |refused| disk.failed(refused.into()))

@@ -19,9 +19,9 @@ fn corrupt(_: &Inspection) -> IndexHealth {
 /// An index with two tags, a link exception, and an `index.json`.
 async fn with_names() -> TestIndex {
     let opened = TestIndex::new();
-    opened.submit(|batch| batch.mark_complete()).await;
+    opened.mark_complete().await;
     let layer = opened.push_blob(&["a"], "layer").await;
-    opened.push(&image_index(&[layer.clone()], 0, &["1", "2"])).await;
+    opened.push(&image_index(std::slice::from_ref(&layer), 0, &["1", "2"])).await;
     opened.submit(move |batch| batch.delete_blob(&repository("a"), &layer, &[])).await;
     layout::write(&opened.disk, &opened.index).unwrap();
     opened

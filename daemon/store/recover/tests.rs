@@ -44,7 +44,7 @@ fn bad_copy(inspection: &Inspection) -> IndexHealth {
 /// A complete index whose last commit sets the tag `1`.
 async fn with_image() -> tempfile::TempDir {
     let opened = TestIndex::new();
-    opened.submit(|batch| batch.mark_complete()).await;
+    opened.mark_complete().await;
     opened.push(&image(&digest("layer"), None, &["1"])).await;
     opened.close()
 }
@@ -110,7 +110,7 @@ async fn previous_snapshot_replaces_a_corrupt_one() {
 #[tokio::test]
 async fn incomplete_previous_snapshot_is_not_used() {
     let opened = TestIndex::new();
-    opened.submit(|batch| batch.mark_complete()).await;
+    opened.mark_complete().await;
     let directory = opened.close();
     assert_eq!(recovered(&directory, corrupt_newest).rebuild, Some(RebuildSource::Unsure));
 }

@@ -44,7 +44,7 @@ async fn lease_of_a_blob_ends_unless_a_live_manifest_references_it() {
 async fn lease_of_a_manifest_ends_after_a_delete_or_by_retention() {
     let opened = TestIndex::new();
     let child = image(&digest("layer"), None, &[]);
-    let parent = image_index(&[child.digest.clone()], 0, &["1"]);
+    let parent = image_index(std::slice::from_ref(&child.digest), 0, &["1"]);
     opened.push(&child).await;
     opened.push(&parent).await;
     let lease = |digest: &Digest, untagged: Option<Duration>| {

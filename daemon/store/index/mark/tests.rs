@@ -102,7 +102,7 @@ async fn candidate_is_an_orphan_without_tag_and_parent() {
     let (layer, none) = (digest("layer"), Forecast::default());
     let child = image(&layer, None, &[]);
     let (tagged, parent) =
-        (image(&digest("x"), None, &["tagged"]), image_index(&[child.digest.clone()], 0, &[]));
+        (image(&digest("x"), None, &["tagged"]), image_index(std::slice::from_ref(&child.digest), 0, &[]));
     for manifest in [&child, &tagged, &parent] {
         opened.push(manifest).await;
     }
@@ -150,7 +150,7 @@ async fn forecast_counts_as_done() {
     let opened = TestIndex::new();
     let layer = opened.push_blob(&["a"], "layer").await;
     let (child, mut forecast) = (image(&layer, None, &[]), Forecast::default());
-    let parent = image_index(&[child.digest.clone()], 0, &["1"]);
+    let parent = image_index(std::slice::from_ref(&child.digest), 0, &["1"]);
     opened.push(&child).await;
     opened.push(&parent).await;
     let tags = opened.index.tags_after(&repository("a"), None, 10).unwrap();

@@ -118,7 +118,7 @@ async fn tags_that_were_set_again_are_not_retired() {
 async fn manifests_are_swept_only_while_they_are_orphans() {
     let opened = TestIndex::new();
     let child = image(&digest("child"), None, &[]);
-    let parent = image_index(&[child.digest.clone()], 0, &[]);
+    let parent = image_index(std::slice::from_ref(&child.digest), 0, &[]);
     let tagged = image(&digest("tagged"), None, &["1"]);
     let pushed_again = image(&digest("again"), None, &[]);
     let signature = image(&digest("signature"), Some(&tagged.digest), &[]);
