@@ -47,8 +47,8 @@ fn anonymous_may_pull_when_told_so() {
 
 #[test]
 fn the_start_says_that_a_part_is_open() {
-    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  is ");
-    assert!(said.contains("in part") && said.contains("holdfast user add NAME"), "{said}");
+    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  access ");
+    assert!(said.contains("partly open") && said.contains("holdfast user add NAME"), "{said}");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn a_head_that_is_too_large_is_no_matter_of_its_length_of_body() {
     };
     assert_eq!(ask(&daemon, &format!("{}Connection: close\r\n", fields(99))).status, 200);
     let refused = ask(&daemon, &fields(101));
-    assert!(String::from_utf8_lossy(&refused.body).contains("100 fields"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.body).contains("100 header fields"), "{refused:?}");
     expect_refused(&refused, 431, "UNSUPPORTED");
     for (second, status, code) in [
         (head_of(70_000), 431, "UNSUPPORTED"),

@@ -237,7 +237,7 @@ fn the_configuration_check_tries_the_directory_of_the_file() {
     };
     assert_eq!(check("data").0, Some(0));
     let (code, said) = check("none");
-    assert!(code == Some(1) && said.contains("not there"), "{said}");
+    assert!(code == Some(1) && said.contains("does not exist"), "{said}");
     // The user that the data belongs to, as the package has one.
     std::os::unix::fs::chown(&data, Some(65534), Some(65534)).unwrap();
     assert_eq!(check("data").0, Some(0));
