@@ -49,8 +49,8 @@ fn anonymous_pull_can_be_enabled() {
 
 #[test]
 fn startup_banner_says_that_the_registry_is_open_in_part() {
-    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  is ");
-    assert!(said.contains("in part") && said.contains("holdfast user add NAME"), "{said}");
+    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  access ");
+    assert!(said.contains("partly open") && said.contains("holdfast user add NAME"), "{said}");
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn a_large_head_and_a_huge_content_length_get_different_errors() {
     };
     assert_eq!(send_head(&daemon, &format!("{}Connection: close\r\n", fields(99))).status, 200);
     let refused = send_head(&daemon, &fields(101));
-    assert!(String::from_utf8_lossy(&refused.body).contains("100 fields"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.body).contains("100 header fields"), "{refused:?}");
     expect_refused(&refused, 431, "UNSUPPORTED");
     for (second, status, code) in [
         (head_of(70_000), 431, "UNSUPPORTED"),

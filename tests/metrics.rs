@@ -234,7 +234,7 @@ fn config_check_verifies_the_directory_of_the_metrics_file() {
     };
     assert_eq!(check("data").0, Some(0));
     let (code, said) = check("none");
-    assert!(code == Some(1) && said.contains("not there"), "{said}");
+    assert!(code == Some(1) && said.contains("does not exist"), "{said}");
     // A data directory of another user, as the package creates it.
     std::os::unix::fs::chown(&data, Some(65534), Some(65534)).unwrap();
     assert_eq!(check("data").0, Some(0));
