@@ -3,29 +3,29 @@
 use serde_json::json;
 
 use crate::support::browser::{Browser, text};
-use crate::support::images::{PAGES, config, push_with, tags, with_images, with_images_and};
+use crate::support::images::{PAGES, config, push_image_with, tags, with_images, with_images_and_env};
 use crate::support::*;
 
 #[test]
 fn log_in_returns_to_the_page_and_log_out_ends_the_session() {
     let daemon = with_images();
     let mut browser = Browser::new(&daemon);
-    assert_eq!(browser.get("/").expect(303).named("location"), "/login");
-    let to_page = browser.get("/repository/team/app?q=1").expect(303).named("location");
+    assert_eq!(browser.get("/").expect(303).required_header("location"), "/login");
+    let to_page = browser.get("/repository/team/app?q=1").expect(303).required_header("location");
     assert_eq!(to_page, "/login?next=%2Frepository%2Fteam%2Fapp%3Fq%3D1");
     assert!(browser.page(&to_page).contains("value=\"/repository/team/app?q=1\""));
     let fields = [("name", "alice"), ("password", "wrong"), ("next", "/activity")];
     assert!(text(&browser.post("/login", &fields).expect(422)).contains("or the password is wrong"));
     let fields = [("name", "alice"), ("password", "secret"), ("next", "/activity")];
     let answer = browser.post("/login", &fields).expect(303);
-    assert_eq!(answer.named("location"), "/activity");
+    assert_eq!(answer.required_header("location"), "/activity");
     let cookie = answer.headers("set-cookie").into_iter().find(|one| !one.contains("Max-Age")).unwrap();
     assert!(
         cookie.starts_with("holdfast=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
         "{cookie}"
     );
     assert!(browser.page("/").contains(">alice</a>"));
-    assert_eq!(browser.get("/login").expect(303).named("location"), "/");
+    assert_eq!(browser.get("/login").expect(303).required_header("location"), "/");
     let old = browser.cookies.clone();
     browser.post("/logout", &[]).expect(303);
     browser.get("/").expect(303);
@@ -35,7 +35,7 @@ fn log_in_returns_to_the_page_and_log_out_ends_the_session() {
 
 #[test]
 fn closed_registry_without_users_shows_how_to_add_one() {
-    let daemon = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
     let mut browser = Browser::new(&daemon);
     browser.get("/").expect(303);
     assert!(browser.page("/login").contains("sudo holdfast user add NAME"));
@@ -45,7 +45,7 @@ fn closed_registry_without_users_shows_how_to_add_one() {
 #[test]
 fn open_registry_needs_no_log_in_but_adds_no_users() {
     let daemon = Daemon::start();
-    push_with(&daemon, "team/app", &["1", "2"], &config(), &json!({}));
+    push_image_with(&daemon, "team/app", &["1", "2"], &config(), &json!({}));
     let mut browser = Browser::new(&daemon);
     assert!(browser.page("/").contains("team/app"));
     browser.page("/maintenance");
@@ -104,14 +104,14 @@ fn pages_show_pushed_images() {
 #[test]
 fn index_shows_its_platforms_and_artifact_its_type() {
     let daemon = Daemon::start();
-    let one = push_with(&daemon, "multi", &[], &config(), &json!({}));
+    let one = push_image_with(&daemon, "multi", &[], &config(), &json!({}));
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
         {"mediaType": OCI_MANIFEST, "digest": one, "size": 1, "platform": {"os": "linux", "architecture": "arm64"}},
         {"mediaType": OCI_MANIFEST, "digest": digest(b"gone"), "size": 1,
             "platform": {"os": "linux", "architecture": "riscv64"}},
     ]});
     daemon.put_manifest("multi", "1", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
-    push_with(
+    push_image_with(
         &daemon,
         "multi",
         &[],
@@ -123,7 +123,7 @@ fn index_shows_its_platforms_and_artifact_its_type() {
     );
     let helm = json!({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json",
         "digest": daemon.push_blob("chart", b"{}"), "size": 2}});
-    push_with(&daemon, "chart", &["1.0.0"], &json!({}), &helm);
+    push_image_with(&daemon, "chart", &["1.0.0"], &json!({}), &helm);
     let mut browser = Browser::new(&daemon);
     let page = browser.page("/image/multi:1");
     assert!(page.contains(&format!("/image/multi@{one}\">linux/arm64")), "{page}");
@@ -133,7 +133,10 @@ fn index_shows_its_platforms_and_artifact_its_type() {
     assert!(browser.page("/image/chart:1.0.0").contains("Helm chart"));
     assert!(browser.page("/repository/chart").contains("application/vnd.cncf.helm.config.v1+json"));
     let raw = browser.get(&format!("/raw/multi@{one}")).expect(200);
-    assert_eq!((digest(&raw.body), raw.named("content-type")), (one, "text/plain; charset=utf-8".to_owned()));
+    assert_eq!(
+        (digest(&raw.body), raw.required_header("content-type")),
+        (one, "text/plain; charset=utf-8".to_owned())
+    );
 }
 
 #[test]
@@ -145,8 +148,8 @@ fn deleting_a_tag_keeps_other_tags_of_the_image() {
     assert!(confirmation.contains("2 other tags of the same image stay"), "{confirmation}");
     assert_eq!(tags(&daemon, "team/app").len(), 3, "a confirmation deletes nothing");
     let answer = browser.delete("team/app", &["1.9"]).expect(303);
-    assert_eq!(answer.named("location"), "/repository/team/app?done=deleted&count=1");
-    assert!(browser.page(&answer.named("location")).contains("1 tag deleted."));
+    assert_eq!(answer.required_header("location"), "/repository/team/app?done=deleted&count=1");
+    assert!(browser.page(&answer.required_header("location")).contains("1 tag deleted."));
     assert_eq!(tags(&daemon, "team/app"), ["1.10", "latest"]);
     browser.delete("team/app", &["1.10", "latest", "x"]).expect(303);
     assert!(tags(&daemon, "team/app").is_empty());
@@ -158,19 +161,19 @@ fn deleting_a_tag_keeps_other_tags_of_the_image() {
 #[test]
 fn tag_that_moved_since_the_confirmation_is_kept() {
     let daemon = Daemon::start();
-    let before = push_with(&daemon, "app", &["1", "2"], &config(), &json!({}));
+    let before = push_image_with(&daemon, "app", &["1", "2"], &config(), &json!({}));
     let mut browser = Browser::new(&daemon);
     let confirmation = browser.confirmation("app", &["1", "2"]);
     assert_eq!(confirmation[1], ("tag", format!("1@{before}")));
-    let after = push_with(&daemon, "app", &["1"], &json!({"os": "linux"}), &json!({}));
+    let after = push_image_with(&daemon, "app", &["1"], &json!({"os": "linux"}), &json!({}));
     let fields: Vec<(&str, &str)> =
         confirmation.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = browser.post("/delete", &fields).expect(303);
-    assert_eq!(answer.named("location"), "/repository/app?done=deleted&count=1&moved=1");
-    let page = browser.page(&answer.named("location"));
+    assert_eq!(answer.required_header("location"), "/repository/app?done=deleted&count=1&moved=1");
+    let page = browser.page(&answer.required_header("location"));
     assert!(page.contains("1 tag deleted. 1 tag was kept: it now names a different image"), "{page}");
     let head = daemon.request("HEAD", "/v2/app/manifests/1").send().expect(200);
-    assert_eq!(head.named("docker-content-digest"), after);
+    assert_eq!(head.required_header("docker-content-digest"), after);
     // A tag without a confirmed digest is kept, too.
     browser.post("/delete", &[("name", "app"), ("tag", "1")]).expect(303);
     assert_eq!(daemon.get("/v2/app/tags/list").expect(200).json()["tags"], json!(["1"]));
@@ -180,7 +183,7 @@ fn tag_that_moved_since_the_confirmation_is_kept() {
 #[test]
 fn activity_shows_the_start_of_its_recording() {
     let daemon = Daemon::start();
-    push_with(&daemon, "app", &["1"], &config(), &json!({}));
+    push_image_with(&daemon, "app", &["1"], &config(), &json!({}));
     let page = Browser::new(&daemon).page("/activity");
     let since = page.split("id=\"since\"").next().unwrap().rsplit("<time datetime=\"").next().unwrap();
     assert!(since.starts_with("20") && page.contains("in memory only"), "{page}");
@@ -189,14 +192,14 @@ fn activity_shows_the_start_of_its_recording() {
 #[test]
 fn commands_with_an_ipv6_address_are_quoted() {
     let daemon = Daemon::on("[::1]:0", &[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
-    push_with(&daemon, "team/app", &["1"], &config(), &json!({}));
+    push_image_with(&daemon, "team/app", &["1"], &config(), &json!({}));
     let page = |path: &str| {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: [::1]:5000\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
         );
         let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-        text(&Answer::read(&mut stream, false).expect(200)).replace("&#39;", "'")
+        text(&Response::read(&mut stream, false).expect(200)).replace("&#39;", "'")
     };
     let push = page("/push");
     for line in ["docker tag hello-world '[::1]:5000/hello:1'", "docker push '[::1]:5000/hello:1'"] {
@@ -210,7 +213,7 @@ fn commands_with_an_ipv6_address_are_quoted() {
 #[test]
 fn deleting_can_be_turned_off() {
     for name in ["HOLDFAST_ADMIN_DELETE", "DELETE_IMAGES", "HOLDFAST_STORAGE_DELETE"] {
-        let daemon = with_images_and(&[(name, "false")]);
+        let daemon = with_images_and_env(&[(name, "false")]);
         let mut browser = Browser::of(&daemon, "alice", "secret");
         assert!(!browser.page("/repository/team/app").contains("type=\"checkbox\""), "{name}");
         assert!(!browser.page("/image/team/app:1.9").contains("delete-tags"), "{name}");
@@ -233,12 +236,15 @@ fn users_are_added_changed_and_removed_except_the_last() {
     post("/users/add", "bob", "one", "other").expect(422);
     post("/users/add", "a:b", "one", "one").expect(422);
     post("/users/add", "bob", "", "").expect(422);
-    assert_eq!(post("/users/add", "bob", "one", "one").expect(303).named("location"), "/users?done=added");
+    assert_eq!(
+        post("/users/add", "bob", "one", "one").expect(303).required_header("location"),
+        "/users?done=added"
+    );
     assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("There is a user bob already."));
     assert!(may("bob", "one"));
     post("/users/password", "bob", "two", "other").expect(422);
     assert_eq!(
-        post("/users/password", "bob", "two", "two").expect(303).named("location"),
+        post("/users/password", "bob", "two", "two").expect(303).required_header("location"),
         "/users?done=password"
     );
     post("/users/password", "unknown", "two", "two").expect(422);
@@ -269,7 +275,7 @@ fn every_page_is_small_and_loads_nothing_from_other_hosts() {
     let mut assets = 0;
     for part in page.split("/assets/").skip(1) {
         let answer = browser.get(&format!("/assets/{}", part.split('"').next().unwrap())).expect(200);
-        assert_eq!(answer.named("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(answer.required_header("cache-control"), "public, max-age=31536000, immutable");
         assert_eq!(answer.headers("content-security-policy"), ["default-src 'none'"]);
         assert_eq!(answer.headers("x-content-type-options"), ["nosniff"]);
         assets += answer.body.len();
@@ -293,12 +299,12 @@ fn every_page_is_small_and_loads_nothing_from_other_hosts() {
             assert!(is_local, "{path}: {link}");
         }
         assert!(!page.contains(" style=") && !page.contains(" onclick="), "{path}");
-        let policy = answer.named("content-security-policy");
+        let policy = answer.required_header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"));
-        assert_eq!(answer.named("x-content-type-options"), "nosniff");
-        assert_eq!(answer.named("referrer-policy"), "same-origin");
-        assert_eq!(answer.named("x-frame-options"), "DENY");
-        assert_eq!(answer.named("cache-control"), "no-store");
+        assert_eq!(answer.required_header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.required_header("referrer-policy"), "same-origin");
+        assert_eq!(answer.required_header("x-frame-options"), "DENY");
+        assert_eq!(answer.required_header("cache-control"), "no-store");
     }
 }
 
@@ -306,13 +312,13 @@ fn every_page_is_small_and_loads_nothing_from_other_hosts() {
 fn terminals_get_plain_text_and_browsers_a_page() {
     let daemon = with_images();
     assert!(text(&daemon.get("/").expect(200)).starts_with("This is a Holdfast container registry"));
-    assert_eq!(daemon.get("/nothing").expect(404).code(), "UNSUPPORTED");
+    assert_eq!(daemon.get("/nothing").expect(404).error_code(), "UNSUPPORTED");
     let mut browser = Browser::new(&daemon);
     assert!(text(&browser.get("/nothing").expect(404)).contains("There is no such page."));
     let head = browser.request("HEAD", "/login").send().expect(200);
-    assert!(head.body.is_empty() && head.named("content-length").parse::<usize>().unwrap() > 500);
+    assert!(head.body.is_empty() && head.required_header("content-length").parse::<usize>().unwrap() > 500);
     let wrong = browser.request("PUT", "/login").body(b"").send().expect(405);
-    assert_eq!(wrong.named("allow"), "GET, HEAD, POST");
+    assert_eq!(wrong.required_header("allow"), "GET, HEAD, POST");
     daemon.get("/v2/").expect(401);
 }
 
@@ -323,7 +329,11 @@ fn collection_and_check_are_started_and_followed() {
     for (path, name) in [("/maintenance/collect", "Collection"), ("/maintenance/check", "Check")] {
         browser.page("/maintenance");
         assert!(
-            browser.post(path, &[]).expect(303).named("location").starts_with("/maintenance?done=started")
+            browser
+                .post(path, &[])
+                .expect(303)
+                .required_header("location")
+                .starts_with("/maintenance?done=started")
         );
         let started = std::time::Instant::now();
         let page = loop {
@@ -342,11 +352,11 @@ fn collection_and_check_are_started_and_followed() {
 #[test]
 fn counts_of_repositories_survive_deletes_collection_and_rebuild() {
     let mut daemon = Daemon::start();
-    let first = push_with(&daemon, "a", &["1", "2"], &config(), &json!({}));
-    push_with(&daemon, "a", &["1"], &json!({"os": "linux"}), &json!({}));
-    push_with(&daemon, "b", &[], &config(), &json!({}));
+    let first = push_image_with(&daemon, "a", &["1", "2"], &config(), &json!({}));
+    push_image_with(&daemon, "a", &["1"], &json!({"os": "linux"}), &json!({}));
+    push_image_with(&daemon, "b", &[], &config(), &json!({}));
     daemon.push_blob("early", b"a blob that is pushed before its manifest");
-    push_with(&daemon, "early", &["x"], &config(), &json!({}));
+    push_image_with(&daemon, "early", &["x"], &config(), &json!({}));
     let mount = format!(
         "/v2/b/blobs/uploads/?from=early&mount={}",
         digest(b"a blob that is pushed before its manifest")
@@ -380,6 +390,6 @@ fn counts_of_repositories_survive_deletes_collection_and_rebuild() {
     assert_eq!(kept.filter(|name| name.to_string_lossy().starts_with("index.broken")).count(), 0);
     daemon.stop();
     holdfast(&["check", "--rebuild"], &daemon.data);
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(rows(&daemon), after);
 }

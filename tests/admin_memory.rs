@@ -30,7 +30,7 @@ fn large_index_of_referrers_takes_no_more_memory_than_its_text() {
 
 /// Returns the peak memory of a daemon, in KiB.
 fn peak(daemon: &Daemon) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
@@ -62,7 +62,7 @@ fn nested(depth: usize) -> String {
 #[test]
 fn pushed_content_does_not_decide_memory() {
     // The bound holds even if the operator allows very long lists.
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "1000000")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "1000000")]);
     let config = daemon.push_blob("m", b"{}");
     let descriptor = format!("\"mediaType\":\"{CONFIG}\",\"digest\":\"{config}\",\"size\":2");
     let head = "{\"schemaVersion\":2,";

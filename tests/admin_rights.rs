@@ -1,20 +1,23 @@
 //! The admin page for users with limited rights: it shows and changes what the API would allow.
 
 use crate::support::browser::{Browser, text};
-use crate::support::images::{tags, with_images_and};
+use crate::support::images::{tags, with_images_and_env};
 use crate::support::*;
 
 #[test]
 fn anonymous_readers_see_images_but_no_forms() {
-    let daemon = with_images_and(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let daemon = with_images_and_env(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     let mut daemon = daemon;
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
+    daemon.start_again_with_env(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
     let mut browser = Browser::new(&daemon);
     assert!(!browser.page("/repository/team/app").contains("delete-selected"));
     browser.page("/image/team/app:1.9");
     for path in ["/activity", "/maintenance", "/users", "/account", "/delete?name=team/app&tag=1.9"] {
-        assert!(browser.get(path).expect(303).named("location").starts_with("/login?next="), "{path}");
+        assert!(
+            browser.get(path).expect(303).required_header("location").starts_with("/login?next="),
+            "{path}"
+        );
     }
     browser.page("/login");
     browser.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
@@ -34,7 +37,7 @@ const READ_ONLY: &str = r#"
 
 /// A registry with rules and the images `team/app:1` and `private:1`.
 fn with_rules(rules: &str) -> Daemon {
-    let daemon = Daemon::with_file(rules);
+    let daemon = Daemon::with_config(rules);
     for name in ["alice", "reader"] {
         add_user(&daemon.data, name, "secret");
     }
@@ -122,7 +125,7 @@ fn pull_and_delete_everywhere_do_not_suffice_to_manage_users() {
 fn limited_user_sees_totals_of_visible_repositories_only() {
     let daemon = with_rules(READ_ONLY);
     let begin = daemon.request("POST", "/v2/private/blobs/uploads/").login("alice", "secret").body(b"");
-    let place = begin.send().expect(202).named("location");
+    let place = begin.send().expect(202).required_header("location");
     let path = place.strip_prefix("http://registry").unwrap_or(&place).to_owned();
     let patch = daemon.request("PATCH", &path).login("alice", "secret");
     patch.header("Content-Type", "application/octet-stream").body(&[7; 100_000]).send().expect(202);
@@ -146,7 +149,7 @@ fn limited_user_sees_totals_of_visible_repositories_only() {
     for hidden in ["97.7 KiB", "another repository", "Last collection", "This registry"] {
         assert!(!some.contains(hidden), "{hidden} is in {some}");
     }
-    let failing = crate::support::failing::Failing::begin(daemon.process(), "fdatasync", None);
+    let failing = crate::support::fault_injection::FaultInjection::fail(daemon.pid(), "fdatasync", None);
     let content = b"another layer";
     let path = format!("/v2/private/blobs/uploads/?digest={}", digest(content));
     assert!(daemon.request("POST", &path).login("alice", "secret").body(content).send().status >= 500);

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::browser::{Browser, text};
-use crate::support::images::{PAGES, config, push_with, tags, with_images, with_images_and};
+use crate::support::images::{PAGES, config, push_image_with, tags, with_images, with_images_and_env};
 use crate::support::*;
 
 #[test]
@@ -39,8 +39,8 @@ fn cookies_are_secure_with_an_external_url_over_tls() {
     let cookie = cookies.iter().find(|one| one.starts_with("__Host-holdfast=") && one.len() > 80).unwrap();
     assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookies:?}");
     // A client that uses another name, without TLS, can log in, too.
-    let answer = daemon.request("GET", "/login").by_name("127.0.0.1").header("Accept", "text/html").send();
-    assert!(answer.expect(200).named("set-cookie").starts_with("holdfast-visit="));
+    let answer = daemon.request("GET", "/login").host("127.0.0.1").header("Accept", "text/html").send();
+    assert!(answer.expect(200).required_header("set-cookie").starts_with("holdfast-visit="));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn administrators_cannot_set_their_own_password_without_the_old_one() {
 fn password_changes_are_logged_with_their_user() {
     let mut daemon = with_images();
     daemon.stop();
-    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
+    let log = daemon.start_again_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
     add_user(&daemon.data, "bob", "secret");
     let mut alice = Browser::of(&daemon, "alice", "secret");
     alice.post("/users/password", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
@@ -103,7 +103,7 @@ fn session_ends_with_its_user_and_after_its_timeout() {
     bob.post("/delete", &[("name", "team/app"), ("tag", "1.9")]).expect(303);
     assert_eq!(tags(&daemon, "team/app").len(), 3);
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_ADMIN_SESSION", "1500ms")]);
+    daemon.start_again_with_env(&[("HOLDFAST_ADMIN_SESSION", "1500ms")]);
     alice.get("/").expect(303);
     let mut alice = Browser::of(&daemon, "alice", "secret");
     for _ in 0..5 {
@@ -172,8 +172,8 @@ fn markup_in_untrusted_content_is_escaped() {
     config["created"] = json!(evil);
     config["history"] = json!([{"created_by": evil}]);
     let more = json!({"annotations": {evil: evil, "org.opencontainers.image.title": evil}});
-    let subject = push_with(&daemon, "a", &["_tag"], &config, &more);
-    push_with(
+    let subject = push_image_with(&daemon, "a", &["_tag"], &config, &more);
+    push_image_with(
         &daemon,
         "a",
         &["artifact"],
@@ -205,7 +205,8 @@ fn markup_in_untrusted_content_is_escaped() {
 
 #[test]
 fn page_can_be_limited_to_users_and_turned_off() {
-    let daemon = with_images_and(&[("HOLDFAST_ADMIN_USERS", "alice"), ("HOLDFAST_ADMIN_TITLE", "Our <Hub>")]);
+    let daemon =
+        with_images_and_env(&[("HOLDFAST_ADMIN_USERS", "alice"), ("HOLDFAST_ADMIN_TITLE", "Our <Hub>")]);
     add_user(&daemon.data, "bob", "secret");
     assert!(Browser::of(&daemon, "alice", "secret").page("/").contains("Our &#60;Hub&#62;"));
     let mut bob = Browser::new(&daemon);
@@ -214,9 +215,9 @@ fn page_can_be_limited_to_users_and_turned_off() {
     for path in PAGES {
         bob.get(path).expect(403);
     }
-    let off = with_images_and(&[("HOLDFAST_ADMIN_ENABLED", "false")]);
+    let off = with_images_and_env(&[("HOLDFAST_ADMIN_ENABLED", "false")]);
     let mut browser = Browser::new(&off);
-    assert_eq!(browser.get("/").expect(200).named("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(browser.get("/").expect(200).required_header("content-type"), "text/plain; charset=utf-8");
     browser.get("/login").expect(404);
     browser.post("/login", &[("name", "alice"), ("password", "secret")]).expect(404);
 }
@@ -266,7 +267,7 @@ fn certificate_from_files_that_expires_soon_is_a_warning() {
     run(Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=localhost"])
         .args(["-newkey", "rsa:2048", "-keyout", &path("key"), "-out", &path("certificate")]));
-    let daemon = Daemon::with(&[
+    let daemon = Daemon::with_env(&[
         ("HOLDFAST_AUTH_ANONYMOUS", "full"),
         ("HOLDFAST_TLS_CERTIFICATE", &path("certificate")),
         ("HOLDFAST_TLS_KEY", &path("key")),

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::browser::Browser;
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
 /// The warnings of an overview page, without their markup.
@@ -43,7 +43,7 @@ fn healthy_registry_has_no_warnings() {
 #[test]
 fn failed_disk_is_a_warning_without_paths() {
     let daemon = Daemon::start();
-    let failing = Failing::begin(daemon.process(), "fdatasync", None);
+    let failing = FaultInjection::fail(daemon.pid(), "fdatasync", None);
     let content = b"layer";
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
     assert!(daemon.request("POST", &path).body(content).send().status >= 500);
@@ -55,25 +55,28 @@ fn failed_disk_is_a_warning_without_paths() {
 
 #[test]
 fn full_disk_is_a_warning() {
-    expect(&warnings_of(&Daemon::with(&[("HOLDFAST_STORAGE_RESERVE", "1000TiB")])), "The disk is full");
+    expect(&warnings_of(&Daemon::with_env(&[("HOLDFAST_STORAGE_RESERVE", "1000TiB")])), "The disk is full");
     let directory = tempfile::tempdir().unwrap();
     let free = run(Command::new("df").args(["--output=avail", "-B1"]).arg(directory.path()));
     let free: u64 = free.lines().last().unwrap().trim().parse().unwrap();
     // 2 GiB are more than parallel tests use up, and less than a tenth of any test machine's disk.
     let reserve = (free - free.min(2 << 30)).to_string();
-    expect(&warnings_of(&Daemon::with(&[("HOLDFAST_STORAGE_RESERVE", &reserve)])), "The disk is nearly full");
+    expect(
+        &warnings_of(&Daemon::with_env(&[("HOLDFAST_STORAGE_RESERVE", &reserve)])),
+        "The disk is nearly full",
+    );
 }
 
 #[test]
 fn nearly_used_up_quota_is_a_warning() {
-    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "1MiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_QUOTA", "1MiB")]);
     daemon.push_blob("a", &vec![7; 1000 << 10]);
     expect(&warnings_of(&daemon), "The quota is nearly used up: ");
 }
 
 #[test]
 fn nearly_full_index_is_a_warning() {
-    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let put = |number: &usize| {
         let tag = format!("{number}-{}", "x".repeat(100));
@@ -91,12 +94,12 @@ fn overview_by_tls(daemon: &Daemon, ca: &Path) -> String {
 
 #[test]
 fn clock_that_went_back_is_a_warning() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     daemon.stop();
     // The daemon has seen a time twenty days ahead.
     let later = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_hours(20 * 24);
     std::fs::write(daemon.data.join("tls/clock"), format!("{}\n", later.as_secs())).unwrap();
-    daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    daemon.start_again_with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     let ca = daemon.data.join("tls/ca.crt");
     expect(&warnings(&overview_by_tls(&daemon, &ca)), "The clock of the registry is wrong: it says ");
 }
@@ -116,7 +119,8 @@ fn certificate_from_files_that_expires_soon_is_a_warning() {
             .arg("-out")
             .arg(&certificate));
         let files = [certificate.to_str().unwrap(), key.to_str().unwrap()];
-        let daemon = Daemon::with(&[("HOLDFAST_TLS_CERTIFICATE", files[0]), ("HOLDFAST_TLS_KEY", files[1])]);
+        let daemon =
+            Daemon::with_env(&[("HOLDFAST_TLS_CERTIFICATE", files[0]), ("HOLDFAST_TLS_KEY", files[1])]);
         warnings(&overview_by_tls(&daemon, &certificate))
     };
     expect(&with("5"), "The certificate of the registry expires in ");

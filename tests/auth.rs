@@ -8,12 +8,15 @@ fn users_log_in_with_their_passwords() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_REALM", "Our Realm")]);
     for path in ["/v2/", "/v2/_catalog", "/v2/a/tags/list", "/v2/UPPER/tags/list"] {
         let answer = daemon.get(path).expect(401);
-        assert_eq!(answer.code(), "UNAUTHORIZED");
-        assert!(answer.named("www-authenticate").starts_with("Basic realm=\"Our Realm\""));
-        assert_eq!(answer.named("docker-distribution-api-version"), "registry/2.0");
+        assert_eq!(answer.error_code(), "UNAUTHORIZED");
+        assert!(answer.required_header("www-authenticate").starts_with("Basic realm=\"Our Realm\""));
+        assert_eq!(answer.required_header("docker-distribution-api-version"), "registry/2.0");
     }
     let ping = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send();
-    assert_eq!(ping("alice", "secret").expect(200).named("docker-distribution-api-version"), "registry/2.0");
+    assert_eq!(
+        ping("alice", "secret").expect(200).required_header("docker-distribution-api-version"),
+        "registry/2.0"
+    );
     ping("alice", "wrong").expect(401);
     ping("bob", "secret").expect(401);
     add_user(&daemon.data, "bob", "another");
@@ -27,7 +30,7 @@ fn password_longer_than_bcrypt_reads_is_wrong() {
     let ping = |password: &str| daemon.request("GET", "/v2/").login("alice", password).send();
     ping(&longest).expect(200);
     for wrong in [format!("{longest}x"), format!("{longest}\0"), format!("{longest}\0{longest}")] {
-        assert_eq!(ping(&wrong).expect(401).code(), "UNAUTHORIZED");
+        assert_eq!(ping(&wrong).expect(401).error_code(), "UNAUTHORIZED");
     }
     // The admin page refuses to set such a password, and says why.
     let mut alice = Browser::of(&daemon, "alice", &longest);
@@ -42,20 +45,20 @@ fn anonymous_pull_can_be_enabled() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_AUTH_ANONYMOUS", "pull")]);
     // `/v2/` challenges although the anonymous user may pull: clients learn there that a log-in is possible.
     daemon.get("/v2/").expect(401);
-    assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
+    assert_eq!(daemon.get("/v2/a/tags/list").expect(404).error_code(), "NAME_UNKNOWN");
     daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(401);
     daemon.request("POST", "/v2/a/blobs/uploads/").login("alice", "secret").body(b"").send().expect(202);
 }
 
 #[test]
 fn startup_banner_says_that_the_registry_is_open_in_part() {
-    let said = said_at_start(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  access ");
+    let said = startup_line(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  access ");
     assert!(said.contains("partly open") && said.contains("holdfast user add NAME"), "{said}");
 }
 
 #[test]
 fn registry_without_users_or_anonymous_access_is_closed() {
-    let daemon = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_AUTH_ANONYMOUS", "none")]);
     let answer = daemon.get("/v2/").expect(401);
     assert!(String::from_utf8_lossy(&answer.body).contains("holdfast user add"));
 }
@@ -72,7 +75,7 @@ fn rules_restrict_users_to_actions_in_repositories() {
         repositories = ["*"]
         allow = ["pull", "push", "delete", "catalog"]
     "#;
-    let daemon = Daemon::with_file(rules);
+    let daemon = Daemon::with_config(rules);
     add_user(&daemon.data, "boss", "secret");
     add_user(&daemon.data, "ci", "secret");
     add_user(&daemon.data, "eve", "secret");
@@ -89,7 +92,7 @@ fn rules_restrict_users_to_actions_in_repositories() {
     }
     ask("ci", "GET", "/v2/team/app/manifests/1").expect(200);
     ask("ci", "POST", "/v2/team/app/blobs/uploads/").expect(202);
-    assert_eq!(ask("ci", "DELETE", "/v2/team/app/manifests/1").expect(403).code(), "DENIED");
+    assert_eq!(ask("ci", "DELETE", "/v2/team/app/manifests/1").expect(403).error_code(), "DENIED");
     ask("ci", "GET", "/v2/private/manifests/1").expect(403);
     // A missing repository looks the same as a forbidden one.
     ask("ci", "GET", "/v2/nothing/manifests/1").expect(403);

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
 /// Pushes an image of its own; returns the status of the first request that failed, or of the last one.
@@ -37,7 +37,7 @@ fn failed_writes_are_never_acknowledged_and_close_the_latch() {
         let mut daemon = Daemon::start();
         let (old, bytes) = daemon.push_image("a", "old", b"old layer");
         let file = file.map(|file| daemon.data.join(file).to_str().unwrap().to_owned());
-        let failing = Failing::begin(daemon.process(), call, file.as_deref());
+        let failing = FaultInjection::fail(daemon.pid(), call, file.as_deref());
         let status = push(&daemon, "new");
         assert!(status >= 500, "{call} {file:?}: {status}");
         drop(failing);
@@ -95,13 +95,13 @@ fn an_index_that_cannot_be_written_at_the_start_still_serves_pulls() {
     child.wait().unwrap();
     assert_eq!(pulled.unwrap().expect(200).body, bytes);
     pushed.unwrap().expect(507);
-    daemon.restart_after_end();
+    daemon.start_again();
     daemon.push_image("a", "2", b"a layer that fits");
 }
 
 #[test]
 fn a_full_index_refuses_pushes_and_keeps_all_acknowledged_tags() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let mut acknowledged = Vec::new();
     let refused = (0..20_000).find_map(|number| {
@@ -129,7 +129,7 @@ fn a_full_index_refuses_pushes_and_keeps_all_acknowledged_tags() {
         daemon.request("HEAD", &format!("/v2/a/manifests/{tag}")).send().expect(200);
     }
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "16MiB")]);
+    daemon.start_again_with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "16MiB")]);
     daemon.put_manifest("a", "more", OCI_MANIFEST, &manifest).expect(201);
 }
 
@@ -143,7 +143,7 @@ fn an_unreadable_blob_is_an_error_of_its_pull_and_a_check_reports_it() {
     let file = daemon.data.join("blobs/sha256").join(blob.trim_start_matches("sha256:"));
     let file = file.to_str().unwrap();
     {
-        let _failing = Failing::begin(daemon.process(), "preadv2,pread64", Some(file));
+        let _failing = FaultInjection::fail(daemon.pid(), "preadv2,pread64", Some(file));
         // A broken connection or a 500, but never a truncated body that looks complete.
         let answer = daemon.request("GET", &format!("/v2/a/blobs/{blob}")).try_send();
         assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status == 500));
@@ -186,11 +186,15 @@ fn a_sync_that_fails_on_a_full_disk_closes_the_latch() {
     // The pages may be gone from the cache, so that the next sync would succeed without having written them.
     let mut daemon = Daemon::start();
     let content = b"layer of new";
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).chunked(content).send().expect(202);
     let put = format!("{location}?digest={}", digest(content));
-    let failing = Failing::begin_with("ENOSPC", daemon.process(), "fdatasync", None);
+    let failing = FaultInjection::fail_with("ENOSPC", daemon.pid(), "fdatasync", None);
     assert!(daemon.request("PUT", &put).body(b"").send().status >= 500);
     drop(failing);
     daemon.request("PUT", &put).body(b"").send().expect(503);

@@ -79,7 +79,7 @@ fn every_name_survives_random_damage() {
     println!("seed {seed}");
     let mut random = Random(seed | 1);
     // In a small map few pages are free, and damage rarely has no effect.
-    let mut daemon = Daemon::with(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
     for number in 0..60u32 {
         let layer = format!("layer {}", number % 40).into_bytes();
         daemon.push_image(&format!("team/app{}", number % 7), &format!("t{number}"), &layer);
@@ -88,12 +88,12 @@ fn every_name_survives_random_damage() {
     let cases = std::env::var("HOLDFAST_TEST_CASES").map_or(25, |text| text.parse().unwrap());
     let mut broken = 0;
     for _ in 0..cases {
-        daemon.end_badly();
+        daemon.stop_without_marker();
         let expected = names(&daemon.data);
         assert_eq!(expected.len(), 60, "{expected:#?}");
-        let aside = daemon.broken_indexes();
+        let aside = daemon.broken_index_count();
         let how = damage(&daemon.data.join("index/data.mdb"), &mut random);
-        daemon.restart_after_end();
+        daemon.start_again();
         for ((repository, tag), digest) in &expected {
             let reference = tag.as_ref().unwrap_or(digest);
             let answer = daemon.get(&format!("/v2/{repository}/manifests/{reference}"));
@@ -108,28 +108,28 @@ fn every_name_survives_random_damage() {
             .request("DELETE", &format!("/v2/team/extra/manifests/{}", tag_digest(&daemon)))
             .send()
             .expect(202);
-        broken += usize::from(daemon.broken_indexes() > aside);
+        broken += usize::from(daemon.broken_index_count() > aside);
     }
     println!("{cases} times damaged, {broken} times set aside");
     assert!(broken * 3 > cases, "damage is not detected: {broken} of {cases}");
 }
 
 fn tag_digest(daemon: &Daemon) -> String {
-    daemon.get("/v2/team/extra/manifests/1").expect(200).named("docker-content-digest")
+    daemon.get("/v2/team/extra/manifests/1").expect(200).required_header("docker-content-digest")
 }
 
-fn digest_of(answer: &Answer) -> String {
+fn digest_of(answer: &Response) -> String {
     digest(&answer.body)
 }
 
 #[test]
 fn nothing_is_collected_without_index_json_until_the_operator_asks() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"layer");
-    daemon.end_badly();
+    daemon.stop_without_marker();
     std::fs::write(daemon.data.join("index/data.mdb"), b"garbage").unwrap();
     std::fs::write(daemon.data.join("index.json"), b"garbage").unwrap();
-    daemon.restart_after_end();
+    daemon.start_again();
     daemon.get("/v2/a/manifests/1").expect(404);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();

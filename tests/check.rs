@@ -130,7 +130,7 @@ fn rebuild_needs_the_data_directory_without_a_daemon() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let aside = std::fs::read_dir(&daemon.data).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("index.broken-")));
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(daemon.get("/v2/a/b/manifests/1").expect(200).body, bytes);
     daemon.get(&format!("/v2/a/b/manifests/{image}")).expect(200);
 }
@@ -162,7 +162,7 @@ fn a_repair_rebuilds_an_index_that_contradicts_itself() {
     assert!(refused.contains("stop the daemon"), "{refused}");
     daemon.stop();
     assert_eq!(report(&daemon, &["--repair"]).0, 0);
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
     daemon.get(&format!("/v2/a/manifests/{image}")).expect(200);
 }
@@ -188,7 +188,7 @@ fn a_repair_rebuilds_a_damaged_index() {
         assert!(output.status.code() == Some(1) && line.contains("holdfast check --repair"), "{line}");
     }
     assert_eq!(report(&daemon, &["--repair"]).0, 0);
-    daemon.restart_after_end();
+    daemon.start_again();
     daemon.get("/v2/a/manifests/1").expect(200);
 }
 

@@ -72,7 +72,7 @@ impl Mode {
             Mode::ClosedBearer => "[auth]\nchallenge = \"bearer\"\n",
             Mode::ClosedBasic => "[auth]\nchallenge = \"basic\"\n",
         };
-        Daemon::with_file_at(data, &format!("[storage]\npath = {data:?}\n{auth}"))
+        Daemon::with_config_at(data, &format!("[storage]\npath = {data:?}\n{auth}"))
     }
 
     fn opens_public(self) -> bool {
@@ -346,7 +346,7 @@ fn curl_logs_in_by_password_and_by_token_in_every_mode() {
         assert_eq!(curl(&["-H", &header, "-X", "POST"], start), "202", "{mode:?}");
         assert_eq!(curl(&["-H", &header, "-X", "POST"], "/v2/b/blobs/uploads/"), "401", "{mode:?}");
         let ping = if mode == Mode::ClosedBasic { "Basic" } else { "Bearer" };
-        let challenge = daemon.get("/v2/").expect(401).named("www-authenticate");
+        let challenge = daemon.get("/v2/").expect(401).required_header("www-authenticate");
         assert!(challenge.starts_with(ping), "{mode:?} {challenge}");
         assert_eq!(curl(&["-u", "alice:secret"], "/v2/"), "200");
     }

@@ -171,8 +171,14 @@ fn retention_keeps_the_newest_young_and_named_tags() {
 fn an_upload_that_does_not_grow_expires() {
     const HALF: Duration = Duration::from_mins(40);
     let daemon = Daemon::start();
-    let start =
-        || daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let start = || {
+        daemon
+            .request("POST", "/v2/a/blobs/uploads/")
+            .body(b"")
+            .send()
+            .expect(202)
+            .required_header("location")
+    };
     let (abandoned, growing) = (start(), start());
     daemon.request("PATCH", &abandoned).body(b"half").send().expect(202);
     let expire = [("HOLDFAST_UPLOADS_EXPIRE", "1h")];
@@ -197,7 +203,7 @@ fn an_upload_that_does_not_grow_expires() {
 
 #[test]
 fn the_daemon_collects_at_its_interval() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "300ms"), ("HOLDFAST_GC_GRACE", "1s")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "300ms"), ("HOLDFAST_GC_GRACE", "1s")]);
     let (image, _) = daemon.push_image("a", "1", b"layer");
     delete(&daemon, &format!("/v2/a/manifests/{image}"));
     let began = Instant::now();

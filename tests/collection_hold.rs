@@ -13,7 +13,7 @@ fn unnamed_blobs_are_kept_until_the_operator_collects() {
     daemon.stop();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
     std::fs::remove_file(daemon.data.join("index.json")).unwrap();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     std::thread::sleep(Duration::from_secs(1));
     let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();
     assert_eq!(blobs(), 3);
@@ -24,7 +24,7 @@ fn unnamed_blobs_are_kept_until_the_operator_collects() {
 /// Restarts a registry without its index, such that an automatic collection would start at once.
 fn start_without_index(daemon: &mut Daemon) {
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     std::thread::sleep(Duration::from_secs(1));
 }
 
@@ -42,7 +42,7 @@ fn content_missing_in_a_stale_index_json_is_kept_until_the_operator_collects() {
     // The collection hold survives further rebuilds.
     daemon.stop();
     command(&daemon, &["check", "--rebuild"]);
-    daemon.restart_after_end();
+    daemon.start_again();
     std::thread::sleep(Duration::from_secs(1));
     assert!(has_blob(&daemon, b"second"));
     daemon.stop();
@@ -52,10 +52,10 @@ fn content_missing_in_a_stale_index_json_is_kept_until_the_operator_collects() {
     assert!(has_blob(&daemon, b"first") && !has_blob(&daemon, b"second"));
     // Without a grace period a collection may take a blob before its manifest is pushed.
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let (third, _) = daemon.push_image("a", "3", b"third");
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     delete_and_rebuild(&mut daemon, &third);
     assert!(!has_blob(&daemon, b"third"), "the hold is still set");
 }
@@ -65,7 +65,7 @@ fn delete_and_rebuild(daemon: &mut Daemon, image: &str) {
     daemon.request("DELETE", &format!("/v2/a/manifests/{image}")).send().expect(202);
     daemon.stop();
     command(daemon, &["check", "--rebuild"]);
-    daemon.restart_after_end();
+    daemon.start_again();
     std::thread::sleep(Duration::from_secs(1));
 }
 
@@ -113,7 +113,7 @@ fn rebuild_with_a_damaged_index_json_uses_a_healthy_index() {
     daemon.stop();
     damage_the_middle(&daemon);
     command(&daemon, &["check", "--rebuild"]);
-    daemon.restart_after_end();
+    daemon.start_again();
     for (number, (_, manifest)) in images.iter().enumerate() {
         assert_eq!(&daemon.get(&format!("/v2/a/manifests/t{number}")).expect(200).body, manifest);
     }
@@ -128,7 +128,7 @@ fn nothing_is_collected_after_names_of_index_json_are_lost() {
     daemon.stop();
     damage_the_middle(&daemon);
     std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     std::thread::sleep(Duration::from_secs(1));
     assert!((0..5).all(|number| has_blob(&daemon, format!("layer {number}").as_bytes())));
 }
@@ -154,5 +154,5 @@ fn manual_collection_that_finds_names_lost_removes_nothing() {
     assert!(has_blob(&daemon, b"layer"));
     assert!(gc().status.success());
     assert!(!has_blob(&daemon, b"layer"));
-    daemon.restart_after_end();
+    daemon.start_again();
 }

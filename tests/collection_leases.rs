@@ -14,7 +14,7 @@ const LATE: Duration = Duration::from_mins(50);
 const AFTER: Duration = Duration::from_mins(30);
 
 fn daemon() -> Daemon {
-    Daemon::with(&[("HOLDFAST_GC_GRACE", "1h"), ("HOLDFAST_GC_INTERVAL", "off")])
+    Daemon::with_env(&[("HOLDFAST_GC_GRACE", "1h"), ("HOLDFAST_GC_INTERVAL", "off")])
 }
 
 /// Pushes an index of these manifests to the repository `a`; without a reference, by its digest. Returns the digest.
@@ -113,7 +113,7 @@ fn a_pull_renews_the_lease_of_an_untagged_manifest() {
     let file = directory.path().join("holdfast.toml");
     let rules = "[gc]\ninterval = \"off\"\n[[retention]]\nrepositories = [\"*\"]\nremove_untagged = \"1h\"\n";
     std::fs::write(&file, rules).unwrap();
-    let mut daemon = Daemon::with_file_named(&file);
+    let mut daemon = Daemon::with_config_file(&file);
     let (asked, forgotten) =
         (digest(&push_untagged(&daemon, b"asked for")), digest(&push_untagged(&daemon, b"forgotten")));
     daemon.advance_clock(LATE);

@@ -24,7 +24,7 @@ fn an_interrupted_collection_is_recovered_at_the_next_start() {
     }
     std::fs::write(trash.join(name(&gone)), b"gone").unwrap();
     std::fs::write(daemon.data.join("blobs/sha256").join(hex(&digest(b"unknown"))), b"unknown").unwrap();
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"layer");
     assert_eq!(std::fs::read_dir(&trash).unwrap().count(), 0);
@@ -53,7 +53,7 @@ fn collect_slowly(daemon: &Daemon) -> Child {
 
 #[test]
 fn a_blob_is_served_until_the_collection_commits() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let content = b"about to go";
     let blob = daemon.push_blob("a", content);
     let mut gc = collect_slowly(&daemon);
@@ -67,7 +67,7 @@ fn a_blob_is_served_until_the_collection_commits() {
 
 #[test]
 fn a_collection_waits_for_another_one() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     daemon.push_blob("a", b"about to go");
     // Creates the file of the lock.
     collect(&daemon, &[]);

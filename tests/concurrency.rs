@@ -63,8 +63,11 @@ fn a_tag_moved_by_several_clients_names_one_of_their_manifests() {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let tagged =
-        daemon.request("HEAD", "/v2/a/manifests/latest").send().expect(200).named("docker-content-digest");
+    let tagged = daemon
+        .request("HEAD", "/v2/a/manifests/latest")
+        .send()
+        .expect(200)
+        .required_header("docker-content-digest");
     assert!(digests.contains(&tagged));
     for digest in &digests {
         daemon.get(&format!("/v2/a/manifests/{digest}")).expect(200);
@@ -78,8 +81,12 @@ fn a_late_patch_never_writes_to_a_blob() {
     let daemon = Daemon::start();
     for round in 0..150 {
         let content = format!("content of round {round}").into_bytes();
-        let location =
-            daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+        let location = daemon
+            .request("POST", "/v2/a/blobs/uploads/")
+            .body(b"")
+            .send()
+            .expect(202)
+            .required_header("location");
         daemon.request("PATCH", &location).body(&content).send().expect(202);
         let put = format!("{location}?digest={}", digest(&content));
         let (put, patch) = std::thread::scope(|scope| {

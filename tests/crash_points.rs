@@ -95,7 +95,7 @@ struct Before {
 
 impl Before {
     fn new() -> Self {
-        let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+        let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
         let (_, old) = daemon.push_image("a", "t", b"the old layer");
         let (other, _) = daemon.push_image("a", "other", b"another layer");
         Before { daemon, old, other }
@@ -132,7 +132,7 @@ type Operation = fn(Effect, &str, usize) -> bool;
 fn push(effect: Effect, call: &str, number: usize) -> bool {
     let mut before = Before::new();
     let new = image(&digest(NEW_LAYER), &digest(NEW_LAYER), None);
-    let strace = Strace::attach(before.daemon.process(), effect, call, number);
+    let strace = Strace::attach(before.daemon.pid(), effect, call, number);
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(NEW_LAYER));
     let blob = before.daemon.request("POST", &path).body(NEW_LAYER).try_send();
     let done = blob.is_ok_and(|answer| answer.status == 201) && {
@@ -150,7 +150,7 @@ fn push(effect: Effect, call: &str, number: usize) -> bool {
 
 fn delete(effect: Effect, call: &str, number: usize) -> bool {
     let mut before = Before::new();
-    let strace = Strace::attach(before.daemon.process(), effect, call, number);
+    let strace = Strace::attach(before.daemon.pid(), effect, call, number);
     let path = format!("/v2/a/manifests/{}", before.other);
     let answer = before.daemon.request("DELETE", &path).try_send();
     let done = answer.is_ok_and(|answer| answer.status == 202);
@@ -187,7 +187,7 @@ fn rebuild(effect: Effect, call: &str, number: usize) -> bool {
     let mut before = Before::new();
     before.daemon.stop();
     let met = run_with_fault(&["check", "--rebuild"], &before.daemon, effect, call, number);
-    before.daemon.restart_after_end();
+    before.daemon.start_again();
     assert_eq!(before.read("t"), before.old, "{effect:?} at {call} {number}");
     before.read("other");
     before.is_healthy(&format!("{effect:?} at {call} {number}"));

@@ -69,7 +69,7 @@ fn push(daemon: &Daemon, repository: &str, tag: &str, layer: &[u8], config: &[u8
 fn a_push_replaces_a_damaged_blob_and_a_damaged_manifest() {
     let mut daemon = Daemon::start();
     daemon.stop();
-    let log = daemon.restart_with_log(&[]);
+    let log = daemon.start_again_with_log(&[]);
     let (layer, config) = (&b"the layer"[..], &b"{}"[..]);
     let (layer_digest, manifest) = (digest(layer), image(&digest(config), &digest(layer), None));
     assert_eq!(push(&daemon, "a", "1", layer, config), 2);
@@ -85,7 +85,7 @@ fn a_push_replaces_a_damaged_blob_and_a_damaged_manifest() {
         let mount = format!("/v2/b/blobs/uploads/?mount={layer_digest}&from=a");
         daemon.request("POST", &mount).body(b"").send().expect(202);
         let refused = daemon.put_manifest("a", "2", OCI_MANIFEST, &manifest).expect(400);
-        assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN", "{context}");
+        assert_eq!(refused.error_code(), "MANIFEST_BLOB_UNKNOWN", "{context}");
         assert!(String::from_utf8_lossy(&refused.body).contains(&layer_digest), "{context}");
         assert_eq!(push(&daemon, "a", "1", layer, config), 1, "{context}: only the damaged blob is sent");
         assert_eq!(daemon.get(&blob).expect(200).body, layer, "{context}");

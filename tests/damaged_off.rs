@@ -61,7 +61,7 @@ fn a_damaged_index_loses_no_referenced_blob_and_is_logged() {
     let mut random = seed;
     let cases: u32 = std::env::var("HOLDFAST_TEST_CASES").map_or(12, |text| text.parse().unwrap());
     for case in 0..cases {
-        let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+        let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
         let images: Vec<_> = (0..30)
             .map(|number| {
                 let tag = format!("t{number}");
@@ -76,7 +76,8 @@ fn a_damaged_index_loses_no_referenced_blob_and_is_logged() {
         daemon.stop();
         assert!(daemon.data.join("index/clean").exists());
         let damage = damage_index(&daemon, &mut random);
-        let log = daemon.restart_with_log(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+        let log =
+            daemon.start_again_with_log(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
         let logged = std::fs::read_to_string(log.path()).unwrap();
         let (context, is_logged) = (format!("seed {seed}, case {case}, {damage}"), !logged.is_empty());
         collect(&daemon);
@@ -99,7 +100,7 @@ fn a_damaged_index_loses_no_referenced_blob_and_is_logged() {
 /// The daemon has opened the index before it is damaged, so that the shutdown marker cannot reveal the damage.
 #[test]
 fn a_collection_verifies_the_index_before_it_frees_content() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     for number in 0..60 {
         daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
     }

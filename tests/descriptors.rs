@@ -45,15 +45,15 @@ fn crowd_is_served_with(limit: u32) {
     for _ in 0..5 {
         pull(&daemon, "small");
     }
-    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.process())).unwrap().count();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
     assert!(open <= limit as usize, "{open} descriptors of {limit}");
     let mut refused = 0;
     for stream in &mut crowd {
         stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         // Without a response: the upload is being received, or its connection was evicted.
-        let Ok(answer) = Answer::try_read(stream, false) else { continue };
+        let Ok(answer) = Response::try_read(stream, false) else { continue };
         assert!(matches!(answer.status, 429 | 503), "{answer:?}");
-        assert!(answer.named("retry-after").parse::<u32>().unwrap() > 0);
+        assert!(answer.required_header("retry-after").parse::<u32>().unwrap() > 0);
         refused += 1;
     }
     assert!(refused > 0, "no upload was refused");
@@ -96,12 +96,12 @@ fn crowd_is_served_with_1024_descriptors() {
 }
 
 fn set_limit(daemon: &Daemon, limit: &str) {
-    run(Command::new("prlimit").args(["--pid", &daemon.process().to_string(), &format!("--nofile={limit}")]));
+    run(Command::new("prlimit").args(["--pid", &daemon.pid().to_string(), &format!("--nofile={limit}")]));
 }
 
 /// Returns the processor time of the daemon in clock ticks of 10 ms.
 fn processor_time(daemon: &Daemon) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.process())).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
@@ -110,20 +110,20 @@ fn processor_time(daemon: &Daemon) -> u64 {
 fn accept_without_descriptors_waits_and_recovers() {
     let daemon = Daemon::start();
     let mut idle = daemon.request("GET", "/v2/").keep_alive().open();
-    Answer::read(&mut idle, false).expect(200);
+    Response::read(&mut idle, false).expect(200);
     // Lowers the soft limit below the number of open files.
     set_limit(&daemon, "8:");
     let mut waiting = daemon.request("GET", "/v2/").from(CLIENT).open();
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let before = processor_time(&daemon);
-    Answer::try_read(&mut waiting, false).unwrap_err();
+    Response::try_read(&mut waiting, false).unwrap_err();
     let used = processor_time(&daemon) - before;
     assert!(used < 50, "{used} ticks of processor time in a second of waiting");
     idle.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     assert!(matches!(idle.peek(&mut [0; 1]), Ok(0)), "the idle connection is kept");
     set_limit(&daemon, "1024:");
     waiting.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    Answer::read(&mut waiting, false).expect(200);
+    Response::read(&mut waiting, false).expect(200);
     daemon.push_image("a", "1", b"layer");
 }
 
@@ -131,7 +131,7 @@ fn accept_without_descriptors_waits_and_recovers() {
 fn soft_limit_is_raised_and_a_low_one_lowers_the_connections() {
     let mut daemon = Daemon::with_descriptors(64);
     daemon.stop();
-    let log = daemon.restart_with_log(&[]);
+    let log = daemon.start_again_with_log(&[]);
     daemon.stop();
     let text = std::fs::read_to_string(log.path()).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("limits.connections is 512")).collect();
@@ -139,7 +139,7 @@ fn soft_limit_is_raised_and_a_low_one_lowers_the_connections() {
     assert!(lines[0].contains("64 open files"), "{text}");
 
     let daemon = Daemon::start();
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.process())).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers[0], numbers[1]);

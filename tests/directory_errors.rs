@@ -15,15 +15,19 @@ fn with_broken_directory(daemon: &Daemon, directory: &str, arguments: &[&str]) -
 }
 
 fn upload(daemon: &Daemon, content: &[u8]) -> String {
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).chunked(content).send().expect(202);
     location
 }
 
 #[test]
 fn a_collection_stops_at_a_listing_that_fails() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let (_, bytes) = daemon.push_image("a", "1", b"layer");
     let location = upload(&daemon, b"half");
     for directory in ["uploads", "blobs/sha256", "blobs/sha512", "trash"] {
@@ -37,7 +41,7 @@ fn a_collection_stops_at_a_listing_that_fails() {
         assert!(told.contains("Input/output error"), "{directory}: {told}");
         assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes, "{directory}");
         daemon.get(&format!("/v2/a/blobs/{}", digest(b"layer"))).expect(200);
-        assert_eq!(daemon.get(&location).expect(204).named("range"), "0-3", "{directory}");
+        assert_eq!(daemon.get(&location).expect(204).required_header("range"), "0-3", "{directory}");
     }
     let put = format!("{location}?digest={}", digest(b"half"));
     daemon.request("PUT", &put).body(b"").send().expect(201);
@@ -46,7 +50,7 @@ fn a_collection_stops_at_a_listing_that_fails() {
 #[test]
 fn a_rebuild_stops_at_a_listing_that_fails_and_the_next_one_is_complete() {
     for directory in ["blobs/sha256", "trash", "uploads"] {
-        let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+        let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
         let (image, bytes) = daemon.push_image("a", "1", b"layer");
         let location = upload(&daemon, b"half");
         daemon.stop();
@@ -55,11 +59,11 @@ fn a_rebuild_stops_at_a_listing_that_fails_and_the_next_one_is_complete() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{directory}: {output:?}");
         assert!(told.contains("Input/output error"), "{directory}: {told}");
-        daemon.restart_after_end();
+        daemon.start_again();
         assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes, "{directory}");
         daemon.get(&format!("/v2/a/manifests/{image}")).expect(200);
         assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(b"layer"))).expect(200).body, b"layer");
-        assert_eq!(daemon.get(&location).expect(204).named("range"), "0-3", "{directory}");
+        assert_eq!(daemon.get(&location).expect(204).required_header("range"), "0-3", "{directory}");
         run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
     }
 }

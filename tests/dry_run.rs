@@ -96,7 +96,7 @@ fn a_dry_run_reports_what_a_real_run_frees() {
     let file = directory.path().join("holdfast.toml");
     std::fs::write(&file, RULES).unwrap();
     let config = ["--config", file.to_str().unwrap()];
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let mut taken = 0;
     // With a grace period a run orphans content that a later run frees.
     for (round, grace) in ["0s", "30s", "1h", "0s"].into_iter().enumerate() {
@@ -131,7 +131,7 @@ fn fill_young(daemon: &Daemon, round: usize) -> String {
 /// have a blob.
 #[test]
 fn a_dry_run_of_a_large_collection_reports_what_a_real_run_frees() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     daemon.stop();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
     let mut bulk = Bulk::new(&daemon.data);
@@ -146,7 +146,7 @@ fn a_dry_run_of_a_large_collection_reports_what_a_real_run_frees() {
         bulk.name("a", Some(&format!("t{number}")), &bulk.image(number, None));
     }
     bulk.write();
-    daemon.restart_after_end();
+    daemon.start_again();
     let platforms: Vec<&str> = platforms.iter().map(String::as_str).collect();
     put_index(&daemon, "a", "outer", &platforms);
     for tag in ["outer", "t3000", "t3001", "t3002"] {

@@ -8,12 +8,16 @@ use crate::support::*;
 #[test]
 fn a_content_length_beyond_the_disk_is_refused() {
     let daemon = Daemon::start();
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).body(b"some").send().expect(202);
     let mut stream =
         daemon.request("PATCH", &location).header("Content-Length", "18446744073709551000").open();
-    assert_eq!(Answer::read(&mut stream, false).status, 507);
+    assert_eq!(Response::read(&mut stream, false).status, 507);
     daemon.get("/v2/").expect(200);
 }
 
@@ -34,7 +38,7 @@ fn errors_have_the_standards_json_and_name_no_file() {
         ("GET", "/other", 404, "UNSUPPORTED"),
     ] {
         let answer = daemon.request(method, path).send().expect(status);
-        assert_eq!(answer.code(), code, "{path}");
+        assert_eq!(answer.error_code(), code, "{path}");
         let text = String::from_utf8(answer.body).unwrap();
         assert!(!text.contains(daemon.data.to_str().unwrap()), "{text}");
     }
@@ -53,9 +57,9 @@ fn the_api_and_the_admin_page_report_the_same_problem() {
     assert!(text(&page).contains("Repository none does not exist."), "{page:?}");
     // A method that the endpoint does not have: the same status and `Allow`, in JSON and in HTML.
     let request = daemon.request("DELETE", "/v2/_catalog").send().expect(405);
-    assert_eq!(request.named("allow"), "GET, HEAD");
+    assert_eq!(request.required_header("allow"), "GET, HEAD");
     let request = daemon.request("DELETE", "/repositories").send().expect(405);
-    assert_eq!(request.named("allow"), "GET, HEAD");
+    assert_eq!(request.required_header("allow"), "GET, HEAD");
     assert!(text(&request).contains("does not support this method"), "{request:?}");
 }
 
@@ -74,7 +78,7 @@ fn a_client_reads_the_refusal_while_it_still_sends_its_body() {
         .header("Expect", "100-continue")
         .header("Content-Length", "1000");
     let mut stream = request.open();
-    assert_eq!(Answer::read(&mut stream, false).status, 401);
+    assert_eq!(Response::read(&mut stream, false).status, 401);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 /// Returns a field of `/proc/PID/status`, in KiB.
 fn memory(daemon: &Daemon, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
@@ -44,7 +44,7 @@ fn fallback_tag(subject: &str) -> String {
 
 #[test]
 fn manifest_with_too_many_descriptors_is_refused_with_the_limit() {
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "3")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "3")]);
     let (image, _) = daemon.push_image("a", "1", b"layer");
     let fits = index(&image, (0..2).map(missing_digest), 0);
     daemon.put_manifest("a", "fits", OCI_INDEX, &fits).expect(201);
@@ -52,7 +52,7 @@ fn manifest_with_too_many_descriptors_is_refused_with_the_limit() {
         let refused =
             daemon.put_manifest("a", "many", OCI_INDEX, &index(&image, (0..3).map(missing_digest), size));
         let refused = refused.expect(400);
-        assert_eq!(refused.code(), "MANIFEST_INVALID");
+        assert_eq!(refused.error_code(), "MANIFEST_INVALID");
         let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("4 descriptors, and this registry takes 3"), "{message}");
     }
@@ -64,7 +64,7 @@ fn manifest_with_too_many_descriptors_is_refused_with_the_limit() {
 
 #[test]
 fn fallback_tag_list_is_truncated_at_the_limit_and_deduplicated() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "100000")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "100000")]);
     let (subject, _) = daemon.push_image("a", "1", b"layer");
     let images: Vec<String> =
         (0..4).map(|number| daemon.push_image("a", &format!("s{number}"), &[number]).0).collect();
@@ -80,7 +80,7 @@ fn fallback_tag_list_is_truncated_at_the_limit_and_deduplicated() {
     sorted.sort();
     assert_eq!(listed(&daemon), sorted);
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "2")]);
+    daemon.start_again_with_env(&[("HOLDFAST_LIMITS_MANIFEST_DESCRIPTORS", "2")]);
     let mut first = images[..2].to_vec();
     first.sort();
     assert_eq!(listed(&daemon), first);
@@ -147,7 +147,7 @@ fn catalog_of_a_user_with_few_of_many_repositories_is_complete() {
     let rule = "[auth]\nanonymous = \"none\"\n[[auth.rule]]\nusers = [\"ann\"]\nrepositories = [\"r*5\"]\n\
                 allow = [\"pull\", \"catalog\"]\n[[auth.rule]]\nusers = [\"bob\"]\nrepositories = [\"*\"]\n\
                 allow = [\"pull\", \"push\"]\n";
-    let daemon = Daemon::with_file(rule);
+    let daemon = Daemon::with_config(rule);
     add_user(&daemon.data, "ann", "secret of ann");
     add_user(&daemon.data, "bob", "secret of bob");
     let bob = |method: &str, path: &str| daemon.request(method, path).login("bob", "secret of bob");
@@ -164,7 +164,7 @@ fn catalog_of_a_user_with_few_of_many_repositories_is_complete() {
     assert_eq!(ann("/v2/_catalog").json()["repositories"], json!(["r05", "r15", "r25"]));
     let first = ann("/v2/_catalog?n=2");
     assert_eq!(first.json()["repositories"], json!(["r05", "r15"]));
-    let next = first.named("link");
+    let next = first.required_header("link");
     let last = ann(next[1..].split('>').next().unwrap());
     assert_eq!((last.json()["repositories"].clone(), last.header("link")), (json!(["r25"]), None));
 }
@@ -214,12 +214,12 @@ fn list_request_overtakes_queued_lists_of_another_client() {
     daemon.request("GET", &format!("/v2/victim/manifests/{own}")).from(CLIENT).send().expect(200);
     let (mut listed, mut refused) = (0, 0);
     for stream in &mut many {
-        let answer = Answer::read(stream, false);
+        let answer = Response::read(stream, false);
         match answer.status {
             200 => listed += 1,
             429 => {
-                assert_eq!(answer.code(), "TOOMANYREQUESTS");
-                assert!(answer.named("retry-after").parse::<u32>().unwrap() > 0);
+                assert_eq!(answer.error_code(), "TOOMANYREQUESTS");
+                assert!(answer.required_header("retry-after").parse::<u32>().unwrap() > 0);
                 refused += 1;
             }
             other => panic!("{other}"),
@@ -302,7 +302,7 @@ fn pull_repeatedly(pull: impl Fn() -> Duration) -> Vec<Duration> {
 #[test]
 fn malicious_client_neither_blocks_pulls_nor_exhausts_memory() {
     // The allocator of debug builds keeps freed memory for each thread; that of the releases does not.
-    let mut daemon = Daemon::with(&[("MALLOC_ARENA_MAX", "2")]);
+    let mut daemon = Daemon::with_env(&[("MALLOC_ARENA_MAX", "2")]);
     let (_, victim) = daemon.push_image("victim", "1", b"a small layer");
     let layer = digest(b"a small layer");
     let (subject, large) = push_expensive_content(&daemon);

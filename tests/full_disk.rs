@@ -49,16 +49,20 @@ fn a_push_without_space_is_refused_and_other_requests_succeed() {
     let large = vec![1u8; 20 << 20];
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&large));
     let refused = daemon.request("POST", &path).body(&large).send().expect(507);
-    assert_eq!(refused.code(), "DENIED");
+    assert_eq!(refused.error_code(), "DENIED");
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
     // Without a reserve a chunked body fills the disk to its end. The upload then has exactly the bytes that were counted.
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    daemon.start_again_with_env(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).chunked(&large).send().expect(507);
-    let range = daemon.get(&location).expect(204).named("range");
+    let range = daemon.get(&location).expect(204).required_header("range");
     let length = range.trim_start_matches("0-").parse::<usize>().unwrap() + 1;
     let part = digest(&large[..length]);
     daemon.request("PUT", &format!("{location}?digest={part}")).body(b"").send().expect(201);
@@ -86,7 +90,7 @@ fn a_full_card_keeps_its_reserve_and_accepts_pushes_after_a_collection() {
             let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
             let answer = daemon.request("POST", &path).body(content).send();
             if answer.status != 201 {
-                assert_eq!((answer.status, answer.code().as_str()), (507, "DENIED"));
+                assert_eq!((answer.status, answer.error_code().as_str()), (507, "DENIED"));
                 return None;
             }
         }
@@ -133,19 +137,19 @@ fn fill_up(disk: &SmallDisk) {
 #[test]
 fn a_disk_filled_to_the_last_byte_still_serves_and_collects() {
     let disk = SmallDisk::mount();
-    let mut daemon = Daemon::at_with(&disk.0.path().join("data"), &[("HOLDFAST_GC_GRACE", "2s")]);
+    let mut daemon = Daemon::at_with_env(&disk.0.path().join("data"), &[("HOLDFAST_GC_GRACE", "2s")]);
     let (old, _) = daemon.push_image("a", "1", b"old layer");
     let (new, bytes) = daemon.push_image("a", "1", &vec![7; 1 << 20]);
     delete(&daemon, &format!("/v2/a/manifests/{old}"));
     // After a bad end the index is inspected and copied, so that it has no free pages but the preallocated ones.
-    daemon.end_badly();
-    daemon.restart_after_end();
+    daemon.stop_without_marker();
+    daemon.start_again();
     std::thread::sleep(Duration::from_secs(2));
     fill_up(&disk);
     let layer = |content: &[u8]| format!("/v2/a/blobs/{}", digest(content));
     assert_eq!(daemon.get(&layer(b"old layer")).expect(200).body, b"old layer");
-    daemon.end_badly();
-    daemon.restart_after_end();
+    daemon.stop_without_marker();
+    daemon.start_again();
     assert_eq!(daemon.get(&format!("/v2/a/manifests/{new}")).expect(200).body, bytes);
     daemon.get(&layer(&vec![7; 1 << 20])).expect(200);
     // Each reading thread takes a slot in LMDB's lock file, which must not need new blocks.
@@ -164,7 +168,7 @@ fn a_disk_filled_to_the_last_byte_still_serves_and_collects() {
     assert!(disk.free() >= 1 << 20, "{} are free", disk.free());
     // `holdfast gc` frees space without a daemon as well.
     daemon.stop();
-    daemon.restart_with(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
+    daemon.start_again_with_env(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
     let (image, _) = daemon.push_image("a", "2", &vec![8; 256 << 10]);
     delete(&daemon, &format!("/v2/a/manifests/{image}"));
     daemon.stop();
@@ -192,9 +196,9 @@ fn a_disk_that_fills_up_during_an_inspection_does_not_condemn_the_index() {
         collect.env_clear().args(["gc", "--data"]).arg(&daemon.data);
         let collected = collect.output().unwrap();
         assert!(collected.status.code().is_some(), "{pages}: killed by a signal: {collected:?}");
-        assert_eq!(daemon.broken_indexes(), 0, "{pages}: {collected:?}");
+        assert_eq!(daemon.broken_index_count(), 0, "{pages}: {collected:?}");
         std::fs::remove_file(&others).unwrap();
-        daemon.restart_after_end();
+        daemon.start_again();
         for tag in ["old", "new"] {
             let answer = daemon.get(&format!("/v2/a/manifests/{tag}"));
             assert_eq!(answer.status, 200, "{tag} with {pages} pages: {collected:?}");
@@ -204,7 +208,7 @@ fn a_disk_that_fills_up_during_an_inspection_does_not_condemn_the_index() {
 
 #[test]
 fn the_quota_refuses_pushes_until_content_is_deleted_and_collected() {
-    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "2MiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_QUOTA", "2MiB")]);
     let (image, _) = daemon.push_image("a", "1", &vec![1; 1 << 20]);
     let large = vec![2; 1 << 20];
     let push = || {
@@ -215,8 +219,12 @@ fn the_quota_refuses_pushes_until_content_is_deleted_and_collected() {
     let message = refused.json()["errors"][0]["message"].to_string();
     assert!(message.contains("storage.quota"), "{message}");
     // Unfinished uploads count until they are cancelled.
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).body(&large[..900 << 10]).send().expect(202);
     daemon.request("PATCH", &location).body(&large[..400 << 10]).send().expect(507);
     daemon.request("DELETE", &location).send().expect(204);

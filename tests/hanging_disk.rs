@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::browser::Browser;
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
 /// The delay of each sync, far longer than the test.
@@ -37,7 +37,7 @@ fn reads_are_answered_while_syncs_hang() {
     let blob = digest(&content);
     let (acknowledged, address) = (AtomicUsize::new(0), daemon.address);
     std::thread::scope(|scope| {
-        let hanging = Failing::delay(daemon.process(), "fdatasync,fsync", None, HANGS);
+        let hanging = FaultInjection::delay(daemon.pid(), "fdatasync,fsync", None, HANGS);
         for number in 0..PUSHERS {
             let acknowledged = &acknowledged;
             scope.spawn(move || {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
-fn status_and_word(answer: &Answer) -> (u16, String) {
+fn status_and_word(answer: &Response) -> (u16, String) {
     (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }
 
@@ -37,20 +37,23 @@ fn checks_need_no_login_host_name_or_tls() {
     let mut daemon = Daemon::with_user("alice", "secret", &[]);
     daemon.stop();
     let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_LOG_LEVEL", "info")];
-    let log = daemon.restart_with_log(&settings);
+    let log = daemon.start_again_with_log(&settings);
     for path in ["/healthz", "/readyz", "/healthz?verbose"] {
         let answer = daemon.get(path).expect(200);
         assert_eq!(status_and_word(&answer).1, "ok");
-        assert_eq!(answer.named("content-type"), "text/plain; charset=utf-8");
-        assert_eq!(answer.named("cache-control"), "no-store");
+        assert_eq!(answer.required_header("content-type"), "text/plain; charset=utf-8");
+        assert_eq!(answer.required_header("cache-control"), "no-store");
         let head = daemon.request("HEAD", path).send().expect(200);
-        assert_eq!((head.named("content-length"), head.body.len()), ("2".into(), 0));
+        assert_eq!((head.required_header("content-length"), head.body.len()), ("2".into(), 0));
         // Credentials, host name, accepted types and proxies do not matter.
         daemon.request("GET", path).login("alice", "wrong").send().expect(200);
-        daemon.request("GET", path).by_name("evil.example:1").send().expect(200);
+        daemon.request("GET", path).host("evil.example:1").send().expect(200);
         daemon.request("GET", path).header("Accept", "text/html").send().expect(200);
         daemon.request("GET", path).header("X-Forwarded-For", "192.0.2.1").send().expect(200);
-        assert_eq!(daemon.request("POST", path).body(b"").send().expect(405).named("allow"), "GET, HEAD");
+        assert_eq!(
+            daemon.request("POST", path).body(b"").send().expect(405).required_header("allow"),
+            "GET, HEAD"
+        );
     }
     let url = format!("https://localhost:{}/healthz", daemon.address.port());
     assert_eq!(run(Command::new("curl").args(["-sSfk", &url])), "ok");
@@ -71,15 +74,15 @@ fn checks_need_no_login_host_name_or_tls() {
 fn checks_answer_to_host_names_that_the_registry_refuses() {
     // Implicitly open on loopback, the registry refuses public names (DNS rebinding).
     let daemon = Daemon::start();
-    daemon.request("GET", "/v2/").by_name("hub.example").send().expect(421);
-    daemon.request("GET", "/healthz").by_name("hub.example").send().expect(200);
+    daemon.request("GET", "/v2/").host("hub.example").send().expect(421);
+    daemon.request("GET", "/healthz").host("hub.example").send().expect(200);
 }
 
 #[test]
 fn latched_store_is_reported_as_read_only() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
-    let failing = Failing::begin(daemon.process(), "fdatasync", None);
+    let failing = FaultInjection::fail(daemon.pid(), "fdatasync", None);
     let content = b"another layer";
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
     assert!(daemon.request("POST", &path).body(content).send().status >= 500);
@@ -98,11 +101,11 @@ fn latched_store_is_reported_as_read_only() {
 #[test]
 fn full_registry_is_healthy_but_not_ready() {
     for setting in [("HOLDFAST_STORAGE_RESERVE", "1000TiB"), ("HOLDFAST_STORAGE_QUOTA", "0")] {
-        let daemon = Daemon::with(&[setting]);
+        let daemon = Daemon::with_env(&[setting]);
         assert_eq!(check(&daemon, "/healthz"), (200, "ok".into()), "{setting:?}");
         assert_eq!(check(&daemon, "/readyz"), (503, "full".into()), "{setting:?}");
     }
-    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_QUOTA", "100KiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_QUOTA", "100KiB")]);
     assert_eq!(check(&daemon, "/readyz"), (200, "ok".into()));
     daemon.push_blob("a", &[7; 100 << 10]);
     await_word(&daemon, "/readyz", (503, "full"));
@@ -111,7 +114,7 @@ fn full_registry_is_healthy_but_not_ready() {
 #[test]
 fn hanging_disk_is_reported_without_delay() {
     let daemon = Daemon::start();
-    let hanging = Failing::delay(daemon.process(), "fdatasync,fsync", None, Duration::from_secs(100));
+    let hanging = FaultInjection::delay(daemon.pid(), "fdatasync,fsync", None, Duration::from_secs(100));
     let content = b"layer";
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
     let address = daemon.address;
@@ -129,18 +132,18 @@ fn stopping_daemon_is_reported_as_draining() {
     // Accepted before the check below is answered, since connections are accepted in order.
     let mut silent: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
     daemon.get("/healthz").expect(200);
-    run(Command::new("kill").arg(daemon.process().to_string()));
+    run(Command::new("kill").arg(daemon.pid().to_string()));
     let found = silent.iter_mut().any(|stream| {
         std::thread::sleep(Duration::from_millis(200));
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let request = daemon.request("GET", "/healthz");
         request.send_on(stream).is_ok()
-            && Answer::try_read(stream, false)
+            && Response::try_read(stream, false)
                 .is_ok_and(|answer| status_and_word(&answer) == (503, "draining".into()))
     });
     assert!(found, "no answer reports draining");
     drop(silent);
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(check(&daemon, "/healthz"), (200, "ok".into()));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::*;
 
 /// Sends raw bytes in pieces of at most this length, and returns the response.
-fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Answer {
+fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Response {
     let mut stream = TcpStream::connect(daemon.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -17,11 +17,11 @@ fn send(daemon: &Daemon, bytes: &[u8], piece: usize) -> Answer {
             break;
         }
     }
-    Answer::read(&mut stream, false)
+    Response::read(&mut stream, false)
 }
 
 /// Sends a head, to which the empty line is added.
-fn send_head(daemon: &Daemon, head: &str) -> Answer {
+fn send_head(daemon: &Daemon, head: &str) -> Response {
     send(daemon, format!("{head}\r\n").as_bytes(), usize::MAX)
 }
 
@@ -36,7 +36,7 @@ fn head_of(length: usize) -> Vec<u8> {
 #[test]
 fn a_head_may_have_limits_header_bytes_and_not_one_more() {
     for (setting, limit) in [("8KiB", 8192), ("20000", 20_000), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
-        let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", setting)]);
+        let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_HEADER_BYTES", setting)]);
         for piece in [usize::MAX, 1000] {
             assert_eq!(send(&daemon, &head_of(limit), piece).status, 200, "{setting} {piece}");
             assert_eq!(send(&daemon, &head_of(limit + 1), piece).status, 431, "{setting} {piece}");
@@ -46,7 +46,7 @@ fn a_head_may_have_limits_header_bytes_and_not_one_more() {
 
 #[test]
 fn a_body_does_not_count_as_head() {
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_HEADER_BYTES", "8KiB")]);
     daemon.push_image("a", "1", &vec![7; 1 << 20]);
     let mut bytes = head_of(8192 - 19);
     bytes.truncate(bytes.len() - 2);
@@ -85,9 +85,9 @@ fn a_request_names_exactly_one_host() {
         "GET / HTTP/1.1\r\nAccept: text/html\r\n",
     ] {
         let answer = send_head(&daemon, head).expect(400);
-        assert_eq!(answer.code(), "UNSUPPORTED", "{head:?}");
-        assert_eq!(answer.named("connection"), "close", "{head:?}");
-        assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
+        assert_eq!(answer.error_code(), "UNSUPPORTED", "{head:?}");
+        assert_eq!(answer.required_header("connection"), "close", "{head:?}");
+        assert_eq!(answer.required_header("content-security-policy"), "default-src 'none'; sandbox");
     }
     for head in [
         "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n",
@@ -115,7 +115,7 @@ fn a_host_in_the_target_is_checked_like_one_in_the_header() {
 
 #[test]
 fn plain_http_beside_tls_never_redirects_to_a_malformed_host() {
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     for host in ["evil.example/x", "a@b", "[::1]x"] {
         let answer = send_head(&daemon, &format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\n")).expect(400);
         assert_eq!(answer.header("location"), None);
@@ -123,17 +123,17 @@ fn plain_http_beside_tls_never_redirects_to_a_malformed_host() {
     send_head(&daemon, "GET /v2/ HTTP/1.0\r\n").expect(400);
     let answer =
         send_head(&daemon, "GET /v2/ HTTP/1.1\r\nHost: registry:5000\r\nConnection: close\r\n").expect(308);
-    assert_eq!(answer.named("location"), "https://registry:5000/v2/");
+    assert_eq!(answer.required_header("location"), "https://registry:5000/v2/");
 }
 
 /// Checks a response of hyper's own, which has to have the headers of all responses.
 #[track_caller]
-fn expect_refused(answer: &Answer, status: u16, code: &str) {
-    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
-    assert_eq!(answer.named("content-security-policy"), "default-src 'none'; sandbox");
-    assert_eq!(answer.named("x-content-type-options"), "nosniff");
-    assert_eq!(answer.named("content-type"), "application/json");
-    assert_eq!(answer.named("connection"), "close");
+fn expect_refused(answer: &Response, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{answer:?}");
+    assert_eq!(answer.required_header("content-security-policy"), "default-src 'none'; sandbox");
+    assert_eq!(answer.required_header("x-content-type-options"), "nosniff");
+    assert_eq!(answer.required_header("content-type"), "application/json");
+    assert_eq!(answer.required_header("connection"), "close");
     assert!(answer.header("date").is_some());
 }
 
@@ -158,10 +158,10 @@ fn an_unparsable_request_gets_the_standards_json_also_behind_pipelined_ones() {
             stream.read_to_end(&mut all).unwrap();
             let mut rest = std::io::BufReader::new(&all[..]);
             for (method, path, status) in &before {
-                let answer = Answer::read_one(&mut rest, *method == "HEAD");
+                let answer = Response::read_one(&mut rest, *method == "HEAD");
                 assert_eq!(answer.status, *status, "{method} {path}");
             }
-            expect_refused(&Answer::read_one(&mut rest, false), 400, "UNSUPPORTED");
+            expect_refused(&Response::read_one(&mut rest, false), 400, "UNSUPPORTED");
             assert!(rest.fill_buf().unwrap().is_empty());
         }
     }
@@ -206,8 +206,8 @@ fn a_large_head_and_a_huge_content_length_get_different_errors() {
         // The daemon may refuse it before its end.
         let _ = stream.write_all(&[&first[..], &second].concat());
         let mut answers = std::io::BufReader::new(stream);
-        Answer::read_one(&mut answers, false).expect(200);
-        expect_refused(&Answer::read_one(&mut answers, false), status, code);
+        Response::read_one(&mut answers, false).expect(200);
+        expect_refused(&Response::read_one(&mut answers, false), status, code);
     }
 }
 
@@ -226,17 +226,25 @@ fn the_error_of_a_malformed_head_request_has_no_body() {
 #[test]
 fn a_transfer_coding_other_than_chunked_is_not_implemented() {
     let daemon = Daemon::start();
-    let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let path = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
         let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: {coding}\r\n\r\n");
         let answer = send(&daemon, format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes(), usize::MAX).expect(501);
-        assert_eq!((answer.code().as_str(), answer.named("connection").as_str()), ("UNSUPPORTED", "close"));
+        assert_eq!(
+            (answer.error_code().as_str(), answer.required_header("connection").as_str()),
+            ("UNSUPPORTED", "close")
+        );
     }
     // hyper itself refuses a body that it cannot delimit.
     let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: gzip\r\n");
     expect_refused(&send_head(&daemon, &head), 400, "UNSUPPORTED");
     let status = daemon.request("GET", &path).send().expect(204);
-    assert_eq!(status.named("range"), "0-0");
+    assert_eq!(status.required_header("range"), "0-0");
     daemon.request("PATCH", &path).chunked(b"abc").send().expect(202);
 }
 
@@ -245,7 +253,12 @@ fn a_bare_line_feed_ends_a_line_of_a_head_and_not_of_a_chunk() {
     let daemon = Daemon::start();
     let answer = send(&daemon, b"GET /v2/ HTTP/1.1\nHost: registry\nConnection: close\n\n", usize::MAX);
     assert_eq!(answer.status, 200);
-    let path = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let path = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     for body in ["3\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3;a\nb\r\nabc\r\n0\r\n\r\n"] {
         let head = format!(
             "PATCH {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"

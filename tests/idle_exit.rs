@@ -94,8 +94,10 @@ fn idle_exit_never_refuses_connections() {
 fn unfinished_upload_prevents_idle_exit() {
     let unit = Unit::new("[service]\nidle = \"100ms\"\n");
     let mut child = Process(unit.start(&[]));
-    let upload =
-        Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202).named("location");
+    let upload = Request::new(unit.address, "POST", "/v2/a/blobs/uploads/")
+        .send()
+        .expect(202)
+        .required_header("location");
     std::thread::sleep(Duration::from_millis(600));
     assert!(child.0.try_wait().unwrap().is_none());
     Request::new(unit.address, "DELETE", &upload).send().expect(204);

@@ -22,9 +22,9 @@ fn tags(daemon: &Daemon, repository: &str) -> serde_json::Value {
 }
 
 #[track_caller]
-fn assert_refused(answer: Answer) {
+fn assert_refused(answer: Response) {
     let answer = answer.expect(403);
-    assert_eq!(answer.code(), "DENIED");
+    assert_eq!(answer.error_code(), "DENIED");
     let message = answer.json()["errors"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("is immutable"), "{message}");
 }
@@ -36,7 +36,7 @@ fn push_other(daemon: &Daemon, repository: &str) -> (String, Vec<u8>) {
 
 #[test]
 fn an_immutable_tag_is_set_once() {
-    let daemon = Daemon::with_file(RULES);
+    let daemon = Daemon::with_config(RULES);
     let (digest, bytes) = daemon.push_image("prod/app", "v1", b"layer");
     let (other, other_bytes) = push_other(&daemon, "prod/app");
     let put = |reference: &str, bytes: &[u8]| daemon.put_manifest("prod/app", reference, OCI_MANIFEST, bytes);
@@ -54,12 +54,12 @@ fn an_immutable_tag_is_set_once() {
 
 #[test]
 fn an_immutable_tag_is_not_deleted_unless_its_rule_allows_it() {
-    let daemon = Daemon::with_file(RULES);
+    let daemon = Daemon::with_config(RULES);
     let (digest, _) = daemon.push_image("prod/app", "v1", b"layer");
     let delete = |path: &str| daemon.request("DELETE", path).send();
     assert_refused(delete("/v2/prod/app/manifests/v1"));
     assert_refused(delete(&format!("/v2/prod/app/manifests/{digest}")));
-    assert_eq!(delete("/v2/prod/app/manifests/v9").expect(404).code(), "MANIFEST_UNKNOWN");
+    assert_eq!(delete("/v2/prod/app/manifests/v9").expect(404).error_code(), "MANIFEST_UNKNOWN");
     daemon.push_image("prod/app", "latest", b"more");
     delete("/v2/prod/app/manifests/latest").expect(202);
     daemon.push_image("stage/app", "1", b"layer");
@@ -76,7 +76,7 @@ fn an_immutable_tag_is_not_deleted_unless_its_rule_allows_it() {
 
 #[test]
 fn content_of_an_immutable_tag_is_not_deleted() {
-    let daemon = Daemon::with_file(RULES);
+    let daemon = Daemon::with_config(RULES);
     let delete = |path: &str| daemon.request("DELETE", path).send();
     for (repository, status) in [("prod/app", 403), ("stage/app", 202)] {
         let (image, bytes) = daemon.push_image(repository, "part", b"layer");
@@ -90,7 +90,7 @@ fn content_of_an_immutable_tag_is_not_deleted() {
             let path = format!("/v2/{repository}/{part}");
             let answer = delete(&path).expect(status);
             if status == 403 {
-                assert_eq!(answer.code(), "DENIED");
+                assert_eq!(answer.error_code(), "DENIED");
                 let message = answer.json()["errors"][0]["message"].to_string();
                 assert!(message.contains("references sha256:"), "{message}");
                 daemon.get(&path).expect(200);
@@ -100,7 +100,7 @@ fn content_of_an_immutable_tag_is_not_deleted() {
     // Unreferenced and absent content.
     let free = daemon.push_blob("prod/app", b"free");
     delete(&format!("/v2/prod/app/blobs/{free}")).expect(202);
-    assert_eq!(delete(&format!("/v2/prod/app/blobs/{free}")).expect(404).code(), "BLOB_UNKNOWN");
+    assert_eq!(delete(&format!("/v2/prod/app/blobs/{free}")).expect(404).error_code(), "BLOB_UNKNOWN");
     // An image without an immutable tag is deleted before its layer.
     let (image, _) = daemon.push_image("prod/other", "latest", b"another layer");
     let layer = format!("/v2/prod/other/blobs/{}", digest(b"another layer"));
@@ -111,7 +111,7 @@ fn content_of_an_immutable_tag_is_not_deleted() {
 
 #[test]
 fn attachment_tags_may_move_where_all_tags_are_immutable() {
-    let daemon = Daemon::with_file(RULES);
+    let daemon = Daemon::with_config(RULES);
     let (image, _) = daemon.push_image("stage/app", "1", b"layer");
     let signature = format!("{}.sig", image.replace(':', "-"));
     daemon.push_image("stage/app", &signature, b"one signature");
@@ -123,7 +123,7 @@ fn retention_may_remove_immutable_tags() {
     let rules = format!("{RULES}[[retention]]\nrepositories = [\"prod/*\"]\nkeep_newest = 1\n");
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), &rules).unwrap();
-    let daemon = Daemon::with_file(&rules);
+    let daemon = Daemon::with_config(&rules);
     daemon.push_image("prod/app", "v1", b"layer");
     daemon.push_image("prod/app", "v2", b"another layer");
     let mut command = std::process::Command::new(BINARY);
@@ -134,7 +134,7 @@ fn retention_may_remove_immutable_tags() {
 
 #[test]
 fn only_one_of_concurrent_pushes_sets_the_tag() {
-    let daemon = Daemon::with_file(RULES);
+    let daemon = Daemon::with_config(RULES);
     let (_, first) = daemon.push_image("prod/app", "a", b"layer");
     let (_, second) = push_other(&daemon, "prod/app");
     for round in 0..20 {
@@ -159,11 +159,11 @@ fn a_changed_rule_applies_after_a_reload() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holdfast.toml");
     std::fs::write(&file, "").unwrap();
-    let daemon = Daemon::with_file_named(&file);
+    let daemon = Daemon::with_config_file(&file);
     daemon.push_image("prod/app", "v1", b"layer");
     let (_, bytes) = push_other(&daemon, "prod/app");
     std::fs::write(&file, RULES).unwrap();
-    run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.pid().to_string()]));
     let begun = std::time::Instant::now();
     // Each delete before the reload succeeds, so that the tag is pushed again.
     while daemon.request("DELETE", "/v2/prod/app/manifests/v1").send().status != 403 {

@@ -76,8 +76,8 @@ fn one_address_gets_its_share_of_the_places_for_large_manifests() {
         refused = put(ATTACKER);
     }
     let refused = refused.expect(429);
-    assert_eq!(refused.code(), "TOOMANYREQUESTS");
-    assert!(refused.named("retry-after").parse::<u32>().unwrap() > 0);
+    assert_eq!(refused.error_code(), "TOOMANYREQUESTS");
+    assert!(refused.required_header("retry-after").parse::<u32>().unwrap() > 0);
     put(CLIENT).expect(201);
     // The files are unlinked, so a crash leaves none behind.
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
@@ -138,7 +138,7 @@ fn slow_senders_of_large_forms_get_their_share_of_the_places() {
                 return true;
             }
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            assert!(Answer::read(stream, false).expect(429).header("retry-after").is_some());
+            assert!(Response::read(stream, false).expect(429).header("retry-after").is_some());
             refused += 1;
             false
         });

@@ -21,11 +21,11 @@ fn with_tags(tags: usize) -> (Daemon, [Vec<u8>; 2]) {
         bulk.name("many", Some(&format!("t{number}")), &images[usize::from(number % 3 > 0)]);
     }
     bulk.write();
-    daemon.restart_after_end();
+    daemon.start_again();
     (daemon, images)
 }
 
-fn delete(daemon: &Daemon, path: &str) -> Answer {
+fn delete(daemon: &Daemon, path: &str) -> Response {
     daemon.request("DELETE", path).send()
 }
 
@@ -40,7 +40,7 @@ fn manifest_delete_removes_exactly_its_tags() {
     }
     daemon.get(&path(&first)).expect(404);
     daemon.get(&path(&second)).expect(200);
-    assert_eq!(delete(&daemon, &path(&first)).expect(404).code(), "MANIFEST_UNKNOWN");
+    assert_eq!(delete(&daemon, &path(&first)).expect(404).error_code(), "MANIFEST_UNKNOWN");
     command(&daemon, &["check"]);
     delete(&daemon, &path(&second)).expect(202);
     daemon.get("/v2/many/tags/list").expect(404);
@@ -86,7 +86,7 @@ fn many_referrers_are_collected_with_their_subject() {
     referrers.iter().for_each(|referrer| drop(bulk.name("a", None, referrer)));
     bulk.name("a", Some("other"), &bulk.image(1000, None));
     bulk.write();
-    daemon.restart_after_end();
+    daemon.start_again();
     command(&daemon, &["gc", "--grace", "0s"]);
     daemon.get(&format!("/v2/a/manifests/{}", digest(&referrers[699]))).expect(200);
     delete(&daemon, &format!("/v2/a/manifests/{name}")).expect(202);
@@ -100,7 +100,7 @@ fn many_referrers_are_collected_with_their_subject() {
 
 #[test]
 fn blob_of_many_repositories_is_collected() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let blob = daemon.push_blob("from", b"everywhere");
     for number in 0..150 {
         let path = format!("/v2/r{number}/blobs/uploads/?mount={blob}&from=from");

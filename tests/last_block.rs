@@ -137,7 +137,7 @@ fn case(card: &Card, blocks: u64, used: bool) {
     let off = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_STORAGE_RESERVE", "0")];
     let soon =
         [("HOLDFAST_GC_INTERVAL", "300ms"), ("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_STORAGE_RESERVE", "0")];
-    let mut daemon = Daemon::at_with(&card.path(&format!("data-{blocks}-{used}")), &off);
+    let mut daemon = Daemon::at_with_env(&card.path(&format!("data-{blocks}-{used}")), &off);
     if used {
         for number in 100..130 {
             let (image, _) = daemon.push_image("old", &number.to_string(), &layer(number));
@@ -171,7 +171,7 @@ fn case(card: &Card, blocks: u64, used: bool) {
     // The same with a daemon that is started on a full disk.
     card.fill(blocks);
     daemon.stop();
-    daemon.restart_with(&soon);
+    daemon.start_again_with_env(&soon);
     digests(4..8).for_each(|digest| delete(&daemon, "a", digest));
     // Deleting its only tag makes a manifest an orphan.
     delete(&daemon, "a", "t10");
@@ -179,7 +179,7 @@ fn case(card: &Card, blocks: u64, used: bool) {
     pulls(&daemon);
     // The same with the command line alone.
     daemon.stop();
-    daemon.restart_with(&off);
+    daemon.start_again_with_env(&off);
     card.fill(blocks);
     digests(8..10).for_each(|digest| delete(&daemon, "a", digest));
     daemon.stop();
@@ -187,10 +187,10 @@ fn case(card: &Card, blocks: u64, used: bool) {
     for digest in digests(8..10) {
         assert!(!blob_file(&daemon, digest).exists());
     }
-    daemon.restart_with(&off);
+    daemon.start_again_with_env(&off);
     pulls(&daemon);
     assert!(!daemon.data.join("index/read-only").exists());
-    assert_eq!(daemon.broken_indexes(), 0);
+    assert_eq!(daemon.broken_index_count(), 0);
     // The freed space suffices for a push.
     card.wait_for(256 << 10);
     daemon.push_image("b", "1", b"a small layer");

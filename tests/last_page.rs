@@ -37,7 +37,7 @@ fn case(data: &Path, (map, left): (u64, u64), (images, tags): (&[(String, Vec<u8
     let copy = directory.path().join("data");
     run(Command::new("cp").arg("-a").arg(data).arg(&copy));
     let size = (map * PAGE).to_string();
-    let daemon = Daemon::at_with(&copy, &[(KEY, &size), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::at_with_env(&copy, &[(KEY, &size), ("HOLDFAST_GC_INTERVAL", "off")]);
     let (digest, bytes) = &images[images.len() - 1];
     daemon.put_manifest("more", "1", OCI_INDEX, bytes).expect(400);
     let refused = daemon.put_manifest("a", "new", OCI_INDEX, bytes);
@@ -78,7 +78,7 @@ fn manifest(number: usize, there: &(String, Vec<u8>)) -> Vec<u8> {
 #[test]
 fn deletes_and_collections_work_with_any_number_of_free_pages() {
     let mut wanted = numbers();
-    let mut daemon = Daemon::with(&[(KEY, "16MiB"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[(KEY, "16MiB"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let there = daemon.push_image("a", "there", b"layer");
     let image = |number| manifest(number, &there);
     let images: Vec<_> = (0..150).map(image).map(|bytes| (digest(&bytes), bytes)).collect();
@@ -92,8 +92,8 @@ fn deletes_and_collections_work_with_any_number_of_free_pages() {
             tags += 1;
         }
         // After an unclean shutdown the index is copied without its free pages.
-        daemon.end_badly();
-        daemon.restart_after_end();
+        daemon.stop_without_marker();
+        daemon.start_again();
         daemon.stop();
         let used = pages(&daemon.data);
         wanted.retain(|left| {
@@ -107,7 +107,7 @@ fn deletes_and_collections_work_with_any_number_of_free_pages() {
         if wanted.is_empty() {
             return;
         }
-        daemon.restart_after_end();
+        daemon.start_again();
     }
     panic!("left: {wanted:?}");
 }
@@ -115,7 +115,7 @@ fn deletes_and_collections_work_with_any_number_of_free_pages() {
 /// Clients that push into a full index without pause do not block deletes.
 #[test]
 fn deletes_succeed_beside_refused_pushes() {
-    let daemon = Daemon::with(&[(KEY, "1MiB"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[(KEY, "1MiB"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let (_, manifest) = daemon.push_image("a", "first", b"layer");
     let (ended, refused, next) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let began = Instant::now();

@@ -143,7 +143,7 @@ fn damage_is_found_and_repaired_without_a_daemon() {
     let output =
         Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    daemon.restart_after_end();
+    daemon.start_again();
 }
 
 /// A running daemon moves it aside at the next change of names; see `obstacles`.
@@ -163,7 +163,7 @@ fn directory_in_place_of_index_json_is_a_fault_and_is_moved_aside() {
     let aside = daemon.data.join("set-aside/index.json.in-the-way-1/x");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), "kept");
     assert_eq!(check(&daemon, &[]).0, 0);
-    daemon.restart_after_end();
+    daemon.start_again();
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn collection_of_the_daemon_repairs_index_json() {
     let whole = listed(&daemon.data);
     let damaged = without_a_line(&read(&daemon.data));
     std::fs::write(daemon.data.join("index.json"), damaged).unwrap();
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "50ms")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms")]);
     let began = Instant::now();
     while listed(&daemon.data) != whole {
         assert!(began.elapsed() < Duration::from_secs(20), "index.json is not repaired");
@@ -207,7 +207,7 @@ fn damaged_index_json_is_not_overwritten_from_a_corrupt_index() {
     daemon.stop();
     let damaged = without_a_line(&read(&daemon.data));
     std::fs::write(daemon.data.join("index.json"), &damaged).unwrap();
-    daemon.restart_after_end();
+    daemon.start_again();
     // Empties the leaf with the tags.
     let path = daemon.data.join("index/data.mdb");
     let mut index = std::fs::read(&path).unwrap();
@@ -265,7 +265,7 @@ fn rebuild_from_index_json_with_a_wrong_checksum_sets_the_collection_hold() {
     std::fs::write(daemon.data.join("index.json"), damaged).unwrap();
     std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
     let settings = [("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")];
-    let log = daemon.restart_with_log(&settings);
+    let log = daemon.start_again_with_log(&settings);
     daemon.get("/v2/a/b/manifests/t16").expect(200);
     daemon.get("/v2/a/b/manifests/t17").expect(404);
     let output = std::fs::read_to_string(log.path()).unwrap();

@@ -7,7 +7,7 @@ use crate::support::*;
 fn start(level: &str) -> (Daemon, tempfile::NamedTempFile) {
     let mut daemon = Daemon::with_user("alice", "secret", &[]);
     daemon.stop();
-    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", level)]);
+    let log = daemon.start_again_with_log(&[("HOLDFAST_LOG_LEVEL", level)]);
     (daemon, log)
 }
 
@@ -54,10 +54,10 @@ fn failed_login_is_logged_once() {
 fn refused_push_is_logged_once() {
     let rules =
         "[[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"team/*\"]\nallow = [\"pull\", \"push\"]\n";
-    let mut daemon = Daemon::with_file(rules);
+    let mut daemon = Daemon::with_config(rules);
     add_user(&daemon.data, "alice", "secret");
     daemon.stop();
-    let log = daemon.restart_with_log(&[]);
+    let log = daemon.start_again_with_log(&[]);
     let ask = |method: &str, path: &str| daemon.request(method, path).login("alice", "secret");
     ask("POST", "/v2/other/blobs/uploads/").body(b"").send().expect(403);
     ask("PUT", "/v2/team/a/manifests/1").header("Content-Type", "text/html").body(b"{}").send().expect(400);
@@ -123,7 +123,7 @@ fn repeated_requests_for_corrupt_content_do_not_flood_the_log() {
     let mut daemon = Daemon::start();
     let blob = daemon.push_blob("a", b"some content");
     daemon.stop();
-    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "error")]);
+    let log = daemon.start_again_with_log(&[("HOLDFAST_LOG_LEVEL", "error")]);
     let hex = blob.strip_prefix("sha256:").unwrap();
     std::fs::remove_file(daemon.data.join("blobs/sha256").join(hex)).unwrap();
     let begun = std::time::Instant::now();
@@ -141,8 +141,8 @@ fn repeated_requests_for_corrupt_content_do_not_flood_the_log() {
 fn burst_of_lines_is_configurable() {
     let mut daemon = Daemon::start();
     daemon.stop();
-    let log =
-        daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_LOG_LINES_PER_ADDRESS", "10")]);
+    let log = daemon
+        .start_again_with_log(&[("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_LOG_LINES_PER_ADDRESS", "10")]);
     let begun = std::time::Instant::now();
     for _ in 0..100 {
         daemon.get("/v2/").expect(200);

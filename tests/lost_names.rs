@@ -70,7 +70,7 @@ fn index_json_catches_up_after_a_power_cut() {
     daemon.kill_and_restart();
     daemon.stop();
     assert!(tags_in_layout(&daemon.data).contains(&("a:third".into(), third)));
-    daemon.restart_after_end();
+    daemon.start_again();
 }
 
 /// Returns the offsets of a byte in the rows of the tag `a:one`, and its value.
@@ -104,8 +104,8 @@ fn repair_restores_a_row_that_was_corrupted_offline() {
     assert!(check.status.code() == Some(1) && line.contains("check --repair"), "{line}");
     command(&daemon, &["check", "--repair"]);
     command(&daemon, &["check"]);
-    daemon.restart_after_end();
-    let found = daemon.get("/v2/a/manifests/one").expect(200).named("docker-content-digest");
+    daemon.start_again();
+    let found = daemon.get("/v2/a/manifests/one").expect(200).required_header("docker-content-digest");
     assert_eq!(found, one);
 }
 
@@ -122,7 +122,7 @@ fn page_corrupted_while_running_loses_no_name() {
     assert_eq!(daemon.put_manifest("b", "two", OCI_MANIFEST, &image(&config, &layer, None)).status, 500);
     daemon.request("POST", "/v2/b/blobs/uploads/").body(b"").send().expect(503);
     daemon.stop_and_restart();
-    let found = daemon.get("/v2/a/manifests/one").expect(200).named("docker-content-digest");
+    let found = daemon.get("/v2/a/manifests/one").expect(200).required_header("docker-content-digest");
     assert_eq!(found, one);
     daemon.push_image("b", "two", b"two");
 }
@@ -155,7 +155,7 @@ fn hide_the_last_tag(daemon: &Daemon) {
 }
 
 fn with_a_leaf_of_tags() -> (Daemon, String) {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let mut last = String::new();
     for number in 0..STALE {
         last = daemon.push_image("a", &format!("t{number:02}"), format!("layer {number}").as_bytes()).0;
@@ -169,9 +169,9 @@ fn row_hidden_by_a_lost_write_is_restored_at_start() {
     let (mut daemon, last) = with_a_leaf_of_tags();
     daemon.stop();
     hide_the_last_tag(&daemon);
-    daemon.restart_with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let found = daemon.get(&format!("/v2/a/manifests/t{}", STALE - 1)).expect(200);
-    assert_eq!(found.named("docker-content-digest"), last);
+    assert_eq!(found.required_header("docker-content-digest"), last);
     command(&daemon, &["gc", "--grace", "0s"]);
     assert!(has_blob(&daemon, format!("layer {}", STALE - 1).as_bytes()));
     command(&daemon, &["check"]);
@@ -202,7 +202,7 @@ fn row_hidden_by_a_lost_write_while_running_loses_nothing() {
     assert!(tags_in_layout(&daemon.data).contains(&(format!("a:t{}", STALE - 1), last.clone())));
     daemon.stop_and_restart();
     let found = daemon.get(&format!("/v2/a/manifests/t{}", STALE - 1)).expect(200);
-    assert_eq!(found.named("docker-content-digest"), last);
+    assert_eq!(found.required_header("docker-content-digest"), last);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn row_corrupted_while_running_loses_no_name() {
     }
     daemon.stop_and_restart();
     for (path, digest) in [("a/manifests/one", one), ("b/manifests/two", two), ("a/manifests/three", three)] {
-        let found = daemon.get(&format!("/v2/{path}")).expect(200).named("docker-content-digest");
+        let found = daemon.get(&format!("/v2/{path}")).expect(200).required_header("docker-content-digest");
         assert_eq!(found, digest, "{path}");
     }
     daemon.push_image("a", "four", b"four");
@@ -241,16 +241,16 @@ fn previous_snapshot_does_not_revert_tags() {
     let (after, _) = daemon.push_image("a", "latest", b"after");
     await_layout(&daemon.data, "a:latest", &after);
     daemon.kill_and_restart();
-    daemon.end_badly();
+    daemon.stop_without_marker();
     // The root page of the newest snapshot.
     let file = index_file(&daemon);
     let root = number_at(&file, newest_meta(&file) + 128);
     file.write_all_at(&[0; PAGE as usize], root * PAGE).unwrap();
-    daemon.restart_after_end();
-    let found = daemon.get("/v2/a/manifests/latest").expect(200).named("docker-content-digest");
+    daemon.start_again();
+    let found = daemon.get("/v2/a/manifests/latest").expect(200).required_header("docker-content-digest");
     assert_eq!(found, after);
     daemon.get("/v2/a/manifests/gone").expect(404);
-    assert!(daemon.broken_indexes() > 0);
+    assert!(daemon.broken_index_count() > 0);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn wrong_free_page_list_is_dropped() {
     for number in 0..20 {
         daemon.push_image("a", &format!("t{number}"), format!("layer {number}").as_bytes());
     }
-    daemon.end_badly();
+    daemon.stop_without_marker();
     let file = index_file(&daemon);
     let root = number_at(&file, newest_meta(&file) + 80);
     let mut page = vec![0; PAGE as usize];
@@ -271,8 +271,8 @@ fn wrong_free_page_list_is_dropped() {
     let count = number_at(&file, at);
     assert!((1..500).contains(&count), "{count} is not a number of pages");
     file.write_all_at(&(count ^ 1).to_ne_bytes(), at).unwrap();
-    daemon.restart_after_end();
-    assert_eq!(daemon.broken_indexes(), 0, "the index was moved aside although every row is readable");
+    daemon.start_again();
+    assert_eq!(daemon.broken_index_count(), 0, "the index was moved aside although every row is readable");
     for number in 0..20 {
         daemon.get(&format!("/v2/a/manifests/t{number}")).expect(200);
         daemon.push_image("b", &format!("t{number}"), format!("other {number}").as_bytes());
@@ -302,7 +302,7 @@ fn rebuild_from_a_stale_index_json_is_refused() {
     assert!(!refused.status.success() && text.contains("index.json lacks what was pushed last"), "{text}");
     let made = rebuild(&daemon);
     assert!(made.status.success(), "{made:?}");
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(daemon.get(&format!("/v2/a/manifests/{second}")).expect(200).body, bytes);
     daemon.get("/v2/a/manifests/2").expect(200);
 }
@@ -333,7 +333,7 @@ fn retention_order_survives_a_rebuild() {
     assert_eq!(taken(&daemon), ["b", "c"]);
     daemon.stop();
     command(&daemon, &["check", "--rebuild"]);
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(taken(&daemon), ["b", "c"]);
 }
 
@@ -363,7 +363,7 @@ fn corrupt_signature_is_kept_with_its_subject() {
 fn index_of_a_newer_release_is_not_changed() {
     let mut daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
-    daemon.end_badly();
+    daemon.stop_without_marker();
     let index = daemon.data.join("index/data.mdb");
     // The version row, a number of one byte, and its checksum over the table's name, the length of the key, the key
     // and the row.
@@ -385,5 +385,5 @@ fn index_of_a_newer_release_is_not_changed() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("install a newer release"), "{text}");
     assert!(std::fs::read(&index).unwrap() == bytes, "the index was changed");
-    assert_eq!(daemon.broken_indexes(), 0);
+    assert_eq!(daemon.broken_index_count(), 0);
 }

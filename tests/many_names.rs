@@ -81,20 +81,20 @@ fn write_layout(daemon: &Daemon, manifest: &str, size: usize, names: usize) {
 #[test]
 fn rebuild_and_start_use_constant_memory() {
     let count = names();
-    let mut daemon = Daemon::with(&[MAP]);
+    let mut daemon = Daemon::with_env(&[MAP]);
     let (manifest, bytes) = daemon.push_image("r0", "t0", b"layer");
-    daemon.end_badly();
+    daemon.stop_without_marker();
     std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
     write_layout(&daemon, &manifest, bytes.len(), count);
     let mut measured = String::new();
     let mut start = |daemon: &mut Daemon, how: &str, most: u64| {
         let (peak, began) = (Peak::of(&daemon.data), Instant::now());
-        daemon.restart_after_end();
+        daemon.start_again();
         let (time, memory) = (began.elapsed(), peak.kibibytes());
         measured += &format!("{how}: {time:?}, {memory} KiB; ");
         let last = count - 1;
         let path = format!("/v2/r{}/manifests/t{last}", last % 10);
-        assert_eq!(daemon.get(&path).expect(200).named("docker-content-digest"), manifest);
+        assert_eq!(daemon.get(&path).expect(200).required_header("docker-content-digest"), manifest);
         assert!(memory < most << 10, "{measured}");
     };
     start(&mut daemon, "rebuild", 64);
@@ -113,14 +113,14 @@ fn rebuild_and_start_use_constant_memory() {
 #[test]
 fn names_are_limited() {
     let daemon =
-        Daemon::with(&[("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "3"), ("HOLDFAST_LIMITS_NAMES", "7")]);
+        Daemon::with_env(&[("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "3"), ("HOLDFAST_LIMITS_NAMES", "7")]);
     for tag in ["1", "2", "3"] {
         daemon.push_image("a", tag, b"layer");
     }
     let (config, layer) = (daemon.push_blob("a", b"{}"), daemon.push_blob("a", b"other"));
     let other = image(&config, &layer, None);
     let refused = daemon.put_manifest("a", "4", OCI_MANIFEST, &other).expect(403);
-    assert_eq!(refused.code(), "DENIED");
+    assert_eq!(refused.error_code(), "DENIED");
     let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("limits.tags_per_repository") && message.contains('a'), "{message}");
     assert_eq!(
@@ -148,11 +148,11 @@ fn names_are_limited() {
 
 #[test]
 fn limits_hold_after_restart() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "1")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "1")]);
     daemon.push_image("a", "1", b"layer");
     daemon.stop();
     run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
-    daemon.restart_after_end();
+    daemon.start_again();
     let manifest = daemon.get("/v2/a/manifests/1").expect(200).body;
     daemon.put_manifest("a", "2", OCI_MANIFEST, &manifest).expect(403);
     daemon.put_manifest("a", "1", OCI_MANIFEST, &manifest).expect(201);

@@ -23,13 +23,13 @@ fn a_daemon_reports_a_truncated_index_and_the_next_start_repairs_it() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     daemon.stop();
-    let log = daemon.restart_with_log(&[]);
+    let log = daemon.start_again_with_log(&[]);
     cut(&daemon);
     assert!(daemon.request("GET", "/v2/a/manifests/1").try_send().is_err());
     let log = std::fs::read_to_string(log.path()).unwrap();
     assert!(log.contains("holdfast: the index (index/data.mdb) was cut"), "{log:?}");
     assert!(daemon.data.join("index/suspect").exists());
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
     daemon.get(&format!("/v2/a/manifests/{image}")).expect(200);
     assert!(!daemon.data.join("index/suspect").exists());
@@ -67,7 +67,7 @@ fn commands_without_a_daemon_report_a_truncated_index() {
         cut(&daemon);
         let output = holdfast(&daemon, arguments);
         assert!(!output.stderr.is_empty(), "{arguments:?}: {output:?}");
-        daemon.restart_after_end();
+        daemon.start_again();
         assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes, "{arguments:?}");
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-fn scrape(daemon: &Daemon) -> Answer {
-    daemon.request("GET", "/metrics").by_name("localhost").send()
+fn scrape(daemon: &Daemon) -> Response {
+    daemon.request("GET", "/metrics").host("localhost").send()
 }
 
 fn text(daemon: &Daemon) -> String {
@@ -42,11 +42,11 @@ fn await_value(daemon: &Daemon, sample: &str, expected: f64) {
 #[test]
 fn local_access_is_for_clients_of_this_machine_without_a_proxy() {
     let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_TLS_MODE", "auto")]);
-    let ask = |host: &str| daemon.request("GET", "/metrics").by_name(host);
+    let ask = |host: &str| daemon.request("GET", "/metrics").host(host);
     for host in ["localhost", "127.0.0.1:5000", "[::1]"] {
         let answer = ask(host).send().expect(200);
-        assert_eq!(answer.named("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-        assert_eq!(answer.named("cache-control"), "no-store");
+        assert_eq!(answer.required_header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+        assert_eq!(answer.required_header("cache-control"), "no-store");
     }
     ask("hub.lan").send().expect(403);
     for (name, value) in [
@@ -59,11 +59,11 @@ fn local_access_is_for_clients_of_this_machine_without_a_proxy() {
         let answer = ask("localhost").header(name, value).send().expect(403);
         assert!(String::from_utf8_lossy(&answer.body).contains("metrics.access"), "{name}");
     }
-    daemon.request("HEAD", "/metrics").by_name("localhost").send().expect(200);
-    daemon.request("POST", "/metrics").by_name("localhost").body(b"").send().expect(405);
-    let trusting = Daemon::with(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    daemon.request("HEAD", "/metrics").host("localhost").send().expect(200);
+    daemon.request("POST", "/metrics").host("localhost").body(b"").send().expect(405);
+    let trusting = Daemon::with_env(&[("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
     for client in ["192.0.2.7", "127.0.0.1"] {
-        let request = trusting.request("GET", "/metrics").by_name("localhost");
+        let request = trusting.request("GET", "/metrics").host("localhost");
         request.header("X-Forwarded-For", client).send().expect(403);
     }
 }
@@ -71,10 +71,10 @@ fn local_access_is_for_clients_of_this_machine_without_a_proxy() {
 #[test]
 fn web_pages_of_other_origins_can_read_only_open_metrics() {
     for (access, status, allowed) in [("local", 403, None), ("open", 200, Some("*"))] {
-        let daemon = Daemon::with_file(&format!(
+        let daemon = Daemon::with_config(&format!(
             "[metrics]\naccess = \"{access}\"\n[http.headers]\nAccess-Control-Allow-Origin = [\"*\"]\n"
         ));
-        let ask = |path: &str| daemon.request("GET", path).by_name("localhost");
+        let ask = |path: &str| daemon.request("GET", path).host("localhost");
         let from_page = ask("/metrics").header("Origin", "http://evil.example");
         let answer = from_page.header("Sec-Fetch-Site", "cross-site").send().expect(status);
         assert_eq!(answer.header("access-control-allow-origin"), allowed);
@@ -91,11 +91,11 @@ fn other_machines_get_access_by_configuration() {
     let rules = "[metrics]\naccess = \"users\"\n[auth]\nanonymous = \"pull\"\n\
         [[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"*\"]\nallow = [\"pull\", \"push\", \"delete\"]\n\
         [[auth.rule]]\nusers = [\"bob\"]\nrepositories = [\"*\"]\nallow = [\"pull\", \"push\"]\n";
-    let daemon = Daemon::with_file(rules);
+    let daemon = Daemon::with_config(rules);
     add_user(&daemon.data, "alice", "secret");
     add_user(&daemon.data, "bob", "secret");
     let ask = |name: &str, password: &str| daemon.request("GET", "/metrics").login(name, password).send();
-    daemon.get("/metrics").expect(401).named("www-authenticate");
+    daemon.get("/metrics").expect(401).required_header("www-authenticate");
     scrape(&daemon).expect(401);
     ask("alice", "wrong").expect(401);
     ask("bob", "secret").expect(403);
@@ -104,7 +104,7 @@ fn other_machines_get_access_by_configuration() {
 
     let open = Daemon::with_user("alice", "secret", &[("HOLDFAST_METRICS_ACCESS", "open")]);
     open.request("GET", "/metrics").header("X-Forwarded-For", "192.0.2.1").send().expect(200);
-    let off = Daemon::with(&[("HOLDFAST_METRICS_ENABLED", "false")]);
+    let off = Daemon::with_env(&[("HOLDFAST_METRICS_ENABLED", "false")]);
     scrape(&off).expect(404);
     // Passwords are accepted over TLS only.
     let settings = [("HOLDFAST_METRICS_ACCESS", "users"), ("HOLDFAST_TLS_MODE", "auto")];
@@ -162,7 +162,7 @@ fn metrics_count_requests_and_reveal_no_names() {
 
 #[test]
 fn collection_is_reported_as_a_job() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "100ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "100ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     let digest = daemon.push_blob("a", &[7; 10_000]);
     let begun = Instant::now();
     while value(&text(&daemon), "holdfast_collection_freed_bytes_total") != Some(10_000.0) {
@@ -181,7 +181,7 @@ fn metrics_file_is_written_periodically_and_at_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("holdfast.prom");
     let settings = [("HOLDFAST_METRICS_FILE", file.to_str().unwrap()), ("HOLDFAST_METRICS_ENABLED", "false")];
-    let mut daemon = Daemon::with(&settings);
+    let mut daemon = Daemon::with_env(&settings);
     let begun = Instant::now();
     while !file.exists() {
         assert!(begun.elapsed() < Duration::from_secs(30), "no file");
@@ -207,7 +207,7 @@ fn metrics_file_is_written_periodically_and_at_shutdown() {
 
 #[test]
 fn command_line_reads_metrics_over_http_without_systemd() {
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     let print = |address: &str| {
         let mut command = Command::new(BINARY);
         command.env_clear().env("HOLDFAST_LISTEN", address).args(["metrics", "--data"]).arg(&daemon.data);

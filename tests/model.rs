@@ -89,9 +89,9 @@ fn foreign(blob: u8) -> Vec<u8> {
 /// Starts an upload with the first bytes of a blob; returns its location.
 fn begin(daemon: &Daemon, repository: u8, first: &[u8]) -> String {
     let start = daemon.request("POST", &format!("/v2/r{repository}/blobs/uploads/")).body(b"").send();
-    let location = start.expect(202).named("location");
+    let location = start.expect(202).required_header("location");
     let patch = daemon.request("PATCH", &location).header("Content-Range", &format!("0-{}", first.len() - 1));
-    patch.body(first).send().expect(202).named("location")
+    patch.body(first).send().expect(202).required_header("location")
 }
 
 fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
@@ -109,7 +109,7 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             if kill {
                 daemon.kill_and_restart();
             }
-            assert_eq!(daemon.get(&location).expect(204).named("range"), "0-4");
+            assert_eq!(daemon.get(&location).expect(204).required_header("range"), "0-4");
             let put = format!("{location}?digest={}", digest(&content));
             daemon.request("PUT", &put).body(rest).send().expect(201);
             model[usize::from(r)].blobs.insert(b);
@@ -126,7 +126,7 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
             let known = repository.blobs.contains(&b);
             assert_eq!(answer.status, expected(known, 201, 400));
             if known {
-                assert_eq!(answer.named("oci-subject"), digest(&manifest(b)));
+                assert_eq!(answer.required_header("oci-subject"), digest(&manifest(b)));
                 repository.referrers.insert(b);
             }
         }
@@ -148,7 +148,7 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
                 model[usize::from(to)].blobs.insert(b);
             } else {
                 // The refused mount opens an upload.
-                assert_eq!(delete(daemon, answer.named("location")), 204);
+                assert_eq!(delete(daemon, answer.required_header("location")), 204);
             }
         }
         Call::PutManifest(r, t, b) => {
@@ -176,7 +176,7 @@ fn apply(daemon: &mut Daemon, model: &mut [Repository; 2], call: &Call) {
         Call::Rebuild => {
             daemon.stop();
             run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
-            daemon.restart_after_end();
+            daemon.start_again();
             // A rebuild may lose a blob that no manifest of the repository references; the next push brings it again.
             // Referenced blobs stay, and no deleted content returns.
             for (number, repository) in model.iter_mut().enumerate() {

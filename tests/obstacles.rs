@@ -39,7 +39,7 @@ impl Registry {
         let target = directory.path().join("target");
         std::fs::write(&target, "unchanged").unwrap();
         let settings = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_GC_GRACE", "0s")];
-        let daemon = Daemon::at_with(&directory.path().join("data"), &settings);
+        let daemon = Daemon::at_with_env(&directory.path().join("data"), &settings);
         let manifest = daemon.push_image("a", "1", LAYER);
         let (garbage, _) = daemon.push_image("a", "gone", GARBAGE);
         daemon.request("DELETE", &format!("/v2/a/manifests/{garbage}")).send().expect(202);
@@ -186,7 +186,7 @@ fn cases(obstacle: Obstacle) {
         // Commands that only read must not hang.
         assert_ne!(registry.holdfast(&["status"]).status.code(), Some(124), "{case}");
         assert_ne!(registry.holdfast(&["gc", "--dry-run"]).status.code(), Some(124), "{case}");
-        registry.daemon.restart_after_end();
+        registry.daemon.start_again();
         registry.works_also_after_a_restart(&case);
         registry.daemon.stop();
     }
@@ -240,7 +240,7 @@ fn directories_are_created_in_the_place_of_files() {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::write(&path, "kept").unwrap();
         registry.put("layer", Obstacle::FullDirectory);
-        registry.daemon.restart_after_end();
+        registry.daemon.start_again();
         registry.works_also_after_a_restart(&case);
     }
     // The disk behind a link may not be mounted: the daemon must not start without its content.
@@ -256,7 +256,7 @@ fn directories_are_created_in_the_place_of_files() {
     );
     std::fs::remove_file(&blobs).unwrap();
     symlink(&elsewhere, &blobs).unwrap();
-    registry.daemon.restart_after_end();
+    registry.daemon.start_again();
     registry.works("blobs behind a link");
 }
 
@@ -265,7 +265,7 @@ fn obstacles_are_kept_and_logged_once() {
     let mut registry = Registry::start();
     registry.daemon.stop();
     registry.put("index.json", Obstacle::FullDirectory);
-    let log = registry.daemon.restart_with_log(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let log = registry.daemon.start_again_with_log(&[("HOLDFAST_GC_INTERVAL", "off")]);
     registry.works("index.json");
     registry.daemon.stop();
     let kept = registry.daemon.data.join("set-aside/index.json.in-the-way-1/x");

@@ -111,7 +111,7 @@ fn cut_repeatedly(kind: &str) {
     println!("{kind}: seed {seed}");
     let card = Card::new(kind);
     let data = card.mount_point().join("data");
-    let mut daemon = Daemon::at_with(&data, &ENVIRONMENT);
+    let mut daemon = Daemon::at_with_env(&data, &ENVIRONMENT);
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|number| Client::new(daemon.address, number, seed)).collect();
     let mut random = Client::new(daemon.address, 99, seed);
@@ -126,7 +126,7 @@ fn cut_repeatedly(kind: &str) {
         }
         card.unmount();
         card.mount();
-        daemon = Daemon::at_with(&data, &ENVIRONMENT);
+        daemon = Daemon::at_with_env(&data, &ENVIRONMENT);
         for client in &mut clients {
             client.move_to(daemon.address);
             images += client.verify();

@@ -212,7 +212,7 @@ fn make_certificate(directory: &Path) {
 /// Starts a daemon that trusts proxies on this machine and is open to anonymous users.
 fn daemon_with_trusted_proxy() -> Daemon {
     let settings = [("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1"), ("HOLDFAST_AUTH_ANONYMOUS", "full")];
-    Daemon::with(&settings)
+    Daemon::with_env(&settings)
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_proxy_that_changes_the_host_breaks_no_push_and_the_403_of_a_page_names_the_
         assert_eq!(proxy.post_from_page(&["Sec-Fetch-Site: same-origin"]).1, 202, "{mistake:?}");
         drop(proxy);
         // The second remedy: http.external_url is the URL in the browser's address bar.
-        let daemon = Daemon::with(&[
+        let daemon = Daemon::with_env(&[
             ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example"),
             ("HOLDFAST_AUTH_ANONYMOUS", "full"),
         ]);
@@ -284,7 +284,7 @@ fn an_unnamed_proxy_in_front_of_an_open_registry_is_warned_about() {
     for kind in [Kind::Nginx, Kind::HAProxy, Kind::Caddy] {
         let mut daemon = Daemon::start();
         daemon.stop();
-        let log = daemon.restart_with_log(&[]);
+        let log = daemon.start_again_with_log(&[]);
         let proxy = Proxy::start(kind, &daemon, &[]);
         proxy.push_in_chunks();
         proxy.copy_with_skopeo(&daemon);

@@ -13,17 +13,17 @@ fn location(daemon: &Daemon) -> String {
         .body(b"")
         .send()
         .expect(202)
-        .named("location")
+        .required_header("location")
 }
 
 #[test]
 fn location_is_relative_without_an_external_url() {
     assert!(location(&Daemon::start()).starts_with("/v2/a/blobs/uploads/"));
     let open = ("HOLDFAST_AUTH_ANONYMOUS", "full");
-    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let trusting = Daemon::with_env(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
     // A proxy may forward a host or a port that clients cannot reach.
     assert!(location(&trusting).starts_with("/v2/a/blobs/uploads/"));
-    let external = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
+    let external = Daemon::with_env(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/")]);
     assert!(location(&external).starts_with("https://registry.example/v2/a/blobs/uploads/"));
 }
 
@@ -35,7 +35,7 @@ fn the_scheme_of_a_page_has_to_be_the_one_that_the_browser_called() {
         let request = if proto.is_empty() { request } else { request.header("X-Forwarded-Proto", proto) };
         request.send().status
     };
-    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let trusting = Daemon::with_env(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
     for (proto, origin, status) in [
         ("https", "https://registry", 202),
         ("https", "http://registry", 403),
@@ -43,12 +43,12 @@ fn the_scheme_of_a_page_has_to_be_the_one_that_the_browser_called() {
     ] {
         assert_eq!(push(&trusting, proto, origin), status, "{proto} {origin}");
     }
-    let external = Daemon::with(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.lan/")]);
+    let external = Daemon::with_env(&[open, ("HOLDFAST_HTTP_EXTERNAL_URL", "https://hub.lan/")]);
     for (origin, status) in [("https://hub.lan", 202), ("http://hub.lan", 403), ("http://registry", 202)] {
         assert_eq!(push(&external, "", origin), status, "{origin}");
     }
     // A proxy that the configuration does not name may do the TLS.
-    let daemon = Daemon::with(&[open]);
+    let daemon = Daemon::with_env(&[open]);
     for origin in ["https://registry", "http://registry"] {
         assert_eq!(push(&daemon, "https", origin), 202, "{origin}");
     }
@@ -61,8 +61,8 @@ fn forwarding_headers_of_every_form_count_from_trusted_proxies_only() {
         let request = daemon.request("POST", "/v2/a/blobs/uploads/").header("Origin", origin).body(b"");
         headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().status
     };
-    let trusting = Daemon::with(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
-    let distrusting = Daemon::with(&[open]);
+    let trusting = Daemon::with_env(&[open, ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.1")]);
+    let distrusting = Daemon::with_env(&[open]);
     let origin = "https://hub.lan:8443";
     for headers in [
         &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "hub.lan:8443")][..],
@@ -88,7 +88,7 @@ fn the_log_has_the_client_that_forwarded_names() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let settings = [("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.0/8")];
-    let log = daemon.restart_with_log(&settings);
+    let log = daemon.start_again_with_log(&settings);
     let sent = "for=198.51.100.9, for=\"[2001:db8::7]:4711\";proto=https, for=127.0.0.5";
     daemon.request("GET", "/v2/").header("Forwarded", sent).send().expect(401);
     daemon.stop();
@@ -101,7 +101,7 @@ fn an_open_registry_behind_an_unnamed_proxy_warns_once() {
     let warned = |settings: &[(&str, &str)]| {
         let mut daemon = Daemon::start();
         daemon.stop();
-        let log = daemon.restart_with_log(settings);
+        let log = daemon.start_again_with_log(settings);
         assert!(!Browser::new(&daemon).page("/").contains("the proxy on this machine"));
         for (name, value) in
             [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("X-Forwarded-Proto", "https")]
@@ -127,7 +127,7 @@ fn a_registry_on_loopback_for_a_proxy_is_closed_until_it_has_a_user() {
         ("HOLDFAST_HTTP_EXTERNAL_URL", "https://registry.example/"),
         ("HOLDFAST_AUTH_HTPASSWD", users.to_str().unwrap()),
     ] {
-        let daemon = Daemon::with(&[setting]);
+        let daemon = Daemon::with_env(&[setting]);
         let answer = daemon.get("/v2/").expect(401);
         assert!(String::from_utf8_lossy(&answer.body).contains("holdfast user add"), "{setting:?}");
         assert!(Browser::new(&daemon).page("/login").contains("sudo holdfast user add NAME"), "{setting:?}");

@@ -12,9 +12,9 @@ fn blobs_whole_by_range_and_conditionally() {
     assert_eq!(whole.body, content);
     assert_eq!(whole.header("docker-content-digest"), Some(digest.as_str()));
     assert_eq!(whole.header("accept-ranges"), Some("bytes"));
-    assert!(whole.named("cache-control").contains("immutable"));
+    assert!(whole.required_header("cache-control").contains("immutable"));
     let head = daemon.request("HEAD", &path).send().expect(200);
-    assert_eq!(head.named("content-length"), content.len().to_string());
+    assert_eq!(head.required_header("content-length"), content.len().to_string());
     for (range, from, to) in [
         ("bytes=0-0", 0, 1),
         ("bytes=999-300000", 999, 300_001),
@@ -23,7 +23,10 @@ fn blobs_whole_by_range_and_conditionally() {
     ] {
         let part = daemon.request("GET", &path).header("Range", range).send().expect(206);
         assert_eq!(part.body, &content[from..to], "{range}");
-        assert_eq!(part.named("content-range"), format!("bytes {from}-{}/{}", to - 1, content.len()));
+        assert_eq!(
+            part.required_header("content-range"),
+            format!("bytes {from}-{}/{}", to - 1, content.len())
+        );
     }
     // Several ranges, an unknown unit and a stale If-Range get the whole blob.
     for (header, value) in [("Range", "bytes=0-1,5-6"), ("Range", "lines=1-2")] {
@@ -33,11 +36,11 @@ fn blobs_whole_by_range_and_conditionally() {
     assert_eq!(stale.send().expect(200).body.len(), content.len());
     for range in ["bytes=1000003-", "bytes=5-4", "bytes=-0", "bytes=99999999999999999999-"] {
         let behind = daemon.request("GET", &path).header("Range", range).send().expect(416);
-        assert_eq!(behind.named("content-range"), "bytes */1000003", "{range}");
+        assert_eq!(behind.required_header("content-range"), "bytes */1000003", "{range}");
     }
-    let etag = whole.named("etag");
+    let etag = whole.required_header("etag");
     let known = daemon.request("GET", &path).header("If-None-Match", &etag).send().expect(304);
-    assert_eq!(known.named("etag"), etag);
+    assert_eq!(known.required_header("etag"), etag);
 }
 
 #[test]
@@ -49,11 +52,15 @@ fn manifests_by_tag_and_digest_with_any_accept() {
         let answer = daemon.request("GET", &path).header("Accept", "text/html").send().expect(200);
         assert_eq!((answer.body, answer.status), (bytes.clone(), 200));
         let head = daemon.request("HEAD", &path).send().expect(200);
-        assert_eq!(head.named("content-type"), OCI_MANIFEST);
-        assert_eq!(head.named("content-length"), bytes.len().to_string());
-        assert_eq!(head.named("docker-content-digest"), digest);
-        daemon.request("GET", &path).header("If-None-Match", &head.named("etag")).send().expect(304);
+        assert_eq!(head.required_header("content-type"), OCI_MANIFEST);
+        assert_eq!(head.required_header("content-length"), bytes.len().to_string());
+        assert_eq!(head.required_header("docker-content-digest"), digest);
+        daemon
+            .request("GET", &path)
+            .header("If-None-Match", &head.required_header("etag"))
+            .send()
+            .expect(304);
     }
-    assert_eq!(daemon.get("/v2/a/manifests/2").expect(404).code(), "MANIFEST_UNKNOWN");
-    assert_eq!(daemon.get("/v2/b/manifests/2").expect(404).code(), "NAME_UNKNOWN");
+    assert_eq!(daemon.get("/v2/a/manifests/2").expect(404).error_code(), "MANIFEST_UNKNOWN");
+    assert_eq!(daemon.get("/v2/b/manifests/2").expect(404).error_code(), "NAME_UNKNOWN");
 }

@@ -10,12 +10,12 @@ fn push_by_digest_sets_tags_and_the_subject() {
     let manifest = image(&config, &layer, Some(&subject));
     let reference = format!("{}?tag=x&tag=y&tag=x", digest(&manifest));
     let answer = daemon.put_manifest("a", &reference, OCI_MANIFEST, &manifest).expect(201);
-    assert_eq!(answer.named("oci-subject"), subject);
+    assert_eq!(answer.required_header("oci-subject"), subject);
     assert_eq!(answer.headers("oci-tag"), ["x", "y"]);
     assert_eq!(daemon.get("/v2/a/manifests/y").expect(200).body, manifest);
     let wrong = digest(b"something else");
     assert_eq!(
-        daemon.put_manifest("a", &wrong, OCI_MANIFEST, &manifest).expect(400).code(),
+        daemon.put_manifest("a", &wrong, OCI_MANIFEST, &manifest).expect(400).error_code(),
         "DIGEST_INVALID"
     );
 }
@@ -27,7 +27,7 @@ fn an_image_with_a_missing_blob_is_refused() {
     let missing = digest(b"missing");
     let manifest = image(&config, &missing, None);
     let answer = daemon.put_manifest("a", "1", OCI_MANIFEST, &manifest).expect(400);
-    assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN");
+    assert_eq!(answer.error_code(), "MANIFEST_BLOB_UNKNOWN");
     assert_eq!(answer.json()["errors"][0]["detail"][0]["digest"], missing.as_str());
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
 }
@@ -57,12 +57,15 @@ fn invalid_manifests_are_refused() {
     let schema1 = br#"{"schemaVersion":1,"name":"a","tag":"1"}"#;
     let answer =
         daemon.put_manifest("a", "1", "application/vnd.docker.distribution.manifest.v1+json", schema1);
-    assert_eq!(answer.expect(400).code(), "MANIFEST_INVALID");
-    assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, b"{").expect(400).code(), "MANIFEST_INVALID");
+    assert_eq!(answer.expect(400).error_code(), "MANIFEST_INVALID");
+    assert_eq!(
+        daemon.put_manifest("a", "1", OCI_MANIFEST, b"{").expect(400).error_code(),
+        "MANIFEST_INVALID"
+    );
     let list = daemon.put_manifest("a", "1", OCI_MANIFEST, b" []").expect(400);
     assert_eq!(list.json()["errors"][0]["message"], "a manifest is a JSON object");
     let large = vec![b' '; (4 << 20) + 1];
-    assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, &large).expect(413).code(), "SIZE_INVALID");
+    assert_eq!(daemon.put_manifest("a", "1", OCI_MANIFEST, &large).expect(413).error_code(), "SIZE_INVALID");
     assert_eq!(daemon.put_manifest("a", ".1", OCI_MANIFEST, b"{}").status, 400);
 }
 
@@ -101,10 +104,14 @@ fn dockers_own_formats_are_accepted() {
     daemon.put_manifest("a", "all", LIST, &list).expect(201);
     for (tag, media_type, bytes) in [("windows", SCHEMA_2, &manifest), ("all", LIST, &list)] {
         let answer = daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200);
-        assert_eq!((answer.named("content-type").as_str(), &answer.body), (media_type, bytes));
+        assert_eq!((answer.required_header("content-type").as_str(), &answer.body), (media_type, bytes));
     }
     let other = daemon.put_manifest("a", "other", OCI_MANIFEST, &manifest);
-    assert_eq!(other.expect(400).code(), "MANIFEST_INVALID", "its mediaType field contradicts the header");
+    assert_eq!(
+        other.expect(400).error_code(),
+        "MANIFEST_INVALID",
+        "its mediaType field contradicts the header"
+    );
 }
 
 #[test]
@@ -114,10 +121,13 @@ fn push_and_delete_by_a_sha512_digest() {
     let manifest = image(&blob, &blob, None);
     let sha512 = holdfast::oci::Hasher::digest(holdfast::oci::Algorithm::Sha512, &manifest).to_string();
     let put = daemon.put_manifest("a", &format!("{sha512}?tag=long"), OCI_MANIFEST, &manifest).expect(201);
-    assert_eq!(put.named("docker-content-digest"), sha512);
+    assert_eq!(put.required_header("docker-content-digest"), sha512);
     for reference in ["long", sha512.as_str()] {
         let answer = daemon.get(&format!("/v2/a/manifests/{reference}")).expect(200);
-        assert_eq!((answer.named("docker-content-digest"), answer.body), (sha512.clone(), manifest.clone()));
+        assert_eq!(
+            (answer.required_header("docker-content-digest"), answer.body),
+            (sha512.clone(), manifest.clone())
+        );
     }
     daemon.request("DELETE", &format!("/v2/a/manifests/{sha512}")).send().expect(202);
     daemon.get("/v2/a/manifests/long").expect(404);
@@ -135,7 +145,7 @@ fn invalid_unicode_is_refused_with_its_position() {
     let position = text.len() - 1 + ",\"x-unknown\":\"ab".len();
     for field in [&b"ab\xff"[..], b"ab\xed\xa0\x80", br"ab\ud800", br"ab\ud800\u0041", br"ab\udc00\ud800"] {
         let refused = daemon.put_manifest("a", "2", OCI_MANIFEST, &with(field)).expect(400);
-        assert_eq!(refused.code(), "MANIFEST_INVALID");
+        assert_eq!(refused.error_code(), "MANIFEST_INVALID");
         let message = refused.json()["errors"][0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains(&format!("position {position}")), "{message}");
     }

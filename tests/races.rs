@@ -33,7 +33,7 @@ fn collect_beside(daemon: &Daemon, stop: &AtomicBool) -> usize {
 fn acknowledged_changes_last_through_concurrent_pushes_deletes_and_collections() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_GC_GRACE", "2s")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_GC_GRACE", "2s")]);
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|number| Client::new(daemon.address, number, seed)).collect();
     for _ in 0..rounds() {

@@ -7,11 +7,15 @@ use crate::support::*;
 fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
     let mut daemon = Daemon::start();
     let (digest, manifest) = daemon.push_image("a", "1", b"layer");
-    let upload =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let upload = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     let name = "REGISTRY_STORAGE_MAINTENANCE_READONLY";
     daemon.stop();
-    daemon.restart_with(&[(name, "{\"enabled\": true}"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    daemon.start_again_with_env(&[(name, "{\"enabled\": true}"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     let blob = crate::support::digest(b"layer");
     for (method, path) in [
         ("POST", "/v2/a/blobs/uploads/"),
@@ -24,9 +28,9 @@ fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
         ("DELETE", &format!("/v2/a/blobs/{blob}")),
     ] {
         let answer = daemon.request(method, path).body(&manifest).send().expect(405);
-        assert_eq!(answer.code(), "UNSUPPORTED", "{method} {path}");
+        assert_eq!(answer.error_code(), "UNSUPPORTED", "{method} {path}");
         assert!(String::from_utf8_lossy(&answer.body).contains("registry.read_only"));
-        assert_eq!(answer.named("allow"), "GET, HEAD");
+        assert_eq!(answer.required_header("allow"), "GET, HEAD");
     }
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, manifest);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, b"layer");
@@ -37,7 +41,7 @@ fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
     browser.post("/delete", &[("name", "a"), ("tag", &format!("1@{digest}"))]).expect(403);
     daemon.get("/v2/a/manifests/1").expect(200);
     daemon.stop();
-    daemon.restart_with(&[]);
+    daemon.start_again_with_env(&[]);
     daemon.push_image("a", "2", b"more");
 }
 
@@ -45,7 +49,7 @@ fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
 fn log_is_json_without_requests_if_configured_so() {
     let mut daemon = Daemon::start();
     daemon.stop();
-    let log = daemon.restart_with_log(&[
+    let log = daemon.start_again_with_log(&[
         ("REGISTRY_LOG", "{formatter: json, level: info, accesslog: {disabled: true}}"),
         ("REGISTRY_REDIS_ADDR", "redis:6379"),
         ("HOLDFAST_LOG_LEVEL", "info"),

@@ -17,8 +17,10 @@ fn reload_applies_new_settings_and_refuses_invalid_ones() {
     unit.get("/v2/").expect(200);
     // A push that continues through both reloads.
     let content = vec![5; 1 << 20];
-    let location =
-        Request::new(unit.address, "POST", "/v2/a/blobs/uploads/").send().expect(202).named("location");
+    let location = Request::new(unit.address, "POST", "/v2/a/blobs/uploads/")
+        .send()
+        .expect(202)
+        .required_header("location");
     let request = format!(
         "PUT {location}?digest={} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
         digest(&content),
@@ -39,7 +41,7 @@ fn reload_applies_new_settings_and_refuses_invalid_ones() {
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(401);
     push.write_all(&content[1000..]).unwrap();
-    Answer::read(&mut push, false).expect(201);
+    Response::read(&mut push, false).expect(201);
     unit.configure("storage.delete = false\n");
     signal(&child.0, "-HUP");
     unit.await_notification("READY=1");

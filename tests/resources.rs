@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
 const ERRORS: [&str; 4] = ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"];
@@ -30,12 +30,12 @@ enum Where {
 }
 
 fn start(daemon: &Daemon) -> String {
-    daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location")
+    daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).required_header("location")
 }
 
 /// Returns true if the request succeeded; a refusal has to be a 503 with Retry-After.
 #[track_caller]
-fn expect_done_or_unavailable(answer: Answer, done: u16, case: &str) -> bool {
+fn expect_done_or_unavailable(answer: Response, done: u16, case: &str) -> bool {
     if answer.status != done {
         assert_eq!(answer.status, 503, "{case}: {}", String::from_utf8_lossy(&answer.body));
         assert!(answer.header("retry-after").is_some(), "{case}");
@@ -63,7 +63,7 @@ fn lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
             };
             let file = file.map(|file| file.to_str().unwrap().to_owned());
             let tag = case.replace(' ', "-");
-            let failing = Failing::begin_with(error, daemon.process(), call, file.as_deref());
+            let failing = FaultInjection::fail_with(error, daemon.pid(), call, file.as_deref());
             let ended = expect_done_or_unavailable(daemon.request("PUT", &put).body(rest).send(), 201, &case);
             let manifest = image(&digest(b"old layer"), &digest(b"old layer"), None);
             let answer = daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest);
@@ -101,7 +101,7 @@ fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     let blob = format!("/v2/a/blobs/{}", digest(b"layer"));
     for error in ERRORS {
-        let failing = Failing::begin_with(error, daemon.process(), "openat", None);
+        let failing = FaultInjection::fail_with(error, daemon.pid(), "openat", None);
         assert!(!expect_done_or_unavailable(daemon.get(&blob), 200, error));
         assert!(!expect_done_or_unavailable(daemon.get(&format!("/v2/a/manifests/{image}")), 200, error));
         drop(failing);
@@ -120,7 +120,7 @@ fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
 }
 
 fn descriptors(daemon: &Daemon) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", daemon.process())).unwrap().count()
+    std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_failed_sync_of_the_meta_page_is_followed_by_another_commit() {
         let put = |tag: &str| daemon.put_manifest("a", tag, OCI_MANIFEST, &manifest).status;
         let fails = |when: &str| {
             let how = format!("{error}:when={when}");
-            Failing::begin_with(&how, daemon.process(), "fdatasync", Some(&index))
+            FaultInjection::fail_with(&how, daemon.pid(), "fdatasync", Some(&index))
         };
         // Fails once: another commit makes the change durable.
         let failing = fails("2");
@@ -208,7 +208,7 @@ fn an_io_error_in_the_sync_of_the_meta_page_closes_the_latch() {
     let mut daemon = Daemon::start();
     let (_, manifest) = daemon.push_image("a", "old", b"old layer");
     let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
-    let failing = Failing::begin_with("EIO:when=2", daemon.process(), "fdatasync", Some(&index));
+    let failing = FaultInjection::fail_with("EIO:when=2", daemon.pid(), "fdatasync", Some(&index));
     assert!(daemon.put_manifest("a", "new", OCI_MANIFEST, &manifest).status >= 500);
     drop(failing);
     daemon.put_manifest("a", "after", OCI_MANIFEST, &manifest).expect(503);
@@ -222,7 +222,7 @@ fn users_stay_valid_while_the_htpasswd_file_cannot_be_read() {
     let get = |name: &str, password: &str| daemon.request("GET", "/v2/").login(name, password).send().status;
     assert_eq!(get("ann", "secret"), 200);
     let file = daemon.data.join("htpasswd").to_str().unwrap().to_owned();
-    let failing = Failing::begin_with("EMFILE", daemon.process(), "openat", Some(&file));
+    let failing = FaultInjection::fail_with("EMFILE", daemon.pid(), "openat", Some(&file));
     add_user(&daemon.data, "bob", "hidden");
     assert_eq!(get("ann", "secret"), 200, "the users that were read before stay valid");
     drop(failing);

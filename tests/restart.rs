@@ -23,11 +23,15 @@ fn an_upload_resumes_after_a_kill() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..900_000u32).map(|i| (i % 253) as u8).collect();
     let (first, rest) = content.split_at(600_000);
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).chunked(first).send().expect(202);
     daemon.kill_and_restart();
-    assert_eq!(daemon.get(&location).expect(204).named("range"), "0-599999");
+    assert_eq!(daemon.get(&location).expect(204).required_header("range"), "0-599999");
     let put = format!("{location}?digest={}", digest(&content));
     daemon.request("PUT", &put).header("Content-Range", "600000-899999").body(rest).send().expect(201);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(&content))).expect(200).body, content);
@@ -46,7 +50,7 @@ fn a_lost_or_corrupt_index_is_rebuilt() {
             "zeroed" => std::fs::write(&index, vec![0u8; 65536]).unwrap(),
             _ => std::fs::write(&index, b"garbage").unwrap(),
         }
-        daemon.restart_after_end();
+        daemon.start_again();
         assert_eq!(daemon.get("/v2/team/app/manifests/1").expect(200).body, bytes, "{damage}");
         assert_eq!(daemon.get("/v2/zoo/manifests/1").expect(200).body, other, "{damage}");
         daemon.request("HEAD", &format!("/v2/team/app/manifests/{digest}")).send().expect(200);

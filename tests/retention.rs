@@ -53,7 +53,7 @@ fn the_order_of_tags_of_one_second_survives_a_rebuild() {
     assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
     daemon.stop();
     run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
-    daemon.restart_after_end();
+    daemon.start_again();
     assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
     let report = collect(&daemon, &rules, &["--grace", "0s"]);
     assert_eq!(report["freed_tags"], 5, "{report}");

@@ -11,7 +11,7 @@ use crate::support::*;
 fn rebuild(daemon: &mut Daemon) {
     daemon.stop();
     run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
-    daemon.restart_after_end();
+    daemon.start_again();
 }
 
 /// Pushes an image whose only layer is foreign.
@@ -63,7 +63,7 @@ fn a_foreign_descriptor_grants_no_access_to_other_repositories() {
 
 #[test]
 fn a_pushed_foreign_layer_stays() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s")]);
     let layer = daemon.push_blob("b/app", b"pushed");
     push_foreign(&daemon, "b/app", "1", &layer);
     for _ in 0..3 {
@@ -74,19 +74,19 @@ fn a_pushed_foreign_layer_stays() {
     }
     // The link exception is removed with the last manifest that references the layer, and the blob with both.
     let path = "/v2/b/app/manifests/1";
-    let manifest = daemon.get(path).expect(200).named("docker-content-digest");
+    let manifest = daemon.get(path).expect(200).required_header("docker-content-digest");
     daemon.request("DELETE", &format!("/v2/b/app/manifests/{manifest}")).send().expect(202);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
     assert!(!has_file(&daemon, &layer));
     daemon.stop();
     let layout = std::fs::read_to_string(daemon.data.join("index.json")).unwrap();
     assert!(!layout.contains("io.holdfast.links"), "{layout}");
-    daemon.restart_after_end();
+    daemon.start_again();
 }
 
 #[test]
 fn a_foreign_layer_pushed_after_its_image_stays() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let layer = digest(b"pushed later");
     push_foreign(&daemon, "b/app", "1", &layer);
     daemon.push_blob("b/app", b"pushed later");
@@ -99,7 +99,7 @@ fn a_foreign_layer_pushed_after_its_image_stays() {
 
 #[test]
 fn a_foreign_descriptor_protects_no_content_from_collection() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s"), ("HOLDFAST_GC_INTERVAL", "off")]);
     let secret = daemon.push_blob("a/app", b"secret");
     push_foreign(&daemon, "b/app", "1", &secret);
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&daemon.data));
@@ -144,7 +144,7 @@ fn a_head_by_a_user_without_push_right_renews_no_lease() {
     for user in ["reader", "writer"] {
         add_user(&data, user, "a password");
     }
-    let daemon = Daemon::with_file_at(&data, &file(&data));
+    let daemon = Daemon::with_config_at(&data, &file(&data));
     let push = |content: &[u8]| {
         let path = format!("/v2/a/blobs/uploads/?digest={}", digest(content));
         daemon.request("POST", &path).login("writer", "a password").body(content).send().expect(201);
@@ -165,7 +165,7 @@ fn a_head_by_a_user_without_push_right_renews_no_lease() {
 
 #[test]
 fn a_deleted_blob_stays_deleted_after_a_rebuild() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_GRACE", "0s")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_GRACE", "0s")]);
     daemon.push_image("a", "1", b"regretted");
     daemon.push_image("b", "1", b"regretted");
     let layer = digest(b"regretted");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::unit::{Process, Unit, signal};
 use crate::support::*;
 
@@ -45,7 +45,7 @@ fn watchdog_is_reset_while_reads_answer_and_not_while_they_hang() {
     assert!(began.elapsed() < Duration::from_secs(10));
     // The index writer waits for the disk in its next transaction: a restart would not help.
     let index = unit.path("data/index/data.mdb");
-    let hanging = Failing::delay(child.0.id(), "fdatasync", index.to_str(), HANGS);
+    let hanging = FaultInjection::delay(child.0.id(), "fdatasync", index.to_str(), HANGS);
     let blob = digest(b"x");
     let address = unit.address;
     let push = std::thread::spawn(move || {
@@ -60,7 +60,7 @@ fn watchdog_is_reset_while_reads_answer_and_not_while_they_hang() {
     push.join().unwrap();
     // With hanging reads the daemon cannot serve.
     let read = unit.path("data/oci-layout");
-    let hanging = Failing::delay(child.0.id(), "openat,open", read.to_str(), HANGS);
+    let hanging = FaultInjection::delay(child.0.id(), "openat,open", read.to_str(), HANGS);
     std::thread::sleep(Duration::from_millis(1000));
     let was_reset = || {
         unit.notify.set_nonblocking(true).unwrap();

@@ -37,7 +37,7 @@ fn unfinished(daemon: &Daemon) -> Vec<TcpStream> {
     for rest in ["", "GET /v2/ HTTP/1.1\r\nHost: reg"] {
         for _ in 0..4 {
             let mut stream = daemon.request("GET", "/v2/").keep_alive().from(ATTACKER).open();
-            Answer::read(&mut stream, false).expect(200);
+            Response::read(&mut stream, false).expect(200);
             stream.write_all(rest.as_bytes()).unwrap();
             held.push(stream);
         }
@@ -48,7 +48,7 @@ fn unfinished(daemon: &Daemon) -> Vec<TcpStream> {
 #[test]
 fn shutdown_finishes_requests_and_does_not_wait_for_unfinished_heads() {
     for mode in ["off", "auto"] {
-        let mut daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", mode)]);
+        let mut daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", mode)]);
         let mut held = Vec::new();
         let mut upload = None;
         if mode == "off" {
@@ -71,7 +71,7 @@ fn shutdown_finishes_requests_and_does_not_wait_for_unfinished_heads() {
             daemon.request("GET", "/ca.crt").from(CLIENT).send().expect(200);
         }
         let begun = Instant::now();
-        run(std::process::Command::new("kill").arg(daemon.process().to_string()));
+        run(std::process::Command::new("kill").arg(daemon.pid().to_string()));
         for stream in &mut held {
             // Closed, with a reset if it had unread bytes.
             stream.set_read_timeout(Some(Duration::from_secs(25))).unwrap();
@@ -81,7 +81,7 @@ fn shutdown_finishes_requests_and_does_not_wait_for_unfinished_heads() {
         }
         if let Some(mut stream) = upload {
             stream.write_all(b"content").unwrap();
-            Answer::read(&mut stream, false).expect(201);
+            Response::read(&mut stream, false).expect(201);
         }
         daemon.wait();
         // Many times what it takes, and less than the half minute that requests in progress have.

@@ -45,7 +45,7 @@ fn hold_with_refused_requests(request: impl Fn() -> Request + Send + 'static) ->
     let mut work = move || {
         held.retain_mut(|stream| {
             request().send_on(stream).is_ok()
-                && Answer::try_read(stream, false).is_ok_and(|answer| answer.status == 401)
+                && Response::try_read(stream, false).is_ok_and(|answer| answer.status == 401)
         });
         while held.len() < MANY {
             let stream = connect_from(request().local().unwrap(), request().address).unwrap();
@@ -96,7 +96,7 @@ fn clients_behind_a_trusted_proxy_are_limited_separately() {
 
 #[test]
 fn silent_connections_do_not_starve_others_before_or_during_tls() {
-    let daemon = Daemon::with(&[SLOTS, ("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[SLOTS, ("HOLDFAST_TLS_MODE", "auto")]);
     let silent: Vec<TcpStream> = (0..MANY).map(|_| connect_from(ATTACKER, daemon.address).unwrap()).collect();
     let mut handshakes: Vec<TcpStream> =
         (0..MANY).map(|_| connect_from(ATTACKER, daemon.address).unwrap()).collect();
@@ -110,7 +110,7 @@ fn silent_connections_do_not_starve_others_before_or_during_tls() {
 
 #[test]
 fn slow_transfers_of_one_address_starve_no_other() {
-    let daemon = Daemon::with(&[SLOTS, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
+    let daemon = Daemon::with_env(&[SLOTS, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
     let digest = daemon.push_blob("a", &vec![3; 16 << 20]);
     let path = format!("/v2/a/blobs/{digest}");
     let readers: Vec<TcpStream> =
@@ -126,29 +126,33 @@ fn slow_transfers_of_one_address_starve_no_other() {
 
 #[test]
 fn connection_without_a_slot_gets_503_with_retry_after() {
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_CONNECTIONS", "1")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_CONNECTIONS", "1")]);
     let digest = daemon.push_blob("a", &vec![3; 32 << 20]);
     let reader = daemon.request("GET", &format!("/v2/a/blobs/{digest}")).from(ATTACKER).open();
     let mut begun = [0; 1000];
     (&reader).read_exact(&mut begun).unwrap();
     let answer = daemon.request("GET", "/v2/").from(CLIENT).send().expect(503);
-    assert!(answer.named("retry-after").parse::<u32>().unwrap() > 0);
-    assert_eq!(answer.named("connection"), "close");
+    assert!(answer.required_header("retry-after").parse::<u32>().unwrap() > 0);
+    assert_eq!(answer.required_header("connection"), "close");
     drop(reader);
     daemon.request("GET", "/v2/").from(CLIENT).send().expect(200);
 }
 
 /// Sends the head of an upload and then single bytes, until a response arrives or `time` has passed; returns its status.
 fn drip(daemon: &Daemon, time: Duration) -> Option<u16> {
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     let mut stream = daemon.request("PATCH", &location).header("Content-Length", "1000000").open();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let begun = Instant::now();
     while begun.elapsed() < time {
         let sent = stream.write_all(b"x");
         match stream.peek(&mut [0; 1]) {
-            Ok(1) => return Some(Answer::read(&mut stream, false).status),
+            Ok(1) => return Some(Response::read(&mut stream, false).status),
             Ok(_) => panic!("the connection ended without a response: {sent:?}"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => panic!("{error}"),
@@ -160,9 +164,9 @@ fn drip(daemon: &Daemon, time: Duration) -> Option<u16> {
 #[test]
 fn body_below_the_minimum_rate_gets_408() {
     let stall = ("HOLDFAST_LIMITS_BODY_STALL", "1s");
-    let strict = Daemon::with(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "1KiB")]);
+    let strict = Daemon::with_env(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "1KiB")]);
     assert_eq!(drip(&strict, Duration::from_secs(60)), Some(408));
-    let patient = Daemon::with(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
+    let patient = Daemon::with_env(&[stall, ("HOLDFAST_LIMITS_MINIMUM_RATE", "0")]);
     assert_eq!(drip(&patient, Duration::from_secs(3)), None);
 }
 
@@ -172,7 +176,7 @@ fn reader_below_the_minimum_rate_loses_its_slot() {
     let mut daemon = Daemon::start();
     let digest = daemon.push_blob("a", &vec![3; 64 << 20]);
     daemon.stop();
-    daemon.restart_with(&[
+    daemon.start_again_with_env(&[
         ("HOLDFAST_LIMITS_BODY_STALL", "1s"),
         ("HOLDFAST_LIMITS_MINIMUM_RATE", "64MiB"),
         ("HOLDFAST_LIMITS_CONNECTIONS", "1"),
@@ -196,13 +200,13 @@ fn idle_connection_without_a_permit_is_closed_under_pressure() {
     let request = || daemon.request("GET", "/v2/").keep_alive().from(ATTACKER);
     let mut held: Vec<TcpStream> = (0..3).map(|_| request().open()).collect();
     for stream in &mut held {
-        Answer::read(stream, false).expect(401);
+        Response::read(stream, false).expect(401);
     }
     // Each sends requests more often than limits.header_time.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) && held.len() == 3 {
         held.retain_mut(|stream| {
-            request().send_on(stream).is_ok() && Answer::try_read(stream, false).is_ok()
+            request().send_on(stream).is_ok() && Response::try_read(stream, false).is_ok()
         });
         std::thread::sleep(Duration::from_millis(200));
     }

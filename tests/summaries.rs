@@ -60,7 +60,7 @@ fn compare(daemon: &Daemon, when: &str) {
 
 #[test]
 fn totals_stay_right_through_all_operations() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     let delete = |daemon: &Daemon, path: &str| daemon.request("DELETE", path).send().expect(202);
     daemon.push_blob("early", b"before the first manifest");
     let path =
@@ -89,7 +89,7 @@ fn totals_stay_right_through_all_operations() {
     daemon.stop();
     command(&daemon, &["check", "--rebuild"]);
     compare(&daemon, "a rebuild");
-    daemon.restart_after_end();
+    daemon.start_again();
     for number in [3, 5] {
         delete(&daemon, &format!("/v2/late/manifests/{}", images[number].0));
     }
@@ -115,7 +115,7 @@ fn a_check_finds_wrong_totals() {
         daemon.stop();
         // The number of bytes is the third number in a row of the first table, and the only one in the second table.
         change_first_row(&daemon, table, |row| row[if table == "repositories" { 2 } else { 0 }] ^= 1);
-        daemon.restart_after_end();
+        daemon.start_again();
         let (stored, actual) = stored_and_actual_totals(&daemon);
         assert_eq!(stored, actual, "{table}: the inspection at a start finds it, too");
         change_first_row(&daemon, table, |row| row[if table == "repositories" { 2 } else { 0 }] ^= 1);

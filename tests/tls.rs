@@ -6,7 +6,7 @@ use crate::support::*;
 
 #[test]
 fn own_authority_is_served_and_plain_http_is_redirected() {
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.crt");
     let answer = daemon.get("/ca.crt").expect(200);
@@ -17,7 +17,7 @@ fn own_authority_is_served_and_plain_http_is_redirected() {
     let untrusted = Command::new("curl").args(["-sSf", &format!("{url}/v2/")]).output().unwrap();
     assert!(!untrusted.status.success());
     let plain = daemon.get("/v2/").expect(308);
-    assert_eq!(plain.named("location"), "https://registry/v2/");
+    assert_eq!(plain.required_header("location"), "https://registry/v2/");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.lan,*.box.lan")];
-    let log = daemon.restart_with_log(&settings);
+    let log = daemon.start_again_with_log(&settings);
     let port = daemon.address.port();
     let call = |name: &str, host: &str| {
         let url = format!("https://{name}:{port}/v2/");
@@ -69,7 +69,7 @@ fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
     assert_eq!(logged.matches("has requested").count(), 3, "{logged}");
     daemon.stop();
     // The number of names that are logged, and kept in memory, is bounded.
-    let log = daemon.restart_with_log(&settings);
+    let log = daemon.start_again_with_log(&settings);
     let script = format!(
         "for i in $(seq 60); do curl -sk -m 20 -o /dev/null --resolve n$i.lan:{port}:127.0.0.1 https://n$i.lan:{port}/v2/; done"
     );
@@ -82,7 +82,7 @@ fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
 #[test]
 fn startup_banner_lists_the_sans() {
     let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "hub.lan")];
-    let named = said_at_start(&environment, "certificate for");
+    let named = startup_line(&environment, "certificate for");
     for name in ["hub.lan", "localhost", "127.0.0.1", "::1"] {
         assert!(named.contains(name), "{named}");
     }
@@ -106,7 +106,7 @@ fn certificate_of_openssl_and_users_of_htpasswd_work() {
         ]));
     let users = run(Command::new("htpasswd").args(["-Bbn", "alice", "secret"]));
     std::fs::write(path("htpasswd"), users).unwrap();
-    let daemon = Daemon::with(&[
+    let daemon = Daemon::with_env(&[
         ("REGISTRY_HTTP_TLS_CERTIFICATE", &path("c")),
         ("REGISTRY_HTTP_TLS_KEY", &path("k")),
         ("REGISTRY_AUTH", "htpasswd"),
@@ -133,7 +133,7 @@ fn replaced_certificate_is_served_without_a_restart() {
         std::fs::rename(path("new.crt"), path("certificate")).unwrap();
     };
     make("first");
-    let daemon = Daemon::with(&[
+    let daemon = Daemon::with_env(&[
         ("HOLDFAST_TLS_CERTIFICATE", &path("certificate")),
         ("HOLDFAST_TLS_KEY", &path("key")),
     ]);
@@ -145,7 +145,7 @@ fn replaced_certificate_is_served_without_a_restart() {
     };
     assert!(served().contains("CN = first") && served().contains("ALPN protocol: http/1.1"), "{}", served());
     make("second");
-    run(Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    run(Command::new("kill").args(["-HUP", &daemon.pid().to_string()]));
     let begun = std::time::Instant::now();
     while !served().contains("CN = second") {
         assert!(begun.elapsed().as_secs() < 10, "{}", served());
@@ -153,7 +153,7 @@ fn replaced_certificate_is_served_without_a_restart() {
     }
     // An unusable certificate is not served; the last usable one stays.
     std::fs::write(path("certificate"), "nonsense").unwrap();
-    run(Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    run(Command::new("kill").args(["-HUP", &daemon.pid().to_string()]));
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(served().contains("CN = second"));
 }

@@ -16,7 +16,7 @@ fn with_anonymous_pull() -> Daemon {
 }
 
 /// Requests a token with the parameters of a query, as a user or anonymously.
-fn get_token(daemon: &Daemon, query: &str, login: Option<(&str, &str)>) -> Answer {
+fn get_token(daemon: &Daemon, query: &str, login: Option<(&str, &str)>) -> Response {
     let request = daemon.request("GET", &format!("/token?service=registry&{query}"));
     match login {
         Some((name, password)) => request.login(name, password).send(),
@@ -26,18 +26,18 @@ fn get_token(daemon: &Daemon, query: &str, login: Option<(&str, &str)>) -> Answe
 
 fn token(daemon: &Daemon, query: &str, login: Option<(&str, &str)>) -> String {
     let answer = get_token(daemon, query, login).expect(200);
-    assert_eq!(answer.named("cache-control"), "no-store");
+    assert_eq!(answer.required_header("cache-control"), "no-store");
     let json = answer.json();
     assert_eq!((&json["token"], &json["expires_in"]), (&json["access_token"], &json!(300)));
     json["token"].as_str().unwrap().to_owned()
 }
 
-fn post(daemon: &Daemon, form: &str) -> Answer {
+fn post(daemon: &Daemon, form: &str) -> Response {
     let request = daemon.request("POST", "/token");
     request.header("Content-Type", "application/x-www-form-urlencoded").body(form.as_bytes()).send()
 }
 
-fn with_token(daemon: &Daemon, method: &str, path: &str, token: &str) -> Answer {
+fn with_token(daemon: &Daemon, method: &str, path: &str, token: &str) -> Response {
     daemon.request(method, path).header("Authorization", &format!("Bearer {token}")).body(b"").send()
 }
 
@@ -53,7 +53,7 @@ fn holdfast(arguments: &[&str], data: &Path, input: &str) {
 #[test]
 fn challenge_names_the_endpoint_and_the_scope() {
     let daemon = with_anonymous_pull();
-    let challenge = |answer: Answer| {
+    let challenge = |answer: Response| {
         let challenges = answer.expect(401).headers("www-authenticate");
         assert_eq!(challenges.len(), 1, "{challenges:?}");
         challenges[0].clone()
@@ -69,7 +69,7 @@ fn challenge_names_the_endpoint_and_the_scope() {
     let delete = daemon.request("DELETE", "/v2/a/manifests/1").send();
     assert_eq!(challenge(delete), format!("{endpoint},scope=\"repository:a:delete\""));
     // Operations that the anonymous user may do need no token.
-    assert_eq!(daemon.get("/v2/a/tags/list").expect(404).code(), "NAME_UNKNOWN");
+    assert_eq!(daemon.get("/v2/a/tags/list").expect(404).error_code(), "NAME_UNKNOWN");
     daemon.get("/v2/_catalog").expect(200);
     daemon.get("/v2/UPPER/tags/list").expect(400);
     // Basic authentication works, too, and a wrong password is refused even where no log-in is needed.
@@ -78,7 +78,7 @@ fn challenge_names_the_endpoint_and_the_scope() {
     assert_eq!(challenge(ping("alice", "wrong")), endpoint);
     daemon.request("GET", "/v2/a/tags/list").login("alice", "wrong").send().expect(401);
     // The endpoint has the host that the client requested.
-    let by_name = daemon.request("GET", "/v2/").by_name("[::1]:5000").header("X-Forwarded-Proto", "https");
+    let by_name = daemon.request("GET", "/v2/").host("[::1]:5000").header("X-Forwarded-Proto", "https");
     let challenge = challenge(by_name.send());
     assert!(challenge.starts_with("Bearer realm=\"https://[::1]:5000/token\",service=\"[::1]:5000\""));
 }
@@ -103,7 +103,7 @@ fn challenge_scheme_is_configured_or_derived_from_anonymous_rights() {
     let external = scheme(&[(anonymous, "full"), url]).1.unwrap();
     assert_eq!(external, "Bearer realm=\"https://hub.example:444/token\",service=\"hub.example:444\"");
     // Without users a challenge would be pointless.
-    Daemon::with(&[(anonymous, "full")]).get("/v2/").expect(200);
+    Daemon::with_env(&[(anonymous, "full")]).get("/v2/").expect(200);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn tokens_permit_only_their_scopes() {
     with_token(&daemon, "GET", "/v2/a/tags/list", &anonymous).expect(404);
     with_token(&daemon, "GET", "/v2/_catalog", &anonymous).expect(200);
     let refused = with_token(&daemon, "POST", "/v2/a/blobs/uploads/", &anonymous).expect(401);
-    assert!(refused.named("www-authenticate").ends_with("error=\"insufficient_scope\""));
+    assert!(refused.required_header("www-authenticate").ends_with("error=\"insufficient_scope\""));
     get_token(&daemon, "scope=repository:a:pull", Some(("alice", "wrong"))).expect(401);
 
     let pushes = token(&daemon, "scope=repository:a:pull,push%20repository:b:pull", alice);
@@ -146,7 +146,7 @@ fn tokens_permit_only_their_scopes() {
     let shown = with_token(&daemon, "GET", "/v2/_catalog", &catalog).expect(200).json();
     assert_eq!(shown["repositories"], json!(["a"]));
     let challenge = with_token(&daemon, "GET", "/v2/_catalog", &pushes).expect(401);
-    assert!(challenge.named("www-authenticate").contains("scope=\"registry:catalog:*\""));
+    assert!(challenge.required_header("www-authenticate").contains("scope=\"registry:catalog:*\""));
     let deletes = token(&daemon, "scope=repository:a:*", alice);
     with_token(&daemon, "DELETE", path, &deletes).expect(202);
 }
@@ -173,14 +173,14 @@ fn token_endpoint_accepts_oauth2_password_grants() {
     ] {
         let answer = post(&daemon, form).expect(status);
         assert_eq!(answer.json()["error"], error, "{form}");
-        assert!(answer.json()["errors"][0]["message"].is_string() && !answer.code().is_empty());
+        assert!(answer.json()["errors"][0]["message"].is_string() && !answer.error_code().is_empty());
     }
     daemon.request("POST", "/token").body(right.as_bytes()).send().expect(400);
     daemon.request("HEAD", "/token").send().expect(405);
-    assert_eq!(daemon.request("DELETE", "/token").send().expect(405).named("allow"), "GET, POST");
+    assert_eq!(daemon.request("DELETE", "/token").send().expect(405).required_header("allow"), "GET, POST");
     // JSON also for a client that accepts HTML.
     let html = daemon.request("GET", "/token").header("Accept", "text/html").send().expect(200);
-    assert_eq!(html.named("content-type"), "application/json");
+    assert_eq!(html.required_header("content-type"), "application/json");
     // CSRF: a page of another origin gets no token with credentials that the browser has stored.
     let foreign = daemon.request("POST", "/token").header("Origin", "http://evil.example");
     foreign.header("Content-Type", "application/x-www-form-urlencoded").body(b"").send().expect(403);
@@ -196,7 +196,7 @@ fn untrusted_token_requests_are_refused_or_truncated() {
         (0..64).map(|number| format!("scope=repository:{}{number}:pull&", "a".repeat(250))).collect();
     assert!(token(&daemon, &long, None).len() <= 4096);
     let invalid = get_token(&daemon, "scope=repository:../x:pull", None).expect(400);
-    assert_eq!(invalid.code(), "NAME_INVALID");
+    assert_eq!(invalid.error_code(), "NAME_INVALID");
     for query in ["scope=", "scope=:::&scope=%00", "scope=repository:a:sudo", "scope=x(y)z:a:pull", "%ff=%ff"]
     {
         assert_eq!(get_token(&daemon, query, None).expect(200).json()["scope"], "", "{query}");
@@ -211,7 +211,7 @@ fn untrusted_token_requests_are_refused_or_truncated() {
         [&real[..real.len() - 5], &format!("{real}x"), &real[5..], "hft1.", "", "hft1.====", &long, last];
     for forged in forged {
         let answer = with_token(&daemon, "GET", "/v2/a/tags/list", forged).expect(401);
-        let challenge = answer.named("www-authenticate");
+        let challenge = answer.required_header("www-authenticate");
         assert!(challenge.ends_with(",error=\"invalid_token\""), "{challenge}");
     }
     // A token cannot be exchanged for another token.
@@ -238,7 +238,7 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
     holdfast(&["user", "remove", "bob"], &daemon.data, "");
     for token in [&alice, &bob] {
         let refused = begin(&daemon, token).expect(401);
-        assert!(refused.named("www-authenticate").ends_with("error=\"invalid_token\""));
+        assert!(refused.required_header("www-authenticate").ends_with("error=\"invalid_token\""));
     }
 
     let alice = token(&daemon, scope, login("alice", "another"));
@@ -255,7 +255,7 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
         begin(&daemon, &token).expect(202);
         daemon.stop();
         damage(&secret);
-        daemon.restart_after_end();
+        daemon.start_again();
         begin(&daemon, &token).expect(401);
         assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -263,7 +263,7 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
     daemon.stop();
     fs::remove_file(&secret).unwrap();
     fs::create_dir(&secret).unwrap();
-    daemon.restart_after_end();
+    daemon.start_again();
     begin(&daemon, &token(&daemon, scope, login("alice", "another"))).expect(202);
 }
 
@@ -274,7 +274,7 @@ fn rule_for_the_anonymous_user_opens_its_repositories() {
     add_user(&data, "alice", "secret");
     let rule = "[[auth.rule]]\nusers = [\"-\"]\nrepositories = [\"public/*\"]\nallow = [\"pull\"]\n";
     let storage = format!("[storage]\npath = {data:?}\n");
-    let daemon = Daemon::with_file_at(&data, &format!("{storage}{rule}"));
+    let daemon = Daemon::with_config_at(&data, &format!("{storage}{rule}"));
     let layer = digest(b"layer");
     for name in ["public/app", "private"] {
         let login = |request: Request| request.login("alice", "secret");
@@ -284,7 +284,7 @@ fn rule_for_the_anonymous_user_opens_its_repositories() {
             daemon.request("PUT", &format!("/v2/{name}/manifests/1")).header("Content-Type", OCI_MANIFEST);
         login(put).body(&image(&layer, &layer, None)).send().expect(201);
     }
-    assert!(daemon.get("/v2/").expect(401).named("www-authenticate").starts_with("Bearer "));
+    assert!(daemon.get("/v2/").expect(401).required_header("www-authenticate").starts_with("Bearer "));
     daemon.get("/v2/public/app/manifests/1").expect(200);
     daemon.get("/v2/private/manifests/1").expect(401);
     daemon.get("/v2/nothing/manifests/1").expect(401);
@@ -293,7 +293,7 @@ fn rule_for_the_anonymous_user_opens_its_repositories() {
     // The admin page still needs a log-in.
     let mut browser = Browser::new(&daemon);
     for path in ["/", "/repositories", "/repository/public/app", "/image/public/app:1"] {
-        assert!(browser.get(path).expect(303).named("location").starts_with("/login"), "{path}");
+        assert!(browser.get(path).expect(303).required_header("location").starts_with("/login"), "{path}");
     }
     let scopes = "scope=repository:public/app:pull&scope=repository:private:pull";
     let answer = get_token(&daemon, scopes, None).expect(200).json();
@@ -304,7 +304,7 @@ fn rule_for_the_anonymous_user_opens_its_repositories() {
     drop(daemon);
     // Tokens that were issued under a removed rule grant nothing.
     let challenge = "[auth]\nchallenge = \"bearer\"\n";
-    let daemon = Daemon::with_file_at(&data, &format!("{storage}{challenge}"));
+    let daemon = Daemon::with_config_at(&data, &format!("{storage}{challenge}"));
     with_token(&daemon, "GET", "/v2/public/app/manifests/1", &token).expect(401);
     daemon.request("GET", "/v2/public/app/manifests/1").login("alice", "secret").send().expect(200);
 }

@@ -8,7 +8,7 @@ const SCRIPT: &str = "<script>document.title='taken'</script>";
 
 /// Checks that a browser runs nothing in the response: exactly one content security policy, and no active media type.
 #[track_caller]
-fn expect_confined(answer: &Answer) {
+fn expect_confined(answer: &Response) {
     assert_eq!(answer.headers("content-security-policy"), [POLICY], "{answer:?}");
     assert_eq!(answer.headers("x-content-type-options"), ["nosniff"], "{answer:?}");
     let content_type = answer.header("content-type").unwrap_or_default();
@@ -45,11 +45,11 @@ fn manifests_of_media_types_that_browsers_run_are_refused() {
         "application/vnd.x+json, text/html",
     ] {
         let answer = daemon.put_manifest("a", "1", media_type, &active_manifest()).expect(400);
-        assert_eq!(answer.code(), "MANIFEST_INVALID", "{media_type}");
+        assert_eq!(answer.error_code(), "MANIFEST_INVALID", "{media_type}");
         expect_confined(&answer);
         let inside = serde_json::json!({"schemaVersion": 2, "mediaType": media_type});
         let request = daemon.request("PUT", "/v2/a/manifests/1").body(inside.to_string().as_bytes());
-        assert_eq!(request.send().expect(400).code(), "MANIFEST_INVALID", "{media_type}");
+        assert_eq!(request.send().expect(400).error_code(), "MANIFEST_INVALID", "{media_type}");
     }
     let twice = daemon.request("PUT", "/v2/a/manifests/1").header("Content-Type", OCI_MANIFEST);
     twice.header("Content-Type", "text/html").body(&active_manifest()).send().expect(400);
@@ -62,7 +62,7 @@ fn a_media_type_that_differs_from_the_manifest_is_refused_and_the_error_has_both
     let manifest =
         serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
     let answer = daemon.put_manifest("a", "1", OCI_MANIFEST, manifest.as_bytes()).expect(400);
-    assert_eq!(answer.code(), "MANIFEST_INVALID");
+    assert_eq!(answer.error_code(), "MANIFEST_INVALID");
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.contains(OCI_INDEX) && text.contains(OCI_MANIFEST), "{text}");
 }
@@ -80,7 +80,7 @@ fn media_types_of_artifacts_are_accepted_and_lose_their_parameters() {
         daemon.put_manifest("a", &number.to_string(), sent, &active_manifest()).expect(201);
         for method in ["GET", "HEAD"] {
             let answer = browse(&daemon, method, &path).send().expect(200);
-            assert_eq!(answer.named("content-type"), served);
+            assert_eq!(answer.required_header("content-type"), served);
             expect_confined(&answer);
         }
     }
@@ -88,7 +88,7 @@ fn media_types_of_artifacts_are_accepted_and_lose_their_parameters() {
 
 #[test]
 fn every_response_of_the_api_is_confined() {
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_HEADER_BYTES", "128KiB")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_HEADER_BYTES", "128KiB")]);
     let (manifest, _) = daemon.push_image("a", "1", SCRIPT.as_bytes());
     let blob = digest(SCRIPT.as_bytes());
     let gone = digest(b"gone");
@@ -138,8 +138,8 @@ fn every_response_of_the_api_is_confined() {
         expect_confined(&answer);
         assert_eq!(answer.status, status);
         if status < 300 {
-            assert_eq!(answer.named("content-type"), "application/octet-stream");
-            assert_eq!(answer.named("content-disposition"), "attachment");
+            assert_eq!(answer.required_header("content-type"), "application/octet-stream");
+            assert_eq!(answer.required_header("content-disposition"), "attachment");
         }
     }
     expect_confined(&daemon.request("GET", "/v2/").header("Host", "other").send().expect(400));
@@ -157,7 +157,7 @@ fn responses_without_a_permit_and_over_plain_http_are_confined() {
     expect_confined(&browse(&plain, "GET", "/v2/").send().expect(401));
     expect_confined(&browse(&plain, "GET", "/v2/%3Cscript%3E").login("alice", "wrong").send().expect(401));
     let closed = Daemon::start();
-    expect_confined(&browse(&closed, "GET", "/v2/").by_name("evil.example").send().expect(421));
+    expect_confined(&browse(&closed, "GET", "/v2/").host("evil.example").send().expect(421));
 }
 
 #[test]
@@ -168,10 +168,10 @@ fn configured_headers_cannot_weaken_the_confinement() {
         X-Content-Type-Options = ["off"]
         Strict-Transport-Security = ["max-age=63072000"]
     "#;
-    let daemon = Daemon::with_file(file);
+    let daemon = Daemon::with_config(file);
     let answer = browse(&daemon, "GET", "/v2/").send().expect(200);
     expect_confined(&answer);
-    assert_eq!(answer.named("strict-transport-security"), "max-age=63072000");
+    assert_eq!(answer.required_header("strict-transport-security"), "max-age=63072000");
     for name in ["Content-Type", "content-disposition", "Transfer-Encoding"] {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("holdfast.toml");
@@ -191,11 +191,11 @@ fn raw_views_of_the_admin_page_are_confined() {
     let raw = browser.get(&format!("/raw/a@{}", digest(&active_manifest()))).expect(200);
     assert_eq!(raw.headers("content-security-policy"), [POLICY]);
     assert_eq!(raw.headers("x-content-type-options"), ["nosniff"]);
-    assert_eq!(raw.named("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(raw.required_header("content-type"), "text/plain; charset=utf-8");
     // Pages keep their own policy, which allows their style and script.
     let page = browser.get("/repository/a").expect(200);
-    assert!(page.named("content-security-policy").contains("script-src 'self'"));
-    assert_eq!(page.named("x-content-type-options"), "nosniff");
+    assert!(page.required_header("content-security-policy").contains("script-src 'self'"));
+    assert_eq!(page.required_header("x-content-type-options"), "nosniff");
 }
 
 /// Opens a data directory of a release that did not check media types: `index.json` with an active one, and no index.
@@ -209,15 +209,15 @@ fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
     assert!(names.contains("application/vnd.x+json"), "{names}");
     std::fs::write(&file, names.replace("application/vnd.x+json", "text/html")).unwrap();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
-    daemon.restart_after_end();
+    daemon.start_again();
     // First after the rebuild from index.json, then from the index.
     for _ in 0..2 {
         assert_eq!(daemon.get("/v2/a/tags/list").expect(200).json()["tags"][0], "1");
         for method in ["GET", "HEAD"] {
             let answer = browse(&daemon, method, "/v2/a/manifests/1").send().expect(200);
             expect_confined(&answer);
-            assert_eq!(answer.named("content-type"), "application/octet-stream");
-            assert_eq!(answer.named("content-disposition"), "attachment");
+            assert_eq!(answer.required_header("content-type"), "application/octet-stream");
+            assert_eq!(answer.required_header("content-disposition"), "attachment");
             assert!(method == "HEAD" || answer.body == active_manifest());
         }
         daemon.stop_and_restart();

@@ -6,8 +6,8 @@ use crate::support::*;
 /// Names that any web page could point at this machine.
 const PUBLIC_NAMES: [&str; 3] = ["evil.example", "evil.example:5000", "127.0.0.1.evil.example"];
 
-fn page(daemon: &Daemon, path: &str, host: &str) -> Answer {
-    daemon.request("GET", path).by_name(host).header("Accept", "text/html").send()
+fn page(daemon: &Daemon, path: &str, host: &str) -> Response {
+    daemon.request("GET", path).host(host).header("Accept", "text/html").send()
 }
 
 #[test]
@@ -15,15 +15,15 @@ fn implicitly_open_registry_refuses_public_names() {
     let daemon = Daemon::start();
     for host in PUBLIC_NAMES {
         for (method, path) in [("GET", "/v2/"), ("GET", "/v2/_catalog"), ("POST", "/v2/a/blobs/uploads/")] {
-            let answer = daemon.request(method, path).by_name(host).body(b"").send().expect(421);
-            assert_eq!(answer.code(), "DENIED", "{host} {path}");
+            let answer = daemon.request(method, path).host(host).body(b"").send().expect(421);
+            assert_eq!(answer.error_code(), "DENIED", "{host} {path}");
             let why = String::from_utf8_lossy(&answer.body).into_owned();
             assert!(why.contains("holdfast user add") && why.contains("auth.anonymous"), "{why}");
         }
         for path in ["/", "/repositories", "/login", "/nothing"] {
             let answer = page(&daemon, path, host).expect(421);
             assert!(String::from_utf8_lossy(&answer.body).contains("run `holdfast user add NAME`"));
-            assert_eq!(answer.named("cache-control"), "no-store");
+            assert_eq!(answer.required_header("cache-control"), "no-store");
             assert_eq!(answer.header("set-cookie"), None);
         }
     }
@@ -31,7 +31,7 @@ fn implicitly_open_registry_refuses_public_names() {
     for host in
         [&format!("127.0.0.1:{port}"), "[::1]:5000", "localhost", "registry.localhost:1", "pi", "pi.lan"]
     {
-        daemon.request("GET", "/v2/").by_name(host).send().expect(200);
+        daemon.request("GET", "/v2/").host(host).send().expect(200);
         page(&daemon, "/", host).expect(200);
     }
 }
@@ -39,12 +39,12 @@ fn implicitly_open_registry_refuses_public_names() {
 #[test]
 fn registry_with_users_or_explicit_access_answers_to_every_name() {
     let users = Daemon::with_user("alice", "secret", &[]);
-    let open = Daemon::with(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let open = Daemon::with_env(&[("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     for host in PUBLIC_NAMES {
-        users.request("GET", "/v2/").by_name(host).login("alice", "secret").send().expect(200);
-        users.request("GET", "/v2/").by_name(host).send().expect(401);
+        users.request("GET", "/v2/").host(host).login("alice", "secret").send().expect(200);
+        users.request("GET", "/v2/").host(host).send().expect(401);
         page(&users, "/login", host).expect(200);
-        open.request("GET", "/v2/").by_name(host).send().expect(200);
+        open.request("GET", "/v2/").host(host).send().expect(200);
         page(&open, "/", host).expect(200);
     }
 }
@@ -53,7 +53,7 @@ fn registry_with_users_or_explicit_access_answers_to_every_name() {
 fn registry_with_users_stays_closed_while_their_file_is_rewritten_in_place() {
     let mut daemon = Daemon::start();
     daemon.stop();
-    let log = daemon.restart_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
+    let log = daemon.start_again_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
     daemon.get("/v2/").expect(200);
     add_user(&daemon.data, "alice", "secret");
     daemon.get("/v2/").expect(401);
@@ -69,7 +69,7 @@ fn registry_with_users_stays_closed_while_their_file_is_rewritten_in_place() {
     std::fs::remove_file(&path).unwrap();
     pause();
     daemon.get("/v2/").expect(401);
-    run(std::process::Command::new("kill").args(["-HUP", &daemon.process().to_string()]));
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.pid().to_string()]));
     let begun = std::time::Instant::now();
     let logged = || std::fs::read_to_string(log.path()).unwrap();
     while !logged().contains("configuration reloaded") {
@@ -84,7 +84,7 @@ fn registry_with_users_stays_closed_while_their_file_is_rewritten_in_place() {
 }
 
 /// Starts an upload with these headers, as a browser sends it for a page.
-fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Answer {
+fn push(daemon: &Daemon, headers: &[(&str, &str)]) -> Response {
     let request = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"");
     headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send()
 }
@@ -103,7 +103,7 @@ fn page_of_another_origin_cannot_push() {
         &[("Origin", "ftp://registry")],
     ] {
         let answer = push(&daemon, headers).expect(403);
-        assert_eq!(answer.code(), "DENIED", "{headers:?}");
+        assert_eq!(answer.error_code(), "DENIED", "{headers:?}");
         let why = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(why.contains("http.headers") && why.contains("Access-Control-Allow-Origin"), "{why}");
         assert!(why.contains("Host with its port") && why.contains("http.external_url"), "{why}");
@@ -121,11 +121,11 @@ fn page_of_another_origin_cannot_push() {
 #[test]
 fn page_of_an_allowed_origin_may_push() {
     let name = "REGISTRY_HTTP_HEADERS_ACCESS__CONTROL__ALLOW__ORIGIN";
-    let daemon = Daemon::with(&[(name, "['http://ui.lan']")]);
+    let daemon = Daemon::with_env(&[(name, "['http://ui.lan']")]);
     push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
     push(&daemon, &[("Origin", "http://evil.example")]).expect(403);
     push(&daemon, &[("Sec-Fetch-Site", "cross-site")]).expect(403);
-    let every = Daemon::with(&[(name, "['*']")]);
+    let every = Daemon::with_env(&[(name, "['*']")]);
     push(&every, &[("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")]).expect(202);
 }
 
@@ -138,7 +138,7 @@ fn wildcard_origin_does_not_allow_pushes_with_credentials() {
     // Browsers send a form of any page with the stored credentials.
     for origin in ["http://evil.example", "null", "http://ui.lan.evil.example"] {
         let form = [("Origin", origin), ("Sec-Fetch-Site", "cross-site"), credentials];
-        assert_eq!(push(&daemon, &form).expect(403).code(), "DENIED", "{origin}");
+        assert_eq!(push(&daemon, &form).expect(403).error_code(), "DENIED", "{origin}");
         push(&daemon, &form[..2]).expect(401);
     }
     push(&daemon, &[("Origin", "http://ui.lan"), ("Sec-Fetch-Site", "cross-site"), credentials]).expect(202);
@@ -146,14 +146,14 @@ fn wildcard_origin_does_not_allow_pushes_with_credentials() {
         .expect(202);
     push(&daemon, &[credentials]).expect(202);
     // Without credentials, a page can do no more than any client.
-    let open = Daemon::with(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
+    let open = Daemon::with_env(&[(name, "['*']"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);
     push(&open, &[("Origin", "http://evil.example")]).expect(202);
     push(&open, &[("Origin", "http://evil.example"), credentials]).expect(403);
 }
 
 #[test]
 fn plain_http_page_cannot_push_to_a_registry_with_tls() {
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.crt");
     std::fs::write(&ca, &daemon.get("/ca.crt").expect(200).body).unwrap();
@@ -181,11 +181,11 @@ fn configured_headers_cannot_override_the_security_headers_of_pages() {
         Referrer-Policy = ["no-referrer"]
         Strict-Transport-Security = ["max-age=63072000"]
     "#;
-    let daemon = Daemon::with_file(file);
+    let daemon = Daemon::with_config(file);
     let mut browser = Browser::new(&daemon);
     let page = browser.get("/").expect(200);
-    assert!(page.named("content-security-policy").starts_with("default-src 'none'"));
-    assert!(page.named("set-cookie").starts_with("holdfast-visit="));
+    assert!(page.required_header("content-security-policy").starts_with("default-src 'none'"));
+    assert!(page.required_header("set-cookie").starts_with("holdfast-visit="));
     for (name, value) in [
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
@@ -197,7 +197,7 @@ fn configured_headers_cannot_override_the_security_headers_of_pages() {
     }
     let missing = browser.get("/assets/style-0123456789abcdef.css").expect(404);
     assert_eq!(
-        (missing.named("cache-control"), missing.named("x-content-type-options")),
+        (missing.required_header("cache-control"), missing.required_header("x-content-type-options")),
         ("no-store".into(), "nosniff".into())
     );
 }

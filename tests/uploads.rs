@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::failing::Failing;
+use crate::support::fault_injection::FaultInjection;
 use crate::support::*;
 
 /// The system calls of an upload.
@@ -122,13 +122,13 @@ fn expire_beside(daemon: &Daemon, stop: &AtomicBool) {
 
 #[test]
 fn acknowledged_blobs_are_intact_after_races_of_requests_and_expiry() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
     let (stop, numbers) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut all = 0;
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| expire_beside(&daemon, &stop));
         for call in CALLS {
-            let slow = Failing::delay(daemon.process(), call, None, DELAY);
+            let slow = FaultInjection::delay(daemon.pid(), call, None, DELAY);
             let triples = all_pairs();
             // Each worker has an upload of its own.
             let acknowledged: Vec<Vec<u8>> = std::thread::scope(|scope| {
@@ -159,8 +159,12 @@ const SLOW_UNLINK: Duration = Duration::from_millis(200);
 
 /// Lets an upload expire between the head and the body of a PATCH, while a PUT ends it; returns the acknowledged content.
 fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
     // The first collection notes the upload, a later one takes it.
     std::thread::sleep(Duration::from_millis(10 + 5 * (number % 12) as u64));
@@ -174,8 +178,8 @@ fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
 
 #[test]
 fn an_upload_that_is_being_unlinked_is_not_resumed() {
-    let daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
-    let _slow = Failing::delay(daemon.process(), "unlink", None, SLOW_UNLINK);
+    let daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "20ms"), ("HOLDFAST_UPLOADS_EXPIRE", "0s")]);
+    let _slow = FaultInjection::delay(daemon.pid(), "unlink", None, SLOW_UNLINK);
     let acknowledged: Vec<_> = (0..36).filter_map(|number| expire_meanwhile(&daemon, number)).collect();
     assert!(!acknowledged.is_empty());
     verify(&daemon, &acknowledged, "expiry");
@@ -183,16 +187,20 @@ fn an_upload_that_is_being_unlinked_is_not_resumed() {
 
 #[test]
 fn acknowledged_blobs_are_intact_after_a_kill_during_races() {
-    let mut daemon = Daemon::with(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
     for (number, call) in CALLS.into_iter().enumerate() {
         let events =
             [[Event::PutWithBody, Event::Delete, Event::Put], [Event::Patch, Event::Put, Event::PutWithBody]];
         let events = events[number % 2];
-        let location =
-            daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+        let location = daemon
+            .request("POST", "/v2/a/blobs/uploads/")
+            .body(b"")
+            .send()
+            .expect(202)
+            .required_header("location");
         daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
-        let slow = Failing::delay(daemon.process(), call, None, DELAY);
-        let process = daemon.process().to_string();
+        let slow = FaultInjection::delay(daemon.pid(), call, None, DELAY);
+        let process = daemon.pid().to_string();
         let acknowledged: Vec<Vec<u8>> = std::thread::scope(|scope| {
             let (daemon, location) = (&daemon, &location);
             let happening: Vec<_> =
@@ -202,7 +210,7 @@ fn acknowledged_blobs_are_intact_after_a_kill_during_races() {
             happening.into_iter().filter_map(|event| event.join().unwrap()).collect()
         });
         drop(slow);
-        daemon.restart_after_end();
+        daemon.start_again();
         verify(&daemon, &acknowledged, call);
         // The upload can be resumed, or it does not exist.
         let again = daemon.get(&location);
@@ -218,7 +226,7 @@ fn acknowledged_blobs_are_intact_after_a_kill_during_races() {
 
 /// Returns the number of bytes that the daemon has read, by any system call.
 fn bytes_read(daemon: &Daemon) -> u64 {
-    let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.process())).unwrap();
+    let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.pid())).unwrap();
     let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
     line.parse().unwrap()
 }
@@ -242,8 +250,12 @@ fn an_upload_is_read_again_once_per_algorithm() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..24u32 << 20).map(|i| (i % 251) as u8).collect();
     let size = content.len() as u64;
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).chunked(&content).send().expect(202);
     let before = bytes_read(&daemon);
     for _ in 0..4 {
@@ -271,12 +283,16 @@ fn an_upload_is_read_again_once_per_algorithm() {
 fn catching_up_a_hash_stops_when_the_client_disconnects() {
     let mut daemon = Daemon::start();
     let content = vec![7; 64 << 20];
-    let location =
-        daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).named("location");
+    let location = daemon
+        .request("POST", "/v2/a/blobs/uploads/")
+        .body(b"")
+        .send()
+        .expect(202)
+        .required_header("location");
     daemon.request("PATCH", &location).body(&content).send().expect(202);
     daemon.kill_and_restart();
     let before = bytes_read(&daemon);
-    let slow = Failing::delay(daemon.process(), "pread64", None, Duration::from_millis(4));
+    let slow = FaultInjection::delay(daemon.pid(), "pread64", None, Duration::from_millis(4));
     let put = daemon.request("PUT", &format!("{location}?digest={}", digest(&content)));
     let stream = put.body(b"").open();
     wait_until("reading has started", || bytes_read(&daemon) - before > 1 << 20);
@@ -303,10 +319,10 @@ fn wait_until(expected: &str, mut condition: impl FnMut() -> bool) {
 
 #[test]
 fn unfinished_uploads_over_the_limit_are_evicted_empty_and_oldest_first() {
-    let daemon = Daemon::with(&[("HOLDFAST_LIMITS_UNFINISHED_UPLOADS", "20")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_UNFINISHED_UPLOADS", "20")]);
     let start = |repository: &str| {
         let path = format!("/v2/{repository}/blobs/uploads/");
-        daemon.request("POST", &path).body(b"").send().expect(202).named("location")
+        daemon.request("POST", &path).body(b"").send().expect(202).required_header("location")
     };
     let begun = start("team/app");
     daemon.request("PATCH", &begun).body(b"begun ").send().expect(202);

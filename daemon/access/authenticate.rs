@@ -37,7 +37,7 @@ impl Access {
                 };
                 Ok(Caller::of(Identity::User(user), Presented::Password))
             }
-            Authorization::Malformed => Err(IdentifyError::Wrong),
+            Authorization::Malformed => Err(IdentifyError::WrongCredentials),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::identity::{IdentifyError, Identity};
-use super::permit::{Permit, Refusal, Wanted};
+use super::permit::{Operation, Permit, Refusal};
 use super::scope::Scope;
 use super::state::Access;
 use super::token::{Grants, IssuedToken};
@@ -76,15 +76,15 @@ impl Access {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn permit_caller(&self, caller: &Caller, wanted: &Wanted) -> Result<Permit, Refusal> {
+    pub fn permit_caller(&self, caller: &Caller, wanted: &Operation) -> Result<Permit, Refusal> {
         let permit = self.permit(caller.identity.clone(), wanted);
         let Presented::Token(grants) = &caller.presented else { return permit };
         let is_granted = match wanted {
-            Wanted::Ping => true,
-            Wanted::Catalog => grants.allow_catalog(),
-            Wanted::Repository { name, action } => grants.allow(*action, name),
+            Operation::Ping => true,
+            Operation::Catalog => grants.allow_catalog(),
+            Operation::Repository { name, action } => grants.allow(*action, name),
             // No scope exists for these, and no route of the API needs them.
-            Wanted::Upkeep | Wanted::Users => false,
+            Operation::Maintenance | Operation::Users => false,
         };
         match permit {
             Ok(permit) if is_granted => Ok(permit.restricted_to(Arc::clone(grants))),
@@ -104,16 +104,16 @@ mod tests {
     use super::super::scope::Actions;
     use super::super::settings::{Challenge, Settings};
     use super::super::testing::{self, HERE, advance, basic, rule, set_password, settings};
-    use super::super::users_latch::SeenLines;
+    use super::super::users_latch::UsersLatch;
     use super::*;
 
     fn open(directory: &Path, rules: Vec<Rule>) -> Access {
         let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
-        testing::open(settings, SeenLines::default())
+        testing::open(settings, UsersLatch::default())
     }
 
-    fn wanted(name: &str, action: Action) -> Wanted {
-        Wanted::Repository { name: name.parse().unwrap(), action }
+    fn wanted(name: &str, action: Action) -> Operation {
+        Operation::Repository { name: name.parse().unwrap(), action }
     }
 
     async fn header(access: &Access, credentials: Option<&str>, scope: &str) -> String {
@@ -128,7 +128,7 @@ mod tests {
         set_password(directory.path(), "alice", "one");
         let challenge = |anonymous, rules, challenge| {
             let settings = Settings { rules, challenge, ..settings(directory.path(), anonymous, true) };
-            Access::open(settings, SeenLines::default()).unwrap().challenge()
+            Access::open(settings, UsersLatch::default()).unwrap().challenge()
         };
         let public = || vec![rule(&["-"], "public/*", &[Action::Pull])];
         assert_eq!(challenge(None, vec![], None), Challenge::Basic);
@@ -141,7 +141,7 @@ mod tests {
         // Full anonymous access without users: no client could answer a bearer challenge.
         let empty = tempfile::tempdir().unwrap();
         let open = settings(empty.path(), Some(Anonymous::Full), true);
-        assert_eq!(Access::open(open, SeenLines::default()).unwrap().challenge(), Challenge::Basic);
+        assert_eq!(Access::open(open, UsersLatch::default()).unwrap().challenge(), Challenge::Basic);
     }
 
     #[tokio::test]
@@ -168,7 +168,7 @@ mod tests {
         // A changed password revokes the token.
         set_password(directory.path(), "ci", "two");
         advance(&access);
-        assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::EndedToken));
+        assert_eq!(permit(&access, &token, "team/a", Action::Pull).await, Err(IdentifyError::ExpiredToken));
     }
 
     #[tokio::test]
@@ -182,12 +182,12 @@ mod tests {
         let permit = access.permit_caller(&caller, &wanted("public/a", Action::Pull)).unwrap();
         assert!(permit.shows(&"public/b".parse().unwrap()) && !permit.shows(&"private".parse().unwrap()));
         assert!(!permit.may(Action::Pull, &"public/b".parse().unwrap()));
-        assert!(access.permit_caller(&caller, &Wanted::Catalog).is_ok());
+        assert!(access.permit_caller(&caller, &Operation::Catalog).is_ok());
         for (name, action) in [("public/a", Action::Push), ("private", Action::Pull)] {
             let refused = access.permit_caller(&caller, &wanted(name, action)).err();
             assert_eq!(refused, Some(Refusal::InsufficientScope), "{name}");
         }
-        assert!(!access.opens_pages());
+        assert!(!access.allows_anonymous_pages());
     }
 
     proptest! {

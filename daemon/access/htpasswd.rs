@@ -74,7 +74,7 @@ pub enum HtpasswdError {
     Last(UserName),
     /// Without this user no user would have full rights.
     #[error("{0} is the last user with full rights and cannot be removed")]
-    LastMaster(UserName),
+    LastWithFullRights(UserName),
     /// The user does not exist.
     #[error("there is no user {0}; `holdfast user list` lists the users")]
     Unknown(UserName),

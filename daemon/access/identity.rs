@@ -28,7 +28,7 @@ impl fmt::Display for Identity {
 pub enum IdentifyError {
     /// The user is unknown or the password wrong. Which of the two is not told, so that user names cannot be probed.
     #[error("wrong user name or password")]
-    Wrong,
+    WrongCredentials,
     /// The throttle rejects the attempt: too many wrong passwords from this address, or from it for this user.
     #[error("too many wrong passwords; try again in {} seconds", retry_after.as_secs())]
     Throttled {
@@ -40,7 +40,7 @@ pub enum IdentifyError {
     InvalidToken,
     /// The token has expired, or its user or password has changed since it was issued.
     #[error("the token has expired or was revoked; request a new one")]
-    EndedToken,
+    ExpiredToken,
     /// The htpasswd file cannot be read.
     #[error("the htpasswd file cannot be read; see the log of the registry")]
     Unavailable,
@@ -50,8 +50,10 @@ impl IdentifyError {
     /// Returns the error code of RFC 6750, section 3.1, for a request with a token.
     pub fn code(&self) -> Option<&'static str> {
         match self {
-            IdentifyError::InvalidToken | IdentifyError::EndedToken => Some("invalid_token"),
-            IdentifyError::Wrong | IdentifyError::Throttled { .. } | IdentifyError::Unavailable => None,
+            IdentifyError::InvalidToken | IdentifyError::ExpiredToken => Some("invalid_token"),
+            IdentifyError::WrongCredentials
+            | IdentifyError::Throttled { .. }
+            | IdentifyError::Unavailable => None,
         }
     }
 }

@@ -27,7 +27,7 @@ impl Access {
         let credentials = Credentials { name: name.to_owned(), password: password.to_owned() };
         let (user, users) = self.verify(&credentials, client, CachePolicy::VerifyAgain).await?;
         // Always found: the password was verified with this snapshot of the users.
-        let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
+        let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::WrongCredentials)?;
         sessions.begin(user, hash).map_err(|_| IdentifyError::Unavailable)
     }
 
@@ -148,7 +148,7 @@ fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Ma
     }
     let mut with_full_rights = users.keys().filter(|name| has_full_rights(name, rules));
     let only = with_full_rights.next().filter(|_| with_full_rights.next().is_none())?;
-    Some((only.parse().ok()?, HtpasswdError::LastMaster))
+    Some((only.parse().ok()?, HtpasswdError::LastWithFullRights))
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     use super::super::settings::Settings;
     use super::super::testing::{HERE, rule, settings};
     use super::super::throttle::PER_NAME;
-    use super::super::users_latch::SeenLines;
+    use super::super::users_latch::UsersLatch;
     use super::*;
 
     fn access(directory: &Path) -> Access {
@@ -168,7 +168,7 @@ mod tests {
 
     fn with_rules(directory: &Path, rules: Vec<Rule>) -> Access {
         let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
-        Access::open(settings, SeenLines::default()).unwrap()
+        Access::open(settings, UsersLatch::default()).unwrap()
     }
 
     #[tokio::test]
@@ -176,9 +176,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
         let alice: UserName = "alice".parse().unwrap();
-        assert_eq!(access.log_in(&sessions, "alice", "one", HERE).await, Err(IdentifyError::Wrong));
+        assert_eq!(
+            access.log_in(&sessions, "alice", "one", HERE).await,
+            Err(IdentifyError::WrongCredentials)
+        );
         access.add_user(&alice, "one".into()).await.unwrap();
-        assert_eq!(access.log_in(&sessions, "alice", "two", HERE).await, Err(IdentifyError::Wrong));
+        assert_eq!(
+            access.log_in(&sessions, "alice", "two", HERE).await,
+            Err(IdentifyError::WrongCredentials)
+        );
         let secret = access.log_in(&sessions, "alice", "one", HERE).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice.clone()));
         access.confirm(&alice, "one", HERE).await.unwrap();
@@ -223,7 +229,7 @@ mod tests {
         assert_eq!(access.last_user().await, None);
         access.remove_user(&carol).await.unwrap();
         assert_eq!(access.last_user().await, Some(alice.clone()));
-        assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::LastMaster(_))));
+        assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::LastWithFullRights(_))));
         access.remove_user(&bob).await.unwrap();
         assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::Last(_))));
     }
@@ -237,7 +243,7 @@ mod tests {
         access.confirm(&alice, "one", HERE).await.unwrap();
         for guess in 0..PER_NAME.0 {
             let guess = access.confirm(&alice, &format!("guess {guess}"), HERE).await;
-            assert_eq!(guess, Err(IdentifyError::Wrong));
+            assert_eq!(guess, Err(IdentifyError::WrongCredentials));
         }
         let secret = access.renew_password(&sessions, &alice, "two".into()).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice));

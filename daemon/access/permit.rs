@@ -11,7 +11,7 @@ use crate::oci::RepositoryName;
 
 /// Operation that a request needs a permit for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Operation {
     /// `GET /v2/`, with which clients verify their log-in.
     Ping,
     /// The list of repositories.
@@ -24,7 +24,7 @@ pub enum Wanted {
         action: Action,
     },
     /// Collections, checks and metrics.
-    Upkeep,
+    Maintenance,
     /// The management of users.
     Users,
 }
@@ -80,16 +80,18 @@ impl Access {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn permit(&self, identity: Identity, wanted: &Wanted) -> Result<Permit, Refusal> {
+    pub fn permit(&self, identity: Identity, wanted: &Operation) -> Result<Permit, Refusal> {
         let users = self.users.load();
         let policy = &users.policy;
         let allowed = match wanted {
-            Wanted::Ping => policy.grants_anonymous_access() || identity != Identity::Anonymous,
-            Wanted::Catalog => policy.decide(&identity, Action::Catalog, None),
-            Wanted::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
-            Wanted::Upkeep => policy.anonymous == Anonymous::Full || policy.has_full_rights(&identity),
+            Operation::Ping => policy.grants_anonymous_access() || identity != Identity::Anonymous,
+            Operation::Catalog => policy.decide(&identity, Action::Catalog, None),
+            Operation::Repository { name, action } => policy.decide(&identity, *action, Some(name)),
+            Operation::Maintenance => {
+                policy.anonymous == Anonymous::Full || policy.has_full_rights(&identity)
+            }
             // Full rights of the anonymous user do not suffice: a visitor could make itself a user that outlives them.
-            Wanted::Users => policy.has_full_rights(&identity),
+            Operation::Users => policy.has_full_rights(&identity),
         };
         match identity {
             identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy), grants: None }),

@@ -7,7 +7,7 @@ impl From<&IdentifyError> for Problem {
     fn from(error: &IdentifyError) -> Self {
         let text = error.to_string();
         match error {
-            IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+            IdentifyError::WrongCredentials | IdentifyError::InvalidToken | IdentifyError::ExpiredToken => {
                 Problem::new(ProblemKind::Unauthenticated, ErrorCode::Unauthorized, text)
             }
             IdentifyError::Throttled { retry_after } => Problem::too_many_requests(text, *retry_after),

@@ -51,7 +51,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`HtpasswdError::Random`].
-    pub fn secret(&self) -> Result<String, HtpasswdError> {
+    pub fn new_secret(&self) -> Result<String, HtpasswdError> {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).map_err(|_| HtpasswdError::Random)?;
         Ok(hex::encode(bytes))
@@ -81,7 +81,7 @@ impl Sessions {
 
     /// Starts a session of a user with this password hash, and returns its secret.
     pub(super) fn begin(&self, user: UserName, hash: &str) -> Result<String, HtpasswdError> {
-        let secret = self.secret()?;
+        let secret = self.new_secret()?;
         let session = Session { user, entry: self.entry_of(hash), used: self.clock.now() };
         let mut entries = self.entries();
         evict_for(&mut entries, &session.user);

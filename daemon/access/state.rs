@@ -13,7 +13,7 @@ use super::rules::{Anonymous, Rule};
 use super::settings::{Challenge, Settings};
 use super::throttle::Throttle;
 use super::users::Users;
-use super::users_latch::SeenLines;
+use super::users_latch::UsersLatch;
 use super::verify_queue::VerifyQueue;
 use crate::base::{Clock, FileStamp, Lock};
 
@@ -26,7 +26,7 @@ pub(super) const STAMP_INTERVAL: Duration = Duration::from_millis(10);
 pub struct Access {
     pub(super) settings: Settings,
     pub(super) users: ArcSwap<Users>,
-    latch: SeenLines,
+    latch: UsersLatch,
     pub(super) clock: Clock,
     started: Instant,
     /// When the metadata of the htpasswd file was last checked, in milliseconds after `started`.
@@ -45,13 +45,13 @@ impl Access {
     ///
     /// # Errors
     /// [`HtpasswdError`] if the file cannot be read.
-    pub fn open(settings: Settings, latch: SeenLines) -> Result<Self, HtpasswdError> {
+    pub fn open(settings: Settings, latch: UsersLatch) -> Result<Self, HtpasswdError> {
         Self::with_clock(settings, latch, Clock::system())
     }
 
     pub(super) fn with_clock(
         settings: Settings,
-        latch: SeenLines,
+        latch: UsersLatch,
         clock: Clock,
     ) -> Result<Self, HtpasswdError> {
         let stamp = FileStamp::of(&settings.htpasswd);
@@ -78,13 +78,13 @@ impl Access {
     }
 
     /// Returns true if the anonymous user has some rights, but not full rights.
-    pub fn opens_a_part(&self) -> bool {
+    pub fn is_partly_open(&self) -> bool {
         !self.is_open() && self.users.load().policy.grants_anonymous_access()
     }
 
     /// Returns true if the anonymous user has full rights only because there are no users, rules or settings. Such a registry
     /// answers requests for this machine and for names of a LAN only, against DNS rebinding.
-    pub async fn is_open_by_itself(&self) -> bool {
+    pub async fn is_implicitly_open(&self) -> bool {
         self.recent_users().await.policy.is_implicitly_open
     }
 
@@ -100,7 +100,7 @@ impl Access {
 
     /// Returns true if the anonymous user may read the admin page. Rules for the anonymous user open repositories, but no
     /// pages.
-    pub fn opens_pages(&self) -> bool {
+    pub fn allows_anonymous_pages(&self) -> bool {
         self.users.load().policy.anonymous != Anonymous::None
     }
 

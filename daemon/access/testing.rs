@@ -9,7 +9,7 @@ use super::rules::{Action, Anonymous, Rule};
 use super::settings::Settings;
 use super::state::{Access, STAMP_INTERVAL};
 use super::token::TokenSigner;
-use super::users_latch::SeenLines;
+use super::users_latch::UsersLatch;
 use crate::base::Clock;
 
 /// The address of the client.
@@ -31,7 +31,7 @@ pub(super) fn settings(directory: &Path, anonymous: Option<Anonymous>, open: boo
 }
 
 /// Opens with a clock that stands still.
-pub(super) fn open(settings: Settings, latch: SeenLines) -> Access {
+pub(super) fn open(settings: Settings, latch: UsersLatch) -> Access {
     Access::with_clock(settings, latch, Clock::manual(0)).unwrap()
 }
 

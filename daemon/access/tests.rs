@@ -7,7 +7,7 @@ use super::throttle::PER_NAME;
 use super::*;
 
 fn access(directory: &Path, anonymous: Option<Anonymous>, open: bool) -> Access {
-    testing::open(settings(directory, anonymous, open), SeenLines::default())
+    testing::open(settings(directory, anonymous, open), UsersLatch::default())
 }
 
 fn write(directory: &Path, text: &str) {
@@ -23,24 +23,24 @@ async fn implicitly_open_registry_closes_with_the_first_user() {
     let directory = tempfile::tempdir().unwrap();
     let open = access(directory.path(), None, true);
     let who = open.identify(None, HERE).await.unwrap().identity().clone();
-    assert!(open.permit(who, &Wanted::Ping).is_ok());
+    assert!(open.permit(who, &Operation::Ping).is_ok());
     let closed = access(directory.path(), None, false);
     let who = closed.identify(None, HERE).await.unwrap().identity().clone();
-    assert_eq!(closed.permit(who, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
+    assert_eq!(closed.permit(who, &Operation::Ping).err(), Some(Refusal::NoUsersYet));
     set_password(directory.path(), "alice", "secret");
     advance(&open);
     let who = open.identify(None, HERE).await.unwrap().identity().clone();
-    assert_eq!(open.permit(who, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
+    assert_eq!(open.permit(who, &Operation::Ping).err(), Some(Refusal::NeedsLogin));
 }
 
 #[tokio::test]
 async fn unusable_entry_closes_an_implicitly_open_registry() {
     let directory = tempfile::tempdir().unwrap();
     let access = access(directory.path(), None, true);
-    assert!(access.is_open_by_itself().await && access.is_open());
+    assert!(access.is_implicitly_open().await && access.is_open());
     write(directory.path(), "alice:$apr1$x$y\n");
     advance(&access);
-    assert!(!access.is_open_by_itself().await && !access.is_open() && !access.has_users());
+    assert!(!access.is_implicitly_open().await && !access.is_open() && !access.has_users());
 }
 
 #[expect(clippy::disallowed_methods, reason = "another program writes the htpasswd file")]
@@ -48,23 +48,23 @@ async fn unusable_entry_closes_an_implicitly_open_registry() {
 async fn registry_that_had_an_entry_stays_closed_when_the_file_is_emptied_or_removed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("htpasswd");
-    let seen = SeenLines::default();
+    let seen = UsersLatch::default();
     let open = || testing::open(settings(directory.path(), None, true), seen.clone());
     let access = open();
     std::fs::write(&path, "\n").unwrap();
-    assert!(access.is_open_by_itself().await, "a blank file has no entry");
+    assert!(access.is_implicitly_open().await, "a blank file has no entry");
     for line in ["alice:$apr1$x$y\n", "# ours\n"] {
         std::fs::write(&path, line).unwrap();
         advance(&access);
-        assert!(!access.is_open_by_itself().await);
+        assert!(!access.is_implicitly_open().await);
         // Apache's htpasswd truncates the file and writes it again.
         std::fs::File::create(&path).unwrap();
         advance(&access);
-        assert!(!access.is_open_by_itself().await && !access.is_open());
-        assert_eq!(access.permit(Identity::Anonymous, &Wanted::Ping).err(), Some(Refusal::NoUsersYet));
+        assert!(!access.is_implicitly_open().await && !access.is_open());
+        assert_eq!(access.permit(Identity::Anonymous, &Operation::Ping).err(), Some(Refusal::NoUsersYet));
         std::fs::remove_file(&path).unwrap();
         advance(&access);
-        assert!(!access.is_open_by_itself().await && !access.is_open());
+        assert!(!access.is_implicitly_open().await && !access.is_open());
         // A reload of the configuration does not reopen it.
         assert!(!open().is_open());
     }
@@ -75,15 +75,15 @@ async fn registry_with_rules_is_not_implicitly_open() {
     let directory = tempfile::tempdir().unwrap();
     let rules = vec![rule(&["a"], "*", &[])];
     let settings = Settings { rules, ..settings(directory.path(), None, true) };
-    let access = testing::open(settings, SeenLines::default());
-    assert!(!access.is_open_by_itself().await && !access.is_open());
+    let access = testing::open(settings, UsersLatch::default());
+    assert!(!access.is_implicitly_open().await && !access.is_open());
 }
 
 #[tokio::test]
 async fn registry_opened_by_configuration_is_not_implicitly_open() {
     let directory = tempfile::tempdir().unwrap();
     let access = access(directory.path(), Some(Anonymous::Full), true);
-    assert!(access.is_open() && !access.is_open_by_itself().await);
+    assert!(access.is_open() && !access.is_implicitly_open().await);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn changed_password_invalidates_the_cache() {
     }
     set_password(directory.path(), "alice", "two");
     advance(&access);
-    assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+    assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::WrongCredentials));
     assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
 }
 
@@ -111,7 +111,7 @@ async fn password_that_bcrypt_would_truncate_is_wrong() {
     let access = access(directory.path(), None, true);
     for wrong in [format!("alice:{longest}y"), "bob:two\0two".into(), "bob:two\0".into()] {
         let answer = access.identify(Some(&basic(&wrong)), HERE).await;
-        assert_eq!(answer, Err(IdentifyError::Wrong), "{wrong:?}");
+        assert_eq!(answer, Err(IdentifyError::WrongCredentials), "{wrong:?}");
     }
     assert!(access.identify(Some(&basic(&format!("alice:{longest}"))), HERE).await.is_ok());
     assert!(access.identify(Some(&basic("bob:two")), HERE).await.is_ok());
@@ -121,12 +121,12 @@ async fn password_that_bcrypt_would_truncate_is_wrong() {
 async fn first_user_closes_a_registry_open_like_registry_2() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { open_as_registry_2: true, ..settings(directory.path(), None, true) };
-    let access = testing::open(settings, SeenLines::default());
-    assert!(access.is_open() && !access.is_open_by_itself().await);
+    let access = testing::open(settings, UsersLatch::default());
+    assert!(access.is_open() && !access.is_implicitly_open().await);
     set_password(directory.path(), "alice", "secret");
     advance(&access);
     let anonymous = access.identify(None, HERE).await.unwrap().identity().clone();
-    assert_eq!(access.permit(anonymous, &Wanted::Ping).err(), Some(Refusal::NeedsLogin));
+    assert_eq!(access.permit(anonymous, &Operation::Ping).err(), Some(Refusal::NeedsLogin));
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn repeated_wrong_password_uses_no_budget() {
     let access = access(directory.path(), None, true);
     for header in ["nonsense".to_owned(), basic("bob:one"), basic("alice:two")] {
         for _ in 0..2 * PER_NAME.0 {
-            assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::Wrong));
+            assert_eq!(access.identify(Some(&header), HERE).await, Err(IdentifyError::WrongCredentials));
         }
     }
     assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
@@ -153,13 +153,13 @@ async fn guesses_lock_out_neither_other_addresses_nor_verified_credentials() {
     let directory = tempfile::tempdir().unwrap();
     set_password(directory.path(), "alice", "one");
     let settings = Settings { remember: Duration::ZERO, ..settings(directory.path(), None, true) };
-    let access = testing::open(settings, SeenLines::default());
+    let access = testing::open(settings, UsersLatch::default());
     assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
     let elsewhere = |last: u8| IpAddr::from([10, 0, 0, last]);
     for guess in 0..PER_NAME.0 {
         for from in [HERE, elsewhere(1), elsewhere(2), elsewhere(3), elsewhere(4)] {
             let header = basic(&format!("alice:{guess} from {from}"));
-            assert_eq!(access.identify(Some(&header), from).await, Err(IdentifyError::Wrong));
+            assert_eq!(access.identify(Some(&header), from).await, Err(IdentifyError::WrongCredentials));
         }
     }
     assert!(access.identify(Some(&basic("alice:one")), elsewhere(5)).await.is_ok());

@@ -139,15 +139,15 @@ impl TokenSigner {
         let payload = self.payload(token).ok_or(IdentifyError::InvalidToken)?;
         let now = (self.now)();
         if payload.expires <= now || payload.expires - now > lifetime.as_secs() {
-            return Err(IdentifyError::EndedToken);
+            return Err(IdentifyError::ExpiredToken);
         }
         let identity = match payload.subject {
             Subject::Anonymous => Identity::Anonymous,
             Subject::User(name) => {
                 let name: UserName = name.parse().map_err(|_| IdentifyError::InvalidToken)?;
-                let hash = hashes.get(name.as_str()).ok_or(IdentifyError::EndedToken)?;
+                let hash = hashes.get(name.as_str()).ok_or(IdentifyError::ExpiredToken)?;
                 let bound = hmac::verify(&self.key, &entry(&name, hash), &payload.binding);
-                bound.map_err(|_| IdentifyError::EndedToken)?;
+                bound.map_err(|_| IdentifyError::ExpiredToken)?;
                 Identity::User(name)
             }
         };
@@ -267,10 +267,10 @@ mod tests {
             time.store(1299, Ordering::Relaxed);
             assert!(verify().is_ok());
             time.store(1300, Ordering::Relaxed);
-            assert_eq!(verify(), Err(IdentifyError::EndedToken));
+            assert_eq!(verify(), Err(IdentifyError::ExpiredToken));
             // After the clock went back, an old token does not outlive a new one.
             time.store(900, Ordering::Relaxed);
-            assert_eq!(verify(), Err(IdentifyError::EndedToken));
+            assert_eq!(verify(), Err(IdentifyError::ExpiredToken));
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
         let token = signer.issue(&alice(), Some("one"), &grants(&["repository:a:pull"]), LIFETIME).text;
         assert!(signer.verify(&token, LIFETIME, &hashes("one")).is_ok());
         for users in [hashes("two"), HashMap::new()] {
-            assert_eq!(signer.verify(&token, LIFETIME, &users), Err(IdentifyError::EndedToken));
+            assert_eq!(signer.verify(&token, LIFETIME, &users), Err(IdentifyError::ExpiredToken));
         }
         let other = TokenSigner::new(&[2; 32], || 0);
         assert_eq!(other.verify(&token, LIFETIME, &hashes("one")), Err(IdentifyError::InvalidToken));

@@ -7,7 +7,7 @@ use super::htpasswd::Htpasswd;
 use super::policy::Policy;
 use super::rules::Anonymous;
 use super::settings::{Challenge, Settings};
-use super::users_latch::SeenLines;
+use super::users_latch::UsersLatch;
 use crate::base::FileStamp;
 
 /// The users of one version of the htpasswd file.
@@ -34,7 +34,7 @@ impl Users {
         settings: &Settings,
         stamp: Option<FileStamp>,
         file: &Htpasswd,
-        latch: &SeenLines,
+        latch: &UsersLatch,
     ) -> Self {
         let is_blank = file.is_blank();
         let is_restricted = latch.note(is_blank) || !settings.rules.is_empty();

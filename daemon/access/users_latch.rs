@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// file in place, so it can be empty for a moment, and a lost file must not grant anonymous access. Clones share the latch,
 /// which outlives a reload of the configuration.
 #[derive(Clone, Debug, Default)]
-pub struct SeenLines(Arc<AtomicBool>);
+pub struct UsersLatch(Arc<AtomicBool>);
 
-impl SeenLines {
+impl UsersLatch {
     /// Notes a version of the file, and returns true if any version so far had an entry.
     pub(super) fn note(&self, is_blank: bool) -> bool {
         if !is_blank {

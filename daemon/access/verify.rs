@@ -61,10 +61,10 @@ impl Access {
         });
         let Some(user) = verified.await.map_err(|_| IdentifyError::Unavailable)? else {
             self.cache.insert_wrong(tag, users.stamp);
-            return Err(IdentifyError::Wrong);
+            return Err(IdentifyError::WrongCredentials);
         };
         self.throttle.note_success(address);
-        let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::Wrong)?;
+        let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::WrongCredentials)?;
         self.cache.insert_right(tag, users.stamp, user.clone(), hash);
         Ok((user, users))
     }
@@ -80,7 +80,7 @@ impl Access {
             return Some(Err(IdentifyError::Unavailable));
         }
         if users.decoys.is_empty() || self.cache.is_wrong(tag, users.stamp) {
-            return Some(Err(IdentifyError::Wrong));
+            return Some(Err(IdentifyError::WrongCredentials));
         }
         match policy {
             CachePolicy::Trust => self.cache.verified_user(tag, users.stamp).map(Ok),
@@ -118,7 +118,7 @@ mod tests {
     use super::super::htpasswd::Htpasswd;
     use super::super::rules::Anonymous;
     use super::super::testing::settings;
-    use super::super::users_latch::SeenLines;
+    use super::super::users_latch::UsersLatch;
     use super::*;
 
     fn users(lines: &[(&str, u32)]) -> Users {
@@ -128,7 +128,7 @@ mod tests {
             .collect();
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(directory.path(), Some(Anonymous::None), false);
-        Users::new(&settings, None, &Htpasswd::parse(&text), &SeenLines::default())
+        Users::new(&settings, None, &Htpasswd::parse(&text), &UsersLatch::default())
     }
 
     fn verify(users: &Users, name: &str, password: &str, decoy: usize) -> Option<UserName> {

@@ -9,10 +9,10 @@ use super::pager::{Pager, page_of, search_text};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
-use crate::access::{Action, Identity, Wanted};
+use crate::access::{Action, Identity, Operation};
 use crate::base::clock;
 use crate::base::human::count;
-use crate::wire::{Deed, Event, Response};
+use crate::wire::{Event, EventKind, Response};
 
 /// The events on a page.
 const ROWS: usize = 30;
@@ -47,7 +47,7 @@ struct Row {
 /// Shows the events that the user may see.
 pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
     // Anonymous readers do not see the names and addresses of other users.
-    if request.identity == Identity::Anonymous && !request.may(&Wanted::Upkeep) {
+    if request.identity == Identity::Anonymous && !request.may(&Operation::Maintenance) {
         return Err(AdminError::NeedsLogin);
     }
     let permit = request.permit()?;
@@ -74,10 +74,10 @@ fn row(event: Event) -> Row {
     let is_digest = event.reference.contains(':');
     let separator = if is_digest { '@' } else { ':' };
     let link = format!("/image/{}{separator}{}", event.repository, event.reference);
-    let (action, link) = match event.deed {
-        Deed::Pushed => ("pushed", Some(link)),
-        Deed::Pulled => ("pulled", Some(link)),
-        Deed::Deleted => ("deleted", None),
+    let (action, link) = match event.kind {
+        EventKind::Pushed => ("pushed", Some(link)),
+        EventKind::Pulled => ("pulled", Some(link)),
+        EventKind::Deleted => ("deleted", None),
     };
     Row {
         when: When::at(event.at),
@@ -105,13 +105,13 @@ mod tests {
         for reference in [worst_case::tag(0).to_string(), worst_case::digest().to_string()] {
             let event = |number| Event {
                 at: 0,
-                deed: Deed::Deleted,
+                kind: EventKind::Deleted,
                 user: "u".repeat(64),
                 client: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
                 repository: worst_case::name(number),
                 reference: reference.clone(),
             };
-            let row = |number| row(Event { deed: Deed::Pulled, ..event(number) });
+            let row = |number| row(Event { kind: EventKind::Pulled, ..event(number) });
             let search = "\"".repeat(128);
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),

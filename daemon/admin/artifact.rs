@@ -5,7 +5,7 @@ use super::format::short_digest;
 use super::limits::{NAME, shorten};
 use super::section::{List, Section, View};
 use crate::base::human::size;
-use crate::oci::{self, Contents, ImageConfig, Part};
+use crate::oci::{self, DescriptorView, ImageConfig, ManifestView};
 
 /// The annotations of a referrer that are shown.
 const NOTES: usize = 2;
@@ -29,9 +29,9 @@ pub(super) struct Setting {
 }
 
 /// Returns the layers, each with its command where the history is complete.
-pub(super) fn layers(view: View, contents: &Contents, config: &ImageConfig) -> Section<Layer> {
+pub(super) fn layers(view: View, contents: &ManifestView, config: &ImageConfig) -> Section<Layer> {
     let is_complete = is_complete(contents, config);
-    let mut steps = config.layer_steps().map(|step| command(step.created_by.as_deref()));
+    let mut steps = config.layer_history().map(|step| command(step.created_by.as_deref()));
     let all = contents.layers.items.iter().chain(&contents.blobs.items);
     let rows = all.enumerate().map(|(at, part)| {
         let step = if is_complete { steps.next() } else { None };
@@ -42,12 +42,12 @@ pub(super) fn layers(view: View, contents: &Contents, config: &ImageConfig) -> S
 }
 
 /// Returns true if the history has one step for each layer, so that steps can be matched to layers.
-fn is_complete(contents: &Contents, config: &ImageConfig) -> bool {
+fn is_complete(contents: &ManifestView, config: &ImageConfig) -> bool {
     let is_whole = contents.layers.more == 0 && config.history.more == 0;
-    is_whole && config.layer_steps().count() == contents.layers.items.len()
+    is_whole && config.layer_history().count() == contents.layers.items.len()
 }
 
-fn layer(view: View, number: usize, part: &Part, step: String) -> Layer {
+fn layer(view: View, number: usize, part: &DescriptorView, step: String) -> Layer {
     let origin = part.title().map_or(step, str::to_owned);
     let is_known = !origin.is_empty();
     let media_type = || part.media_type.clone().unwrap_or_else(|| "unknown".into());
@@ -62,9 +62,9 @@ fn layer(view: View, number: usize, part: &Part, step: String) -> Layer {
 }
 
 /// Returns the steps of the history that are not shown beside a layer.
-pub(super) fn history(view: View, contents: &Contents, config: &ImageConfig) -> Section<String> {
+pub(super) fn history(view: View, contents: &ManifestView, config: &ImageConfig) -> Section<String> {
     let is_complete = is_complete(contents, config);
-    let steps = config.history.items.iter().filter(|step| !is_complete || !step.made_layer());
+    let steps = config.history.items.iter().filter(|step| !is_complete || !step.creates_layer());
     let section = view.section(List::History, steps.collect(), config.history.more);
     section.map(|step| {
         let text = step.created_by.as_deref().or(step.comment.as_deref());
@@ -82,7 +82,7 @@ fn command(text: Option<&str>) -> String {
 pub(super) fn settings(view: View, config: &ImageConfig) -> Section<Setting> {
     let all = config.settings();
     let not_kept = all.iter().map(|setting| setting.more).sum();
-    let values = all.into_iter().flat_map(|oci::Setting { name, values, .. }| {
+    let values = all.into_iter().flat_map(|oci::RuntimeSetting { name, values, .. }| {
         values.into_iter().map(move |value| (name.to_owned(), value))
     });
     let mut section = view.section(List::Settings, values.collect(), not_kept);
@@ -111,7 +111,7 @@ pub(super) fn pairs(
 }
 
 /// Returns the first annotations of a referrer, one in each line.
-pub(super) fn notes(part: &Part) -> Vec<String> {
+pub(super) fn notes(part: &DescriptorView) -> Vec<String> {
     let first = part.annotations.pairs.iter().take(NOTES);
     first.map(|(name, value)| shorten(&format!("{name}: {value}"), NAME)).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         let text =
             format!(r#"{{"layers":[{{"digest":"{digest}","size":1}},{{"digest":"{digest}","size":2}}]}}"#);
-        let contents = Contents::parse(text.as_bytes());
+        let contents = ManifestView::parse(text.as_bytes());
         let config = |history: &str| ImageConfig::parse(format!(r#"{{"history":[{history}]}}"#).as_bytes());
         let layers = |config| layers(View::overview(), &contents, config).rows;
         let history = |config| history(View::overview(), &contents, config).rows;

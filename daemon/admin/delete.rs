@@ -10,7 +10,7 @@ use super::response::{OK, see_other};
 use crate::access::{Action, Identity};
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::wire::{Deed, Event, Query, Response};
+use crate::wire::{Event, EventKind, Query, Response};
 
 /// The tags in one confirmation.
 const ROWS: usize = 40;
@@ -89,8 +89,8 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
     for tag in &deleted {
         let (user, client) = (request.identity.to_string(), request.context.client);
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
-        let event = Event::now(Deed::Deleted, user, client, name.clone(), tag.to_string());
-        request.admin.desk.events.note(event);
+        let event = Event::now(EventKind::Deleted, user, client, name.clone(), tag.to_string());
+        request.admin.desk.events.record(event);
     }
     let is_there = request.admin.store.has_repository(&name)?;
     let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };

@@ -155,7 +155,7 @@ impl From<IdentifyError> for AdminError {
     fn from(error: IdentifyError) -> Self {
         match error {
             // The form is shown again with the text: a browser has no challenge to answer.
-            IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+            IdentifyError::WrongCredentials | IdentifyError::InvalidToken | IdentifyError::ExpiredToken => {
                 AdminError::Invalid("The user name or the password is wrong.".into())
             }
             IdentifyError::Throttled { .. } | IdentifyError::Unavailable => Problem::from(&error).into(),
@@ -171,7 +171,7 @@ impl From<HtpasswdError> for AdminError {
             HtpasswdError::Name(_)
             | HtpasswdError::Password
             | HtpasswdError::Last(_)
-            | HtpasswdError::LastMaster(_) => AdminError::Invalid(sentence(&error.to_string())),
+            | HtpasswdError::LastWithFullRights(_) => AdminError::Invalid(sentence(&error.to_string())),
             HtpasswdError::Io { .. } | HtpasswdError::Hash(_) | HtpasswdError::Random => {
                 AdminError::Internal(error.to_string())
             }

@@ -11,10 +11,10 @@ use time::macros::format_description;
 use crate::base::clock;
 use crate::base::human::{self, count, size};
 use crate::oci::Digest;
-use crate::store::{Report, WholeSize};
+use crate::store::{CollectionReport, TotalSize};
 
 /// Formats the size of an image with everything it references; a lower bound where the store stopped adding up.
-pub(super) fn whole_size(size_of: WholeSize) -> String {
+pub(super) fn whole_size(size_of: TotalSize) -> String {
     let text = size(size_of.bytes);
     if size_of.is_more { format!("more than {text}") } else { text }
 }
@@ -77,8 +77,8 @@ pub(super) fn short_digest(digest: &Digest) -> String {
 }
 
 /// Summarises in one line how much a collection freed.
-pub(super) fn freed(report: &Report) -> String {
-    if !report.did_something() {
+pub(super) fn freed(report: &CollectionReport) -> String {
+    if !report.did_work() {
         return "nothing to free".into();
     }
     let bytes = report.freed_blobs.bytes + report.freed_uploads.bytes;

@@ -14,7 +14,7 @@ use super::response::OK;
 use super::section::{List, Section, View};
 use crate::access::Action;
 use crate::base::human::size;
-use crate::oci::{self, Contents, Digest, ImageConfig, Reference, RepositoryName, Tag};
+use crate::oci::{self, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
 use crate::store::{ManifestEntry, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
@@ -85,7 +85,7 @@ struct Referrer {
 /// The documents that the page is made of.
 struct Documents {
     manifest: Bytes,
-    contents: Contents,
+    contents: ManifestView,
     /// The artifact type; none for an image.
     artifact_type: Option<String>,
     config: ImageConfig,
@@ -102,7 +102,7 @@ pub(super) async fn show(
 ) -> Result<Response, AdminError> {
     request.check(Action::Pull, name)?;
     // Bounds the memory of manifests that are read at once.
-    let _permit = request.admin.store.turn_to_read().await?;
+    let _permit = request.admin.store.acquire_read_permit().await?;
     let entry = request.admin.store.manifest(name, reference)?;
     let documents = read(request, name, &entry).await?;
     let page = page(request, name, reference, &entry, documents).await?;
@@ -135,10 +135,10 @@ async fn read(
     entry: &ManifestEntry,
 ) -> Result<Documents, AdminError> {
     let store = &request.admin.store;
-    let manifest = store.read_manifest_shown(entry).await?;
+    let manifest = store.read_manifest_for_page(entry).await?;
     let manifest_is_large = manifest.is_none();
     let manifest = manifest.unwrap_or_default();
-    let contents = Contents::parse(&manifest);
+    let contents = ManifestView::parse(&manifest);
     let artifact_type = contents.kind();
     let config = contents.config.as_ref().filter(|_| artifact_type.is_none());
     let config = config.map(|config| config.digest.clone());
@@ -185,7 +185,7 @@ async fn page(
         kind: kind(entry, artifact_type.as_deref()),
         artifact: artifact_type.map(|artifact_type| shorten(&artifact_type, TEXT)),
         platform: platform.map(|platform| shorten(&platform.to_string(), TEXT)),
-        size: whole_size(store.whole_size(name, &entry.digest).await?),
+        size: whole_size(store.total_size(name, &entry.digest).await?),
         pushed: When::at(entry.pushed),
         created: config.created.as_deref().and_then(When::parse),
         tags: view.section(List::Tags, tags, more_tags).map(|tag| tag.to_string()),
@@ -233,10 +233,10 @@ fn kind(entry: &ManifestEntry, artifact_type: Option<&str>) -> String {
 fn platforms_or_layers(
     view: View,
     entry: &ManifestEntry,
-    contents: &Contents,
+    contents: &ManifestView,
     config: &ImageConfig,
 ) -> (Section<Child>, Section<Layer>) {
-    let (none, number) = (Contents::default(), contents.layers.items.len() + contents.blobs.items.len());
+    let (none, number) = (ManifestView::default(), contents.layers.items.len() + contents.blobs.items.len());
     let has_platforms = entry.media_type.is_index() || number == 0;
     let (platforms, layers) = if has_platforms { (contents, &none) } else { (&none, contents) };
     let manifests = &platforms.manifests;
@@ -244,7 +244,7 @@ fn platforms_or_layers(
     (children.map(child), artifact::layers(view, layers, config))
 }
 
-fn child(part: &oci::Part) -> Child {
+fn child(part: &oci::DescriptorView) -> Child {
     Child {
         platform: shorten(&platform(part), NAME),
         short: short_digest(&part.digest),
@@ -253,7 +253,7 @@ fn child(part: &oci::Part) -> Child {
     }
 }
 
-fn platform(part: &oci::Part) -> String {
+fn platform(part: &oci::DescriptorView) -> String {
     match &part.platform {
         Some(platform) if !platform.is_unknown() => platform.to_string(),
         Some(_) | None => {
@@ -272,13 +272,13 @@ async fn measure(
     for child in children {
         let Ok(digest) = child.digest.parse::<Digest>() else { continue };
         if store.manifest(name, &Reference::Digest(digest.clone())).is_ok() {
-            child.size = Some(whole_size(store.whole_size(name, &digest).await?));
+            child.size = Some(whole_size(store.total_size(name, &digest).await?));
         }
     }
     Ok(())
 }
 
-fn referrer(part: &oci::Part) -> Referrer {
+fn referrer(part: &oci::DescriptorView) -> Referrer {
     let artifact_type = part.artifact_type.as_deref().unwrap_or("unknown");
     Referrer {
         kind: artifact::common_name(artifact_type).unwrap_or("Artifact").to_owned(),

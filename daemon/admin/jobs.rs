@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::format::freed;
 use crate::base::human::{count, size};
 use crate::base::{Lock, clock};
-use crate::store::{CheckOptions, Checked, Event, Fault, Policy, Progress, Store, StoreError, Taken};
+use crate::store::{
+    CheckEvent, CheckOptions, CheckProgress, CheckReport, CollectedItem, CollectionPolicy, Fault, Store,
+    StoreError,
+};
 
 /// The faults of a check that are kept; `holdfast check` prints all.
 const FAULTS: usize = 100;
@@ -28,7 +31,7 @@ pub(super) struct Job {
     pub(super) finished: Option<u64>,
     /// The number of items that a collection has freed so far, and their bytes.
     freed: (u64, u64),
-    progress: Progress,
+    progress: CheckProgress,
     /// The faults that a check found, as sentences.
     pub(super) faults: Vec<String>,
     /// The number of faults that were not kept.
@@ -50,7 +53,7 @@ impl Job {
             started: clock::unix_seconds(),
             finished: None,
             freed: (0, 0),
-            progress: Progress::default(),
+            progress: CheckProgress::default(),
             faults: Vec::new(),
             more_faults: 0,
             outcome: None,
@@ -59,7 +62,7 @@ impl Job {
 
     /// Returns the progress in percent; a collection does not know how much there is to do.
     pub(super) fn percent(&self) -> Option<u64> {
-        let Progress { done, all } = self.progress;
+        let CheckProgress { done, all } = self.progress;
         let is_known = self.work == Work::Check && all.bytes > 0 && self.outcome.is_none();
         is_known.then(|| {
             u64::try_from(u128::from(done.bytes) * 100 / u128::from(all.bytes)).unwrap_or(100).min(100)
@@ -68,7 +71,7 @@ impl Job {
 
     /// Describes the progress in a line.
     pub(super) fn describe_progress(&self) -> String {
-        let Progress { done, all } = self.progress;
+        let CheckProgress { done, all } = self.progress;
         match self.work {
             Work::Collection => {
                 format!("{} freed so far, {}", count(self.freed.0, "item"), size(self.freed.1))
@@ -83,19 +86,19 @@ impl Job {
         }
     }
 
-    fn note_freed(&mut self, item: &Taken) {
+    fn note_freed(&mut self, item: &CollectedItem) {
         self.freed.0 += 1;
         self.freed.1 += match item {
-            Taken::Blob { bytes, .. } | Taken::Upload { bytes, .. } => *bytes,
-            Taken::Tag { .. } | Taken::Manifest { .. } => 0,
+            CollectedItem::Blob { bytes, .. } | CollectedItem::Upload { bytes, .. } => *bytes,
+            CollectedItem::Tag { .. } | CollectedItem::Manifest { .. } => 0,
         };
     }
 
-    fn note_event(&mut self, event: Event) {
+    fn note_event(&mut self, event: CheckEvent) {
         match event {
-            Event::Progress(progress) => self.progress = progress,
-            Event::Fault(fault, _) if self.faults.len() < FAULTS => self.faults.push(describe(&fault)),
-            Event::Fault(..) => self.more_faults += 1,
+            CheckEvent::Progress(progress) => self.progress = progress,
+            CheckEvent::Fault(fault, _) if self.faults.len() < FAULTS => self.faults.push(describe(&fault)),
+            CheckEvent::Fault(..) => self.more_faults += 1,
         }
     }
 }
@@ -112,11 +115,11 @@ impl Jobs {
     }
 
     /// Starts a collection. Returns false if a job is running.
-    pub(super) fn collect(self: &Arc<Self>, store: Store, policy: Policy, user: String) -> bool {
+    pub(super) fn collect(self: &Arc<Self>, store: Store, policy: CollectionPolicy, user: String) -> bool {
         let (is_started, jobs) = (self.start(Work::Collection, user), Arc::clone(self));
         if is_started {
             tokio::spawn(async move {
-                let mut observe = |item: Taken| jobs.update(|job| job.note_freed(&item));
+                let mut observe = |item: CollectedItem| jobs.update(|job| job.note_freed(&item));
                 let result = store.collect(&policy, false, &mut observe).await;
                 jobs.finish(result.map(|report| (true, freed(&report))));
             });
@@ -129,7 +132,7 @@ impl Jobs {
         let (is_started, jobs) = (self.start(Work::Check, user), Arc::clone(self));
         if is_started {
             tokio::spawn(async move {
-                let mut observe = |event: Event| jobs.update(|job| job.note_event(event));
+                let mut observe = |event: CheckEvent| jobs.update(|job| job.note_event(event));
                 let result = store.check(CheckOptions { rate, repair: false }, &mut observe).await;
                 jobs.finish(result.map(|checked| (checked.faults == 0, summarise(&checked))));
             });
@@ -161,7 +164,7 @@ impl Jobs {
     }
 }
 
-fn summarise(checked: &Checked) -> String {
+fn summarise(checked: &CheckReport) -> String {
     let read = format!("{}, {} read", count(checked.blobs.count, "blob"), size(checked.blobs.bytes));
     match checked.faults {
         0 => format!("No faults found: {read}."),
@@ -179,9 +182,9 @@ fn describe(fault: &Fault) -> String {
         Fault::Length { digest, indexed, actual } => {
             format!("{digest} has {actual} bytes, but {indexed} in the index")
         }
-        Fault::Rotten { digest, .. } => format!("{digest} is corrupt"),
+        Fault::Corrupt { digest, .. } => format!("{digest} is corrupt"),
         Fault::Unreadable { digest, error } => format!("{digest} cannot be read: {error}"),
-        Fault::NoManifest { repository, digest } => {
+        Fault::MalformedManifest { repository, digest } => {
             format!("{digest} in {repository} is not a valid manifest")
         }
         Fault::Incomplete { repository, digest, missing } => {

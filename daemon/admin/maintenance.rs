@@ -10,7 +10,7 @@ use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Identity, Wanted};
+use crate::access::{Identity, Operation};
 use crate::base::human::duration;
 use crate::wire::Response;
 
@@ -97,7 +97,7 @@ fn finish(request: &AdminRequest, is_started: bool, job: &str) -> Response {
 
 fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
-        _ if request.may(&Wanted::Upkeep) => Ok(()),
+        _ if request.may(&Operation::Maintenance) => Ok(()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
         Identity::User(_) => Err(AdminError::Denied("Maintenance requires all permissions.")),
     }

@@ -47,7 +47,7 @@ use self::route::Page;
 use crate::access::{Access, Identity};
 use crate::wire::{RebindingPolicy, RequestBody, Response};
 
-pub use self::state::{Admin, Certificate, Desk, Settings, Surroundings};
+pub use self::state::{Admin, AdminState, Certificate, Settings, Surroundings};
 
 impl Admin {
     /// Returns true if a request is for the admin page: its path is not one of the API's.
@@ -67,7 +67,7 @@ impl Admin {
         if let Ok(Page::Asset(name)) = &page {
             return (assets::answer(name), Identity::Anonymous);
         }
-        let rebinding = RebindingPolicy::new(&self.locations);
+        let rebinding = RebindingPolicy::new(&self.addresses);
         if let Err(problem) = rebinding.check(&parts.headers, context.peer, access).await {
             return (AdminError::from(problem).plain(), Identity::Anonymous);
         }

@@ -10,10 +10,10 @@ use super::request::AdminRequest;
 use super::response::OK;
 use super::state::Certificate;
 use super::warnings::{self, Warning};
-use crate::access::{Action, Permit, Wanted};
+use crate::access::{Action, Operation, Permit};
 use crate::base::human::{duration, size};
 use crate::store::{
-    Counts, Overview, Part, Repositories, RepositoryOrder, RepositoryOverview, RunningUpload,
+    Counts, ListQuery, Overview, Repositories, RepositoryOrder, RepositoryOverview, UnfinishedUpload,
 };
 use crate::wire::Response;
 
@@ -85,16 +85,17 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let permit = request.permit()?;
     let store = request.admin.store.overview().await?;
     let may_pull = permit.clone();
-    let part = Part { order: RepositoryOrder::Size, descending: true, limit: LARGEST, ..Part::default() };
+    let part =
+        ListQuery { order: RepositoryOrder::Size, descending: true, limit: LARGEST, ..ListQuery::default() };
     let listed =
         request.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
     let visible = listed.await?;
     let frame = Frame::new(request, "overview");
     let logged_in =
         if frame.users { Some(request.access.logged_in(&request.admin.desk.sessions).await) } else { None };
-    let sees_all = request.may(&Wanted::Upkeep);
+    let sees_all = request.may(&Operation::Maintenance);
     let uploads = uploads(&store, &permit, sees_all);
-    let is_implicitly_open = request.access.is_open_by_itself().await;
+    let is_implicitly_open = request.access.is_implicitly_open().await;
     let page = Page {
         frame,
         warnings: warnings::all(request, &store, sees_all, is_implicitly_open),
@@ -137,8 +138,8 @@ fn totals(visible: &Repositories) -> Totals {
 
 /// Returns the uploads that the user may see. Uploads from before a restart have no known repository: only users who see
 /// everything see those.
-fn uploads<'a>(store: &'a Overview, permit: &Permit, sees_all: bool) -> Vec<&'a RunningUpload> {
-    let is_visible = |upload: &&RunningUpload| {
+fn uploads<'a>(store: &'a Overview, permit: &Permit, sees_all: bool) -> Vec<&'a UnfinishedUpload> {
+    let is_visible = |upload: &&UnfinishedUpload| {
         sees_all || upload.repository.as_ref().is_some_and(|name| permit.may(Action::Pull, name))
     };
     store.uploads.iter().filter(is_visible).collect()
@@ -173,7 +174,7 @@ fn share(part: u64, whole: u64) -> u64 {
     u64::try_from(share).unwrap_or(1000).min(1000)
 }
 
-fn upload(upload: &RunningUpload, permit: &Permit) -> Upload {
+fn upload(upload: &UnfinishedUpload, permit: &Permit) -> Upload {
     let name = match &upload.repository {
         Some(name) if permit.may(Action::Pull, name) => shorten(name.as_str(), NAME),
         Some(_) => "another repository".into(),

@@ -9,7 +9,7 @@ use super::error::AdminError;
 use super::limits::{SENTENCE, shorten};
 use super::request::AdminRequest;
 use super::response::see_other;
-use crate::access::{Identity, Wanted};
+use crate::access::{Identity, Operation};
 use crate::base::clock;
 use crate::base::human::count;
 use crate::wire::{Query, Response, with_bytes};
@@ -55,8 +55,8 @@ impl Frame {
             here,
             token: request.token(),
             sees_menu,
-            users: sees_menu && request.may(&Wanted::Users),
-            maintenance: sees_menu && request.may(&Wanted::Upkeep),
+            users: sees_menu && request.may(&Operation::Users),
+            maintenance: sees_menu && request.may(&Operation::Maintenance),
             user,
             refresh: None,
             notice: notice(&request.query),

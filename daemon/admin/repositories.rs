@@ -10,7 +10,7 @@ use super::response::OK;
 use super::tree::{self, Line};
 use crate::access::Action;
 use crate::base::human::{count, size};
-use crate::store::{Part, Repositories, RepositoryOrder};
+use crate::store::{ListQuery, Repositories, RepositoryOrder};
 use crate::wire::Response;
 
 /// The repositories on a page.
@@ -42,8 +42,14 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     };
     let descending = request.query.get("dir") == Some("down");
     let page = Pager::wanted(&request.query);
-    let part =
-        Part { search: search.clone(), order, descending, page: page - 1, limit: ROWS, ..Part::default() };
+    let part = ListQuery {
+        search: search.clone(),
+        order,
+        descending,
+        page: page - 1,
+        limit: ROWS,
+        ..ListQuery::default()
+    };
     let store = &request.admin.store;
     let listed = store.repositories_overview(part, move |name| permit.may(Action::Pull, name));
     let Repositories { listing, namespaces, bytes, .. } = listed.await?;

@@ -12,7 +12,7 @@ use super::response::OK;
 use crate::access::Action;
 use crate::base::human::count;
 use crate::oci::RepositoryName;
-use crate::store::{Part, TagOrder, TagOverview};
+use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
@@ -60,8 +60,14 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
     };
     let descending = request.query.get("dir") == Some("down");
     let page = Pager::wanted(&request.query);
-    let part =
-        Part { search: search.clone(), order, descending, page: page - 1, limit: ROWS, ..Part::default() };
+    let part = ListQuery {
+        search: search.clone(),
+        order,
+        descending,
+        page: page - 1,
+        limit: ROWS,
+        ..ListQuery::default()
+    };
     let listing = request.admin.store.tags_overview(name, part).await?;
     let direction = if descending { "down" } else { "up" };
     let path = format!("/repository/{name}");
@@ -111,7 +117,7 @@ mod tests {
     use super::super::worst_case;
     use super::*;
     use crate::oci::MediaType;
-    use crate::store::{ManifestEntry, Summary, WholeSize};
+    use crate::store::{ManifestEntry, Summary, TotalSize};
 
     #[test]
     fn largest_page_is_small() {
@@ -125,7 +131,7 @@ mod tests {
                     pushed: 0,
                 },
                 shared: 1_000_000,
-                size: WholeSize { bytes: u64::MAX, is_more: true },
+                size: TotalSize { bytes: u64::MAX, is_more: true },
                 summary: Arc::new(Summary {
                     platforms: vec![text.clone(); 16],
                     created: Some("2001-01-01T00:00:00Z".into()),

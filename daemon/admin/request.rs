@@ -10,7 +10,7 @@ use super::cookies::Cookie;
 use super::error::AdminError;
 use super::response::protect;
 use super::state::{Admin, Surroundings};
-use crate::access::{self, Access, Action, Identity, Permit, Wanted};
+use crate::access::{self, Access, Action, Identity, Operation, Permit};
 use crate::oci::RepositoryName;
 use crate::queue::FairPermit;
 use crate::store::Holder;
@@ -57,7 +57,7 @@ impl<'a> AdminRequest<'a> {
         parts: Parts,
         context: Surroundings,
     ) -> Result<Self, AdminError> {
-        let target = admin.locations.target_origin(&parts.headers, context.peer, context.tls);
+        let target = admin.addresses.target_origin(&parts.headers, context.peer, context.tls);
         let (secure, host) = (target.https, target.host);
         let sessions = &admin.desk.sessions;
         let session = Cookie::Session.value(secure, &parts.headers);
@@ -70,7 +70,7 @@ impl<'a> AdminRequest<'a> {
         let secret = if let Some(secret) = known {
             secret
         } else {
-            let secret = sessions.secret()?;
+            let secret = sessions.new_secret()?;
             cookies.push(Cookie::PreSession.set(secure, &secret));
             secret
         };
@@ -105,7 +105,9 @@ impl<'a> AdminRequest<'a> {
                 Err(AdminError::Denied("This user may not open the admin page (admin.users)."))
             }
             // Rules for the anonymous user open repositories, but not this page.
-            Identity::Anonymous if named.is_empty() && self.access.opens_pages() && self.permit().is_ok() => {
+            Identity::Anonymous
+                if named.is_empty() && self.access.allows_anonymous_pages() && self.permit().is_ok() =>
+            {
                 Ok(())
             }
             Identity::Anonymous => Err(AdminError::NeedsLogin),
@@ -122,13 +124,13 @@ impl<'a> AdminRequest<'a> {
 
     /// Returns the permit to list repositories; each repository is checked against it separately.
     pub(super) fn permit(&self) -> Result<Permit, AdminError> {
-        let permit = self.access.permit(self.identity.clone(), &Wanted::Catalog);
+        let permit = self.access.permit(self.identity.clone(), &Operation::Catalog);
         permit.map_err(|_| AdminError::Denied("This user may not list repositories."))
     }
 
     /// Checks an action on a repository, by the same permit as the API.
     pub(super) fn check(&self, action: Action, name: &RepositoryName) -> Result<(), AdminError> {
-        let wanted = Wanted::Repository { name: name.clone(), action };
+        let wanted = Operation::Repository { name: name.clone(), action };
         let permit = self.access.permit(self.identity.clone(), &wanted);
         permit.map(drop).map_err(|_| match self.identity {
             Identity::Anonymous => AdminError::NeedsLogin,
@@ -137,7 +139,7 @@ impl<'a> AdminRequest<'a> {
     }
 
     /// Returns true if the user has a permission that is not about one repository.
-    pub(super) fn may(&self, wanted: &Wanted) -> bool {
+    pub(super) fn may(&self, wanted: &Operation) -> bool {
         self.access.permit(self.identity.clone(), wanted).is_ok()
     }
 
@@ -157,7 +159,7 @@ impl<'a> AdminRequest<'a> {
         mut body: RequestBody,
         is_login: bool,
     ) -> Result<(), AdminError> {
-        let csrf = CsrfPolicy::new(&self.admin.locations);
+        let csrf = CsrfPolicy::new(&self.admin.addresses);
         csrf.check_form(&self.headers, self.context.peer, self.context.tls)?;
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();

@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::jobs::Jobs;
 use crate::access::{HtpasswdError, Sessions};
 use crate::queue::{FairPool, Limits};
-use crate::store::{Holder, Policy, Store};
+use crate::store::{CollectionPolicy, Holder, Store};
 use crate::wire::audit::LoginCounters;
-use crate::wire::{Events, Locations};
+use crate::wire::{Addresses, Events};
 
 /// Bounds the large forms that are received at once: a few MiB of memory, of which each client gets a share.
 const FORMS: Limits =
@@ -25,13 +25,13 @@ pub struct Settings {
     /// Whether tags can be deleted here.
     pub delete: bool,
     /// The retention policy of collections that are started here.
-    pub policy: Policy,
+    pub policy: CollectionPolicy,
     /// Whether the registry listens on loopback addresses only.
     pub loopback_only: bool,
 }
 
 /// The state of the admin page that outlives a reload of the configuration.
-pub struct Desk {
+pub struct AdminState {
     /// The sessions of logged-in users.
     pub sessions: Sessions,
     /// The recent pushes, pulls and deletes.
@@ -44,13 +44,13 @@ pub struct Desk {
     pub(super) started: Instant,
 }
 
-impl Desk {
+impl AdminState {
     /// Returns the state of a daemon that just started: no sessions, no jobs.
     ///
     /// # Errors
     /// [`HtpasswdError::Random`] if the system has no random bytes.
     pub fn new(events: Arc<Events>) -> Result<Self, HtpasswdError> {
-        Ok(Desk {
+        Ok(AdminState {
             sessions: Sessions::new()?,
             events,
             logins: Arc::default(),
@@ -101,9 +101,9 @@ pub struct Admin {
     /// Its settings.
     pub settings: Settings,
     /// Its state, which outlives a reload of the configuration.
-    pub desk: Arc<Desk>,
+    pub desk: Arc<AdminState>,
     /// The store that it shows and changes.
     pub store: Store,
     /// Resolves the host and scheme that clients use.
-    pub locations: Locations,
+    pub addresses: Addresses,
 }

@@ -9,7 +9,7 @@ use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Identity, UserName, Wanted};
+use crate::access::{Identity, Operation, UserName};
 use crate::wire::Response;
 
 /// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
@@ -199,7 +199,7 @@ pub(super) fn entered_name(name: &str) -> String {
 
 fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
-        _ if request.may(&Wanted::Users) => Ok(()),
+        _ if request.may(&Operation::Users) => Ok(()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
         Identity::User(_) => Err(AdminError::Denied("Managing users requires all permissions.")),
     }

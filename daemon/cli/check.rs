@@ -10,7 +10,9 @@ use clap::Args;
 use super::format::{amount, count, size};
 use super::{Failure, print, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{self, CheckOptions, Checked, Event, Fault, Progress, Role, Store, StoreError};
+use crate::store::{
+    self, CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault, Role, Store, StoreError,
+};
 
 /// The interval between updates of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -60,7 +62,7 @@ async fn check_and_repair(
     config: &Config,
     how: CheckOptions,
     options: &Options,
-) -> Result<(Checked, Vec<Fault>), Failure> {
+) -> Result<(CheckReport, Vec<Fault>), Failure> {
     if options.repair || options.rebuild {
         match super::recover_offline(config).await {
             // The rebuild replaces the index anyway.
@@ -68,14 +70,14 @@ async fn check_and_repair(
             in_order => drop(in_order.map_err(Failure::failed)?),
         }
     }
-    let role = if options.rebuild { Role::Rebuild } else { Role::Beside };
+    let role = if options.rebuild { Role::Rebuild } else { Role::Command };
     let may_rebuild = || options.repair && !store::daemon_runs(&config.storage.path);
     let (checked, faults) = match check(config, how, role, options.json).await {
         // The failed check has marked the index as damaged, so that it is inspected now, and rebuilt.
         Err(StoreError::Index(error)) if may_rebuild() => {
             log::warn!("the index is damaged ({error})");
             super::recover_offline(config).await.map_err(Failure::failed)?;
-            check(config, how, Role::Beside, options.json).await.map_err(failed)?
+            check(config, how, Role::Command, options.json).await.map_err(failed)?
         }
         first => first.map_err(failed)?,
     };
@@ -87,7 +89,7 @@ async fn check_and_repair(
 }
 
 /// Returns the number of faults and what the operator does next; `None` if there are no faults.
-fn conclusion(checked: &Checked, repair: bool) -> Option<String> {
+fn conclusion(checked: &CheckReport, repair: bool) -> Option<String> {
     let faults = count(checked.faults, "fault");
     let next = match (checked.faults, checked.index_faults) {
         (0, _) => return None,
@@ -118,14 +120,14 @@ async fn check(
     how: CheckOptions,
     role: Role,
     json: bool,
-) -> Result<(Checked, Vec<Fault>), StoreError> {
+) -> Result<(CheckReport, Vec<Fault>), StoreError> {
     let store = Store::open(store_settings(config), role).await?;
     let mut faults = Vec::new();
     let mut bar = Bar { shown: None, terminal: std::io::stderr().is_terminal() };
     let mut observe = |event| match event {
-        Event::Progress(progress) => bar.show(progress),
-        Event::Fault(fault, _) if json => faults.push(fault),
-        Event::Fault(fault, repaired) => {
+        CheckEvent::Progress(progress) => bar.show(progress),
+        CheckEvent::Fault(fault, _) if json => faults.push(fault),
+        CheckEvent::Fault(fault, repaired) => {
             bar.clear();
             let suffix = if repaired { " (repaired)" } else { "" };
             // A closed pipe must not stop the check.
@@ -147,7 +149,7 @@ struct Bar {
 }
 
 impl Bar {
-    fn show(&mut self, Progress { done, all }: Progress) {
+    fn show(&mut self, CheckProgress { done, all }: CheckProgress) {
         if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS_INTERVAL) {
             self.shown = Some(Instant::now());
             let text = format!("{} of {}", done.count, amount(all, "blob"));
@@ -168,11 +170,11 @@ fn line(fault: &Fault) -> String {
         Fault::Length { digest, indexed, actual } => {
             format!("length       {digest}: {indexed} bytes in the index, {actual} bytes in the file")
         }
-        Fault::Rotten { digest, actual } => {
+        Fault::Corrupt { digest, actual } => {
             format!("corrupt      {digest}: the content has the digest {actual}")
         }
         Fault::Unreadable { digest, error } => format!("unreadable   {digest}: {error}"),
-        Fault::NoManifest { repository, digest } => format!("no manifest  {repository}@{digest}"),
+        Fault::MalformedManifest { repository, digest } => format!("no manifest  {repository}@{digest}"),
         Fault::Incomplete { repository, digest, missing } => {
             format!("incomplete   {repository}@{digest}: {missing} is missing")
         }
@@ -187,7 +189,7 @@ fn line(fault: &Fault) -> String {
     }
 }
 
-fn summary(checked: &Checked) -> String {
+fn summary(checked: &CheckReport) -> String {
     let mut text = format!(
         "checked {}, {} and {}: {}\n",
         amount(checked.blobs, "blob"),
@@ -217,9 +219,12 @@ mod tests {
         let faults = [
             (Fault::Missing { digest: digest.clone() }, "missing      "),
             (Fault::Length { digest: digest.clone(), indexed: 1, actual: 2 }, "length       "),
-            (Fault::Rotten { digest: digest.clone(), actual }, "corrupt      "),
+            (Fault::Corrupt { digest: digest.clone(), actual }, "corrupt      "),
             (Fault::Unreadable { digest: digest.clone(), error: "EIO".into() }, "unreadable   "),
-            (Fault::NoManifest { repository: name.clone(), digest: manifest.clone() }, "no manifest  a/b@"),
+            (
+                Fault::MalformedManifest { repository: name.clone(), digest: manifest.clone() },
+                "no manifest  a/b@",
+            ),
             (Fault::Incomplete { repository: name.clone(), digest: manifest, missing }, "incomplete   a/b@"),
             (Fault::Dangling { repository: name, tag, digest: digest.clone() }, "dangling     a/b:1: "),
         ];
@@ -234,25 +239,28 @@ mod tests {
 
     #[test]
     fn the_conclusion_says_what_to_do_next() {
-        let healthy = Checked::default();
+        let healthy = CheckReport::default();
         assert_eq!(conclusion(&healthy, false), None);
-        let says = |checked: &Checked, repair, words: &str| {
+        let says = |checked: &CheckReport, repair, words: &str| {
             let conclusion = conclusion(checked, repair).unwrap();
             assert!(conclusion.contains(words), "{conclusion}");
         };
-        let corrupt = Checked { faults: 2, ..healthy };
+        let corrupt = CheckReport { faults: 2, ..healthy };
         says(&corrupt, false, "2 faults; run `holdfast check --repair`");
-        says(&Checked { repaired: 1, ..corrupt }, true, "1 of them repaired; push the images");
-        says(&Checked { index_faults: 1, ..corrupt }, false, "stop the daemon");
-        let layout = Checked { faults: 1, layout_faults: 1, ..healthy };
+        says(&CheckReport { repaired: 1, ..corrupt }, true, "1 of them repaired; push the images");
+        says(&CheckReport { index_faults: 1, ..corrupt }, false, "stop the daemon");
+        let layout = CheckReport { faults: 1, layout_faults: 1, ..healthy };
         says(&layout, false, "`holdfast check --repair` rewrites index.json");
-        says(&Checked { repaired: 1, ..layout }, true, "index.json was rewritten");
+        says(&CheckReport { repaired: 1, ..layout }, true, "index.json was rewritten");
     }
 
     #[test]
     fn unknown_files_are_mentioned_only_if_there_are_any() {
-        assert_eq!(summary(&Checked::default()), "checked 0 blobs (0 B), 0 manifests and 0 tags: 0 faults\n");
-        let unknown = Checked { unknown_files: 2, ..Checked::default() };
+        assert_eq!(
+            summary(&CheckReport::default()),
+            "checked 0 blobs (0 B), 0 manifests and 0 tags: 0 faults\n"
+        );
+        let unknown = CheckReport { unknown_files: 2, ..CheckReport::default() };
         assert!(summary(&unknown).ends_with("\n2 files not in the index; the next collection adds them\n"));
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::format::{amount, count, size};
 use super::{Failure, print, recover_offline, runtime, store_settings};
 use crate::config::Config;
-use crate::store::{Policy, Report, Role, Store, Taken};
+use crate::store::{CollectedItem, CollectionPolicy, CollectionReport, Role, Store};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -27,7 +27,7 @@ pub(super) struct Options {
 
 /// Runs a collection and prints its report.
 pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
-    let mut policy = Policy { by_hand: true, ..config.gc.policy.clone() };
+    let mut policy = CollectionPolicy { by_operator: true, ..config.gc.policy.clone() };
     if let Some(grace) = &options.grace {
         policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
@@ -44,9 +44,9 @@ pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
 
 async fn collect(
     config: &Config,
-    policy: &Policy,
+    policy: &CollectionPolicy,
     options: &Options,
-) -> Result<(Report, Vec<Taken>), Failure> {
+) -> Result<(CollectionReport, Vec<CollectedItem>), Failure> {
     if !options.dry_run {
         // After a rebuild, unnamed blobs may be those of names that were lost.
         if recover_offline(config).await.map_err(Failure::failed)? {
@@ -56,9 +56,9 @@ async fn collect(
             ));
         }
     }
-    let store = Store::open(store_settings(config), Role::Beside).await.map_err(Failure::failed)?;
+    let store = Store::open(store_settings(config), Role::Command).await.map_err(Failure::failed)?;
     let mut taken = Vec::new();
-    let mut observe = |one: Taken| {
+    let mut observe = |one: CollectedItem| {
         if options.json {
             taken.push(one);
         } else {
@@ -73,16 +73,16 @@ async fn collect(
     Ok((report, taken))
 }
 
-fn line(item: &Taken) -> String {
+fn line(item: &CollectedItem) -> String {
     match item {
-        Taken::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
-        Taken::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
-        Taken::Blob { digest, bytes } => format!("blob      {digest} {}", size(*bytes)),
-        Taken::Upload { id, bytes } => format!("upload    {id} {}", size(*bytes)),
+        CollectedItem::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
+        CollectedItem::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
+        CollectedItem::Blob { digest, bytes } => format!("blob      {digest} {}", size(*bytes)),
+        CollectedItem::Upload { id, bytes } => format!("upload    {id} {}", size(*bytes)),
     }
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &CollectionReport) -> String {
     let verb = if report.dry_run { "would free" } else { "freed" };
     let repositories = count(report.repositories, "repository");
     let mut text = format!("scanned {repositories} in {} ms\n", report.milliseconds);
@@ -112,26 +112,29 @@ mod tests {
     fn each_item_has_a_line() {
         let digest = Hasher::digest(Algorithm::Sha256, b"x");
         let repository: crate::oci::RepositoryName = "a/b".parse().unwrap();
-        let tag =
-            Taken::Tag { repository: repository.clone(), tag: "1".parse().unwrap(), digest: digest.clone() };
+        let tag = CollectedItem::Tag {
+            repository: repository.clone(),
+            tag: "1".parse().unwrap(),
+            digest: digest.clone(),
+        };
         assert_eq!(line(&tag), format!("tag       a/b:1 {digest}"));
-        let manifest = Taken::Manifest { repository, digest: digest.clone() };
+        let manifest = CollectedItem::Manifest { repository, digest: digest.clone() };
         assert_eq!(line(&manifest), format!("manifest  a/b@{digest}"));
         assert_eq!(
-            line(&Taken::Blob { digest: digest.clone(), bytes: 11 }),
+            line(&CollectedItem::Blob { digest: digest.clone(), bytes: 11 }),
             format!("blob      {digest} 11 B")
         );
-        assert_eq!(line(&Taken::Upload { id: "u".into(), bytes: 1536 }), "upload    u 1.5 KiB");
+        assert_eq!(line(&CollectedItem::Upload { id: "u".into(), bytes: 1536 }), "upload    u 1.5 KiB");
     }
 
     #[test]
     fn a_summary_names_what_was_freed_and_what_was_kept() {
-        let report = Report {
+        let report = CollectionReport {
             repositories: 2,
             freed_tags: 1,
             freed_blobs: Amount { count: 3, bytes: 11 },
             milliseconds: 5,
-            ..Report::default()
+            ..CollectionReport::default()
         };
         let text = summary(&report);
         assert!(
@@ -142,7 +145,7 @@ mod tests {
             text.contains("kept 0 blobs (0 B) within the grace period\n") && !text.contains("found"),
             "{text}"
         );
-        let dry = summary(&Report { dry_run: true, found: 1, ..report });
+        let dry = summary(&CollectionReport { dry_run: true, found: 1, ..report });
         assert!(
             dry.contains("would free 1 tag") && dry.ends_with("found 1 file missing in the index\n"),
             "{dry}"

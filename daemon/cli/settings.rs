@@ -9,15 +9,15 @@ pub(super) fn store_settings(config: &Config) -> store::Settings {
     store::Settings {
         path: config.storage.path.clone(),
         index_map_size: config.storage.index_map_size,
-        uploads: config.limits.uploads,
-        ages: store::Ages {
+        idle_uploads: config.limits.uploads,
+        grace_periods: store::GracePeriods {
             grace: config.gc.policy.grace,
             retention: config.gc.policy.retention.as_slice().into(),
         },
         immutable: config.immutable.clone(),
         inspect: inspect::in_own_process,
-        failed: service::status,
-        opening: service::starting,
-        room: config.storage.capacity,
+        on_read_only: service::status,
+        on_opening: service::starting,
+        capacity: config.storage.capacity,
     }
 }

@@ -35,11 +35,11 @@ fn validate_files(config: &Config) -> Result<(), Failure> {
 /// Validates the certificate, its key, and the authorities of client certificates.
 pub(super) fn validate_certificate(config: &Config) -> Result<(), Failure> {
     match &config.tls.mode {
-        TlsMode::Files { certificate, key } => tls::look_at(certificate, key).map_err(Failure::misuse)?,
+        TlsMode::Files { certificate, key } => tls::validate(certificate, key).map_err(Failure::misuse)?,
         TlsMode::Auto => {}
         TlsMode::Off => return Ok(()),
     }
-    config.tls.clients.look_at().map_err(Failure::misuse)
+    config.tls.clients.validate().map_err(Failure::misuse)
 }
 
 /// Refuses a data directory that cannot be written to, and says what to do: the service's sandbox may forbid it.

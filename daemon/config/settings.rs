@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::access::{Anonymous, Challenge, Rule};
 use crate::server::{self, MetricsAccess};
 use crate::service::LogSettings;
-use crate::store::{Immutable, Policy, RoomLimits};
-use crate::tls::Clients;
-use crate::wire::Locations;
+use crate::store::{CapacityLimits, CollectionPolicy, ImmutableRule};
+use crate::tls::ClientRequirements;
+use crate::wire::Addresses;
 
 /// The settings of the daemon. `Config::default()` is blank, not valid: every value comes from the definitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Config {
     /// `[metrics]`
     pub metrics: Metrics,
     /// `[[immutable]]`
-    pub immutable: Vec<Immutable>,
+    pub immutable: Vec<ImmutableRule>,
     /// Whether settings of registry:2 without `auth` configured the registry, which leaves it open.
     pub open_because_registry_environment: bool,
     /// What the operator should know about this configuration.
@@ -69,7 +69,7 @@ pub struct Storage {
     /// The largest size of the index, in bytes.
     pub index_map_size: usize,
     /// The capacity for pushes: reserve, quota, and numbers of names and uploads.
-    pub capacity: RoomLimits,
+    pub capacity: CapacityLimits,
 }
 
 /// `[tls]`
@@ -80,7 +80,7 @@ pub struct Tls {
     /// More names and addresses (SANs) for the certificate of `auto`.
     pub names: Vec<String>,
     /// The requirements on the client: certificate and version.
-    pub clients: Clients,
+    pub clients: ClientRequirements,
     pub(super) written_mode: WrittenTlsMode,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -137,7 +137,7 @@ pub struct Auth {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Http {
     /// The external URL and the trusted proxies.
-    pub locations: Locations,
+    pub locations: Addresses,
     /// Headers of every response, and those of CORS.
     pub headers: BTreeMap<String, Vec<String>>,
 }
@@ -163,7 +163,7 @@ pub struct Gc {
     /// The interval of collections; `None` is off.
     pub interval: Option<Duration>,
     /// What a collection may take.
-    pub policy: Policy,
+    pub policy: CollectionPolicy,
 }
 
 /// `[service]`

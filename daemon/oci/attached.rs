@@ -11,14 +11,14 @@ const DIGITS: usize = 64;
 
 /// The manifest to which an attachment tag attaches content: the algorithm and the first 32 bytes of its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttachedTo {
+pub struct AttachmentTarget {
     /// The algorithm of the digest.
     pub algorithm: Algorithm,
     /// The first 32 bytes of the hash: all of a SHA-256, half of a SHA-512.
     pub hash: [u8; DIGITS / 2],
 }
 
-impl AttachedTo {
+impl AttachmentTarget {
     /// Parses a tag; returns `None` if it is not an attachment tag.
     pub fn of(tag: &Tag) -> Option<Self> {
         let (algorithm, rest) = tag.as_str().split_once('-')?;
@@ -30,11 +30,11 @@ impl AttachedTo {
         }
         let mut hash = [0; DIGITS / 2];
         hex::decode_to_slice(digits, &mut hash).ok()?;
-        Some(AttachedTo { algorithm, hash })
+        Some(AttachmentTarget { algorithm, hash })
     }
 
     /// Returns true if the digest begins with the hash in the tag.
-    pub fn names(&self, digest: &Digest) -> bool {
+    pub fn matches(&self, digest: &Digest) -> bool {
         digest.algorithm() == self.algorithm && digest.bytes().starts_with(&self.hash)
     }
 
@@ -52,20 +52,20 @@ mod tests {
     use super::*;
     use crate::oci::Hasher;
 
-    fn of(tag: &str) -> Option<AttachedTo> {
-        AttachedTo::of(&tag.parse().unwrap())
+    fn of(tag: &str) -> Option<AttachmentTarget> {
+        AttachmentTarget::of(&tag.parse().unwrap())
     }
 
     #[test]
     fn attachment_tags_of_a_digest_match_only_that_digest() {
         for algorithm in Algorithm::ALL {
             let (digest, other) = (Hasher::digest(algorithm, b"x"), Hasher::digest(algorithm, b"y"));
-            let tags: Vec<Tag> = AttachedTo::tags_of(&digest).collect();
+            let tags: Vec<Tag> = AttachmentTarget::tags_of(&digest).collect();
             assert_eq!(tags.len(), SUFFIXES.len());
-            assert_eq!(tags[0].as_str(), digest.referrers_tag());
+            assert_eq!(tags[0].as_str(), digest.fallback_tag());
             for tag in tags {
-                let attached = AttachedTo::of(&tag).unwrap();
-                assert!(attached.names(&digest) && !attached.names(&other), "{tag}");
+                let attached = AttachmentTarget::of(&tag).unwrap();
+                assert!(attached.matches(&digest) && !attached.matches(&other), "{tag}");
             }
         }
     }
@@ -91,7 +91,7 @@ mod tests {
         #[test]
         fn never_panics(tag in "(sha256-|sha512-)?[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,100}") {
             if let Ok(tag) = tag.parse() {
-                let _ = AttachedTo::of(&tag);
+                let _ = AttachmentTarget::of(&tag);
             }
         }
     }

@@ -109,7 +109,7 @@ impl Digest {
 
     /// Returns the tag under which clients list the referrers of this digest where a registry has no referrers API
     /// (distribution specification, "Referrers Tag Schema").
-    pub fn referrers_tag(&self) -> String {
+    pub fn fallback_tag(&self) -> String {
         let hex = self.hex();
         format!("{}-{}", self.algorithm(), &hex[..64])
     }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn referrers_tag_of_a_sha512_is_truncated() {
         let long: Digest = format!("sha512:{}", "a".repeat(128)).parse().unwrap();
-        assert_eq!(long.referrers_tag(), format!("sha512-{}", "a".repeat(64)));
+        assert_eq!(long.fallback_tag(), format!("sha512-{}", "a".repeat(64)));
     }
 
     proptest! {

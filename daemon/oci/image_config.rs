@@ -4,8 +4,8 @@
 
 use serde::Deserialize;
 
-use super::contents::Platform;
 use super::lenient::{BoundedList, BoundedMap, BoundedText, lenient, lenient_text};
+use super::manifest_view::Platform;
 
 /// The maximum numbers of ports, of volumes and of labels that are kept.
 const NAMES: usize = 200;
@@ -24,14 +24,14 @@ pub struct ImageConfig {
     #[serde(deserialize_with = "lenient_text")]
     variant: Option<String>,
     /// The build steps.
-    pub history: BoundedList<Step>,
+    pub history: BoundedList<HistoryEntry>,
     #[serde(deserialize_with = "lenient")]
     config: Option<RuntimeConfig>,
 }
 
 /// A runtime setting of an image with its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
+pub struct RuntimeSetting {
     /// The name that the admin page shows.
     pub name: &'static str,
     /// The values that are kept.
@@ -43,7 +43,7 @@ pub struct Setting {
 /// A build step of an image, an entry of `history`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Step {
+pub struct HistoryEntry {
     /// The command.
     #[serde(deserialize_with = "lenient_text")]
     pub created_by: Option<String>,
@@ -84,7 +84,7 @@ impl ImageConfig {
     }
 
     /// Returns the runtime settings that have a value, the most important first.
-    pub fn settings(&self) -> Vec<Setting> {
+    pub fn settings(&self) -> Vec<RuntimeSetting> {
         let Some(config) = &self.config else { return Vec::new() };
         let one = |text: &Option<String>| (text.iter().cloned().collect(), 0);
         let names =
@@ -100,7 +100,8 @@ impl ImageConfig {
             ("Stop signal", one(&config.stop_signal)),
             ("Environment", (environment, config.env.more)),
         ];
-        let settings = settings.into_iter().map(|(name, (values, more))| Setting { name, values, more });
+        let settings =
+            settings.into_iter().map(|(name, (values, more))| RuntimeSetting { name, values, more });
         settings.filter(|one| one.values.iter().any(|value| !value.is_empty())).collect()
     }
 
@@ -110,14 +111,14 @@ impl ImageConfig {
     }
 
     /// Returns the build steps that created a layer, in the order of the layers.
-    pub fn layer_steps(&self) -> impl Iterator<Item = &Step> {
-        self.history.items.iter().filter(|step| step.made_layer())
+    pub fn layer_history(&self) -> impl Iterator<Item = &HistoryEntry> {
+        self.history.items.iter().filter(|step| step.creates_layer())
     }
 }
 
-impl Step {
+impl HistoryEntry {
     /// Returns true if the step created a layer; steps such as `ENV` only change settings.
-    pub fn made_layer(&self) -> bool {
+    pub fn creates_layer(&self) -> bool {
         self.empty_layer != Some(true)
     }
 }
@@ -147,11 +148,11 @@ mod tests {
         let config = ImageConfig::parse(text);
         assert_eq!(config.platform().to_string(), "linux/arm64");
         let settings = config.settings();
-        let setting = |name, value: &str| Setting { name, values: vec![value.to_owned()], more: 0 };
+        let setting = |name, value: &str| RuntimeSetting { name, values: vec![value.to_owned()], more: 0 };
         let expected = [("Entrypoint", "/run 'two words'"), ("Ports", "80/tcp"), ("Environment", "A=b")];
         assert_eq!(settings, expected.map(|(name, value)| setting(name, value)));
         assert_eq!(config.labels().0, [("a".to_owned(), "<b>".to_owned()), ("n".to_owned(), "1".to_owned())]);
-        assert_eq!((config.layer_steps().count(), config.history.items.len()), (1, 2));
+        assert_eq!((config.layer_history().count(), config.history.items.len()), (1, 2));
         assert_eq!(ImageConfig::parse(b"[]"), ImageConfig::default());
     }
 }

@@ -21,7 +21,7 @@ const MAX_TYPE: usize = 1024;
 
 /// A descriptor in a list, parsed without its annotations, and its JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed<'a> {
+pub struct ListedDescriptor<'a> {
     descriptor: Descriptor,
     text: &'a str,
 }
@@ -42,7 +42,7 @@ struct Annotations {
     annotations: BTreeMap<String, String>,
 }
 
-impl<'a> Listed<'a> {
+impl<'a> ListedDescriptor<'a> {
     /// Parses a descriptor; `None` if the text is not a descriptor.
     pub fn parse(text: &'a str) -> Option<Self> {
         let WithoutAnnotations { media_type, digest, size, artifact_type } =
@@ -50,7 +50,10 @@ impl<'a> Listed<'a> {
         let media_type: MediaType = media_type.parse().ok()?;
         let artifact_type = artifact_type.filter(|text| text.len() <= MAX_TYPE);
         let annotations = BTreeMap::new();
-        Some(Listed { descriptor: Descriptor { media_type, digest, size, artifact_type, annotations }, text })
+        Some(ListedDescriptor {
+            descriptor: Descriptor { media_type, digest, size, artifact_type, annotations },
+            text,
+        })
     }
 
     /// Returns the digest of the content.
@@ -69,8 +72,8 @@ impl<'a> Listed<'a> {
     }
 
     /// Returns the descriptor with its annotations, unless they are longer than a list shows.
-    pub fn complete(self) -> Descriptor {
-        let Listed { mut descriptor, text } = self;
+    pub fn into_descriptor(self) -> Descriptor {
+        let ListedDescriptor { mut descriptor, text } = self;
         if text.len() <= MAX_WITH_ANNOTATIONS {
             descriptor.annotations =
                 serde_json::from_str::<Annotations>(text).unwrap_or_default().annotations;
@@ -81,7 +84,7 @@ impl<'a> Listed<'a> {
 
 /// Parses the referrers in an index that a client pushed under the fallback tag (distribution specification, "Referrers Tag
 /// Schema"): each digest once, sorted by digest. Stops after `limit` digests. Bytes that are not an index have no referrers.
-pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, Listed<'_>> {
+pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, ListedDescriptor<'_>> {
     #[derive(Deserialize)]
     struct Index<'a> {
         #[serde(borrow)]
@@ -96,7 +99,7 @@ pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, Listed
 }
 
 struct EntriesVisitor<'a, 'de> {
-    found: &'a mut BTreeMap<Digest, Listed<'de>>,
+    found: &'a mut BTreeMap<Digest, ListedDescriptor<'de>>,
     limit: usize,
 }
 
@@ -120,7 +123,7 @@ impl<'de> Visitor<'de> for EntriesVisitor<'_, 'de> {
             if self.found.len() >= self.limit {
                 break;
             }
-            if let Some(listed) = Listed::parse(entry.get()) {
+            if let Some(listed) = ListedDescriptor::parse(entry.get()) {
                 self.found.entry(listed.digest().clone()).or_insert(listed);
             }
         }
@@ -157,13 +160,13 @@ mod tests {
         let annotated =
             |value: &str| entry('a', &format!(r#","annotations":{{"k":"{value}"}},"artifactType":"t""#));
         let text = annotated("v");
-        let listed = Listed::parse(&text).unwrap();
+        let listed = ListedDescriptor::parse(&text).unwrap();
         assert_eq!(listed.artifact_type(), Some("t"));
-        assert_eq!(listed.complete().annotations["k"], "v");
+        assert_eq!(listed.into_descriptor().annotations["k"], "v");
         let text = annotated(&"v".repeat(MAX_WITH_ANNOTATIONS));
-        let listed = Listed::parse(&text).unwrap();
+        let listed = ListedDescriptor::parse(&text).unwrap();
         assert_eq!(listed.length(), MAX_WITH_ANNOTATIONS);
-        assert!(listed.complete().annotations.is_empty());
+        assert!(listed.into_descriptor().annotations.is_empty());
     }
 
     proptest! {

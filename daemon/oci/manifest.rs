@@ -54,16 +54,16 @@ mod media_type_text {
 
 /// Content that a manifest references.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct ReferencedContent {
     /// The digest of the content.
     pub digest: Digest,
     /// The kind of reference, which decides whether the content has to be in the repository.
-    pub kind: LinkKind,
+    pub kind: ReferenceKind,
 }
 
 /// The kind of a reference. Where a manifest references a digest in several ways, the smallest kind counts: the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LinkKind {
+pub enum ReferenceKind {
     /// A config or layer, which has to be in the repository when the manifest is pushed.
     Blob,
     /// A manifest in an index. It may be missing: air-gapped sites copy single platforms of an index.
@@ -76,7 +76,7 @@ pub enum LinkKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     media_type: MediaType,
-    references: Vec<Link>,
+    references: Vec<ReferencedContent>,
     subject: Option<Digest>,
     artifact_type: Option<String>,
     annotations: BTreeMap<String, String>,
@@ -192,7 +192,7 @@ impl Manifest {
     }
 
     /// Returns the content that the manifest references, each digest once, without its subject.
-    pub fn links(&self) -> &[Link] {
+    pub fn references(&self) -> &[ReferencedContent] {
         &self.references
     }
 
@@ -229,27 +229,28 @@ impl Raw {
         }
     }
 
-    fn references(&self) -> Vec<Link> {
-        let mut links: BTreeMap<&Digest, LinkKind> = BTreeMap::new();
+    fn references(&self) -> Vec<ReferencedContent> {
+        let mut links: BTreeMap<&Digest, ReferenceKind> = BTreeMap::new();
         let blobs = self.config.iter().chain(self.layers.iter().flatten()).chain(self.blobs.iter().flatten());
         let blobs = blobs.map(|descriptor| (descriptor, descriptor.kind()));
-        let manifests = self.manifests.iter().flatten().map(|descriptor| (descriptor, LinkKind::Manifest));
+        let manifests =
+            self.manifests.iter().flatten().map(|descriptor| (descriptor, ReferenceKind::Manifest));
         for (descriptor, kind) in blobs.chain(manifests) {
             let known = links.entry(&descriptor.digest).or_insert(kind);
             *known = kind.min(*known);
         }
-        links.into_iter().map(|(digest, kind)| Link { digest: digest.clone(), kind }).collect()
+        links.into_iter().map(|(digest, kind)| ReferencedContent { digest: digest.clone(), kind }).collect()
     }
 }
 
 impl RawDescriptor {
-    fn kind(&self) -> LinkKind {
+    fn kind(&self) -> ReferenceKind {
         let media_type: Option<MediaType> = self.media_type.as_deref().and_then(|text| text.parse().ok());
         let has_urls = self.urls.as_ref().is_some_and(|urls| urls.0);
         if has_urls || media_type.is_some_and(|media_type| media_type.is_foreign_layer()) {
-            LinkKind::Foreign
+            ReferenceKind::Foreign
         } else {
-            LinkKind::Blob
+            ReferenceKind::Blob
         }
     }
 }
@@ -292,8 +293,8 @@ mod tests {
             digest('d')
         );
         let manifest = Manifest::parse(text.as_bytes(), Some(&oci())).unwrap();
-        let kinds: Vec<_> = manifest.links().iter().map(|link| link.kind).collect();
-        assert_eq!(kinds, [LinkKind::Blob, LinkKind::Blob, LinkKind::Foreign]);
+        let kinds: Vec<_> = manifest.references().iter().map(|link| link.kind).collect();
+        assert_eq!(kinds, [ReferenceKind::Blob, ReferenceKind::Blob, ReferenceKind::Foreign]);
         assert_eq!(manifest.subject().unwrap().to_string(), digest('d'));
         let descriptor = manifest.descriptor(digest('e').parse().unwrap(), 9);
         assert_eq!(descriptor.artifact_type.as_deref(), Some("c/d"));
@@ -303,7 +304,7 @@ mod tests {
     fn an_index_has_no_artifact_type_from_a_config() {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1}}]}}"#, digest('a'));
         let manifest = Manifest::parse(text.as_bytes(), Some(&MediaType::oci_index())).unwrap();
-        assert_eq!(manifest.links()[0].kind, LinkKind::Manifest);
+        assert_eq!(manifest.references()[0].kind, ReferenceKind::Manifest);
         assert_eq!(manifest.descriptor(digest('b').parse().unwrap(), 1).artifact_type, None);
     }
 

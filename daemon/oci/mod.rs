@@ -5,7 +5,6 @@
 
 mod annotations;
 mod attached;
-mod contents;
 mod count;
 mod digest;
 mod error_code;
@@ -16,23 +15,24 @@ mod lenient;
 mod listed;
 mod manifest;
 mod manifest_error;
+mod manifest_view;
 mod media_type;
 mod name;
 mod pattern;
 mod problem;
 mod reference;
 
-pub use attached::AttachedTo;
-pub use contents::{Contents, Part, Platform};
+pub use attached::AttachmentTarget;
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use error_code::ErrorCode;
 pub use hasher::Hasher;
-pub use image_config::{ImageConfig, Setting, Step};
+pub use image_config::{HistoryEntry, ImageConfig, RuntimeSetting};
 pub use json_text::JsonTextError;
 pub use lenient::{BoundedList, BoundedMap};
-pub use listed::{Listed, referrers_of_index};
-pub use manifest::{Descriptor, Link, LinkKind, Manifest};
+pub use listed::{ListedDescriptor, referrers_of_index};
+pub use manifest::{Descriptor, Manifest, ReferenceKind, ReferencedContent};
 pub use manifest_error::ManifestError;
+pub use manifest_view::{DescriptorView, ManifestView, Platform};
 pub use media_type::{MediaType, ParseMediaTypeError};
 pub use name::{ParseNameError, RepositoryName};
 pub use pattern::Pattern;

@@ -7,14 +7,14 @@ use super::upload_slots::UploadSlots;
 use crate::access::{self, Identity};
 use crate::oci::Problem;
 use crate::store::{Holder, Store, StoreError};
-use crate::wire::{ApiError, Locations, Permitted, Query};
+use crate::wire::{Addresses, ApiError, Permitted, Query};
 
 /// The API: the store, and the settings that its handlers follow.
 pub struct Registry {
     /// The store.
     pub store: Store,
     /// The addresses of the registry, for `Location`, and of its clients.
-    pub locations: Locations,
+    pub addresses: Addresses,
     /// `storage.delete`: whether deletes are enabled.
     pub delete: bool,
     /// `registry.read_only`: whether pushes and deletes are refused.
@@ -49,12 +49,12 @@ impl Registry {
 
     /// Returns the value of `Location` for a path.
     pub(super) fn location(&self, path: &str) -> String {
-        self.locations.location(path)
+        self.addresses.location(path)
     }
 
     /// Returns the address of the client, behind trusted proxies, too.
     pub(super) fn client(&self, request: &Permitted) -> IpAddr {
-        self.locations.client(&request.parts.headers, request.peer)
+        self.addresses.client_address(&request.parts.headers, request.peer)
     }
 
     /// Returns the holder that blocking work of the request is counted for.

@@ -30,7 +30,7 @@ impl Registry {
         // Only a client that may push skips an upload because of this response, so only its requests renew the lease.
         let may_push = request.permit.may(Action::Push, name);
         let size = if may_push {
-            self.store.blob_to_count_on(name, digest).await?
+            self.store.blob_with_lease(name, digest).await?
         } else {
             self.store.blob(name, digest)?
         };

@@ -12,7 +12,7 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 pub(super) const IMMUTABLE: &str = "private, max-age=31536000, immutable";
 
 /// Sets the version of the API. Older clients look for it on `/v2/`, also in a 401.
-pub fn mark_version(response: &mut Response) {
+pub fn set_api_version(response: &mut Response) {
     response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
 }
 

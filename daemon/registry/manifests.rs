@@ -37,7 +37,7 @@ impl Registry {
         // A client that may push skips the upload of a manifest that HEAD by digest finds, so this renews the lease.
         let (entry, may_skip_upload) = match reference {
             Reference::Digest(digest) if request.permit.may(Action::Push, name) => {
-                (self.store.manifest_to_count_on(name, digest).await?, true)
+                (self.store.manifest_with_lease(name, digest).await?, true)
             }
             Reference::Tag(_) | Reference::Digest(_) => (self.store.manifest(name, reference)?, false),
         };

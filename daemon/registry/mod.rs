@@ -16,5 +16,5 @@ mod upload_slots;
 mod uploads;
 
 pub use self::api::Registry;
-pub use self::headers::mark_version;
+pub use self::headers::set_api_version;
 pub use self::upload_slots::UploadSlots;

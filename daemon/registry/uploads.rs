@@ -75,7 +75,7 @@ impl Registry {
         let sources: Vec<RepositoryName> = match request.query.get("from") {
             // An invalid name has no blob: the client gets an upload instead, as the standard wants.
             Some(from) => from.parse().into_iter().collect(),
-            None => self.store.blob_homes(digest, MAX_MOUNT_SOURCES).await?,
+            None => self.store.blob_repositories(digest, MAX_MOUNT_SOURCES).await?,
         };
         for from in sources.iter().filter(|from| request.permit.may(Action::Pull, from)) {
             if self.store.mount_blob(from, name, digest).await? {

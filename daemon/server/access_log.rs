@@ -17,7 +17,7 @@ use super::endpoints;
 use super::slots::ActiveRequest;
 use crate::metrics::{Endpoint, HttpCounters};
 use crate::oci::{ProblemKind, RepositoryName};
-use crate::wire::{ApiError, BodyError, Deed, Event, Events, ResponseBody, audit, is_forwarded};
+use crate::wire::{ApiError, BodyError, Event, EventKind, Events, ResponseBody, audit, is_forwarded};
 
 /// The fields of an access log line.
 pub(super) struct AccessRecord {
@@ -62,14 +62,14 @@ impl AccessRecord {
         if let (ProblemKind::Internal, Some(why)) = (error.problem().kind(), error.problem().cause()) {
             log::error!(client:% = self.client, repository = repository; "{why}");
         } else if !self.login_failed {
-            audit::refused(self.client, &self.method, &self.user, repository, error);
+            audit::log_refusal(self.client, &self.method, &self.user, repository, error);
         }
     }
 
     /// Notes a successful push, pull or delete, for the admin page.
-    pub(super) fn note_event(&self, kind: Deed, events: &Events) {
+    pub(super) fn note_event(&self, kind: EventKind, events: &Events) {
         let Some(name) = &self.repository else { return };
-        events.note(Event::now(kind, self.user.clone(), self.client, name.clone(), self.reference.clone()));
+        events.record(Event::now(kind, self.user.clone(), self.client, name.clone(), self.reference.clone()));
     }
 }
 
@@ -130,7 +130,7 @@ impl Drop for LoggedBody {
             client:% = client, user = user.as_str(),
             repository = repository.as_ref().map_or("", RepositoryName::as_str),
             reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
-            "{} {path}", audit::shown_method(method)
+            "{} {path}", audit::loggable_method(method)
         );
     }
 }

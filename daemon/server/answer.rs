@@ -19,14 +19,14 @@ use super::services::{MetricsAccess, RequestServices};
 use super::slots::{ActiveRequest, Slot};
 use super::state::Server;
 use super::transport::{Transport, redirect_to_https};
-use crate::access::{Challenge as Scheme, Identity, Wanted};
+use crate::access::{Challenge as Scheme, Identity, Operation};
 use crate::admin::{Admin, Certificate, Surroundings};
 use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, Deed, Parsed, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing, check_host,
-    confine, host_name, is_forwarded, with_bytes,
+    ApiError, EventKind, Parsed, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing, check_host,
+    confine, is_forwarded, requested_name, with_bytes,
 };
 
 /// The response to `GET /` where the admin page is off or the client accepts no HTML.
@@ -53,7 +53,7 @@ impl Server {
         slot: &Arc<Slot>,
     ) -> http::Response<LoggedBody> {
         let (services, counted) = (self.services(), ActivityTracker::request(&self.activity));
-        let client = services.registry.locations.client(request.headers(), peer.ip());
+        let client = services.registry.addresses.client_address(request.headers(), peer.ip());
         let active = slot.begin(services.holder(client));
         let from = Source { client, peer: peer.ip(), transport };
         let (record, response) = services.answer(request, from, &active, &self.activity).await;
@@ -105,7 +105,7 @@ impl RequestServices {
             }
         };
         if is_api {
-            registry::mark_version(&mut response);
+            registry::set_api_version(&mut response);
         }
         self.set_headers(&mut response, is_page, record.endpoint, origin.as_ref());
         record.status = response.status().as_u16();
@@ -118,7 +118,7 @@ impl RequestServices {
             client: from.client,
             user: String::new(),
             method: parts.method.clone(),
-            path: audit::shown_path(parts.uri.path()),
+            path: audit::loggable_path(parts.uri.path()),
             repository: None,
             login_failed: false,
             reference: String::new(),
@@ -189,19 +189,19 @@ impl RequestServices {
     /// Notes the name by which a client calls, and warns once if a proxy that the configuration does not name passes requests
     /// on to an open registry.
     async fn note_names(&self, parts: &Parts, from: Source, activity: &ActivityTracker) {
-        let is_trusted = self.registry.locations.is_trusted(from.peer);
+        let is_trusted = self.registry.addresses.is_trusted_proxy(from.peer);
         if from.transport == Transport::Tls
             && !is_trusted
-            && let (Some(certificates), Some(name)) = (&self.certificates, host_name(&parts.headers))
+            && let (Some(certificates), Some(name)) = (&self.certificates, requested_name(&parts.headers))
         {
-            certificates.note_called(name);
+            certificates.note_requested_name(name);
         }
         // Cheap conditions first: every request passes here, and `is_forwarded` searches its headers.
         let may_be_proxy =
             !activity.has_unnamed_proxy() && !is_trusted && from.peer.to_canonical().is_loopback();
         if may_be_proxy
             && is_forwarded(&parts.headers)
-            && self.access.is_open_by_itself().await
+            && self.access.is_implicitly_open().await
             && activity.note_unnamed_proxy()
         {
             log::warn!(
@@ -258,7 +258,7 @@ impl RequestServices {
             Ok(route) => route,
             Err(error) => {
                 // Only a client that may ping learns about the path; others get a challenge for any path.
-                self.permit(&caller, &Wanted::Ping, |error| self.challenge(at, None, error))?;
+                self.permit(&caller, &Operation::Ping, |error| self.challenge(at, None, error))?;
                 return Err(error.into());
             }
         };
@@ -270,9 +270,9 @@ impl RequestServices {
             // Clients learn only from this challenge that they can log in, even where anonymous access would do.
             return Err(unauthorized(challenge(None), "log in, or get a token for the anonymous user"));
         }
-        let permit = self.permit(&caller, &route.wanted(), challenge)?;
+        let permit = self.permit(&caller, &route.required_operation(), challenge)?;
         active.permit();
-        let event = Deed::of(&route, &parts.method);
+        let event = EventKind::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
         let response = self.registry.answer(parsed.permitted(permit, peer)).await?;
         if let Some((event, _)) = event.filter(|(_, status)| *status == response.status()) {
@@ -300,10 +300,10 @@ fn accepts_html(parts: &Parts) -> bool {
 
 /// Returns the facts of the certificate that the admin page shows.
 fn certificate(certificates: &Certificates) -> Certificate {
-    let facts = certificates.facts();
+    let facts = certificates.info();
     Certificate {
         is_own: facts.fingerprint.is_some(),
-        until: facts.until.and_then(|until| until.try_into().ok()),
+        until: facts.expires.and_then(|until| until.try_into().ok()),
         fingerprint: facts.fingerprint,
         clock_is_behind: facts.clock_is_behind,
     }

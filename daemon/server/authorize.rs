@@ -9,7 +9,7 @@ use super::access_log::AccessRecord;
 use super::services::RequestServices;
 use super::transport::Transport;
 use crate::access::{
-    self, Action, Actions, Caller, Challenge as Scheme, IdentifyError, Permit, Refusal, Scope, Wanted,
+    self, Action, Actions, Caller, Challenge as Scheme, IdentifyError, Operation, Permit, Refusal, Scope,
 };
 use crate::wire::{ApiError, Challenge, Query, Route};
 
@@ -27,7 +27,7 @@ impl RequestServices {
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         self.access.identify(authorization, client).await.map_err(|error| {
             let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            self.logins.failed(client, "api", &name, &error);
+            self.logins.record_failure(client, "api", &name, &error);
             record.login_failed = true;
             unidentified(&error, challenge(error.code()))
         })
@@ -37,7 +37,7 @@ impl RequestServices {
     pub(super) fn permit(
         &self,
         caller: &Caller,
-        wanted: &Wanted,
+        wanted: &Operation,
         challenge: impl FnOnce(Option<&'static str>) -> Challenge,
     ) -> Result<Permit, ApiError> {
         self.access.permit_caller(caller, wanted).map_err(|refusal| match refusal {
@@ -64,7 +64,7 @@ impl RequestServices {
         let tls = transport == Transport::Tls;
         match self.access.challenge() {
             Scheme::Basic => self.basic(),
-            Scheme::Bearer => match self.registry.locations.token_endpoint(&parts.headers, peer, tls) {
+            Scheme::Bearer => match self.registry.addresses.token_endpoint(&parts.headers, peer, tls) {
                 Some(endpoint) => {
                     let scope = route.and_then(|route| scope_of(route, parts));
                     Challenge::Bearer { endpoint, scope, error }
@@ -93,13 +93,13 @@ pub(super) fn unauthorized(challenge: Challenge, message: &str) -> ApiError {
 /// Returns the scopes that a challenge asks the client to request: those of the route, and for a mount also `pull` of the
 /// repository that it mounts from.
 fn scope_of(route: &Route, parts: &Parts) -> Option<String> {
-    let scope = match route.wanted() {
-        Wanted::Ping | Wanted::Upkeep | Wanted::Users => return None,
-        Wanted::Catalog => Scope::Catalog,
-        Wanted::Repository { name, action: Action::Push } => {
+    let scope = match route.required_operation() {
+        Operation::Ping | Operation::Maintenance | Operation::Users => return None,
+        Operation::Catalog => Scope::Catalog,
+        Operation::Repository { name, action: Action::Push } => {
             Scope::Repository(name, Actions::of(&[Action::Pull, Action::Push]))
         }
-        Wanted::Repository { name, action } => Scope::Repository(name, Actions::of(&[action])),
+        Operation::Repository { name, action } => Scope::Repository(name, Actions::of(&[action])),
     };
     let mut text = scope.to_string();
     if matches!(route, Route::StartUpload(_)) {

@@ -223,11 +223,11 @@ fn set_buffer_sizes(stream: &TcpStream, bytes: usize) {
 /// Adds the address that the client connected to to the certificate's SANs, if it is not there yet.
 async fn certify_local_address(certificates: &Arc<Certificates>, stream: &TcpStream, peer: SocketAddr) {
     let Ok(address) = stream.local_addr() else { return };
-    if !certificates.lacks(address.ip()) {
+    if !certificates.needs_reissue_for(address.ip()) {
         return;
     }
     let certificates = Arc::clone(certificates);
-    let included = tokio::task::spawn_blocking(move || certificates.include(address.ip())).await;
+    let included = tokio::task::spawn_blocking(move || certificates.reissue_for(address.ip())).await;
     let error = match included {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),

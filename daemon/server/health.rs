@@ -13,10 +13,10 @@ use super::activity::ActivityTracker;
 use super::endpoints;
 use super::services::{MetricsAccess, RequestServices};
 use super::transport::{Transport, redirect_to_https};
-use crate::access::Wanted;
+use crate::access::Operation;
 use crate::metrics::{self, Endpoint, Format, State};
 use crate::wire::audit::LoginCounts;
-use crate::wire::{ApiError, Response, host_name, is_forwarded, is_sent_by_page, with_bytes};
+use crate::wire::{ApiError, Response, is_forwarded, is_sent_by_page, requested_name, with_bytes};
 
 /// Returns the response of a health check: 200 with `ok`, or 503 with the word of an impairment.
 fn health_response(word: &'static str) -> Response {
@@ -71,7 +71,7 @@ impl RequestServices {
                 }
                 self.check_host_name(parts, peer).await?;
                 let caller = self.caller(parts, client, record, |_| self.basic()).await?;
-                self.permit(&caller, &Wanted::Upkeep, |_| self.basic())?;
+                self.permit(&caller, &Operation::Maintenance, |_| self.basic())?;
             }
         }
         if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -88,8 +88,8 @@ impl RequestServices {
     /// Renders all metrics.
     pub(super) fn metrics_text(&self, format: Format, activity: &ActivityTracker) -> String {
         let certificate = self.certificates.as_deref().map(|certificates| {
-            let facts = certificates.facts();
-            metrics::Certificate { is_own: facts.fingerprint.is_some(), expires: facts.until }
+            let facts = certificates.info();
+            metrics::Certificate { is_own: facts.fingerprint.is_some(), expires: facts.expires }
         });
         let LoginCounts { wrong, throttled, tokens } = self.logins.counts();
         let state = State {
@@ -108,7 +108,7 @@ impl RequestServices {
 /// recognised by its headers, or else by the host that its client called, if it passes that on. A web page in a browser on
 /// this machine is not local either: it could send the metrics elsewhere.
 fn is_local(headers: &HeaderMap, client: IpAddr) -> bool {
-    let is_local_host = host_name(headers).map_or(!headers.contains_key(HOST), |name| {
+    let is_local_host = requested_name(headers).map_or(!headers.contains_key(HOST), |name| {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let address = name.parse::<IpAddr>();
         name == "localhost"

@@ -11,7 +11,7 @@ use crate::wire::{ApiError, CsrfPolicy, RebindingPolicy};
 impl RequestServices {
     /// Refuses a host name that DNS rebinding could use.
     pub(super) async fn check_host_name(&self, parts: &Parts, peer: IpAddr) -> Result<(), ApiError> {
-        let policy = RebindingPolicy::new(&self.registry.locations);
+        let policy = RebindingPolicy::new(&self.registry.addresses);
         Ok(policy.check(&parts.headers, peer, &self.access).await?)
     }
 
@@ -22,7 +22,7 @@ impl RequestServices {
         peer: IpAddr,
         transport: Transport,
     ) -> Result<(), ApiError> {
-        let policy = CsrfPolicy::new(&self.registry.locations);
+        let policy = CsrfPolicy::new(&self.registry.addresses);
         Ok(policy.check_api(parts, peer, transport == Transport::Tls, &self.cors)?)
     }
 }

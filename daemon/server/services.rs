@@ -79,7 +79,7 @@ pub struct RequestServices {
 impl RequestServices {
     /// Returns the holder that the connections of an address count against.
     pub(super) fn holder(&self, address: IpAddr) -> Holder {
-        if self.registry.locations.is_trusted(address) {
+        if self.registry.addresses.is_trusted_proxy(address) {
             return Holder::Proxy;
         }
         Holder::Client(access::network(address))

@@ -129,10 +129,12 @@ impl RequestServices {
         match self.access.identify_by(&credentials, client).await {
             Ok(caller) => Ok(self.issue(&caller, scopes, active, record)),
             Err(error) => {
-                self.logins.failed(client, "api", name, &error);
+                self.logins.record_failure(client, "api", name, &error);
                 record.login_failed = true;
                 match error {
-                    IdentifyError::Wrong | IdentifyError::InvalidToken | IdentifyError::EndedToken => {
+                    IdentifyError::WrongCredentials
+                    | IdentifyError::InvalidToken
+                    | IdentifyError::ExpiredToken => {
                         Ok(self.oauth(OauthError::InvalidGrant, &error.to_string()))
                     }
                     IdentifyError::Throttled { .. } | IdentifyError::Unavailable => {
@@ -154,7 +156,7 @@ impl RequestServices {
         if matches!(caller.identity(), Identity::User(_)) {
             active.permit();
         }
-        self.logins.token_issued();
+        self.logins.record_token();
         token_response(&self.access.issue_token(caller, scopes))
     }
 

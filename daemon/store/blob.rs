@@ -82,7 +82,7 @@ impl BlobReader {
             let Source { disk, work, holder, .. } = self.source.clone();
             self.reading = Some(Box::pin(holder.run(async move {
                 work.run(Kind::Read, move || {
-                    let _read = disk.reads();
+                    let _read = disk.begin_read();
                     read(&file, position, want, buffer)
                 })
                 .await
@@ -119,7 +119,7 @@ fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<B
 /// Reads a whole manifest; blocking.
 pub(super) fn read_whole(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     let file = disk.open_blob(digest)?;
-    let _read = disk.reads();
+    let _read = disk.begin_read();
     if size > LARGEST_MANIFEST {
         return Err(StoreError::Damaged(digest.clone()));
     }

@@ -16,9 +16,9 @@ use crate::oci::{Algorithm, Digest};
 impl Disk {
     /// Renames a synced upload to its blob, over an older copy if there is one. The name is durable only after
     /// [`Disk::sync_blobs`]. Refuses any other file than the one that was hashed.
-    pub(super) fn admit(&self, upload: &HashedFile, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn rename_to_blob(&self, upload: &HashedFile, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        let failed = |error| self.failed(StoreError::io("move an upload to the blobs", error));
+        let failed = |error| self.latch_on(StoreError::io("move an upload to the blobs", error));
         let (path, blob) = (self.upload_path(&upload.name), self.blob_path(digest));
         match if_exists(fs::symlink_metadata(&path)).map_err(failed)? {
             Some(file) if (file.ino(), file.len()) == (upload.inode, upload.length) => {
@@ -43,15 +43,15 @@ impl Disk {
     pub(super) fn sync_blobs(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         self.check_writable()?;
         self.sync_directory(Directory::Blobs(algorithm))
-            .map_err(|error| self.failed(StoreError::sync("sync the directory of blobs", error)))
+            .map_err(|error| self.latch_on(StoreError::sync("sync the directory of blobs", error)))
     }
 
     /// Moves an orphaned blob to the trash. A missing file is not an error: an earlier attempt moved it, or it is lost.
-    pub(super) fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn move_to_trash(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        let failed = |error| self.failed(StoreError::io("move a blob to the trash", error));
+        let failed = |error| self.latch_on(StoreError::io("move a blob to the trash", error));
         let blob = self.blob_path(digest);
-        if !self.clear_way(&blob).map_err(failed)? {
+        if !self.set_obstacle_aside(&blob).map_err(failed)? {
             if_exists(self.rename_over(&blob, &self.trash_path(digest))).map_err(failed)?;
         }
         Ok(())
@@ -59,11 +59,13 @@ impl Disk {
 
     /// Moves a blob back from the trash, unless it was pushed again. The name is durable only after
     /// [`Disk::sync_blobs`].
-    pub(super) fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn restore_from_trash(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        let failed = |error| self.failed(StoreError::io("move a blob back from the trash", error));
+        let failed = |error| self.latch_on(StoreError::io("move a blob back from the trash", error));
         let (blob, trash) = (self.blob_path(digest), self.trash_path(digest));
-        if regular_file(&blob).map_err(failed)?.is_none() && !self.clear_way(&trash).map_err(failed)? {
+        if regular_file(&blob).map_err(failed)?.is_none()
+            && !self.set_obstacle_aside(&trash).map_err(failed)?
+        {
             if_exists(self.rename_over(&trash, &blob)).map_err(failed)?;
         }
         Ok(())
@@ -73,7 +75,7 @@ impl Disk {
     pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
         self.remove(&self.blob_path(digest))
-            .map_err(|error| self.failed(StoreError::io("remove a blob", error)))?;
+            .map_err(|error| self.latch_on(StoreError::io("remove a blob", error)))?;
         Ok(())
     }
 
@@ -87,7 +89,7 @@ impl Disk {
     pub(super) fn trash(&self) -> Result<Vec<Digest>, StoreError> {
         let failed = |error| StoreError::io("list the trash", error);
         let mut trash = Vec::new();
-        for entry in fs::read_dir(self.top("trash")).map_err(failed)? {
+        for entry in fs::read_dir(self.path("trash")).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             trash.extend(name.to_str().and_then(|name| name.replacen('-', ":", 1).parse().ok()));
         }
@@ -95,13 +97,13 @@ impl Disk {
     }
 
     fn trash_path(&self, digest: &Digest) -> PathBuf {
-        self.top("trash").join(format!("{}-{}", digest.algorithm(), digest.hex()))
+        self.path("trash").join(format!("{}-{}", digest.algorithm(), digest.hex()))
     }
 
     /// Opens a blob that the index has. Until a collection has committed, and after one that was killed before, the file
     /// is in the trash. It may move back at any moment, so that `blobs/` is tried again at the end.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
-        let _read = self.reads();
+        let _read = self.begin_read();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
             match if_exists(open_regular(&path)) {
                 Ok(Some(file)) => return Ok(file),
@@ -128,18 +130,18 @@ impl Disk {
     }
 
     /// Returns the inode of a blob; `None` if its file is missing.
-    pub(super) fn blob_file(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+    pub(super) fn blob_inode(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         Ok(self.blob_metadata(digest)?.map(|(_, inode)| inode))
     }
 
     /// Moves a corrupt blob to `damaged/`.
-    pub(super) fn set_blob_aside(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn move_to_damaged(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
-        let aside = self.top("damaged");
+        let aside = self.path("damaged");
         let name = format!("{}-{}", digest.algorithm(), digest.hex());
         self.make_directory(&aside)
             .and_then(|()| if_exists(self.rename_over(&self.blob_path(digest), &aside.join(name))))
-            .map_err(|error| self.failed(StoreError::io("move a corrupt blob to damaged/", error)))?;
+            .map_err(|error| self.latch_on(StoreError::io("move a corrupt blob to damaged/", error)))?;
         Ok(())
     }
 
@@ -156,7 +158,7 @@ impl Disk {
     /// Returns true if a blob that the index has exists as a file of this length, in `blobs/` or on its way to the trash
     /// or back.
     pub(super) fn has_blob(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
-        let _read = self.reads();
+        let _read = self.begin_read();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
             let file =
                 regular_file(&path).map_err(|error| StoreError::io("read metadata of a blob", error))?;

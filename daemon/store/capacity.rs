@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::statvfs::statvfs;
 
-use super::capacity_limits::{NameLimits, RoomLimits};
+use super::capacity_limits::{CapacityLimits, NameLimits};
 use super::error::StoreError;
 use super::index::Index;
 use crate::base::Lock;
@@ -27,7 +27,7 @@ pub(super) struct Space {
 /// The capacity of a store.
 pub(super) struct Capacity {
     root: PathBuf,
-    limits: Lock<RoomLimits>,
+    limits: Lock<CapacityLimits>,
     index: Arc<Index>,
     /// The bytes of unfinished uploads that have a session in memory.
     uploading: AtomicU64,
@@ -36,7 +36,7 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    pub(super) fn new(root: PathBuf, limits: RoomLimits, index: Arc<Index>) -> Self {
+    pub(super) fn new(root: PathBuf, limits: CapacityLimits, index: Arc<Index>) -> Self {
         Capacity {
             root,
             limits: Lock::new(limits),
@@ -47,7 +47,7 @@ impl Capacity {
     }
 
     /// Replaces the limits.
-    pub(super) fn set_limits(&self, limits: RoomLimits) {
+    pub(super) fn set_limits(&self, limits: CapacityLimits) {
         *self.limits.lock() = limits;
     }
 

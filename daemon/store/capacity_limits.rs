@@ -2,7 +2,7 @@
 
 /// Limits of the space and the names that pushes take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoomLimits {
+pub struct CapacityLimits {
     /// The bytes of the file system that pushes leave free. Default: a twentieth of it, at most 256 MiB.
     pub reserve: Option<u64>,
     /// The most bytes of blobs and unfinished uploads together.

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::report::{CheckOptions, Checked, Event, Fault, Progress};
+pub use self::report::{CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
@@ -34,9 +34,9 @@ impl Store {
     pub async fn check(
         &self,
         options: CheckOptions,
-        observe: &mut (dyn FnMut(Event) + Send),
-    ) -> Result<Checked, StoreError> {
-        let _running = self.0.measurements.check_begins();
+        observe: &mut (dyn FnMut(CheckEvent) + Send),
+    ) -> Result<CheckReport, StoreError> {
+        let _running = self.0.measurements.start_check();
         let checked = self.check_now(options, observe).await;
         self.0.measurements.note(|jobs| {
             jobs.check.end(checked.as_ref().err());
@@ -48,9 +48,9 @@ impl Store {
     async fn check_now(
         &self,
         options: CheckOptions,
-        observe: &mut (dyn FnMut(Event) + Send),
-    ) -> Result<Checked, StoreError> {
-        let mut check = Check { store: self, options, observe, checked: Checked::default(), began: None };
+        observe: &mut (dyn FnMut(CheckEvent) + Send),
+    ) -> Result<CheckReport, StoreError> {
+        let mut check = Check { store: self, options, observe, checked: CheckReport::default(), began: None };
         let index_is_healthy = check.index().await?;
         // A repair acts on rows: in a damaged index these may be wrong.
         check.options.repair &= index_is_healthy;
@@ -70,8 +70,8 @@ impl Store {
 struct Check<'a> {
     store: &'a Store,
     options: CheckOptions,
-    observe: &'a mut (dyn FnMut(Event) + Send),
-    checked: Checked,
+    observe: &'a mut (dyn FnMut(CheckEvent) + Send),
+    checked: CheckReport,
     /// The time at which the first blob was read, if the rate is limited.
     began: Option<Instant>,
 }
@@ -80,7 +80,7 @@ impl Check<'_> {
     /// Checks that the index is consistent; returns true if it is.
     async fn index(&mut self) -> Result<bool, StoreError> {
         match self.store.verify_index().await {
-            Err(StoreError::Unready) => {
+            Err(StoreError::NeedsRecovery) => {
                 self.fault(Fault::Index, false);
                 Ok(false)
             }
@@ -91,7 +91,7 @@ impl Check<'_> {
     /// Checks `index.json`. The daemon repairs it in any case, as it also rewrites it after each change. A damaged index must
     /// not overwrite it: the file may have the only copy of the names.
     async fn layout(&mut self, index_is_healthy: bool) -> Result<(), StoreError> {
-        let Some(problem) = self.store.fault_of_layout(index_is_healthy).await? else { return Ok(()) };
+        let Some(problem) = self.store.layout_fault(index_is_healthy).await? else { return Ok(()) };
         let repair = index_is_healthy && (self.options.repair || self.store.0.role == Role::Daemon);
         let repaired = repair && self.store.rewrite_layout().await?;
         self.fault(Fault::Layout { problem }, repaired);
@@ -108,7 +108,7 @@ impl Check<'_> {
             let page = blocking(move || index.blobs_after(after.as_ref(), ROWS_PER_READ)).await?;
             for (digest, size) in &page {
                 self.blob(digest, *size).await?;
-                (self.observe)(Event::Progress(Progress { done: self.checked.blobs, all }));
+                (self.observe)(CheckEvent::Progress(CheckProgress { done: self.checked.blobs, all }));
             }
             after = page.last().map(|(digest, _)| digest.clone());
             if after.is_none() {
@@ -123,13 +123,13 @@ impl Check<'_> {
         self.checked.blobs.add(size);
         self.limit_rate().await;
         let Some(fault) = fault else { return Ok(()) };
-        if !self.store.0.index.knows_blob(digest)? {
+        if !self.store.0.index.contains_blob(digest)? {
             // A collection has removed it meanwhile.
             return Ok(());
         }
         let repair = self.options.repair && !fault.is_index_fault();
         // Only the file that was read is moved: a push may have replaced it since.
-        let repaired = repair && self.store.set_aside(digest, inode).await?;
+        let repaired = repair && self.store.move_aside(digest, inode).await?;
         self.fault(fault, repaired);
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Check<'_> {
 
     fn fault(&mut self, fault: Fault, repaired: bool) {
         self.checked.count(&fault, repaired);
-        (self.observe)(Event::Fault(fault, repaired));
+        (self.observe)(CheckEvent::Fault(fault, repaired));
     }
 
     async fn repositories(&mut self) -> Result<(), StoreError> {
@@ -191,7 +191,7 @@ impl Check<'_> {
                 Fault::Incomplete { repository, missing, .. } if self.options.repair => {
                     let (repository, digest) = (repository.clone(), missing.clone());
                     let writer = self.store.writer()?;
-                    writer.submit(move |batch| batch.link_again(&repository, &digest)).await?
+                    writer.submit(move |batch| batch.restore_link(&repository, &digest)).await?
                 }
                 _ => false,
             };
@@ -203,7 +203,7 @@ impl Check<'_> {
     /// Checks the totals in the row of a repository against its other rows.
     async fn totals(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
         let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
-        if !blocking(move || index.repository_adds_up(&name)).await? {
+        if !blocking(move || index.repository_stats_match(&name)).await? {
             self.fault(Fault::Miscounted { repository: repository.clone() }, false);
         }
         Ok(())

@@ -17,21 +17,21 @@ use crate::base::clock::{boot_id, seconds_since_boot};
 
 /// A point in store time, in seconds since the index was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Moment(u64);
+pub(super) struct StoreTime(u64);
 
-impl Moment {
+impl StoreTime {
     /// Returns the time of this number of seconds, the reverse of [`Moment::number`].
-    pub(super) fn of(number: u64) -> Self {
-        Moment(number)
+    pub(super) fn from_seconds(number: u64) -> Self {
+        StoreTime(number)
     }
 
     /// Returns the time in seconds, for files.
-    pub(super) fn number(self) -> u64 {
+    pub(super) fn seconds(self) -> u64 {
         self.0
     }
 
     /// Returns the time that has passed until `now`; zero if `now` is earlier.
-    pub(super) fn age(self, now: Moment) -> Duration {
+    pub(super) fn age(self, now: StoreTime) -> Duration {
         Duration::from_secs(now.0.saturating_sub(self.0))
     }
 }
@@ -44,12 +44,12 @@ pub(super) struct ClockRow {
     /// Seconds since that boot.
     since_boot: u64,
     /// The store time then.
-    moment: Moment,
+    moment: StoreTime,
 }
 
 /// The running clock.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct StoreClock {
     boot: String,
     /// The seconds since boot at which this clock started.
     started: u64,
@@ -57,7 +57,7 @@ pub(super) struct Clock {
     moment: AtomicU64,
 }
 
-impl Clock {
+impl StoreClock {
     /// Starts the clock from the row of the index; at zero without one.
     pub(super) fn start(kept: Option<&ClockRow>) -> Result<Self, StoreError> {
         let since_boot =
@@ -68,27 +68,27 @@ impl Clock {
     fn start_at(boot: String, started: u64, kept: Option<&ClockRow>) -> Self {
         let moment = match kept {
             Some(row) if row.boot == boot && !boot.is_empty() => {
-                Moment(row.moment.0 + started.saturating_sub(row.since_boot))
+                StoreTime(row.moment.0 + started.saturating_sub(row.since_boot))
             }
             Some(row) => row.moment,
-            None => Moment(0),
+            None => StoreTime(0),
         };
-        Clock { boot, started, moment: AtomicU64::new(moment.0) }
+        StoreClock { boot, started, moment: AtomicU64::new(moment.0) }
     }
 
     /// Moves the clock forward to at least `moment`; never back. For a time that `index.json` has and the index has lost.
-    pub(super) fn advance_to(&self, moment: Moment) {
+    pub(super) fn advance_to(&self, moment: StoreTime) {
         self.moment.fetch_max(moment.0, Ordering::Relaxed);
     }
 
     /// Returns the time now.
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> StoreTime {
         // The call cannot fail after it has worked once; if it did, no time would pass.
         self.at(seconds_since_boot().unwrap_or(self.started))
     }
 
-    fn at(&self, since_boot: u64) -> Moment {
-        Moment(self.moment.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
+    fn at(&self, since_boot: u64) -> StoreTime {
+        StoreTime(self.moment.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
     }
 
     /// Returns the row that the index stores from time to time.
@@ -100,7 +100,7 @@ impl Clock {
 
 impl ClockRow {
     /// Returns the store time of the row.
-    pub(super) fn moment(&self) -> Moment {
+    pub(super) fn time(&self) -> StoreTime {
         self.moment
     }
 }
@@ -109,21 +109,21 @@ impl ClockRow {
 mod tests {
     use super::*;
 
-    fn clock(boot: &str, started: u64, kept: Option<&ClockRow>) -> Clock {
-        Clock::start_at(boot.into(), started, kept)
+    fn clock(boot: &str, started: u64, kept: Option<&ClockRow>) -> StoreClock {
+        StoreClock::start_at(boot.into(), started, kept)
     }
 
-    fn kept(clock: &Clock, since_boot: u64) -> ClockRow {
+    fn kept(clock: &StoreClock, since_boot: u64) -> ClockRow {
         ClockRow { boot: clock.boot.clone(), since_boot, moment: clock.at(since_boot) }
     }
 
     #[test]
     fn continues_within_a_boot() {
         let first = clock("a", 100, None);
-        assert_eq!((first.at(100), first.at(160)), (Moment(0), Moment(60)));
+        assert_eq!((first.at(100), first.at(160)), (StoreTime(0), StoreTime(60)));
         let second = clock("a", 500, Some(&kept(&first, 160)));
-        assert_eq!(second.at(501), Moment(401));
-        assert_eq!(Moment(60).age(second.at(501)), Duration::from_secs(341));
+        assert_eq!(second.at(501), StoreTime(401));
+        assert_eq!(StoreTime(60).age(second.at(501)), Duration::from_secs(341));
     }
 
     #[test]
@@ -131,18 +131,18 @@ mod tests {
         let first = clock("a", 100, None);
         let row = kept(&first, 160);
         // A card may move to a machine that has been up for years.
-        assert_eq!(clock("b", 1_000_000, Some(&row)).at(1_000_007), Moment(67));
-        assert_eq!(clock("", 5, Some(&ClockRow { boot: String::new(), ..row })).at(5), Moment(60));
+        assert_eq!(clock("b", 1_000_000, Some(&row)).at(1_000_007), StoreTime(67));
+        assert_eq!(clock("", 5, Some(&ClockRow { boot: String::new(), ..row })).at(5), StoreTime(60));
     }
 
     #[test]
     fn never_goes_back() {
         let clock = clock("a", 100, None);
-        assert_eq!(clock.at(50), Moment(0));
-        assert_eq!(Moment(9).age(Moment(3)), Duration::ZERO);
-        assert!(clock.now() >= Moment(0));
-        clock.advance_to(Moment(70));
-        clock.advance_to(Moment(60));
-        assert_eq!(clock.at(101), Moment(71));
+        assert_eq!(clock.at(50), StoreTime(0));
+        assert_eq!(StoreTime(9).age(StoreTime(3)), Duration::ZERO);
+        assert!(clock.now() >= StoreTime(0));
+        clock.advance_to(StoreTime(70));
+        clock.advance_to(StoreTime(60));
+        assert_eq!(clock.at(101), StoreTime(71));
     }
 }

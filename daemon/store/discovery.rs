@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::index::{ManifestEntry, Page, PartEnd, RepositoryPart};
+use super::index::{ManifestEntry, Page, PageEnd, RepositoryPage};
 use super::work::{Cancel, Kind};
 use super::{Inner, Store, blob, blocking};
 use crate::oci::{
-    Descriptor, Digest, Hasher, Listed, Manifest, Reference, RepositoryName, Tag, referrers_of_index,
+    Descriptor, Digest, Hasher, ListedDescriptor, Manifest, Reference, RepositoryName, Tag,
+    referrers_of_index,
 };
 
 /// The maximum number of descriptors in a page of each of the two lists of referrers.
@@ -70,12 +71,12 @@ impl Store {
             let part = self.list(Kind::List, move |inner, _| {
                 inner.index.repositories(after.as_deref(), (limit, ROWS_PER_PART), &*wanted)
             });
-            let RepositoryPart { items, end } = part.await?;
+            let RepositoryPage { items, end } = part.await?;
             page.items.extend(items);
             match end {
-                PartEnd::Complete => return Ok(page),
-                PartEnd::Full => return Ok(Page { more: true, ..page }),
-                PartEnd::After(name) => last = Some(name.to_string()),
+                PageEnd::Complete => return Ok(page),
+                PageEnd::Full => return Ok(Page { more: true, ..page }),
+                PageEnd::After(name) => last = Some(name.to_string()),
             }
         }
     }
@@ -89,7 +90,7 @@ impl Store {
         let index = Arc::clone(&self.0.index);
         let part =
             blocking(move || index.repositories(last.as_deref(), (limit, usize::MAX), &|_| true)).await?;
-        Ok(Page { items: part.items, more: matches!(part.end, PartEnd::Full) })
+        Ok(Page { items: part.items, more: matches!(part.end, PageEnd::Full) })
     }
 
     /// Returns a page of the referrers of `subject` in a repository (distribution specification, "Listing Referrers"). Includes
@@ -153,7 +154,7 @@ impl Inner {
         repository: &RepositoryName,
         subject: &Digest,
     ) -> Result<Option<ManifestEntry>, StoreError> {
-        let Ok(tag) = subject.referrers_tag().parse() else { return Ok(None) };
+        let Ok(tag) = subject.fallback_tag().parse() else { return Ok(None) };
         let entry = self.index.manifest(repository, &Reference::Tag(tag))?;
         Ok(entry.filter(|entry| entry.media_type.is_index()))
     }
@@ -171,7 +172,7 @@ pub struct ReferrersQuery {
 }
 
 impl ReferrersQuery {
-    fn matches(&self, listed: &Listed) -> bool {
+    fn matches(&self, listed: &ListedDescriptor) -> bool {
         self.artifact_type.is_none() || listed.artifact_type() == self.artifact_type.as_deref()
     }
 
@@ -184,7 +185,7 @@ impl ReferrersQuery {
         cancel: &Cancel,
     ) -> Result<Referrers, StoreError> {
         let mut own = PageBuilder::default();
-        let mut visit = |listed: Listed<'_>| {
+        let mut visit = |listed: ListedDescriptor<'_>| {
             if self.matches(&listed) { own.add(listed) } else { ControlFlow::Continue(()) }
         };
         let last = self.last.as_ref();
@@ -225,13 +226,13 @@ struct PageBuilder {
 
 impl PageBuilder {
     /// Adds a descriptor, or breaks if the page is full. A page takes at least one descriptor, however long.
-    fn add(&mut self, listed: Listed<'_>) -> ControlFlow<()> {
+    fn add(&mut self, listed: ListedDescriptor<'_>) -> ControlFlow<()> {
         let bytes = self.bytes + listed.length();
         if self.items.len() == PAGE_ITEMS || (bytes > PAGE_BYTES && !self.items.is_empty()) {
             return ControlFlow::Break(());
         }
         self.bytes = bytes;
-        self.items.insert(listed.digest().clone(), listed.complete());
+        self.items.insert(listed.digest().clone(), listed.into_descriptor());
         ControlFlow::Continue(())
     }
 }

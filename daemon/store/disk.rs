@@ -145,18 +145,18 @@ impl Disk {
     }
 
     /// Counts a read as running until the result is dropped.
-    pub(super) fn reads(&self) -> Operation<'_> {
+    pub(super) fn begin_read(&self) -> Operation<'_> {
         self.reads.begin()
     }
 
     /// Counts a write or a sync as running until the result is dropped.
-    pub(super) fn writes(&self) -> Operation<'_> {
+    pub(super) fn begin_write(&self) -> Operation<'_> {
         self.writes.begin()
     }
 
     /// Reads a few bytes from the medium, bypassing the page cache.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
-        let _read = self.reads();
+        let _read = self.begin_read();
         let failed = |error| StoreError::io("read oci-layout", error);
         let file = open_regular(&self.root.join("oci-layout")).map_err(failed)?;
         // Best effort: a file system that ignores the advice answers from the cache.
@@ -171,7 +171,7 @@ impl Disk {
     }
 
     /// Returns the path of a file by its path in the data directory.
-    pub(super) fn top(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
@@ -196,12 +196,12 @@ impl Disk {
     }
 
     /// Makes the store read-only if the error is a failure of the disk or the index; returns the error.
-    pub(super) fn failed(&self, error: StoreError) -> StoreError {
+    pub(super) fn latch_on(&self, error: StoreError) -> StoreError {
         if let Some(reason) = self.latch.close_on(&error)
             && self.is_daemon.get().is_some()
         {
             // Best effort: a disk that refuses even this file leaves the reason in the log only.
-            let note = || self.create_anew(&self.top(READ_ONLY))?.write_all(reason.as_bytes());
+            let note = || self.create_anew(&self.path(READ_ONLY))?.write_all(reason.as_bytes());
             let _ = note();
         }
         error
@@ -216,16 +216,16 @@ impl Disk {
     pub(super) fn mark_as_daemon(&self) {
         let _ = self.is_daemon.set(());
         // The file is usually missing.
-        let _ = self.remove(&self.top(READ_ONLY));
+        let _ = self.remove(&self.path(READ_ONLY));
     }
 
     /// Returns why this process is read-only; `None` while it writes.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn read_only_reason(&self) -> Option<String> {
         self.latch.reason()
     }
 
     /// Returns why the daemon that serves the directory is read-only; `None` while it writes.
-    pub(super) fn failure_of_daemon(&self) -> Option<String> {
-        io::read_to_string(open_regular(&self.top(READ_ONLY)).ok()?).ok()
+    pub(super) fn read_only_reason_of_daemon(&self) -> Option<String> {
+        io::read_to_string(open_regular(&self.path(READ_ONLY)).ok()?).ok()
     }
 }

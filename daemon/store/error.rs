@@ -7,7 +7,7 @@
 
 use std::io;
 
-use super::regular_file::is_in_the_way;
+use super::regular_file::is_obstacle_error;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
 /// Why an operation of the store failed.
@@ -120,7 +120,7 @@ pub enum StoreError {
     #[error(
         "the index is corrupt or incomplete; start the daemon, or run `holdfast check --repair`, to rebuild it"
     )]
-    Unready,
+    NeedsRecovery,
     /// The daemon replaced the index that this process had opened.
     #[error("the daemon rebuilt the index meanwhile; run the command again")]
     Replaced,
@@ -151,7 +151,7 @@ pub enum StoreError {
     },
     /// An obstacle is in the place of a file and could not be set aside. The disk is healthy.
     #[error("cannot {action}: {source}")]
-    InTheWay {
+    Obstacle {
         /// The operation, for the log.
         action: String,
         /// The error of the system.
@@ -181,7 +181,7 @@ impl StoreError {
             _ if is_lack_of_resources(&source) => {
                 StoreError::OutOfResources { action: action.into(), source }
             }
-            _ if is_in_the_way(&source) => StoreError::InTheWay { action: action.into(), source },
+            _ if is_obstacle_error(&source) => StoreError::Obstacle { action: action.into(), source },
             _ => StoreError::Io { action: action.into(), source },
         }
     }
@@ -199,7 +199,7 @@ impl StoreError {
     }
 
     /// Returns true if an error of an inspection is about the machine, so that the index may be healthy.
-    pub fn says_nothing_of_the_index(&self) -> bool {
+    pub fn is_about_the_machine(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull};
         match self {
             // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves neither.
@@ -218,7 +218,7 @@ impl StoreError {
     pub(super) fn is_corrupt_file(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => source.kind() == io::ErrorKind::InvalidData,
-            error => matches!(error, StoreError::InTheWay { .. }),
+            error => matches!(error, StoreError::Obstacle { .. }),
         }
     }
 
@@ -228,7 +228,7 @@ impl StoreError {
     }
 
     /// Returns true if the disk or the index is full: a smaller change may succeed, or the same one later.
-    pub(super) fn is_lack_of_room(&self) -> bool {
+    pub(super) fn is_lack_of_space(&self) -> bool {
         match self.cause() {
             Cause::NoSpace => true,
             Cause::Disk | Cause::Index | Cause::Request | Cause::State => false,
@@ -250,7 +250,7 @@ impl StoreError {
     fn cause(&self) -> Cause {
         match self {
             StoreError::Full | StoreError::IndexFull | StoreError::PagesHeld => Cause::NoSpace,
-            StoreError::Io { .. } | StoreError::InTheWay { .. } => Cause::Disk,
+            StoreError::Io { .. } | StoreError::Obstacle { .. } => Cause::Disk,
             StoreError::Index(_) => Cause::Index,
             StoreError::BlobUnknown(_)
             | StoreError::ManifestUnknown(_)
@@ -270,7 +270,7 @@ impl StoreError {
             | StoreError::Damaged(_) => Cause::Request,
             StoreError::ReadOnly
             | StoreError::InUse(_)
-            | StoreError::Unready
+            | StoreError::NeedsRecovery
             | StoreError::Replaced
             | StoreError::LayoutStale
             | StoreError::Format { .. }
@@ -361,10 +361,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_failure_only_of_a_sync() {
         let full = || io::Error::from_raw_os_error(libc::ENOSPC);
-        assert!(StoreError::io("write", full()).is_lack_of_room());
+        assert!(StoreError::io("write", full()).is_lack_of_space());
         assert!(matches!(StoreError::sync("sync", full()), StoreError::Io { .. }));
         let memory = StoreError::sync("sync", io::Error::from_raw_os_error(libc::ENOMEM));
         assert!(memory.is_lack_of_resources() && memory.ends_transaction());
-        assert!(!memory.says_nothing_of_the_index());
+        assert!(!memory.is_about_the_machine());
     }
 }

@@ -14,7 +14,7 @@ use super::sys;
 /// Installs the signal handler, or tells an installed one where the index is mapped; called once the index is open.
 pub(super) fn watch(disk: &Disk) {
     let map = map_of_index(disk).unwrap_or_default();
-    if let Err(error) = sys::note_memory_faults(&disk.top(SUSPECT), map) {
+    if let Err(error) = sys::note_memory_faults(&disk.path(SUSPECT), map) {
         log::warn!("cannot install the handler for memory faults: {error}");
     }
 }

@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) use self::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
-pub use self::report::{Collected, Report, Taken};
+pub use self::report::{CollectedItem, CollectionReport, LastCollection};
 
 use super::error::StoreError;
-use super::locks::Lock;
-use super::retention::Policy;
+use super::locks::FileLock;
+use super::retention::CollectionPolicy;
 use super::{Store, blocking};
 
 impl Store {
@@ -37,14 +37,14 @@ impl Store {
     /// Those of the disk and of the index; items that were freed before the error stay freed.
     pub async fn collect(
         &self,
-        policy: &Policy,
+        policy: &CollectionPolicy,
         dry_run: bool,
-        observe: &mut (dyn FnMut(Taken) + Send),
-    ) -> Result<Report, StoreError> {
+        observe: &mut (dyn FnMut(CollectedItem) + Send),
+    ) -> Result<CollectionReport, StoreError> {
         if dry_run {
             return self.collect_now(policy, true, observe).await;
         }
-        let _running = self.0.measurements.collection_begins();
+        let _running = self.0.measurements.start_collection();
         let collected = self.collect_now(policy, false, observe).await;
         if let Err(error) = &collected {
             self.0.measurements.note(|jobs| jobs.collection.end(Some(error)));
@@ -54,13 +54,13 @@ impl Store {
 
     async fn collect_now(
         &self,
-        policy: &Policy,
+        policy: &CollectionPolicy,
         dry_run: bool,
-        observe: &mut (dyn FnMut(Taken) + Send),
-    ) -> Result<Report, StoreError> {
-        let lock = if dry_run { None } else { self.lock_collection(policy.by_hand).await? };
+        observe: &mut (dyn FnMut(CollectedItem) + Send),
+    ) -> Result<CollectionReport, StoreError> {
+        let lock = if dry_run { None } else { self.lock_collection(policy.by_operator).await? };
         let began = Instant::now();
-        let nothing = Report { dry_run, ..Report::default() };
+        let nothing = CollectionReport { dry_run, ..CollectionReport::default() };
         if !dry_run {
             if lock.is_none() {
                 return Ok(nothing);
@@ -68,7 +68,7 @@ impl Store {
             self.keep_layout_healthy().await?;
         }
         let held = self.0.index.collection_is_held()?;
-        if !decide::may_collect(held, policy.by_hand) {
+        if !decide::may_collect(held, policy.by_operator) {
             return Ok(nothing);
         }
         let mut collection = Collection::new(self, policy, dry_run, observe)?;
@@ -81,7 +81,7 @@ impl Store {
         collection.unknown_files().await?;
         collection.uploads().await?;
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let report = Report { milliseconds, ..collection.report };
+        let report = CollectionReport { milliseconds, ..collection.report };
         if !dry_run {
             self.note_collection(report);
         }
@@ -93,13 +93,13 @@ impl Store {
         // The reader slot of a process that was killed keeps LMDB from reusing freed pages.
         self.0.index.env.clear_stale_readers()?;
         // A registry that is only pulled from has no other writes: without this one, ages would not advance across restarts.
-        self.writer()?.keep_clock().await?;
+        self.writer()?.save_clock().await?;
         if held {
             self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
         }
         match self.sort_trash().await {
             // This collection may free the space that is needed to restore a blob.
-            Err(error) if error.is_lack_of_room() => {
+            Err(error) if error.is_lack_of_space() => {
                 log::warn!("the trash of an interrupted collection is left for the next one: {error}");
                 Ok(())
             }
@@ -107,8 +107,9 @@ impl Store {
         }
     }
 
-    fn note_collection(&self, report: Report) {
-        *self.0.collected.lock() = Some(Collected { at: crate::base::clock::unix_seconds(), report });
+    fn note_collection(&self, report: CollectionReport) {
+        *self.0.last_collection.lock() =
+            Some(LastCollection { at: crate::base::clock::unix_seconds(), report });
         let freed = report.freed_blobs.bytes + report.freed_uploads.bytes;
         self.0.measurements.note(|jobs| {
             jobs.collection.end(None);
@@ -126,7 +127,7 @@ impl Store {
 
     /// Takes the lock that admits one collection at a time. With `wait`, waits for another collection; otherwise returns
     /// `None` while there is one.
-    async fn lock_collection(&self, wait: bool) -> Result<Option<Lock>, StoreError> {
+    async fn lock_collection(&self, wait: bool) -> Result<Option<FileLock>, StoreError> {
         let disk = Arc::clone(&self.0.disk);
         blocking(move || if wait { disk.lock_collection().map(Some) } else { disk.try_lock_collection() })
             .await
@@ -141,7 +142,7 @@ impl Store {
                 clippy::redundant_closure_for_method_calls,
                 reason = "the method alone is not general enough"
             )]
-            let removable = self.change(part.to_vec(), |batch, part| batch.sort_trash(part)).await?;
+            let removable = self.change(part.to_vec(), |batch, part| batch.recover_trash(part)).await?;
             self.remove_trash(removable).await?;
         }
         Ok(())

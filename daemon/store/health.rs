@@ -16,9 +16,9 @@ impl Store {
     pub async fn measure(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         let measure = move || {
-            let _read = inner.disk.reads();
-            let space = Space::of(&inner.disk.top(""))?;
-            let index = inner.index.fill()?;
+            let _read = inner.disk.begin_read();
+            let space = Space::of(&inner.disk.path(""))?;
+            let index = inner.index.usage()?;
             let full = match inner.capacity.check(1) {
                 Ok(()) => index.0 >= index.1,
                 Err(StoreError::Full | StoreError::Quota) => true,

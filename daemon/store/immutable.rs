@@ -1,11 +1,11 @@
 //! Immutable tags: rules that forbid to move and to delete tags.
 
 use super::error::StoreError;
-use crate::oci::{Algorithm, AttachedTo, Pattern, RepositoryName, Tag};
+use crate::oci::{Algorithm, AttachmentTarget, Pattern, RepositoryName, Tag};
 
 /// A rule: the matching tags of the matching repositories are set once and never move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Immutable {
+pub struct ImmutableRule {
     /// The repositories.
     pub repositories: Vec<Pattern>,
     /// The tags.
@@ -14,14 +14,14 @@ pub struct Immutable {
     pub delete: bool,
 }
 
-impl Immutable {
+impl ImmutableRule {
     /// Returns true if a rule applies to the repository.
-    pub(super) fn is_about(rules: &[Immutable], repository: &RepositoryName) -> bool {
+    pub(super) fn any_applies_to(rules: &[ImmutableRule], repository: &RepositoryName) -> bool {
         rules.iter().any(|rule| rule.applies_to(repository))
     }
 
     /// Returns true if a rule that forbids deletes applies to the repository.
-    pub(super) fn forbids_deletes(rules: &[Immutable], repository: &RepositoryName) -> bool {
+    pub(super) fn forbids_deletes(rules: &[ImmutableRule], repository: &RepositoryName) -> bool {
         rules.iter().any(|rule| !rule.delete && rule.applies_to(repository))
     }
 
@@ -30,7 +30,7 @@ impl Immutable {
     /// # Errors
     /// [`StoreError::TagImmutable`].
     pub(super) fn check_move(
-        rules: &[Immutable],
+        rules: &[ImmutableRule],
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<(), StoreError> {
@@ -45,7 +45,7 @@ impl Immutable {
     /// # Errors
     /// [`StoreError::TagKept`].
     pub(super) fn check_delete(
-        rules: &[Immutable],
+        rules: &[ImmutableRule],
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<(), StoreError> {
@@ -61,7 +61,7 @@ impl Immutable {
 
     /// Attachment tags move with each new signature: only a pattern that is written for them covers them.
     fn covers(&self, repository: &RepositoryName, tag: &Tag) -> bool {
-        let is_attached = AttachedTo::of(tag).is_some();
+        let is_attached = AttachmentTarget::of(tag).is_some();
         let covers = |pattern: &Pattern| {
             pattern.matches(tag.as_str()) && (!is_attached || is_for_attachments(&pattern.to_string()))
         };
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_strictest_matching_rule_applies_and_attachment_tags_are_exempt() {
-        let rule = |tags: &[&str], delete| Immutable {
+        let rule = |tags: &[&str], delete| ImmutableRule {
             repositories: patterns(&["prod/*"]),
             tags: patterns(tags),
             delete,
@@ -95,19 +95,21 @@ mod tests {
         let rules = [rule(&["v*"], false), rule(&["*"], true)];
         let (prod, other) = ("prod/app".parse().unwrap(), "ci/app".parse().unwrap());
         let tag = |text: &str| text.parse::<Tag>().unwrap();
-        assert!(Immutable::check_move(&rules, &prod, &tag("v1")).is_err());
-        assert!(Immutable::check_move(&rules, &prod, &tag("latest")).is_err());
-        assert!(Immutable::check_move(&rules, &other, &tag("v1")).is_ok());
+        assert!(ImmutableRule::check_move(&rules, &prod, &tag("v1")).is_err());
+        assert!(ImmutableRule::check_move(&rules, &prod, &tag("latest")).is_err());
+        assert!(ImmutableRule::check_move(&rules, &other, &tag("v1")).is_ok());
         // The first rule forbids deletes, the second one allows them.
-        assert!(Immutable::check_delete(&rules, &prod, &tag("v1")).is_err());
-        assert!(Immutable::check_delete(&rules, &prod, &tag("latest")).is_ok());
+        assert!(ImmutableRule::check_delete(&rules, &prod, &tag("v1")).is_err());
+        assert!(ImmutableRule::check_delete(&rules, &prod, &tag("latest")).is_ok());
         for algorithm in Algorithm::ALL {
             let signature = tag(&format!("{algorithm}-{}.sig", "0".repeat(64)));
-            assert!(Immutable::check_move(&rules, &prod, &signature).is_ok());
+            assert!(ImmutableRule::check_move(&rules, &prod, &signature).is_ok());
             let pattern = format!("{algorithm}-*");
-            assert!(Immutable::check_move(&[rule(&[&pattern], false)], &prod, &signature).is_err());
+            assert!(ImmutableRule::check_move(&[rule(&[&pattern], false)], &prod, &signature).is_err());
         }
-        assert!(Immutable::forbids_deletes(&rules, &prod) && !Immutable::forbids_deletes(&rules, &other));
-        assert!(!Immutable::forbids_deletes(&rules[1..], &prod));
+        assert!(
+            ImmutableRule::forbids_deletes(&rules, &prod) && !ImmutableRule::forbids_deletes(&rules, &other)
+        );
+        assert!(!ImmutableRule::forbids_deletes(&rules[1..], &prod));
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::disk::{Directory, Disk, IndexFiles};
 use super::error::StoreError;
-use super::locks::Lock;
+use super::locks::FileLock;
 use super::regular_file::{if_exists, open_regular};
 
 impl Disk {
@@ -50,12 +50,12 @@ impl Disk {
 
     /// Returns the path of the copy that an inspection writes.
     pub(super) fn inspected_index(&self) -> PathBuf {
-        self.top("index/inspected.mdb")
+        self.path("index/inspected.mdb")
     }
 
     /// Replaces the index with the copy of the inspection, if there is one; the content is the same. The caller has held
     /// [`Disk::lock_index_file`] since before the inspection.
-    pub(super) fn use_inspected_index(&self) -> Result<(), StoreError> {
+    pub(super) fn install_inspected_index(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("replace the index", error);
         let Some(copy) = if_exists(open_regular(&self.inspected_index())).map_err(failed)? else {
             return Ok(());
@@ -66,13 +66,13 @@ impl Disk {
         self.remove(&directory.join("lock.mdb")).map_err(failed)?;
         self.rename_over(&self.inspected_index(), &directory.join("data.mdb")).map_err(failed)?;
         self.sync_directory(Directory::Index).map_err(failed)?;
-        self.forget_inspected_index()
+        self.remove_inspected_index()
     }
 
     /// Removes the copy of an inspection and LMDB's lock file beside it.
-    pub(super) fn forget_inspected_index(&self) -> Result<(), StoreError> {
+    pub(super) fn remove_inspected_index(&self) -> Result<(), StoreError> {
         for name in ["index/inspected.mdb", "index/inspected.mdb-lock"] {
-            self.remove(&self.top(name))
+            self.remove(&self.path(name))
                 .map_err(|error| StoreError::io("remove the copy of the index", error))?;
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Disk {
 
     /// Keeps the daemon from replacing the index until the result is dropped; fails with [`StoreError::Replaced`] if the
     /// daemon has done so since [`Disk::remember_index_files`]. Returns `None` in the daemon itself.
-    pub(super) fn hold_index_file(&self) -> Result<Option<Lock>, StoreError> {
+    pub(super) fn pin_index_file(&self) -> Result<Option<FileLock>, StoreError> {
         let Some(known) = self.index_files.get() else { return Ok(None) };
         let lock = self.share_index_file()?;
         if self.inodes_of_index()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
@@ -111,16 +111,16 @@ impl Disk {
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
         let failed = |error| StoreError::io("set the corrupt index aside", error);
         let (data, lock) = ("index/data.mdb", "index/lock.mdb");
-        let length = if_exists(fs::metadata(self.top(data))).map_err(failed)?.map_or(0, |file| file.len());
-        self.remove(&self.top(lock)).map_err(failed)?;
+        let length = if_exists(fs::metadata(self.path(data))).map_err(failed)?.map_or(0, |file| file.len());
+        self.remove(&self.path(lock)).map_err(failed)?;
         if length == 0 {
             // A full disk left an empty file: removed, so that repeated starts do not pile up such files.
-            self.remove(&self.top(data)).map_err(failed)?;
+            self.remove(&self.path(data)).map_err(failed)?;
             return Ok(None);
         }
         let aside = self.directory_aside(suffix);
         fs::create_dir_all(&aside).map_err(failed)?;
-        fs::rename(self.top(data), aside.join("data.mdb")).map_err(failed)?;
+        fs::rename(self.path(data), aside.join("data.mdb")).map_err(failed)?;
         self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(Some(aside))
     }

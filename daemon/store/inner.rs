@@ -12,18 +12,18 @@ use arc_swap::ArcSwap;
 
 use super::buffers::Buffers;
 use super::capacity::Capacity;
-use super::capacity_limits::RoomLimits;
+use super::capacity_limits::CapacityLimits;
 use super::delay::DiskDelay;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::gc::Collected;
-use super::immutable::Immutable;
+use super::gc::LastCollection;
+use super::immutable::ImmutableRule;
 use super::index::Index;
 use super::index::inspect::Inspection;
 use super::index::writer::Writer;
 use super::locks;
 use super::measure::Measurements;
-use super::retention::Ages;
+use super::retention::GracePeriods;
 use super::settings::{IndexHealth, Role};
 use super::spool::Spools;
 use super::summaries::Summaries;
@@ -51,12 +51,12 @@ pub(super) struct Inner {
     pub(super) work: Arc<Work>,
     pub(super) spools: Spools,
     pub(super) role: Role,
-    pub(super) ages: Lock<Ages>,
-    pub(super) immutable: ArcSwap<Vec<Immutable>>,
+    pub(super) grace_periods: Lock<GracePeriods>,
+    pub(super) immutable: ArcSwap<Vec<ImmutableRule>>,
     pub(super) capacity: Arc<Capacity>,
     pub(super) summaries: Summaries,
     /// The last collection of this process.
-    pub(super) collected: Lock<Option<Collected>>,
+    pub(super) last_collection: Lock<Option<LastCollection>>,
     pub(super) measurements: Measurements,
     /// The time of the daemon's last check of `index.json`.
     pub(super) layout_checked: Lock<Option<Instant>>,
@@ -69,7 +69,7 @@ pub(super) struct Inner {
     pub(super) writer: Lock<Option<Writer>>,
     pub(super) threads: Lock<Option<Threads>>,
     /// The lock of the daemon, released when the store is dropped.
-    pub(super) _lock: Option<locks::Lock>,
+    pub(super) _lock: Option<locks::FileLock>,
 }
 
 impl Store {
@@ -79,8 +79,8 @@ impl Store {
     }
 
     /// Replaces the grace periods, the rules of immutable tags and the limits of pushes.
-    pub fn adjust(&self, ages: Ages, immutable: Vec<Immutable>, limits: RoomLimits) {
-        *self.0.ages.lock() = ages;
+    pub fn reconfigure(&self, ages: GracePeriods, immutable: Vec<ImmutableRule>, limits: CapacityLimits) {
+        *self.0.grace_periods.lock() = ages;
         self.0.immutable.store(Arc::new(immutable));
         self.0.capacity.set_limits(limits);
     }

@@ -62,7 +62,7 @@ pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
 /// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that
 /// only the old file has, and the store is read-only.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
-    let (_lock, _held) = (disk.lock_layout()?, disk.hold_index_file()?);
+    let (_lock, _held) = (disk.lock_layout()?, disk.pin_index_file()?);
     let mut damage = None;
     let written = disk.replace("index.json", |file| {
         let mut list = List::new(file);
@@ -83,7 +83,7 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
         list.end(Head { change: named.change, now: index.clock.now(), hold })
     });
     match (written, damage) {
-        (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.failed(error)),
+        (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.latch_on(error)),
         (written, _) => written,
     }
 }
@@ -200,7 +200,7 @@ impl<W: Write> List<W> {
     }
 
     fn end(mut self, head: Head) -> Result<(), StoreError> {
-        let (change, now) = (head.change, head.now.number());
+        let (change, now) = (head.change, head.now.seconds());
         let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
         self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}"))?;
         self.file.end().map_err(write_error)
@@ -218,7 +218,7 @@ fn entry(name: &Name) -> NameEntry<'_> {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
     }
     if let Some(NameTimestamps { pushed, since, order }) = timestamps {
-        annotations.insert(SINCE, since.number().to_string());
+        annotations.insert(SINCE, since.seconds().to_string());
         annotations.insert(PUSHED, pushed.to_string());
         annotations.insert(ORDER, order.to_string());
     }
@@ -264,7 +264,7 @@ fn debounce(changed: &Receiver<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::clock::Moment;
+    use crate::store::clock::StoreTime;
     use crate::store::layout_reader::parse;
 
     fn written(names: &[Name], exceptions: &[LinkException], head: Head) -> Vec<u8> {
@@ -285,8 +285,8 @@ mod tests {
     #[test]
     fn name_round_trips() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
-        let timestamps = Some(NameTimestamps { pushed: 7, since: Moment::of(3), order: 11 });
-        let head = Head { change: 5, now: Moment::of(9), hold: true };
+        let timestamps = Some(NameTimestamps { pushed: 7, since: StoreTime::from_seconds(3), order: 11 });
+        let head = Head { change: 5, now: StoreTime::from_seconds(9), hold: true };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {
                 repository: "team/app".parse().unwrap(),

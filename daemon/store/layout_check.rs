@@ -52,7 +52,7 @@ impl EntrySum {
     fn add_name(&mut self, state: &RandomState, name: &Name) {
         // The timestamp of an untagged manifest may change without a new change number.
         let timestamps = name.timestamps.filter(|_| matches!(name.reference, Reference::Tag(_)));
-        let timestamps = timestamps.map(|timestamps| (timestamps.pushed, timestamps.since.number()));
+        let timestamps = timestamps.map(|timestamps| (timestamps.pushed, timestamps.since.seconds()));
         let (repository, digest) = (name.repository.as_str(), name.digest.to_string());
         let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), timestamps);
         self.names += 1;
@@ -187,15 +187,17 @@ impl Inner {
     /// Returns true if a running daemon, or this process, writes `index.json`.
     fn layout_is_written(&self) -> bool {
         match self.role {
-            Role::Daemon | Role::Rebuild => self.disk.failure().is_none(),
-            Role::Beside => Disk::daemon_runs(&self.disk.top("")) && self.disk.failure_of_daemon().is_none(),
+            Role::Daemon | Role::Rebuild => self.disk.read_only_reason().is_none(),
+            Role::Command => {
+                Disk::daemon_runs(&self.disk.path("")) && self.disk.read_only_reason_of_daemon().is_none()
+            }
         }
     }
 }
 
 impl Store {
     /// Returns the fault of `index.json`, if it has one; may wait for a running daemon to write it.
-    pub(super) async fn fault_of_layout(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
+    pub(super) async fn layout_fault(&self, index_is_healthy: bool) -> Result<Option<String>, StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || inner.find_layout_fault(index_is_healthy)).await
     }
@@ -210,7 +212,7 @@ impl Store {
                 log::warn!("index.json could not be rewritten: {error}");
                 Ok(false)
             }
-            Err(error) if error.is_lack_of_room() => {
+            Err(error) if error.is_lack_of_space() => {
                 log::warn!("index.json could not be rewritten: {error}");
                 Ok(false)
             }

@@ -1,6 +1,6 @@
 //! The form of `index.json`: its annotations, its head and its entries. `docs/format.md` describes it.
 
-use super::clock::Moment;
+use super::clock::StoreTime;
 use super::error::StoreError;
 use super::index::link_exceptions::LinkException;
 use super::index::names::Name;
@@ -36,7 +36,7 @@ pub(super) struct Head {
     /// The change number of the snapshot that the file was written from.
     pub(super) change: u64,
     /// The store time at which it was written.
-    pub(super) now: Moment,
+    pub(super) now: StoreTime,
     /// The collection hold.
     pub(super) hold: bool,
 }

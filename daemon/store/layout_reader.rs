@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::clock::Moment;
+use super::clock::StoreTime;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::link_exceptions::LinkException;
@@ -63,7 +63,8 @@ pub(super) fn read_existing(disk: &Disk, visit: &mut EntryVisitor) -> Result<Opt
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
-    if_exists(open_regular(&disk.top("index.json"))).map_err(|error| StoreError::io("read index.json", error))
+    if_exists(open_regular(&disk.path("index.json")))
+        .map_err(|error| StoreError::io("read index.json", error))
 }
 
 /// Reads the head from the last bytes of a file that Holdfast has written.
@@ -107,7 +108,7 @@ pub(super) fn parse(bytes: impl Read, visit: &mut EntryVisitor) -> Result<Head, 
 fn head_of(annotations: &BTreeMap<String, String>) -> Head {
     Head {
         change: number(annotations, CHANGE).unwrap_or_default(),
-        now: Moment::of(number(annotations, NOW).unwrap_or_default()),
+        now: StoreTime::from_seconds(number(annotations, NOW).unwrap_or_default()),
         hold: annotations.contains_key(HOLD),
     }
 }
@@ -223,8 +224,11 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
     let timestamps = number(annotations, SINCE).zip(number(annotations, PUSHED));
     // Files of other tools and older releases have no sequence number.
     let order = number(annotations, ORDER).unwrap_or_default();
-    let timestamps =
-        timestamps.map(|(since, pushed)| NameTimestamps { pushed, since: Moment::of(since), order });
+    let timestamps = timestamps.map(|(since, pushed)| NameTimestamps {
+        pushed,
+        since: StoreTime::from_seconds(since),
+        order,
+    });
     let Descriptor { digest, size, media_type, .. } = descriptor;
     Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps }))
 }
@@ -246,7 +250,7 @@ mod tests {
 
     #[test]
     fn head_is_found_at_the_end() {
-        let head = Head { change: 12, now: Moment::of(7), hold: false };
+        let head = Head { change: 12, now: StoreTime::from_seconds(7), hold: false };
         assert_eq!(heads(FILE), (Some(head), Some(head)));
         let without_newline = FILE.trim_end();
         assert_eq!(parse_tail(without_newline.as_bytes()), Some(head));

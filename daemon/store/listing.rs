@@ -10,7 +10,7 @@ pub const NAMESPACES: usize = 4;
 /// The number of bytes for a page. Where names are long a page has fewer items; the longest name of the whole list decides,
 /// so that all pages of a list have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fit {
+pub struct PageBudget {
     /// The bytes for all items.
     pub bytes: usize,
     /// The bytes of an item without its name.
@@ -21,7 +21,7 @@ pub struct Fit {
 
 /// A query for a page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part<O> {
+pub struct ListQuery<O> {
     /// A string that the names contain.
     pub search: String,
     /// The order.
@@ -33,7 +33,7 @@ pub struct Part<O> {
     /// The maximum number of items on the page.
     pub limit: usize,
     /// The maximum number of bytes on the page, if there is one.
-    pub fit: Option<Fit>,
+    pub budget: Option<PageBudget>,
 }
 
 /// The order of repositories.
@@ -62,7 +62,7 @@ pub enum TagOrder {
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
+pub struct ListPage<T> {
     /// The items on the page.
     pub items: Vec<T>,
     /// The number of items on all pages.
@@ -75,7 +75,7 @@ pub struct Listing<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repositories {
     /// The page.
-    pub listing: Listing<RepositoryOverview>,
+    pub listing: ListPage<RepositoryOverview>,
     /// The number of repositories in each namespace on the page, in a list by name.
     pub namespaces: BTreeMap<String, usize>,
     /// The length of their content in bytes.
@@ -103,17 +103,18 @@ pub struct RepositoryOverview {
 
 /// The length of a manifest and of all content that it references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WholeSize {
+pub struct TotalSize {
     /// The length in bytes.
     pub bytes: u64,
     /// True if the manifest references more than was added up.
     pub is_more: bool,
 }
 
-impl<O> Part<O> {
+impl<O> ListQuery<O> {
     /// Returns the number of items on a page, if the longest name of the list has `longest` bytes.
     pub(super) fn size(&self, longest: usize) -> usize {
-        let fitting = self.fit.map_or(self.limit, |fit| fit.bytes / (fit.each + fit.names * longest).max(1));
+        let fitting =
+            self.budget.map_or(self.limit, |fit| fit.bytes / (fit.each + fit.names * longest).max(1));
         fitting.clamp(1, self.limit.max(1))
     }
 }
@@ -124,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_page_of_long_names_has_fewer_items() {
-        let mut part = Part::<TagOrder> { limit: 50, ..Part::default() };
+        let mut part = ListQuery::<TagOrder> { limit: 50, ..ListQuery::default() };
         assert_eq!(part.size(10_000), 50);
-        part.fit = Some(Fit { bytes: 10_000, each: 100, names: 2 });
+        part.budget = Some(PageBudget { bytes: 10_000, each: 100, names: 2 });
         assert_eq!((part.size(0), part.size(50), part.size(200)), (50, 50, 20));
         assert_eq!(part.size(1_000_000), 1, "a page is never empty");
         part.limit = 0;

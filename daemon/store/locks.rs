@@ -19,7 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::regular_file::{is_in_the_way, open_regular};
+use super::regular_file::{is_obstacle_error, open_regular};
 
 const DAEMON: &str = "index/daemon.lock";
 const LAYOUT: &str = "index/layout.lock";
@@ -32,54 +32,56 @@ const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock, released on drop.
-pub(super) struct Lock {
+pub(super) struct FileLock {
     _file: Flock<File>,
 }
 
 impl Disk {
     /// Takes the lock of the one daemon of the data directory.
-    pub(super) fn lock_for_daemon(&self) -> Result<Lock, StoreError> {
+    pub(super) fn lock_for_daemon(&self) -> Result<FileLock, StoreError> {
         for _ in 0..TRIES {
             if let Some(lock) = self.try_lock(DAEMON)? {
                 return Ok(lock);
             }
             std::thread::sleep(PAUSE);
         }
-        Err(StoreError::InUse(self.top("").display().to_string()))
+        Err(StoreError::InUse(self.path("").display().to_string()))
     }
 
     /// Waits until no other process writes `index.json`. The index as read under this lock is not older than the
     /// `index.json` of the last writer.
-    pub(super) fn lock_layout(&self) -> Result<Lock, StoreError> {
+    pub(super) fn lock_layout(&self) -> Result<FileLock, StoreError> {
         self.lock(LAYOUT)
     }
 
     /// Waits until no other process collects: a collection must not empty the trash of another.
-    pub(super) fn lock_collection(&self) -> Result<Lock, StoreError> {
+    pub(super) fn lock_collection(&self) -> Result<FileLock, StoreError> {
         self.lock(COLLECTION)
     }
 
     /// Takes the lock of [`Disk::lock_collection`]; returns `None` if another process collects.
-    pub(super) fn try_lock_collection(&self) -> Result<Option<Lock>, StoreError> {
+    pub(super) fn try_lock_collection(&self) -> Result<Option<FileLock>, StoreError> {
         self.try_lock(COLLECTION)
     }
 
     /// Waits until no command beside the daemon uses the index file, so that it can be replaced.
-    pub(super) fn lock_index_file(&self) -> Result<Lock, StoreError> {
+    pub(super) fn lock_index_file(&self) -> Result<FileLock, StoreError> {
         self.lock(INDEX)
     }
 
     /// Waits until no daemon replaces the index file, so that it can be opened or written to.
-    pub(super) fn share_index_file(&self) -> Result<Lock, StoreError> {
+    pub(super) fn share_index_file(&self) -> Result<FileLock, StoreError> {
         share(self.open_lock(INDEX)?)
     }
 
     /// Takes the lock of [`Disk::share_index_file`] without creating its file: a missing file means that no process holds
     /// the lock.
-    pub(super) fn share_index_file_to_look(&self) -> Result<Option<Lock>, StoreError> {
-        match open_regular(&self.top(INDEX)) {
+    pub(super) fn share_index_file_read_only(&self) -> Result<Option<FileLock>, StoreError> {
+        match open_regular(&self.path(INDEX)) {
             Ok(file) => share(file).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound || is_in_the_way(&error) => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound || is_obstacle_error(&error) => {
+                Ok(None)
+            }
             Err(error) => Err(StoreError::io(format!("open {INDEX}"), error)),
         }
     }
@@ -90,30 +92,30 @@ impl Disk {
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
-    fn lock(&self, name: &str) -> Result<Lock, StoreError> {
+    fn lock(&self, name: &str) -> Result<FileLock, StoreError> {
         match Flock::lock(self.open_lock(name)?, FlockArg::LockExclusive) {
-            Ok(file) => Ok(Lock { _file: file }),
+            Ok(file) => Ok(FileLock { _file: file }),
             Err((_, error)) => Err(StoreError::io(format!("lock {name}"), error.into())),
         }
     }
 
-    fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+    fn try_lock(&self, name: &str) -> Result<Option<FileLock>, StoreError> {
         match Flock::lock(self.open_lock(name)?, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(Lock { _file: file })),
+            Ok(file) => Ok(Some(FileLock { _file: file })),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, error)) => Err(StoreError::io(format!("lock {name}"), error.into())),
         }
     }
 
     fn open_lock(&self, name: &str) -> Result<File, StoreError> {
-        let path = self.top(name);
+        let path = self.path(name);
         self.open_or_create(&path).map_err(|error| StoreError::io(format!("open {}", path.display()), error))
     }
 }
 
-fn share(file: File) -> Result<Lock, StoreError> {
+fn share(file: File) -> Result<FileLock, StoreError> {
     match Flock::lock(file, FlockArg::LockShared) {
-        Ok(file) => Ok(Lock { _file: file }),
+        Ok(file) => Ok(FileLock { _file: file }),
         Err((_, error)) => Err(StoreError::io(format!("lock {INDEX}"), error.into())),
     }
 }

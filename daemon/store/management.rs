@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::immutable::Immutable;
-use super::index::deletes::{AT_ONCE, Deleted, ManifestDelete};
+use super::immutable::ImmutableRule;
+use super::index::deletes::{Deleted, MAX_PER_TRANSACTION, ManifestDelete};
 use super::index::watches::Watch;
 use super::index::writer::{Batch, Writer};
 use super::work::{Cancel, Kind};
@@ -100,9 +100,9 @@ impl Store {
         tags.extend(watch.recorded());
         // Checked before the first tag is deleted. Tags that are set meanwhile are checked in the last transaction.
         tags.iter()
-            .try_for_each(|tag| Immutable::check_delete(&delete.immutable, &delete.repository, tag))?;
-        while tags.len() > AT_ONCE {
-            let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(delete));
+            .try_for_each(|tag| ImmutableRule::check_delete(&delete.immutable, &delete.repository, tag))?;
+        while tags.len() > MAX_PER_TRANSACTION {
+            let (part, delete) = (tags.split_off(tags.len() - MAX_PER_TRANSACTION), Arc::clone(delete));
             let remove =
                 move |batch: &mut Batch| batch.delete_tags_of(&delete.repository, &delete.digest, &part);
             writer.submit(remove).await?;

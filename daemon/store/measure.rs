@@ -75,11 +75,11 @@ pub(super) struct Measurements {
 pub(super) struct Running<'a>(&'a AtomicUsize);
 
 impl Measurements {
-    pub(super) fn collection_begins(&self) -> Running<'_> {
+    pub(super) fn start_collection(&self) -> Running<'_> {
         Running::new(&self.collections)
     }
 
-    pub(super) fn check_begins(&self) -> Running<'_> {
+    pub(super) fn start_check(&self) -> Running<'_> {
         Running::new(&self.checks)
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_job_counts_its_failures_until_it_succeeds() {
         let measurements = Measurements::default();
-        let running = measurements.collection_begins();
+        let running = measurements.start_collection();
         measurements.note(|jobs| jobs.collection.end(Some(&StoreError::ReadOnly)));
         measurements.note(|jobs| jobs.collection.end(Some(&StoreError::Closing)));
         let state = measurements.jobs();

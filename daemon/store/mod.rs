@@ -65,7 +65,6 @@ mod listing;
 mod locks;
 mod management;
 mod measure;
-mod natural;
 mod obstacles;
 mod open;
 mod overview;
@@ -99,36 +98,38 @@ mod upload_limit;
 mod upload_tests;
 mod uploads;
 mod verify;
+mod version_order;
 mod work;
 
 pub use self::blob::BlobReader;
-pub use self::capacity_limits::{NameLimits, RoomLimits};
-pub use self::check::{CheckOptions, Checked, Event, Fault, Progress};
+pub use self::capacity_limits::{CapacityLimits, NameLimits};
+pub use self::check::{CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault};
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::StoreError;
 #[cfg(fuzzing)]
 pub use self::fuzz::names_in_layout;
-pub use self::gc::{Collected, Report, Taken};
+pub use self::gc::{CollectedItem, CollectionReport, LastCollection};
 pub use self::holder::Holder;
-pub use self::immutable::Immutable;
+pub use self::immutable::ImmutableRule;
 pub use self::index::candidates::Amount;
 pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::inner::Store;
 pub use self::listing::{
-    Fit, Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
+    ListPage, ListQuery, NAMESPACES, PageBudget, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    TotalSize,
 };
 pub use self::measure::{Impairment, JobState, JobStates, Measured};
-pub use self::overview::{Overview, ReferrersShown, TagOverview};
-pub use self::retention::{Ages, Policy, Retention};
+pub use self::overview::{Overview, ReferrersOverview, TagOverview};
+pub use self::retention::{CollectionPolicy, GracePeriods, RetentionRule};
 pub use self::settings::{IndexHealth, Role, Settings};
 pub use self::spool::{LargePlace, Spool};
 pub use self::status::{Status, daemon_runs, status};
-pub use self::summaries::{Summary, Turn};
+pub use self::summaries::{ReadPermit, Summary};
 pub use self::upload::Upload;
 pub use self::upload_id::{ParseUploadIdError, UploadId};
-pub use self::uploads::RunningUpload;
+pub use self::uploads::UnfinishedUpload;
 pub use self::work::POOLED_THREADS;
 
 use self::inner::Inner;

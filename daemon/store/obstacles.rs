@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::regular_file::{if_exists, is_in_the_way, name_of, open_regular_with, regular_file};
+use super::regular_file::{if_exists, is_obstacle_error, name_of, open_regular_with, regular_file};
 
 /// The directory that obstacles are moved to.
 const SET_ASIDE: &str = "set-aside";
@@ -39,11 +39,11 @@ fn leads_to_file(path: &Path) -> bool {
 impl Disk {
     /// Returns true if a regular file has this path in the data directory.
     pub(super) fn has_file(&self, name: &str) -> bool {
-        regular_file(&self.top(name)).is_ok_and(|file| file.is_some())
+        regular_file(&self.path(name)).is_ok_and(|file| file.is_some())
     }
 
     /// Sets an obstacle at this path aside; returns true if there was one.
-    pub(super) fn clear_way(&self, path: &Path) -> io::Result<bool> {
+    pub(super) fn set_obstacle_aside(&self, path: &Path) -> io::Result<bool> {
         match if_exists(fs::symlink_metadata(path))? {
             Some(metadata) if !metadata.is_file() => self.set_path_aside(path, metadata.file_type()),
             _ => Ok(false),
@@ -68,9 +68,9 @@ impl Disk {
 
     /// Returns a free path in `set-aside/`, or at the top of the data directory if that directory cannot be created.
     fn name_aside(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut directory = self.top(SET_ASIDE);
+        let mut directory = self.path(SET_ASIDE);
         if fs::create_dir(&directory).is_err() && !directory.is_dir() {
-            directory = self.top("");
+            directory = self.path("");
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for number in 1..=MAX_KEPT {
@@ -86,7 +86,7 @@ impl Disk {
     /// Removes a file, if it exists; sets an obstacle aside instead. Returns `None` if the path was free.
     pub(super) fn remove(&self, path: &Path) -> io::Result<Option<()>> {
         match if_exists(fs::remove_file(path)) {
-            Err(error) if self.clear_way(path)? => {
+            Err(error) if self.set_obstacle_aside(path)? => {
                 log::debug!("cannot remove {} as a file: {error}", path.display());
                 Ok(Some(()))
             }
@@ -97,7 +97,7 @@ impl Disk {
     /// Renames a file over another one; sets an obstacle at the new path aside.
     pub(super) fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::rename(from, to) {
-            Err(error) if is_in_the_way(&error) && self.clear_way(to)? => fs::rename(from, to),
+            Err(error) if is_obstacle_error(&error) && self.set_obstacle_aside(to)? => fs::rename(from, to),
             renamed => renamed,
         }
     }
@@ -120,7 +120,7 @@ impl Disk {
             open_regular_with(options.create(true).truncate(false).write(true).mode(0o600), path)
         };
         match open() {
-            Err(error) if is_in_the_way(&error) && self.clear_way(path)? => open(),
+            Err(error) if is_obstacle_error(&error) && self.set_obstacle_aside(path)? => open(),
             opened => opened,
         }
     }
@@ -143,22 +143,22 @@ impl Disk {
     }
 
     /// Returns true if each file of LMDB is a regular file or missing.
-    pub(super) fn index_is_of_files(&self) -> bool {
-        let kind = |name: &str| if_exists(fs::symlink_metadata(self.top(name)));
+    pub(super) fn index_files_are_regular(&self) -> bool {
+        let kind = |name: &str| if_exists(fs::symlink_metadata(self.path(name)));
         let is_free = |name: &str| matches!(kind(name), Ok(None));
         let lock_is_fine = is_free(LOCK) || self.has_file(LOCK);
-        lock_is_fine && (is_free(DATA) || leads_to_file(&self.top(DATA)))
+        lock_is_fine && (is_free(DATA) || leads_to_file(&self.path(DATA)))
     }
 
     /// Sets obstacles in the place of the files of the index aside. The caller holds [`Disk::lock_index_file`].
-    pub(super) fn clear_index(&self) -> Result<(), StoreError> {
+    pub(super) fn set_obstacles_in_index_aside(&self) -> Result<(), StoreError> {
         let clear = || -> io::Result<()> {
             for name in BESIDE_THE_INDEX {
-                self.clear_way(&self.top(name))?;
+                self.set_obstacle_aside(&self.path(name))?;
             }
-            let data = self.top(DATA);
+            let data = self.path(DATA);
             if !leads_to_file(&data) {
-                self.clear_way(&data)?;
+                self.set_obstacle_aside(&data)?;
             }
             Ok(())
         };
@@ -166,11 +166,11 @@ impl Disk {
     }
 
     /// Sets obstacles in `uploads/` aside; leaves those that cannot be moved.
-    pub(super) fn clear_uploads(&self) -> Result<(), StoreError> {
+    pub(super) fn set_obstacles_in_uploads_aside(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("list the uploads", error);
-        for entry in fs::read_dir(self.top("uploads")).map_err(failed)? {
+        for entry in fs::read_dir(self.path("uploads")).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if let Err(error) = self.clear_way(&path) {
+            if let Err(error) = self.set_obstacle_aside(&path) {
                 log::warn!("cannot set aside {}, which is not an upload: {error}", path.display());
             }
         }

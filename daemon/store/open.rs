@@ -37,14 +37,15 @@ impl Store {
     /// [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
-        let (ages, limits, kept_uploads) = (settings.ages.clone(), settings.room, settings.uploads);
-        let (opening, inspect) = (settings.opening, settings.inspect);
+        let (ages, limits, kept_uploads) =
+            (settings.grace_periods.clone(), settings.capacity, settings.idle_uploads);
+        let (opening, inspect) = (settings.on_opening, settings.inspect);
         let immutable = ArcSwap::from_pointee(settings.immutable.clone());
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
         faults::watch(&disk);
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
-        let capacity = Arc::new(Capacity::new(disk.top(""), limits, Arc::clone(&index)));
+        let capacity = Arc::new(Capacity::new(disk.path(""), limits, Arc::clone(&index)));
         let work = Arc::new(Work::default());
         let uploads = Uploads::new(
             kept_uploads,
@@ -54,7 +55,7 @@ impl Store {
             Arc::clone(&work),
         );
         let (writer, threads, may_lack_names) =
-            start_threads(&disk, &index, opened.rebuild, opening, role != Role::Beside && stale_layout)
+            start_threads(&disk, &index, opened.rebuild, opening, role != Role::Command && stale_layout)
                 .await?;
         let store = Store(Arc::new(Inner {
             disk,
@@ -64,11 +65,11 @@ impl Store {
             work,
             spools: Spools::default(),
             role,
-            ages: Lock::new(ages),
+            grace_periods: Lock::new(ages),
             immutable,
             capacity,
             summaries: Summaries::default(),
-            collected: Lock::default(),
+            last_collection: Lock::default(),
             measurements: Measurements::default(),
             layout_checked: Lock::default(),
             inspect,
@@ -84,10 +85,10 @@ impl Store {
 
     /// Sorts the trash that a power cut left, and counts the unfinished uploads.
     async fn recover_files(&self) -> Result<(), StoreError> {
-        if self.0.role != Role::Beside {
+        if self.0.role != Role::Command {
             match self.sort_left_trash().await {
                 // The next collection sorts it, when there is space.
-                Err(error) if error.is_lack_of_room() => {
+                Err(error) if error.is_lack_of_space() => {
                     log::warn!("cannot empty the trash: {error}");
                 }
                 sorted => sorted?,
@@ -102,9 +103,9 @@ impl Store {
     /// [`StoreError::Closing`] if a thread of the store has panicked.
     pub async fn close(&self) -> Result<(), StoreError> {
         let writer = self.0.writer.lock().take();
-        if let Some(writer) = writer.filter(|_| self.0.role != Role::Beside) {
+        if let Some(writer) = writer.filter(|_| self.0.role != Role::Command) {
             // Best effort: a read-only store keeps the row of the last commit.
-            let _ = writer.keep_clock().await;
+            let _ = writer.save_clock().await;
         }
         let Some(threads) = self.0.threads.lock().take() else { return Ok(()) };
         let inner = Arc::clone(&self.0);
@@ -114,11 +115,11 @@ impl Store {
             let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
             let index_failed = inner.index.tables.meta.has_failed() || inner.disk.index_failed();
             match (inner.role, index_failed) {
-                (Role::Beside, true) => inner.disk.note_damage(),
+                (Role::Command, true) => inner.disk.mark_suspect(),
                 (Role::Daemon | Role::Rebuild, true) => {}
-                (Role::Beside | Role::Daemon | Role::Rebuild, false) if !layout_is_current => {}
-                (Role::Beside, false) => inner.disk.note_end_of_change(),
-                (Role::Daemon | Role::Rebuild, false) => inner.disk.note_good_order(),
+                (Role::Command | Role::Daemon | Role::Rebuild, false) if !layout_is_current => {}
+                (Role::Command, false) => inner.disk.mark_change_ended(),
+                (Role::Daemon | Role::Rebuild, false) => inner.disk.mark_clean(),
             }
             Ok(())
         })
@@ -128,8 +129,8 @@ impl Store {
     async fn count_uploads(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            if inner.role != Role::Beside {
-                inner.disk.clear_uploads()?;
+            if inner.role != Role::Command {
+                inner.disk.set_obstacles_in_uploads_aside()?;
             }
             inner.uploads.recount(&inner.disk.uploads()?);
             Ok(())
@@ -183,20 +184,20 @@ fn start_layout(
 fn open_directory(
     settings: &Settings,
     role: Role,
-) -> Result<(Arc<Disk>, Option<locks::Lock>, recover::Opened), StoreError> {
-    let disk = Disk::open(&settings.path, settings.failed)?;
+) -> Result<(Arc<Disk>, Option<locks::FileLock>, recover::Opened), StoreError> {
+    let disk = Disk::open(&settings.path, settings.on_read_only)?;
     // Opening the index reads its mapping; a second call, when it is open, tells the handler the addresses.
     faults::watch(&disk);
-    if role == Role::Beside {
+    if role == Role::Command {
         // Held from the inspection until the index is open, so that no daemon replaces the file in between.
         let _shared = disk.share_index_file()?;
-        recover::refuse_broken(&disk, settings)?;
+        recover::require_healthy(&disk, settings)?;
         // Before the index is opened: opening stores the clock, which changes the file that the note vouches for.
-        disk.note_change()?;
+        disk.mark_changing()?;
         let index = Index::open(&disk, settings.index_map_size)?;
         disk.remember_index_files()?;
         if !index.is_complete()? {
-            return Err(StoreError::Unready);
+            return Err(StoreError::NeedsRecovery);
         }
         return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: None, stale_layout: false }));
     }
@@ -204,11 +205,11 @@ fn open_directory(
     // Held from the inspection until the index is open: a commit of a command in between would be lost with the old file.
     let _exclusive = disk.lock_index_file()?;
     disk.mark_as_daemon();
-    disk.clear_index()?;
+    disk.set_obstacles_in_index_aside()?;
     layout::write_marker(&disk)?;
     let opened = match role {
-        Role::Rebuild => recover::start_over(&disk, settings)?,
-        Role::Daemon | Role::Beside => recover::open(&disk, settings)?,
+        Role::Rebuild => recover::open_for_rebuild(&disk, settings)?,
+        Role::Daemon | Role::Command => recover::open(&disk, settings)?,
     };
     Ok((Arc::new(disk), Some(lock), opened))
 }

@@ -6,13 +6,13 @@ use super::Store;
 use super::capacity::Space;
 use super::delay::DiskDelay;
 use super::error::StoreError;
-use super::gc::Collected;
+use super::gc::LastCollection;
 use super::index::{Counts, ManifestEntry};
-use super::listing::{Listing, Part, Repositories, RepositoryOrder, TagOrder, WholeSize};
+use super::listing::{ListPage, ListQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
 use super::summaries::Summary;
-use super::uploads::RunningUpload;
+use super::uploads::UnfinishedUpload;
 use super::work::Kind;
-use crate::oci::{self, Contents, Digest, RepositoryName, Tag};
+use crate::oci::{self, Digest, ManifestView, RepositoryName, Tag};
 
 /// The maximum number of rows that are read to add up the sizes on one page.
 const SIZE_ROWS: usize = 100_000;
@@ -27,16 +27,16 @@ pub struct TagOverview {
     /// The number of tags of the repository that point to this manifest, including this one.
     pub shared: usize,
     /// The length of the manifest and all content that it references.
-    pub size: WholeSize,
+    pub size: TotalSize,
     /// The summary of the manifest.
     pub summary: Arc<Summary>,
 }
 
 /// The referrers of a manifest that a page shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReferrersShown {
+pub struct ReferrersOverview {
     /// The descriptors.
-    pub items: Vec<oci::Part>,
+    pub items: Vec<oci::DescriptorView>,
     /// The number of other referrers.
     pub more: usize,
     /// True if the index under the fallback tag is too long to be read for a page; its entries are missing then.
@@ -65,9 +65,9 @@ pub struct Overview {
     /// True if names were lost, so that only the operator may start a collection.
     pub collection_is_held: bool,
     /// The last collection of this process.
-    pub collected: Option<Collected>,
+    pub collected: Option<LastCollection>,
     /// The unfinished uploads.
-    pub uploads: Vec<RunningUpload>,
+    pub uploads: Vec<UnfinishedUpload>,
     /// The time for which the disk has not responded.
     pub delay: DiskDelay,
 }
@@ -79,8 +79,8 @@ impl Store {
     /// [`StoreError::Index`] or [`StoreError::Io`].
     pub async fn overview(&self) -> Result<Overview, StoreError> {
         self.list(Kind::Page, move |inner, _| {
-            let space = Space::of(&inner.disk.top(""))?;
-            let uploads = inner.uploads.running()?;
+            let space = Space::of(&inner.disk.path(""))?;
+            let uploads = inner.uploads.unfinished()?;
             Ok(Overview {
                 counts: inner.index.counts()?,
                 uploading: uploads.iter().map(|upload| upload.length).sum(),
@@ -88,10 +88,10 @@ impl Store {
                 free_bytes: space.free,
                 reserve_bytes: inner.capacity.reserve(space.total),
                 quota_bytes: inner.capacity.quota(),
-                index: inner.index.fill()?,
-                read_only: inner.disk.failure(),
+                index: inner.index.usage()?,
+                read_only: inner.disk.read_only_reason(),
                 collection_is_held: inner.index.collection_is_held()?,
-                collected: *inner.collected.lock(),
+                collected: *inner.last_collection.lock(),
                 uploads,
                 delay: inner.disk.delay(),
             })
@@ -105,7 +105,7 @@ impl Store {
     /// [`StoreError::Index`].
     pub async fn repositories_overview(
         &self,
-        part: Part<RepositoryOrder>,
+        part: ListQuery<RepositoryOrder>,
         wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
     ) -> Result<Repositories, StoreError> {
         self.list(Kind::Page, move |inner, cancel| inner.index.repositories_overview(&part, &wanted, cancel))
@@ -119,22 +119,23 @@ impl Store {
     pub async fn tags_overview(
         &self,
         repository: &RepositoryName,
-        part: Part<TagOrder>,
-    ) -> Result<Listing<TagOverview>, StoreError> {
-        let (store, repository, permit) = (self.clone(), repository.clone(), self.turn_to_read().await?);
+        part: ListQuery<TagOrder>,
+    ) -> Result<ListPage<TagOverview>, StoreError> {
+        let (store, repository, permit) =
+            (self.clone(), repository.clone(), self.acquire_read_permit().await?);
         self.list(Kind::Page, move |_, cancel| {
             let _permit = permit;
             store.check_exists(&repository)?;
-            let Listing { items, total, size } = store.0.index.tags_overview(&repository, &part, cancel)?;
+            let ListPage { items, total, size } = store.0.index.tags_overview(&repository, &part, cancel)?;
             // One budget for the page: many large images do not multiply its cost.
             let mut rows = SIZE_ROWS;
             let mut tags = Vec::with_capacity(items.len());
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
-                let size = store.0.index.whole_size(&repository, &entry.digest, &mut rows, cancel)?;
+                let size = store.0.index.total_size(&repository, &entry.digest, &mut rows, cancel)?;
                 tags.push(TagOverview { tag, entry, shared, size, summary });
             }
-            Ok(Listing { items: tags, total, size })
+            Ok(ListPage { items: tags, total, size })
         })
         .await
     }
@@ -163,15 +164,15 @@ impl Store {
         repository: &RepositoryName,
         subject: &Digest,
         limit: usize,
-    ) -> Result<ReferrersShown, StoreError> {
+    ) -> Result<ReferrersOverview, StoreError> {
         let (store, repository, subject) = (self.clone(), repository.clone(), subject.clone());
         self.list(Kind::Page, move |inner, cancel| {
             let (items, more) = inner.index.referrers_overview(&repository, &subject, limit, cancel)?;
-            let mut shown = ReferrersShown { items, more, list_is_too_long: false };
+            let mut shown = ReferrersOverview { items, more, list_is_too_long: false };
             let Some(entry) = inner.fallback_index(&repository, &subject)? else { return Ok(shown) };
             let bytes = store.read_for_page(&entry)?;
             shown.list_is_too_long = bytes.is_none();
-            let listed = Contents::parse(&bytes.unwrap_or_default()).manifests;
+            let listed = ManifestView::parse(&bytes.unwrap_or_default()).manifests;
             shown.more += listed.more;
             for part in listed.items {
                 if !store.0.index.is_only_listed(&repository, &subject, &part.digest)? {
@@ -216,14 +217,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub async fn whole_size(
+    pub async fn total_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<WholeSize, StoreError> {
+    ) -> Result<TotalSize, StoreError> {
         let (repository, digest) = (repository.clone(), digest.clone());
         self.list(Kind::Page, move |inner, cancel| {
-            inner.index.whole_size(&repository, &digest, &mut SIZE_ROWS.clone(), cancel)
+            inner.index.total_size(&repository, &digest, &mut SIZE_ROWS.clone(), cancel)
         })
         .await
     }

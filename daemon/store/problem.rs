@@ -63,12 +63,12 @@ impl From<StoreError> for Problem {
             StoreError::Closing => Problem::unavailable("the registry is shutting down; try again later"),
             StoreError::Damaged(_)
             | StoreError::InUse(_)
-            | StoreError::Unready
+            | StoreError::NeedsRecovery
             | StoreError::Replaced
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }
-            | StoreError::InTheWay { .. }
+            | StoreError::Obstacle { .. }
             | StoreError::Index(_) => Problem::internal(text),
         }
     }

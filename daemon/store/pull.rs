@@ -13,7 +13,7 @@ use super::blob::{self, BlobReader, Source};
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
-use super::index::lease::Reliance;
+use super::index::lease::Lease;
 use super::index::writer::Batch;
 use super::inner::Store;
 use super::work::Kind;
@@ -47,22 +47,22 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::manifest`].
-    pub async fn manifest_to_count_on(
+    pub async fn manifest_with_lease(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<ManifestEntry, StoreError> {
         let reference = Reference::Digest(digest.clone());
         let entry = self.manifest(repository, &reference)?;
-        let (grace, untagged) = self.0.ages.lock().of(repository);
-        let reliance = self.0.index.manifest_reliance(repository, digest, grace, untagged)?;
+        let (grace, untagged) = self.0.grace_periods.lock().of(repository);
+        let reliance = self.0.index.manifest_lease(repository, digest, grace, untagged)?;
         // A read-only store collects nothing, so that no lease is needed. An unreadable tag counts as none.
-        let may_go = reliance != Reliance::Kept && self.writer().is_ok();
+        let may_go = reliance != Lease::Valid && self.writer().is_ok();
         if !may_go || self.is_tagged(repository, digest).await.unwrap_or(false) {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());
-        if self.renew(reliance, move |batch| batch.count_on_manifest(&name, &digest)).await {
+        if self.renew(reliance, move |batch| batch.renew_manifest_lease(&name, &digest)).await {
             // A collection may have taken it before the renewal.
             return self.manifest(repository, &reference);
         }
@@ -79,18 +79,18 @@ impl Store {
     /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited for.
     async fn renew(
         &self,
-        reliance: Reliance,
+        reliance: Lease,
         change: impl FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
     ) -> bool {
         // A read-only store collects nothing.
         let Ok(writer) = self.writer() else { return false };
         match reliance {
-            Reliance::Kept => false,
-            Reliance::Renewable => {
-                writer.suggest(change);
+            Lease::Valid => false,
+            Lease::Renewable => {
+                writer.try_submit(change);
                 false
             }
-            Reliance::Ending => {
+            Lease::Expiring => {
                 // Errors and a timeout are ignored: a full or hanging disk must not stop the pull. After a timeout the
                 // change is still queued before any later collection.
                 let _ = tokio::time::timeout(RENEWAL, writer.submit(change)).await;
@@ -136,17 +136,18 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::blob`].
-    pub async fn blob_to_count_on(
+    pub async fn blob_with_lease(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<u64, StoreError> {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
-        let grace = self.0.ages.lock().grace;
-        let reliance = self.0.index.blob_reliance(repository, digest, &link, grace)?;
+        let grace = self.0.grace_periods.lock().grace;
+        let reliance = self.0.index.blob_lease(repository, digest, &link, grace)?;
         let (name, wanted) = (repository.clone(), digest.clone());
-        let renewed = self.renew(reliance, move |batch| batch.count_on(Some(&name), &wanted, batch.moment));
+        let renewed =
+            self.renew(reliance, move |batch| batch.renew_lease(Some(&name), &wanted, batch.store_time));
         if renewed.await {
             // A collection may have taken it before the renewal.
             return Ok(self.0.index.blob(repository, digest)?.ok_or_else(unknown)?.size);
@@ -171,7 +172,7 @@ impl Store {
             // Not damage if a collection took it after the lookup.
             if is_there {
                 inner.disk.forget_report(&digest);
-            } else if inner.index.knows_blob(&digest)? {
+            } else if inner.index.contains_blob(&digest)? {
                 inner.disk.report_damaged(&digest);
             }
             Ok(is_there)
@@ -198,7 +199,7 @@ impl Store {
         };
         let open = move || match BlobReader::open(source, &digest, start, length) {
             // A collection took it after the lookup.
-            Err(StoreError::Damaged(_)) if !inner.index.knows_blob(&digest)? => {
+            Err(StoreError::Damaged(_)) if !inner.index.contains_blob(&digest)? => {
                 Err(StoreError::BlobUnknown(digest))
             }
             Err(StoreError::Damaged(digest)) => {

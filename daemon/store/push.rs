@@ -103,9 +103,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Index`].
-    pub async fn blob_homes(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>, StoreError> {
+    pub async fn blob_repositories(
+        &self,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<RepositoryName>, StoreError> {
         let (index, digest) = (Arc::clone(&self.0.index), digest.clone());
-        self.0.work.run(Kind::Read, move || index.blob_homes(&digest, limit)).await
+        self.0.work.run(Kind::Read, move || index.blob_repositories(&digest, limit)).await
     }
 
     /// Mounts a blob of one repository in another; returns false if the first does not have it.
@@ -145,7 +149,8 @@ impl Store {
             let (limits, immutable) = (inner.capacity.names(), inner.immutable.load_full());
             let written = {
                 let inner = Arc::clone(&inner);
-                let links: Vec<Digest> = manifest.links().iter().map(|link| link.digest.clone()).collect();
+                let links: Vec<Digest> =
+                    manifest.references().iter().map(|link| link.digest.clone()).collect();
                 move || {
                     let digest = digest_of(&bytes, claimed)?;
                     let damaged = damaged_among(&inner, &name, links)?;
@@ -189,7 +194,7 @@ fn damaged_among(
             inner.index.manifest(repository, &by_digest)?.map(|entry| entry.size)
         };
         let Some(size) = size else { continue };
-        if !inner.disk.has_blob(&digest, size)? && inner.index.knows_blob(&digest)? {
+        if !inner.disk.has_blob(&digest, size)? && inner.index.contains_blob(&digest)? {
             inner.disk.report_damaged(&digest);
             damaged.insert(digest);
         }

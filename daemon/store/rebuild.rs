@@ -70,7 +70,7 @@ pub(super) async fn rebuild(
         .submit(move |batch| {
             batch.index.clock.advance_to(head.now);
             batch.advance_change(head.change)?;
-            batch.keep_clock()
+            batch.save_clock()
         })
         .await?;
     let restored = restore_all(disk, index, writer, (all, progress)).await?;
@@ -284,12 +284,12 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
 /// Moves the trash back to `blobs/`: without an index it is unknown which files are orphans, and the next collection
 /// decides.
 fn restore_trash(disk: &Disk) -> Result<(), StoreError> {
-    disk.trash()?.iter().try_for_each(|digest| disk.restore(digest))?;
+    disk.trash()?.iter().try_for_each(|digest| disk.restore_from_trash(digest))?;
     Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))
 }
 
 fn record_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
-    blobs.iter().try_for_each(|(digest, size)| batch.know_blob(digest, *size))
+    blobs.iter().try_for_each(|(digest, size)| batch.record_blob(digest, *size))
 }
 
 /// Restores names. Returns how many could be restored.
@@ -298,8 +298,8 @@ fn restore(batch: &mut Batch, names: &[Restored]) -> Result<u64, StoreError> {
     for name in names {
         restored += match name {
             Restored::Manifest(new) => {
-                batch.know_blob(&new.digest, new.size)?;
-                batch.link_children(&new.repository, new.manifest.links())?;
+                batch.record_blob(&new.digest, new.size)?;
+                batch.link_children(&new.repository, new.manifest.references())?;
                 batch.index_manifest(new)?;
                 1
             }

@@ -42,33 +42,33 @@ pub(super) enum RebuildSource {
 ///
 /// # Errors
 /// [`StoreError::Unready`] when the daemon has to repair or rebuild the index.
-pub(super) fn refuse_broken(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
+pub(super) fn require_healthy(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
     // The type of the files is checked first: opening a FIFO would block.
-    if !disk.index_is_of_files() || disk.index_is_of_another_word_size()? {
-        return Err(StoreError::Unready);
+    if !disk.index_files_are_regular() || disk.index_is_of_another_word_size()? {
+        return Err(StoreError::NeedsRecovery);
     }
     if Disk::daemon_runs(&settings.path) || disk.shutdown_marker() != ShutdownMarker::Unknown {
         return Ok(());
     }
-    if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::Unready) }
+    if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::NeedsRecovery) }
 }
 
 /// Opens the index by the first rung that holds. The caller holds [`Disk::lock_index_file`], so that no command line
 /// writes between the inspection and the use.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let marker = disk.take_shutdown_marker()?;
-    (settings.opening)("opening the index");
+    (settings.on_opening)("opening the index");
     if disk.index_is_of_another_word_size()? {
         log::warn!("the index was written by a system of another word size; rebuilding it from index.json");
         return start_empty(disk, settings, RebuildSource::after(marker));
     }
-    disk.forget_inspected_index()?;
+    disk.remove_inspected_index()?;
     let exists = disk.index_directory().join("data.mdb").exists();
     // An unreadable index.json has no change number to compare with.
     let least_change = layout_change(disk)?;
     let is_healthy_copy = |previous| inspect_and_copy(disk, settings, previous, least_change);
     let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
-        disk.use_inspected_index()?;
+        disk.install_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
             Ok(index) => {
                 let rebuild = !index.is_complete()? && has_content(disk)?;
@@ -87,14 +87,14 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         "rows are unreadable or missing, or index.json is newer".to_owned()
     };
     log::warn!("the index is corrupt ({why}); trying its previous snapshot");
-    disk.forget_inspected_index()?;
+    disk.remove_inspected_index()?;
     if is_healthy_copy(true)?
         && let Some(index) = open_previous(disk, settings)?
     {
         return Ok(Opened { index, rebuild: None, stale_layout: true });
     }
     log::warn!("the previous snapshot cannot be used either; rebuilding the index from index.json");
-    disk.forget_inspected_index()?;
+    disk.remove_inspected_index()?;
     start_empty(disk, settings, RebuildSource::Unsure)
 }
 
@@ -110,7 +110,7 @@ impl RebuildSource {
 ///
 /// # Errors
 /// [`StoreError::LayoutStale`] when a healthy index has names that `index.json` lacks.
-pub(super) fn start_over(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
+pub(super) fn open_for_rebuild(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let source = if disk.index_is_of_another_word_size()? || !disk.index_directory().join("data.mdb").exists()
     {
         RebuildSource::Unsure
@@ -158,7 +158,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
             return Ok(None);
         }
     }
-    disk.use_inspected_index()?;
+    disk.install_inspected_index()?;
     match Index::open(disk, settings.index_map_size) {
         Ok(index) if index.is_complete()? => {
             log::warn!("the previous snapshot of the index is in use now");
@@ -205,7 +205,7 @@ fn verdict(settings: &Settings, inspection: &Inspection) -> Result<bool, StoreEr
 
 /// Returns true if the data directory has names or blobs, so that an empty index is incomplete.
 fn has_content(disk: &Disk) -> Result<bool, StoreError> {
-    if disk.top("index.json").exists() {
+    if disk.path("index.json").exists() {
         return Ok(true);
     }
     for algorithm in Algorithm::ALL {
@@ -219,9 +219,9 @@ fn has_content(disk: &Disk) -> Result<bool, StoreError> {
 /// Moves the index aside and opens an empty one, to be filled. The caller holds [`Disk::lock_index_file`].
 fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Result<Opened, StoreError> {
     // If no index can be opened at all, for lack of room or address space, the old one is not at fault and stays.
-    disk.forget_inspected_index()?;
+    disk.remove_inspected_index()?;
     drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
-    disk.forget_inspected_index()?;
+    disk.remove_inspected_index()?;
     if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the old index is kept in {}", aside.display());
     }

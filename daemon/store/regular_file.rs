@@ -46,7 +46,7 @@ pub(super) fn name_of(kind: FileType) -> &'static str {
 
 /// Returns true if an operation failed because a path leads to another kind of file than expected. Such an error says
 /// nothing about the medium.
-pub(super) fn is_in_the_way(error: &io::Error) -> bool {
+pub(super) fn is_obstacle_error(error: &io::Error) -> bool {
     // EXDEV: a directory is a link to another disk, or a file system is mounted there.
     const CODES: [i32; 8] = [
         libc::EISDIR,
@@ -74,7 +74,7 @@ pub(super) fn open_regular_with(options: &mut OpenOptions, path: &Path) -> io::R
     match opened {
         Ok((kind, file)) if kind.is_file() => Ok(file),
         Ok((kind, _)) => Err(NotAFile::error(path, kind)),
-        Err(error) if is_in_the_way(&error) => match fs::symlink_metadata(path) {
+        Err(error) if is_obstacle_error(&error) => match fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.is_file() => Err(NotAFile::error(path, metadata.file_type())),
             _ => Err(error),
         },
@@ -121,7 +121,7 @@ mod tests {
             for writes in [false, true] {
                 let error =
                     open_regular_with(OpenOptions::new().read(true).write(writes), &at(name)).unwrap_err();
-                assert!(is_in_the_way(&error) && error.to_string().contains(kind), "{name}: {error}");
+                assert!(is_obstacle_error(&error) && error.to_string().contains(kind), "{name}: {error}");
             }
         }
         assert_eq!(open_regular(&at("none")).unwrap_err().kind(), ErrorKind::NotFound);

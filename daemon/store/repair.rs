@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::index::deletes::{AT_ONCE, Deleted, ManifestDelete};
+use super::index::deletes::{Deleted, MAX_PER_TRANSACTION, ManifestDelete};
 use super::index::writer::Batch;
 use super::work::Cancel;
 use super::{Store, blocking, management};
@@ -12,7 +12,7 @@ use crate::oci::{Digest, RepositoryName, Tag};
 impl Store {
     /// Moves a corrupt blob to `damaged/` and removes its rows everywhere, a manifest with its tags, so that the next
     /// push brings it again. Returns false if the file has been replaced since it was read.
-    pub(super) async fn set_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
+    pub(super) async fn move_aside(&self, digest: &Digest, file: Option<u64>) -> Result<bool, StoreError> {
         let (index, wanted) = (Arc::clone(&self.0.index), digest.clone());
         for repository in blocking(move || index.manifest_repositories(&wanted)).await? {
             if !self.remove_corrupt_manifest(&repository, digest, file).await? {
@@ -31,8 +31,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let writer = self.writer()?;
         let (delete, mut tags) = self.find_corrupt_manifest(repository, digest).await?;
-        while tags.len() > AT_ONCE {
-            let (part, delete) = (tags.split_off(tags.len() - AT_ONCE), Arc::clone(&delete));
+        while tags.len() > MAX_PER_TRANSACTION {
+            let (part, delete) = (tags.split_off(tags.len() - MAX_PER_TRANSACTION), Arc::clone(&delete));
             let remove = move |batch: &mut Batch| batch.delete_tags_of_broken(&delete, &part, file);
             if !writer.submit(remove).await? {
                 return Ok(false);
@@ -46,7 +46,7 @@ impl Store {
                 Ok(true)
             }
             // The second line: another delete was first.
-            Ok(Some(Deleted::Whole | Deleted::TagsUnknown))
+            Ok(Some(Deleted::Complete | Deleted::TagsUnknown))
             | Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => Ok(true),
             Err(error) => Err(error),
         }

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::Moment;
-use super::index::candidates::TagAge;
+use super::clock::StoreTime;
+use super::index::candidates::DatedTag;
 use crate::oci::{Pattern, RepositoryName};
 
 /// The rules of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct CollectionPolicy {
     /// The grace period: how long content stays after its last use, since a push may rely on it.
     pub grace: Duration,
     /// The time without new bytes after which an unfinished upload expires.
     pub uploads_expire: Duration,
     /// The retention rules; the first one that names a repository applies to it.
-    pub retention: Vec<Retention>,
+    pub retention: Vec<RetentionRule>,
     /// True if the operator started the collection: after names were lost, no other collection runs.
-    pub by_hand: bool,
+    pub by_operator: bool,
 }
 
 /// A retention rule: which tags and untagged manifests of some repositories are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
+pub struct RetentionRule {
     /// The repositories.
     pub repositories: Vec<Pattern>,
     /// The number of tags that are kept, the newest ones.
@@ -37,25 +37,26 @@ pub struct Retention {
 
 /// The periods for which unreferenced content is kept, and with it the leases of clients.
 #[derive(Clone, Debug)]
-pub struct Ages {
+pub struct GracePeriods {
     /// The grace period.
     pub grace: Duration,
     /// The retention rules, which may limit the age of untagged manifests.
-    pub retention: Arc<[Retention]>,
+    pub retention: Arc<[RetentionRule]>,
 }
 
-impl Ages {
+impl GracePeriods {
     /// Returns the grace period, and the age at which the repository removes untagged manifests, if it does.
     pub(super) fn of(&self, repository: &RepositoryName) -> (Duration, Option<Duration>) {
-        (self.grace, Retention::of(&self.retention, repository).and_then(|rule| rule.untagged))
+        (self.grace, RetentionRule::of(&self.retention, repository).and_then(|rule| rule.untagged))
     }
 }
 
-impl Retention {
+impl RetentionRule {
     /// Returns the rule for a repository: the first one that names it.
-    pub(super) fn of<'a>(rules: &'a [Retention], repository: &RepositoryName) -> Option<&'a Self> {
-        let names =
-            |rule: &&Retention| rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()));
+    pub(super) fn of<'a>(rules: &'a [RetentionRule], repository: &RepositoryName) -> Option<&'a Self> {
+        let names = |rule: &&RetentionRule| {
+            rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
+        };
         rules.iter().find(names)
     }
 
@@ -70,7 +71,7 @@ impl Retention {
     }
 
     /// Returns true if the rule keeps a tag because of its age or its name.
-    pub(super) fn keeps(&self, tag: &TagAge, now: Moment) -> bool {
+    pub(super) fn keeps(&self, tag: &DatedTag, now: StoreTime) -> bool {
         self.younger.is_some_and(|younger| tag.since.age(now) < younger)
             || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
     }
@@ -87,13 +88,13 @@ mod tests {
         texts.iter().map(|text| Pattern::from((*text).to_owned())).collect()
     }
 
-    fn rule(repositories: &[&str]) -> Retention {
-        Retention { repositories: patterns(repositories), ..Retention::default() }
+    fn rule(repositories: &[&str]) -> RetentionRule {
+        RetentionRule { repositories: patterns(repositories), ..RetentionRule::default() }
     }
 
-    fn tag(name: &str, since: u64) -> TagAge {
+    fn tag(name: &str, since: u64) -> DatedTag {
         let digest = Hasher::digest(Algorithm::Sha256, name.as_bytes());
-        TagAge { tag: name.parse().unwrap(), digest, since: Moment::of(since), order: 0 }
+        DatedTag { tag: name.parse().unwrap(), digest, since: StoreTime::from_seconds(since), order: 0 }
     }
 
     #[test]
@@ -101,15 +102,15 @@ mod tests {
         let day = Duration::from_hours(24);
         let rules = [
             rule(&["ci/*", "tmp"]),
-            Retention { untagged: Some(day), ..rule(&["*"]) },
-            Retention { untagged: Some(2 * day), ..rule(&["prod/*"]) },
+            RetentionRule { untagged: Some(day), ..rule(&["*"]) },
+            RetentionRule { untagged: Some(2 * day), ..rule(&["prod/*"]) },
         ];
-        let of = |name: &str| Retention::of(&rules, &name.parse().unwrap());
+        let of = |name: &str| RetentionRule::of(&rules, &name.parse().unwrap());
         assert_eq!(of("ci/app"), Some(&rules[0]));
         assert_eq!(of("tmp"), Some(&rules[0]));
         assert_eq!(of("prod/app"), Some(&rules[1]));
-        assert_eq!(Retention::of(&rules[..1], &"prod/app".parse().unwrap()), None);
-        let ages = Ages { grace: day, retention: rules.into() };
+        assert_eq!(RetentionRule::of(&rules[..1], &"prod/app".parse().unwrap()), None);
+        let ages = GracePeriods { grace: day, retention: rules.into() };
         assert_eq!(ages.of(&"ci/app".parse().unwrap()), (day, None));
         assert_eq!(ages.of(&"prod/app".parse().unwrap()), (day, Some(day)));
     }
@@ -117,12 +118,12 @@ mod tests {
     #[test]
     fn a_rule_that_only_names_repositories_keeps_everything() {
         assert!(!rule(&["*"]).frees_content() && !rule(&["*"]).limits_tags());
-        let untagged = Retention { untagged: Some(Duration::ZERO), ..rule(&["*"]) };
+        let untagged = RetentionRule { untagged: Some(Duration::ZERO), ..rule(&["*"]) };
         assert!(untagged.frees_content() && !untagged.limits_tags());
         for about_tags in [
-            Retention { newest: Some(0), ..rule(&["*"]) },
-            Retention { younger: Some(Duration::ZERO), ..rule(&["*"]) },
-            Retention { tags: patterns(&["v*"]), ..rule(&["*"]) },
+            RetentionRule { newest: Some(0), ..rule(&["*"]) },
+            RetentionRule { younger: Some(Duration::ZERO), ..rule(&["*"]) },
+            RetentionRule { tags: patterns(&["v*"]), ..rule(&["*"]) },
         ] {
             assert!(about_tags.frees_content() && about_tags.limits_tags(), "{about_tags:?}");
         }
@@ -131,8 +132,8 @@ mod tests {
     #[test]
     fn a_tag_is_kept_for_its_age_or_its_name() {
         let keeping =
-            Retention { younger: Some(Duration::from_mins(1)), tags: patterns(&["v*"]), ..rule(&["*"]) };
-        let now = Moment::of(100);
+            RetentionRule { younger: Some(Duration::from_mins(1)), tags: patterns(&["v*"]), ..rule(&["*"]) };
+        let now = StoreTime::from_seconds(100);
         assert!(keeping.keeps(&tag("b1", 41), now));
         assert!(!keeping.keeps(&tag("b1", 40), now), "the age is the limit itself");
         assert!(keeping.keeps(&tag("v1", 0), now));
@@ -142,9 +143,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_tag_of_the_future_is_young(since in 0_u64..100, now in 0_u64..100, younger in 1_u64..100) {
-            let keeping = Retention { younger: Some(Duration::from_secs(younger)), ..rule(&["*"]) };
+            let keeping = RetentionRule { younger: Some(Duration::from_secs(younger)), ..rule(&["*"]) };
             let expected = now.saturating_sub(since) < younger;
-            prop_assert_eq!(keeping.keeps(&tag("b1", since), Moment::of(now)), expected);
+            prop_assert_eq!(keeping.keeps(&tag("b1", since), StoreTime::from_seconds(now)), expected);
         }
     }
 }

@@ -26,14 +26,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be read, or is missing and cannot be written.
-    pub async fn secret(&self) -> Result<[u8; 32], StoreError> {
+    pub async fn signing_key(&self) -> Result<[u8; 32], StoreError> {
         let disk = std::sync::Arc::clone(&self.0.disk);
         blocking(move || read_or_create(&disk)).await
     }
 
     /// Returns store time in seconds: it passes only while the machine is on, whatever the wall clock does.
-    pub fn seconds(&self) -> u64 {
-        self.0.index.clock.now().number()
+    pub fn store_seconds(&self) -> u64 {
+        self.0.index.clock.now().seconds()
     }
 }
 
@@ -84,7 +84,7 @@ fn read(disk: &Disk) -> io::Result<Option<[u8; 32]>> {
 fn open(disk: &Disk) -> io::Result<File> {
     // Fails for a symbolic link, and does not wait for the other end of a FIFO.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(disk.top(NAME))
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(disk.path(NAME))
 }
 
 fn parse(text: &str) -> Option<[u8; 32]> {

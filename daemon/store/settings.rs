@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::capacity_limits::RoomLimits;
-use super::immutable::Immutable;
+use super::capacity_limits::CapacityLimits;
+use super::immutable::ImmutableRule;
 use super::index::inspect::Inspection;
-use super::retention::Ages;
+use super::retention::GracePeriods;
 
 /// Settings of a store.
 #[derive(Clone, Debug)]
@@ -15,19 +15,19 @@ pub struct Settings {
     /// The size limit of the index in bytes; a multiple of 64 KiB.
     pub index_map_size: usize,
     /// The number of idle upload sessions that stay in memory.
-    pub uploads: usize,
+    pub idle_uploads: usize,
     /// How long a collection spares orphaned content.
-    pub ages: Ages,
+    pub grace_periods: GracePeriods,
     /// The limits of pushes.
-    pub room: RoomLimits,
+    pub capacity: CapacityLimits,
     /// The rules of immutable tags.
-    pub immutable: Vec<Immutable>,
+    pub immutable: Vec<ImmutableRule>,
     /// Inspects an index: reads all of it. Runs in a process of its own, which a corrupt index may kill.
     pub inspect: fn(&Inspection) -> IndexHealth,
     /// Called with the reason when the store becomes read-only.
-    pub failed: fn(&str),
+    pub on_read_only: fn(&str),
     /// Called with the progress of an opening that takes long.
-    pub opening: fn(&str),
+    pub on_opening: fn(&str),
 }
 
 /// The process that opens a data directory.
@@ -36,7 +36,7 @@ pub enum Role {
     /// The one daemon that serves it.
     Daemon,
     /// A command, beside a daemon or without one.
-    Beside,
+    Command,
     /// A command that rebuilds the index while no daemon serves the directory.
     Rebuild,
 }

@@ -114,10 +114,10 @@ impl MarkerFile {
 impl Disk {
     /// Returns the way in which the index was last closed.
     pub(super) fn shutdown_marker(&self) -> ShutdownMarker {
-        if self.top(SUSPECT).exists() {
+        if self.path(SUSPECT).exists() {
             return ShutdownMarker::Unknown;
         }
-        let text = open_regular(&self.top(CLEAN)).and_then(io::read_to_string).ok();
+        let text = open_regular(&self.path(CLEAN)).and_then(io::read_to_string).ok();
         match text.as_deref().and_then(MarkerFile::parse) {
             Some(MarkerFile::Ended(noted))
                 if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) =>
@@ -136,12 +136,12 @@ impl Disk {
     /// Returns the way in which the index was last closed, and removes the marker durably.
     pub(super) fn take_shutdown_marker(&self) -> Result<ShutdownMarker, StoreError> {
         let marker = self.shutdown_marker();
-        if marker == ShutdownMarker::Unknown && self.top(CLEAN).exists() {
+        if marker == ShutdownMarker::Unknown && self.path(CLEAN).exists() {
             log::warn!("the index has changed since the registry closed it; inspecting it before it is used");
         }
         let remove_marker = || -> io::Result<()> {
-            self.remove(&self.top(CLEAN))?;
-            self.remove(&self.top(SUSPECT))?;
+            self.remove(&self.path(CLEAN))?;
+            self.remove(&self.path(SUSPECT))?;
             self.sync_directory(Directory::Index)
         };
         remove_marker().map_err(|error| StoreError::io("remove the shutdown marker of the index", error))?;
@@ -149,11 +149,11 @@ impl Disk {
     }
 
     /// Records that the index was closed cleanly. No process may write to it until the next one has taken the marker.
-    pub(super) fn note_good_order(&self) {
+    pub(super) fn mark_clean(&self) {
         let phase = RandomState::new().hash_one(CLEAN);
         let write = || {
             let text = MarkerFile::Ended(self.fingerprint(phase)?).text();
-            self.create_anew(&self.top(CLEAN))?.write_all(text.as_bytes())
+            self.create_anew(&self.path(CLEAN))?.write_all(text.as_bytes())
         };
         // Without the marker the next start inspects the index, which costs a moment.
         if let Err(error) = write() {
@@ -163,14 +163,14 @@ impl Disk {
 
     /// Records, before a command line changes the index, that the index is changing, if the marker vouches for it so
     /// far.
-    pub(super) fn note_change(&self) -> Result<(), StoreError> {
+    pub(super) fn mark_changing(&self) -> Result<(), StoreError> {
         if self.shutdown_marker() != ShutdownMarker::Clean {
             return Ok(());
         }
         let boot = boot_id();
         let has_boot = !boot.is_empty();
         let write = || -> io::Result<()> {
-            let mut file = self.create_anew(&self.top(CLEAN))?;
+            let mut file = self.create_anew(&self.path(CLEAN))?;
             file.write_all(MarkerFile::Changing { boot }.text().as_bytes())?;
             file.sync_all()
         };
@@ -179,22 +179,22 @@ impl Disk {
         }
         // A full disk takes no marker, but a collection must be possible: the marker is removed instead.
         let remove_marker = || -> io::Result<()> {
-            self.remove(&self.top(CLEAN))?;
+            self.remove(&self.path(CLEAN))?;
             self.sync_directory(Directory::Index)
         };
         remove_marker().map_err(|error| StoreError::io("remove the shutdown marker of the index", error))
     }
 
     /// Records that a command line which has changed the index closed it cleanly.
-    pub(super) fn note_end_of_change(&self) {
+    pub(super) fn mark_change_ended(&self) {
         if self.shutdown_marker() == ShutdownMarker::Interrupted {
-            self.note_good_order();
+            self.mark_clean();
         }
     }
 
     /// Records that a command line met damage in the index.
-    pub(super) fn note_damage(&self) {
-        if let Err(error) = self.open_or_create(&self.top(SUSPECT)) {
+    pub(super) fn mark_suspect(&self) {
+        if let Err(error) = self.open_or_create(&self.path(SUSPECT)) {
             log::warn!("index/suspect could not be written: {error}");
         }
     }
@@ -218,19 +218,19 @@ mod tests {
     fn only_a_clean_shutdown_is_trusted() {
         let (_directory, disk) = disk_with_index(b"index");
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
-        disk.note_good_order();
+        disk.mark_clean();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
-        disk.note_change().unwrap();
+        disk.mark_changing().unwrap();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Interrupted);
-        disk.note_end_of_change();
+        disk.mark_change_ended();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
-        disk.note_change().unwrap();
-        fs::write(disk.top(CLEAN), MarkerFile::Changing { boot: "another".into() }.text()).unwrap();
+        disk.mark_changing().unwrap();
+        fs::write(disk.path(CLEAN), MarkerFile::Changing { boot: "another".into() }.text()).unwrap();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
-        disk.note_good_order();
-        disk.note_damage();
+        disk.mark_clean();
+        disk.mark_suspect();
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
-        disk.note_end_of_change();
+        disk.mark_change_ended();
         assert_eq!(
             disk.shutdown_marker(),
             ShutdownMarker::Unknown,
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn empty_marker_is_not_trusted() {
         let (_directory, disk) = disk_with_index(b"index");
-        fs::write(disk.top(CLEAN), "").unwrap();
+        fs::write(disk.path(CLEAN), "").unwrap();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
     }
 
@@ -253,7 +253,7 @@ mod tests {
                 (0..=250).cycle().flat_map(|fill| vec![fill; page_size]).take(pages * page_size).collect();
             let (_directory, disk) = disk_with_index(&bytes);
             let data = disk.index_directory().join("data.mdb");
-            disk.note_good_order();
+            disk.mark_clean();
             assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
             fs::write(&data, &bytes[..bytes.len() - page_size]).unwrap();
             assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown, "cut short");

@@ -164,7 +164,7 @@ impl Disk {
     #[expect(clippy::disallowed_methods, reason = "the file has no name, and its content need not survive")]
     fn create_spool(&self) -> Result<File, StoreError> {
         self.check_writable()?;
-        let directory = self.top("uploads");
+        let directory = self.path("uploads");
         let failed = |error| StoreError::io("create a file for a large manifest", error);
         let options = OpenOptions::new().read(true).write(true).mode(0o600).to_owned();
         match options.clone().custom_flags(libc::O_TMPFILE).open(&directory) {

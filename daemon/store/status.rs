@@ -27,8 +27,8 @@ impl Store {
     /// Returns the status of the open store of a daemon; blocking.
     fn status(&self) -> Result<Status, StoreError> {
         let disk = &self.0.disk;
-        let (counts, free_bytes) = (self.0.index.counts()?, Space::of(&disk.top(""))?.free);
-        Ok(Status { daemon_runs: true, read_only: disk.failure(), counts, free_bytes })
+        let (counts, free_bytes) = (self.0.index.counts()?, Space::of(&disk.path(""))?.free);
+        Ok(Status { daemon_runs: true, read_only: disk.read_only_reason(), counts, free_bytes })
     }
 
     /// Returns the status and the number of unfinished uploads, read in the pool for pulls.
@@ -38,7 +38,7 @@ impl Store {
     pub async fn live_status(&self) -> Result<(Status, usize), StoreError> {
         let store = self.clone();
         let read = move || {
-            let _counted = store.0.disk.reads();
+            let _counted = store.0.disk.begin_read();
             Ok((store.status()?, store.unfinished_uploads()?))
         };
         self.0.work.run(Kind::Read, read).await
@@ -65,12 +65,12 @@ pub fn daemon_runs(path: &Path) -> bool {
 pub fn status(settings: &Settings) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(&settings.path);
     let disk = Disk::at(&settings.path, |_| {});
-    let read_only = if daemon_runs { disk.failure_of_daemon() } else { None };
-    let _shared = disk.share_index_file_to_look()?;
-    recover::refuse_broken(&disk, settings)?;
+    let read_only = if daemon_runs { disk.read_only_reason_of_daemon() } else { None };
+    let _shared = disk.share_index_file_read_only()?;
+    recover::require_healthy(&disk, settings)?;
     // Twice: opening reads the memory map already, and the address of the map is known only afterwards.
     super::faults::watch(&disk);
-    let index = Index::open_to_look(&disk, settings.index_map_size)?;
+    let index = Index::open_read_only(&disk, settings.index_map_size)?;
     super::faults::watch(&disk);
     let free_bytes = Space::of(&settings.path)?.free;
     Ok(Status { daemon_runs, read_only, counts: index.counts()?, free_bytes })

@@ -40,7 +40,7 @@ pub(super) struct Summaries {
 
 /// A permit to read manifests and configs for a page, until it is dropped. The number of permits, not that of the
 /// clients, decides the memory.
-pub struct Turn(#[expect(dead_code, reason = "dropping it returns the permit")] FairPermit<Holder>);
+pub struct ReadPermit(#[expect(dead_code, reason = "dropping it returns the permit")] FairPermit<Holder>);
 
 impl Default for Summaries {
     fn default() -> Self {
@@ -60,8 +60,8 @@ impl Summaries {
     ///
     /// # Errors
     /// [`StoreError::TooManyWaiting`].
-    pub(super) async fn acquire(&self, holder: Holder) -> Result<Turn, StoreError> {
-        Ok(Turn(self.permits.acquire(holder).await?))
+    pub(super) async fn acquire(&self, holder: Holder) -> Result<ReadPermit, StoreError> {
+        Ok(ReadPermit(self.permits.acquire(holder).await?))
     }
 
     /// Returns the cached summary of a manifest.

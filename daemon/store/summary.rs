@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
-use super::summaries::{Summary, Turn};
+use super::summaries::{ReadPermit, Summary};
 use super::work::Kind;
 use super::{Store, blob};
-use crate::oci::{Contents, Digest, ImageConfig, Platform, RepositoryName};
+use crate::oci::{Digest, ImageConfig, ManifestView, Platform, RepositoryName};
 
 /// The maximum number of platforms in a summary.
 const PLATFORMS: usize = 16;
@@ -28,7 +28,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::TooManyWaiting`].
-    pub async fn turn_to_read(&self) -> Result<Turn, StoreError> {
+    pub async fn acquire_read_permit(&self) -> Result<ReadPermit, StoreError> {
         self.0.summaries.acquire(Holder::current()).await
     }
 
@@ -49,7 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn read_manifest_shown(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
+    pub async fn read_manifest_for_page(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
         let (store, entry) = (self.clone(), entry.clone());
         self.0.work.run(Kind::Read, move || store.read_for_page(&entry)).await
     }
@@ -88,7 +88,7 @@ impl Store {
         repository: &RepositoryName,
         entry: &ManifestEntry,
     ) -> Result<Summary, StoreError> {
-        let contents = Contents::parse(&self.read_for_page(entry)?.unwrap_or_default());
+        let contents = ManifestView::parse(&self.read_for_page(entry)?.unwrap_or_default());
         if entry.media_type.is_index() {
             return self.index_summary(repository, &contents);
         }
@@ -105,7 +105,11 @@ impl Store {
         })
     }
 
-    fn index_summary(&self, repository: &RepositoryName, contents: &Contents) -> Result<Summary, StoreError> {
+    fn index_summary(
+        &self,
+        repository: &RepositoryName,
+        contents: &ManifestView,
+    ) -> Result<Summary, StoreError> {
         let images = contents.manifests.items.iter().filter(|part| part.platform.is_some());
         let digests: Vec<Digest> = images.clone().take(1).map(|part| part.digest.clone()).collect();
         let first = self.0.index.manifests_among(repository, &digests)?;

@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use super::blocking;
-use super::clock::Moment;
+use super::clock::StoreTime;
 use super::error::StoreError;
-use super::gc::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ, Taken};
+use super::gc::{CollectedItem, Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::index::Index;
-use super::index::candidates::TagAge;
+use super::index::candidates::DatedTag;
 use super::index::forecast::Forecast;
-use super::retention::Retention;
-use crate::oci::{AttachedTo, Digest, Reference, RepositoryName};
+use super::retention::RetentionRule;
+use crate::oci::{AttachmentTarget, Digest, Reference, RepositoryName};
 
 /// The time at which a tag was set, and its place among those of the same second.
-type SetAt = (Moment, u64);
+type SetAt = (StoreTime, u64);
 
 /// The relation of a tag to the images of its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,22 +35,22 @@ enum TagKind {
 /// Classifies a tag. `has_live_subject` says whether its manifest has a subject in the repository, and `is_live` whether the
 /// repository has the target of an attachment tag.
 fn classify(
-    tag: &TagAge,
+    tag: &DatedTag,
     has_live_subject: bool,
-    is_live: impl FnOnce(&AttachedTo) -> Result<bool, StoreError>,
+    is_live: impl FnOnce(&AttachmentTarget) -> Result<bool, StoreError>,
 ) -> Result<TagKind, StoreError> {
     if has_live_subject {
         return Ok(TagKind::Attached);
     }
     // A tag whose name contains the digest of its own manifest is the tag of an image.
-    let target = AttachedTo::of(&tag.tag).filter(|target| !target.names(&tag.digest));
+    let target = AttachmentTarget::of(&tag.tag).filter(|target| !target.matches(&tag.digest));
     let Some(target) = target else { return Ok(TagKind::Image) };
     Ok(if is_live(&target)? { TagKind::Attached } else { TagKind::WithoutTarget })
 }
 
 /// Returns true if a rule removes a tag, provided that it is not attached. `oldest_kept` is the oldest of the newest tags
 /// that the rule keeps. Tags of one second without a stored order are all kept.
-fn is_expired(tag: &TagAge, oldest_kept: Option<SetAt>, rule: &Retention, now: Moment) -> bool {
+fn is_expired(tag: &DatedTag, oldest_kept: Option<SetAt>, rule: &RetentionRule, now: StoreTime) -> bool {
     let is_among_newest = oldest_kept.is_some_and(|oldest| (tag.since, tag.order) >= oldest);
     !is_among_newest && !rule.keeps(tag, now)
 }
@@ -96,19 +96,19 @@ struct Classifier<'a> {
 }
 
 impl<'a> Classifier<'a> {
-    fn new(index: &'a Index, repository: &'a RepositoryName, page: &[TagAge]) -> Result<Self, StoreError> {
+    fn new(index: &'a Index, repository: &'a RepositoryName, page: &[DatedTag]) -> Result<Self, StoreError> {
         let digests = page.iter().map(|tag| tag.digest.clone()).collect();
         Ok(Classifier { index, repository, subjects: index.subjects_of(repository, &digests)? })
     }
 
-    fn classify(&self, tag: &TagAge) -> Result<TagKind, StoreError> {
+    fn classify(&self, tag: &DatedTag) -> Result<TagKind, StoreError> {
         let has_live_subject = match self.subjects.get(&tag.digest) {
             Some(subject) => {
                 self.index.manifest(self.repository, &Reference::Digest(subject.clone()))?.is_some()
             }
             None => false,
         };
-        let is_live = |target: &AttachedTo| self.index.has_attached_subject(self.repository, target);
+        let is_live = |target: &AttachmentTarget| self.index.has_attached_subject(self.repository, target);
         classify(tag, has_live_subject, is_live)
     }
 }
@@ -119,7 +119,7 @@ impl Collection<'_> {
     pub(super) async fn tags(
         &mut self,
         repository: &RepositoryName,
-        rule: &Retention,
+        rule: &RetentionRule,
     ) -> Result<(), StoreError> {
         let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
         let limit = rule.newest.unwrap_or(0);
@@ -143,7 +143,7 @@ impl Collection<'_> {
         }
     }
 
-    async fn retire(&mut self, repository: &RepositoryName, tags: &[TagAge]) -> Result<(), StoreError> {
+    async fn retire(&mut self, repository: &RepositoryName, tags: &[DatedTag]) -> Result<(), StoreError> {
         for part in tags.chunks(ITEMS_PER_TRANSACTION) {
             let (name, part) = (repository.clone(), part.to_vec());
             let taken = if self.dry_run {
@@ -154,9 +154,9 @@ impl Collection<'_> {
             } else {
                 self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
             };
-            for TagAge { tag, digest, .. } in taken {
+            for DatedTag { tag, digest, .. } in taken {
                 self.report.freed_tags += 1;
-                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+                (self.observe)(CollectedItem::Tag { repository: repository.clone(), tag, digest });
             }
         }
         Ok(())
@@ -189,8 +189,8 @@ fn oldest_kept(
 fn without_attached(
     index: &Index,
     repository: &RepositoryName,
-    tags: Vec<TagAge>,
-) -> Result<Vec<TagAge>, StoreError> {
+    tags: Vec<DatedTag>,
+) -> Result<Vec<DatedTag>, StoreError> {
     if tags.is_empty() {
         return Ok(tags);
     }
@@ -213,15 +213,15 @@ mod tests {
     use crate::oci::{Algorithm, Hasher, Pattern};
 
     fn at(second: u64, order: u64) -> SetAt {
-        (Moment::of(second), order)
+        (StoreTime::from_seconds(second), order)
     }
 
     fn digest(content: &str) -> Digest {
         Hasher::digest(Algorithm::Sha256, content.as_bytes())
     }
 
-    fn tag(name: &str, content: &str, (since, order): SetAt) -> TagAge {
-        TagAge { tag: name.parse().unwrap(), digest: digest(content), since, order }
+    fn tag(name: &str, content: &str, (since, order): SetAt) -> DatedTag {
+        DatedTag { tag: name.parse().unwrap(), digest: digest(content), since, order }
     }
 
     #[test]
@@ -258,16 +258,16 @@ mod tests {
     fn a_tag_is_classified_by_its_subject_and_its_name() {
         let signature = format!("sha256-{}.sig", digest("image").hex());
         let by_name = tag(&signature, "signature", at(1, 0));
-        let live = |_: &AttachedTo| Ok(true);
-        let absent = |_: &AttachedTo| Ok(false);
-        let unasked = |_: &AttachedTo| -> Result<bool, StoreError> { unreachable!("not looked up") };
+        let live = |_: &AttachmentTarget| Ok(true);
+        let absent = |_: &AttachmentTarget| Ok(false);
+        let unasked = |_: &AttachmentTarget| -> Result<bool, StoreError> { unreachable!("not looked up") };
         assert_eq!(classify(&by_name, false, live).unwrap(), TagKind::Attached);
         assert_eq!(classify(&by_name, false, absent).unwrap(), TagKind::WithoutTarget);
         assert_eq!(classify(&by_name, true, unasked).unwrap(), TagKind::Attached);
         let ordinary = tag("1.0", "image", at(1, 0));
         assert_eq!(classify(&ordinary, false, unasked).unwrap(), TagKind::Image);
         assert_eq!(classify(&ordinary, true, unasked).unwrap(), TagKind::Attached);
-        let own = tag(&digest("image").referrers_tag(), "image", at(1, 0));
+        let own = tag(&digest("image").fallback_tag(), "image", at(1, 0));
         assert_eq!(classify(&own, false, unasked).unwrap(), TagKind::Image);
         let failing = classify(&by_name, false, |_| Err(StoreError::Closing));
         assert!(matches!(failing, Err(StoreError::Closing)));
@@ -275,13 +275,13 @@ mod tests {
 
     #[test]
     fn a_tag_expires_unless_it_is_new_young_or_named() {
-        let rule = Retention {
+        let rule = RetentionRule {
             newest: Some(1),
             younger: Some(Duration::from_mins(1)),
             tags: vec![Pattern::from("v*".to_owned())],
-            ..Retention::default()
+            ..RetentionRule::default()
         };
-        let (now, oldest) = (Moment::of(100), Some(at(30, 7)));
+        let (now, oldest) = (StoreTime::from_seconds(100), Some(at(30, 7)));
         assert!(is_expired(&tag("b", "", at(30, 6)), oldest, &rule, now));
         assert!(!is_expired(&tag("b", "", at(30, 7)), oldest, &rule, now));
         assert!(!is_expired(&tag("b", "", at(41, 0)), None, &rule, now), "it is young");
@@ -291,12 +291,17 @@ mod tests {
 
     #[test]
     fn tags_without_a_stored_order_share_their_second_and_are_all_kept() {
-        let rule = Retention { newest: Some(1), ..Retention::default() };
+        let rule = RetentionRule { newest: Some(1), ..RetentionRule::default() };
         let mut newest = Newest::new(1);
         newest.add(at(5, 0), TagKind::Image);
         newest.add(at(5, 0), TagKind::Image);
         for name in ["a", "b"] {
-            assert!(!is_expired(&tag(name, "", at(5, 0)), newest.oldest(), &rule, Moment::of(9)));
+            assert!(!is_expired(
+                &tag(name, "", at(5, 0)),
+                newest.oldest(),
+                &rule,
+                StoreTime::from_seconds(9)
+            ));
         }
     }
 
@@ -315,11 +320,11 @@ mod tests {
             sorted.sort_by_key(|set_at| Reverse(*set_at));
             let expected = sorted.get(limit.min(sorted.len()).wrapping_sub(1)).copied();
             prop_assert_eq!(newest.oldest(), expected);
-            let rule = Retention { newest: Some(limit), ..Retention::default() };
+            let rule = RetentionRule { newest: Some(limit), ..RetentionRule::default() };
             let kept = times
                 .iter()
                 .filter(|(second, order)| {
-                    !is_expired(&tag("b", "", at(*second, *order)), newest.oldest(), &rule, Moment::of(9))
+                    !is_expired(&tag("b", "", at(*second, *order)), newest.oldest(), &rule, StoreTime::from_seconds(9))
                 })
                 .count();
             prop_assert!(kept >= limit.min(times.len()));

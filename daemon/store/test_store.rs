@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::capacity_limits::RoomLimits;
-use super::clock::Moment;
-use super::gc::{Report, Taken};
+use super::capacity_limits::CapacityLimits;
+use super::clock::StoreTime;
+use super::gc::{CollectedItem, CollectionReport};
 use super::index::inspect::Inspection;
-use super::retention::{Ages, Policy, Retention};
+use super::retention::{CollectionPolicy, GracePeriods, RetentionRule};
 use super::settings::IndexHealth;
-use super::{CheckOptions, Checked, Event, Fault, Role, Settings, Store, StoreError};
+use super::{CheckEvent, CheckOptions, CheckReport, Fault, Role, Settings, Store, StoreError};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName};
 
 /// The grace period of the store and of its collections.
@@ -33,13 +33,13 @@ impl TestStore {
         let settings = Settings {
             path: directory.path().to_owned(),
             index_map_size: 16 << 20,
-            uploads: 10,
-            ages: Ages { grace: GRACE, retention: Arc::default() },
-            room: RoomLimits { reserve: Some(0), ..RoomLimits::default() },
+            idle_uploads: 10,
+            grace_periods: GracePeriods { grace: GRACE, retention: Arc::default() },
+            capacity: CapacityLimits { reserve: Some(0), ..CapacityLimits::default() },
             immutable: Vec::new(),
             inspect,
-            failed: |_| (),
-            opening: |_| (),
+            on_read_only: |_| (),
+            on_opening: |_| (),
         };
         TestStore { store: Store::open(settings, Role::Daemon).await.unwrap(), directory }
     }
@@ -47,7 +47,7 @@ impl TestStore {
     /// Moves the clock of the store forward by at least this time.
     pub(super) fn advance(&self, by: Duration) {
         let clock = &self.store.0.index.clock;
-        clock.advance_to(Moment::of(clock.now().number() + by.as_secs()));
+        clock.advance_to(StoreTime::from_seconds(clock.now().seconds() + by.as_secs()));
     }
 
     /// Returns the path of the file of a blob.
@@ -103,19 +103,19 @@ impl TestStore {
     /// Collects, or only looks, and returns the report with the items.
     pub(super) async fn collect(
         &self,
-        policy: &Policy,
+        policy: &CollectionPolicy,
         dry_run: bool,
-    ) -> Result<(Report, Vec<Taken>), StoreError> {
+    ) -> Result<(CollectionReport, Vec<CollectedItem>), StoreError> {
         let mut items = Vec::new();
         let report = self.store.collect(policy, dry_run, &mut |item| items.push(item)).await?;
         Ok((report, items))
     }
 
-    pub(super) async fn check(&self, repair: bool) -> (Checked, Vec<(Fault, bool)>) {
+    pub(super) async fn check(&self, repair: bool) -> (CheckReport, Vec<(Fault, bool)>) {
         let mut faults = Vec::new();
         let mut observe = |event| match event {
-            Event::Fault(fault, repaired) => faults.push((fault, repaired)),
-            Event::Progress(_) => {}
+            CheckEvent::Fault(fault, repaired) => faults.push((fault, repaired)),
+            CheckEvent::Progress(_) => {}
         };
         let checked = self.store.check(CheckOptions { rate: None, repair }, &mut observe).await.unwrap();
         (checked, faults)
@@ -131,6 +131,6 @@ pub(super) fn digest(content: &[u8]) -> Digest {
 }
 
 /// The rules of a collection that the daemon starts by itself.
-pub(super) fn policy(retention: Vec<Retention>) -> Policy {
-    Policy { grace: GRACE, uploads_expire: GRACE, retention, by_hand: false }
+pub(super) fn policy(retention: Vec<RetentionRule>) -> CollectionPolicy {
+    CollectionPolicy { grace: GRACE, uploads_expire: GRACE, retention, by_operator: false }
 }

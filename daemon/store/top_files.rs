@@ -33,20 +33,20 @@ impl Disk {
         write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.check_writable()?;
-        let temporary = self.top(&format!(".{name}.new"));
-        let failed = |error| self.failed(StoreError::io(format!("write {name}"), error));
+        let temporary = self.path(&format!(".{name}.new"));
+        let failed = |error| self.latch_on(StoreError::io(format!("write {name}"), error));
         let file = self.create_anew_with_mode(&temporary, mode).map_err(failed)?;
         let mut writer = io::BufWriter::with_capacity(64 << 10, file);
         write(&mut writer)?;
         writer.flush().map_err(failed)?;
         writer.get_ref().sync_data().map_err(failed)?;
-        self.rename_over(&temporary, &self.top(name)).map_err(failed)?;
+        self.rename_over(&temporary, &self.path(name)).map_err(failed)?;
         self.sync_directory(Directory::Root).map_err(failed)
     }
 
     /// Renames a corrupt `index.json` to a free name beside it.
     pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
-        fs::rename(self.top("index.json"), self.free_name(&format!("index.json.broken-{suffix}")))
+        fs::rename(self.path("index.json"), self.free_name(&format!("index.json.broken-{suffix}")))
             .map_err(|error| StoreError::io("set the corrupt index.json aside", error))
     }
 
@@ -54,7 +54,7 @@ impl Disk {
     /// earlier attempt is used again.
     pub(super) fn keep_layout_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let failed = |error| StoreError::io("keep index.json", error);
-        let layout = self.top("index.json");
+        let layout = self.path("index.json");
         if let Some(kept) = self.other_name_of(&layout, "index.json.kept-").map_err(failed)? {
             return Ok(kept);
         }
@@ -73,7 +73,7 @@ impl Disk {
     /// Returns another hard link to a file, at the top of the data directory and with this prefix.
     fn other_name_of(&self, path: &Path, prefix: &str) -> io::Result<Option<PathBuf>> {
         let file = fs::metadata(path)?;
-        for entry in fs::read_dir(self.top(""))? {
+        for entry in fs::read_dir(self.path(""))? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(prefix)
                 && entry.metadata()?.ino() == file.ino()
@@ -89,7 +89,7 @@ impl Disk {
     pub(super) fn free_name(&self, name: &str) -> PathBuf {
         let names =
             std::iter::once(name.to_owned()).chain((1..1000).map(|number| format!("{name}-{number}")));
-        let mut free = names.map(|name| self.top(&name)).filter(|path| !path.exists());
-        free.next().unwrap_or_else(|| self.top(name))
+        let mut free = names.map(|name| self.path(&name)).filter(|path| !path.exists());
+        free.next().unwrap_or_else(|| self.path(name))
     }
 }

@@ -110,7 +110,7 @@ impl Step {
         let algorithm =
             algorithm.or_else(|| state.hashes.furthest()).unwrap_or_else(|| self.handle.id().algorithm());
         let length = state.length;
-        let _read = self.disk.reads();
+        let _read = self.disk.begin_read();
         let mut position = state.hashes.begin(algorithm, length);
         let end = length.min(position + CATCH_UP);
         while position < end {

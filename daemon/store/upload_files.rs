@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::regular_file::{if_exists, is_in_the_way, open_regular_with, regular_file};
+use super::regular_file::{if_exists, is_obstacle_error, open_regular_with, regular_file};
 use super::sys;
 
 /// Write-back starts in steps of this many bytes.
@@ -80,7 +80,7 @@ impl Disk {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(OpenedUpload::Missing),
             // The next collection sets the obstacle aside.
-            Err(error) if is_in_the_way(&error) => return Ok(OpenedUpload::Missing),
+            Err(error) if is_obstacle_error(&error) => return Ok(OpenedUpload::Missing),
             Err(error) => return Err(failed(error)),
         };
         if !lock_upload(&file).map_err(failed)? {
@@ -102,7 +102,8 @@ impl Disk {
         let failed = |error| StoreError::io("read the length of an upload", error);
         let mut length = file.metadata().map_err(failed)?.len();
         if length > hashed {
-            file.set_len(hashed).map_err(|error| self.failed(StoreError::io("shorten an upload", error)))?;
+            file.set_len(hashed)
+                .map_err(|error| self.latch_on(StoreError::io("shorten an upload", error)))?;
             length = file.metadata().map_err(failed)?.len();
         }
         if length == hashed {
@@ -144,14 +145,14 @@ impl Disk {
     /// Writes bytes at an offset of an upload and starts their write-back early.
     pub(super) fn write_upload(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_writable()?;
-        let _write = self.writes();
+        let _write = self.begin_write();
         if let Err(error) = file.write_all_at(bytes, offset) {
-            let error = self.failed(StoreError::io("write an upload", error));
+            let error = self.latch_on(StoreError::io("write an upload", error));
             if matches!(error, StoreError::Full | StoreError::OutOfResources { .. }) {
                 // A short write leaves bytes that no hash covers: they must not become part of a blob.
                 let shortened =
                     file.set_len(offset).map_err(|error| StoreError::io("shorten an upload", error));
-                match shortened.map_err(|error| self.failed(error)) {
+                match shortened.map_err(|error| self.latch_on(error)) {
                     // `check_upload_length` shortens it again before the upload is sealed.
                     Ok(()) | Err(StoreError::OutOfResources { .. }) => {}
                     Err(error) => return Err(error),
@@ -171,8 +172,8 @@ impl Disk {
     /// removes the file, so that the same content is never synced again.
     pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
         self.check_writable()?;
-        let _write = self.writes();
-        file.sync_data().map_err(|error| self.failed(StoreError::sync("sync an upload", error)))
+        let _write = self.begin_write();
+        file.sync_data().map_err(|error| self.latch_on(StoreError::sync("sync an upload", error)))
     }
 
     /// Lists the unfinished uploads: file name and length in bytes.
@@ -184,7 +185,7 @@ impl Disk {
     pub(super) fn uploads_by_age(&self) -> Result<Vec<UploadFile>, StoreError> {
         let failed = |error| StoreError::io("list the uploads", error);
         let mut uploads = Vec::new();
-        for entry in fs::read_dir(self.top("uploads")).map_err(failed)? {
+        for entry in fs::read_dir(self.path("uploads")).map_err(failed)? {
             // An error must not end the list: uploads that are missing from it count as gone.
             let entry = entry.map_err(failed)?;
             let metadata = if_exists(entry.metadata()).map_err(failed)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use super::capacity::Capacity;
-use super::capacity_limits::RoomLimits;
+use super::capacity_limits::CapacityLimits;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
@@ -27,7 +27,7 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
         let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let limits = RoomLimits { reserve: Some(0), ..RoomLimits::default() };
+        let limits = CapacityLimits { reserve: Some(0), ..CapacityLimits::default() };
         let capacity = Arc::new(Capacity::new(directory.path().into(), limits, index));
         let uploads =
             Uploads::new(limit, Arc::clone(&disk), Arc::default(), Arc::clone(&capacity), Arc::default());
@@ -145,9 +145,9 @@ async fn a_replaced_file_is_hashed_again() {
     let digest = sha256(b"other");
     std::fs::rename(fixture.file(id), fixture.directory.path().join("aside")).unwrap();
     std::fs::write(fixture.file(id), b"forge").unwrap();
-    assert!(matches!(fixture.disk.admit(&sealed.file, &digest), Err(StoreError::UploadUnknown)));
+    assert!(matches!(fixture.disk.rename_to_blob(&sealed.file, &digest), Err(StoreError::UploadUnknown)));
     std::fs::rename(fixture.directory.path().join("aside"), fixture.file(id)).unwrap();
-    fixture.disk.admit(&sealed.file, &digest).unwrap();
+    fixture.disk.rename_to_blob(&sealed.file, &digest).unwrap();
     sealed.committed();
     assert_eq!(fixture.capacity.uploads(), (0, 0));
 }

@@ -30,7 +30,7 @@ pub(super) struct Uploads {
 
 /// An unfinished upload, as the admin page lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunningUpload {
+pub struct UnfinishedUpload {
     /// Its repository; unknown after a restart until the client resumes it.
     pub repository: Option<RepositoryName>,
     /// Its length in bytes.
@@ -157,7 +157,7 @@ impl Uploads {
     }
 
     /// Lists the unfinished uploads; blocking.
-    pub(super) fn running(&self) -> Result<Vec<RunningUpload>, StoreError> {
+    pub(super) fn unfinished(&self) -> Result<Vec<UnfinishedUpload>, StoreError> {
         let running = self.disk.uploads()?.into_iter().map(|(name, length)| {
             let known = name.parse().ok().and_then(|id| {
                 self.sessions.with_session(id, |session, _| {
@@ -165,7 +165,7 @@ impl Uploads {
                 })
             });
             let (repository, expected) = known.unwrap_or_default();
-            RunningUpload {
+            UnfinishedUpload {
                 repository,
                 length,
                 expected: Some(expected).filter(|expected| *expected > length),

@@ -53,11 +53,11 @@ impl Store {
             }
             IndexHealth::Corrupt => {
                 log::error!("the index is corrupt: rows are missing or do not agree; nothing is collected");
-                inner.disk.note_damage();
+                inner.disk.mark_suspect();
                 if inner.role == Role::Daemon {
-                    inner.disk.failed(heed::Error::Decoding("rows of the index are missing".into()).into());
+                    inner.disk.latch_on(heed::Error::Decoding("rows of the index are missing".into()).into());
                 }
-                Err(StoreError::Unready)
+                Err(StoreError::NeedsRecovery)
             }
             IndexHealth::Unknown(why) => Err(StoreError::io("inspect the index", std::io::Error::other(why))),
         })

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 
 use super::authority::{Authority, Leaf};
-use super::client_auth::Clients;
+use super::client_auth::ClientRequirements;
 use super::clock::CertificateClock;
 use super::error::TlsError;
 use super::files::{self, PairStamp};
@@ -47,7 +47,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateInfo {
     /// When it expires, in seconds since 1970.
-    pub until: Option<i64>,
+    pub expires: Option<i64>,
     /// The SHA-256 of the certificate of the own authority, in the notation of `openssl`; `None` if the certificate is from
     /// files.
     pub fingerprint: Option<String>,
@@ -86,14 +86,14 @@ impl Certificates {
     /// # Errors
     /// [`TlsError`].
     pub fn open(source: Source) -> Result<Self, TlsError> {
-        Self::open_for(source, &Clients::default())
+        Self::open_for(source, &ClientRequirements::default())
     }
 
     /// Like [`Certificates::open`], with requirements for clients: certificates of their own, or a minimum version of TLS.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn open_for(source: Source, clients: &Clients) -> Result<Self, TlsError> {
+    pub fn open_for(source: Source, clients: &ClientRequirements) -> Result<Self, TlsError> {
         let (issuer, certified, missing) = match source {
             Source::Auto { directory, names } => {
                 let clock = CertificateClock::open(&directory);
@@ -137,7 +137,7 @@ impl Certificates {
     }
 
     /// Returns facts of the certificate in use.
-    pub fn facts(&self) -> CertificateInfo {
+    pub fn info(&self) -> CertificateInfo {
         let current = self.served.certified();
         let leaf = current.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
         let until = leaf.map(|(_, leaf)| leaf.validity().not_after.timestamp());
@@ -145,7 +145,7 @@ impl Certificates {
             CertificateIssuer::Auto(auto) => (Some(auto.authority.fingerprint()), auto.clock.is_behind()),
             CertificateIssuer::Files { .. } => (None, false),
         };
-        CertificateInfo { until, fingerprint, clock_is_behind }
+        CertificateInfo { expires: until, fingerprint, clock_is_behind }
     }
 
     /// Returns the SANs of the certificate in use.
@@ -154,7 +154,7 @@ impl Certificates {
     }
 
     /// Notes the host that a client requested. It is logged once if it is not a SAN of a certificate from the own authority.
-    pub fn note_called(&self, name: &str) {
+    pub fn note_requested_name(&self, name: &str) {
         self.served.note_requested_name(name);
     }
 
@@ -199,7 +199,7 @@ impl Certificates {
 
     /// Returns true if [`Certificates::include`] has to be called before the handshake of a client that reached the machine by
     /// this address: the address is not a SAN of the certificate, or the certificate is not valid by the current clock.
-    pub fn lacks(&self, address: IpAddr) -> bool {
+    pub fn needs_reissue_for(&self, address: IpAddr) -> bool {
         let CertificateIssuer::Auto(auto) = &self.issuer else { return false };
         let leaf = &auto.issued.lock().leaf;
         !leaf.covers(address.to_canonical()) || !leaf.is_valid(&auto.clock)
@@ -209,7 +209,7 @@ impl Certificates {
     ///
     /// # Errors
     /// [`TlsError::Make`]; the old certificate stays in use.
-    pub fn include(&self, address: IpAddr) -> Result<(), TlsError> {
+    pub fn reissue_for(&self, address: IpAddr) -> Result<(), TlsError> {
         let CertificateIssuer::Auto(auto) = &self.issuer else { return Ok(()) };
         let mut issued = auto.issued.lock();
         let address = address.to_canonical();

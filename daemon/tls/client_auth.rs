@@ -13,19 +13,19 @@ use super::files::read_certificates;
 
 /// Requirements for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clients {
+pub struct ClientRequirements {
     /// PEM files of authorities. A client needs a certificate that one of them issued. If empty, clients need none.
     pub authorities: Vec<PathBuf>,
     /// Refuses TLS 1.2.
     pub only_tls_1_3: bool,
 }
 
-impl Clients {
+impl ClientRequirements {
     /// Checks that the authorities can be read and used. Blocking.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn look_at(&self) -> Result<(), TlsError> {
+    pub fn validate(&self) -> Result<(), TlsError> {
         self.server_config().map(drop)
     }
 

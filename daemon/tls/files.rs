@@ -26,7 +26,7 @@ impl PairStamp {
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn look_at(certificate: &Path, key: &Path) -> Result<(), TlsError> {
+pub fn validate(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     read(certificate, key).map(drop)
 }
 

@@ -13,6 +13,6 @@ mod names;
 mod resolver;
 
 pub use self::certificates::{CertificateInfo, Certificates, Source};
-pub use self::client_auth::Clients;
+pub use self::client_auth::ClientRequirements;
 pub use self::error::TlsError;
-pub use self::files::look_at;
+pub use self::files::validate;

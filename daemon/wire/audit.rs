@@ -38,19 +38,19 @@ pub struct LoginCounts {
 impl LoginCounters {
     /// Logs and counts a failed log-in as `user`. An unreadable file of users is logged where it is read, and an expired token
     /// is normal operation: neither is logged here.
-    pub fn failed(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
+    pub fn record_failure(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
         let (reason, counter) = match error {
-            IdentifyError::Wrong | IdentifyError::InvalidToken => ("wrong", &self.wrong),
+            IdentifyError::WrongCredentials | IdentifyError::InvalidToken => ("wrong", &self.wrong),
             IdentifyError::Throttled { .. } => ("throttled", &self.throttled),
             // Not a guessed password: the client requests another token, or the daemon failed.
-            IdentifyError::EndedToken | IdentifyError::Unavailable => return,
+            IdentifyError::ExpiredToken | IdentifyError::Unavailable => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
     }
 
     /// Counts an issued bearer token.
-    pub fn token_issued(&self) {
+    pub fn record_token(&self) {
         self.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -66,7 +66,7 @@ impl LoginCounters {
 
 /// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk out of
 /// order, a body that ends early.
-pub fn refused(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) {
+pub fn log_refusal(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) {
     let message = match *method {
         Method::POST | Method::PUT | Method::PATCH => "push refused",
         Method::DELETE => "delete refused",
@@ -98,12 +98,12 @@ fn is_refusal(status: StatusCode) -> bool {
 }
 
 /// Returns a path for the log, truncated to 256 bytes with an ellipsis.
-pub fn shown_path(path: &str) -> String {
+pub fn loggable_path(path: &str) -> String {
     truncated(path, MAX_PATH)
 }
 
 /// Returns a method for the log, truncated to 32 bytes with an ellipsis.
-pub fn shown_method(method: &Method) -> String {
+pub fn loggable_method(method: &Method) -> String {
     truncated(method.as_str(), MAX_METHOD)
 }
 
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn a_path_is_truncated_at_a_character_boundary() {
-        assert_eq!(shown_path("/v2/"), "/v2/");
+        assert_eq!(loggable_path("/v2/"), "/v2/");
         let exact = "/".repeat(256);
-        assert_eq!(shown_path(&exact), exact);
-        assert_eq!(shown_path(&format!("{exact}x")), format!("{exact}…"));
+        assert_eq!(loggable_path(&exact), exact);
+        assert_eq!(loggable_path(&format!("{exact}x")), format!("{exact}…"));
         let umlauts = format!("/{}", "ä".repeat(200));
-        assert_eq!(shown_path(&umlauts), format!("/{}…", "ä".repeat(127)));
+        assert_eq!(loggable_path(&umlauts), format!("/{}…", "ä".repeat(127)));
     }
 
     #[test]

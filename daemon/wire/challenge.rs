@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::FORWARDED;
 
+use super::addresses::Addresses;
 use super::host::Host;
-use super::location::Locations;
 
 /// Challenge of a 401. A response has one scheme only: clients that find two choose differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ fn quoted(text: &str) -> String {
 /// The path of the token endpoint.
 pub const TOKEN_PATH: &str = "/token";
 
-impl Locations {
+impl Addresses {
     /// Returns the token endpoint at `http.external_url`, else at the host that the client called; `None` for a request without
     /// a valid host.
     pub fn token_endpoint(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> Option<TokenEndpoint> {
@@ -94,7 +94,7 @@ fn claims_tls(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn url(locations: &Locations, headers: &[(&str, &str)], tls: bool) -> Option<String> {
+    fn url(locations: &Addresses, headers: &[(&str, &str)], tls: bool) -> Option<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_token_endpoint_is_at_the_host_that_the_client_called() {
-        let locations = Locations::default();
+        let locations = Addresses::default();
         let host = ("host", "pi.lan:5000");
         assert_eq!(url(&locations, &[host], false).unwrap(), "http://pi.lan:5000/token");
         assert_eq!(url(&locations, &[host], true).unwrap(), "https://pi.lan:5000/token");
@@ -133,7 +133,7 @@ mod tests {
             "https://pi.lan:5000/token"
         );
         let external =
-            Locations { external_url: Some("https://hub.lan:444/".into()), ..Locations::default() };
+            Addresses { external_url: Some("https://hub.lan:444/".into()), ..Addresses::default() };
         assert_eq!(url(&external, &[host], false).unwrap(), "https://hub.lan:444/token");
         let endpoint = external.token_endpoint(&HeaderMap::new(), "::1".parse().unwrap(), false).unwrap();
         assert_eq!(endpoint.service, "hub.lan:444");

@@ -16,7 +16,7 @@ const KEPT: usize = 1000;
 
 /// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum EventKind {
     /// A manifest was pushed.
     Pushed,
     /// A manifest was pulled.
@@ -31,7 +31,7 @@ pub struct Event {
     /// The wall-clock time, in seconds since 1970.
     pub at: u64,
     /// The kind.
-    pub deed: Deed,
+    pub kind: EventKind,
     /// The user, or `-` for the anonymous user.
     pub user: String,
     /// The address of the client.
@@ -46,14 +46,16 @@ pub struct Event {
 #[derive(Default)]
 pub struct Events(Lock<VecDeque<Event>>);
 
-impl Deed {
+impl EventKind {
     /// Returns the kind of event that a request causes, and the status of the response that confirms it; `None` if requests of
     /// this route are no events.
     pub fn of(route: &Route, method: &Method) -> Option<(Self, StatusCode)> {
         match route {
-            Route::PutManifest(..) => Some((Deed::Pushed, StatusCode::CREATED)),
-            Route::GetManifest(..) if *method == Method::GET => Some((Deed::Pulled, StatusCode::OK)),
-            Route::DeleteManifest(..) | Route::DeleteBlob(..) => Some((Deed::Deleted, StatusCode::ACCEPTED)),
+            Route::PutManifest(..) => Some((EventKind::Pushed, StatusCode::CREATED)),
+            Route::GetManifest(..) if *method == Method::GET => Some((EventKind::Pulled, StatusCode::OK)),
+            Route::DeleteManifest(..) | Route::DeleteBlob(..) => {
+                Some((EventKind::Deleted, StatusCode::ACCEPTED))
+            }
             Route::GetManifest(..)
             | Route::Ping
             | Route::Catalog
@@ -72,19 +74,19 @@ impl Deed {
 impl Event {
     /// Makes an event of the current time.
     pub fn now(
-        deed: Deed,
+        deed: EventKind,
         user: String,
         client: IpAddr,
         repository: RepositoryName,
         reference: String,
     ) -> Self {
-        Event { at: clock::unix_seconds(), deed, user, client, repository, reference }
+        Event { at: clock::unix_seconds(), kind: deed, user, client, repository, reference }
     }
 }
 
 impl Events {
     /// Adds an event, and drops the oldest one if the buffer is full.
-    pub fn note(&self, event: Event) {
+    pub fn record(&self, event: Event) {
         let mut events = self.0.lock();
         if events.len() >= KEPT {
             events.pop_front();
@@ -109,7 +111,13 @@ mod tests {
         let name: RepositoryName = "a".parse().unwrap();
         for number in 0..KEPT + 5 {
             let client = IpAddr::from([127, 0, 0, 1]);
-            events.note(Event::now(Deed::Pushed, "-".into(), client, name.clone(), number.to_string()));
+            events.record(Event::now(
+                EventKind::Pushed,
+                "-".into(),
+                client,
+                name.clone(),
+                number.to_string(),
+            ));
         }
         let all = events.newest(|_| true);
         assert_eq!((all[1].reference.as_str(), all.len()), ("1003", KEPT));
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn head_is_not_a_pull() {
         let route = Route::parse(&Method::GET, "/v2/a/manifests/1").unwrap();
-        assert_eq!(Deed::of(&route, &Method::GET), Some((Deed::Pulled, StatusCode::OK)));
-        assert_eq!(Deed::of(&route, &Method::HEAD), None);
+        assert_eq!(EventKind::of(&route, &Method::GET), Some((EventKind::Pulled, StatusCode::OK)));
+        assert_eq!(EventKind::of(&route, &Method::HEAD), None);
     }
 }

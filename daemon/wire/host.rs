@@ -105,7 +105,7 @@ pub fn check_host(parts: &mut Parts) -> Result<(), &'static str> {
 }
 
 /// Returns the name or the address in `Host`, without brackets and port; `None` if the header is missing or malformed.
-pub fn host_name(headers: &HeaderMap) -> Option<&str> {
+pub fn requested_name(headers: &HeaderMap) -> Option<&str> {
     Host::parse(headers.get(HOST)?.to_str().ok()?).map(|host| host.name)
 }
 

@@ -4,6 +4,7 @@
 //! Errors are problems without HTTP (`oci`), and [`status_of`] is the one table that maps them to statuses. Any request gets a
 //! response, or its connection is closed; malformed input never panics.
 
+mod addresses;
 pub mod audit;
 mod challenge;
 pub mod conditional;
@@ -14,7 +15,6 @@ mod events;
 mod forwarded;
 mod framing;
 mod host;
-mod location;
 mod origin;
 mod origin_policy;
 mod pace;
@@ -24,15 +24,15 @@ mod response;
 mod route;
 mod status;
 
+pub use self::addresses::{Addresses, TargetOrigin};
 pub use self::challenge::{Challenge, TOKEN_PATH, TokenEndpoint};
 pub use self::confine::{confine, describes_one_response, mark_as_download};
 pub use self::cors::Cors;
 pub use self::error::ApiError;
-pub use self::events::{Deed, Event, Events};
+pub use self::events::{Event, EventKind, Events};
 pub use self::forwarded::is_forwarded;
 pub use self::framing::check_framing;
-pub use self::host::{check_host, host_name};
-pub use self::location::{Locations, TargetOrigin};
+pub use self::host::{check_host, requested_name};
 pub use self::origin_policy::{CsrfPolicy, RebindingPolicy, is_sent_by_page};
 pub use self::pace::Pace;
 pub use self::range::{ByteRange, ContentRange, ParseRangeError, RangeOutcome, resolve_range};

@@ -22,9 +22,9 @@ use http::header::{AUTHORIZATION, HeaderValue, ORIGIN, REFERER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 
+use super::addresses::{Addresses, TargetOrigin};
 use super::cors::Cors;
 use super::host::Host;
-use super::location::{Locations, TargetOrigin};
 use super::origin::Origin;
 use crate::access::Access;
 use crate::oci::{ErrorCode, Problem, ProblemKind};
@@ -32,12 +32,12 @@ use crate::oci::{ErrorCode, Problem, ProblemKind};
 /// Policy against CSRF: decides whether a request that changes something comes from a page that may send it.
 #[derive(Clone, Copy)]
 pub struct CsrfPolicy<'a> {
-    locations: &'a Locations,
+    locations: &'a Addresses,
 }
 
 impl<'a> CsrfPolicy<'a> {
     /// Makes the policy for a registry at these addresses.
-    pub fn new(locations: &'a Locations) -> Self {
+    pub fn new(locations: &'a Addresses) -> Self {
         CsrfPolicy { locations }
     }
 
@@ -103,12 +103,12 @@ impl<'a> CsrfPolicy<'a> {
 /// the public DNS cannot have. With users or with `auth.anonymous` every host is accepted.
 #[derive(Clone, Copy)]
 pub struct RebindingPolicy<'a> {
-    locations: &'a Locations,
+    locations: &'a Addresses,
 }
 
 impl<'a> RebindingPolicy<'a> {
     /// Makes the policy for a registry at these addresses.
-    pub fn new(locations: &'a Locations) -> Self {
+    pub fn new(locations: &'a Addresses) -> Self {
         RebindingPolicy { locations }
     }
 
@@ -118,7 +118,7 @@ impl<'a> RebindingPolicy<'a> {
     /// Returns the problem (421) if the registry is implicitly open and a page on the internet could have this host name.
     pub async fn check(self, headers: &HeaderMap, peer: IpAddr, access: &Access) -> Result<(), Problem> {
         // The host is compared first: it costs less than a look at the file of users.
-        if self.is_rebinding_safe_host(headers, peer) || !access.is_open_by_itself().await {
+        if self.is_rebinding_safe_host(headers, peer) || !access.is_implicitly_open().await {
             return Ok(());
         }
         Err(Problem::new(

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::access::{Action, Wanted};
+use crate::access::{Action, Operation};
 use crate::oci::{Digest, ParseDigestError, ParseNameError, ParseReferenceError, Reference, RepositoryName};
 
 /// Route: an endpoint of the distribution specification ("Endpoints") with its parsed parameters.
@@ -96,10 +96,10 @@ impl Route {
     }
 
     /// Returns the right that a request of this route needs.
-    pub fn wanted(&self) -> Wanted {
+    pub fn required_operation(&self) -> Operation {
         let (name, action) = match self {
-            Route::Ping => return Wanted::Ping,
-            Route::Catalog => return Wanted::Catalog,
+            Route::Ping => return Operation::Ping,
+            Route::Catalog => return Operation::Catalog,
             Route::Tags(name)
             | Route::GetManifest(name, _)
             | Route::GetBlob(name, _)
@@ -112,7 +112,7 @@ impl Route {
             | Route::CancelUpload(name, _) => (name, Action::Push),
             Route::DeleteManifest(name, _) | Route::DeleteBlob(name, _) => (name, Action::Delete),
         };
-        Wanted::Repository { name: name.clone(), action }
+        Operation::Repository { name: name.clone(), action }
     }
 
     /// Returns true if a request of this route may change stored content.
@@ -137,9 +137,9 @@ impl Route {
 
     /// Returns the repository, if the route has one.
     pub fn repository(&self) -> Option<RepositoryName> {
-        match self.wanted() {
-            Wanted::Repository { name, .. } => Some(name),
-            Wanted::Ping | Wanted::Catalog | Wanted::Upkeep | Wanted::Users => None,
+        match self.required_operation() {
+            Operation::Repository { name, .. } => Some(name),
+            Operation::Ping | Operation::Catalog | Operation::Maintenance | Operation::Users => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::images::{config, push_with};
+use crate::support::images::{config, push_image_with};
 use crate::support::*;
 
 /// More tags and repositories than a page has.
@@ -45,7 +45,7 @@ impl Registry {
 
     /// Restarts a stopped daemon with TLS.
     pub fn over_tls(mut daemon: Daemon, anonymous: &str) -> Self {
-        daemon.restart_with(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", anonymous)]);
+        daemon.start_again_with_env(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_AUTH_ANONYMOUS", anonymous)]);
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.crt");
         std::fs::write(&authority, daemon.get("/ca.crt").expect(200).body).unwrap();
@@ -113,7 +113,7 @@ impl Registry {
 
 /// Pushes three tags of one image and two tags of other images.
 pub fn push_app(daemon: &Daemon) {
-    push_with(
+    push_image_with(
         daemon,
         "team/app",
         &["1.9", "1.10", "latest"],
@@ -123,10 +123,10 @@ pub fn push_app(daemon: &Daemon) {
     for tag in ["1.2", "2.0-rc.1"] {
         let mut other = config();
         other["created"] = json!("2025-06-07T08:09:10Z");
-        push_with(daemon, "team/app", &[tag], &other, &json!({"annotations": {"version": tag}}));
+        push_image_with(daemon, "team/app", &[tag], &other, &json!({"annotations": {"version": tag}}));
     }
-    push_with(daemon, "team/web/front", &["1"], &config(), &json!({}));
-    push_with(daemon, "team/web/back", &["1"], &config(), &json!({}));
+    push_image_with(daemon, "team/web/front", &["1"], &config(), &json!({}));
+    push_image_with(daemon, "team/web/back", &["1"], &config(), &json!({}));
 }
 
 /// Pushes an index with two platforms, and a third that is missing.
@@ -135,7 +135,7 @@ fn push_platforms(daemon: &Daemon) {
         let mut config = config();
         config["architecture"] = architecture.into();
         config["history"][0]["created_by"] = format!("COPY {command} /bin/app").into();
-        push_with(daemon, "multi", &[], &config, &json!({"annotations": {"built-for": architecture}}))
+        push_image_with(daemon, "multi", &[], &config, &json!({"annotations": {"built-for": architecture}}))
     };
     let child = |digest: String, architecture: &str| {
         let platform = json!({"os": "linux", "architecture": architecture});
@@ -151,20 +151,26 @@ fn push_platforms(daemon: &Daemon) {
 
 /// Pushes referrers of an image, and a chart.
 fn push_artifacts(daemon: &Daemon) {
-    let image = push_with(daemon, "signed", &["1"], &config(), &json!({}));
+    let image = push_image_with(daemon, "signed", &["1"], &config(), &json!({}));
     for kind in ["application/spdx+json", "application/vnd.dev.cosign.artifact.sig.v1+json"] {
         let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
-        push_with(daemon, "signed", &[], &json!({}), &json!({"artifactType": kind, "subject": subject}));
+        push_image_with(
+            daemon,
+            "signed",
+            &[],
+            &json!({}),
+            &json!({"artifactType": kind, "subject": subject}),
+        );
     }
     let helm = json!({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json",
         "digest": daemon.push_blob("charts/app", b"{}"), "size": 2}});
-    push_with(daemon, "charts/app", &["1.0.0"], &json!({}), &helm);
+    push_image_with(daemon, "charts/app", &["1.0.0"], &json!({}), &helm);
 }
 
 fn push_many_tags(daemon: &Daemon) {
     let tags: Vec<String> = (1..=MANY_TAGS).map(|number| format!("1.{number}")).collect();
     let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-    push_with(daemon, "busy", &tags, &config(), &json!({}));
+    push_image_with(daemon, "busy", &tags, &config(), &json!({}));
 }
 
 /// Pushes more repositories than a page has.
@@ -185,8 +191,9 @@ pub fn push_hostile(daemon: &Daemon) {
     config["history"][0]["created_by"] = MARKUP.into();
     config["history"][1]["created_by"] = MARKUP.into();
     let annotations = json!({MARKUP: MARKUP, "link": "javascript:alert(1)"});
-    let image = push_with(daemon, "hostile", &["_-.1", "1"], &config, &json!({"annotations": annotations}));
+    let image =
+        push_image_with(daemon, "hostile", &["_-.1", "1"], &config, &json!({"annotations": annotations}));
     let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
     let artifact = json!({"artifactType": MARKUP, "subject": subject, "annotations": annotations});
-    push_with(daemon, "hostile", &[], &json!({}), &artifact);
+    push_image_with(daemon, "hostile", &[], &json!({}), &artifact);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::Answer;
+use crate::support::Response;
 
 /// The timeout of a command; page loads and scripts have shorter ones.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -54,7 +54,7 @@ fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> Result<V
         .write_all(head.as_bytes())
         .and_then(|()| stream.write_all(body.as_bytes()))
         .map_err(|error| error.to_string())?;
-    let answer = Answer::try_read(&mut stream, false).map_err(|error| error.to_string())?;
+    let answer = Response::try_read(&mut stream, false).map_err(|error| error.to_string())?;
     let value = answer.json()["value"].take();
     if answer.status == 200 { Ok(value) } else { Err(format!("{}: {}", value["error"], value["message"])) }
 }

@@ -15,7 +15,7 @@ const MANUAL: &str = include_str!("../../docs/monitoring.md");
 
 #[test]
 fn promtool_accepts_the_exposition_format() {
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     daemon.get("/v2/").expect(308);
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -83,7 +83,7 @@ tests:
 "#;
     let cases = write("cases.yml", cases);
     run(Command::new("promtool").args(["test", "rules"]).arg(&cases));
-    let daemon = Daemon::with(&[("HOLDFAST_TLS_MODE", "auto")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
     let text = text(&daemon);
     let families: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

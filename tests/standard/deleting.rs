@@ -43,7 +43,7 @@ fn deleting_a_blob_is_202_and_an_unknown_one_is_404() {
 
 #[test]
 fn deleting_where_it_is_disabled_is_405() {
-    let daemon = Daemon::with(&[("HOLDFAST_STORAGE_DELETE", "false")]);
+    let daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_DELETE", "false")]);
     let (digest, _) = daemon.push_image("a", "1", b"layer");
     let blob = super::digest(b"layer");
     for path in ["manifests/1".to_owned(), format!("manifests/{digest}"), format!("blobs/{blob}")] {

@@ -43,7 +43,7 @@ fn errors_have_the_format_and_a_code_of_the_table() {
     for (method, path) in requests {
         let answer = daemon.request(method, &path).send();
         assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.status);
-        assert_eq!(answer.named("content-type"), "application/json", "{method} {path}");
+        assert_eq!(answer.required_header("content-type"), "application/json", "{method} {path}");
         for error in answer.json()["errors"].as_array().unwrap() {
             let code = error["code"].as_str().unwrap();
             assert!(CODES.contains(&code), "{method} {path}: {code}");

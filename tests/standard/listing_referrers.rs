@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn list(daemon: &Daemon, digest: &str, query: &str) -> (Vec<Value>, Answer) {
+fn list(daemon: &Daemon, digest: &str, query: &str) -> (Vec<Value>, Response) {
     let answer = daemon.get(&format!("/v2/a/referrers/{digest}{query}")).expect(200);
-    assert_eq!(answer.named("content-type"), OCI_INDEX);
+    assert_eq!(answer.required_header("content-type"), OCI_INDEX);
     let body = answer.json();
     assert_eq!((&body["schemaVersion"], &body["mediaType"]), (&json!(2), &json!(OCI_INDEX)));
     (body["manifests"].as_array().unwrap().clone(), answer)
@@ -88,7 +88,7 @@ fn filter_is_applied_and_named() {
             .expect(201);
     }
     let (referrers, answer) = list(&daemon, &image, "?artifactType=application/vnd.example.two");
-    assert_eq!(answer.named("oci-filters-applied"), "artifactType");
+    assert_eq!(answer.required_header("oci-filters-applied"), "artifactType");
     assert_eq!(referrers.len(), 1);
     assert_eq!(referrers[0]["artifactType"], "application/vnd.example.two");
     assert_eq!(list(&daemon, &image, "").1.header("oci-filters-applied"), None);

@@ -24,7 +24,7 @@ fn unknown() -> String {
 /// Starts an upload and returns its location.
 fn start_upload(daemon: &Daemon, repository: &str) -> String {
     let answer = daemon.request("POST", &format!("/v2/{repository}/blobs/uploads/")).send().expect(202);
-    answer.named("location")
+    answer.required_header("location")
 }
 
 /// Returns the location with a query parameter added.
@@ -33,12 +33,12 @@ fn with_query(location: &str, parameter: &str) -> String {
 }
 
 /// Sends a chunk; `range` is the value of `Content-Range`.
-fn patch(daemon: &Daemon, location: &str, range: &str, bytes: &[u8]) -> Answer {
+fn patch(daemon: &Daemon, location: &str, range: &str, bytes: &[u8]) -> Response {
     daemon.request("PATCH", location).header("Content-Range", range).body(bytes).send()
 }
 
 /// Pushes a manifest with these fields in addition to those of an image; returns its digest and the answer.
-fn push_manifest(daemon: &Daemon, repository: &str, fields: &Value) -> (String, Answer) {
+fn push_manifest(daemon: &Daemon, repository: &str, fields: &Value) -> (String, Response) {
     let config = daemon.push_blob(repository, b"{}");
     let mut manifest = json!({
         "schemaVersion": 2,

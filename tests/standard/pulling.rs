@@ -53,8 +53,8 @@ fn pulling_manifests_get_is_200_with_bytes_and_digest() {
     let daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("a", "1", b"layer");
     let answer = daemon.get("/v2/a/manifests/1").expect(200);
-    assert_eq!((answer.named("docker-content-digest"), &answer.body), (digest, &bytes));
-    assert_eq!(answer.named("content-type"), OCI_MANIFEST);
+    assert_eq!((answer.required_header("docker-content-digest"), &answer.body), (digest, &bytes));
+    assert_eq!(answer.required_header("content-type"), OCI_MANIFEST);
 }
 
 #[test]
@@ -62,9 +62,9 @@ fn pulling_manifests_unknown_is_404() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     for path in ["/v2/a/manifests/2".to_owned(), format!("/v2/a/manifests/{}", unknown())] {
-        assert_eq!(daemon.get(&path).expect(404).code(), "MANIFEST_UNKNOWN");
+        assert_eq!(daemon.get(&path).expect(404).error_code(), "MANIFEST_UNKNOWN");
     }
-    assert_eq!(daemon.get("/v2/missing/manifests/1").expect(404).code(), "NAME_UNKNOWN");
+    assert_eq!(daemon.get("/v2/missing/manifests/1").expect(404).error_code(), "NAME_UNKNOWN");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn pulling_blobs_get_is_200_with_bytes_and_digest() {
     let digest = daemon.push_blob("a", b"layer");
     let answer = daemon.get(&format!("/v2/a/blobs/{digest}")).expect(200);
     assert_eq!(
-        (answer.named("docker-content-digest"), answer.body.as_slice()),
+        (answer.required_header("docker-content-digest"), answer.body.as_slice()),
         (digest, b"layer".as_slice())
     );
 }
@@ -84,7 +84,7 @@ fn pulling_blobs_unknown_in_the_repository_is_404() {
     daemon.push_blob("a", b"layer");
     let other = daemon.push_blob("b", b"of another repository");
     for digest in [unknown(), other] {
-        assert_eq!(daemon.get(&format!("/v2/a/blobs/{digest}")).expect(404).code(), "BLOB_UNKNOWN");
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{digest}")).expect(404).error_code(), "BLOB_UNKNOWN");
     }
 }
 
@@ -99,8 +99,8 @@ fn checking_existence_head_is_200_with_digest_and_length() {
         (format!("/v2/a/blobs/{blob}"), &blob, 5),
     ] {
         let answer = daemon.request("HEAD", &path).send().expect(200);
-        assert_eq!(answer.named("docker-content-digest"), *digest);
-        assert_eq!(answer.named("content-length"), length.to_string());
+        assert_eq!(answer.required_header("docker-content-digest"), *digest);
+        assert_eq!(answer.required_header("content-length"), length.to_string());
         assert!(answer.body.is_empty());
     }
 }

@@ -17,7 +17,7 @@ fn post_then_put_end_is_201_with_a_pullable_location() {
     let daemon = Daemon::start();
     let path = with_query(&start_upload(&daemon, "a"), &format!("digest={}", digest(b"layer")));
     let answer = daemon.request("PUT", &path).body(b"layer").send().expect(201);
-    assert_eq!(daemon.get(&answer.named("location")).expect(200).body, b"layer");
+    assert_eq!(daemon.get(&answer.required_header("location")).expect(200).body, b"layer");
 }
 
 #[test]
@@ -25,14 +25,17 @@ fn single_post_is_201_with_a_pullable_location() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?digest={}", digest(b"layer"));
     let answer = daemon.request("POST", &path).body(b"layer").send().expect(201);
-    assert_eq!(daemon.get(&answer.named("location")).expect(200).body, b"layer");
+    assert_eq!(daemon.get(&answer.required_header("location")).expect(200).body, b"layer");
 }
 
 #[test]
 fn single_post_digest_matches_the_content() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?digest={}", unknown());
-    assert_eq!(daemon.request("POST", &path).body(b"layer").send().expect(400).code(), "DIGEST_INVALID");
+    assert_eq!(
+        daemon.request("POST", &path).body(b"layer").send().expect(400).error_code(),
+        "DIGEST_INVALID"
+    );
     daemon.request("HEAD", &format!("/v2/a/blobs/{}", unknown())).send().expect(404);
 }
 
@@ -46,7 +49,7 @@ fn single_post_length_matches_the_content() {
         format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 500\r\n\r\nlayer", daemon.address);
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let _ = Answer::try_read(&mut stream, false);
+    let _ = Response::try_read(&mut stream, false);
     daemon.request("HEAD", &format!("/v2/a/blobs/{}", digest(b"layer"))).send().expect(404);
 }
 
@@ -56,7 +59,7 @@ fn pushing_blobs_digest_that_is_invalid_or_unsupported_is_400() {
     for wrong in ["sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256", ""] {
         let path = with_query(&start_upload(&daemon, "a"), &format!("digest={wrong}"));
         let answer = daemon.request("PUT", &path).body(b"layer").send().expect(400);
-        assert_eq!(answer.code(), "DIGEST_INVALID", "{wrong}");
+        assert_eq!(answer.error_code(), "DIGEST_INVALID", "{wrong}");
     }
 }
 
@@ -66,15 +69,15 @@ fn mounting_is_201_with_a_pullable_location() {
     let digest = daemon.push_blob("from/here", b"layer");
     let path = format!("/v2/to/there/blobs/uploads/?mount={digest}&from=from/here");
     let answer = daemon.request("POST", &path).send().expect(201);
-    assert!(answer.named("location").contains("/v2/to/there/blobs/"));
-    assert_eq!(daemon.get(&answer.named("location")).expect(200).body, b"layer");
+    assert!(answer.required_header("location").contains("/v2/to/there/blobs/"));
+    assert_eq!(daemon.get(&answer.required_header("location")).expect(200).body, b"layer");
 }
 
 #[test]
 fn mounting_unknown_content_starts_an_upload() {
     let daemon = Daemon::start();
     let path = format!("/v2/a/blobs/uploads/?mount={}&from=b", unknown());
-    let location = daemon.request("POST", &path).send().expect(202).named("location");
+    let location = daemon.request("POST", &path).send().expect(202).required_header("location");
     let path = with_query(&location, &format!("digest={}", digest(b"layer")));
     daemon.request("PUT", &path).body(b"layer").send().expect(201);
 }
@@ -84,5 +87,5 @@ fn cancelling_is_204_and_ends_the_upload() {
     let daemon = Daemon::start();
     let location = start_upload(&daemon, "a");
     daemon.request("DELETE", &location).send().expect(204);
-    assert_eq!(daemon.get(&location).expect(404).code(), "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(daemon.get(&location).expect(404).error_code(), "BLOB_UPLOAD_UNKNOWN");
 }

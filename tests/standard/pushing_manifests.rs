@@ -15,7 +15,7 @@ fn missing_blob_is_manifest_blob_unknown() {
     let layer =
         json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": unknown(), "size": 9});
     let (_, answer) = push_manifest(&daemon, "a", &json!({"layers": [layer]}));
-    assert_eq!(answer.expect(400).code(), "MANIFEST_BLOB_UNKNOWN");
+    assert_eq!(answer.expect(400).error_code(), "MANIFEST_BLOB_UNKNOWN");
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn media_type_that_differs_from_the_content_type_is_refused() {
     let daemon = Daemon::start();
     let (_, bytes) = daemon.push_image("a", "1", b"layer");
     let answer = daemon.put_manifest("a", "2", OCI_INDEX, &bytes).expect(400);
-    assert_eq!(answer.code(), "MANIFEST_INVALID");
+    assert_eq!(answer.error_code(), "MANIFEST_INVALID");
     daemon.put_manifest("a", "2", &format!("{OCI_MANIFEST}; charset=utf-8"), &bytes).expect(201);
 }
 
@@ -53,8 +53,8 @@ fn success_is_201_with_a_pullable_location_and_the_digest() {
     let (digest, bytes) = daemon.push_image("a", "1", b"layer");
     for reference in ["2", &digest] {
         let answer = daemon.put_manifest("a", reference, OCI_MANIFEST, &bytes).expect(201);
-        assert_eq!(answer.named("docker-content-digest"), digest);
-        assert_eq!(daemon.get(&answer.named("location")).expect(200).body, bytes);
+        assert_eq!(answer.required_header("docker-content-digest"), digest);
+        assert_eq!(daemon.get(&answer.required_header("location")).expect(200).body, bytes);
     }
 }
 
@@ -63,7 +63,7 @@ fn digest_that_is_not_of_the_manifest_is_refused() {
     let daemon = Daemon::start();
     let (_, bytes) = daemon.push_image("a", "1", b"layer");
     let answer = daemon.put_manifest("a", &unknown(), OCI_MANIFEST, &bytes).expect(400);
-    assert_eq!(answer.code(), "DIGEST_INVALID");
+    assert_eq!(answer.error_code(), "DIGEST_INVALID");
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn subject_is_confirmed_by_oci_subject() {
     let daemon = Daemon::start();
     let (image, _) = daemon.push_image("a", "1", b"layer");
     let (_, answer) = push_manifest(&daemon, "a", &json!({"subject": subject(&image)}));
-    assert_eq!(answer.expect(201).named("oci-subject"), image);
+    assert_eq!(answer.expect(201).required_header("oci-subject"), image);
 }

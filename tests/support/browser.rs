@@ -46,7 +46,7 @@ impl Browser {
         if cookies.is_empty() { request } else { request.header("Cookie", &cookies.join("; ")) }
     }
 
-    pub fn get(&mut self, path: &str) -> Answer {
+    pub fn get(&mut self, path: &str) -> Response {
         let answer = self.request("GET", path).send();
         self.remember(answer)
     }
@@ -58,7 +58,7 @@ impl Browser {
     }
 
     /// Submits a form with the CSRF token, from a page of the registry.
-    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Response {
         let token = self.token.clone();
         let mut fields = fields.to_vec();
         fields.push(("token", &token));
@@ -66,7 +66,7 @@ impl Browser {
     }
 
     /// Submits a form with these fields only, from a page of `origin`; without the header if it is empty.
-    pub fn post_as(&mut self, path: &str, fields: &[(&str, &str)], origin: &str) -> Answer {
+    pub fn post_as(&mut self, path: &str, fields: &[(&str, &str)], origin: &str) -> Response {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(fields);
         let request = self.request("POST", path).header("Content-Type", "application/x-www-form-urlencoded");
@@ -75,7 +75,7 @@ impl Browser {
         self.remember(answer)
     }
 
-    pub fn log_in(&mut self, name: &str, password: &str) -> Answer {
+    pub fn log_in(&mut self, name: &str, password: &str) -> Response {
         self.get("/login");
         let answer = self.post("/login", &[("name", name), ("password", password), ("next", "/")]);
         if answer.status == 303 {
@@ -86,7 +86,7 @@ impl Browser {
 
     /// Deletes tags through their confirmation.
     #[track_caller]
-    pub fn delete(&mut self, name: &str, tags: &[&str]) -> Answer {
+    pub fn delete(&mut self, name: &str, tags: &[&str]) -> Response {
         let fields = self.confirmation(name, tags);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.post("/delete", &fields)
@@ -104,7 +104,7 @@ impl Browser {
     }
 
     /// Stores the cookies and the CSRF token of an answer.
-    fn remember(&mut self, answer: Answer) -> Answer {
+    fn remember(&mut self, answer: Response) -> Response {
         for cookie in answer.headers("set-cookie") {
             let (name, rest) = cookie.split_once('=').unwrap();
             let value = rest.split(';').next().unwrap();
@@ -122,6 +122,6 @@ impl Browser {
     }
 }
 
-pub fn text(answer: &Answer) -> String {
+pub fn text(answer: &Response) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }

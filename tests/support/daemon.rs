@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use super::content::{digest, image_of};
-use super::http::{Answer, Request};
+use super::http::{Request, Response};
 use super::{BINARY, OCI_MANIFEST};
 
 /// A daemon with its data, killed on drop. Its socket belongs to the test, which passes it by socket activation: the port stays
@@ -34,7 +34,7 @@ struct Start {
 }
 
 /// Starts a daemon in a new directory, kills it, and returns the first line of its banner that contains `words`.
-pub fn said_at_start(environment: &[(&str, &str)], words: &str) -> String {
+pub fn startup_line(environment: &[(&str, &str)], words: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut daemon = Command::new(BINARY)
         .env_clear()
@@ -55,11 +55,11 @@ pub fn said_at_start(environment: &[(&str, &str)], words: &str) -> String {
 impl Daemon {
     /// Starts with default settings.
     pub fn start() -> Self {
-        Self::with(&[])
+        Self::with_env(&[])
     }
 
     /// Starts with this environment.
-    pub fn with(environment: &[(&str, &str)]) -> Self {
+    pub fn with_env(environment: &[(&str, &str)]) -> Self {
         let start = Start { environment: owned(environment), ..Start::default() };
         Self::in_directory(tempfile::tempdir().unwrap(), None, start)
     }
@@ -72,11 +72,11 @@ impl Daemon {
 
     /// Starts with this data directory.
     pub fn at(data: &Path) -> Self {
-        Self::at_with(data, &[])
+        Self::at_with_env(data, &[])
     }
 
     /// Starts with this data directory and environment.
-    pub fn at_with(data: &Path, environment: &[(&str, &str)]) -> Self {
+    pub fn at_with_env(data: &Path, environment: &[(&str, &str)]) -> Self {
         let start = Start { environment: owned(environment), ..Start::default() };
         Self::in_directory(tempfile::tempdir().unwrap(), Some(data), start)
     }
@@ -95,7 +95,7 @@ impl Daemon {
     }
 
     /// Starts with a configuration file of this text.
-    pub fn with_file(text: &str) -> Self {
+    pub fn with_config(text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("holdfast.toml");
         std::fs::write(&file, text).unwrap();
@@ -104,13 +104,13 @@ impl Daemon {
     }
 
     /// Starts with this configuration file.
-    pub fn with_file_named(file: &Path) -> Self {
+    pub fn with_config_file(file: &Path) -> Self {
         let arguments = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
         Self::in_directory(tempfile::tempdir().unwrap(), None, Start { arguments, ..Start::default() })
     }
 
     /// Starts with a configuration file of this text and this data directory.
-    pub fn with_file_at(data: &Path, text: &str) -> Self {
+    pub fn with_config_at(data: &Path, text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("holdfast.toml");
         std::fs::write(&file, text).unwrap();
@@ -144,13 +144,13 @@ impl Daemon {
     /// Kills it with SIGKILL and starts it again at the same address.
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        self.restart_after_end();
+        self.start_again();
     }
 
     /// Stops it gracefully, as systemd does, and starts it again.
     pub fn stop_and_restart(&mut self) {
         self.stop();
-        self.restart_after_end();
+        self.start_again();
     }
 
     /// Sends SIGTERM; returns true if it exits with success within `time`.
@@ -180,14 +180,14 @@ impl Daemon {
     }
 
     /// Stops it without leaving a shutdown marker, as after a power cut.
-    pub fn end_badly(&mut self) {
+    pub fn stop_without_marker(&mut self) {
         self.stop();
         // A daemon that has met damage leaves no marker by itself.
         let _ = std::fs::remove_file(self.data.join("index/clean"));
     }
 
     /// Returns the number of broken indexes that were set aside.
-    pub fn broken_indexes(&self) -> usize {
+    pub fn broken_index_count(&self) -> usize {
         let names = std::fs::read_dir(&self.data).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("index.broken-")).count()
     }
@@ -200,27 +200,27 @@ impl Daemon {
     }
 
     /// Starts it again after it has exited.
-    pub fn restart_after_end(&mut self) {
+    pub fn start_again(&mut self) {
         self.child.wait().unwrap();
         self.child = spawn(&self.data, &self.socket, &self.start);
     }
 
     /// Starts it again with another environment, after it has exited.
-    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
+    pub fn start_again_with_env(&mut self, environment: &[(&str, &str)]) {
         self.start.environment = owned(environment);
-        self.restart_after_end();
+        self.start_again();
     }
 
     /// As [`Daemon::restart_with`]; returns the file that its stderr goes to.
-    pub fn restart_with_log(&mut self, environment: &[(&str, &str)]) -> tempfile::NamedTempFile {
+    pub fn start_again_with_log(&mut self, environment: &[(&str, &str)]) -> tempfile::NamedTempFile {
         let log = tempfile::NamedTempFile::new().unwrap();
         self.start.log = Some(log.path().to_owned());
-        self.restart_with(environment);
+        self.start_again_with_env(environment);
         log
     }
 
     /// Returns its process id.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -230,7 +230,7 @@ impl Daemon {
     }
 
     /// Sends a GET request.
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         self.request("GET", path).send()
     }
 
@@ -255,7 +255,13 @@ impl Daemon {
     }
 
     /// Pushes a manifest by tag or digest.
-    pub fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) -> Answer {
+    pub fn put_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Response {
         let path = format!("/v2/{repository}/manifests/{reference}");
         self.request("PUT", &path).header("Content-Type", media_type).body(bytes).send()
     }

@@ -61,7 +61,7 @@ impl Request {
     }
 
     /// Sets the `Host` header.
-    pub fn by_name(mut self, host: &str) -> Self {
+    pub fn host(mut self, host: &str) -> Self {
         self.head = self.head.replace("Host: registry\r\n", &format!("Host: {host}\r\n"));
         self
     }
@@ -107,13 +107,13 @@ impl Request {
     }
 
     /// As [`Request::send`], for a daemon that may be killed meanwhile.
-    pub fn try_send(self) -> io::Result<Answer> {
+    pub fn try_send(self) -> io::Result<Response> {
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let written = stream
             .write_all(format!("{}\r\n", self.head).as_bytes())
             .and_then(|()| stream.write_all(&self.body));
-        let answer = Answer::try_read(&mut stream, self.head.starts_with("HEAD"))?;
+        let answer = Response::try_read(&mut stream, self.head.starts_with("HEAD"))?;
         // The server need not read a refused body to its end.
         if answer.status < 400 {
             written?;
@@ -122,11 +122,11 @@ impl Request {
     }
 
     /// Sends the request; returns the complete response.
-    pub fn send(self) -> Answer {
+    pub fn send(self) -> Response {
         let mut stream = self.open();
         // The server may cut off the rest of a refused body after its response, but never before.
         let written = stream.write_all(&self.body);
-        let answer = Answer::read(&mut stream, self.head.starts_with("HEAD"));
+        let answer = Response::read(&mut stream, self.head.starts_with("HEAD"));
         if answer.status < 400 {
             written.unwrap();
         }
@@ -135,13 +135,13 @@ impl Request {
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     headers: BTreeMap<String, Vec<String>>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn read(stream: &mut impl Read, head: bool) -> Self {
         Self::try_read(stream, head).unwrap()
     }
@@ -171,7 +171,7 @@ impl Answer {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim_start().to_owned());
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Response { status, headers, body: Vec::new() };
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         if !head && !matches!(status, 204 | 304) {
             reader.take(length).read_to_end(&mut answer.body)?;
@@ -201,7 +201,7 @@ impl Answer {
 
     #[track_caller]
     /// Returns a header that has to be there.
-    pub fn named(&self, name: &str) -> String {
+    pub fn required_header(&self, name: &str) -> String {
         self.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_owned()
     }
 
@@ -212,7 +212,7 @@ impl Answer {
 
     /// Returns the code of the first error.
     #[track_caller]
-    pub fn code(&self) -> String {
+    pub fn error_code(&self) -> String {
         self.json()["errors"][0]["code"].as_str().unwrap().to_owned()
     }
 }

@@ -11,7 +11,13 @@ pub const PAGES: [&str; 7] =
     ["/", "/repositories", "/repository/team/app", "/image/team/app:1.10", "/push", "/activity", "/account"];
 
 /// Pushes an image with this config, and these fields added to its manifest; returns its digest.
-pub fn push_with(daemon: &Daemon, name: &str, tags: &[&str], config: &Value, manifest: &Value) -> String {
+pub fn push_image_with(
+    daemon: &Daemon,
+    name: &str,
+    tags: &[&str],
+    config: &Value,
+    manifest: &Value,
+) -> String {
     let config = serde_json::to_vec(config).unwrap();
     let layer = b"a layer of seventy or so bytes, so that its size can be told from others";
     let mut whole = json!({
@@ -45,20 +51,26 @@ pub fn config() -> Value {
 
 /// Starts a registry with images, and adds its first user, alice.
 pub fn with_images() -> Daemon {
-    with_images_and(&[])
+    with_images_and_env(&[])
 }
 
 /// As [`with_images`], with this environment.
-pub fn with_images_and(environment: &[(&str, &str)]) -> Daemon {
-    let daemon = Daemon::with(environment);
-    push_with(
+pub fn with_images_and_env(environment: &[(&str, &str)]) -> Daemon {
+    let daemon = Daemon::with_env(environment);
+    push_image_with(
         &daemon,
         "team/app",
         &["1.9", "1.10", "latest"],
         &config(),
         &json!({"annotations": {"note": "hand-made"}}),
     );
-    push_with(&daemon, "team/other", &["2"], &json!({"os": "linux", "architecture": "amd64"}), &json!({}));
+    push_image_with(
+        &daemon,
+        "team/other",
+        &["2"],
+        &json!({"os": "linux", "architecture": "amd64"}),
+        &json!({}),
+    );
     add_user(&daemon.data, "alice", "secret");
     daemon
 }

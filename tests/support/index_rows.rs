@@ -100,6 +100,6 @@ impl Daemon {
     pub fn advance_clock(&mut self, by: Duration) {
         self.stop();
         advance_store_clock(&self.data, by);
-        self.restart_after_end();
+        self.start_again();
     }
 }

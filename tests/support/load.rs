@@ -187,7 +187,7 @@ impl Client {
         if start.status == 201 {
             return true;
         }
-        let location = start.expect(202).named("location");
+        let location = start.expect(202).required_header("location");
         let patch = Request::new(self.address, "PATCH", &location).chunked(content);
         if self.send(patch, 202, &[]) != Outcome::Done {
             return false;

@@ -6,7 +6,7 @@ pub mod browser;
 pub mod bulk;
 mod content;
 mod daemon;
-pub mod failing;
+pub mod fault_injection;
 mod http;
 pub mod images;
 pub mod index_rows;
@@ -14,8 +14,8 @@ pub mod load;
 pub mod unit;
 
 pub use self::content::{digest, image};
-pub use self::daemon::{Daemon, add_user, said_at_start};
-pub use self::http::{Answer, Request, connect_from};
+pub use self::daemon::{Daemon, add_user, startup_line};
+pub use self::http::{Request, Response, connect_from};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

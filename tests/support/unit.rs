@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Answer, BINARY, Request, run};
+use super::{BINARY, Request, Response, run};
 
 /// A unit: the registry's socket, the control socket, the notification socket, and a directory with data and configuration.
 pub struct Unit {
@@ -111,7 +111,7 @@ impl Unit {
     }
 
     /// Sends a GET request.
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         Request::new(self.address, "GET", path).send()
     }
 }

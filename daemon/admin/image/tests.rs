@@ -37,7 +37,7 @@ fn config(text: &str) -> ImageConfig {
 /// The page as [`super::page`] makes it, without a store.
 fn worst_page(view: View, text: &str, is_index: bool) -> Page {
     let manifest = manifest(text, is_index);
-    let (contents, config) = (Contents::parse(&manifest), config(text));
+    let (contents, config) = (ManifestView::parse(&manifest), config(text));
     let media_type = if is_index {
         "application/vnd.oci.image.index.v1+json".to_owned()
     } else {
@@ -54,7 +54,7 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
         child.size = Some("more than 1023.9 GiB".into());
     }
     let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
-    let mut referrers = Contents::parse(&self::manifest(text, false)).layers.items;
+    let mut referrers = ManifestView::parse(&self::manifest(text, false)).layers.items;
     referrers.truncate(REFERRERS);
     Page {
         frame: worst_case::frame(),

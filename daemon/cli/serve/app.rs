@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::services::Shared;
-use crate::admin::Desk;
+use crate::admin::AdminState;
 use crate::config::{Config, ConfigError};
 use crate::server::Server;
 use crate::store::Store;
@@ -21,7 +21,7 @@ pub(super) struct App {
     pub(super) config: ArcSwap<Config>,
     pub(super) store: Store,
     pub(super) server: Arc<Server>,
-    pub(super) admin: Arc<Desk>,
+    pub(super) admin: Arc<AdminState>,
     /// True if all listening sockets are on loopback addresses.
     pub(super) loopback_only: bool,
     pub(super) shared: Shared,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::app::App;
 use crate::base::human::{count, size};
-use crate::store::{Report, StoreError};
+use crate::store::{CollectionReport, StoreError};
 
 /// Interval at which certificates are checked.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ pub(super) async fn collect_periodically(app: Arc<App>) {
         let policy = app.config.load().gc.policy.clone();
         let mut observe = |item| log::debug!("collected {item:?}");
         match app.store.collect(&policy, false, &mut observe).await {
-            Ok(report) if report.did_something() => log_report(&report),
+            Ok(report) if report.did_work() => log_report(&report),
             Ok(_) => {}
             Err(StoreError::Closing | StoreError::ReadOnly) => return,
             Err(error) => log::error!("collection failed: {error}; it will be retried"),
@@ -59,7 +59,7 @@ pub(super) async fn collect_periodically(app: Arc<App>) {
     }
 }
 
-fn log_report(report: &Report) {
+fn log_report(report: &CollectionReport) {
     log::info!(
         "collected {}, {}, {} and {}: {} freed",
         count(report.freed_tags, "tag"),

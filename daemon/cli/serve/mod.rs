@@ -24,7 +24,7 @@ use self::app::{App, ReadConfig};
 use self::services::Shared;
 use super::failure::Failure;
 use super::{offline, output, settings, validate};
-use crate::admin::Desk;
+use crate::admin::AdminState;
 use crate::config::Config;
 use crate::server::{Capacity, Server, serve_health_during};
 use crate::service::{self, DescriptorBudget, InheritedSockets};
@@ -99,7 +99,7 @@ async fn serve(config: Config, read_config: ReadConfig) -> Result<Store, Failure
     let store = store.map_err(Failure::failed)?;
     // Before the first request, so that health checks and metrics are right from the beginning.
     let _ = store.measure().await;
-    let admin = Arc::new(Desk::new(Arc::default()).map_err(Failure::failed)?);
+    let admin = Arc::new(AdminState::new(Arc::default()).map_err(Failure::failed)?);
     let shared = Shared::new(descriptor_budget(&config, addresses.len()));
     let signer = shared.signer(&config, &store).await?;
     let set =

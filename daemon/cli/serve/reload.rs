@@ -61,7 +61,7 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
     }
     service::set_level(new.log.level);
     let settings = store_settings(&new);
-    app.store.adjust(settings.ages, settings.immutable, settings.room);
+    app.store.reconfigure(settings.grace_periods, settings.immutable, settings.capacity);
     app.server.replace_services(set);
     app.config.store(Arc::new(new));
     app.reloaded.notify_waiters();

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::super::failure::Failure;
-use crate::access::{self, Access, Anonymous, Challenge, Rule, SeenLines, TokenSigner};
-use crate::admin::{self, Admin, Desk};
+use crate::access::{self, Access, Anonymous, Challenge, Rule, TokenSigner, UsersLatch};
+use crate::admin::{self, Admin, AdminState};
 use crate::config::{Config, TlsMode};
 use crate::metrics::HttpCounters;
 use crate::registry::{Registry, UploadSlots};
 use crate::server::{MetricsAccess, RequestServices};
 use crate::service::DescriptorBudget;
-use crate::store::{Policy, Store};
+use crate::store::{CollectionPolicy, Store};
 use crate::tls::{Certificates, Source};
 use crate::wire::Cors;
 
@@ -20,7 +20,7 @@ use crate::wire::Cors;
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     upload_slots: Arc<UploadSlots>,
-    seen: SeenLines,
+    seen: UsersLatch,
     /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
     http: Arc<HttpCounters>,
@@ -31,7 +31,7 @@ impl Shared {
         Shared {
             upload_slots: Arc::new(UploadSlots::new(budget.uploads)),
             budget,
-            seen: SeenLines::default(),
+            seen: UsersLatch::default(),
             signer: OnceCell::new(),
             http: Arc::default(),
         }
@@ -43,7 +43,7 @@ impl Shared {
         if !may_ask_for_tokens(config) {
             return ephemeral(store);
         }
-        let signer = self.signer.get_or_try_init(async || match store.secret().await {
+        let signer = self.signer.get_or_try_init(async || match store.signing_key().await {
             Ok(key) => Ok(TokenSigner::new(&key, clock(store))),
             Err(error) => {
                 log::warn!("{error}; tokens are valid until the daemon ends, and clients have to log in again after that");
@@ -61,7 +61,7 @@ fn ephemeral(store: &Store) -> Result<TokenSigner, Failure> {
 /// Returns the clock that tokens expire by: store time, which jumps of the wall clock do not affect.
 fn clock(store: &Store) -> impl Fn() -> u64 + Send + Sync + 'static {
     let store = store.clone();
-    move || store.seconds()
+    move || store.store_seconds()
 }
 
 /// Returns true if this configuration may challenge clients with Bearer.
@@ -82,7 +82,7 @@ pub(super) fn services(
     config: &Config,
     store: Store,
     certificates: Option<Arc<Certificates>>,
-    admin_state: &Arc<Desk>,
+    admin_state: &Arc<AdminState>,
     (loopback_only, shared, signer): (bool, &Shared, TokenSigner),
 ) -> Result<RequestServices, Failure> {
     let limits = &config.limits;
@@ -95,19 +95,19 @@ pub(super) fn services(
             title: config.admin.title.clone(),
             users: config.admin.users.clone(),
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
-            policy: Policy { by_hand: true, ..config.gc.policy.clone() },
+            policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
         },
         desk: Arc::clone(admin_state),
         store: store.clone(),
-        locations: locations.clone(),
+        addresses: locations.clone(),
     };
     Ok(RequestServices {
         admin: config.admin.enabled.then_some(admin),
         events: Arc::clone(&admin_state.events),
         registry: Registry {
             store,
-            locations,
+            addresses: locations,
             delete: config.storage.delete,
             read_only: config.registry.read_only,
             list_max: limits.list_max,

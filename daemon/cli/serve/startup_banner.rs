@@ -48,10 +48,10 @@ fn text(
         (true, _, false) => {
             "  access      OPEN to everyone who can reach it; restrict it: holdfast user add NAME, and [auth]\n"
         }
-        (false, false, _) if access.opens_a_part() => {
+        (false, false, _) if access.is_partly_open() => {
             "  access      partly open, by [auth]; for the rest add a user: holdfast user add NAME\n"
         }
-        (false, true, _) if access.opens_a_part() => {
+        (false, true, _) if access.is_partly_open() => {
             "  access      partly open, by [auth]; the rest needs a user name and password\n"
         }
         (false, false, _) => "  access      closed until the first user is added: holdfast user add NAME\n",
@@ -70,10 +70,10 @@ fn line(config: &Config, addresses: &[SocketAddr], access: &Access) -> String {
         addresses.iter().map(|address| format!("{}://{address}", scheme(config))).collect();
     let access = match (access.is_open(), access.has_users()) {
         (true, _) => "open to everyone who can reach it",
-        (false, false) if access.opens_a_part() => {
+        (false, false) if access.is_partly_open() => {
             "partly open, by [auth]; for the rest: sudo holdfast user add NAME"
         }
-        (false, true) if access.opens_a_part() => {
+        (false, true) if access.is_partly_open() => {
             "partly open, by [auth]; the rest needs a user name and password"
         }
         (false, false) => "closed until the first user is added: sudo holdfast user add NAME",

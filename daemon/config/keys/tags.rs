@@ -5,7 +5,7 @@ use crate::config::key::{Initial, Key, Section, key};
 use crate::config::rules::Rules;
 use crate::config::settings::Config;
 use crate::config::text_formats::{DURATION, PATTERN};
-use crate::store::{Immutable, Retention};
+use crate::store::{ImmutableRule, RetentionRule};
 
 pub(in crate::config) const TAGS: Section<Config> = Section { name: "", doc: "", keys: TAGS_KEYS };
 
@@ -24,7 +24,7 @@ const TAGS_KEYS: &[Key<Config>] = &[
         "immutable",
         Initial::Unset(""),
         immutable,
-        Rules { keys: IMMUTABLE_KEYS, check: |_: &Immutable| None },
+        Rules { keys: IMMUTABLE_KEYS, check: |_: &ImmutableRule| None },
         "Tags that cannot be moved: a push of the same image succeeds, a push of another one gets 403. A delete of the \
          tag gets 403, too, unless the rule allows it, and so does a delete of content that a manifest of the repository \
          references. Retention may still remove such a tag; after that, any client that may push can set it again. Tags \
@@ -32,7 +32,7 @@ const TAGS_KEYS: &[Key<Config>] = &[
     ),
 ];
 
-const RETENTION_KEYS: &[Key<Retention>] = &[
+const RETENTION_KEYS: &[Key<RetentionRule>] = &[
     key!(
         "retention.repositories",
         Initial::Required("[\"ci/*\"]"),
@@ -71,7 +71,7 @@ const RETENTION_KEYS: &[Key<Retention>] = &[
 ];
 
 /// Refuses a rule that would remove every tag.
-fn check_retention(rule: &Retention) -> Option<&'static str> {
+fn check_retention(rule: &RetentionRule) -> Option<&'static str> {
     let keeps_none =
         rule.newest.unwrap_or(0) == 0 && rule.younger.unwrap_or_default().is_zero() && rule.tags.is_empty();
     (keeps_none && (rule.newest.is_some() || rule.younger.is_some())).then_some(
@@ -80,7 +80,7 @@ fn check_retention(rule: &Retention) -> Option<&'static str> {
     )
 }
 
-const IMMUTABLE_KEYS: &[Key<Immutable>] = &[
+const IMMUTABLE_KEYS: &[Key<ImmutableRule>] = &[
     key!(
         "immutable.repositories",
         Initial::Required("[\"prod/*\"]"),

@@ -52,7 +52,7 @@ impl Store {
 /// Compares the digest and the length that the index has for a blob with those of its file.
 pub(super) fn compare((digest, indexed): (&Digest, u64), (found, actual): (Digest, u64)) -> Option<Fault> {
     if found != *digest {
-        return Some(Fault::Rotten { digest: digest.clone(), actual: found });
+        return Some(Fault::Corrupt { digest: digest.clone(), actual: found });
     }
     (actual != indexed).then(|| Fault::Length { digest: digest.clone(), indexed, actual })
 }

@@ -34,7 +34,7 @@ pub enum Fault {
     },
     /// The content of a blob does not have its digest.
     #[serde(rename = "rotten")]
-    Rotten {
+    Corrupt {
         /// The blob.
         digest: Digest,
         /// The digest of its content.
@@ -49,7 +49,7 @@ pub enum Fault {
     },
     /// The index has a manifest whose bytes are not one.
     #[serde(rename = "no-manifest")]
-    NoManifest {
+    MalformedManifest {
         /// The repository.
         repository: RepositoryName,
         /// The manifest.
@@ -92,12 +92,12 @@ impl Fault {
     pub(super) fn is_index_fault(&self) -> bool {
         match self {
             Fault::Length { .. }
-            | Fault::NoManifest { .. }
+            | Fault::MalformedManifest { .. }
             | Fault::Miscounted { .. }
             | Fault::Index
             | Fault::Dangling { .. } => true,
             Fault::Missing { .. }
-            | Fault::Rotten { .. }
+            | Fault::Corrupt { .. }
             | Fault::Unreadable { .. }
             | Fault::Incomplete { .. }
             | Fault::Layout { .. } => false,
@@ -107,7 +107,7 @@ impl Fault {
 
 /// The progress of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct CheckProgress {
     /// The blobs that have been read.
     pub done: Amount,
     /// All blobs.
@@ -116,7 +116,7 @@ pub struct Progress {
 
 /// The totals of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Checked {
+pub struct CheckReport {
     /// Blobs and manifests that were read.
     pub blobs: Amount,
     /// Manifests, counted once for each repository.
@@ -135,7 +135,7 @@ pub struct Checked {
     pub layout_faults: u64,
 }
 
-impl Checked {
+impl CheckReport {
     /// Counts a fault.
     pub(super) fn count(&mut self, fault: &Fault, repaired: bool) {
         self.faults += 1;
@@ -146,9 +146,9 @@ impl Checked {
 }
 
 /// An event of a running check.
-pub enum Event {
+pub enum CheckEvent {
     /// A fault, and whether it was repaired.
     Fault(Fault, bool),
     /// Progress.
-    Progress(Progress),
+    Progress(CheckProgress),
 }

@@ -1,10 +1,10 @@
 //! Comparison of the rows of a repository with each other and with the files; all functions are blocking.
 
 use super::report::Fault;
-use crate::oci::{Digest, LinkKind, Manifest, Reference, RepositoryName};
+use crate::oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::ManifestEntry;
-use crate::store::index::candidates::TagAge;
+use crate::store::index::candidates::DatedTag;
 use crate::store::index::rows::LinkExceptionRow;
 use crate::store::{Store, blob};
 
@@ -27,7 +27,7 @@ impl Store {
         };
         let digest = entry.digest.clone();
         let Ok(manifest) = Manifest::parse(&bytes, Some(&entry.media_type)) else {
-            return Ok(vec![Fault::NoManifest { repository: repository.clone(), digest }]);
+            return Ok(vec![Fault::MalformedManifest { repository: repository.clone(), digest }]);
         };
         let missing = missing_content(&manifest, |wanted| self.has_content(repository, wanted))?;
         if missing.is_empty() || !has(&digest)? {
@@ -42,8 +42,8 @@ impl Store {
     pub(super) fn dangling_tags(
         &self,
         repository: &RepositoryName,
-        page: &[TagAge],
-    ) -> Result<Vec<TagAge>, StoreError> {
+        page: &[DatedTag],
+    ) -> Result<Vec<DatedTag>, StoreError> {
         let mut dangling = Vec::new();
         for one in page {
             // The tag is looked up again: it may have been moved or deleted since its page was read.
@@ -65,7 +65,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Option<Digest>, Vec<Fault>), StoreError> {
         let index = &self.0.index;
-        let page = index.links_after(repository, after, limit)?;
+        let page = index.repository_blobs_after(repository, after, limit)?;
         let mut faults = Vec::new();
         for (digest, size) in &page {
             if let Some(fault) = self.fault_of_file(digest, *size)?
@@ -111,7 +111,7 @@ pub(super) fn missing_content(
     has_content: impl Fn(&Digest) -> Result<bool, StoreError>,
 ) -> Result<Vec<Digest>, StoreError> {
     let mut missing = Vec::new();
-    for link in manifest.links().iter().filter(|link| link.kind == LinkKind::Blob) {
+    for link in manifest.references().iter().filter(|link| link.kind == ReferenceKind::Blob) {
         if !has_content(&link.digest)? {
             missing.push(link.digest.clone());
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::content::compare;
 use super::rows::missing_content;
-use super::{Checked, Event, Fault, least_duration};
+use super::{CheckEvent, CheckReport, Fault, least_duration};
 use crate::oci::{Manifest, Reference};
 use crate::store::settings::IndexHealth;
 use crate::store::test_store::{TestStore, digest, name};
@@ -17,7 +17,7 @@ fn content_is_compared_with_its_digest_and_its_length() {
     assert_eq!(compare((&wanted, 1), (wanted.clone(), 1)), None);
     let length = Fault::Length { digest: wanted.clone(), indexed: 2, actual: 1 };
     assert_eq!(compare((&wanted, 2), (wanted.clone(), 1)), Some(length));
-    let corrupt = Fault::Rotten { digest: wanted.clone(), actual: other.clone() };
+    let corrupt = Fault::Corrupt { digest: wanted.clone(), actual: other.clone() };
     assert_eq!(compare((&wanted, 2), (other, 1)), Some(corrupt), "the length follows from the content");
 }
 
@@ -45,14 +45,14 @@ fn the_rate_limits_the_duration() {
 #[test]
 fn faults_are_counted_by_their_repair() {
     let (digest, repository) = (digest(b"x"), name("a"));
-    let mut checked = Checked::default();
+    let mut checked = CheckReport::default();
     checked.count(&Fault::Missing { digest: digest.clone() }, true);
     checked.count(&Fault::Unreadable { digest: digest.clone(), error: String::new() }, false);
     checked.count(&Fault::Miscounted { repository: repository.clone() }, false);
-    checked.count(&Fault::NoManifest { repository, digest }, false);
+    checked.count(&Fault::MalformedManifest { repository, digest }, false);
     checked.count(&Fault::Layout { problem: String::new() }, true);
     let expected =
-        Checked { faults: 5, repaired: 2, index_faults: 2, layout_faults: 1, ..Checked::default() };
+        CheckReport { faults: 5, repaired: 2, index_faults: 2, layout_faults: 1, ..CheckReport::default() };
     assert_eq!(checked, expected);
 }
 
@@ -60,8 +60,8 @@ fn faults_are_counted_by_their_repair() {
 fn the_json_of_faults_keeps_its_kinds() {
     let (digest, repository) = (digest(b"x"), name("a"));
     let kind = |fault: Fault| serde_json::to_value(fault).unwrap()["kind"].as_str().unwrap().to_owned();
-    assert_eq!(kind(Fault::Rotten { digest: digest.clone(), actual: digest.clone() }), "rotten");
-    assert_eq!(kind(Fault::NoManifest { repository, digest }), "no-manifest");
+    assert_eq!(kind(Fault::Corrupt { digest: digest.clone(), actual: digest.clone() }), "rotten");
+    assert_eq!(kind(Fault::MalformedManifest { repository, digest }), "no-manifest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -81,7 +81,7 @@ async fn a_corrupt_blob_is_moved_aside_and_its_image_is_incomplete() {
     let image = test.push_image("a", &["1"], b"layer", None).await;
     let layer = digest(b"layer");
     std::fs::write(test.file(&layer), b"laxer").unwrap();
-    let corrupt = Fault::Rotten { digest: layer.clone(), actual: digest(b"laxer") };
+    let corrupt = Fault::Corrupt { digest: layer.clone(), actual: digest(b"laxer") };
     assert_eq!(test.check(false).await.1, [(corrupt.clone(), false)]);
     assert!(test.file(&layer).exists(), "a check without repair changes nothing");
     let incomplete = Fault::Incomplete { repository: name("a"), digest: image, missing: layer.clone() };
@@ -125,7 +125,7 @@ async fn bytes_that_are_not_a_manifest_are_a_fault_of_the_index() {
     let manifest = Manifest::parse(valid, None).unwrap();
     let bytes = bytes::Bytes::from_static(b"[]");
     let digest = test.store.put_manifest(&name("a"), manifest, bytes, None, Vec::new()).await.unwrap();
-    let malformed = Fault::NoManifest { repository: name("a"), digest };
+    let malformed = Fault::MalformedManifest { repository: name("a"), digest };
     assert_eq!(test.check(true).await.1, [(malformed, false)]);
 }
 
@@ -171,8 +171,8 @@ async fn progress_is_reported_for_each_blob() {
     test.push_blob("a", b"three").await;
     let mut progress = Vec::new();
     let mut observe = |event| match event {
-        Event::Progress(now) => progress.push((now.done.count, now.done.bytes, now.all.bytes)),
-        Event::Fault(fault, _) => panic!("{fault:?}"),
+        CheckEvent::Progress(now) => progress.push((now.done.count, now.done.bytes, now.all.bytes)),
+        CheckEvent::Fault(fault, _) => panic!("{fault:?}"),
     };
     let options = CheckOptions { rate: Some(1 << 30), repair: false };
     test.store.check(options, &mut observe).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
-use super::report::Taken;
+use super::report::CollectedItem;
 use crate::oci::{Algorithm, Digest};
 use crate::store::error::StoreError;
 use crate::store::index::Index;
@@ -20,16 +20,16 @@ impl Collection<'_> {
                 index.blob_page(after.as_deref(), ROWS_PER_READ, grace, forecast)
             };
             let page = self.foresee(page).await?;
-            self.report.kept_needed.add_all(page.needed);
-            self.report.kept_young.add_all(page.young);
-            for part in page.garbage.chunks(ITEMS_PER_TRANSACTION) {
+            self.report.kept_needed.add_all(page.live);
+            self.report.kept_young.add_all(page.leased);
+            for part in page.orphans.chunks(ITEMS_PER_TRANSACTION) {
                 self.take_blobs(part.to_vec()).await?;
             }
-            let stale_links = if self.dry_run { Vec::new() } else { page.strays };
+            let stale_links = if self.dry_run { Vec::new() } else { page.stale_links };
             for part in stale_links.chunks(ITEMS_PER_TRANSACTION) {
                 self.before_taking(part.len()).await?;
                 let forget = move |batch: &mut Batch, part: &[_]| {
-                    batch.forget_strays(part, grace).map(|()| Vec::<()>::new())
+                    batch.unlink_stale_links(part, grace).map(|()| Vec::<()>::new())
                 };
                 self.store.change(part.to_vec(), forget).await?;
             }
@@ -46,14 +46,14 @@ impl Collection<'_> {
         let taken = if self.dry_run {
             blobs
         } else {
-            let discard = move |batch: &mut Batch, part: &[_]| batch.discard_blobs(part, grace);
+            let discard = move |batch: &mut Batch, part: &[_]| batch.sweep_blobs(part, grace);
             let taken = self.store.take(blobs, discard).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
             taken
         };
         for (digest, bytes) in taken {
             self.report.freed_blobs.add(bytes);
-            (self.observe)(Taken::Blob { digest, bytes });
+            (self.observe)(CollectedItem::Blob { digest, bytes });
         }
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Collection<'_> {
             let page = blocking(move || index.link_exceptions_after(last.as_ref(), ROWS_PER_READ)).await?;
             for part in page.chunks(ITEMS_PER_TRANSACTION) {
                 let forget = |batch: &mut Batch, part: &[_]| {
-                    batch.forget_link_exceptions(part).map(|()| Vec::<()>::new())
+                    batch.remove_link_exceptions(part).map(|()| Vec::<()>::new())
                 };
                 self.store.change(part.to_vec(), forget).await?;
             }
@@ -92,7 +92,7 @@ impl Collection<'_> {
                     part.len() as u64
                 } else {
                     match self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await {
-                        Err(error) if error.is_lack_of_room() => 0,
+                        Err(error) if error.is_lack_of_space() => 0,
                         found => found?,
                     }
                 };
@@ -112,7 +112,7 @@ impl Store {
         let mut unknown = Vec::new();
         for digest in self.0.disk.blobs(algorithm)? {
             let digest = digest?;
-            if !self.0.index.knows_blob(&digest)? {
+            if !self.0.index.contains_blob(&digest)? {
                 let length = self.0.disk.blob_length(&digest)?;
                 unknown.extend(length.map(|length| (digest, length)));
             }

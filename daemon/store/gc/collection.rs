@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::report::{Report, Taken};
+use super::report::{CollectedItem, CollectionReport};
 use crate::base::Lock;
 use crate::store::error::StoreError;
 use crate::store::index::Index;
 use crate::store::index::forecast::Forecast;
-use crate::store::retention::Policy;
+use crate::store::retention::CollectionPolicy;
 use crate::store::verify::Share;
 use crate::store::{Store, blocking};
 
@@ -19,10 +19,10 @@ pub(in crate::store) const ITEMS_PER_TRANSACTION: usize = 32;
 /// A run of a collection, or a dry run.
 pub(in crate::store) struct Collection<'a> {
     pub(in crate::store) store: &'a Store,
-    pub(super) policy: &'a Policy,
+    pub(super) policy: &'a CollectionPolicy,
     pub(in crate::store) dry_run: bool,
-    pub(in crate::store) observe: &'a mut (dyn FnMut(Taken) + Send),
-    pub(in crate::store) report: Report,
+    pub(in crate::store) observe: &'a mut (dyn FnMut(CollectedItem) + Send),
+    pub(in crate::store) report: CollectionReport,
     share: Share,
     /// True once this run has verified the index.
     verified: bool,
@@ -34,9 +34,9 @@ impl<'a> Collection<'a> {
     /// Begins a run, which measures its share of the present content.
     pub(super) fn new(
         store: &'a Store,
-        policy: &'a Policy,
+        policy: &'a CollectionPolicy,
         dry_run: bool,
-        observe: &'a mut (dyn FnMut(Taken) + Send),
+        observe: &'a mut (dyn FnMut(CollectedItem) + Send),
     ) -> Result<Self, StoreError> {
         let counts = store.0.index.counts()?;
         Ok(Collection {
@@ -44,7 +44,7 @@ impl<'a> Collection<'a> {
             policy,
             dry_run,
             observe,
-            report: Report { dry_run, ..Report::default() },
+            report: CollectionReport { dry_run, ..CollectionReport::default() },
             share: Share::of(counts.blobs.saturating_add(counts.manifests)),
             verified: false,
             forecast: Arc::default(),

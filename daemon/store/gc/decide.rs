@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::oci::Digest;
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::index::candidates::Unneeded;
-use crate::store::index::candidates::WithSubject;
+use crate::store::index::candidates::CandidateWithSubject;
+use crate::store::index::candidates::OrphanCandidate;
 use crate::store::index::rows::UploadRow;
 
 /// Returns true if a collection may run. After names were lost (`held`), unnamed content may belong to a lost name, so that
@@ -19,28 +19,28 @@ pub(super) fn may_collect(held: bool, by_operator: bool) -> bool {
 /// Returns true if a manifest is old enough to be freed, provided that no tag and no manifest references it: an orphan after
 /// the grace period, and any untagged manifest after the period `untagged` of the retention rule, if there is one.
 pub(super) fn is_manifest_due(
-    candidate: &Unneeded,
-    now: Moment,
+    candidate: &OrphanCandidate,
+    now: StoreTime,
     grace: Duration,
     untagged: Option<Duration>,
 ) -> bool {
     let age = candidate.since.age(now);
-    (candidate.deleted && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
+    (candidate.by_delete && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
 }
 
 /// Returns true if an upload has expired: for the time `expire` its file has had the length that an earlier collection noted
 /// (`row`). An upload without a note is new.
-pub(super) fn is_upload_due(row: Option<&UploadRow>, length: u64, now: Moment, expire: Duration) -> bool {
+pub(super) fn is_upload_due(row: Option<&UploadRow>, length: u64, now: StoreTime, expire: Duration) -> bool {
     row.is_some_and(|row| row.length == length && row.since.age(now) >= expire)
 }
 
 /// Drops the manifests whose subject is live: a referrer stays as long as its subject. Returns the others, each with its
 /// subject.
 pub(super) fn without_live_subject(
-    candidates: Vec<Unneeded>,
+    candidates: Vec<OrphanCandidate>,
     mut subjects: BTreeMap<Digest, Digest>,
     is_live: impl Fn(&Digest) -> Result<bool, StoreError>,
-) -> Result<Vec<WithSubject>, StoreError> {
+) -> Result<Vec<CandidateWithSubject>, StoreError> {
     let mut due = Vec::new();
     for candidate in candidates {
         let subject = subjects.remove(&candidate.digest);
@@ -61,12 +61,12 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    fn at(second: u64) -> Moment {
-        Moment::of(second)
+    fn at(second: u64) -> StoreTime {
+        StoreTime::from_seconds(second)
     }
 
-    fn candidate(name: &str, since: u64, deleted: bool) -> Unneeded {
-        Unneeded { digest: digest(name), size: 1, since: at(since), deleted }
+    fn candidate(name: &str, since: u64, deleted: bool) -> OrphanCandidate {
+        OrphanCandidate { digest: digest(name), size: 1, since: at(since), by_delete: deleted }
     }
 
     fn digest(name: &str) -> Digest {

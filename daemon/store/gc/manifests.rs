@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::decide;
-use super::report::Taken;
+use super::report::CollectedItem;
 use crate::oci::{Reference, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::Index;
-use crate::store::index::candidates::Unneeded;
-use crate::store::index::candidates::{CollectedManifest, WithSubject};
+use crate::store::index::candidates::OrphanCandidate;
+use crate::store::index::candidates::{CandidateWithSubject, CollectedManifest};
 use crate::store::index::forecast::Forecast;
 use crate::store::index::writer::Batch;
-use crate::store::retention::Retention;
+use crate::store::retention::RetentionRule;
 use crate::store::{Store, blocking, management};
 
 /// The maximum number of passes over a repository: each pass may free signatures of manifests that the one before freed.
@@ -28,7 +28,7 @@ impl Collection<'_> {
             let page = self.store.all_repositories(last, ROWS_PER_READ).await?;
             for repository in &page.items {
                 self.report.repositories += 1;
-                let rule = Retention::of(&self.policy.retention, repository);
+                let rule = RetentionRule::of(&self.policy.retention, repository);
                 if let Some(rule) = rule.filter(|rule| rule.limits_tags()) {
                     self.tags(repository, rule).await?;
                 }
@@ -44,9 +44,9 @@ impl Collection<'_> {
     async fn manifests_and_attached(
         &mut self,
         repository: &RepositoryName,
-        rule: Option<&Retention>,
+        rule: Option<&RetentionRule>,
     ) -> Result<(), StoreError> {
-        let with_attached = rule.is_some_and(Retention::frees_content);
+        let with_attached = rule.is_some_and(RetentionRule::frees_content);
         for _ in 0..PASSES {
             let before = self.report.freed_tags;
             self.manifests(repository, rule.and_then(|rule| rule.untagged), with_attached).await?;
@@ -73,11 +73,11 @@ impl Collection<'_> {
                     let now = index.clock.now();
                     let all = untagged.is_some();
                     let mut page =
-                        index.unneeded_page(&name, after.as_ref(), ROWS_PER_READ, all, forecast)?;
+                        index.orphan_candidates(&name, after.as_ref(), ROWS_PER_READ, all, forecast)?;
                     let next =
                         page.last().filter(|_| page.len() == ROWS_PER_READ).map(|one| one.digest.clone());
                     page.retain(|one| decide::is_manifest_due(one, now, grace, untagged));
-                    index.retain_unneeded(&name, &mut page, forecast)?;
+                    index.retain_orphans(&name, &mut page, forecast)?;
                     Ok((store.without_live_subject(&name, page, forecast)?, next))
                 })
                 .await?;
@@ -94,27 +94,27 @@ impl Collection<'_> {
     async fn take_manifests(
         &mut self,
         repository: &RepositoryName,
-        manifests: Vec<WithSubject>,
+        manifests: Vec<CandidateWithSubject>,
         with_attached: bool,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
         self.before_taking(manifests.len()).await?;
         let taken = if self.dry_run {
             let collect = move |index: &Index, forecast: &mut Forecast| {
-                forecast.collect_manifests(index, &name, manifests, with_attached)
+                forecast.sweep_manifests(index, &name, manifests, with_attached)
             };
             self.foresee(collect).await?
         } else {
             let collect =
-                move |batch: &mut Batch, part: &[_]| batch.collect_manifests(&name, part, with_attached);
+                move |batch: &mut Batch, part: &[_]| batch.sweep_manifests(&name, part, with_attached);
             self.store.take(manifests, collect).await?
         };
         for CollectedManifest { digest, tags } in taken {
             self.report.freed_manifests += 1;
-            (self.observe)(Taken::Manifest { repository: repository.clone(), digest });
+            (self.observe)(CollectedItem::Manifest { repository: repository.clone(), digest });
             for (tag, digest) in tags {
                 self.report.freed_tags += 1;
-                (self.observe)(Taken::Tag { repository: repository.clone(), tag, digest });
+                (self.observe)(CollectedItem::Tag { repository: repository.clone(), tag, digest });
             }
         }
         Ok(())
@@ -135,9 +135,9 @@ impl Store {
     fn without_live_subject(
         &self,
         repository: &RepositoryName,
-        manifests: Vec<Unneeded>,
+        manifests: Vec<OrphanCandidate>,
         forecast: &Forecast,
-    ) -> Result<Vec<WithSubject>, StoreError> {
+    ) -> Result<Vec<CandidateWithSubject>, StoreError> {
         if manifests.is_empty() {
             return Ok(Vec::new());
         }
@@ -155,7 +155,7 @@ impl Store {
         }
         decide::without_live_subject(manifests, subjects, |subject| {
             let by_digest = Reference::Digest(subject.clone());
-            Ok(!forecast.lacks(repository, subject)
+            Ok(!forecast.removes(repository, subject)
                 && self.0.index.manifest(repository, &by_digest)?.is_some())
         })
     }

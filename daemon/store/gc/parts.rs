@@ -38,11 +38,11 @@ impl<T, R> Parts<T, R> {
                 self.results.extend(results);
                 self.has_succeeded = true;
             }
-            Err(error) if error.is_lack_of_room() && part.len() > 1 => {
+            Err(error) if error.is_lack_of_space() && part.len() > 1 => {
                 let rest = part.split_off(part.len() / 2);
                 self.pending.extend([rest, part]);
             }
-            Err(error) if error.is_lack_of_room() => self.failure = Some(error),
+            Err(error) if error.is_lack_of_space() => self.failure = Some(error),
             Err(error) => return Err(error),
         }
         Ok(())

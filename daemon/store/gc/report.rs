@@ -8,7 +8,7 @@ use crate::store::index::candidates::Amount;
 /// An item that a collection freed, or that a dry run would free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Taken {
+pub enum CollectedItem {
     /// A tag that no retention rule keeps, or one that was attached to a freed manifest.
     Tag {
         /// The repository.
@@ -43,7 +43,7 @@ pub enum Taken {
 
 /// The totals of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct CollectionReport {
     /// True for a dry run, which frees nothing.
     pub dry_run: bool,
     /// Repositories scanned.
@@ -70,16 +70,16 @@ pub struct Report {
 
 /// The last collection of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Collected {
+pub struct LastCollection {
     /// The time of its end, in seconds since 1970.
     pub at: u64,
     /// Its totals.
-    pub report: Report,
+    pub report: CollectionReport,
 }
 
-impl Report {
+impl CollectionReport {
     /// Returns true if items were freed or files found.
-    pub fn did_something(&self) -> bool {
+    pub fn did_work(&self) -> bool {
         let files = self.freed_blobs.count + self.freed_uploads.count + self.found;
         self.freed_tags + self.freed_manifests + files > 0
     }
@@ -92,16 +92,21 @@ mod tests {
     #[test]
     fn freed_items_and_found_files_are_reported_as_work() {
         let one = Amount { count: 1, bytes: 0 };
-        let kept = Report { kept_needed: one, kept_young: one, kept_uploads: one, ..Report::default() };
-        assert!(!kept.did_something());
+        let kept = CollectionReport {
+            kept_needed: one,
+            kept_young: one,
+            kept_uploads: one,
+            ..CollectionReport::default()
+        };
+        assert!(!kept.did_work());
         for report in [
-            Report { freed_tags: 1, ..kept },
-            Report { freed_manifests: 1, ..kept },
-            Report { freed_blobs: one, ..kept },
-            Report { freed_uploads: one, ..kept },
-            Report { found: 1, ..kept },
+            CollectionReport { freed_tags: 1, ..kept },
+            CollectionReport { freed_manifests: 1, ..kept },
+            CollectionReport { freed_blobs: one, ..kept },
+            CollectionReport { freed_uploads: one, ..kept },
+            CollectionReport { found: 1, ..kept },
         ] {
-            assert!(report.did_something(), "{report:?}");
+            assert!(report.did_work(), "{report:?}");
         }
     }
 }

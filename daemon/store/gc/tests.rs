@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use super::{Report, Taken};
+use super::{CollectedItem, CollectionReport};
 use crate::oci::{Algorithm, Digest, Pattern, Reference};
-use crate::store::retention::{Policy, Retention};
+use crate::store::retention::{CollectionPolicy, RetentionRule};
 use crate::store::settings::IndexHealth;
 use crate::store::test_store::{GRACE, TestStore, digest, name, policy};
 use crate::store::{Store, StoreError};
 
-fn blobs_of(items: &[Taken]) -> Vec<Digest> {
+fn blobs_of(items: &[CollectedItem]) -> Vec<Digest> {
     let mut digests: Vec<Digest> = items
         .iter()
         .filter_map(|item| match item {
-            Taken::Blob { digest, .. } => Some(digest.clone()),
-            Taken::Tag { .. } | Taken::Manifest { .. } | Taken::Upload { .. } => None,
+            CollectedItem::Blob { digest, .. } => Some(digest.clone()),
+            CollectedItem::Tag { .. } | CollectedItem::Manifest { .. } | CollectedItem::Upload { .. } => None,
         })
         .collect();
     digests.sort();
@@ -23,11 +23,11 @@ fn blobs_of(items: &[Taken]) -> Vec<Digest> {
 }
 
 /// Runs a dry run and a real collection, which have to free the same items.
-async fn collect(test: &TestStore, policy: &Policy) -> (Report, Vec<Taken>) {
+async fn collect(test: &TestStore, policy: &CollectionPolicy) -> (CollectionReport, Vec<CollectedItem>) {
     let (forecast, expected) = test.collect(policy, true).await.unwrap();
     let (report, items) = test.collect(policy, false).await.unwrap();
     assert_eq!(items, expected);
-    let comparable = |report| Report { dry_run: false, milliseconds: 0, ..report };
+    let comparable = |report| CollectionReport { dry_run: false, milliseconds: 0, ..report };
     assert_eq!(comparable(report), comparable(forecast));
     (report, items)
 }
@@ -52,7 +52,7 @@ async fn a_lease_protects_a_blob_for_another_grace_period() {
     let (asked, other) = (test.push_blob("a", b"asked for").await, test.push_blob("a", b"other").await);
     // In the last quarter of the grace period the renewal is committed before the answer.
     test.advance(GRACE / 8 * 7);
-    test.store.blob_to_count_on(&name("a"), &asked).await.unwrap();
+    test.store.blob_with_lease(&name("a"), &asked).await.unwrap();
     test.advance(GRACE / 2);
     let (report, items) = collect(&test, &policy(Vec::new())).await;
     assert_eq!((blobs_of(&items), report.kept_young.count), (vec![other], 1));
@@ -72,7 +72,7 @@ async fn a_deleted_image_is_freed_with_its_referrers_and_shared_blobs_stay() {
     test.advance(GRACE);
     let (report, items) = collect(&test, &policy(Vec::new())).await;
     assert_eq!(report.freed_manifests, 1);
-    assert!(items.contains(&Taken::Manifest { repository: name("a"), digest: signature.clone() }));
+    assert!(items.contains(&CollectedItem::Manifest { repository: name("a"), digest: signature.clone() }));
     let mut freed = vec![image, signature, digest(b"layer"), digest(b"signature")];
     freed.sort();
     assert_eq!(blobs_of(&items), freed);
@@ -89,16 +89,16 @@ async fn a_retention_rule_expires_tags_and_what_is_attached_to_them() {
     test.push_image("ci/a", &["v1"], b"2", None).await;
     test.push_image("ci/a", &["b2"], b"3", None).await;
     test.push_image("other", &["b1"], b"1", None).await;
-    let rule = Retention {
+    let rule = RetentionRule {
         repositories: vec![Pattern::from("ci/*".to_owned())],
         newest: Some(1),
         tags: vec![Pattern::from("v*".to_owned())],
-        ..Retention::default()
+        ..RetentionRule::default()
     };
     let rules = policy(vec![rule]);
     let (report, items) = collect(&test, &rules).await;
     let repository = name("ci/a");
-    let tag = |tag: &str, digest: &Digest| Taken::Tag {
+    let tag = |tag: &str, digest: &Digest| CollectedItem::Tag {
         repository: repository.clone(),
         tag: tag.parse().unwrap(),
         digest: digest.clone(),
@@ -107,7 +107,9 @@ async fn a_retention_rule_expires_tags_and_what_is_attached_to_them() {
     test.advance(GRACE);
     let (report, items) = collect(&test, &rules).await;
     assert_eq!((report.freed_tags, report.freed_manifests), (1, 1), "{items:?}");
-    assert!(items.contains(&Taken::Manifest { repository: repository.clone(), digest: image.clone() }));
+    assert!(
+        items.contains(&CollectedItem::Manifest { repository: repository.clone(), digest: image.clone() })
+    );
     test.advance(GRACE);
     assert_eq!(collect(&test, &rules).await.0.freed_manifests, 1, "the manifest of the signature");
     let tags = test.store.tags(&repository, None, 10).await.unwrap().items;
@@ -121,12 +123,12 @@ async fn without_a_grace_period_signatures_of_signatures_go_in_one_run() {
     let signature = test.push_image("a", &[&format!("sha256-{}.sig", image.hex())], b"2", None).await;
     test.push_image("a", &[&format!("sha256-{}.sig", signature.hex())], b"3", None).await;
     test.push_image("a", &["b2"], b"4", None).await;
-    let rule = Retention {
+    let rule = RetentionRule {
         repositories: vec![Pattern::from("*".to_owned())],
         newest: Some(1),
-        ..Retention::default()
+        ..RetentionRule::default()
     };
-    let rules = Policy { grace: Duration::ZERO, ..policy(vec![rule]) };
+    let rules = CollectionPolicy { grace: Duration::ZERO, ..policy(vec![rule]) };
     let (report, _) = collect(&test, &rules).await;
     assert_eq!((report.freed_tags, report.freed_manifests), (3, 3));
 }
@@ -138,17 +140,17 @@ async fn an_untagged_manifest_expires_by_a_rule_unless_a_client_asks_for_it() {
     test.push_image("a", &["1"], b"2", None).await;
     test.advance(10 * GRACE);
     assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 0);
-    let rule = Retention {
+    let rule = RetentionRule {
         repositories: vec![Pattern::from("*".to_owned())],
         untagged: Some(11 * GRACE),
-        ..Retention::default()
+        ..RetentionRule::default()
     };
     let rules = policy(vec![rule]);
     assert_eq!(collect(&test, &rules).await.0.freed_manifests, 0);
     test.advance(GRACE);
     let (report, items) = collect(&test, &rules).await;
     assert_eq!((report.freed_manifests, report.freed_tags), (1, 0));
-    assert!(items.contains(&Taken::Manifest { repository: name("a"), digest: image }));
+    assert!(items.contains(&CollectedItem::Manifest { repository: name("a"), digest: image }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -198,7 +200,7 @@ async fn an_upload_that_does_not_grow_expires() {
     assert_eq!(collect(&test, &policy(Vec::new())).await.0.kept_uploads.count, 2);
     test.advance(GRACE / 2);
     let (report, items) = collect(&test, &policy(Vec::new())).await;
-    assert_eq!(items, [Taken::Upload { id: abandoned_id.to_string(), bytes: 4 }]);
+    assert_eq!(items, [CollectedItem::Upload { id: abandoned_id.to_string(), bytes: 4 }]);
     assert_eq!((report.kept_uploads.count, report.freed_uploads.bytes), (1, 4));
     assert!(test.store.resume_upload(&repository, abandoned_id).await.is_err());
 }
@@ -233,8 +235,8 @@ async fn after_names_were_lost_only_the_operator_collects() {
     test.push_blob("a", b"perhaps of a lost name").await;
     test.store.writer().unwrap().submit(|batch| batch.hold_collection(true)).await.unwrap();
     test.advance(GRACE);
-    assert_eq!(collect(&test, &policy(Vec::new())).await.0, Report::default());
-    let by_operator = Policy { by_hand: true, ..policy(Vec::new()) };
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0, CollectionReport::default());
+    let by_operator = CollectionPolicy { by_operator: true, ..policy(Vec::new()) };
     assert_eq!(collect(&test, &by_operator).await.0.freed_blobs.count, 1);
     assert!(!test.store.overview().await.unwrap().collection_is_held);
 }
@@ -245,7 +247,7 @@ async fn the_daemon_does_not_wait_for_another_collection() {
     test.push_blob("a", b"unused").await;
     test.advance(GRACE);
     let other = test.store.0.disk.try_lock_collection().unwrap().unwrap();
-    assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0, Report::default());
+    assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0, CollectionReport::default());
     // It leaves the trash to the other one, too.
     test.store.sort_left_trash().await.unwrap();
     drop(other);
@@ -258,7 +260,7 @@ async fn a_damaged_index_frees_nothing() {
     let blob = test.push_blob("a", b"unused").await;
     test.advance(GRACE);
     let failed = test.collect(&policy(Vec::new()), false).await;
-    assert!(matches!(failed, Err(StoreError::Unready)), "{failed:?}");
+    assert!(matches!(failed, Err(StoreError::NeedsRecovery)), "{failed:?}");
     assert!(test.file(&blob).exists());
 }
 

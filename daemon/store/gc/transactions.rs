@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::parts::Parts;
 use crate::oci::Digest;
 use crate::store::error::StoreError;
-use crate::store::index::candidates::Handled;
+use crate::store::index::candidates::SweepOutcome;
 use crate::store::index::writer::Batch;
 use crate::store::{Store, blocking};
 
@@ -34,15 +34,15 @@ impl Store {
     pub(super) async fn take<T: Clone + Send + 'static, R: Send + 'static>(
         &self,
         mut items: Vec<T>,
-        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<Handled<T, R>>, StoreError> + Clone + Send + 'static,
+        change: impl Fn(&mut Batch, &[T]) -> Result<Vec<SweepOutcome<T, R>>, StoreError> + Clone + Send + 'static,
     ) -> Result<Vec<R>, StoreError> {
         let mut taken = Vec::new();
         while !items.is_empty() {
             // A transaction never postpones its first item, so that the loop ends.
             for one in self.change(std::mem::take(&mut items), change.clone()).await? {
                 match one {
-                    Handled::Taken(one) => taken.push(one),
-                    Handled::Postponed(one) => items.push(one),
+                    SweepOutcome::Swept(one) => taken.push(one),
+                    SweepOutcome::Postponed(one) => items.push(one),
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::collection::Collection;
 use super::decide;
-use super::report::Taken;
+use super::report::CollectedItem;
 use crate::store::error::StoreError;
 use crate::store::work::Kind;
 use crate::store::{Store, blocking};
@@ -19,7 +19,7 @@ impl Collection<'_> {
         let (store, expire, dry_run) = (self.store.clone(), self.policy.uploads_expire, self.dry_run);
         let (uploads, gone, expired) = blocking(move || {
             if !dry_run {
-                store.0.disk.clear_uploads()?;
+                store.0.disk.set_obstacles_in_uploads_aside()?;
             }
             let uploads = store.0.disk.uploads()?;
             // Another process may have removed files, whose bytes must no longer be counted.
@@ -27,18 +27,18 @@ impl Collection<'_> {
             let index = &store.0.index;
             let (now, mut expired) = (index.clock.now(), BTreeSet::new());
             for (name, length) in &uploads {
-                if decide::is_upload_due(index.upload(name)?.as_ref(), *length, now, expire) {
+                if decide::is_upload_due(index.upload_row(name)?.as_ref(), *length, now, expire) {
                     expired.insert(name.clone());
                 }
             }
-            let gone = index.uploads_gone(&uploads)?;
+            let gone = index.vanished_uploads(&uploads)?;
             Ok((uploads, gone, expired))
         })
         .await?;
         if !self.dry_run {
             match self.store.note_uploads(&uploads, gone).await {
                 // Their time begins when a later collection notes them.
-                Err(error) if error.is_lack_of_room() => {
+                Err(error) if error.is_lack_of_space() => {
                     log::warn!("unfinished uploads will expire later, as they cannot be noted: {error}");
                 }
                 done => done?,
@@ -50,7 +50,7 @@ impl Collection<'_> {
                 && (self.dry_run || self.store.expire_upload(id.clone(), bytes).await?);
             if is_taken {
                 self.report.freed_uploads.add(bytes);
-                (self.observe)(Taken::Upload { id, bytes });
+                (self.observe)(CollectedItem::Upload { id, bytes });
             } else {
                 self.report.kept_uploads.add(bytes);
             }
@@ -64,11 +64,11 @@ impl Store {
     async fn note_uploads(&self, uploads: &[(String, u64)], gone: Vec<Vec<u8>>) -> Result<(), StoreError> {
         for part in gone.chunks(NOTED_PER_TRANSACTION) {
             let part = part.to_vec();
-            self.writer()?.submit(move |batch| batch.forget_uploads(&part)).await?;
+            self.writer()?.submit(move |batch| batch.remove_upload_rows(&part)).await?;
         }
         for part in uploads.chunks(NOTED_PER_TRANSACTION) {
             let part = part.to_vec();
-            self.writer()?.submit(move |batch| batch.note_uploads(&part)).await?;
+            self.writer()?.submit(move |batch| batch.record_uploads(&part)).await?;
         }
         Ok(())
     }

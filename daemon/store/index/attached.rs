@@ -6,16 +6,16 @@ use super::deletes::ManifestDelete;
 use super::push::NewManifest;
 use super::rows::ManifestRow;
 use super::{keys, schema};
-use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
+use crate::oci::{AttachmentTarget, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
-use crate::store::immutable::Immutable;
+use crate::store::immutable::ImmutableRule;
 
 impl Index {
     /// Returns true if the repository has the manifest that an attached tag belongs to.
     pub(in crate::store) fn has_attached_subject(
         &self,
         repository: &RepositoryName,
-        attached: &AttachedTo,
+        attached: &AttachmentTarget,
     ) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
         let key = keys::content_key_prefix(repository, attached.algorithm, &attached.hash);
@@ -33,7 +33,7 @@ impl Batch<'_> {
     ) -> Result<Vec<(Tag, Digest)>, StoreError> {
         let tables = self.index.tables;
         let mut deleted = Vec::new();
-        for tag in AttachedTo::tags_of(digest) {
+        for tag in AttachmentTarget::tags_of(digest) {
             let key = keys::tag_key(repository, &tag);
             let Some(row) = schema::row::<ManifestRow>(tables.tags, &self.txn, &key)? else { continue };
             // The tag contains only part of a long hash, which other digests may share.
@@ -47,12 +47,16 @@ impl Batch<'_> {
     }
 
     /// Refuses a push that would move an immutable tag.
-    pub(super) fn check_immutable(&self, new: &NewManifest, rules: &[Immutable]) -> Result<(), StoreError> {
+    pub(super) fn check_immutable(
+        &self,
+        new: &NewManifest,
+        rules: &[ImmutableRule],
+    ) -> Result<(), StoreError> {
         for tag in &new.tags {
             let key = keys::tag_key(&new.repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             if row.is_some_and(|row| row.digest != keys::digest_key(&new.digest)) {
-                Immutable::check_move(rules, &new.repository, tag)?;
+                ImmutableRule::check_move(rules, &new.repository, tag)?;
             }
         }
         Ok(())
@@ -63,11 +67,11 @@ impl Batch<'_> {
         &self,
         repository: &RepositoryName,
         tag: &Tag,
-        rules: &[Immutable],
+        rules: &[ImmutableRule],
     ) -> Result<(), StoreError> {
         let key = keys::tag_key(repository, tag);
         match self.index.tables.tags.get(&self.txn, &key)? {
-            Some(_) => Immutable::check_delete(rules, repository, tag),
+            Some(_) => ImmutableRule::check_delete(rules, repository, tag),
             None => Ok(()),
         }
     }
@@ -78,9 +82,9 @@ impl Batch<'_> {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        rules: &[Immutable],
+        rules: &[ImmutableRule],
     ) -> Result<(), StoreError> {
-        if Immutable::forbids_deletes(rules, repository)
+        if ImmutableRule::forbids_deletes(rules, repository)
             && self.index.tables.may_be_referenced_in(&self.txn, repository, digest)?
         {
             return Err(StoreError::ContentKept { repository: repository.clone(), digest: digest.clone() });
@@ -95,14 +99,14 @@ impl Batch<'_> {
         tags: &[Tag],
     ) -> Result<(), StoreError> {
         let ManifestDelete { repository, digest, immutable, .. } = delete;
-        if !Immutable::is_about(immutable, repository) {
+        if !ImmutableRule::any_applies_to(immutable, repository) {
             return Ok(());
         }
         for tag in tags {
             let key = keys::tag_key(repository, tag);
             let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
             if row.is_some_and(|row| row.digest == keys::digest_key(digest)) {
-                Immutable::check_delete(immutable, repository, tag)?;
+                ImmutableRule::check_delete(immutable, repository, tag)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use heed::RwTxn;
 use super::database::Index;
 use super::schema;
 use crate::oci::{Algorithm, Digest};
-use crate::store::clock::{ClockRow, Moment};
+use crate::store::clock::{ClockRow, StoreTime};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
@@ -26,7 +26,7 @@ pub(in crate::store) struct Batch<'a> {
     /// Wall-clock time, in seconds since 1970.
     pub(in crate::store) wall_time: u64,
     /// Store time.
-    pub(in crate::store) moment: Moment,
+    pub(in crate::store) store_time: StoreTime,
     /// The blob directories with renames that are not durable yet.
     pub(super) unsynced: BTreeSet<Algorithm>,
     /// True once a change touched a name or link exception, so that `index.json` is out of date.
@@ -56,7 +56,7 @@ impl Batch<'_> {
     /// Moves a blob to the trash; it is removed for good after the commit. A full disk may have no block for another
     /// directory entry there: then the blob stays in place until the commit.
     pub(in crate::store) fn discard(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        match self.disk.discard(digest) {
+        match self.disk.move_to_trash(digest) {
             Err(StoreError::Full) => self.attempt.unlink.push(digest.clone()),
             moved => {
                 self.attempt.trashed.push(digest.clone());
@@ -81,7 +81,7 @@ impl Batch<'_> {
     }
 
     /// Saves the clock: after a power cut store time continues from there.
-    pub(in crate::store) fn keep_clock(&mut self) -> Result<(), StoreError> {
+    pub(in crate::store) fn save_clock(&mut self) -> Result<(), StoreError> {
         let meta = self.index.tables.meta;
         schema::put_row(meta, &mut self.txn, schema::CLOCK, &self.index.clock.row())
     }
@@ -89,8 +89,8 @@ impl Batch<'_> {
     /// Saves the clock if its last save is [`CLOCK_SAVE_INTERVAL`] old.
     pub(super) fn save_clock_if_due(&mut self) -> Result<(), StoreError> {
         let kept: Option<ClockRow> = schema::row(self.index.tables.meta, &self.txn, schema::CLOCK)?;
-        let old = kept.is_none_or(|row| row.moment().age(self.moment) >= CLOCK_SAVE_INTERVAL);
-        if old { self.keep_clock() } else { Ok(()) }
+        let old = kept.is_none_or(|row| row.time().age(self.store_time) >= CLOCK_SAVE_INTERVAL);
+        if old { self.save_clock() } else { Ok(()) }
     }
 
     /// Increments the change number, which tells whether `index.json` or a snapshot is newer.

@@ -1,7 +1,7 @@
 //! The types that mark and sweep share: what a collection finds, and what it has removed.
 
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 
 /// A number of files and their total length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -30,39 +30,39 @@ impl Amount {
 #[derive(Default)]
 pub(in crate::store) struct BlobPage {
     /// Files that a manifest references, and manifests.
-    pub needed: Amount,
+    pub live: Amount,
     /// Unreferenced files within their grace period.
-    pub young: Amount,
+    pub leased: Amount,
     /// Orphaned files and their lengths.
-    pub garbage: Vec<(Digest, u64)>,
+    pub orphans: Vec<(Digest, u64)>,
     /// Stale links: repositories that have a referenced blob without a manifest that needs it there.
-    pub strays: Vec<(Digest, RepositoryName)>,
+    pub stale_links: Vec<(Digest, RepositoryName)>,
     /// The key after which the next page begins; `None` after the last page.
     pub next: Option<Vec<u8>>,
 }
 
 /// A tag and the time at which it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct TagAge {
+pub(in crate::store) struct DatedTag {
     pub tag: Tag,
     pub digest: Digest,
-    pub since: Moment,
+    pub since: StoreTime,
     /// The sequence number, which orders tags of the same second.
     pub order: u64,
 }
 
 /// A manifest that may be an orphan, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Unneeded {
+pub(in crate::store) struct OrphanCandidate {
     pub digest: Digest,
     pub size: u64,
-    pub since: Moment,
+    pub since: StoreTime,
     /// True if a delete orphaned it.
-    pub deleted: bool,
+    pub by_delete: bool,
 }
 
 /// A candidate, and the subject of its manifest.
-pub(in crate::store) type WithSubject = (Unneeded, Option<Digest>);
+pub(in crate::store) type CandidateWithSubject = (OrphanCandidate, Option<Digest>);
 
 /// A manifest that was collected, and the attached tags that were removed with it.
 pub(in crate::store) struct CollectedManifest {
@@ -71,9 +71,9 @@ pub(in crate::store) struct CollectedManifest {
 }
 
 /// The outcome for one candidate of a sweep transaction.
-pub(in crate::store) enum Handled<T, R = T> {
+pub(in crate::store) enum SweepOutcome<T, R = T> {
     /// Removed.
-    Taken(R),
+    Swept(R),
     /// Left to the next transaction, because this one was large enough.
     Postponed(T),
 }

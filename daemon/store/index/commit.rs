@@ -20,7 +20,7 @@ pub(super) fn commit(
 ) -> Result<(), StoreError> {
     txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
     let Err(error) = env.force_sync().map_err(StoreError::from) else { return Ok(()) };
-    if !error.is_lack_of_resources() && !error.is_lack_of_room() {
+    if !error.is_lack_of_resources() && !error.is_lack_of_space() {
         return Err(error);
     }
     // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without

@@ -13,7 +13,7 @@ use super::schema::{self, Tables, VERSION};
 use super::watches::{Watch, Watches};
 use super::{commit, environment};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::clock::Clock;
+use crate::store::clock::StoreClock;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
@@ -21,7 +21,7 @@ use crate::store::error::StoreError;
 pub(in crate::store) struct Index {
     pub(in crate::store) env: Env,
     pub(in crate::store) tables: Tables,
-    pub(in crate::store) clock: Clock,
+    pub(in crate::store) clock: StoreClock,
     pub(super) preallocation: Preallocation,
     /// Deletes in progress that search for tags outside of the writer's transaction.
     pub(super) watches: Arc<Watches>,
@@ -53,7 +53,7 @@ impl Index {
 
     /// Creates missing tables and saves the clock at once, so that another process on the same index shares the same
     /// time.
-    fn initialize(env: &Env, preallocation: &Preallocation) -> Result<(Tables, Clock), StoreError> {
+    fn initialize(env: &Env, preallocation: &Preallocation) -> Result<(Tables, StoreClock), StoreError> {
         let mut txn = env.write_txn()?;
         let tables = Tables::create(env, &mut txn)?;
         let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
@@ -62,21 +62,21 @@ impl Index {
             Some(VERSION) => {}
             Some(found) => return Err(StoreError::Format { found, known: VERSION }),
         }
-        let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
+        let clock = StoreClock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         schema::put_row(tables.meta, &mut txn, schema::CLOCK, &clock.row())?;
         commit::commit(env, preallocation, txn, &tables)?;
         Ok((tables, clock))
     }
 
     /// Opens the index read-only: nothing is written, so that this works on a full or read-only disk.
-    pub(in crate::store) fn open_to_look(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
+    pub(in crate::store) fn open_read_only(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
         Self::open_found(environment::open(&disk.index_directory(), map_size, false)?, map_size)
     }
 
     fn open_found(env: Env, map_size: usize) -> Result<Self, StoreError> {
         let txn = env.read_txn()?;
         let tables = Tables::find(&env, &txn)?;
-        let clock = Clock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
+        let clock = StoreClock::start(schema::row(tables.meta, &txn, schema::CLOCK)?.as_ref())?;
         txn.commit()?;
         let preallocation = Preallocation::new(&env)?;
         Ok(Index { env, tables, clock, preallocation, watches: Arc::default(), map_size })

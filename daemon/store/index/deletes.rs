@@ -10,15 +10,15 @@ use super::batch::Batch;
 use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, RepositoryRow, digest_of};
 use super::{keys, schema};
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::immutable::Immutable;
+use crate::store::immutable::ImmutableRule;
 
 /// The most tags of a repository among which the writer itself searches for those of a manifest; in larger
 /// repositories the search runs beside the writer.
 const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
 /// The most tags that one transaction removes, and the most referrers that it orphans.
-pub(in crate::store) const AT_ONCE: usize = 256;
+pub(in crate::store) const MAX_PER_TRANSACTION: usize = 256;
 
 /// A manifest to delete.
 pub(in crate::store) struct ManifestDelete {
@@ -27,14 +27,14 @@ pub(in crate::store) struct ManifestDelete {
     /// The subject of the manifest.
     pub(in crate::store) subject: Option<Digest>,
     /// The rules for immutable tags.
-    pub(in crate::store) immutable: Arc<Vec<Immutable>>,
+    pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
 }
 
 /// The progress of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Deleted {
     /// The delete is complete.
-    Whole,
+    Complete,
     /// The manifest is removed; [`Batch::orphan_referrers`] has to orphan the rest of its referrers.
     ReferrersLeft,
     /// Nothing is done: the tags of the manifest have to be searched first.
@@ -56,7 +56,7 @@ impl Batch<'_> {
         table.delete(&mut self.txn, &key)?;
         self.names_changed();
         self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
-        self.mark_orphaned(repository, &row.digest()?, self.moment, true)
+        self.mark_orphaned(repository, &row.digest()?, self.store_time, true)
     }
 
     /// Removes those of the given tags that still name the given manifest. Returns the removed tags, and the number
@@ -124,9 +124,9 @@ impl Batch<'_> {
         let ManifestDelete { repository, digest, subject, immutable } = delete;
         self.check_immutable_tags(delete, tags)?;
         self.check_immutable_content(repository, digest, immutable)?;
-        let is_whole = self.delete_manifest_row(repository, digest, subject.as_ref(), self.moment)?;
+        let is_whole = self.delete_manifest_row(repository, digest, subject.as_ref(), self.store_time)?;
         self.delete_tags_of(repository, digest, tags)?;
-        Ok(if is_whole { Deleted::Whole } else { Deleted::ReferrersLeft })
+        Ok(if is_whole { Deleted::Complete } else { Deleted::ReferrersLeft })
     }
 
     /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the
@@ -136,7 +136,7 @@ impl Batch<'_> {
         repository: &RepositoryName,
         digest: &Digest,
         subject: Option<&Digest>,
-        since: Moment,
+        since: StoreTime,
     ) -> Result<bool, StoreError> {
         let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
         let Some(row) = schema::row::<ManifestRow>(tables.manifests, &self.txn, &key)? else {
@@ -169,14 +169,14 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-        since: Moment,
+        since: StoreTime,
     ) -> Result<bool, StoreError> {
         let tables = self.index.tables;
         for child in tables.children_of(&self.txn, digest)? {
             self.mark_orphaned(repository, &child, since, true)?;
-            self.count_on(Some(repository), &child, since)?;
+            self.renew_lease(Some(repository), &child, since)?;
         }
-        self.count_on(None, digest, since)?;
+        self.renew_lease(None, digest, since)?;
         let key = keys::content_key(repository, digest);
         if tables.referrers.prefix_iter(&self.txn, &key)?.next().is_none() {
             tables.orphans.delete(&mut self.txn, &key)?;
@@ -188,7 +188,7 @@ impl Batch<'_> {
             tables.orphans,
             &mut self.txn,
             &key,
-            &OrphanRow { since: self.moment, deleted: true },
+            &OrphanRow { since: self.store_time, deleted: true },
         )?;
         Ok(self.orphan_referrers(repository, digest, None)?.is_none())
     }
@@ -211,16 +211,16 @@ impl Batch<'_> {
         let start = keys::referrer_key(repository, subject, after);
         let mut page = Vec::new();
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
-        for row in tables.referrers.range(&self.txn, &range)?.take(AT_ONCE) {
+        for row in tables.referrers.range(&self.txn, &range)?.take(MAX_PER_TRANSACTION) {
             let Some(referrer) = row?.0.strip_prefix(&prefix[..]) else { break };
             page.extend(keys::split_digest(referrer).map(|(referrer, _)| referrer));
         }
         for referrer in &page {
             // A lease lookup on a blob does not search for subjects, so the orphan row of a referrer starts a lease
             // for its blobs from now on.
-            self.mark_orphaned(repository, referrer, self.moment, true)?;
+            self.mark_orphaned(repository, referrer, self.store_time, true)?;
         }
-        if page.len() == AT_ONCE {
+        if page.len() == MAX_PER_TRANSACTION {
             return Ok(page.pop());
         }
         tables.orphans.delete(&mut self.txn, &key)?;
@@ -233,7 +233,7 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-        since: Moment,
+        since: StoreTime,
         deleted: bool,
     ) -> Result<(), StoreError> {
         let (tables, key) = (self.index.tables, keys::content_key(repository, digest));
@@ -246,7 +246,7 @@ impl Batch<'_> {
     }
 
     /// Renews the lease of an orphaned or old untagged manifest.
-    pub(in crate::store) fn count_on_manifest(
+    pub(in crate::store) fn renew_manifest_lease(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -256,15 +256,15 @@ impl Batch<'_> {
         if known.is_none() {
             self.check_capacity()?;
         }
-        self.mark_orphaned(repository, digest, self.moment, known.is_some_and(|row| row.deleted))
+        self.mark_orphaned(repository, digest, self.store_time, known.is_some_and(|row| row.deleted))
     }
 
     /// Renews the lease of a blob as of `start`: in one repository, if that has it, and in the store.
-    pub(in crate::store) fn count_on(
+    pub(in crate::store) fn renew_lease(
         &mut self,
         repository: Option<&RepositoryName>,
         digest: &Digest,
-        start: Moment,
+        start: StoreTime,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         if let Some(repository) = repository {
@@ -305,7 +305,7 @@ impl Batch<'_> {
             return Ok(());
         }
         self.names_changed();
-        self.mark_orphaned(repository, digest, self.moment, true)?;
+        self.mark_orphaned(repository, digest, self.store_time, true)?;
         self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(removed))
     }
 
@@ -324,7 +324,7 @@ impl Batch<'_> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-        immutable: &[Immutable],
+        immutable: &[ImmutableRule],
     ) -> Result<(), StoreError> {
         if self
             .index
@@ -339,7 +339,7 @@ impl Batch<'_> {
             return Err(StoreError::BlobUnknown(digest.clone()));
         }
         self.record_deletion(repository, digest)?;
-        self.count_on(None, digest, self.moment)
+        self.renew_lease(None, digest, self.store_time)
     }
 
     /// Returns the error for a missing manifest: the name is unknown if the repository has no manifest at all.

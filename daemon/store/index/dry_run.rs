@@ -2,15 +2,15 @@
 
 use heed::RoTxn;
 
-use super::candidates::{CollectedManifest, TagAge, WithSubject};
+use super::candidates::{CandidateWithSubject, CollectedManifest, DatedTag};
 use super::database::Index;
-use super::deletes::AT_ONCE;
+use super::deletes::MAX_PER_TRANSACTION;
 use super::forecast::Forecast;
 use super::rows::ManifestRow;
 use super::schema::Tables;
 use super::{keys, schema};
-use crate::oci::{AttachedTo, Digest, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::oci::{AttachmentTarget, Digest, RepositoryName, Tag};
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 
 impl Forecast {
@@ -19,10 +19,10 @@ impl Forecast {
         &mut self,
         index: &Index,
         repository: &RepositoryName,
-        tags: &[TagAge],
+        tags: &[DatedTag],
     ) -> Result<(), StoreError> {
         let (txn, now) = (index.env.read_txn()?, index.clock.now());
-        for TagAge { tag, digest, .. } in tags {
+        for DatedTag { tag, digest, .. } in tags {
             self.tags.insert(keys::tag_key(repository, tag));
             self.mark_orphaned(&index.tables, &txn, repository, digest, (now, true))?;
         }
@@ -31,11 +31,11 @@ impl Forecast {
 
     /// Records that manifests are collected, and with `attached` the tags that are attached to them. Returns what
     /// would be removed.
-    pub(in crate::store) fn collect_manifests(
+    pub(in crate::store) fn sweep_manifests(
         &mut self,
         index: &Index,
         repository: &RepositoryName,
-        manifests: Vec<WithSubject>,
+        manifests: Vec<CandidateWithSubject>,
         attached: bool,
     ) -> Result<Vec<CollectedManifest>, StoreError> {
         let (txn, now, tables) = (index.env.read_txn()?, index.clock.now(), &index.tables);
@@ -51,7 +51,7 @@ impl Forecast {
             };
             let is_as_it_was = newest.is_none_or(|newest| newest <= one.since);
             if is_as_it_was && !has_subject && tables.is_unreferenced(&txn, repository, &one.digest, self)? {
-                let since = if one.deleted { one.since } else { now };
+                let since = if one.by_delete { one.since } else { now };
                 self.remove_manifest(tables, &txn, (repository, &one.digest), (since, now))?;
                 let at = (repository, &one.digest);
                 let tags = if attached { self.remove_attached(tables, &txn, at, now)? } else { Vec::new() };
@@ -67,7 +67,7 @@ impl Forecast {
         tables: &Tables,
         txn: &RoTxn,
         (repository, digest): (&RepositoryName, &Digest),
-        (since, now): (Moment, Moment),
+        (since, now): (StoreTime, StoreTime),
     ) -> Result<(), StoreError> {
         let key = keys::content_key(repository, digest);
         self.manifests.insert(key.clone());
@@ -77,7 +77,7 @@ impl Forecast {
         }
         let prefix = keys::referrer_key(repository, digest, None);
         // A real run orphans the rest after the repository, which no dry run reaches.
-        for row in tables.referrers.prefix_iter(txn, &prefix)?.take(AT_ONCE) {
+        for row in tables.referrers.prefix_iter(txn, &prefix)?.take(MAX_PER_TRANSACTION) {
             if let Some((referrer, _)) = keys::split_digest(&row?.0[prefix.len()..]) {
                 self.mark_orphaned(tables, txn, repository, &referrer, (now, true))?;
             }
@@ -96,10 +96,10 @@ impl Forecast {
         tables: &Tables,
         txn: &RoTxn,
         (repository, digest): (&RepositoryName, &Digest),
-        now: Moment,
+        now: StoreTime,
     ) -> Result<Vec<(Tag, Digest)>, StoreError> {
         let mut removed = Vec::new();
-        for tag in AttachedTo::tags_of(digest) {
+        for tag in AttachmentTarget::tags_of(digest) {
             let key = keys::tag_key(repository, &tag);
             let row: Option<ManifestRow> = schema::row(tables.tags, txn, &key)?;
             let Some(row) = row.filter(|_| !self.removes_tag(&key)) else { continue };

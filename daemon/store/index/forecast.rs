@@ -13,7 +13,7 @@ use super::rows::OrphanRow;
 use super::schema::Tables;
 use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 
 /// Changes that are recorded only. Its size is that of what the collection would remove.
@@ -24,9 +24,9 @@ pub(in crate::store) struct Forecast {
     /// The keys of manifests that are removed from a repository.
     pub(super) manifests: BTreeSet<Vec<u8>>,
     /// Added orphan rows: since when, and whether by a delete.
-    pub(super) orphans: BTreeMap<Vec<u8>, (Moment, bool)>,
+    pub(super) orphans: BTreeMap<Vec<u8>, (StoreTime, bool)>,
     /// Renewed leases of blobs, by digest.
-    leased_at: BTreeMap<Vec<u8>, Moment>,
+    leased_at: BTreeMap<Vec<u8>, StoreTime>,
 }
 
 impl Forecast {
@@ -41,12 +41,12 @@ impl Forecast {
     }
 
     /// Returns true if a manifest is removed from a repository.
-    pub(in crate::store) fn lacks(&self, repository: &RepositoryName, digest: &Digest) -> bool {
+    pub(in crate::store) fn removes(&self, repository: &RepositoryName, digest: &Digest) -> bool {
         !self.manifests.is_empty() && self.removes_manifest(&keys::content_key(repository, digest))
     }
 
     /// Returns the start of a blob's lease; `start` is that of its row.
-    pub(super) fn leased_at(&self, key: &[u8], start: Moment) -> Moment {
+    pub(super) fn leased_at(&self, key: &[u8], start: StoreTime) -> StoreTime {
         self.leased_at.get(key).map_or(start, |lease| start.max(*lease))
     }
 
@@ -89,7 +89,7 @@ impl Forecast {
         txn: &RoTxn,
         repository: &RepositoryName,
         digest: &Digest,
-        (since, deleted): (Moment, bool),
+        (since, deleted): (StoreTime, bool),
     ) -> Result<(), StoreError> {
         if !self.has_manifest(tables, txn, repository, digest)? {
             return Ok(());
@@ -102,7 +102,7 @@ impl Forecast {
     }
 
     /// Records a renewed lease.
-    pub(super) fn renew_lease(&mut self, digest: &Digest, start: Moment) {
+    pub(super) fn renew_lease(&mut self, digest: &Digest, start: StoreTime) {
         let lease = self.leased_at.entry(keys::digest_key(digest)).or_insert(start);
         *lease = start.max(*lease);
     }

@@ -40,10 +40,10 @@ impl Index {
     fn release_freed_pages(&self, disk: &Disk) -> Result<(), StoreError> {
         disk.check_writable()?;
         // Beside a daemon, the shared lock keeps the daemon from replacing the index file.
-        let _held = disk.hold_index_file()?;
-        let mut txn = self.env.write_txn().map_err(|error| disk.failed(error.into()))?;
+        let _held = disk.pin_index_file()?;
+        let mut txn = self.env.write_txn().map_err(|error| disk.latch_on(error.into()))?;
         schema::put_row(self.tables.meta, &mut txn, schema::CLOCK, &self.clock.row())?;
-        self.commit(txn).map_err(|error| disk.failed(error))
+        self.commit(txn).map_err(|error| disk.latch_on(error))
     }
 }
 

@@ -63,7 +63,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
     match env.copy_to_path(copy, CompactionOption::Enabled).map_err(StoreError::from) {
         Ok(_) => {}
-        Err(error) if error.says_nothing_of_the_index() => return remove(copy),
+        Err(error) if error.is_about_the_machine() => return remove(copy),
         Err(_) => {
             // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
             // used. Reading row by row does not depend on that list.

@@ -18,69 +18,69 @@ use crate::store::error::StoreError;
 /// The remaining lease of a blob or an untagged manifest: how long a client may skip the upload because HEAD returned
 /// 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) enum Reliance {
+pub(in crate::store) enum Lease {
     /// Long enough: no renewal is needed.
-    Kept,
+    Valid,
     /// More than a quarter of the grace period: should be renewed soon.
     Renewable,
     /// Nearly over: must be renewed before the client is answered, since a collection may be about to take the
     /// content.
-    Ending,
+    Expiring,
 }
 
-impl Reliance {
+impl Lease {
     /// Computes the remaining lease from its age and duration. Without a grace period there is no lease to renew.
     fn of(age: Duration, duration: Duration) -> Self {
         match () {
-            () if duration.is_zero() || age < duration / 2 => Reliance::Kept,
-            () if age < duration / 4 * 3 => Reliance::Renewable,
-            () => Reliance::Ending,
+            () if duration.is_zero() || age < duration / 2 => Lease::Valid,
+            () if age < duration / 4 * 3 => Lease::Renewable,
+            () => Lease::Expiring,
         }
     }
 }
 
 impl Index {
     /// Returns the remaining lease of a blob: unlimited while a live manifest of the repository references it.
-    pub(in crate::store) fn blob_reliance(
+    pub(in crate::store) fn blob_lease(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         link: &RepositoryBlobRow,
         grace: Duration,
-    ) -> Result<Reliance, StoreError> {
-        let lease = Reliance::of(link.leased_at.age(self.clock.now()), grace);
-        if lease == Reliance::Kept {
+    ) -> Result<Lease, StoreError> {
+        let lease = Lease::of(link.leased_at.age(self.clock.now()), grace);
+        if lease == Lease::Valid {
             return Ok(lease);
         }
         let txn = self.env.read_txn()?;
         let mut budget = LOOKUPS;
         let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
-        Ok(if is_live { Reliance::Kept } else { lease })
+        Ok(if is_live { Lease::Valid } else { lease })
     }
 
     /// Returns the remaining lease of an untagged manifest. A collection takes it after `grace` if a delete orphaned
     /// it or all its parents, and after `untagged` by a retention rule; the shorter lease counts.
-    pub(in crate::store) fn manifest_reliance(
+    pub(in crate::store) fn manifest_lease(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         grace: Duration,
         untagged: Option<Duration>,
-    ) -> Result<Reliance, StoreError> {
+    ) -> Result<Lease, StoreError> {
         let (txn, key, now) = (self.env.read_txn()?, keys::content_key(repository, digest), self.clock.now());
         let orphan: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
         let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
         // A collection has taken it meanwhile.
-        let Some(row) = row else { return Ok(Reliance::Ending) };
+        let Some(row) = row else { return Ok(Lease::Expiring) };
         let orphaned_since = orphan.as_ref().map(|row| row.since);
         let newest = orphaned_since.map_or(row.since, |since| since.max(row.since));
-        let by_age = untagged.map_or(Reliance::Kept, |untagged| Reliance::of(newest.age(now), untagged));
+        let by_age = untagged.map_or(Lease::Valid, |untagged| Lease::of(newest.age(now), untagged));
         let by_delete = if orphan.is_some_and(|row| row.deleted)
             || self.has_only_orphaned_parents(&txn, repository, digest)?
         {
-            orphaned_since.map_or(Reliance::Ending, |since| Reliance::of(since.age(now), grace))
+            orphaned_since.map_or(Lease::Expiring, |since| Lease::of(since.age(now), grace))
         } else {
-            Reliance::Kept
+            Lease::Valid
         };
         Ok(by_delete.max(by_age))
     }

@@ -14,7 +14,7 @@ use super::database::Index;
 use super::rows::{BlobRow, LinkExceptionRow};
 use super::schema::Tables;
 use super::{keys, schema};
-use crate::oci::{Digest, Link, LinkKind, RepositoryName};
+use crate::oci::{Digest, ReferenceKind, ReferencedContent, RepositoryName};
 use crate::store::error::StoreError;
 
 /// A link exception and its key.
@@ -162,16 +162,16 @@ impl Batch<'_> {
     pub(in crate::store) fn link_children(
         &mut self,
         repository: &RepositoryName,
-        links: &[Link],
+        links: &[ReferencedContent],
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         for link in links {
             let exception = keys::content_key(repository, &link.digest);
             let exception = schema::row(tables.link_exceptions, &self.txn, &exception)?;
             let is_linked = match link.kind {
-                LinkKind::Manifest => false,
-                LinkKind::Blob => exception != Some(LinkExceptionRow::Deleted),
-                LinkKind::Foreign => exception == Some(LinkExceptionRow::Linked),
+                ReferenceKind::Manifest => false,
+                ReferenceKind::Blob => exception != Some(LinkExceptionRow::Deleted),
+                ReferenceKind::Foreign => exception == Some(LinkExceptionRow::Linked),
             };
             let key = keys::digest_key(&link.digest);
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
@@ -183,7 +183,7 @@ impl Batch<'_> {
     }
 
     /// Removes link exceptions that no manifest of their repository needs any more.
-    pub(in crate::store) fn forget_link_exceptions(
+    pub(in crate::store) fn remove_link_exceptions(
         &mut self,
         exceptions: &[LinkException],
     ) -> Result<(), StoreError> {

@@ -9,18 +9,18 @@ use super::database::Index;
 use super::keys;
 use super::rows::digest_of;
 use super::schema::Tables;
-use crate::oci::{Digest, Listed, RepositoryName, Tag};
+use crate::oci::{Digest, ListedDescriptor, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::work::Cancel;
 
 /// A part of the list of repositories.
-pub(in crate::store) struct RepositoryPart {
+pub(in crate::store) struct RepositoryPage {
     pub(in crate::store) items: Vec<RepositoryName>,
-    pub(in crate::store) end: PartEnd,
+    pub(in crate::store) end: PageEnd,
 }
 
 /// The reason why a part of a list ends.
-pub(in crate::store) enum PartEnd {
+pub(in crate::store) enum PageEnd {
     /// No item follows.
     Complete,
     /// The limit is reached, and another item follows.
@@ -136,10 +136,10 @@ impl Index {
         last: Option<&str>,
         (limit, rows): (usize, usize),
         wanted: &dyn Fn(&RepositoryName) -> bool,
-    ) -> Result<RepositoryPart, StoreError> {
+    ) -> Result<RepositoryPage, StoreError> {
         let txn = self.env.read_txn()?;
         let after = last.unwrap_or_default().as_bytes();
-        let mut part = RepositoryPart { items: Vec::new(), end: PartEnd::Complete };
+        let mut part = RepositoryPage { items: Vec::new(), end: PageEnd::Complete };
         let mut bytes = 0;
         let start = if after.is_empty() { Bound::Unbounded } else { Bound::Excluded(after) };
         for (number, row) in self.tables.repositories.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
@@ -150,12 +150,12 @@ impl Index {
             if wanted(&name) {
                 bytes += name.as_str().len();
                 if part.items.len() == limit || (bytes > MAX_NAME_BYTES && !part.items.is_empty()) {
-                    part.end = PartEnd::Full;
+                    part.end = PageEnd::Full;
                     break;
                 }
                 part.items.push(name);
             } else if number >= rows {
-                part.end = PartEnd::After(name);
+                part.end = PageEnd::After(name);
                 break;
             }
         }
@@ -169,7 +169,7 @@ impl Index {
         (repository, subject): (&RepositoryName, &Digest),
         last: Option<&Digest>,
         cancel: &Cancel,
-        visit: &mut dyn FnMut(Listed<'_>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(ListedDescriptor<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Digest>, StoreError> {
         let txn = self.env.read_txn()?;
         let prefix = keys::referrer_key(repository, subject, None);
@@ -187,7 +187,7 @@ impl Index {
             }
             read += value.len();
             let text = std::str::from_utf8(value).ok();
-            let listed = text.and_then(Listed::parse);
+            let listed = text.and_then(ListedDescriptor::parse);
             let listed = listed.ok_or_else(|| heed::Error::Decoding("a referrer's descriptor".into()))?;
             let digest = listed.digest().clone();
             if visit(listed).is_break() {
@@ -219,11 +219,11 @@ mod tests {
             let part = index.repositories(last.as_deref(), (10, 7), &wanted).unwrap();
             found.extend(part.items.iter().map(ToString::to_string));
             parts += 1;
-            let PartEnd::After(name) = part.end else { break };
+            let PageEnd::After(name) = part.end else { break };
             last = Some(name.to_string());
         }
         assert_eq!((found.join(" ").as_str(), parts > 5), ("r09 r19 r29 r39 r49", true));
         let full = index.repositories(None, (2, 1000), &wanted).unwrap();
-        assert!(full.items.len() == 2 && matches!(full.end, PartEnd::Full));
+        assert!(full.items.len() == 2 && matches!(full.end, PageEnd::Full));
     }
 }

@@ -38,7 +38,7 @@ impl Index {
     }
 
     /// Returns the repositories that have a blob, at most `limit` of them.
-    pub(in crate::store) fn blob_homes(
+    pub(in crate::store) fn blob_repositories(
         &self,
         digest: &Digest,
         limit: usize,
@@ -127,7 +127,7 @@ impl Index {
     }
 
     /// Returns the digests and lengths of at most `limit` blobs of a repository after `after`.
-    pub(in crate::store) fn links_after(
+    pub(in crate::store) fn repository_blobs_after(
         &self,
         repository: &RepositoryName,
         after: Option<&Digest>,
@@ -188,13 +188,16 @@ impl Index {
     }
 
     /// Returns true if the index has a row for the file of a blob.
-    pub(in crate::store) fn knows_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub(in crate::store) fn contains_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let txn = self.env.read_txn()?;
         Ok(self.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_some())
     }
 
     /// Returns the keys of upload rows whose file is not among `there`, names and lengths of the files in `uploads/`.
-    pub(in crate::store) fn uploads_gone(&self, there: &[(String, u64)]) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(in crate::store) fn vanished_uploads(
+        &self,
+        there: &[(String, u64)],
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let there: BTreeSet<&[u8]> = there.iter().map(|(name, _)| name.as_bytes()).collect();
         let txn = self.env.read_txn()?;
         let mut gone = Vec::new();
@@ -208,7 +211,7 @@ impl Index {
     }
 
     /// Returns the row that the last collection wrote for an upload.
-    pub(in crate::store) fn upload(&self, name: &str) -> Result<Option<UploadRow>, StoreError> {
+    pub(in crate::store) fn upload_row(&self, name: &str) -> Result<Option<UploadRow>, StoreError> {
         let txn = self.env.read_txn()?;
         schema::row(self.tables.uploads, &txn, name.as_bytes())
     }

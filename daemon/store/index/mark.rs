@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use heed::RoTxn;
 
-use super::candidates::{BlobPage, TagAge, Unneeded};
+use super::candidates::{BlobPage, DatedTag, OrphanCandidate};
 use super::database::Index;
 use super::forecast::Forecast;
 use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow, digest_of};
 use super::schema::Tables;
 use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 
 /// The most repositories from which a sweep transaction unlinks a blob. More links than that are removed before.
@@ -131,17 +131,17 @@ impl Index {
                 continue;
             };
             if tables.is_referenced(&txn, &digest, key, forecast)? {
-                page.needed.add(row.size);
-                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
+                page.live.add(row.size);
+                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.stale_links)?;
             } else if forecast.leased_at(key, row.leased_at).age(now) < grace {
-                page.young.add(row.size);
+                page.leased.add(row.size);
             } else if tables.is_widely_linked(&txn, key)? {
                 // Its links are removed first, some in each transaction.
-                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.strays)?;
+                self.find_stale_links(&txn, &digest, key, (now, grace), &mut page.stale_links)?;
             } else {
-                page.garbage.push((digest, row.size));
+                page.orphans.push((digest, row.size));
             }
-            if number + 1 == limit || page.strays.len() >= MAX_STALE_LINKS {
+            if number + 1 == limit || page.stale_links.len() >= MAX_STALE_LINKS {
                 page.next = Some(key.to_vec());
                 break;
             }
@@ -167,7 +167,7 @@ impl Index {
         txn: &RoTxn,
         digest: &Digest,
         key: &[u8],
-        (now, grace): (Moment, Duration),
+        (now, grace): (StoreTime, Duration),
         stale_links: &mut Vec<(Digest, RepositoryName)>,
     ) -> Result<(), StoreError> {
         let mut referencing_repositories = None;
@@ -202,7 +202,7 @@ impl Index {
         repository: &RepositoryName,
         after: Option<&Tag>,
         limit: usize,
-    ) -> Result<Vec<TagAge>, StoreError> {
+    ) -> Result<Vec<DatedTag>, StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let start = after.map_or_else(|| prefix.clone(), |after| keys::tag_key(repository, after));
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
@@ -216,21 +216,21 @@ impl Index {
                 continue;
             };
             let row: ManifestRow = schema::decode(value)?;
-            page.push(TagAge { tag, digest: row.digest()?, since: row.since, order: row.order });
+            page.push(DatedTag { tag, digest: row.digest()?, since: row.since, order: row.order });
         }
         Ok(page)
     }
 
     /// Returns a page of the candidates of a repository after `after`: manifests with an orphan row, and with `all`
     /// every manifest. Tagged ones may be among them.
-    pub(in crate::store) fn unneeded_page(
+    pub(in crate::store) fn orphan_candidates(
         &self,
         repository: &RepositoryName,
         after: Option<&Digest>,
         limit: usize,
         all: bool,
         forecast: &Forecast,
-    ) -> Result<Vec<Unneeded>, StoreError> {
+    ) -> Result<Vec<OrphanCandidate>, StoreError> {
         let (txn, tables) = (self.env.read_txn()?, self.tables);
         let prefix = keys::repository_prefix(repository);
         let start = after.map_or_else(|| prefix.clone(), |after| keys::content_key(repository, after));
@@ -253,23 +253,28 @@ impl Index {
             let Some((digest, _)) = keys::split_digest(&key[prefix.len()..]) else { continue };
             let orphan = forecast.orphan_row(&tables, &txn, &key)?;
             let manifest: Option<ManifestRow> = schema::row(tables.manifests, &txn, &key)?;
-            let (size, pushed) = manifest.map_or((0, Moment::default()), |row| (row.size, row.since));
+            let (size, pushed) = manifest.map_or((0, StoreTime::default()), |row| (row.size, row.since));
             let since = orphan.as_ref().map_or(pushed, |row| row.since.max(pushed));
-            page.push(Unneeded { digest, size, since, deleted: orphan.is_some_and(|row| row.deleted) });
+            page.push(OrphanCandidate {
+                digest,
+                size,
+                since,
+                by_delete: orphan.is_some_and(|row| row.deleted),
+            });
         }
         Ok(page)
     }
 
     /// Keeps only those candidates that no tag names and no manifest of the repository references.
-    pub(in crate::store) fn retain_unneeded(
+    pub(in crate::store) fn retain_orphans(
         &self,
         repository: &RepositoryName,
-        manifests: &mut Vec<Unneeded>,
+        manifests: &mut Vec<OrphanCandidate>,
         forecast: &Forecast,
     ) -> Result<(), StoreError> {
         let txn = self.env.read_txn()?;
         let mut unreferenced = BTreeSet::new();
-        for Unneeded { digest, .. } in manifests.iter() {
+        for OrphanCandidate { digest, .. } in manifests.iter() {
             if self.tables.is_unreferenced(&txn, repository, digest, forecast)? {
                 unreferenced.insert(digest.clone());
             }

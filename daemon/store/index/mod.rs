@@ -43,4 +43,4 @@ pub(super) mod writer;
 
 pub(super) use self::database::Index;
 pub use self::entry::{Counts, ManifestEntry, Page};
-pub(super) use self::lists::{PartEnd, RepositoryPart};
+pub(super) use self::lists::{PageEnd, RepositoryPage};

@@ -14,12 +14,12 @@ use super::entry::{ManifestEntry, entry};
 use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
 use super::{keys, schema};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::listing::{
-    Listing, NAMESPACES, Part, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, WholeSize,
+    ListPage, ListQuery, NAMESPACES, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize,
 };
-use crate::store::natural;
+use crate::store::version_order;
 use crate::store::work::Cancel;
 
 /// A row of the table `tags`, decoded without copying.
@@ -29,7 +29,7 @@ struct TagRow<'a> {
     size: u64,
     media_type: &'a str,
     pushed: u64,
-    since: Moment,
+    since: StoreTime,
     order: u64,
 }
 
@@ -40,7 +40,7 @@ impl Index {
     /// Returns a page of the repositories that the filter `wanted` accepts.
     pub(in crate::store) fn repositories_overview(
         &self,
-        part: &Part<RepositoryOrder>,
+        part: &ListQuery<RepositoryOrder>,
         wanted: &dyn Fn(&RepositoryName) -> bool,
         cancel: &Cancel,
     ) -> Result<Repositories, StoreError> {
@@ -65,7 +65,7 @@ impl Index {
             tags: all.iter().map(|one| u64::from(one.tags)).sum(),
             manifests: all.iter().map(|one| u64::from(one.manifests)).sum(),
             namespaces: BTreeMap::new(),
-            listing: Listing { total: all.len(), size, items: Vec::new() },
+            listing: ListPage { total: all.len(), size, items: Vec::new() },
         };
         let skip = part.page.saturating_mul(size);
         if part.order == RepositoryOrder::Name {
@@ -89,7 +89,7 @@ impl Index {
         subject: &Digest,
         limit: usize,
         cancel: &Cancel,
-    ) -> Result<(Vec<oci::Part>, usize), StoreError> {
+    ) -> Result<(Vec<oci::DescriptorView>, usize), StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, keys::referrer_key(repository, subject, None));
         let (mut found, mut more) = (Vec::new(), 0);
         for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
@@ -122,9 +122,9 @@ impl Index {
     pub(in crate::store) fn tags_overview(
         &self,
         repository: &RepositoryName,
-        part: &Part<TagOrder>,
+        part: &ListQuery<TagOrder>,
         cancel: &Cancel,
-    ) -> Result<Listing<SharedTag>, StoreError> {
+    ) -> Result<ListPage<SharedTag>, StoreError> {
         let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
         let mut all: Vec<(&str, TagRow)> = Vec::new();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
@@ -138,14 +138,14 @@ impl Index {
         let total = all.len();
         let order = |one: &(&str, TagRow), other: &(&str, TagRow)| {
             let by = match part.order {
-                TagOrder::Name => natural::compare(one.0, other.0),
+                TagOrder::Name => version_order::compare(one.0, other.0),
                 TagOrder::Pushed => one.1.pushed.cmp(&other.1.pushed),
             };
-            directed(by, part.descending).then_with(|| natural::compare(one.0, other.0))
+            directed(by, part.descending).then_with(|| version_order::compare(one.0, other.0))
         };
         let size = part.size(all.iter().map(|(tag, _)| tag.len()).max().unwrap_or(0));
         let page = sorted_page(all, part.page.saturating_mul(size), size, order);
-        Ok(Listing { total, size, items: with_shares(page, &digests)? })
+        Ok(ListPage { total, size, items: with_shares(page, &digests)? })
     }
 
     /// Returns those of the given tags that exist.
@@ -166,7 +166,7 @@ impl Index {
             let tag = keys::text_after(key, prefix.len()).filter(|tag| names.contains(tag));
             found.extend(tag.map(|tag| (tag, row)));
         }
-        found.sort_by(|one, other| natural::compare(one.0, other.0));
+        found.sort_by(|one, other| version_order::compare(one.0, other.0));
         with_shares(found, &digests)
     }
 
@@ -189,21 +189,21 @@ impl Index {
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
             }
         }
-        tags.sort_by(|one, other| natural::compare(one.as_str(), other.as_str()));
+        tags.sort_by(|one, other| version_order::compare(one.as_str(), other.as_str()));
         Ok((tags, count))
     }
 
     /// Returns the total length of a manifest and of all content in its repository that it references, each counted
     /// once. Reads at most `rows` rows besides its own and subtracts them; beyond that the size is partial.
-    pub(in crate::store) fn whole_size(
+    pub(in crate::store) fn total_size(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         rows: &mut usize,
         cancel: &Cancel,
-    ) -> Result<WholeSize, StoreError> {
+    ) -> Result<TotalSize, StoreError> {
         let txn = self.env.read_txn()?;
-        let mut size = WholeSize { bytes: 0, is_more: false };
+        let mut size = TotalSize { bytes: 0, is_more: false };
         let (mut seen, mut open) = (BTreeSet::from([digest.clone()]), vec![digest.clone()]);
         while let Some(digest) = open.pop() {
             cancel.check()?;
@@ -236,7 +236,7 @@ impl Index {
     }
 
     /// Returns the bytes of the index in use, and the bytes that pushes may use.
-    pub(in crate::store) fn fill(&self) -> Result<(u64, u64), StoreError> {
+    pub(in crate::store) fn usage(&self) -> Result<(u64, u64), StoreError> {
         let txn = self.env.read_txn()?;
         Ok((self.tables.used(&txn)?, self.push_limit()))
     }
@@ -353,7 +353,7 @@ fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::listing::Fit;
+    use crate::store::listing::PageBudget;
 
     #[test]
     fn page_is_sorted_at_any_offset() {
@@ -383,8 +383,8 @@ mod tests {
 
     #[test]
     fn page_of_long_names_has_fewer_items() {
-        let fit = Some(Fit { bytes: 1000, each: 10, names: 2 });
-        let part = Part { order: (), limit: 20, fit, ..Part::default() };
+        let fit = Some(PageBudget { bytes: 1000, each: 10, names: 2 });
+        let part = ListQuery { order: (), limit: 20, budget: fit, ..ListQuery::default() };
         assert_eq!((part.size(5), part.size(45), part.size(5000)), (20, 10, 1));
     }
 }

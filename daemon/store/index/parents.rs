@@ -48,7 +48,7 @@ impl Tables {
     ) -> Result<bool, StoreError> {
         let (mut from, mut budget) = (Vec::new(), u32::MAX);
         while let Some(parent) = self.parent_in(txn, repository, digest, &from, &mut budget)? {
-            if !forecast.lacks(repository, &parent) {
+            if !forecast.removes(repository, &parent) {
                 return Ok(true);
             }
             // The next key: no digest is a prefix of another.

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use super::batch::Batch;
 use super::rows::{BlobRow, ManifestRow, NameTimestamps, RepositoryBlobRow, RepositoryRow};
 use super::{keys, schema};
-use crate::oci::{Descriptor, Digest, LinkKind, Manifest, RepositoryName, Tag};
+use crate::oci::{Descriptor, Digest, Manifest, ReferenceKind, RepositoryName, Tag};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
-use crate::store::immutable::Immutable;
+use crate::store::immutable::ImmutableRule;
 use crate::store::upload_files::HashedFile;
 
 /// A blob whose synced file waits in `uploads/`.
@@ -60,17 +60,17 @@ impl Batch<'_> {
     }
 
     fn admit_file(&mut self, blob: &NewBlob) -> Result<(), StoreError> {
-        self.disk.admit(&blob.file, &blob.digest)?;
+        self.disk.rename_to_blob(&blob.file, &blob.digest)?;
         self.renamed(blob.digest.algorithm());
-        self.know_blob(&blob.digest, blob.file.length)
+        self.record_blob(&blob.digest, blob.file.length)
     }
 
     /// Writes the row of a file in `blobs/`, with a new lease.
-    pub(in crate::store) fn know_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+    pub(in crate::store) fn record_blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (table, key) = (self.index.tables.blobs, keys::digest_key(digest));
         let known: Option<BlobRow> = schema::row(table, &self.txn, &key)?;
         self.update_total_bytes(size, known.map_or(0, |row| row.size))?;
-        schema::put_row(table, &mut self.txn, &key, &BlobRow { size, leased_at: self.moment })
+        schema::put_row(table, &mut self.txn, &key, &BlobRow { size, leased_at: self.store_time })
     }
 
     /// Updates the total length of all blobs.
@@ -91,7 +91,7 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
         let (key, row) =
-            (keys::content_key(repository, digest), RepositoryBlobRow { size, leased_at: self.moment });
+            (keys::content_key(repository, digest), RepositoryBlobRow { size, leased_at: self.store_time });
         let before: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
         schema::put_row(tables.repository_blobs, &mut self.txn, &key, &row)?;
         tables.blob_repositories.put(&mut self.txn, &keys::repository_key(digest, repository), &[])?;
@@ -123,7 +123,7 @@ impl Batch<'_> {
             return Ok(false);
         }
         self.check_capacity()?;
-        self.know_blob(digest, row.size)?;
+        self.record_blob(digest, row.size)?;
         self.link_blob(to, digest, row.size)?;
         Ok(true)
     }
@@ -135,7 +135,7 @@ impl Batch<'_> {
         &mut self,
         new: &NewManifest,
         file: &HashedFile,
-        (limits, immutable): (NameLimits, &[Immutable]),
+        (limits, immutable): (NameLimits, &[ImmutableRule]),
         damaged: &BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
         self.check_immutable(new, immutable)?;
@@ -180,11 +180,11 @@ impl Batch<'_> {
     /// platforms of an index to places without internet.
     fn check_references(&self, new: &NewManifest, damaged: &BTreeSet<Digest>) -> Result<(), StoreError> {
         let (mut resolved, mut missing, mut refused) = (0, Vec::new(), false);
-        for link in new.manifest.links() {
+        for link in new.manifest.references() {
             if !damaged.contains(&link.digest) && self.is_present(&new.repository, &link.digest)? {
                 resolved += 1;
-            } else if link.kind != LinkKind::Foreign {
-                refused |= link.kind == LinkKind::Blob;
+            } else if link.kind != ReferenceKind::Foreign {
+                refused |= link.kind == ReferenceKind::Blob;
                 if missing.len() < MAX_MISSING_DIGESTS {
                     missing.push(link.digest.clone());
                 }
@@ -247,10 +247,10 @@ impl Batch<'_> {
     fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         let tables = self.index.tables;
         let mut children = Vec::new();
-        for link in new.manifest.links() {
+        for link in new.manifest.references() {
             children.extend_from_slice(&keys::digest_key(&link.digest));
             tables.parents.put(&mut self.txn, &keys::edge_key(&link.digest, &new.digest), &[])?;
-            if link.kind == LinkKind::Foreign {
+            if link.kind == ReferenceKind::Foreign {
                 self.record_foreign_link(&new.repository, &link.digest)?;
             }
         }
@@ -289,7 +289,7 @@ impl Batch<'_> {
             Some(timestamps) => Ok(timestamps),
             None => Ok(NameTimestamps {
                 pushed: self.wall_time,
-                since: self.moment,
+                since: self.store_time,
                 order: self.next_sequence_number()?,
             }),
         }
@@ -306,7 +306,7 @@ impl Batch<'_> {
         match before {
             None => self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
             Some(before) if before.digest != row.digest => {
-                self.mark_orphaned(repository, &before.digest()?, self.moment, false)?;
+                self.mark_orphaned(repository, &before.digest()?, self.store_time, false)?;
             }
             Some(_) => {}
         }

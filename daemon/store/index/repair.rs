@@ -29,7 +29,7 @@ impl Batch<'_> {
         tags: &[Tag],
         file: Option<u64>,
     ) -> Result<Option<Deleted>, StoreError> {
-        if self.disk.blob_file(&delete.digest)? != file {
+        if self.disk.blob_inode(&delete.digest)? != file {
             return Ok(None);
         }
         self.delete_with_tags(delete, tags).map(Some)
@@ -42,7 +42,7 @@ impl Batch<'_> {
         tags: &[Tag],
         file: Option<u64>,
     ) -> Result<bool, StoreError> {
-        if self.disk.blob_file(&delete.digest)? != file {
+        if self.disk.blob_inode(&delete.digest)? != file {
             return Ok(false);
         }
         self.delete_tags_of(&delete.repository, &delete.digest, tags)?;
@@ -58,24 +58,24 @@ impl Batch<'_> {
     ) -> Result<bool, StoreError> {
         let (tables, key) = (self.index.tables, keys::digest_key(digest));
         let is_manifest = tables.manifest_repositories.prefix_iter(&self.txn, &key)?.next().is_some();
-        if is_manifest || self.disk.blob_file(digest)? != file {
+        if is_manifest || self.disk.blob_inode(digest)? != file {
             return Ok(false);
         }
         if let Some(row) = schema::row::<BlobRow>(tables.blobs, &self.txn, &key)? {
             self.remove_blob_rows(digest, row.size)?;
         }
-        self.disk.set_blob_aside(digest)?;
+        self.disk.move_to_damaged(digest)?;
         Ok(true)
     }
 
     /// Adds a blob to a repository again if its file exists.
-    pub(in crate::store) fn link_again(
+    pub(in crate::store) fn restore_link(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let Some(size) = self.disk.blob_length(digest)? else { return Ok(false) };
-        self.know_blob(digest, size)?;
+        self.record_blob(digest, size)?;
         self.link_blob(repository, digest, size)?;
         Ok(true)
     }

@@ -53,7 +53,7 @@ impl Tables {
 
 impl Index {
     /// Returns true if the statistics of a repository agree with its other rows; a repository without a row has none.
-    pub(in crate::store) fn repository_adds_up(
+    pub(in crate::store) fn repository_stats_match(
         &self,
         repository: &RepositoryName,
     ) -> Result<bool, StoreError> {

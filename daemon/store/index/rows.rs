@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys;
 use crate::oci::Digest;
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 
 /// The statistics of a repository.
@@ -26,7 +26,7 @@ pub(in crate::store) struct NameTimestamps {
     /// Wall-clock time in seconds since 1970, for display only: the clock may have been wrong.
     pub pushed: u64,
     /// Store time, which ages are computed from.
-    pub since: Moment,
+    pub since: StoreTime,
     /// The sequence number among all names, which orders names of the same second; zero if it is unknown.
     pub order: u64,
 }
@@ -43,7 +43,7 @@ pub(in crate::store) struct ManifestRow {
     /// The wall-clock time of the push or of the tag, in seconds since 1970, for display only.
     pub pushed: u64,
     /// The store time of the push or of the tag, which ages are computed from.
-    pub since: Moment,
+    pub since: StoreTime,
     /// The sequence number of the name, which orders names of the same second.
     pub order: u64,
 }
@@ -73,7 +73,7 @@ pub(in crate::store) struct RepositoryBlobRow {
     /// Its length in bytes.
     pub size: u64,
     /// The store time at which its lease in this repository was last renewed.
-    pub leased_at: Moment,
+    pub leased_at: StoreTime,
 }
 
 /// An exception to the rule that a repository has the blobs that its manifests reference. `index.json` carries these
@@ -92,14 +92,14 @@ pub(in crate::store) struct BlobRow {
     /// Its length in bytes.
     pub size: u64,
     /// The store time at which its lease was last renewed in any repository.
-    pub leased_at: Moment,
+    pub leased_at: StoreTime,
 }
 
 /// An orphan: a manifest that lost a tag, a parent or its subject.
 #[derive(Serialize, Deserialize)]
 pub(in crate::store) struct OrphanRow {
     /// The store time at which it lost the last of them.
-    pub since: Moment,
+    pub since: StoreTime,
     /// True if a delete caused it, and not a tag that moved to another manifest.
     pub deleted: bool,
 }
@@ -110,5 +110,5 @@ pub(in crate::store) struct UploadRow {
     /// Its length in bytes.
     pub length: u64,
     /// The store time at which that length was first seen.
-    pub since: Moment,
+    pub since: StoreTime,
 }

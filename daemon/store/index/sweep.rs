@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::candidates::{CollectedManifest, Handled, TagAge, Unneeded, WithSubject};
+use super::candidates::{CandidateWithSubject, CollectedManifest, DatedTag, OrphanCandidate, SweepOutcome};
 use super::forecast::Forecast;
 use super::mark::MAX_REPOSITORIES;
 use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, UploadRow};
@@ -23,20 +23,20 @@ const RECENT: Duration = Duration::from_secs(10);
 impl Batch<'_> {
     /// Moves orphaned files from `blobs/` to `trash/`, and removes their rows. Returns those that it removed or
     /// postponed.
-    pub(in crate::store) fn discard_blobs(
+    pub(in crate::store) fn sweep_blobs(
         &mut self,
         blobs: &[(Digest, u64)],
         grace: Duration,
-    ) -> Result<Vec<Handled<(Digest, u64)>>, StoreError> {
+    ) -> Result<Vec<SweepOutcome<(Digest, u64)>>, StoreError> {
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (digest, size) in blobs {
             if changes >= MAX_CHANGES {
-                handled.push(Handled::Postponed((digest.clone(), *size)));
+                handled.push(SweepOutcome::Postponed((digest.clone(), *size)));
                 continue;
             }
             let (tables, key) = (self.index.tables, keys::digest_key(digest));
             let row: Option<BlobRow> = schema::row(tables.blobs, &self.txn, &key)?;
-            let Some(row) = row.filter(|row| row.leased_at.age(self.moment) >= grace) else { continue };
+            let Some(row) = row.filter(|row| row.leased_at.age(self.store_time) >= grace) else { continue };
             if tables.is_widely_linked(&self.txn, &key)?
                 || tables.is_referenced(&self.txn, digest, &key, &Forecast::default())?
             {
@@ -45,7 +45,7 @@ impl Batch<'_> {
             changes += self.repositories_of(digest)?.len().min(MAX_REPOSITORIES);
             self.remove_blob_rows(digest, row.size)?;
             self.discard(digest)?;
-            handled.push(Handled::Taken((digest.clone(), row.size)));
+            handled.push(SweepOutcome::Swept((digest.clone(), row.size)));
         }
         Ok(handled)
     }
@@ -62,7 +62,7 @@ impl Batch<'_> {
     }
 
     /// Removes stale links that are still stale.
-    pub(in crate::store) fn forget_strays(
+    pub(in crate::store) fn unlink_stale_links(
         &mut self,
         strays: &[(Digest, RepositoryName)],
         grace: Duration,
@@ -71,7 +71,7 @@ impl Batch<'_> {
         for (digest, repository) in strays {
             let key = keys::content_key(repository, digest);
             let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
-            let old = row.is_none_or(|row| row.leased_at.age(self.moment) >= grace);
+            let old = row.is_none_or(|row| row.leased_at.age(self.store_time) >= grace);
             if old && !tables.is_referenced_in(&self.txn, repository, digest)? {
                 self.unlink_blob(repository, digest)?;
             }
@@ -83,8 +83,8 @@ impl Batch<'_> {
     pub(in crate::store) fn retire_tags(
         &mut self,
         repository: &RepositoryName,
-        tags: &[TagAge],
-    ) -> Result<Vec<TagAge>, StoreError> {
+        tags: &[DatedTag],
+    ) -> Result<Vec<DatedTag>, StoreError> {
         let mut retired = Vec::new();
         for wanted in tags {
             let key = keys::tag_key(repository, &wanted.tag);
@@ -103,15 +103,15 @@ impl Batch<'_> {
     ///
     /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since
     /// then shows in the manifest's row, which the push has written with its own time.
-    pub(in crate::store) fn collect_manifests(
+    pub(in crate::store) fn sweep_manifests(
         &mut self,
         repository: &RepositoryName,
-        manifests: &[WithSubject],
+        manifests: &[CandidateWithSubject],
         attached: bool,
-    ) -> Result<Vec<Handled<WithSubject, CollectedManifest>>, StoreError> {
+    ) -> Result<Vec<SweepOutcome<CandidateWithSubject, CollectedManifest>>, StoreError> {
         let tables = self.index.tables;
         let mut recent = BTreeSet::new();
-        for (one, _) in manifests.iter().filter(|(one, _)| one.since.age(self.moment) < RECENT) {
+        for (one, _) in manifests.iter().filter(|(one, _)| one.since.age(self.store_time) < RECENT) {
             recent.insert(one.digest.clone());
         }
         let mut untagged = recent.clone();
@@ -119,16 +119,16 @@ impl Batch<'_> {
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (one, subject) in manifests {
             if changes >= MAX_CHANGES {
-                handled.push(Handled::Postponed((one.clone(), subject.clone())));
+                handled.push(SweepOutcome::Postponed((one.clone(), subject.clone())));
                 continue;
             }
             let is_tagged = recent.contains(&one.digest) && !untagged.contains(&one.digest);
             if !is_tagged && self.may_be_collected(repository, one, subject.as_ref())? {
                 changes += tables.children_of(&self.txn, &one.digest)?.len();
-                let since = if one.deleted { one.since } else { self.moment };
+                let since = if one.by_delete { one.since } else { self.store_time };
                 self.delete_manifest_row(repository, &one.digest, subject.as_ref(), since)?;
                 let tags = if attached { self.delete_attached(repository, &one.digest)? } else { Vec::new() };
-                handled.push(Handled::Taken(CollectedManifest { digest: one.digest.clone(), tags }));
+                handled.push(SweepOutcome::Swept(CollectedManifest { digest: one.digest.clone(), tags }));
             }
         }
         Ok(handled)
@@ -139,7 +139,7 @@ impl Batch<'_> {
     fn may_be_collected(
         &self,
         repository: &RepositoryName,
-        one: &Unneeded,
+        one: &OrphanCandidate,
         subject: Option<&Digest>,
     ) -> Result<bool, StoreError> {
         let (tables, key) = (self.index.tables, keys::content_key(repository, &one.digest));
@@ -164,7 +164,7 @@ impl Batch<'_> {
         for (digest, size) in blobs {
             let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if !known && self.disk.blob_length(digest)?.is_some() {
-                self.know_blob(digest, *size)?;
+                self.record_blob(digest, *size)?;
                 adopted += 1;
             }
         }
@@ -173,12 +173,12 @@ impl Batch<'_> {
 
     /// Recovers the trash of an interrupted collection: restores files that still have a row, and returns the rest,
     /// which can be removed.
-    pub(in crate::store) fn sort_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+    pub(in crate::store) fn recover_trash(&mut self, trash: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut removable = Vec::new();
         for digest in trash {
             let known = self.index.tables.blobs.get(&self.txn, &keys::digest_key(digest))?.is_some();
             if known && self.disk.blob_length(digest)?.is_none() {
-                self.disk.restore(digest)?;
+                self.disk.restore_from_trash(digest)?;
                 self.renamed(digest.algorithm());
             } else {
                 removable.push(digest.clone());
@@ -188,12 +188,12 @@ impl Batch<'_> {
     }
 
     /// Records the lengths of these uploads, and since when they have them.
-    pub(in crate::store) fn note_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
+    pub(in crate::store) fn record_uploads(&mut self, uploads: &[(String, u64)]) -> Result<(), StoreError> {
         let table = self.index.tables.uploads;
         for (name, length) in uploads {
             let known: Option<UploadRow> = schema::row(table, &self.txn, name.as_bytes())?;
             if known.is_none_or(|row| row.length != *length) {
-                let row = UploadRow { length: *length, since: self.moment };
+                let row = UploadRow { length: *length, since: self.store_time };
                 schema::put_row(table, &mut self.txn, name.as_bytes(), &row)?;
             }
         }
@@ -201,7 +201,7 @@ impl Batch<'_> {
     }
 
     /// Removes the rows of uploads that are gone.
-    pub(in crate::store) fn forget_uploads(&mut self, names: &[Vec<u8>]) -> Result<(), StoreError> {
+    pub(in crate::store) fn remove_upload_rows(&mut self, names: &[Vec<u8>]) -> Result<(), StoreError> {
         for name in names {
             self.index.tables.uploads.delete(&mut self.txn, name)?;
         }

@@ -13,10 +13,10 @@ use super::push::NewManifest;
 use super::schema;
 use super::writer::Writer;
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
-use crate::store::clock::Moment;
+use crate::store::clock::StoreTime;
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
-use crate::store::{Ages, IndexHealth, RoomLimits, Settings};
+use crate::store::{CapacityLimits, GracePeriods, IndexHealth, Settings};
 
 /// The size limit of the index.
 pub(in crate::store) const MAP_SIZE: usize = 16 << 20;
@@ -62,7 +62,7 @@ impl TestIndex {
         self.write_file(&manifest.digest, &manifest.bytes);
         let new = manifest.new.clone();
         let push = move |batch: &mut Batch| {
-            batch.know_blob(&new.digest, new.size)?;
+            batch.record_blob(&new.digest, new.size)?;
             batch.index_manifest(&new)
         };
         self.submit(push).await;
@@ -75,7 +75,7 @@ impl TestIndex {
         let repositories: Vec<RepositoryName> = repositories.iter().map(|name| repository(name)).collect();
         let (wanted, size) = (digest.clone(), content.len() as u64);
         let push = move |batch: &mut Batch| {
-            batch.know_blob(&wanted, size)?;
+            batch.record_blob(&wanted, size)?;
             repositories.iter().try_for_each(|repository| batch.link_blob(repository, &wanted, size))
         };
         self.submit(push).await;
@@ -111,7 +111,7 @@ impl TestIndex {
 
     /// Lets store time pass.
     pub(in crate::store) fn advance(&self, by: Duration) {
-        self.index.clock.advance_to(Moment::of(self.index.clock.now().number() + by.as_secs()));
+        self.index.clock.advance_to(StoreTime::from_seconds(self.index.clock.now().seconds() + by.as_secs()));
     }
 }
 
@@ -120,13 +120,13 @@ pub(in crate::store) fn settings(path: &Path, inspect: fn(&Inspection) -> IndexH
     Settings {
         path: path.to_owned(),
         index_map_size: MAP_SIZE,
-        uploads: 1,
-        ages: Ages { grace: Duration::ZERO, retention: Arc::default() },
-        room: RoomLimits::default(),
+        idle_uploads: 1,
+        grace_periods: GracePeriods { grace: Duration::ZERO, retention: Arc::default() },
+        capacity: CapacityLimits::default(),
         immutable: Vec::new(),
         inspect,
-        failed: |_| (),
-        opening: |_| (),
+        on_read_only: |_| (),
+        on_opening: |_| (),
     }
 }
 

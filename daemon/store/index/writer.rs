@@ -107,7 +107,7 @@ impl Writer {
     }
 
     /// Queues a change without waiting for its result; drops it if the queue is full.
-    pub(in crate::store) fn suggest<F>(&self, change: F)
+    pub(in crate::store) fn try_submit<F>(&self, change: F)
     where
         F: FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
     {
@@ -122,12 +122,12 @@ impl Writer {
     }
 
     /// Saves the store's clock.
-    pub(in crate::store) async fn keep_clock(&self) -> Result<(), StoreError> {
+    pub(in crate::store) async fn save_clock(&self) -> Result<(), StoreError> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
             reason = "the method alone is not general enough"
         )]
-        self.submit(|batch| batch.keep_clock()).await
+        self.submit(|batch| batch.save_clock()).await
     }
 
     /// Marks the index as complete.
@@ -207,7 +207,7 @@ fn commit(
         Ok(false) => {}
         Err(error) => {
             // The rows of these blobs still exist. If a restore fails, the next collection repeats it.
-            let _ = attempt.trashed.iter().try_for_each(|digest| disk.restore(digest));
+            let _ = attempt.trashed.iter().try_for_each(|digest| disk.restore_from_trash(digest));
             return Err(error);
         }
     }
@@ -240,19 +240,28 @@ fn apply(
     attempt: &mut Attempt,
 ) -> Result<bool, StoreError> {
     disk.check_writable()?;
-    let held = disk.hold_index_file()?;
+    let held = disk.pin_index_file()?;
     if held.is_some() {
-        disk.note_change()?;
+        disk.mark_changing()?;
     }
     index.preallocation.refill(&index.env);
     let wall_time = unix_seconds();
-    let txn = index.env.write_txn().map_err(|error| disk.failed(error.into()))?;
-    let _write = disk.writes();
+    let txn = index.env.write_txn().map_err(|error| disk.latch_on(error.into()))?;
+    let _write = disk.begin_write();
     let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
-    let mut batch =
-        Batch { index, disk, txn, wall_time, moment, unsynced, names_changed: false, names_set: 0, attempt };
+    let mut batch = Batch {
+        index,
+        disk,
+        txn,
+        wall_time,
+        store_time: moment,
+        unsynced,
+        names_changed: false,
+        names_set: 0,
+        attempt,
+    };
     // A corrupt index makes the store read-only.
-    let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.failed(error) } else { error };
+    let damaged = |error| if matches!(error, StoreError::Index(_)) { disk.latch_on(error) } else { error };
     batch.save_clock_if_due().map_err(damaged)?;
     for job in jobs {
         job.apply(&mut batch).map_err(damaged)?;
@@ -261,19 +270,19 @@ fn apply(
         batch.increment_change().map_err(damaged)?;
         // After a power cut, no name is younger than the saved clock, and names that are set then are newer than all
         // others.
-        batch.keep_clock().map_err(damaged)?;
+        batch.save_clock().map_err(damaged)?;
     }
     batch.reserve_free_pages().map_err(damaged)?;
     for algorithm in batch.unsynced {
         disk.sync_blobs(algorithm)?;
     }
     index.commit(batch.txn).map_err(|error| {
-        let error = disk.failed(error);
+        let error = disk.latch_on(error);
         // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever the
         // error was; a failed sync of that page does not. Opening a transaction tells which it was.
-        let may_pass = error.is_lack_of_resources() || error.is_lack_of_room();
+        let may_pass = error.is_lack_of_resources() || error.is_lack_of_space();
         let refused = index.env.write_txn().err().filter(|_| may_pass);
-        refused.map_or(error, |refused| disk.failed(refused.into()))
+        refused.map_or(error, |refused| disk.latch_on(refused.into()))
     })?;
     Ok(batch.names_changed)
 }

@@ -28,7 +28,7 @@ async fn with_names() -> TestIndex {
 }
 
 fn change(opened: &TestIndex, change: impl FnOnce(String) -> String) {
-    let path = opened.disk.top("index.json");
+    let path = opened.disk.path("index.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(path, change(text)).unwrap();
 }
@@ -59,7 +59,7 @@ async fn intact_file_is_current_or_behind() {
     opened.push(&image_index(&[], 1, &["3"])).await;
     assert_eq!(fault(&opened), format!("behind {}", opened.index.change().unwrap()));
     assert!(matches!(outcome(&opened, false), Outcome::Current), "only the checksum counts");
-    fs::remove_file(opened.disk.top("index.json")).unwrap();
+    fs::remove_file(opened.disk.path("index.json")).unwrap();
     assert_eq!(fault(&opened), format!("behind {}", opened.index.change().unwrap()));
 }
 
@@ -142,9 +142,9 @@ async fn daemon_rewrites_a_damaged_file_once_a_day() {
     damage();
     store.keep_layout_healthy().await.unwrap();
     assert!(is_damaged(), "it was checked a moment ago");
-    assert_eq!(store.fault_of_layout(true).await.unwrap().unwrap(), "its checksum does not match");
+    assert_eq!(store.layout_fault(true).await.unwrap().unwrap(), "its checksum does not match");
     assert!(store.rewrite_layout().await.unwrap());
-    assert_eq!(store.fault_of_layout(true).await.unwrap(), None);
+    assert_eq!(store.layout_fault(true).await.unwrap(), None);
     store.close().await.unwrap();
 }
 
@@ -152,15 +152,15 @@ async fn daemon_rewrites_a_damaged_file_once_a_day() {
 async fn damaged_file_is_kept_while_the_index_is_corrupt() {
     let directory = with_names().await.close();
     // The index was closed cleanly, so that only the collection inspects it.
-    Disk::open(directory.path(), |_| ()).unwrap().note_good_order();
+    Disk::open(directory.path(), |_| ()).unwrap().mark_clean();
     let store = store(&directory, corrupt).await;
     let path = directory.path().join("index.json");
     let damaged = fs::read_to_string(&path).unwrap().replace("a:1", "a:7");
     fs::write(&path, &damaged).unwrap();
-    assert!(matches!(store.keep_layout_healthy().await, Err(StoreError::Unready)));
+    assert!(matches!(store.keep_layout_healthy().await, Err(StoreError::NeedsRecovery)));
     // The corrupt index has made the store read-only.
     assert!(!store.rewrite_layout().await.unwrap());
-    assert_eq!(store.fault_of_layout(false).await.unwrap().unwrap(), "its checksum does not match");
+    assert_eq!(store.layout_fault(false).await.unwrap().unwrap(), "its checksum does not match");
     store.close().await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
 }
@@ -170,9 +170,9 @@ async fn command_without_a_daemon_takes_a_file_that_is_behind() {
     let opened = with_names().await;
     opened.push(&image_index(&[], 1, &["3"])).await;
     let directory = opened.close();
-    Disk::open(directory.path(), |_| ()).unwrap().note_good_order();
-    let store = Store::open(settings(directory.path(), corrupt), Role::Beside).await.unwrap();
-    assert_eq!(store.fault_of_layout(true).await.unwrap(), None);
+    Disk::open(directory.path(), |_| ()).unwrap().mark_clean();
+    let store = Store::open(settings(directory.path(), corrupt), Role::Command).await.unwrap();
+    assert_eq!(store.layout_fault(true).await.unwrap(), None);
     // A check belongs to the daemon.
     store.keep_layout_healthy().await.unwrap();
     assert_eq!(store.0.index.tags(&repository("a"), None, 10).unwrap().items.last(), Some(&tag("3")));

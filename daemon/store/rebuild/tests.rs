@@ -75,7 +75,7 @@ async fn names_links_and_exceptions_are_restored() {
     assert!(opened.index.blob(&repository("a"), &deleted).unwrap().is_none());
     let exception = opened.index.link_exception(&repository("a"), &deleted).unwrap();
     assert_eq!(exception, Some(LinkExceptionRow::Deleted));
-    assert!(opened.index.repository_adds_up(&repository("a")).unwrap());
+    assert!(opened.index.repository_stats_match(&repository("a")).unwrap());
     assert_eq!(kept(&opened, "index.json."), 0);
 }
 
@@ -89,7 +89,7 @@ async fn more_rows_than_one_batch_are_restored() {
     let add = |batch: &mut Batch| {
         for number in 0..COUNT {
             let blob = digest(&number.to_string());
-            batch.know_blob(&blob, number.to_string().len() as u64)?;
+            batch.record_blob(&blob, number.to_string().len() as u64)?;
             let (repository, kind) = (repository("a"), LinkExceptionRow::Linked);
             batch.restore_link_exception(&LinkException { repository, digest: blob, kind })?;
         }
@@ -171,7 +171,7 @@ async fn trash_is_restored() {
     let layer = opened.push_blob(&["a"], "layer").await;
     let manifest: TestManifest = image(&layer, None, &["1"]);
     opened.push(&manifest).await;
-    opened.disk.discard(&layer).unwrap();
+    opened.disk.move_to_trash(&layer).unwrap();
     let (opened, _) = Lost::from(opened).rebuild(RebuildSource::Current).await;
     assert!(opened.has_file(&layer));
     assert!(opened.index.blob(&repository("a"), &layer).unwrap().is_some());
@@ -183,7 +183,7 @@ async fn failed_disk_ends_the_rebuild_without_the_mark() {
     opened.push(&image_index(&[], 0, &["1"])).await;
     let lost = Lost::from(opened);
     let opened = TestIndex::open(lost.directory);
-    opened.disk.failed(StoreError::io("sync", std::io::Error::other("the test")));
+    opened.disk.latch_on(StoreError::io("sync", std::io::Error::other("the test")));
     let source = (RebuildSource::Current, (|_| ()) as fn(&str));
     let failed = rebuild(&opened.disk, &opened.index, &opened.writer, source).await;
     assert!(matches!(failed, Err(StoreError::ReadOnly)));

@@ -12,7 +12,7 @@ use crate::store::index::test_index::{TestIndex, digest, image, repository, sett
 fn inspected(inspection: &Inspection) -> IndexHealth {
     match inspect(inspection) {
         Ok(()) => IndexHealth::Healthy,
-        Err(error) if error.says_nothing_of_the_index() => IndexHealth::Unknown(error.to_string()),
+        Err(error) if error.is_about_the_machine() => IndexHealth::Unknown(error.to_string()),
         Err(_) => IndexHealth::Corrupt,
     }
 }
@@ -78,7 +78,7 @@ async fn healthy_index_is_used_as_it_is() {
 #[tokio::test]
 async fn index_is_trusted_without_inspection_after_a_clean_shutdown() {
     let directory = with_image().await;
-    disk_of(&directory).note_good_order();
+    disk_of(&directory).mark_clean();
     assert_eq!(tags(&recovered(&directory, corrupt).index), 1);
 }
 
@@ -144,7 +144,7 @@ async fn older_format_is_rebuilt_and_newer_format_is_refused() {
         let directory = opened.close();
         let disk = disk_of(&directory);
         if clean {
-            disk.note_good_order();
+            disk.mark_clean();
         }
         match open(&disk, &settings(directory.path(), inspected)) {
             Ok(opened) => {
@@ -161,15 +161,15 @@ async fn older_format_is_rebuilt_and_newer_format_is_refused() {
 async fn command_refuses_an_index_only_if_it_is_corrupt_and_untrusted() {
     let directory = with_image().await;
     let disk = disk_of(&directory);
-    let refuses = |inspect| refuse_broken(&disk, &settings(directory.path(), inspect));
+    let refuses = |inspect| require_healthy(&disk, &settings(directory.path(), inspect));
     refuses(inspected).unwrap();
-    assert!(matches!(refuses(corrupt), Err(StoreError::Unready)));
+    assert!(matches!(refuses(corrupt), Err(StoreError::NeedsRecovery)));
     assert!(matches!(refuses(unknown), Err(StoreError::Io { .. })));
-    disk.note_good_order();
+    disk.mark_clean();
     refuses(corrupt).unwrap();
     fs::remove_file(directory.path().join("index/data.mdb")).unwrap();
     fs::create_dir(directory.path().join("index/data.mdb")).unwrap();
-    assert!(matches!(refuses(inspected), Err(StoreError::Unready)));
+    assert!(matches!(refuses(inspected), Err(StoreError::NeedsRecovery)));
 }
 
 /// Writes `index.json` from the index of a directory.
@@ -182,7 +182,7 @@ fn write_layout(directory: &tempfile::TempDir) {
 #[tokio::test]
 async fn requested_rebuild_knows_its_source() {
     let restarted = |directory: &tempfile::TempDir, inspect| {
-        start_over(&disk_of(directory), &settings(directory.path(), inspect))
+        open_for_rebuild(&disk_of(directory), &settings(directory.path(), inspect))
     };
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(restarted(&empty, corrupt).unwrap().rebuild, Some(RebuildSource::Unsure));
@@ -207,7 +207,7 @@ async fn requested_rebuild_writes_a_damaged_index_json_from_a_healthy_index_firs
         let path = directory.path().join("index.json");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, damaged(&text)).unwrap();
-        let opened = start_over(&disk_of(&directory), &settings(directory.path(), inspected)).unwrap();
+        let opened = open_for_rebuild(&disk_of(&directory), &settings(directory.path(), inspected)).unwrap();
         assert_eq!(opened.rebuild, Some(RebuildSource::Current));
         assert!(fs::read_to_string(&path).unwrap().contains("a:1"));
     }

@@ -79,7 +79,7 @@ fn clients_need_a_certificate_of_the_configured_authority() {
     let file = directory.path().join("clients.pem");
     std::fs::write(&file, pem).unwrap();
     let source = Source::Auto { directory: directory.path().join("tls"), names: Vec::new() };
-    let clients = Clients { authorities: vec![file.clone()], only_tls_1_3: true };
+    let clients = ClientRequirements { authorities: vec![file.clone()], only_tls_1_3: true };
     let certificates = Certificates::open_for(source, &clients).unwrap();
     let ca = certificates.ca_pem().unwrap().to_owned();
     assert!(connect(&certificates, &ca, "localhost").is_err(), "no client certificate");
@@ -106,7 +106,7 @@ fn clients_need_a_certificate_of_the_configured_authority() {
     assert!(connect_with(&other, &[&rustls::version::TLS13]).is_err(), "a certificate of another authority");
     assert!(connect_with(&issuer, &[&rustls::version::TLS12]).is_err(), "an old version of TLS");
     std::fs::write(&file, "nonsense").unwrap();
-    assert!(clients.look_at().unwrap_err().to_string().contains("clients.pem"));
+    assert!(clients.validate().unwrap_err().to_string().contains("clients.pem"));
 }
 
 #[test]
@@ -117,15 +117,18 @@ fn certificate_learns_the_addresses_that_clients_connect_to() {
     assert!(connect(&certificates, &ca, "192.0.2.7").is_err());
     // In the form that a dual-stack socket reports.
     let address: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
-    assert!(certificates.lacks(address));
-    certificates.include(address).unwrap();
-    assert!(!certificates.lacks(address));
+    assert!(certificates.needs_reissue_for(address));
+    certificates.reissue_for(address).unwrap();
+    assert!(!certificates.needs_reissue_for(address));
     connect(&certificates, &ca, "192.0.2.7").unwrap();
     assert!(!certificates.refresh().unwrap(), "the certificate stays current");
     for number in 0..200 {
-        certificates.include(IpAddr::from([10, 0, 0, number])).unwrap();
+        certificates.reissue_for(IpAddr::from([10, 0, 0, number])).unwrap();
     }
-    assert!(certificates.lacks("10.0.0.199".parse().unwrap()), "the number of learned addresses is bounded");
+    assert!(
+        certificates.needs_reissue_for("10.0.0.199".parse().unwrap()),
+        "the number of learned addresses is bounded"
+    );
     connect(&certificates, &ca, "10.0.0.1").unwrap();
 }
 
@@ -148,9 +151,11 @@ fn wrongly_recorded_time_breaks_no_handshake() {
     let wrong = time::OffsetDateTime::now_utc() + time::Duration::days(3650);
     std::fs::write(directory.path().join("tls/clock"), wrong.unix_timestamp().to_string()).unwrap();
     let certificates = auto(directory.path());
-    assert!(certificates.facts().clock_is_behind);
+    assert!(certificates.info().clock_is_behind);
     connect(&certificates, certificates.ca_pem().unwrap(), "localhost").unwrap();
-    assert!(!certificates.refresh().unwrap() && !certificates.lacks("127.0.0.1".parse().unwrap()));
+    assert!(
+        !certificates.refresh().unwrap() && !certificates.needs_reissue_for("127.0.0.1".parse().unwrap())
+    );
 }
 
 #[test]

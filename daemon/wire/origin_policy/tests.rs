@@ -8,10 +8,10 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn is_rebinding_safe_host(host: &str) -> bool {
     let headers = HeaderMap::from_iter([(http::header::HOST, host.parse().unwrap())]);
-    RebindingPolicy::new(&Locations::default()).is_rebinding_safe_host(&headers, PEER)
+    RebindingPolicy::new(&Addresses::default()).is_rebinding_safe_host(&headers, PEER)
 }
 
-fn is_own(locations: &Locations, url: &str, https: bool, host: Option<&str>) -> bool {
+fn is_own(locations: &Addresses, url: &str, https: bool, host: Option<&str>) -> bool {
     let target = TargetOrigin { https, host: host.map(str::to_owned) };
     is_own_page(url, &target, locations.external_url.as_deref())
 }
@@ -30,7 +30,7 @@ fn cors(origin: &str) -> Cors {
 
 #[test]
 fn without_a_host_only_this_machine_is_rebinding_safe() {
-    let (none, locations) = (HeaderMap::new(), Locations::default());
+    let (none, locations) = (HeaderMap::new(), Addresses::default());
     let policy = RebindingPolicy::new(&locations);
     assert!(policy.is_rebinding_safe_host(&none, PEER));
     assert!(!policy.is_rebinding_safe_host(&none, "192.168.1.7".parse().unwrap()));
@@ -38,7 +38,7 @@ fn without_a_host_only_this_machine_is_rebinding_safe() {
 
 #[test]
 fn a_malformed_forwarded_host_is_not_rebinding_safe() {
-    let locations = Locations { external_url: None, trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()] };
+    let locations = Addresses { external_url: None, trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()] };
     let policy = RebindingPolicy::new(&locations);
     let mut headers = HeaderMap::new();
     headers.insert("host", "localhost".parse().unwrap());
@@ -96,7 +96,7 @@ fn names_of_the_public_dns_are_not_rebinding_safe() {
 #[test]
 fn a_page_is_own_if_scheme_host_and_port_match() {
     let locations =
-        Locations { external_url: Some("https://hub.lan/registry/".into()), ..Locations::default() };
+        Addresses { external_url: Some("https://hub.lan/registry/".into()), ..Addresses::default() };
     let own = |url: &str, host: &str| is_own(&locations, url, false, Some(host));
     for (url, host) in [
         ("http://registry", "registry"),
@@ -132,7 +132,7 @@ fn a_page_is_own_if_scheme_host_and_port_match() {
 
 #[test]
 fn a_page_over_plain_http_is_not_own_if_the_registry_is_called_over_tls() {
-    let locations = Locations::default();
+    let locations = Addresses::default();
     for (url, host) in [("https://reg.lan", "reg.lan"), ("https://reg.lan:5000", "reg.lan:5000")] {
         assert!(is_own(&locations, url, true, Some(host)), "{url}");
     }
@@ -180,7 +180,7 @@ fn an_allowed_origin_may_send_credentials_only_if_it_is_listed() {
 
 #[test]
 fn the_api_accepts_programs_own_pages_and_listed_origins() {
-    let (locations, cors) = (Locations::default(), cors("http://ui.lan"));
+    let (locations, cors) = (Addresses::default(), cors("http://ui.lan"));
     let check = |method: &str, pairs: &[(&'static str, &'static str)]| {
         let mut request = Request::builder().method(method).body(()).unwrap().into_parts().0;
         request.headers = headers(&[&[("host", "reg.lan")], pairs].concat());
@@ -211,7 +211,7 @@ fn the_api_accepts_programs_own_pages_and_listed_origins() {
 
 #[test]
 fn a_form_has_to_show_that_it_comes_from_an_own_page() {
-    let locations = Locations::default();
+    let locations = Addresses::default();
     let check = |pairs: &[(&'static str, &'static str)]| {
         let headers = headers(&[&[("host", "reg.lan")], pairs].concat());
         CsrfPolicy::new(&locations).check_form(&headers, PEER, false).is_ok()

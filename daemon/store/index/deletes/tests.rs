@@ -20,7 +20,7 @@ fn orphans(opened: &TestIndex) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn interrupted_delete_is_continued() {
-    const REFERRERS: usize = 2 * AT_ONCE + 10;
+    const REFERRERS: usize = 2 * MAX_PER_TRANSACTION + 10;
     let opened = TestIndex::new();
     let subject = manifest(0, 0..0);
     let digest = subject.digest.clone();
@@ -37,7 +37,7 @@ async fn interrupted_delete_is_continued() {
     let deleted = opened.submit(move |batch| batch.delete_manifest(&delete)).await;
     assert_eq!(deleted, Deleted::ReferrersLeft);
     // One page of orphans, and the row of the deleted manifest that marks the delete as unfinished.
-    assert_eq!(orphans(&opened), AT_ONCE + 1);
+    assert_eq!(orphans(&opened), MAX_PER_TRANSACTION + 1);
     assert_eq!(opened.index.unfinished_deletes(&repository("a")).unwrap(), std::slice::from_ref(&digest));
     let mut after = None;
     loop {
@@ -84,9 +84,9 @@ async fn tag_set_during_the_search_is_deleted_with_its_manifest() {
     opened.push(&manifest(1, 1..2)).await;
     assert_eq!(watch.recorded().len(), 1);
     let deleted = opened.submit(move |batch| batch.delete_watched_manifest(&delete, &found)).await;
-    assert_eq!(deleted, Deleted::Whole);
+    assert_eq!(deleted, Deleted::Complete);
     let listed = opened.index.tags(&repository("a"), None, 10_000).unwrap().items;
     assert_eq!(listed.len(), 1999);
     assert!(listed.iter().all(|tag| tag.as_str() != "late" && tag.as_str() != "t0"));
-    assert!(opened.index.repository_adds_up(&repository("a")).unwrap());
+    assert!(opened.index.repository_stats_match(&repository("a")).unwrap());
 }

@@ -9,12 +9,12 @@ const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
 fn lease_ends_in_steps_of_a_quarter() {
-    let lease = |age: u64| Reliance::of(Duration::from_mins(age), GRACE);
-    assert_eq!(lease(0), Reliance::Kept);
-    assert_eq!(lease(119), Reliance::Kept);
-    assert_eq!(lease(120), Reliance::Renewable);
-    assert_eq!(lease(180), Reliance::Ending);
-    assert_eq!(Reliance::of(GRACE, Duration::ZERO), Reliance::Kept, "no grace period, no lease");
+    let lease = |age: u64| Lease::of(Duration::from_mins(age), GRACE);
+    assert_eq!(lease(0), Lease::Valid);
+    assert_eq!(lease(119), Lease::Valid);
+    assert_eq!(lease(120), Lease::Renewable);
+    assert_eq!(lease(180), Lease::Expiring);
+    assert_eq!(Lease::of(GRACE, Duration::ZERO), Lease::Valid, "no grace period, no lease");
 }
 
 #[tokio::test]
@@ -23,21 +23,21 @@ async fn lease_of_a_blob_ends_unless_a_live_manifest_references_it() {
     let layer = opened.push_blob(&["a"], "layer").await;
     let lease = || {
         let row = opened.index.blob(&repository("a"), &layer).unwrap().unwrap();
-        opened.index.blob_reliance(&repository("a"), &layer, &row, GRACE).unwrap()
+        opened.index.blob_lease(&repository("a"), &layer, &row, GRACE).unwrap()
     };
-    assert_eq!(lease(), Reliance::Kept);
+    assert_eq!(lease(), Lease::Valid);
     opened.advance(2 * HOUR);
-    assert_eq!(lease(), Reliance::Renewable);
+    assert_eq!(lease(), Lease::Renewable);
     opened.advance(HOUR);
-    assert_eq!(lease(), Reliance::Ending);
+    assert_eq!(lease(), Lease::Expiring);
     let manifest = image(&layer, None, &["1"]);
     opened.push(&manifest).await;
-    assert_eq!(lease(), Reliance::Kept, "a manifest references it");
+    assert_eq!(lease(), Lease::Valid, "a manifest references it");
     opened.submit(|batch: &mut Batch| batch.delete_tag(&repository("a"), &tag("1"))).await;
-    assert_eq!(lease(), Reliance::Ending, "the manifest is an orphan");
+    assert_eq!(lease(), Lease::Expiring, "the manifest is an orphan");
     let wanted = layer.clone();
-    opened.submit(move |batch| batch.count_on(Some(&repository("a")), &wanted, batch.moment)).await;
-    assert_eq!(lease(), Reliance::Kept, "the lease was renewed");
+    opened.submit(move |batch| batch.renew_lease(Some(&repository("a")), &wanted, batch.store_time)).await;
+    assert_eq!(lease(), Lease::Valid, "the lease was renewed");
 }
 
 #[tokio::test]
@@ -48,21 +48,21 @@ async fn lease_of_a_manifest_ends_after_a_delete_or_by_retention() {
     opened.push(&child).await;
     opened.push(&parent).await;
     let lease = |digest: &Digest, untagged: Option<Duration>| {
-        opened.index.manifest_reliance(&repository("a"), digest, GRACE, untagged).unwrap()
+        opened.index.manifest_lease(&repository("a"), digest, GRACE, untagged).unwrap()
     };
     opened.advance(3 * HOUR);
-    assert_eq!(lease(&child.digest, None), Reliance::Kept);
-    assert_eq!(lease(&child.digest, Some(GRACE)), Reliance::Ending, "by a rule for untagged manifests");
-    assert_eq!(lease(&digest("missing"), None), Reliance::Ending);
+    assert_eq!(lease(&child.digest, None), Lease::Valid);
+    assert_eq!(lease(&child.digest, Some(GRACE)), Lease::Expiring, "by a rule for untagged manifests");
+    assert_eq!(lease(&digest("missing"), None), Lease::Expiring);
     // The delete orphans the parent, and with it the child, which has no orphan row of its own.
     opened.submit(|batch: &mut Batch| batch.delete_tag(&repository("a"), &tag("1"))).await;
-    assert_eq!(lease(&parent.digest, None), Reliance::Kept);
-    assert_eq!(lease(&child.digest, None), Reliance::Ending);
+    assert_eq!(lease(&parent.digest, None), Lease::Valid);
+    assert_eq!(lease(&child.digest, None), Lease::Expiring);
     opened.advance(2 * HOUR);
-    assert_eq!(lease(&parent.digest, None), Reliance::Renewable);
+    assert_eq!(lease(&parent.digest, None), Lease::Renewable);
     let wanted = parent.digest.clone();
-    opened.submit(move |batch| batch.count_on_manifest(&repository("a"), &wanted)).await;
-    assert_eq!(lease(&parent.digest, None), Reliance::Kept, "the lease was renewed");
+    opened.submit(move |batch| batch.renew_manifest_lease(&repository("a"), &wanted)).await;
+    assert_eq!(lease(&parent.digest, None), Lease::Valid, "the lease was renewed");
 }
 
 #[tokio::test]

@@ -11,13 +11,13 @@ fn page(opened: &TestIndex, grace: Duration) -> BlobPage {
     opened.index.blob_page(None, 1000, grace, &Forecast::default()).unwrap()
 }
 
-fn candidates(opened: &TestIndex, all: bool, forecast: &Forecast) -> Vec<Unneeded> {
-    let mut page = opened.index.unneeded_page(&repository("a"), None, 1000, all, forecast).unwrap();
-    opened.index.retain_unneeded(&repository("a"), &mut page, forecast).unwrap();
+fn candidates(opened: &TestIndex, all: bool, forecast: &Forecast) -> Vec<OrphanCandidate> {
+    let mut page = opened.index.orphan_candidates(&repository("a"), None, 1000, all, forecast).unwrap();
+    opened.index.retain_orphans(&repository("a"), &mut page, forecast).unwrap();
     page
 }
 
-fn digests(candidates: &[Unneeded]) -> BTreeSet<Digest> {
+fn digests(candidates: &[OrphanCandidate]) -> BTreeSet<Digest> {
     candidates.iter().map(|one| one.digest.clone()).collect()
 }
 
@@ -28,12 +28,12 @@ async fn blobs_are_live_leased_or_orphaned() {
     let other = opened.push_blob(&["a"], "other").await;
     opened.push(&image(&layer, None, &["1"])).await;
     let early = page(&opened, GRACE);
-    assert_eq!((early.needed.count, early.young.count, early.garbage.len()), (2, 1, 0));
+    assert_eq!((early.live.count, early.leased.count, early.orphans.len()), (2, 1, 0));
     assert!(early.next.is_none());
     opened.advance(GRACE);
     let late = page(&opened, GRACE);
-    assert_eq!((late.needed.count, late.young.count), (2, 0));
-    assert_eq!(late.garbage, [(other, 5)]);
+    assert_eq!((late.live.count, late.leased.count), (2, 0));
+    assert_eq!(late.orphans, [(other, 5)]);
     assert_eq!(opened.index.count_unreferenced_blobs().unwrap(), 1);
 }
 
@@ -42,9 +42,9 @@ async fn link_without_a_manifest_of_its_repository_is_stale_after_the_lease() {
     let opened = TestIndex::new();
     let layer = opened.push_blob(&["a", "b"], "layer").await;
     opened.push(&image(&layer, None, &["1"])).await;
-    assert!(page(&opened, GRACE).strays.is_empty());
+    assert!(page(&opened, GRACE).stale_links.is_empty());
     opened.advance(GRACE);
-    assert_eq!(page(&opened, GRACE).strays, [(layer, repository("b"))]);
+    assert_eq!(page(&opened, GRACE).stale_links, [(layer, repository("b"))]);
 }
 
 #[tokio::test]
@@ -53,11 +53,11 @@ async fn links_of_a_widely_linked_orphan_go_before_the_orphan() {
     let names: Vec<String> = (0..=MAX_REPOSITORIES).map(|number| format!("r{number}")).collect();
     let layer = opened.push_blob(&names.iter().map(String::as_str).collect::<Vec<_>>(), "layer").await;
     let found = page(&opened, Duration::ZERO);
-    assert!(found.garbage.is_empty());
-    assert_eq!(found.strays.len(), names.len());
-    let strays = found.strays;
-    opened.submit(move |batch: &mut Batch| batch.forget_strays(&strays, Duration::ZERO)).await;
-    assert_eq!(page(&opened, Duration::ZERO).garbage, [(layer, 5)]);
+    assert!(found.orphans.is_empty());
+    assert_eq!(found.stale_links.len(), names.len());
+    let strays = found.stale_links;
+    opened.submit(move |batch: &mut Batch| batch.unlink_stale_links(&strays, Duration::ZERO)).await;
+    assert_eq!(page(&opened, Duration::ZERO).orphans, [(layer, 5)]);
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn pages_of_blobs_continue_after_the_limit() {
     loop {
         let forecast = Forecast::default();
         let page = opened.index.blob_page(after.as_deref(), 2, Duration::ZERO, &forecast).unwrap();
-        found += page.garbage.len();
+        found += page.orphans.len();
         pages += 1;
         after = page.next;
         if after.is_none() {
@@ -93,7 +93,7 @@ async fn unreadable_repository_name_keeps_a_blob() {
         })
         .await;
     let found = page(&opened, Duration::ZERO);
-    assert_eq!((found.needed.count, found.garbage.len(), found.strays.len()), (1, 0, 0));
+    assert_eq!((found.live.count, found.orphans.len(), found.stale_links.len()), (1, 0, 0));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn candidate_is_an_orphan_without_tag_and_parent() {
         .await;
     let found = candidates(&opened, false, &none);
     assert_eq!(digests(&found), [child.digest.clone(), tagged.digest.clone()].into());
-    assert!(found.iter().all(|one| one.deleted));
+    assert!(found.iter().all(|one| one.by_delete));
     // A tag that is set again keeps its manifest.
     opened.push(&image(&digest("x"), None, &["again"])).await;
     assert_eq!(digests(&candidates(&opened, false, &none)), [child.digest.clone()].into());
@@ -132,9 +132,9 @@ async fn candidates_and_tags_are_listed_in_pages() {
         opened.push(&image_index(&[], number, &[&format!("t{number}")])).await;
     }
     let (index, forecast) = (&opened.index, Forecast::default());
-    let first = index.unneeded_page(&repository("a"), None, 3, true, &forecast).unwrap();
+    let first = index.orphan_candidates(&repository("a"), None, 3, true, &forecast).unwrap();
     let after = first.last().map(|one| one.digest.clone());
-    let second = index.unneeded_page(&repository("a"), after.as_ref(), 3, true, &forecast).unwrap();
+    let second = index.orphan_candidates(&repository("a"), after.as_ref(), 3, true, &forecast).unwrap();
     assert_eq!((first.len(), second.len()), (3, 2));
     let tags = |after: Option<&Tag>| -> Vec<String> {
         let page = index.tags_after(&repository("a"), after, 3).unwrap();
@@ -158,17 +158,17 @@ async fn forecast_counts_as_done() {
     let collect = |forecast: &mut Forecast| {
         let found = candidates(&opened, false, forecast);
         let found = found.into_iter().map(|one| (one, None)).collect();
-        let gone = forecast.collect_manifests(&opened.index, &repository("a"), found, false).unwrap();
+        let gone = forecast.sweep_manifests(&opened.index, &repository("a"), found, false).unwrap();
         gone.into_iter().map(|one| one.digest).collect::<Vec<_>>()
     };
     assert_eq!(collect(&mut forecast), std::slice::from_ref(&parent.digest));
     assert_eq!(collect(&mut forecast), std::slice::from_ref(&child.digest));
     assert!(collect(&mut forecast).is_empty());
     let found = opened.index.blob_page(None, 1000, Duration::ZERO, &forecast).unwrap();
-    assert_eq!((found.needed.count, found.garbage.len()), (0, 3));
+    assert_eq!((found.live.count, found.orphans.len()), (0, 3));
     // Content that the collection would orphan is within its grace period.
     let leased = opened.index.blob_page(None, 1000, GRACE, &forecast).unwrap();
-    assert_eq!((leased.young.count, leased.garbage.len()), (3, 0));
+    assert_eq!((leased.leased.count, leased.orphans.len()), (3, 0));
     // Nothing has changed in the index.
-    assert_eq!(page(&opened, Duration::ZERO).needed.count, 3);
+    assert_eq!(page(&opened, Duration::ZERO).live.count, 3);
 }

@@ -1,18 +1,18 @@
 //! The sweep phase: each transaction checks its candidates again.
 
 use super::*;
-use crate::oci::{AttachedTo, Tag};
-use crate::store::clock::Moment;
+use crate::oci::{AttachmentTarget, Tag};
+use crate::store::clock::StoreTime;
 use crate::store::index::test_index::{TestIndex, TestManifest, digest, image, image_index, repository, tag};
 
 const GRACE: Duration = Duration::from_hours(1);
 
-fn swept<T, R>(outcomes: Vec<Handled<T, R>>) -> (Vec<R>, usize) {
+fn swept<T, R>(outcomes: Vec<SweepOutcome<T, R>>) -> (Vec<R>, usize) {
     let (mut swept, mut postponed) = (Vec::new(), 0);
     for outcome in outcomes {
         match outcome {
-            Handled::Taken(one) => swept.push(one),
-            Handled::Postponed(_) => postponed += 1,
+            SweepOutcome::Swept(one) => swept.push(one),
+            SweepOutcome::Postponed(_) => postponed += 1,
         }
     }
     (swept, postponed)
@@ -20,23 +20,24 @@ fn swept<T, R>(outcomes: Vec<Handled<T, R>>) -> (Vec<R>, usize) {
 
 async fn sweep_blobs(opened: &TestIndex, blobs: &[&Digest], grace: Duration) -> (Vec<Digest>, usize) {
     let blobs: Vec<_> = blobs.iter().map(|digest| ((*digest).clone(), 5)).collect();
-    let (found, postponed) = swept(opened.submit(move |batch| batch.discard_blobs(&blobs, grace)).await);
+    let (found, postponed) = swept(opened.submit(move |batch| batch.sweep_blobs(&blobs, grace)).await);
     (found.into_iter().map(|(digest, _)| digest).collect(), postponed)
 }
 
 /// Returns a candidate that became an orphan at `since`, or now.
-fn candidate(opened: &TestIndex, manifest: &TestManifest, since: Option<Moment>) -> WithSubject {
+fn candidate(opened: &TestIndex, manifest: &TestManifest, since: Option<StoreTime>) -> CandidateWithSubject {
     let since = since.unwrap_or_else(|| opened.index.clock.now());
-    let one = Unneeded { digest: manifest.digest.clone(), size: manifest.size, since, deleted: false };
+    let one =
+        OrphanCandidate { digest: manifest.digest.clone(), size: manifest.size, since, by_delete: false };
     (one, manifest.manifest.subject().cloned())
 }
 
 async fn sweep_manifests(
     opened: &TestIndex,
-    candidates: Vec<WithSubject>,
+    candidates: Vec<CandidateWithSubject>,
     attached: bool,
 ) -> (Vec<CollectedManifest>, usize) {
-    let sweep = move |batch: &mut Batch| batch.collect_manifests(&repository("a"), &candidates, attached);
+    let sweep = move |batch: &mut Batch| batch.sweep_manifests(&repository("a"), &candidates, attached);
     swept(opened.submit(sweep).await)
 }
 
@@ -55,7 +56,7 @@ async fn blobs_that_became_live_or_leased_stay() {
     assert!(!opened.has_file(&orphan) && opened.has_file(&layer) && opened.has_file(&fresh));
     assert_eq!(opened.disk.trash().unwrap(), std::slice::from_ref(&orphan));
     assert!(opened.index.blob(&repository("b"), &orphan).unwrap().is_none());
-    assert!(!opened.index.knows_blob(&orphan).unwrap());
+    assert!(!opened.index.contains_blob(&orphan).unwrap());
 }
 
 #[tokio::test]
@@ -91,7 +92,7 @@ async fn only_links_that_are_still_stale_are_removed() {
     // A push in `c` has renewed the lease since.
     opened.push_blob(&["c"], "layer").await;
     let links = ["a", "b", "c", "d"].map(|name| (layer.clone(), repository(name)));
-    opened.submit(move |batch| batch.forget_strays(&links, GRACE)).await;
+    opened.submit(move |batch| batch.unlink_stale_links(&links, GRACE)).await;
     let linked = ["a", "b", "c"].map(|name| opened.index.blob(&repository(name), &layer).unwrap().is_some());
     assert_eq!(linked, [true, false, true]);
 }
@@ -107,7 +108,7 @@ async fn tags_that_were_set_again_are_not_retired() {
     opened.push(&image_index(&[], 7, &["moves"])).await;
     opened.push(&image_index(&[], 0, &["stays"])).await;
     let mut wanted = found.clone();
-    wanted.push(TagAge { tag: tag("missing"), ..found[0].clone() });
+    wanted.push(DatedTag { tag: tag("missing"), ..found[0].clone() });
     let retired = opened.submit(move |batch| batch.retire_tags(&repository("a"), &wanted)).await;
     assert_eq!(retired.iter().map(|one| one.tag.as_str()).collect::<Vec<_>>(), ["goes"]);
     let left: Vec<Tag> = opened.index.tags(&repository("a"), None, 10).unwrap().items;
@@ -151,7 +152,7 @@ async fn attached_tags_go_with_their_manifest() {
     let opened = TestIndex::new();
     let orphan = image(&digest("image"), None, &[]);
     opened.push(&orphan).await;
-    let names: Vec<String> = AttachedTo::tags_of(&orphan.digest).map(|tag| tag.to_string()).collect();
+    let names: Vec<String> = AttachmentTarget::tags_of(&orphan.digest).map(|tag| tag.to_string()).collect();
     let signature = image_index(&[], 0, &[&names[1]]);
     opened.push(&signature).await;
     let candidates = vec![candidate(&opened, &orphan, None)];
@@ -191,13 +192,13 @@ async fn interrupted_trash_is_restored_or_released() {
     let again = opened.push_blob(&["a"], "again").await;
     opened.write_file(&gone, b"gone");
     for digest in [&known, &gone, &again] {
-        opened.disk.discard(digest).unwrap();
+        opened.disk.move_to_trash(digest).unwrap();
     }
     // The second one was pushed again after it went to the trash.
     opened.write_file(&again, b"again");
     let trash = opened.disk.trash().unwrap();
     assert_eq!(trash.len(), 3);
-    let removable = opened.submit(move |batch| batch.sort_trash(&trash)).await;
+    let removable = opened.submit(move |batch| batch.recover_trash(&trash)).await;
     let removable: BTreeSet<_> = removable.into_iter().collect();
     assert_eq!(removable, [gone, again].into());
     assert!(opened.has_file(&known));
@@ -208,16 +209,16 @@ async fn uploads_are_recorded_until_they_are_gone() {
     let opened = TestIndex::new();
     let record = |files: &'static [(&str, u64)]| {
         let files: Vec<_> = files.iter().map(|(name, length)| ((*name).to_owned(), *length)).collect();
-        opened.submit(move |batch: &mut Batch| batch.note_uploads(&files))
+        opened.submit(move |batch: &mut Batch| batch.record_uploads(&files))
     };
     record(&[("one", 1), ("two", 2)]).await;
     opened.advance(GRACE);
     // The time of an upload starts again when it gets longer.
     record(&[("one", 1), ("two", 3)]).await;
-    let since = |name: &str| opened.index.upload(name).unwrap().unwrap().since;
+    let since = |name: &str| opened.index.upload_row(name).unwrap().unwrap().since;
     assert!(since("two") > since("one"));
-    let gone = opened.index.uploads_gone(&[("two".to_owned(), 3)]).unwrap();
+    let gone = opened.index.vanished_uploads(&[("two".to_owned(), 3)]).unwrap();
     assert_eq!(gone, [b"one".to_vec()]);
-    opened.submit(move |batch| batch.forget_uploads(&gone)).await;
-    assert!(opened.index.upload("one").unwrap().is_none());
+    opened.submit(move |batch| batch.remove_upload_rows(&gone)).await;
+    assert!(opened.index.upload_row("one").unwrap().is_none());
 }

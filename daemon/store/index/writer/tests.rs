@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::store::clock::{ClockRow, Moment};
+use crate::store::clock::{ClockRow, StoreTime};
 use crate::store::index::batch::CLOCK_SAVE_INTERVAL;
 use crate::store::index::schema;
 
@@ -19,17 +19,17 @@ fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
 async fn clock_is_saved_with_every_name() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
-    let later = Moment::of(CLOCK_SAVE_INTERVAL.as_secs() / 2);
+    let later = StoreTime::from_seconds(CLOCK_SAVE_INTERVAL.as_secs() / 2);
     index.clock.advance_to(later);
     let saved = || {
         let txn = index.env.read_txn().unwrap();
-        schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().moment()
+        schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().time()
     };
     writer.submit(|_| Ok(())).await.unwrap();
     assert!(saved() < later, "the clock is saved without need");
     let given = writer.submit(|batch| {
         batch.names_changed();
-        Ok(batch.moment)
+        Ok(batch.store_time)
     });
     // After a power cut the clock continues from the saved time, so that names that are set then are newer.
     assert!(given.await.unwrap() <= saved());

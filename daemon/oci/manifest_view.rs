@@ -18,22 +18,22 @@ const IMAGE_CONFIGS: [&str; 2] =
 /// The fields of a manifest that the admin page shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Contents {
+pub struct ManifestView {
     /// The artifact type, if the manifest has one.
     #[serde(deserialize_with = "lenient_text")]
     pub artifact_type: Option<String>,
     /// The descriptor of the config.
     #[serde(deserialize_with = "lenient")]
-    pub config: Option<Part>,
+    pub config: Option<DescriptorView>,
     /// The layers of an image, or the files of an artifact.
-    pub layers: BoundedList<Part>,
+    pub layers: BoundedList<DescriptorView>,
     /// The files of an artifact in the withdrawn artifact manifest format.
-    pub blobs: BoundedList<Part>,
+    pub blobs: BoundedList<DescriptorView>,
     /// The manifests of an index.
-    pub manifests: BoundedList<Part>,
+    pub manifests: BoundedList<DescriptorView>,
     /// The subject of a referrer.
     #[serde(deserialize_with = "lenient")]
-    pub subject: Option<Part>,
+    pub subject: Option<DescriptorView>,
     /// The annotations of the manifest.
     pub annotations: BoundedMap<200>,
 }
@@ -41,7 +41,7 @@ pub struct Contents {
 /// The fields of a descriptor that the admin page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Part {
+pub struct DescriptorView {
     /// The media type of the content.
     #[serde(default, deserialize_with = "lenient_text")]
     pub media_type: Option<String>,
@@ -76,7 +76,7 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-impl Contents {
+impl ManifestView {
     /// Reads a stored manifest; fields that cannot be read are empty.
     pub fn parse(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Contents {
     }
 }
 
-impl Part {
+impl DescriptorView {
     /// Returns the file name, if there is one.
     pub fn title(&self) -> Option<&str> {
         self.annotations.get(TITLE)
@@ -137,12 +137,12 @@ mod tests {
                "manifests":{{}},"annotations":{{"a":"b"}},
                "config":{{"digest":"{digest}","size":3,"platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}}}}"#
         );
-        let contents = Contents::parse(text.as_bytes());
+        let contents = ManifestView::parse(text.as_bytes());
         assert_eq!((contents.layers.items.len(), contents.layers.items[0].size), (1, None));
         assert_eq!(contents.config.unwrap().platform.unwrap().to_string(), "linux/arm/v7");
         assert_eq!(contents.annotations.get("a"), Some("b"));
         assert_eq!((contents.artifact_type, contents.manifests), (None, BoundedList::default()));
-        assert_eq!(Contents::parse(b"nonsense"), Contents::default());
+        assert_eq!(ManifestView::parse(b"nonsense"), ManifestView::default());
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Contents::parse(&bytes);
+            let _ = ManifestView::parse(&bytes);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::origin::Origin;
 
 /// Settings that map a connection to the addresses that client and registry have for each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Locations {
+pub struct Addresses {
     /// `http.external_url`: the URL of the registry as clients see it, with or without a slash at the end.
     pub external_url: Option<String>,
     /// `http.trusted_proxies`: the proxies whose `X-Forwarded-*` and `Forwarded` headers count.
@@ -30,7 +30,7 @@ pub struct TargetOrigin {
     pub host: Option<String>,
 }
 
-impl Locations {
+impl Addresses {
     /// Returns the value of `Location` for a path. It is absolute only with `http.external_url`: a host or a port that a proxy
     /// forwards may be wrong, and a client would push to an address that does not exist. A relative location is right behind
     /// every proxy.
@@ -45,7 +45,7 @@ impl Locations {
     pub fn target_origin(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> TargetOrigin {
         let host = headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned);
         let https = tls || host.as_deref().is_some_and(|host| self.is_external_https(host));
-        if !self.is_trusted(peer) {
+        if !self.is_trusted_proxy(peer) {
             return TargetOrigin { https, host };
         }
         let forwarded = forwarded::target(headers);
@@ -67,20 +67,20 @@ impl Locations {
     }
 
     /// Returns true if an address is that of a trusted proxy.
-    pub fn is_trusted(&self, address: IpAddr) -> bool {
+    pub fn is_trusted_proxy(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
     /// Returns the address of the client: the peer, or the address that a trusted proxy forwards. Each proxy appends the
     /// address of its own peer, so that the list is read from its end. Reading stops at a hop that is not an address: the
     /// client itself may have sent the hops before it.
-    pub fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        if !self.is_trusted(peer) {
+    pub fn client_address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        if !self.is_trusted_proxy(peer) {
             return peer;
         }
         for hop in forwarded::hops(headers) {
             match hop {
-                Some(hop) if self.is_trusted(hop) => {}
+                Some(hop) if self.is_trusted_proxy(hop) => {}
                 Some(hop) => return hop,
                 None => return peer,
             }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn forwarding_headers_count_only_from_trusted_proxies() {
         let locations =
-            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+            Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         headers.insert("x-forwarded-host", "hub.lan".parse().unwrap());
@@ -114,21 +114,21 @@ mod tests {
         let (proxy, other) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
         assert_eq!(locations.target_origin(&headers, proxy, false), target(true, Some("hub.lan")));
         assert_eq!(locations.target_origin(&headers, other, false), target(false, None));
-        assert_eq!(locations.client(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
-        assert_eq!(locations.client(&headers, other), other);
+        assert_eq!(locations.client_address(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
+        assert_eq!(locations.client_address(&headers, other), other);
     }
 
     #[test]
     fn locations_are_relative_without_an_external_url() {
-        assert_eq!(Locations::default().location("/v2/"), "/v2/");
-        let external = Locations { external_url: Some("https://hub.lan/x/".into()), ..Locations::default() };
+        assert_eq!(Addresses::default().location("/v2/"), "/v2/");
+        let external = Addresses { external_url: Some("https://hub.lan/x/".into()), ..Addresses::default() };
         assert_eq!(external.location("/v2/"), "https://hub.lan/x/v2/");
     }
 
     #[test]
     fn scheme_host_and_port_come_from_the_proxy_where_it_forwards_them() {
         let locations =
-            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+            Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1".parse().unwrap();
         for (pairs, https, host) in [
             (&[("host", "hub.lan")][..], false, Some("hub.lan")),
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn the_chain_of_proxies_is_read_from_its_end_up_to_a_hop_that_is_not_an_address() {
         let locations =
-            Locations { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
+            Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1";
         for (values, client) in [
             (&["1.2.3.4"][..], "1.2.3.4"),
@@ -188,18 +188,18 @@ mod tests {
             for value in values {
                 headers.append("x-forwarded-for", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
-            let found = locations.client(&headers, proxy.parse().unwrap());
+            let found = locations.client_address(&headers, proxy.parse().unwrap());
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{values:?}");
         }
     }
 
     #[test]
     fn the_scheme_of_the_external_url_counts_for_its_host_only() {
-        let locations = |url: &str| Locations { external_url: Some(url.into()), ..Locations::default() };
+        let locations = |url: &str| Addresses { external_url: Some(url.into()), ..Addresses::default() };
         assert!(locations("https://hub.lan/x").is_external_https("hub.lan"));
         assert!(locations("https://hub.lan:5000").is_external_https("HUB.lan:5000"));
         assert!(!locations("https://hub.lan").is_external_https("hub.lan:5000"));
         assert!(!locations("http://hub.lan").is_external_https("hub.lan"));
-        assert!(!Locations::default().is_external_https("hub.lan"));
+        assert!(!Addresses::default().is_external_https("hub.lan"));
     }
 }

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 const DETACH_TIME: Duration = Duration::from_secs(5);
 
 /// An injection into system calls of a process, ended on drop.
-pub struct Failing(Child);
+pub struct FaultInjection(Child);
 
-impl Failing {
+impl FaultInjection {
     /// Makes `call` fail with EIO, everywhere or only on this file.
-    pub fn begin(process: u32, call: &str, file: Option<&str>) -> Self {
-        Self::begin_with("EIO", process, call, file)
+    pub fn fail(process: u32, call: &str, file: Option<&str>) -> Self {
+        Self::fail_with("EIO", process, call, file)
     }
 
     /// As [`Failing::begin`], with another error.
-    pub fn begin_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
+    pub fn fail_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         Self::inject(&format!("error={error}"), process, call, file)
     }
 
@@ -36,11 +36,11 @@ impl Failing {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("attached")), "strace did not attach");
         std::thread::spawn(move || lines.for_each(drop));
-        Failing(child)
+        FaultInjection(child)
     }
 }
 
-impl Drop for Failing {
+impl Drop for FaultInjection {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
         let began = Instant::now();
