@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::text;
 use crate::support::*;
 
-const RULES: &str = include_str!("../../packaging/monitoring/alerts.yml");
-const DASHBOARD: &str = include_str!("../../packaging/monitoring/grafana-dashboard.json");
-const MANUAL: &str = include_str!("../../docs/monitoring.md");
+const RULES: &str = include_str!("../../../packaging/monitoring/alerts.yml");
+const DASHBOARD: &str = include_str!("../../../packaging/monitoring/grafana-dashboard.json");
+const MANUAL: &str = include_str!("../../../docs/monitoring.md");
 
 #[test]
 fn promtool_accepts_the_exposition_format() {

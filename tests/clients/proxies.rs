@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::clients::Engine;
+use super::engines::Engine;
 use crate::support::*;
 
-const MANUAL: &str = include_str!("../docs/proxies.md");
+const MANUAL: &str = include_str!("../../docs/proxies.md");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

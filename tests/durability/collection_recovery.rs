@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::collection::{collect, has_file};
+use crate::api::collection::{collect, has_file};
 use crate::support::*;
 
 #[test]

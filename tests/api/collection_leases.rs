@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::collection::{collect, delete, has_file};
+use super::collection::{collect, delete, has_file};
 use crate::support::*;
 
 /// Times for a grace period of an hour: a lease is renewed late in the period, and the collection runs after its end.

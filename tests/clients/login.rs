@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::clients::{Engine, layer};
+use super::engines::{Engine, layer};
 use crate::support::*;
 
 /// A client with the credentials that it stores.

@@ -9,7 +9,7 @@ fn the_setup_guide_of_registry_2_works_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .args(["--kill-after=10", "120", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"])
-        .args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exercise.sh")])
+        .args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/exercise.sh")])
         .arg(directory.path())
         .arg(BINARY)
         .output()

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::last_block::{collect, delete, numbers};
+use super::last_block::{collect, delete, numbers};
 use crate::support::*;
 
 const PAGE: u64 = 4096;

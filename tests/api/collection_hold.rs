@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::lost_names::{await_layout, command, has_blob, tags_in_layout};
+use crate::durability::lost_names::{await_layout, command, has_blob, tags_in_layout};
 use crate::support::*;
 
 #[test]

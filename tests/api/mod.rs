@@ -1,0 +1,36 @@
+//! API tests: the real binary over real sockets, without root and without other programs. The quick tier runs these.
+
+mod admin;
+mod admin_memory;
+mod admin_size;
+mod auth;
+mod check;
+pub mod collection;
+mod collection_hold;
+mod collection_leases;
+mod concurrency;
+mod configuration;
+mod cors;
+mod discovery;
+mod errors;
+mod http_edges;
+mod idle_exit;
+mod immutable;
+mod large_bodies;
+mod limits;
+mod logging;
+mod management;
+mod proxy;
+mod pull;
+mod push_blob;
+mod push_manifest;
+mod read_only;
+mod restart;
+mod retention;
+mod rights;
+mod shutdown;
+mod standard;
+mod summaries;
+mod throttle;
+mod tokens;
+mod untrusted_content;

@@ -1,0 +1,6 @@
+//! Real clients: a Docker engine, containerd, skopeo, podman, and proxies between client and registry. Needs root.
+
+mod engines;
+mod exercise;
+mod login;
+mod proxies;
