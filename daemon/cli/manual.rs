@@ -230,7 +230,7 @@ mod tests {
         for hidden in ["inspect", "template"] {
             assert!(!page.contains(hidden), "hidden commands are not for operators");
         }
-        let explained = "The data directory [default";
+        let explained = "Data directory [default";
         assert_eq!(page.matches(explained).count(), 1, "options of all commands are explained once: {page}");
         assert_eq!(page.matches(".ds Aq").count(), 2, "one page has one preamble: {page}");
     }
