@@ -1,7 +1,8 @@
 //! Time: the wall clock, the monotonic clock, and the seconds since the machine booted.
 //!
-//! A board without a battery-backed clock may wake in 1970 and jump by decades when it reaches a time server. Durations are
-//! therefore measured with the monotonic clocks; the wall clock is only shown and compared with dates of certificates.
+//! A board without a battery-backed clock may wake in 1970 and jump by decades when it reaches a time server. Durations
+//! are therefore measured with the monotonic clocks; the wall clock is only shown and compared with dates of
+//! certificates.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io};

@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A [`Mutex`] whose lock is taken also after a holder panicked.
+/// A [`Mutex`] that can be locked even after a holder panicked.
 ///
-/// Poisoning would turn one panic into a panic of every later request. The values behind these locks are valid after each
-/// single statement, and a release build aborts on a panic anyway.
+/// Poisoning would turn one panic into a panic of every later request. The values behind these locks are valid after
+/// each single statement, and a release build aborts on a panic anyway.
 #[derive(Debug, Default)]
 pub struct Lock<T>(Mutex<T>);
 

@@ -1,4 +1,8 @@
-//! The ground floor: what every room needs and no room owns. It knows nothing of registries, and calls no other room.
+//! The ground floor: helpers that every room uses and no room owns. It knows nothing of registries and calls no other
+//! room.
+//!
+//! Clocks (`clock`), sizes, counts and durations as text (`human`), a mutex without poisoning (`lock`), atomic file
+//! replacement (`replace`), and detection of changed files (`stamp`).
 
 pub mod clock;
 pub mod human;

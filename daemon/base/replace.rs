@@ -1,4 +1,5 @@
-//! Atomic replacement of a small file: a reader, and a start after a power cut, finds the old content or the new, never half.
+//! Atomic replacement of a small file: a reader finds either the old content or the new, never a partial file. After a
+//! power cut that holds for [`Durability::Synced`] only.
 #![expect(clippy::disallowed_methods, reason = "the one place outside the store that replaces files")]
 
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -8,19 +9,21 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-/// How long a replacement lasts.
+/// Whether a replacement survives a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// The content survives a power cut once the call has returned.
     Synced,
-    /// The content may be lost in a power cut, and is never half there. Spares the medium.
+    /// Nothing is synced, which saves writes to the medium: running readers never see a partial file, but a power cut
+    /// may lose the content.
     Cached,
 }
 
-/// Writes the file `path` with permissions `mode`, whatever the umask, in place of the one that may be there.
+/// Writes the file `path` with permissions `mode`, whatever the umask, replacing an existing one.
 ///
-/// The new content is written to `path` with `.new` appended. A file, or symbolic link, of that name is removed first and not
-/// followed: other users may be able to write to the directory. If `write` or a later step fails, `path` is unchanged.
+/// The new content is written to `path` with `.new` appended. A file, or symbolic link, of that name is removed first
+/// and not followed: other users may be able to write to the directory. If `write` or a later step fails, `path` is
+/// unchanged.
 ///
 /// # Errors
 /// The error of `write`, or of the operation of the file system that failed.
@@ -33,12 +36,12 @@ pub fn replace_file(
     let temporary = temporary_path(path);
     let written = write_new(&temporary, mode, durability, write).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // Best effort: what remains is removed by the next replacement.
+        // Best effort: the next replacement removes a leftover file.
         let _ = fs::remove_file(&temporary);
     }
     written?;
     match durability {
-        // Without this the rename itself may be lost, and an acknowledged change with it.
+        // Without this sync a power cut may undo the rename, and with it an acknowledged change.
         Durability::Synced => File::open(directory_of(path))?.sync_all(),
         Durability::Cached => Ok(()),
     }
@@ -61,7 +64,7 @@ fn write_new(
     write(&mut writer)?;
     writer.flush()?;
     match durability {
-        // Before the rename: a file system may else store the new name before the content.
+        // Before the rename: otherwise a file system may store the new name before the content.
         Durability::Synced => writer.get_ref().sync_all(),
         Durability::Cached => Ok(()),
     }

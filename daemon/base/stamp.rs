@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Modification time, inode and length of a file. A file that is replaced by a rename has another inode, even if the clock
-/// stood still in between.
+/// Modification time, inode and length of a file. A file that is replaced by a rename has another inode, even if the
+/// clock stood still in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStamp {
     modified: (i64, i64),

@@ -1,7 +1,7 @@
 //! Semaphore that shares its places fairly between holders.
 //!
-//! A request that is cancelled while it waits leaves the queue, and a permit that was sent to it but not received goes to the
-//! next entry. The lock is held for queue operations only, never across an `.await`.
+//! A request that is cancelled while it waits leaves the queue, and a permit that was sent to it but not received goes
+//! to the next entry. The lock is held for queue operations only, never across an `.await`.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,12 +1,12 @@
 //! Round robin between holders that wait for a place.
 //!
-//! Each holder has a queue of its own, and the holders take turns: a holder with a thousand waiting entries delays a holder
-//! with a single entry by one entry. A holder at its limit is passed over until it releases a place, and the last places
-//! ([`Limits::reserved`]) go only to holders that have none. Entries wait in one of two lanes: the preferred lane is served
-//! first, but every fourth place goes to the ordinary lane while entries wait there.
+//! Each holder has a queue of its own, and the holders take turns: a holder with a thousand waiting entries delays a
+//! holder with a single entry by one entry. A holder at its limit is passed over until it releases a place, and the
+//! last places ([`Limits::reserved`]) go only to holders that have none. Entries wait in one of two lanes: the
+//! preferred lane is served first, but every fourth place goes to the ordinary lane while entries wait there.
 //!
-//! Pure logic: the caller keeps the waiting tasks, wakes the one whose [`Ticket`] [`FairQueue::admit`] returns, and calls
-//! `admit` after each change that may free a place. Memory is bounded by [`Limits::holders`] times
+//! Pure logic: the caller keeps the waiting tasks, wakes the one whose [`Ticket`] [`FairQueue::admit`] returns, and
+//! calls `admit` after each change that may free a place. Memory is bounded by [`Limits::holders`] times
 //! [`Limits::waiting_per_holder`], or by the caller if it sets these to [`usize::MAX`].
 
 #[cfg(test)]
@@ -25,8 +25,8 @@ pub struct Limits {
     pub places: usize,
     /// Places that one holder has at once. Fewer than `places` where a holder may keep one for long.
     pub places_per_holder: usize,
-    /// The last free places, which go only to holders that have none, so that a few slow holders cannot take all of them.
-    /// Below `places`.
+    /// The last free places, which go only to holders that have none, so that a few slow holders cannot take all of
+    /// them. Below `places`.
     pub reserved: usize,
     /// Waiting entries of one holder.
     pub waiting_per_holder: usize,
@@ -112,7 +112,7 @@ impl<H: Clone + Eq + Hash> FairQueue<H> {
         if !is_known && self.holders.len() >= self.limits.holders {
             return Entered::Refused;
         }
-        // A free place is not for a waiting entry: the caller has called `admit` since the place became free.
+        // No waiting entry is overtaken: `admit` was called when the place became free, and none could take it.
         if self.may_take(holder) {
             self.take(holder);
             return Entered::Admitted;
@@ -153,8 +153,8 @@ impl<H: Clone + Eq + Hash> FairQueue<H> {
         self.forget_if_empty(holder);
     }
 
-    /// Gives a free place to the next entry, and returns its holder and ticket. Returns `None` if no place is free, or if no
-    /// waiting holder may have another one.
+    /// Gives a free place to the next entry, and returns its holder and ticket. Returns `None` if no place is free, or
+    /// if no waiting holder may have another one.
     pub fn admit(&mut self) -> Option<(H, Ticket)> {
         if self.used >= self.limits.places {
             return None;

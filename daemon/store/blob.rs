@@ -1,8 +1,8 @@
 //! Reads of blobs and manifests for pulls.
 //!
-//! A blob is read in chunks, so that a pull holds one buffer whatever the size of the blob. A chunk that the page cache has
-//! is copied on the calling thread (`preadv2` with `RWF_NOWAIT`, which never waits for the disk); any other chunk is read in
-//! the pool of reads. A file that is missing or shorter than the index says is [`StoreError::Damaged`].
+//! A blob is read in chunks, so that a pull holds one buffer whatever the size of the blob. A chunk that the page cache
+//! has is copied on the calling thread (`preadv2` with `RWF_NOWAIT`, which never waits for the disk); any other chunk
+//! is read in the pool of reads. A file that is missing or shorter than the index says is [`StoreError::Damaged`].
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -21,7 +21,7 @@ use super::holder::Holder;
 use super::work::{Kind, Work};
 use crate::oci::Digest;
 
-/// The most bytes of one chunk: they stay in a core's cache between the read and the send.
+/// The maximum size of one chunk in bytes: it stays in a core's cache between the read and the send.
 const CHUNK: usize = 128 << 10;
 
 /// The size limit of manifests in bytes. A larger size in the index means that the row is corrupt.

@@ -1,7 +1,7 @@
 //! The files in `blobs/` and `trash/`: a push renames into `blobs/`, a collection renames from there into `trash/`.
 //!
-//! A file appears in `blobs/` only whole and synced. Its name is durable after the sync of the directory, which the index
-//! writer does once per batch, before the commit. A rename that fails closes the latch.
+//! A file appears in `blobs/` only whole and synced. Its name is durable after the sync of the directory, which the
+//! index writer does once per batch, before the commit. A rename that fails closes the latch.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -100,8 +100,8 @@ impl Disk {
         self.path("trash").join(format!("{}-{}", digest.algorithm(), digest.hex()))
     }
 
-    /// Opens a blob that the index has. Until a collection has committed, and after one that was killed before, the file
-    /// is in the trash. It may move back at any moment, so that `blobs/` is tried again at the end.
+    /// Opens a blob that the index has. Until a collection has committed, and after one that was killed before, the
+    /// file is in the trash. It may move back at any moment, so that `blobs/` is tried again at the end.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
         let _read = self.begin_read();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
@@ -155,8 +155,8 @@ impl Disk {
             .map_err(|error| StoreError::io("read metadata of a blob", error))
     }
 
-    /// Returns true if a blob that the index has exists as a file of this length, in `blobs/` or on its way to the trash
-    /// or back.
+    /// Returns true if a blob that the index has exists as a file of this length, in `blobs/` or on its way to the
+    /// trash or back.
     pub(super) fn has_blob(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
         let _read = self.begin_read();
         for path in [self.blob_path(digest), self.trash_path(digest), self.blob_path(digest)] {
@@ -181,7 +181,7 @@ impl Disk {
         self.reported.contains(digest)
     }
 
-    /// Withdraws the report of a blob whose file is there again.
+    /// Withdraws the report of a blob whose file exists again.
     pub(super) fn forget_report(&self, digest: &Digest) {
         self.reported.forget(digest);
     }

@@ -9,7 +9,7 @@ use crate::base::Lock;
 
 /// The size of a buffer in bytes.
 pub(super) const SIZE: usize = 128 << 10;
-/// The most unused buffers that are kept; more are freed.
+/// The maximum number of unused buffers that are kept; more are freed.
 const SPARE: usize = 8;
 
 /// The unused buffers.

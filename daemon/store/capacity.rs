@@ -1,7 +1,7 @@
 //! Capacity for pushes: the free space of the file system less the reserve, and the quota less the bytes in use.
 //!
-//! A push is refused before the disk is full, so that deletes, the index, the log and the rest of the machine keep working.
-//! The free space is read each time, since other programs write to the same file system.
+//! A push is refused before the disk is full, so that deletes, the index, the log and the rest of the machine keep
+//! working. The free space is read each time, since other programs write to the same file system.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::index::Index;
 use crate::base::Lock;
 
-/// The default reserve: this part of the file system, and at most so many bytes.
+/// The default reserve: one twentieth of the file system, at most 256 MiB (a divisor, and a number of bytes).
 const RESERVE: (u64, u64) = (20, 256 << 20);
 
 /// The size and the free space of a file system, in bytes.
@@ -71,7 +71,7 @@ impl Capacity {
         self.limits.lock().quota
     }
 
-    /// Refuses a write of so many bytes if it would use up the reserve or exceed the quota.
+    /// Refuses a write of `more` bytes if it would use up the reserve or exceed the quota.
     pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
         let (space, limits) = (Space::of(&self.root)?, *self.limits.lock());
         if space.free < more.saturating_add(reserve(limits.reserve, space.total)) {
@@ -89,7 +89,7 @@ impl Capacity {
         self.uploading.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts off bytes of an upload with a session that was removed or became a blob.
+    /// Subtracts bytes of an upload with a session that was removed or became a blob.
     pub(super) fn count_off(&self, bytes: u64) {
         subtract(&self.uploading, bytes);
     }

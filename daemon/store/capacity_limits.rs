@@ -5,20 +5,20 @@
 pub struct CapacityLimits {
     /// The bytes of the file system that pushes leave free. Default: a twentieth of it, at most 256 MiB.
     pub reserve: Option<u64>,
-    /// The most bytes of blobs and unfinished uploads together.
+    /// The maximum size of blobs and unfinished uploads together, in bytes.
     pub quota: Option<u64>,
-    /// The most names.
+    /// The maximum number of names.
     pub names: NameLimits,
-    /// The most unfinished uploads on the disk.
+    /// The maximum number of unfinished uploads on the disk.
     pub unfinished_uploads: Option<u64>,
 }
 
 /// Limits of the names that pushes create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameLimits {
-    /// The most tags of one repository.
+    /// The maximum number of tags of one repository.
     pub tags_per_repository: u64,
-    /// The most tags and manifests of all repositories together.
+    /// The maximum number of tags and manifests of all repositories together.
     pub names: u64,
 }
 

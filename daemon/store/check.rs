@@ -1,10 +1,10 @@
-//! Check of the data directory: every blob against its digest, every manifest against the content that it references, the
-//! index against the files, and `index.json` against the index.
+//! Check of the data directory: every blob against its digest, every manifest against the content that it references,
+//! the index against the files, and `index.json` against the index.
 //!
-//! A check runs beside pushes, deletes and collections, in short reads of the index. A mismatch is looked up once more before
-//! it is reported, as the content may have been removed in between. A repair moves corrupt blobs to `damaged/` and removes
-//! their rows, so that clients push them again; while the index contradicts itself, rows are not trusted and it repairs
-//! nothing.
+//! A check runs beside pushes, deletes and collections, in short reads of the index. A mismatch is looked up once more
+//! before it is reported, as the content may have been removed in between. A repair moves corrupt blobs to `damaged/`
+//! and removes their rows, so that clients push them again; while the index contradicts itself, rows are not trusted
+//! and it repairs nothing.
 
 mod content;
 mod report;
@@ -30,7 +30,8 @@ impl Store {
     /// Runs a check. Calls `observe` with each fault and with the progress.
     ///
     /// # Errors
-    /// Those of the index, and a lack of descriptors or memory. A blob that cannot be read for another reason is a fault.
+    /// Those of the index, and a lack of descriptors or memory. A blob that cannot be read for another reason is a
+    /// fault.
     pub async fn check(
         &self,
         options: CheckOptions,
@@ -88,8 +89,8 @@ impl Check<'_> {
         }
     }
 
-    /// Checks `index.json`. The daemon repairs it in any case, as it also rewrites it after each change. A damaged index must
-    /// not overwrite it: the file may have the only copy of the names.
+    /// Checks `index.json`. The daemon repairs it in any case, as it also rewrites it after each change. A damaged
+    /// index must not overwrite it: the file may have the only copy of the names.
     async fn layout(&mut self, index_is_healthy: bool) -> Result<(), StoreError> {
         let Some(problem) = self.store.layout_fault(index_is_healthy).await? else { return Ok(()) };
         let repair = index_is_healthy && (self.options.repair || self.store.0.role == Role::Daemon);
@@ -124,7 +125,7 @@ impl Check<'_> {
         self.limit_rate().await;
         let Some(fault) = fault else { return Ok(()) };
         if !self.store.0.index.contains_blob(digest)? {
-            // A collection has removed it meanwhile.
+            // A collection removed it after its page was read.
             return Ok(());
         }
         let repair = self.options.repair && !fault.is_index_fault();
@@ -209,8 +210,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks that each blob of a repository has a file of its length. [`Check::blobs`] reads only the files that are in the
-    /// table of blobs.
+    /// Checks that each blob of a repository has a file of its length. [`Check::blobs`] reads only the files that are
+    /// in the table of blobs.
     async fn repository_blobs(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
         let mut after = None;
         loop {

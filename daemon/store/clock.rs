@@ -1,11 +1,13 @@
 //! Store time: the clock of grace periods and expiry.
 //!
-//! A board without a battery-backed clock may wake in 1970, so that the wall clock may jump by decades during a push. Store
-//! time counts the seconds since the index was created by the system's monotonic clock. Time while the machine is off, and
-//! between the last commit of the clock and a power cut, does not count. Guarantee: no content ever looks older than it is.
+//! A board without a battery-backed clock may wake in 1970, so that the wall clock may jump by decades during a push.
+//! Store time counts the seconds since the index was created by the system's monotonic clock. Time while the machine is
+//! off, and between the last commit of the clock and a power cut, does not count. Guarantee: no content ever looks
+//! older than it is.
 //!
-//! On disk: a row of the index has the boot's identifier, the seconds since that boot, and the store time at that moment. In
-//! the same boot the clock continues from there by the difference; after another boot it continues from the stored time.
+//! On disk: a row of the index has the boot's identifier, the seconds since that boot, and the store time at that
+//! moment. In the same boot the clock continues from there by the difference; after another boot it continues from the
+//! stored time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::base::clock::{boot_id, seconds_since_boot};
 pub(super) struct StoreTime(u64);
 
 impl StoreTime {
-    /// Returns the time of this number of seconds, the reverse of [`Moment::number`].
+    /// Returns the time of this number of seconds, the inverse of [`StoreTime::seconds`].
     pub(super) fn from_seconds(number: u64) -> Self {
         StoreTime(number)
     }
@@ -36,14 +38,14 @@ impl StoreTime {
     }
 }
 
-/// Row of the index from which the clock continues in the next process.
+/// A row of the index, from which the clock continues in the next process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ClockRow {
     /// The identifier of the boot.
     boot: String,
     /// Seconds since that boot.
     since_boot: u64,
-    /// The store time then.
+    /// The store time at `since_boot`.
     moment: StoreTime,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct StoreClock {
     boot: String,
     /// The seconds since boot at which this clock started.
     started: u64,
-    /// The store time then.
+    /// The store time at `started`.
     moment: AtomicU64,
 }
 
@@ -76,7 +78,8 @@ impl StoreClock {
         StoreClock { boot, started, moment: AtomicU64::new(moment.0) }
     }
 
-    /// Moves the clock forward to at least `moment`; never back. For a time that `index.json` has and the index has lost.
+    /// Moves the clock forward to at least `moment`; never back. For a time that `index.json` has and the index has
+    /// lost.
     pub(super) fn advance_to(&self, moment: StoreTime) {
         self.moment.fetch_max(moment.0, Ordering::Relaxed);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::Lock;
 
-/// An operation that runs longer than this makes the disk count as hanging.
+/// The running time of an operation after which the disk is reported as hanging.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// The running operations of one kind.

@@ -21,7 +21,8 @@ const PAGE_ITEMS: usize = 1000;
 /// The maximum length of these descriptors in bytes. A response is in memory until its client has received it, and each
 /// connection may have one.
 const PAGE_BYTES: usize = 64 << 10;
-/// The number of rows after which a list of repositories returns its place in the pool. A user may see only a few of them.
+/// The number of rows after which a list of repositories returns its place in the pool. A user may see only a few of
+/// them.
 const ROWS_PER_PART: usize = 5000;
 
 /// A page of referrers.
@@ -65,8 +66,8 @@ impl Store {
         let wanted = Arc::new(wanted);
         let mut page = Page { items: Vec::new(), more: false };
         loop {
-            // Each part takes a new place in the pool, so that other requests are served in between, and the list ends when its
-            // client has disconnected.
+            // Each part takes a new place in the pool, so that other requests are served in between, and the list ends
+            // when its client has disconnected.
             let (wanted, after, limit) = (Arc::clone(&wanted), last, limit - page.items.len());
             let part = self.list(Kind::List, move |inner, _| {
                 inner.index.repositories(after.as_deref(), (limit, ROWS_PER_PART), &*wanted)
@@ -93,8 +94,8 @@ impl Store {
         Ok(Page { items: part.items, more: matches!(part.end, PageEnd::Full) })
     }
 
-    /// Returns a page of the referrers of `subject` in a repository (distribution specification, "Listing Referrers"). Includes
-    /// the entries of the index that clients keep under the fallback tag.
+    /// Returns a page of the referrers of `subject` in a repository (distribution specification, "Listing Referrers").
+    /// Includes the entries of the index that clients keep under the fallback tag.
     ///
     /// # Errors
     /// [`StoreError::Index`]. An unknown repository has no referrers, which is not an error.
@@ -176,8 +177,9 @@ impl ReferrersQuery {
         self.artifact_type.is_none() || listed.artifact_type() == self.artifact_type.as_deref()
     }
 
-    /// Merges the referrers in the index of the store with those in the index under the fallback tag. Both lists are read in the
-    /// order of their digests; where one of them ends early, entries of the other after that point are for the next page.
+    /// Merges the referrers in the index of the store with those in the index under the fallback tag. Both lists are
+    /// read in the order of their digests; where one of them ends early, entries of the other after that point are for
+    /// the next page.
     fn page(
         &self,
         inner: &Inner,

@@ -1,8 +1,8 @@
 //! The data directory: its paths, its open directories, and the state that all file operations share.
 //!
 //! The operations themselves are in the file of their subject: `upload_files.rs`, `blob_files.rs`, `index_files.rs`,
-//! `top_files.rs`, `obstacles.rs` (directories, FIFOs and the like in the place of a file) and `locks.rs` (locks between
-//! processes).
+//! `top_files.rs`, `obstacles.rs` (directories, FIFOs and the like in the place of a file) and `locks.rs` (locks
+//! between processes).
 //!
 //! Guarantees: a file appears in `blobs/` only whole and synced. Directories that are synced stay open, so that a sync
 //! needs no new descriptor.
@@ -57,16 +57,17 @@ pub(super) struct Disk {
     pub(super) index_files: OnceLock<IndexFiles>,
     reads: Operations,
     writes: Operations,
-    /// The number of files in `uploads/`. Other processes remove some, so that each listing of the directory sets it anew.
+    /// The number of files in `uploads/`. Other processes remove some, so that each listing of the directory sets it
+    /// anew.
     pub(super) upload_count: AtomicU64,
     /// The damaged blobs that the log has named.
     pub(super) reported: Reported,
-    /// Open unless the directory is only looked at.
+    /// Open unless the data directory is only read.
     directories: Option<Directories>,
 }
 
 impl Disk {
-    /// Returns a data directory that is only looked at; creates nothing. `on_latch` is called with the reason when the
+    /// Returns a data directory for reading only; creates nothing. `on_latch` is called with the reason when the
     /// store becomes read-only.
     pub(super) fn at(root: &Path, on_latch: fn(&str)) -> Self {
         Disk {

@@ -1,9 +1,10 @@
 //! The error type of the store, and the classification of errors of the system and of LMDB.
 //!
-//! A [`StoreError`] knows nothing of HTTP: the variant is the kind, its fields are the detail, and `Display` is the message.
-//! `wire/error.rs` maps the kinds to statuses. Four groups of kinds matter inside the store: content that does not exist, a
-//! request that is refused, a lack of space or resources (the store goes on, and a retry may succeed), and a failure of the
-//! disk or the index ([`StoreError::Io`] and [`StoreError::Index`], which close the latch when a write meets them).
+//! A [`StoreError`] knows nothing of HTTP: the variant is the kind, its fields are the detail, and `Display` is the
+//! message. `wire/error.rs` maps the kinds to statuses. Four groups of kinds matter inside the store: content that does
+//! not exist, a request that is refused, a lack of space or resources (the store keeps working, and a retry may
+//! succeed), and a failure of the disk or the index ([`StoreError::Io`] and [`StoreError::Index`], which close the
+//! latch when a write meets them).
 
 use std::io;
 
@@ -141,7 +142,8 @@ pub enum StoreError {
         /// The version of this release.
         known: u32,
     },
-    /// The process or the system is short of descriptors, memory or the like. The disk is healthy, and a retry may succeed.
+    /// The process or the system is short of descriptors, memory or the like. The disk is healthy, and a retry may
+    /// succeed.
     #[error("cannot {action} for now: {source}")]
     OutOfResources {
         /// The operation, for the log.
@@ -174,7 +176,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Classifies an error of a file operation: a full disk, a lack of resources, an obstacle, or a failure of the disk.
+    /// Classifies an error of a file operation: a full disk, a lack of resources, an obstacle, or a failure of the
+    /// disk.
     pub(super) fn io(action: impl Into<String>, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
@@ -189,8 +192,8 @@ impl StoreError {
     /// Classifies an error of a sync. A full disk is a failure here: earlier writes may be lost.
     ///
     /// A lack of resources is not a failure: the medium is healthy, and content that was synced before is safe. But the
-    /// sync reports failed write-back only once, and the pages count as written afterwards. So the caller must not sync the
-    /// same file again; it gives the file up.
+    /// sync reports failed write-back only once, and the pages count as written afterwards. So the caller must not sync
+    /// the same file again; it gives the file up.
     pub(super) fn sync(action: impl Into<String>, source: io::Error) -> Self {
         if is_lack_of_resources(&source) {
             return StoreError::OutOfResources { action: action.into(), source };
@@ -198,11 +201,11 @@ impl StoreError {
         StoreError::Io { action: action.into(), source }
     }
 
-    /// Returns true if an error of an inspection is about the machine, so that the index may be healthy.
+    /// Returns true if an inspection failed because of the disk or the system, so that the index may be healthy.
     pub fn is_about_the_machine(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull};
         match self {
-            // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves neither.
+            // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves nothing.
             StoreError::OutOfResources { source, .. } => source.raw_os_error() != Some(libc::ENOMEM),
             StoreError::Index(heed::Error::Io(error)) => {
                 [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull].contains(&error.kind())
@@ -280,7 +283,7 @@ impl StoreError {
     }
 }
 
-/// The side that an error is about.
+/// The origin of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// The disk or the index is full.

@@ -1,8 +1,8 @@
-//! Memory faults: LMDB reads its file through a memory map, and the kernel kills a process (SIGBUS) that reads a page which
-//! was cut from the file or which the medium cannot read.
+//! Memory faults: LMDB reads its file through a memory map, and the kernel kills a process (SIGBUS) that reads a page
+//! which was cut from the file or which the medium cannot read.
 //!
-//! Such a fault cannot become an error of a request. A signal handler (`sys.rs`) writes the reason to stderr and creates
-//! `index/suspect`, so that the index is inspected before its next use.
+//! Such a fault cannot become an error of a request. A signal handler (`sys.rs`) writes the reason to stderr and
+//! creates `index/suspect`, so that the index is inspected before its next use.
 
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mapping_is_found_by_its_inode() {
+    fn index_mapping_is_found_by_its_inode() {
         let line = "7f00a000-7f00b000 r--s 00000000 fd:01 1234                       /data/index/data.mdb";
         assert_eq!(range_of(line, 1234), Some(0x7f00_a000..0x7f00_b000));
         assert_eq!(range_of(line, 1235), None);

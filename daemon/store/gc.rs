@@ -1,10 +1,10 @@
 //! Garbage collection: mark and sweep beside pushes and pulls.
 //!
-//! A run marks candidates in short reads of the index, a page at a time, and sweeps them in short transactions of the writer
-//! thread, which check each one again: a concurrent push of the same digest wins. A file moves from `blobs/` to `trash/`
-//! inside the transaction that forgets it and is removed after the commit; [`Store::sort_left_trash`] recovers from a power
-//! cut in between. Content whose last use ended stays for the grace period. After an error, swept items stay swept, and the
-//! next run continues.
+//! A run marks candidates in short reads of the index, a page at a time, and sweeps them in short transactions of the
+//! writer thread, which check each one again: a concurrent push of the same digest wins. A file moves from `blobs/` to
+//! `trash/` inside the transaction that forgets it and is removed after the commit; [`Store::sort_left_trash`] recovers
+//! from a power cut in between. Content whose last use ended stays for the grace period. After an error, swept items
+//! stay swept, and the next run continues.
 //!
 //! The decisions are pure functions in `decide.rs`, `retention.rs` and `tag_retention.rs`.
 
@@ -92,7 +92,8 @@ impl Store {
     async fn prepare_collection(&self, held: bool) -> Result<(), StoreError> {
         // The reader slot of a process that was killed keeps LMDB from reusing freed pages.
         self.0.index.env.clear_stale_readers()?;
-        // A registry that is only pulled from has no other writes: without this one, ages would not advance across restarts.
+        // A registry that is only pulled from has no other writes: without this one, ages would not advance across
+        // restarts.
         self.writer()?.save_clock().await?;
         if held {
             self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
@@ -125,8 +126,8 @@ impl Store {
         }
     }
 
-    /// Takes the lock that admits one collection at a time. With `wait`, waits for another collection; otherwise returns
-    /// `None` while there is one.
+    /// Takes the lock that admits one collection at a time. With `wait`, waits for another collection; otherwise
+    /// returns `None` while there is one.
     async fn lock_collection(&self, wait: bool) -> Result<Option<FileLock>, StoreError> {
         let disk = Arc::clone(&self.0.disk);
         blocking(move || if wait { disk.lock_collection().map(Some) } else { disk.try_lock_collection() })

@@ -29,8 +29,9 @@ impl Hashes {
         self.0.iter().max_by_key(|partial| partial.position).map(|partial| partial.hasher.algorithm())
     }
 
-    /// Returns the number of bytes that the hash of this algorithm covers; starts a hash if it does not exist. The first hash
-    /// of an empty upload replaces the others, so that a client that changes the algorithm pays for one hash only.
+    /// Returns the number of bytes that the hash of this algorithm covers; starts a hash if it does not exist. The
+    /// first hash of an empty upload replaces the others, so that a client that changes the algorithm pays for one hash
+    /// only.
     pub(super) fn begin(&mut self, algorithm: Algorithm, length: u64) -> u64 {
         if let Some(partial) = self.find(algorithm) {
             return partial.position;

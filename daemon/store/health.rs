@@ -37,7 +37,7 @@ impl Store {
         self.0.work.run(Kind::Read, measure).await
     }
 
-    /// Returns the last measurement, without waiting.
+    /// Returns the last measurement, without waiting; `None` before the first one.
     pub fn measured(&self) -> Option<Measured> {
         self.0.measurements.last.load().as_deref().copied()
     }

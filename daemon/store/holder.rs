@@ -1,8 +1,8 @@
 //! The holder of blocking work: the party that the fair queues count a request for.
 //!
-//! A request has one holder from its permit to its response, so that a task-local carries it and no method of the store has
-//! a parameter for it. A task that a request spawns gets it explicitly ([`Holder::current`], then [`Holder::run`]). Work
-//! outside of a request belongs to the daemon.
+//! A request has one holder from its permit to its response, so that a task-local carries it and no method of the store
+//! has a parameter for it. A task that a request spawns gets it explicitly ([`Holder::current`], then [`Holder::run`]).
+//! Work outside of a request belongs to the daemon.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Immutable tags: rules that forbid to move and to delete tags.
+//! Immutable tags: rules that forbid moving and deleting tags.
 
 use super::error::StoreError;
 use crate::oci::{Algorithm, AttachmentTarget, Pattern, RepositoryName, Tag};
@@ -59,7 +59,8 @@ impl ImmutableRule {
         self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
     }
 
-    /// Attachment tags move with each new signature: only a pattern that is written for them covers them.
+    /// Returns true if the rule covers a tag. Attachment tags move with each new signature, so only a pattern that is
+    /// written for them covers them.
     fn covers(&self, repository: &RepositoryName, tag: &Tag) -> bool {
         let is_attached = AttachmentTarget::of(tag).is_some();
         let covers = |pattern: &Pattern| {

@@ -1,7 +1,7 @@
 //! The mark of one open index that a read met corruption.
 //!
-//! A store that closes vouches for its index (`index/clean`), so that the next start skips the inspection. It must not do so
-//! after a row or a page turned out to be corrupt, also if the error went no further than one request.
+//! A store that closes vouches for its index (`index/clean`), so that the next start skips the inspection. It must not
+//! do so after a row or a page turned out to be corrupt, also if the error went no further than one request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,8 @@ use super::error::may_be_corruption;
 pub(super) struct IndexFailure(AtomicBool);
 
 impl IndexFailure {
-    /// Returns a new mark. It is leaked on purpose: tables are copied into every closure, and a process opens an index once.
+    /// Returns a new mark. It is leaked on purpose: tables are copied into every closure, and a process opens an index
+    /// once.
     pub(super) fn leak() -> &'static Self {
         Box::leak(Box::default())
     }

@@ -1,8 +1,8 @@
-//! The files of the index as files: replaced by the copy of an inspection, kept beside when corrupt, and pinned by commands
-//! that work on the index beside the daemon.
+//! The files of the index as files: replaced by the copy of an inspection, kept beside when corrupt, and pinned by
+//! commands that work on the index beside the daemon.
 //!
-//! On disk: `index/data.mdb` and `index/lock.mdb` are LMDB's; `index/inspected.mdb` is the copy that an inspection writes;
-//! `index.broken-SECONDS/` keeps a corrupt index, which is never deleted.
+//! On disk: `index/data.mdb` and `index/lock.mdb` are LMDB's; `index/inspected.mdb` is the copy that an inspection
+//! writes; `index.broken-SECONDS/` keeps a corrupt index, which is never deleted.
 #![expect(clippy::disallowed_methods, reason = "renames the files of the index, which LMDB syncs")]
 
 use std::fs::{self, File};
@@ -53,8 +53,8 @@ impl Disk {
         self.path("index/inspected.mdb")
     }
 
-    /// Replaces the index with the copy of the inspection, if there is one; the content is the same. The caller has held
-    /// [`Disk::lock_index_file`] since before the inspection.
+    /// Replaces the index with the copy of the inspection, if there is one; the content is the same. The caller has
+    /// held [`Disk::lock_index_file`] since before the inspection.
     pub(super) fn install_inspected_index(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("replace the index", error);
         let Some(copy) = if_exists(open_regular(&self.inspected_index())).map_err(failed)? else {
@@ -87,8 +87,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Keeps the daemon from replacing the index until the result is dropped; fails with [`StoreError::Replaced`] if the
-    /// daemon has done so since [`Disk::remember_index_files`]. Returns `None` in the daemon itself.
+    /// Keeps the daemon from replacing the index until the result is dropped; fails with [`StoreError::Replaced`] if
+    /// the daemon has done so since [`Disk::remember_index_files`]. Returns `None` in the daemon itself.
     pub(super) fn pin_index_file(&self) -> Result<Option<FileLock>, StoreError> {
         let Some(known) = self.index_files.get() else { return Ok(None) };
         let lock = self.share_index_file()?;
@@ -106,8 +106,8 @@ impl Disk {
         Ok(files)
     }
 
-    /// Moves a corrupt index to a directory beside `index/`, unless its file is empty; returns that directory. The caller
-    /// holds [`Disk::lock_index_file`].
+    /// Moves a corrupt index to a directory beside `index/`, unless its file is empty; returns that directory. The
+    /// caller holds [`Disk::lock_index_file`].
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
         let failed = |error| StoreError::io("set the corrupt index aside", error);
         let (data, lock) = ("index/data.mdb", "index/lock.mdb");

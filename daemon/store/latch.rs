@@ -1,9 +1,9 @@
 //! The latch: after a write or a sync has failed the store is read-only until the daemon restarts.
 //!
 //! A sync that fails may have dropped pages from the page cache, so that the next sync succeeds without having written
-//! them, and no later write could be trusted. The latch closes on the first failed sync, whatever the reason, and on the
-//! first write that fails for another reason than a full disk or an obstacle in the place of a file (`obstacles.rs`). A
-//! lack of descriptors or memory does not close it: the request fails and the store goes on.
+//! them, and no later write could be trusted. The latch closes on the first failed sync, whatever the reason, and on
+//! the first write that fails for another reason than a full disk or an obstacle in the place of a file
+//! (`obstacles.rs`). A lack of descriptors or memory does not close it: the request fails and the store keeps working.
 
 use std::sync::OnceLock;
 

@@ -32,8 +32,7 @@ const PAGE: usize = 1000;
 
 /// The time that names must not change before `index.json` is rewritten (debounce).
 const SETTLED: Duration = Duration::from_secs(1);
-/// The longest that a rewrite is delayed while names keep changing, and the interval of retries after a failed
-/// rewrite.
+/// The maximum delay of a rewrite while names keep changing, and the interval of retries after a failed rewrite.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]

@@ -23,9 +23,9 @@ use crate::oci::Reference;
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
-/// The longest that a check waits for a running daemon to write the latest changes.
+/// The maximum time that a check waits for a running daemon to write the latest changes.
 const CATCH_UP: Duration = Duration::from_mins(1);
-/// The polling interval meanwhile.
+/// The polling interval of that wait.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The interval at which collections of the daemon check the file.
 const EVERY: Duration = Duration::from_hours(24);
@@ -168,7 +168,7 @@ impl Inner {
                 std::thread::sleep(RETRY_INTERVAL);
             }
         }
-        // A second comparison, since the file may have been replaced meanwhile, for example by a repair.
+        // A second comparison, since the file may have been replaced after the first, for example by a repair.
         Ok(match self.compare_layout(index_is_healthy)? {
             Outcome::Damaged(why) => Some(why),
             Outcome::Current | Outcome::Behind(_) => None,

@@ -7,8 +7,8 @@ use crate::oci::RepositoryName;
 /// The maximum depth of namespaces in the list of repositories.
 pub const NAMESPACES: usize = 4;
 
-/// The number of bytes for a page. Where names are long a page has fewer items; the longest name of the whole list decides,
-/// so that all pages of a list have the same number.
+/// The number of bytes for a page. Where names are long a page has fewer items; the longest name of the whole list
+/// decides, so that all pages of a list have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageBudget {
     /// The bytes for all items.

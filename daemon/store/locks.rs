@@ -1,7 +1,7 @@
 //! Locks between the processes that work on one data directory: the daemon and commands beside it.
 //!
-//! Each lock is a `flock` on a file in `index/` that is never removed; the kernel releases it when the process ends, also
-//! after a kill.
+//! Each lock is a `flock` on a file in `index/` that is never removed; the kernel releases it when the process ends,
+//! also after a kill.
 //!
 //! | file | held by |
 //! |---|---|
@@ -26,8 +26,8 @@ const LAYOUT: &str = "index/layout.lock";
 const INDEX: &str = "index/index.lock";
 const COLLECTION: &str = "index/collection.lock";
 
-/// Attempts to get the daemon's lock, and the pause between two of them. `holdfast status` holds the lock for an instant to
-/// see whether a daemon runs, which must not keep a daemon from starting.
+/// Attempts to get the daemon's lock, and the pause between two of them. `holdfast status` holds the lock for an
+/// instant to see whether a daemon runs, which must not keep a daemon from starting.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -74,8 +74,8 @@ impl Disk {
         share(self.open_lock(INDEX)?)
     }
 
-    /// Takes the lock of [`Disk::share_index_file`] without creating its file: a missing file means that no process holds
-    /// the lock.
+    /// Takes the lock of [`Disk::share_index_file`] without creating its file: a missing file means that no process
+    /// holds the lock.
     pub(super) fn share_index_file_read_only(&self) -> Result<Option<FileLock>, StoreError> {
         match open_regular(&self.path(INDEX)) {
             Ok(file) => share(file).map(Some),

@@ -1,7 +1,7 @@
 //! Content management: deletes of tags, manifests and blobs (distribution specification, "Content Management").
 //!
-//! A delete changes only the index; the next collection removes the files. A delete that has begun completes even if its
-//! client disconnects.
+//! A delete changes only the index; the next collection removes the files. A delete that has begun completes even if
+//! its client disconnects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,11 +30,12 @@ impl Store {
         detached(async move { writer.submit(delete).await }).await
     }
 
-    /// Deletes the tags that still point to the digest given with them, in one transaction; their manifests stay. Returns the
-    /// deleted tags, and the number of tags that were moved meanwhile and stay.
+    /// Deletes the tags that still point to the digest given with them, in one transaction; their manifests stay.
+    /// Returns the deleted tags, and the number of tags that stay because they were moved.
     ///
     /// # Errors
-    /// [`StoreError::TagKept`] when one of them is immutable, or those of the disk and of the index; no tag is deleted then.
+    /// [`StoreError::TagKept`] when one of them is immutable, or those of the disk and of the index; no tag is deleted
+    /// then.
     pub async fn delete_tags(
         &self,
         repository: &RepositoryName,
@@ -51,12 +52,13 @@ impl Store {
         detached(async move { writer.submit(delete).await }).await
     }
 
-    /// Deletes a manifest from a repository with all tags that point to it. Many tags are deleted first, in transactions of
-    /// their own.
+    /// Deletes a manifest from a repository with all tags that point to it. Many tags are deleted first, in
+    /// transactions of their own.
     ///
     /// # Errors
     /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags is
-    /// immutable; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest references this one.
+    /// immutable; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest references this
+    /// one.
     pub async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -65,7 +67,8 @@ impl Store {
         let writer = self.writer()?;
         let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
         detached(async move {
-            // From here on, tags that are set to the manifest are noted: the searches beside the writer thread may miss them.
+            // From here on, the writer records tags that are set to the manifest: the searches beside the writer thread
+            // may miss them.
             let watch = store.0.index.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
@@ -85,8 +88,8 @@ impl Store {
         .await
     }
 
-    /// Deletes a manifest from a repository with many tags. Its tags are found in short reads beside pushes and deleted in
-    /// short transactions, the last of them together with the manifest.
+    /// Deletes a manifest from a repository with many tags. Its tags are found in short reads beside pushes and deleted
+    /// in short transactions, the last of them together with the manifest.
     async fn delete_with_many_tags(
         &self,
         writer: &Writer,
@@ -98,7 +101,7 @@ impl Store {
             move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
         let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
         tags.extend(watch.recorded());
-        // Checked before the first tag is deleted. Tags that are set meanwhile are checked in the last transaction.
+        // Checked before the first tag is deleted. Tags that are set later are checked in the last transaction.
         tags.iter()
             .try_for_each(|tag| ImmutableRule::check_delete(&delete.immutable, &delete.repository, tag))?;
         while tags.len() > MAX_PER_TRANSACTION {
@@ -111,7 +114,8 @@ impl Store {
         writer.submit(move |batch| batch.delete_watched_manifest(&delete, &tags)).await
     }
 
-    /// Returns the subject of a manifest from its bytes or, where these cannot be read, from the rows of its repository.
+    /// Returns the subject of a manifest from its bytes or, where these cannot be read, from the rows of its
+    /// repository.
     async fn subject_to_delete(
         &self,
         repository: &RepositoryName,

@@ -1,5 +1,5 @@
-//! The state of the store for health checks and metrics, kept in memory because they must not wait for the disk: the last
-//! measurement, and the outcome of the collections and checks of this process.
+//! The state of the store for health checks and metrics, kept in memory because they must not wait for the disk: the
+//! last measurement, and the outcome of the collections and checks of this process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

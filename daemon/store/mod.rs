@@ -1,27 +1,29 @@
 //! The store: the only room that changes the data directory. It holds blobs, manifests, tags and unfinished uploads.
 //!
 //! **Interface.** [`Store`] has one method per operation of the domain; they take and return the types of `oci`. Single
-//! lookups read mapped memory and are plain functions. Everything that may wait for the disk is `async` and runs on blocking
-//! threads, or on the index writer's thread.
+//! lookups read mapped memory and are plain functions. Everything that may wait for the disk is `async` and runs on
+//! blocking threads, or on the index writer's thread.
 //!
-//! **Guarantees.** An acknowledged change survives a power cut, by write-ahead order: sync the content, rename it to its
-//! blob, sync the directory, commit the index. The index writer commits all waiting changes together (group commit). A client
-//! that disconnects never stops a change half-way. Memory, threads and descriptors are bounded, whatever clients send and
-//! whatever is stored.
+//! **Guarantees.** An acknowledged change survives a power cut, by write-ahead order: sync the content, rename it to
+//! its blob, sync the directory, commit the index. The index writer commits all waiting changes together (group
+//! commit). A client that disconnects never stops a change half-way. Memory, threads and descriptors are bounded,
+//! whatever clients send and whatever is stored.
 //!
 //! **On error.** [`StoreError`] has a kind per cause. The first write or sync that fails closes the latch: the store is
-//! read-only until a restart, and pulls go on. A full disk, a lack of descriptors or memory, and obstacles in the place of a
-//! file fail the request only. A corrupt index is repaired or rebuilt by the next start; a corrupt blob by the next push.
+//! read-only until a restart, and pulls continue. A full disk, a lack of descriptors or memory, and obstacles in the
+//! place of a file fail the request only. A corrupt index is repaired or rebuilt by the next start; a corrupt blob by
+//! the next push.
 //!
 //! **On disk.** `blobs/` and `index.json` are an OCI image layout; `index/` has the LMDB index, `uploads/` unfinished
-//! uploads, `trash/` blobs that a collection removes. `docs/format.md` has it to the byte.
+//! uploads, `trash/` blobs that a collection has removed from the index. `docs/format.md` has it to the byte.
 //!
 //! The modules, in groups from the interface down to the files:
 //!
 //! | group | modules |
 //! |---|---|
 //! | the store | `inner` (handle and shared state), `settings`, `open` (opening and closing) |
-//! | operations | `pull`, `push`, `discovery`, `management`, `overview`, `listing`, `summary`, `summaries`, `health`, `status`, `secret` |
+//! | operations | `pull`, `push`, `discovery`, `management`, `health`, `status`, `secret` |
+//! | lists of the admin page | `overview`, `listing`, `version_order`, `summary`, `summaries` |
 //! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
 //! | check and repair | `check`, `layout_check`, `repair` |
 //! | recovery of the index | `recover`, `rebuild`, `shutdown_marker`, `faults`, `index_failure` |
@@ -30,7 +32,7 @@
 //! | the index | `index` |
 //! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
 //! | files | `disk`, `upload_files`, `blob_files`, `index_files`, `top_files`, `obstacles`, `locks`, `blob` |
-//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `natural`, `sys` |
+//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
 
 mod blob;
 mod blob_files;

@@ -1,8 +1,8 @@
 //! Obstacles: directories, FIFOs, sockets, devices and symbolic links in the place of a file of the data directory.
 //!
-//! An obstacle says nothing about the medium, so that it never makes the store read-only. It is renamed into `set-aside/`
-//! with one warning, and the operation goes on; an empty directory is removed. No symbolic link is followed, except for
-//! `index/data.mdb` and for directories, which may lie on another disk.
+//! An obstacle says nothing about the medium, so that it never makes the store read-only. It is renamed into
+//! `set-aside/` with one warning, and the operation continues; an empty directory is removed. No symbolic link is
+//! followed, except for `index/data.mdb` and for directories, which may lie on another disk.
 #![expect(clippy::disallowed_methods, reason = "moves obstacles out of the way of the store's files")]
 
 use std::fs::{self, File, FileType, OpenOptions};
@@ -16,7 +16,7 @@ use super::regular_file::{if_exists, is_obstacle_error, name_of, open_regular_wi
 
 /// The directory that obstacles are moved to.
 const SET_ASIDE: &str = "set-aside";
-/// The most obstacles of one name that are kept there.
+/// The maximum number of obstacles of one name that are kept there.
 const MAX_KEPT: u32 = 1000;
 /// The files in `index/` other than the index itself.
 const BESIDE_THE_INDEX: [&str; 6] = [
@@ -102,7 +102,7 @@ impl Disk {
         }
     }
 
-    /// Creates an empty file that no other process has open; removes what had its path.
+    /// Creates an empty file that no other process has open; removes an older file or obstacle at its path.
     pub(super) fn create_anew(&self, path: &Path) -> io::Result<File> {
         self.create_anew_with_mode(path, 0o640)
     }
@@ -125,8 +125,8 @@ impl Disk {
         }
     }
 
-    /// Creates a directory if it is missing; sets a file of its name aside. Fails for a dangling symbolic link: the disk
-    /// behind it may not be mounted, and the store must not start without its content.
+    /// Creates a directory if it is missing; sets a file of its name aside. Fails for a dangling symbolic link: the
+    /// disk behind it may not be mounted, and the store must not start without its content.
     pub(super) fn make_directory(&self, path: &Path) -> io::Result<()> {
         let Err(error) = fs::create_dir_all(path) else { return Ok(()) };
         match if_exists(fs::symlink_metadata(path))? {

@@ -1,9 +1,9 @@
 //! Opening and closing the store.
 //!
-//! The daemon locks the data directory, recovers the index by the ladder of `recover.rs`, starts the index writer, rebuilds
-//! the index if the ladder ended there, starts the writer of `index.json`, and sorts what a power cut left in the trash. A
-//! command beside the daemon takes the index as it is. Closing commits all accepted changes, writes `index.json`, and notes
-//! that the index was closed in good order, unless the index failed.
+//! The daemon locks the data directory, recovers the index by the ladder of `recover.rs`, starts the index writer,
+//! rebuilds the index if the ladder ended there, starts the writer of `index.json`, and sorts what a power cut left in
+//! the trash. A command beside the daemon takes the index as it is. Closing commits all accepted changes, writes
+//! `index.json`, and notes that the index was closed in good order, unless the index failed.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,8 +33,8 @@ impl Store {
     /// Opens the data directory.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another daemon serves it, [`StoreError::Unready`] if only a daemon can recover its index,
-    /// [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
+    /// [`StoreError::InUse`] if another daemon serves it, [`StoreError::NeedsRecovery`] if only a daemon can recover
+    /// its index, [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
         let (ages, limits, kept_uploads) =
@@ -139,8 +139,8 @@ impl Store {
     }
 }
 
-/// Starts the index writer, rebuilds the index if it is new, and starts the writer of `index.json`. Returns true last if
-/// names may be lost.
+/// Starts the index writer, rebuilds the index if it is new, and starts the writer of `index.json`. Returns true last
+/// if names may be lost.
 async fn start_threads(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
@@ -192,7 +192,8 @@ fn open_directory(
         // Held from the inspection until the index is open, so that no daemon replaces the file in between.
         let _shared = disk.share_index_file()?;
         recover::require_healthy(&disk, settings)?;
-        // Before the index is opened: opening stores the clock, which changes the file that the note vouches for.
+        // Before the index is opened: opening stores the clock, which changes the file that the shutdown marker vouches
+        // for.
         disk.mark_changing()?;
         let index = Index::open(&disk, settings.index_map_size)?;
         disk.remember_index_files()?;
@@ -202,7 +203,8 @@ fn open_directory(
         return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: None, stale_layout: false }));
     }
     let lock = disk.lock_for_daemon()?;
-    // Held from the inspection until the index is open: a commit of a command in between would be lost with the old file.
+    // Held from the inspection until the index is open: a commit of a command in between would be lost with the old
+    // file.
     let _exclusive = disk.lock_index_file()?;
     disk.mark_as_daemon();
     disk.set_obstacles_in_index_aside()?;

@@ -154,8 +154,8 @@ impl Store {
         self.list(Kind::Page, move |inner, cancel| inner.index.tags_named(&repository, &tags, cancel)).await
     }
 
-    /// Returns the first `limit` referrers of a manifest and the number of others. Includes the entries of the index that
-    /// clients keep under the fallback tag.
+    /// Returns the first `limit` referrers of a manifest and the number of others. Includes the entries of the index
+    /// that clients keep under the fallback tag.
     ///
     /// # Errors
     /// Those of the disk and of the index.

@@ -1,4 +1,4 @@
-//! Maps errors of the store to problems, which carry no HTTP. The one mapping of them: the API and the admin page share it.
+//! Maps errors of the store to problems, which carry no HTTP; the API and the admin page share this mapping.
 
 use serde_json::json;
 

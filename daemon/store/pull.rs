@@ -1,8 +1,8 @@
 //! Pulls: lookups and reads of manifests and blobs.
 //!
-//! A lookup is a read of mapped memory. A client that may push skips the upload of content that it sees here, so that its HEAD
-//! renews the lease: content that a collection could take soon gets another grace period. Content that a read finds missing or
-//! damaged is reported once, and is an error of that request only.
+//! A lookup is a read of mapped memory. A client that may push skips the upload of content that it sees here, so that
+//! its HEAD renews the lease: content that a collection could take soon gets another grace period. Content that a read
+//! finds missing or damaged is reported once, and is an error of that request only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::oci::{Digest, Reference, RepositoryName};
 /// The longest wait of a response for the renewal of a lease. A disk whose syncs hang must not stop pulls.
 const RENEWAL: Duration = Duration::from_secs(2);
 
-/// The most tags that a HEAD by digest reads to find one that names the manifest.
+/// The maximum number of tags that a HEAD by digest reads to find one that names the manifest.
 const MAX_TAGS_READ: usize = 1000;
 
 impl Store {
@@ -69,14 +69,15 @@ impl Store {
         Ok(entry)
     }
 
-    /// Returns true if one of the first tags of the repository names the manifest. A HEAD must not cost a whole list, so that
-    /// the number of tags is bounded; a manifest with a later tag gets a lease that it does not need.
+    /// Returns true if one of the first tags of the repository names the manifest. A HEAD must not cost a whole list,
+    /// so that the number of tags is bounded; a manifest with a later tag gets a lease that it does not need.
     async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
         self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, MAX_TAGS_READ)).await
     }
 
-    /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited for.
+    /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited
+    /// for.
     async fn renew(
         &self,
         reliance: Lease,
@@ -131,8 +132,8 @@ impl Store {
         Ok(link.ok_or_else(|| StoreError::BlobUnknown(digest.clone()))?.size)
     }
 
-    /// Returns the length of a blob to a client that may push, and renews its lease: the client may skip the upload because
-    /// the blob exists, so that one which a collection could take soon gets another grace period.
+    /// Returns the length of a blob to a client that may push, and renews its lease: the client may skip the upload
+    /// because the blob exists, so that one which a collection could take soon gets another grace period.
     ///
     /// # Errors
     /// As [`Store::blob`].
@@ -160,8 +161,8 @@ impl Store {
         self.0.disk.is_reported(digest)
     }
 
-    /// Returns true if the file of a blob or a manifest exists with the length that the index has. A client that is told
-    /// that content exists skips the upload, which would replace a damaged file.
+    /// Returns true if the file of a blob or a manifest exists with the length that the index has. A client that is
+    /// told that content exists skips the upload, which would replace a damaged file.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the disk fails.

@@ -1,8 +1,8 @@
 //! Pushes: uploads, mounts and manifests.
 //!
-//! A push writes and syncs its content first, in parallel with others, and hands the change to the index writer, which renames
-//! the file and commits. Once that has begun a client that disconnects does not stop it. A refused manifest leaves no file; a
-//! blob that could not be committed stays an open upload.
+//! A push writes and syncs its content first, in parallel with others, and hands the change to the index writer, which
+//! renames the file and commits. Once that has begun a client that disconnects does not stop it. A refused manifest
+//! leaves no file; a blob that could not be committed stays an open upload.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Store {
             let blob = NewBlob { file: sealed.file.clone(), digest };
             let committed = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
             match committed {
-                // The file is a blob now, or was removed meanwhile.
+                // The file is a blob now, or another process removed or replaced it.
                 Ok(()) | Err(StoreError::UploadUnknown) => sealed.committed(),
                 Err(_) => {
                     let reopen = move || {
@@ -127,8 +127,8 @@ impl Store {
         detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
     }
 
-    /// Stores a manifest and sets its tags, in one transaction; durable on return. Returns its digest, which is `claimed` if
-    /// that is set.
+    /// Stores a manifest and sets its tags, in one transaction; durable on return. Returns its digest, which is
+    /// `claimed` if that is set.
     ///
     /// # Errors
     /// [`StoreError::DigestMismatch`] if the manifest does not have the claimed digest,
@@ -178,8 +178,8 @@ impl Store {
     }
 }
 
-/// Returns the content among `links` that the repository has in the index but whose file is missing or has another length. A
-/// manifest that references it is refused, so that the client pushes that content again.
+/// Returns the content among `links` that the repository has in the index but whose file is missing or has another
+/// length. A manifest that references it is refused, so that the client pushes that content again.
 fn damaged_among(
     inner: &Inner,
     repository: &RepositoryName,

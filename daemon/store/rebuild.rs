@@ -27,7 +27,7 @@ use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
 /// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit,
 /// and a manifest changes about ten.
 const AT_ONCE: usize = 256;
-/// The most omitted names that are logged one by one; the kept `index.json` has all of them.
+/// The maximum number of omitted names that are logged one by one; the kept `index.json` has all of them.
 const MAX_LOGGED: u64 = 100;
 /// The batches that wait for the writer (back-pressure on the reading thread).
 const QUEUE: usize = 2;

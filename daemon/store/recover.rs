@@ -1,8 +1,9 @@
 //! Recovery: opens an index that may be corrupt, by the first of three rungs that holds. The log names the rung.
 //!
-//! 1. The index as it is. 2. LMDB's previous snapshot, unless `index.json` is newer. 3. A new index, to be rebuilt from
-//!    `index.json`, the manifests and the blobs; at once if the old index was written by a system of another word size or
-//!    an older release.
+//! 1. The index as it is.
+//! 2. LMDB's previous snapshot, unless `index.json` is newer.
+//! 3. A new index, to be rebuilt from `index.json`, the manifests and the blobs; at once if the old index was written
+//!    by a system of another word size or an older release.
 //!
 //! A corrupt index is moved aside, never deleted. An index of a newer release is refused and stays untouched.
 
@@ -41,7 +42,7 @@ pub(super) enum RebuildSource {
 /// Refuses a corrupt index that no daemon uses. Inspects it only if the shutdown marker does not vouch for it.
 ///
 /// # Errors
-/// [`StoreError::Unready`] when the daemon has to repair or rebuild the index.
+/// [`StoreError::NeedsRecovery`] when the daemon has to repair or rebuild the index.
 pub(super) fn require_healthy(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
     // The type of the files is checked first: opening a FIFO would block.
     if !disk.index_files_are_regular() || disk.index_is_of_another_word_size()? {

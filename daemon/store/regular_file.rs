@@ -1,7 +1,7 @@
 //! Regular files of the data directory: opened without waiting, and never through a symbolic link.
 //!
 //! A FIFO would block `open` until its other end is opened, and a symbolic link would lead out of the data directory.
-//! Anything else than a regular file fails with [`NotAFile`], which says nothing about the medium: the callers in
+//! Any other kind of file fails with [`NotAFile`], which says nothing about the medium: the callers in
 //! `obstacles.rs` set it aside.
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Moving corrupt content aside, in short transactions, so that pushes go on meanwhile.
+//! Moving corrupt content aside, in short transactions, so that pushes need not wait.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Store {
                 management::orphan_referrers(&writer, repository, digest).await?;
                 Ok(true)
             }
-            // The second line: another delete was first.
+            // `TagsUnknown` does not occur here. Without the manifest or the repository, another delete was first.
             Ok(Some(Deleted::Complete | Deleted::TagsUnknown))
             | Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => Ok(true),
             Err(error) => Err(error),

@@ -1,12 +1,13 @@
-//! The blobs that a read found missing or damaged: the log names each once, and a HEAD of one looks at its file before it
-//! answers.
+//! The blobs that a read found missing or damaged: the log names each once, and a HEAD of one checks its file
+//! first.
 
 use std::collections::HashSet;
 
 use crate::base::Lock;
 use crate::oci::Digest;
 
-/// The most digests that are remembered; damage beyond that is not logged blob by blob. `holdfast check` finds it all.
+/// The maximum number of digests that are remembered; damage beyond that is not logged blob by blob. `holdfast check`
+/// finds all of it.
 const MAX_REPORTED: usize = 1000;
 
 /// The reported blobs.

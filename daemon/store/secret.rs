@@ -1,8 +1,9 @@
 //! The key that signs bearer tokens, and store time for their expiry.
 //!
-//! On disk: `secret` is one line of 64 hexadecimal digits followed by their CRC-32 as eight more digits; mode 0600. A file
-//! that is missing, damaged or readable by other users is replaced with a new key, which invalidates the tokens that the
-//! old key signed and nothing else. An obstacle in its place, or a file that cannot be opened, stays and is an error.
+//! On disk: `secret` is one line of 64 hexadecimal digits followed by their CRC-32 as eight more digits; mode 0600. A
+//! file that is missing, damaged or readable by other users is replaced with a new key, which invalidates the tokens
+//! that the old key signed and nothing else. An obstacle in its place, or a file that cannot be opened, stays and is an
+//! error.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,12 +1,12 @@
 //! Upload sessions: exactly one object per upload file, through which all changes to the file go.
 //!
-//! The table maps an id to its one [`Session`]. Requests, running writes and the expiry hold it as a [`Handle`], and an entry
-//! is removed only while no handle exists. So two requests for the same upload always meet at the same lock, however they
-//! interleave. `upload.rs` has the states of an upload.
+//! The table maps an id to its one [`Session`]. Requests, running writes and the expiry hold it as a [`Handle`], and an
+//! entry is removed only while no handle exists. So two requests for the same upload always meet at the same lock,
+//! however they interleave. `upload.rs` has the states of an upload.
 //!
-//! The file is open, and `flock`ed, only while a handle exists, so that `holdfast gc` beside the daemon skips uploads in
-//! use. An idle session holds no descriptor, only its hashes. A file that is opened again has to have the same inode and
-//! length; otherwise the session starts again from the file, without hashes.
+//! The file is open, and `flock`ed, only while a handle exists, so that `holdfast gc` beside the daemon skips uploads
+//! in use. An idle session holds no descriptor, only its hashes. A file that is opened again has to have the same inode
+//! and length; otherwise the session starts again from the file, without hashes.
 //!
 //! Lock order: the table, then the state of a session. Dropping the last handle takes both.
 
@@ -28,7 +28,7 @@ use crate::oci::{Algorithm, RepositoryName};
 /// The sessions of all uploads that are in use, and of idle ones up to a limit.
 pub(super) struct Sessions {
     table: Lock<HashMap<UploadId, Entry>>,
-    /// The most sessions while some are idle.
+    /// The maximum number of sessions while some are idle.
     limit: usize,
     disk: Arc<Disk>,
     capacity: Arc<Capacity>,
@@ -123,8 +123,8 @@ impl Sessions {
         entry.map(|entry| read(&entry.session, entry.handles > 0))
     }
 
-    /// Counts the bytes of uploads without a session, and ends the idle sessions whose files another process has removed.
-    /// `files` lists `uploads/`: file name and length.
+    /// Counts the bytes of uploads without a session, and ends the idle sessions whose files another process has
+    /// removed. `files` lists `uploads/`: file name and length.
     pub(super) fn recount(self: &Arc<Self>, files: &[(String, u64)]) {
         let mut vanished: HashSet<UploadId> = self.table.lock().keys().copied().collect();
         let mut without_session = 0;
@@ -234,8 +234,8 @@ impl Handle {
     /// Opens the file unless it is open; returns the locked state. Blocks while another handle writes.
     ///
     /// # Errors
-    /// [`StoreError::UploadUnknown`] if the upload does not exist or has ended, [`StoreError::UploadTakenOver`] if another
-    /// process has it locked.
+    /// [`StoreError::UploadUnknown`] if the upload does not exist or has ended, [`StoreError::UploadTakenOver`] if
+    /// another process has it locked.
     pub(super) fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.lock();
         match state.phase {
@@ -280,7 +280,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Ends an upload whose file has lost its name in `uploads/`; counts its bytes off once.
+    /// Ends an upload whose file has lost its name in `uploads/`; subtracts its bytes from the capacity once.
     pub(super) fn end(&self, state: &mut State) {
         state.phase = Phase::Ended;
         state.file = None;
@@ -289,8 +289,8 @@ impl Handle {
         }
     }
 
-    /// Opens an upload again that could not become a blob; ends it if its file was renamed to the blobs. The file is closed,
-    /// and the next request opens it by its name, so that no request ever writes to a blob.
+    /// Opens an upload again that could not become a blob; ends it if its file was renamed to the blobs. The file is
+    /// closed, and the next request opens it by its name, so that no request ever writes to a blob.
     pub(super) fn reopen(&self) {
         let mut state = self.lock();
         if matches!(self.sessions.disk.upload_length(&self.name()), Ok(None)) {

@@ -1,4 +1,4 @@
-//! What the store is opened with.
+//! The settings and the role with which the store is opened.
 
 use std::path::PathBuf;
 

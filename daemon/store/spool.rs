@@ -1,8 +1,8 @@
 //! Spools: temporary files for the bodies of large manifests while they arrive.
 //!
-//! A large manifest needs a place in memory, of which there are few. A slow client must not hold one, so that the body goes to
-//! an unlinked file first, and takes a place in memory only once it is complete. A client that sends slowly holds one of many
-//! spools; one holder has at most a part of either.
+//! A large manifest needs a place in memory, of which there are few. A slow client must not hold one, so that the body
+//! goes to an unlinked file first, and takes a place in memory only once it is complete. A client that sends slowly
+//! holds one of many spools; one holder has at most a part of either.
 //!
 //! On disk: a file without a name in `uploads/` (`O_TMPFILE`), gone when it is closed, also after a crash.
 
@@ -23,14 +23,15 @@ use super::holder::Holder;
 use super::work::{HOLDERS, Kind, Work};
 use crate::queue::{FairPermit, FairPool, Limits};
 
-/// The most spools at once, those of one holder, and those reserved for holders without one.
+/// The maximum number of spools at once, those of one holder, and those reserved for holders without one.
 const SPOOLS: (usize, usize, usize) = (64, 16, 8);
-/// The most large manifests in memory at once, those of one holder, and those reserved for holders without one.
+/// The maximum number of large manifests in memory at once, those of one holder, and those reserved for holders without
+/// one.
 const LARGE: (usize, usize, usize) = (2, 1, 0);
-/// The most waiting requests of one holder for either; more are refused.
+/// The maximum number of waiting requests of one holder for either; more are refused.
 const WAITING: usize = 64;
-/// The longest wait for a spool. While all are taken, their clients decide when one becomes free, so that the wait needs an
-/// end.
+/// The longest wait for a spool. While all are taken, their clients decide when one becomes free, so that the wait
+/// needs an end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The names that are tried on a file system without unnamed files.
 const NAMES: usize = 1000;

@@ -61,7 +61,7 @@ pub fn daemon_runs(path: &Path) -> bool {
 /// Returns the status of a data directory without changing it, beside a running daemon or without one; blocking.
 ///
 /// # Errors
-/// [`StoreError::Unready`] or [`StoreError::Index`] when its index cannot be read.
+/// [`StoreError::NeedsRecovery`] or [`StoreError::Index`] when its index cannot be read.
 pub fn status(settings: &Settings) -> Result<Status, StoreError> {
     let daemon_runs = Disk::daemon_runs(&settings.path);
     let disk = Disk::at(&settings.path, |_| {});

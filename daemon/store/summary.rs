@@ -54,7 +54,7 @@ impl Store {
         self.0.work.run(Kind::Read, move || store.read_for_page(&entry)).await
     }
 
-    /// As [`Store::read_manifest_shown`]; blocking.
+    /// As [`Store::read_manifest_for_page`]; blocking.
     pub(super) fn read_for_page(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
         let entry = Some(entry).filter(|entry| entry.size <= MAX_SHOWN);
         entry.map(|entry| blob::read_whole(&self.0.disk, &entry.digest, entry.size)).transpose()

@@ -24,10 +24,11 @@ pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool
     options.map_size(map_size).max_dbs(16).max_readers(1024);
     let snapshot = if previous { EnvFlags::PREV_SNAPSHOT } else { EnvFlags::empty() };
     // SAFETY: NO_META_SYNC leaves the sync of the meta page to `index::commit`, which does it before a change counts as
-    // committed; without that sync the file is consistent, only older. PREV_SNAPSHOT only selects the meta page to read.
+    // committed; without that sync the file is consistent, only older. PREV_SNAPSHOT only selects the meta page to
+    // read.
     unsafe { options.flags(EnvFlags::NO_META_SYNC | snapshot) };
-    // SAFETY: no writer may bypass LMDB's lock. Only this binary opens the directory; it takes LMDB's lock for every write
-    // and never truncates the file.
+    // SAFETY: no writer may bypass LMDB's lock. Only this binary opens the directory; it takes LMDB's lock for every
+    // write and never truncates the file.
     unsafe { options.open(directory) }
 }
 
@@ -35,8 +36,9 @@ pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool
 pub(super) fn open_environment_file(file: &Path, map_size: usize) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(16);
-    // SAFETY: NO_SUB_DIR only says that the path is a file. NO_LOCK is sound because the file is created here and no other
-    // process knows it. A lock file would be sparse, and writing to its mapping on a full disk kills the process (SIGBUS).
+    // SAFETY: NO_SUB_DIR only means that the path is a file. NO_LOCK is sound because the file is created here and no
+    // other process knows it. A lock file would be sparse, and writing to its mapping on a full disk kills the process
+    // (SIGBUS).
     unsafe { options.flags(EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK).open(file) }
 }
 
@@ -48,8 +50,8 @@ pub(super) fn begin_writeback(file: &File, offset: u64, length: u64) {
     unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
-/// The signals of a memory fault: SIGBUS for a mapped page that is beyond the end of its file or cannot be read, SIGSEGV for
-/// an unmapped address.
+/// The signals of a memory fault: SIGBUS for a mapped page that is beyond the end of its file or cannot be read,
+/// SIGSEGV for an unmapped address.
 const FAULTS: [c_int; 2] = [libc::SIGBUS, libc::SIGSEGV];
 
 // A signal handler takes no argument, so that its data is global. Each value is set before the handler is installed, or
@@ -61,8 +63,8 @@ static PREVIOUS: [AtomicPtr<libc::sigaction>; 2] =
     [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 static INSTALL: Once = Once::new();
 
-/// Installs a handler that writes a line to stderr and creates the file `marker` on a memory fault, and then lets the signal
-/// end the process. `map` has the addresses of the mapped index.
+/// Installs a handler that writes a line to stderr and creates the file `marker` on a memory fault, and then lets the
+/// signal end the process. `map` has the addresses of the mapped index.
 pub(super) fn note_memory_faults(marker: &Path, map: Range<usize>) -> io::Result<()> {
     let marker = CString::new(marker.as_os_str().as_bytes())?;
     // Leaked on purpose: the handler may read it at any time. A process opens few stores.
@@ -94,8 +96,8 @@ fn install_fault_handler() -> io::Result<()> {
     Ok(())
 }
 
-/// Handles a memory fault. Runs in the faulting thread at an arbitrary point: allocates nothing, takes no lock, and calls
-/// async-signal-safe functions only.
+/// Handles a memory fault. Runs in the faulting thread at an arbitrary point: allocates nothing, takes no lock, and
+/// calls async-signal-safe functions only.
 extern "C" fn on_memory_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     const OF_INDEX: &[u8] =
         b"holdfast: the index (index/data.mdb) was cut or cannot be read while it was in use; this \
@@ -103,8 +105,8 @@ process ends, and the next start inspects and repairs the index\n";
     const ELSEWHERE: &[u8] =
         b"holdfast: memory fault, possibly from a corrupt index; this process ends, and the next start \
 inspects and repairs the index\n";
-    // SAFETY: with SA_SIGINFO the kernel passes a valid `info`. The marker is null or a C string that is never freed. The
-    // previous action is the one that sigaction(2) returned, and is called as its flags say.
+    // SAFETY: with SA_SIGINFO the kernel passes a valid `info`. The marker is null or a C string that is never freed.
+    // The previous action is the one that sigaction(2) returned, and is called as its flags demand.
     unsafe {
         let address = (*info).si_addr() as usize;
         let is_of_index =

@@ -1,8 +1,9 @@
 //! Retention of tags: the tags of a repository that its rule keeps.
 //!
-//! Attached tags neither count nor expire by themselves: the fallback tag and the tags of cosign, by their names, and tags of
-//! manifests whose subject is in the repository. They are removed together with the manifest that they are attached to. An
-//! attachment tag whose target is not in the repository expires like other tags, but never takes the place of an image.
+//! Attached tags neither count nor expire by themselves: the fallback tag and the tags of cosign, by their names, and
+//! tags of manifests whose subject is in the repository. They are removed together with the manifest that they are
+//! attached to. An attachment tag whose target is not in the repository expires like other tags, but never takes the
+//! place of an image.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -32,8 +33,8 @@ enum TagKind {
     WithoutTarget,
 }
 
-/// Classifies a tag. `has_live_subject` says whether its manifest has a subject in the repository, and `is_live` whether the
-/// repository has the target of an attachment tag.
+/// Classifies a tag. `has_live_subject` says whether its manifest has a subject in the repository, and `is_live`
+/// whether the repository has the target of an attachment tag.
 fn classify(
     tag: &DatedTag,
     has_live_subject: bool,
@@ -48,8 +49,8 @@ fn classify(
     Ok(if is_live(&target)? { TagKind::Attached } else { TagKind::WithoutTarget })
 }
 
-/// Returns true if a rule removes a tag, provided that it is not attached. `oldest_kept` is the oldest of the newest tags
-/// that the rule keeps. Tags of one second without a stored order are all kept.
+/// Returns true if a rule removes a tag, provided that it is not attached. `oldest_kept` is the oldest of the newest
+/// tags that the rule keeps. Tags of one second without a stored order are all kept.
 fn is_expired(tag: &DatedTag, oldest_kept: Option<SetAt>, rule: &RetentionRule, now: StoreTime) -> bool {
     let is_among_newest = oldest_kept.is_some_and(|oldest| (tag.since, tag.order) >= oldest);
     !is_among_newest && !rule.keeps(tag, now)
@@ -114,8 +115,8 @@ impl<'a> Classifier<'a> {
 }
 
 impl Collection<'_> {
-    /// Removes the tags that a rule does not keep: one pass over the tags finds the newest ones, a second one removes the
-    /// others.
+    /// Removes the tags that a rule does not keep: one pass over the tags finds the newest ones, a second one removes
+    /// the others.
     pub(super) async fn tags(
         &mut self,
         repository: &RepositoryName,
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_one_second_are_told_apart_by_their_order() {
+    fn tags_of_one_second_are_ordered_by_their_sequence_number() {
         let mut newest = Newest::new(3);
         for order in [4, 8, 1, 6, 2, 7, 3, 5] {
             newest.add(at(1, order), TagKind::Image);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn attached_tags_take_no_place() {
+    fn attached_tags_do_not_count_as_newest_tags() {
         let mut newest = Newest::new(2);
         newest.add(at(1, 0), TagKind::Image);
         newest.add(at(2, 0), TagKind::Attached);

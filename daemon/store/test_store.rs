@@ -100,7 +100,7 @@ impl TestStore {
         self.store.put_manifest(&name(repository), manifest, bytes.into(), None, tags).await.unwrap()
     }
 
-    /// Collects, or only looks, and returns the report with the items.
+    /// Runs a collection or a dry run; returns the report and the items.
     pub(super) async fn collect(
         &self,
         policy: &CollectionPolicy,

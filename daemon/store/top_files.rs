@@ -1,7 +1,7 @@
 //! Small files at the top of the data directory, such as `index.json`: atomic replacement, and copies kept beside.
 //!
-//! A replacement writes `.NAME.new`, syncs it, renames it over `NAME` and syncs the directory: after a power cut the file
-//! has either its old or its new content.
+//! A replacement writes `.NAME.new`, syncs it, renames it over `NAME` and syncs the directory: after a power cut the
+//! file has either its old or its new content.
 #![expect(
     clippy::disallowed_methods,
     reason = "renames files of the data directory, and syncs the directory"

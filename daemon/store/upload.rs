@@ -1,9 +1,9 @@
 //! An unfinished upload: content on its way into the store.
 //!
-//! An upload is a file in `uploads/`, named by its id. The file is the truth; the hash that runs along is only in memory and
-//! is computed again from the file after a restart. Bytes are hashed and written on blocking threads, a buffer at a time,
-//! while the next ones arrive. A second request for the same upload takes it over: the first one is most likely a connection
-//! that its client has given up.
+//! An upload is a file in `uploads/`, named by its id. The file is authoritative; the running hash is only in memory
+//! and is computed again from the file after a restart. Bytes are hashed and written on blocking threads, a buffer at a
+//! time, while the next ones arrive. A second request for the same upload takes it over: the first one is most likely a
+//! connection that its client has given up.
 //!
 //! The states of an upload. Each transition happens under the lock of its one session (`sessions.rs`):
 //!
@@ -24,8 +24,8 @@
 //!                                                           └────────┘
 //! ```
 //!
-//! * `Open`: the request that came last owns the upload and may write. The previous owner fails at its next step. A write
-//!   hashes, writes at the length, and then moves the length; a write that fails is cut off again.
+//! * `Open`: the request that came last owns the upload and may write. The previous owner fails at its next step. A
+//!   write hashes, writes at the length, and then moves the length; a write that fails is cut off again.
 //! * `Sealed`: the content is hashed, synced and handed to the index writer. Every request gets 404.
 //! * `Ended`: final. The unlink, or the rename to the blobs, comes first and is the moment at which the upload ends; a
 //!   request in between waits for the lock and gets 404.
@@ -33,9 +33,10 @@
 //! Expiry takes only an upload that no request uses and whose length has not changed. A kill leaves a file that can be
 //! resumed, a blob, or nothing.
 //!
-//! A hash that does not cover the whole file (after a restart, an eviction, or for a digest of the other algorithm) catches up
-//! in steps of [`CATCH_UP`] bytes. Between two steps the lock is free, and a request whose client has disconnected ends. The
-//! progress is kept; once caught up both hashes stay current, so that a file is read again at most once per algorithm.
+//! A hash that does not cover the whole file (after a restart, an eviction, or for a digest of the other algorithm)
+//! catches up in steps of [`CATCH_UP`] bytes. Between two steps the lock is free, and a request whose client has
+//! disconnected ends. The progress is kept; once caught up both hashes stay current, so that a file is read again at
+//! most once per algorithm.
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
@@ -53,7 +54,7 @@ use super::upload_id::UploadId;
 use super::work::{Cancel, Kind, Work};
 use crate::oci::{Algorithm, Digest};
 
-/// The most bytes that one step of catching up reads.
+/// The maximum number of bytes that one step of catching up reads.
 const CATCH_UP: u64 = 4 << 20;
 
 /// An upload that this request owns.
@@ -103,8 +104,8 @@ impl Step {
         Ok(())
     }
 
-    /// Extends a lagging hash by one step of bytes that are read from the file; returns true once it covers all of them.
-    /// Without an algorithm the hash that covers most is extended.
+    /// Extends a lagging hash by one step of bytes that are read from the file; returns true once it covers all of
+    /// them. Without an algorithm the hash that covers most is extended.
     fn catch_up(&self, algorithm: Option<Algorithm>, cancel: &Cancel) -> Result<bool, StoreError> {
         let mut state = self.state()?;
         let algorithm =
@@ -127,7 +128,8 @@ impl Step {
         Ok(position == length)
     }
 
-    /// Checks the digest and syncs the content to the medium. Returns `None` while the hash does not cover the whole file.
+    /// Checks the digest and syncs the content to the medium. Returns `None` while the hash does not cover the whole
+    /// file.
     pub(super) fn seal(&self, claimed: &Digest) -> Result<Option<HashedFile>, StoreError> {
         let mut state = self.state()?;
         let Some(actual) = state.hashes.digest(claimed.algorithm(), state.length) else { return Ok(None) };
@@ -138,7 +140,7 @@ impl Step {
         self.disk.check_upload_length(state.file()?, state.length)?;
         if let Err(error) = self.disk.sync_upload(state.file()?) {
             // Pages that were not written may be dropped from the cache, and another sync would succeed without having
-            // written them. After a lack of resources the store goes on, so that this file has to go.
+            // written them. After a lack of resources the store keeps working, so this file is removed.
             if matches!(error, StoreError::OutOfResources { .. }) {
                 self.handle.remove(&mut state)?;
             }
@@ -217,8 +219,8 @@ impl Upload {
         self.work.run(Kind::Write, move || capacity.check(bytes)).await
     }
 
-    /// Appends bytes. They are hashed and written on a blocking thread, a buffer at a time, while the next ones arrive; a
-    /// later call returns the error of a buffer.
+    /// Appends bytes. They are hashed and written on a blocking thread, a buffer at a time, while the next ones arrive;
+    /// a later call returns the error of a buffer.
     ///
     /// # Errors
     /// [`StoreError::UploadTakenOver`] if another request took over the upload, or the error of the disk.
@@ -259,12 +261,12 @@ impl Upload {
         self.finish_write().await
     }
 
-    /// Catches up the hash of the algorithm that the upload will end with; any hash while the algorithm is unknown. Stops
-    /// when the future is dropped or the daemon stops.
+    /// Catches up the hash of the algorithm that the upload will end with; any hash while the algorithm is unknown.
+    /// Stops when the future is dropped or the daemon stops.
     ///
     /// # Errors
-    /// [`StoreError::UploadTakenOver`] if another request took over the upload, [`StoreError::Closing`] if the daemon stops,
-    /// or the error of the disk.
+    /// [`StoreError::UploadTakenOver`] if another request took over the upload, [`StoreError::Closing`] if the daemon
+    /// stops, or the error of the disk.
     pub async fn prepare(&self, algorithm: Option<Algorithm>) -> Result<(), StoreError> {
         loop {
             let step = self.step.clone();

@@ -95,8 +95,8 @@ impl Disk {
         }
     }
 
-    /// Refuses an upload whose file does not have the length that was hashed. Bytes that a failed write left behind that
-    /// length are cut off.
+    /// Refuses an upload whose file does not have the length that was hashed. Bytes that a failed write left behind
+    /// that length are cut off.
     pub(super) fn check_upload_length(&self, file: &File, hashed: u64) -> Result<(), StoreError> {
         self.check_writable()?;
         let failed = |error| StoreError::io("read the length of an upload", error);
@@ -199,8 +199,8 @@ impl Disk {
     }
 }
 
-/// Locks the file of an upload for as long as it is open; returns false if another process keeps the lock. That process is
-/// `holdfast gc`, which removes the file or lets go soon.
+/// Locks the file of an upload for as long as it is open; returns false if another process keeps the lock. That process
+/// is `holdfast gc`, which removes the file or lets go soon.
 fn lock_upload(file: &File) -> io::Result<bool> {
     for tried in 1.. {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {

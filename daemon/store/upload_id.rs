@@ -1,8 +1,8 @@
 //! The id of an upload: a UUID of version 8.
 //!
-//! Byte 9 is the hash algorithm that the upload was opened with; the last six bytes are a checksum of the others and the
-//! repository. So the file, which has the id as its name, is all that has to survive a restart, and an id is valid in its own
-//! repository only.
+//! Byte 9 is the hash algorithm that the upload was opened with; the last six bytes are a checksum of the others and
+//! the repository. So the file, which has the id as its name, is all that has to survive a restart, and an id is valid
+//! in its own repository only.
 
 use std::fmt;
 use std::str::FromStr;

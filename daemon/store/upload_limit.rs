@@ -1,8 +1,9 @@
-//! The limit of unfinished uploads on the disk, so that a client that opens uploads and never ends them does not use up the
-//! inodes.
+//! The limit of unfinished uploads on the disk, so that a client that opens uploads and never ends them does not use up
+//! the inodes.
 //!
-//! At the limit a new upload is not refused, or one client could lock out all others. Instead the uploads with the oldest
-//! last write are evicted, empty ones first; the client of an evicted upload starts it again. Uploads in use stay.
+//! At the limit a new upload is not refused, or one client could lock out all others. Instead the uploads with the
+//! oldest last write are evicted, empty ones first; the client of an evicted upload starts it again. Uploads in use
+//! stay.
 
 use super::error::StoreError;
 use super::uploads::Uploads;

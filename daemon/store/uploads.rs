@@ -1,7 +1,7 @@
 //! The unfinished uploads of the store: opened, resumed, listed, expired and counted.
 //!
-//! Each upload is used through its one session (`sessions.rs`); `upload.rs` has the states of an upload and what a request
-//! does to it.
+//! Each upload is used through its one session (`sessions.rs`); `upload.rs` has the states of an upload and what a
+//! request does to it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,8 +40,8 @@ pub struct UnfinishedUpload {
 }
 
 impl Uploads {
-    /// Returns an empty table that keeps at most `limit` idle sessions in memory. Other uploads are hashed again when they
-    /// are resumed.
+    /// Returns an empty table that keeps at most `limit` idle sessions in memory. Other uploads are hashed again when
+    /// they are resumed.
     pub(super) fn new(
         limit: usize,
         disk: Arc<Disk>,
@@ -66,14 +66,15 @@ impl Uploads {
         Ok(self.upload(handle, 0))
     }
 
-    /// Resumes an upload of this repository: the calling request becomes its owner. Blocking. The hash may have to catch up,
-    /// see [`Upload::prepare`].
+    /// Resumes an upload of this repository: the calling request becomes its owner. Blocking. The hash may have to
+    /// catch up, see [`Upload::prepare`].
     pub(super) fn resume(&self, repository: &RepositoryName, id: UploadId) -> Result<Upload, StoreError> {
         if !id.belongs_to(repository) {
             return Err(StoreError::UploadUnknown);
         }
         let handle = self.sessions.handle(id, repository);
-        // Waits for the write of the previous owner, which still counts. From then on only this owner changes the length.
+        // Waits for the write of the previous owner, which still counts. From then on only this owner changes the
+        // length.
         let state = handle.open().map_err(|error| match error {
             // `holdfast gc` has it locked: it is about to remove the file, or to let go of it.
             StoreError::UploadTakenOver => StoreError::io("lock an upload", rustix::io::Errno::AGAIN.into()),

@@ -12,11 +12,11 @@ use super::index::inspect::Inspection;
 use super::settings::IndexHealth;
 use super::{Role, Store, blocking};
 
-/// A collection that would remove more than one part in so many of all content verifies the index itself, even if the
-/// process has verified it before.
+/// The divisor of a large share: a collection that would remove more than a fifth of all content verifies the index
+/// itself, even if the process has verified it before.
 const LARGE_SHARE_DIVISOR: u64 = 5;
 
-/// The content that a collection has removed, of all content.
+/// The share of all content that a collection has removed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Share {
     /// The manifests and blobs at the start of the collection.
@@ -43,7 +43,7 @@ impl Store {
     /// its next start repairs the index.
     ///
     /// # Errors
-    /// [`StoreError::Unready`] when the index is corrupt, [`StoreError::Io`] when it could not be inspected.
+    /// [`StoreError::NeedsRecovery`] when the index is corrupt, [`StoreError::Io`] when it could not be inspected.
     pub(super) async fn verify_index(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || match inspect(&inner.disk, inner.inspect, inner.index.map_size()) {

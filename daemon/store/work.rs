@@ -1,12 +1,12 @@
 //! The pools of blocking work, and its cancellation.
 //!
-//! Blocking work runs on tokio's blocking threads, of which a process has a fixed number. One pool per kind of work bounds
-//! its threads: syncs that hang never take the threads of reads, and reads whose cost depends on stored content never take
-//! those of plain pulls. A request that waits for a pool holds no thread and no buffer, and leaves the queue when its client
-//! disconnects.
+//! Blocking work runs on tokio's blocking threads, of which a process has a fixed number. One pool per kind of work
+//! bounds its threads: syncs that hang never take the threads of reads, and reads whose cost depends on stored content
+//! never take those of plain pulls. A request that waits for a pool holds no thread and no buffer, and leaves the queue
+//! when its client disconnects.
 //!
-//! Each pool serves holders round robin ([`super::holder`]): many requests of one client delay those of another by one. A
-//! client with too many waiting lists is refused.
+//! Each pool serves holders round robin ([`super::holder`]): many requests of one client delay those of another by one.
+//! A client with too many waiting lists is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,8 @@ use super::error::StoreError;
 use super::holder::Holder;
 use crate::queue::{AcquireError, FairPermit, FairPool, Limits};
 
-/// The blocking threads of all pools together. The runtime needs more: password verification, certificates and long jobs run
-/// on threads outside of the pools.
+/// The blocking threads of all pools together. The runtime needs more: password verification, certificates and long
+/// jobs run on threads outside of the pools.
 pub const POOLED_THREADS: usize = 44;
 
 const READERS: usize = 16;
@@ -26,15 +26,15 @@ const LISTERS: usize = 2;
 const PAGES: usize = 2;
 const WRITERS: usize = POOLED_THREADS - READERS - LISTERS - PAGES;
 
-/// The most waiting lists of one holder; more are refused.
+/// The maximum number of waiting lists of one holder; more are refused.
 const WAITING_LISTS: usize = 160;
-/// The most waiting writes of one holder. A write outlives its connection, so that the limit of connections does not bound
-/// writes.
+/// The maximum number of waiting writes of one holder. A write outlives its connection, so that the limit of
+/// connections does not bound writes.
 const WAITING_WRITES: usize = 4096;
-/// Waiting reads of one holder are not bounded here: a refused read would cut off a transfer. Each belongs to a connection,
-/// which `limits.connections` bounds.
+/// Waiting reads of one holder are not bounded here: a refused read would cut off a transfer. Each belongs to a
+/// connection, which `limits.connections` bounds.
 const WAITING_READS: usize = usize::MAX;
-/// The most holders in one pool at once.
+/// The maximum number of holders in one pool at once.
 pub(super) const HOLDERS: usize = 1 << 16;
 
 /// A kind of blocking work, with a pool of its own.
@@ -181,8 +181,8 @@ impl From<AcquireError> for StoreError {
     }
 }
 
-/// Runs work on a blocking thread. The permit moves along: a client that disconnects frees no place while its work still
-/// runs.
+/// Runs work on a blocking thread. The permit moves along: a client that disconnects frees no place while its work
+/// still runs.
 fn start<T: Send + 'static>(
     permit: Permit,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -198,8 +198,8 @@ fn joined<T>(result: Result<Result<T, StoreError>, tokio::task::JoinError>) -> R
     result.map_err(|_| StoreError::Closing)?
 }
 
-/// Runs work on a blocking thread outside of the pools: for opening and closing the store, and for long jobs, of which few
-/// run at once. Work of requests runs in a pool of [`Work`].
+/// Runs work on a blocking thread outside of the pools: for opening and closing the store, and for long jobs, of which
+/// few run at once. Work of requests runs in a pool of [`Work`].
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

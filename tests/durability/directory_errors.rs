@@ -1,4 +1,5 @@
-//! I/O errors in the middle of a directory listing: the error is not the end of the list, and unlisted files are not gone.
+//! I/O errors in the middle of a directory listing: the error is not the end of the list, and unlisted files are not
+//! gone.
 
 use std::process::{Command, Output, Stdio};
 

@@ -103,8 +103,8 @@ fn a_dry_run_reports_what_a_real_run_frees() {
         fill(&daemon, round as u32);
         let last = fill_young(&daemon, round);
         for _ in 0..4 {
-            // No period ends between the two runs: the content that was orphaned last is twice as old as the short periods,
-            // and far from the long one.
+            // No period ends between the two runs: the content that was orphaned last is twice as old as the short
+            // periods, and far from the long one.
             daemon.advance_clock(Duration::from_mins(1));
             let arguments = [&config[..], &["--grace", grace]].concat();
             let dry = collect(&daemon, &[&arguments[..], &["--dry-run"]].concat());
@@ -127,8 +127,8 @@ fn fill_young(daemon: &Daemon, round: usize) -> String {
     daemon.push_image("keep", &format!("young{round}"), format!("young {round}").as_bytes()).0
 }
 
-/// Exceeds all limits of a step: manifests of one read, referrers of one transaction, rows of one manifest, repositories that
-/// have a blob.
+/// Exceeds all limits of a step: manifests of one read, referrers of one transaction, rows of one manifest,
+/// repositories that have a blob.
 #[test]
 fn a_dry_run_of_a_large_collection_reports_what_a_real_run_frees() {
     let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);

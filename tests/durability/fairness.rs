@@ -1,5 +1,5 @@
-//! Fairness between clients: content that a malicious user pushed decides neither how long others wait nor how much memory the
-//! daemon uses.
+//! Fairness between clients: content that a malicious user pushed decides neither how long others wait nor how much
+//! memory the daemon uses.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
@@ -263,8 +263,8 @@ fn attack(daemon: &Daemon, repository: &str, subject: &str, large: &[u8], number
     };
 }
 
-/// Pushes manifests to the repository `hostile` that are expensive to list and to read. Returns the digest of an image with many
-/// referrers, and a large image index.
+/// Pushes manifests to the repository `hostile` that are expensive to list and to read. Returns the digest of an image
+/// with many referrers, and a large image index.
 fn push_expensive_content(daemon: &Daemon) -> (String, Vec<u8>) {
     let (subject, _) = daemon.push_image("hostile", "1", b"layer");
     let padded = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX,

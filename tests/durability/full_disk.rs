@@ -52,7 +52,8 @@ fn a_push_without_space_is_refused_and_other_requests_succeed() {
     assert_eq!(refused.error_code(), "DENIED");
     assert_eq!(std::fs::read_dir(daemon.data.join("uploads")).unwrap().count(), 0);
     assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
-    // Without a reserve a chunked body fills the disk to its end. The upload then has exactly the bytes that were counted.
+    // Without a reserve a chunked body fills the disk to its end. The upload then has exactly the bytes that were
+    // counted.
     daemon.stop();
     daemon.start_again_with_env(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
     let location = daemon
@@ -141,7 +142,8 @@ fn a_disk_filled_to_the_last_byte_still_serves_and_collects() {
     let (old, _) = daemon.push_image("a", "1", b"old layer");
     let (new, bytes) = daemon.push_image("a", "1", &vec![7; 1 << 20]);
     delete(&daemon, &format!("/v2/a/manifests/{old}"));
-    // After a bad end the index is inspected and copied, so that it has no free pages but the preallocated ones.
+    // After an unclean shutdown the index is inspected and copied, so that it has no free pages but the preallocated
+    // ones.
     daemon.stop_without_marker();
     daemon.start_again();
     std::thread::sleep(Duration::from_secs(2));
@@ -179,7 +181,7 @@ fn a_disk_filled_to_the_last_byte_still_serves_and_collects() {
 
 /// However few pages are free, a healthy index is not reported as corrupt, and no name is lost.
 #[test]
-fn a_disk_that_fills_up_during_an_inspection_does_not_condemn_the_index() {
+fn a_disk_that_fills_up_during_an_inspection_leaves_a_healthy_index_in_use() {
     for pages in 0..=24 {
         let disk = SmallDisk::mount();
         let mut daemon = Daemon::at(&disk.0.path().join("data"));

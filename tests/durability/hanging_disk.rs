@@ -1,4 +1,4 @@
-//! A disk whose syncs hang: pulls, lists and pages are served meanwhile, and the overview warns of it.
+//! A disk whose syncs hang: pulls, lists and pages are still served, and the overview warns of it.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

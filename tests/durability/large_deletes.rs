@@ -1,4 +1,4 @@
-//! Deletes in repositories with very many tags, referrers or blobs are complete, and made in short transactions.
+//! Deletes in repositories with very many tags, referrers or blobs are complete, and run in short transactions.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -132,7 +132,8 @@ fn wait_until_gone(daemon: &Daemon, digests: &[&str]) {
 
 const IMAGES: usize = 12;
 
-/// With `blocks` free blocks, deletes and collections work and free space, pulls go on, and then a push works again.
+/// With `blocks` free blocks, deletes and collections work and free space, pulls keep working, and then a push works
+/// again.
 fn case(card: &Card, blocks: u64, used: bool) {
     let off = [("HOLDFAST_GC_INTERVAL", "off"), ("HOLDFAST_STORAGE_RESERVE", "0")];
     let soon =

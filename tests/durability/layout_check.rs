@@ -40,7 +40,7 @@ fn read(data: &Path) -> Vec<u8> {
     std::fs::read(data.join("index.json")).unwrap_or_default()
 }
 
-/// Returns what the file lists, without the time at which it was written.
+/// Returns the entries and the annotations of the file, without the time at which it was written.
 fn listed(data: &Path) -> Option<(Value, Value)> {
     let layout: Value = serde_json::from_slice(&read(data)).ok()?;
     Some((layout["manifests"].clone(), layout["io.holdfast.links"].clone()))

@@ -1,5 +1,5 @@
-//! An index that is truncated while processes have it mapped: they report it, end by the signal, and the next start repairs
-//! the index.
+//! An index that is truncated while processes have it mapped: they report it, end by the signal, and the next start
+//! repairs the index.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};

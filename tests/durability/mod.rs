@@ -1,5 +1,5 @@
-//! Durability and hostile load: power cuts, crash points, full and failing disks, corrupt indexes, races, many names. Needs
-//! root.
+//! Durability and hostile load: power cuts, crash points, full and failing disks, corrupt indexes, races, many names.
+//! Needs root.
 
 mod broken_disk;
 mod broken_index;

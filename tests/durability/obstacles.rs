@@ -1,5 +1,5 @@
-//! Directories, FIFOs, sockets and symbolic links in the place of files of the data directory: no request waits for them, none
-//! makes the store read-only, and other content stays available.
+//! Directories, FIFOs, sockets and symbolic links in the place of files of the data directory: no request waits for
+//! them, none makes the store read-only, and other content stays available.
 //!
 //! Each place is tried with two kinds of obstacle; with all kinds by `HOLDFAST_TEST_PLACES=all cargo test obstacles`.
 

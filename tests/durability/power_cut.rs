@@ -1,5 +1,5 @@
-//! Power cuts: a real file system is shut down under load without writing its journal, and every acknowledged change has to
-//! exist after it is mounted again. Needs root.
+//! Power cuts: a real file system is shut down under load without writing its journal, and every acknowledged change
+//! has to exist after it is mounted again. Needs root.
 //!
 //! `HOLDFAST_TEST_CUTS=1000 cargo test power_cut` makes a thousand cuts.
 
@@ -23,8 +23,8 @@ struct Card {
 }
 
 impl Card {
-    /// Mounts a new file system in a mount namespace of this thread and its children. A container that starts meanwhile would
-    /// otherwise copy the mount, and the file system that was shut down would stay mounted.
+    /// Mounts a new file system in a mount namespace of this thread and its children. A container that starts during
+    /// the test would otherwise copy the mount, and the file system that was shut down would stay mounted.
     fn new(kind: &str) -> Self {
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("the test has to be run by root");
         run(Command::new("mount").args(["--make-rprivate", "/"]));

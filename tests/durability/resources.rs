@@ -1,4 +1,4 @@
-//! A lack of descriptors or memory: requests get 503 meanwhile, and the store goes on afterwards.
+//! A lack of descriptors or memory: requests get 503 while it lasts, and the store works afterwards.
 
 use std::io::Write;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::support::*;
 
 const ERRORS: [&str; 4] = ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"];
 
-/// The steps of a push: the system call that fails, on which file, and whether the client has to start the upload again. It
-/// has to after a failed sync of the file, and after a failed change that had renamed the file to its blob.
+/// The steps of a push: the system call that fails, on which file, and whether the client has to start the upload
+/// again. It has to after a failed sync of the file, and after a failed change that had renamed the file to its blob.
 const STEPS: [(&str, Where, bool); 8] = [
     ("openat", Where::Anywhere, false),
     ("pwrite64", Where::Upload, false),
@@ -183,7 +183,7 @@ fn a_failed_sync_of_the_meta_page_is_followed_by_another_commit() {
         let failing = fails("2");
         assert_eq!(put("once"), 201, "{error}");
         drop(failing);
-        // Fails each time: the change is refused, and the store goes on afterwards.
+        // Fails each time: the change is refused, and the store works afterwards.
         let failing = fails("2+2");
         let status = put("each");
         assert!(matches!(status, 503 | 507), "{error}: {status}");

@@ -138,7 +138,8 @@ fn connection_without_a_slot_gets_503_with_retry_after() {
     daemon.request("GET", "/v2/").from(CLIENT).send().expect(200);
 }
 
-/// Sends the head of an upload and then single bytes, until a response arrives or `time` has passed; returns its status.
+/// Sends the head of an upload and then single bytes, until a response arrives or `time` has passed; returns its
+/// status.
 fn drip(daemon: &Daemon, time: Duration) -> Option<u16> {
     let location = daemon
         .request("POST", "/v2/a/blobs/uploads/")

@@ -1,5 +1,5 @@
-//! Races of the events of an upload, with each system call of an upload delayed in turn; the cost of catching up a hash; the
-//! limit of unfinished uploads.
+//! Races of the events of an upload, with each system call of an upload delayed in turn; the cost of catching up a
+//! hash; the limit of unfinished uploads.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -157,7 +157,8 @@ fn acknowledged_blobs_are_intact_after_races_of_requests_and_expiry() {
 /// The delay of the unlink, long enough for requests in between.
 const SLOW_UNLINK: Duration = Duration::from_millis(200);
 
-/// Lets an upload expire between the head and the body of a PATCH, while a PUT ends it; returns the acknowledged content.
+/// Lets an upload expire between the head and the body of a PATCH, while a PUT ends it; returns the acknowledged
+/// content.
 fn expire_meanwhile(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
     let location = daemon
         .request("POST", "/v2/a/blobs/uploads/")

@@ -11,8 +11,8 @@ use super::content::{digest, image_of};
 use super::http::{Request, Response};
 use super::{BINARY, OCI_MANIFEST};
 
-/// A daemon with its data, killed on drop. Its socket belongs to the test, which passes it by socket activation: the port stays
-/// reserved, and clients that connect during a restart wait.
+/// A daemon with its data, killed on drop. Its socket belongs to the test, which passes it by socket activation: the
+/// port stays reserved, and clients that connect during a restart wait.
 pub struct Daemon {
     child: Child,
     socket: TcpListener,
@@ -211,7 +211,7 @@ impl Daemon {
         self.start_again();
     }
 
-    /// As [`Daemon::restart_with`]; returns the file that its stderr goes to.
+    /// As [`Daemon::start_again_with_env`]; returns the file that its stderr goes to.
     pub fn start_again_with_log(&mut self, environment: &[(&str, &str)]) -> tempfile::NamedTempFile {
         let log = tempfile::NamedTempFile::new().unwrap();
         self.start.log = Some(log.path().to_owned());

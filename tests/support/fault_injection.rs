@@ -16,7 +16,7 @@ impl FaultInjection {
         Self::fail_with("EIO", process, call, file)
     }
 
-    /// As [`Failing::begin`], with another error.
+    /// As [`FaultInjection::fail`], with another error.
     pub fn fail_with(error: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         Self::inject(&format!("error={error}"), process, call, file)
     }

@@ -1,4 +1,4 @@
-//! An HTTP client that sends exactly the bytes it is given.
+//! An HTTP client that sends exactly the bytes of a request.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -106,7 +106,7 @@ impl Request {
         stream
     }
 
-    /// As [`Request::send`], for a daemon that may be killed meanwhile.
+    /// As [`Request::send`], for a daemon that may be killed during the request.
     pub fn try_send(self) -> io::Result<Response> {
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;

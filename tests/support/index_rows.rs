@@ -80,8 +80,8 @@ fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// Moves the clock of the store forward for processes that open the store afterwards, such as `holdfast gc`. A running daemon
-/// has read the row of the clock and does not notice.
+/// Moves the clock of the store forward for processes that open the store afterwards, such as `holdfast gc`. A running
+/// daemon has read the row of the clock and does not notice.
 pub fn advance_store_clock(data: &Path, by: Duration) {
     change_row(data, "meta", b"clock", |row| {
         let mut rest = &row[..];

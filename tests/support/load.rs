@@ -1,5 +1,5 @@
-//! A client that pushes, moves tags, deletes and pulls at random in its own repository, and checks each response against a
-//! model of the possible states: after a request without a response, more than one state is possible.
+//! A client that pushes, moves tags, deletes and pulls at random in its own repository, and checks each response
+//! against a model of the possible states: after a request without a response, more than one state is possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -265,8 +265,8 @@ impl Client {
         true
     }
 
-    /// Reads everything back, byte for byte, after a restart of the server, and updates the model to what exists. Returns the
-    /// number of images.
+    /// Reads everything back, byte for byte, after a restart of the server, and updates the model to what exists.
+    /// Returns the number of images.
     pub fn verify(&mut self) -> usize {
         self.history.push("verify".into());
         for tag in 0..TAGS {
@@ -306,8 +306,8 @@ impl Client {
         images
     }
 
-    /// Returns true if an image has its blobs. If a collection may take the image (`may_go`), it may be gone by now, but only as
-    /// a whole.
+    /// Returns true if an image has its blobs. If a collection may take the image (`may_go`), it may be gone by now,
+    /// but only as a whole.
     fn verify_blobs(&self, number: u32, may_go: bool) -> bool {
         for content in [CONFIG, &layer(number)] {
             let answer = self.request("GET", &format!("blobs/{}", digest(content))).send();

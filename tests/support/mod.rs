@@ -1,4 +1,4 @@
-//! The harness of the tests: a daemon of their own, and a client that sends exactly the bytes it is given.
+//! The test harness: a daemon for each test, and clients that send exactly the bytes of a request.
 
 use std::process::Command;
 

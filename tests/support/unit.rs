@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::{BINARY, Request, Response, run};
 
-/// A unit: the registry's socket, the control socket, the notification socket, and a directory with data and configuration.
+/// A unit: the registry's socket, the control socket, the notification socket, and a directory with data and
+/// configuration.
 pub struct Unit {
     directory: tempfile::TempDir,
     pub socket: TcpListener,
@@ -38,8 +39,8 @@ impl Unit {
         self.directory.path().join(name)
     }
 
-    /// Replaces the configuration; keeps the daemon's data and control socket, and turns the idle exit off unless `text` has
-    /// these settings.
+    /// Replaces the configuration; keeps the daemon's data and control socket, and turns the idle exit off unless
+    /// `text` has these settings.
     pub fn configure(&self, text: &str) {
         let own = format!("[service]\nidle = \"off\"\ncontrol = {:?}\n", self.path("control"));
         let text = if text.contains("[service]") { text.to_owned() } else { format!("{text}\n{own}") };

@@ -1,3 +1,5 @@
+//! Turns, lanes, limits and reserved places of the queue.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -59,8 +59,8 @@ pub(super) fn compare((digest, indexed): (&Digest, u64), (found, actual): (Diges
 
 /// Hashes a file as it is on the medium.
 fn hash(file: &mut File, algorithm: Algorithm) -> std::io::Result<Digest> {
-    // The page cache may have a healthy copy of content that is corrupt on the medium, so the cached pages are dropped. Where
-    // the system cannot do that, the cached copy is checked.
+    // The page cache may have a healthy copy of content that is corrupt on the medium, so the cached pages are dropped.
+    // Where the system cannot do that, the cached copy is checked.
     let _ = fadvise(&*file, 0, None, Advice::DontNeed);
     let _ = fadvise(&*file, 0, None, Advice::Sequential);
     let (mut hasher, mut buffer) = (Hasher::new(algorithm), vec![0; buffers::SIZE]);

@@ -33,6 +33,7 @@ pub enum Fault {
         actual: u64,
     },
     /// The content of a blob does not have its digest.
+    // The JSON report keeps the names of earlier releases.
     #[serde(rename = "rotten")]
     Corrupt {
         /// The blob.
@@ -47,7 +48,7 @@ pub enum Fault {
         /// The error of the system.
         error: String,
     },
-    /// The index has a manifest whose bytes are not one.
+    /// The bytes of an indexed manifest are not a manifest.
     #[serde(rename = "no-manifest")]
     MalformedManifest {
         /// The repository.

@@ -57,7 +57,8 @@ impl Store {
         Ok(dangling)
     }
 
-    /// Returns the faults of a page of the blobs of a repository, after the digest `after`, and the last digest of the page.
+    /// Returns the faults of a page of the blobs of a repository, after the digest `after`, and the last digest of the
+    /// page.
     pub(super) fn faults_of_repository_blobs(
         &self,
         repository: &RepositoryName,
@@ -78,8 +79,8 @@ impl Store {
         Ok((page.into_iter().next_back().map(|(digest, _)| digest), faults))
     }
 
-    /// Returns the fault of content of a repository that is missing in the table of blobs or has another length there. The
-    /// check of the blobs finds the other faults of files.
+    /// Returns the fault of content of a repository that is missing in the table of blobs or has another length there.
+    /// The check of the blobs finds the other faults of files.
     fn fault_of_file(&self, digest: &Digest, size: u64) -> Result<Option<Fault>, StoreError> {
         if self.0.index.blob_size(digest)? == Some(size) {
             return Ok(None);
@@ -104,8 +105,8 @@ impl Store {
     }
 }
 
-/// Returns the content that a manifest requires and that `has_content` does not find. Manifests of an index and foreign layers
-/// may be missing.
+/// Returns the content that a manifest requires and that `has_content` does not find. Manifests of an index and foreign
+/// layers may be missing.
 pub(super) fn missing_content(
     manifest: &Manifest,
     has_content: impl Fn(&Digest) -> Result<bool, StoreError>,

@@ -80,8 +80,8 @@ impl Collection<'_> {
         }
     }
 
-    /// Indexes the files in `blobs/` that the index does not have, such as those that a power cut leaves. They get a grace
-    /// period.
+    /// Indexes the files in `blobs/` that the index does not have, such as those that a power cut leaves. They get a
+    /// grace period.
     pub(super) async fn unknown_files(&mut self) -> Result<(), StoreError> {
         for algorithm in Algorithm::ALL {
             let store = self.store.clone();

@@ -31,7 +31,7 @@ pub(in crate::store) struct Collection<'a> {
 }
 
 impl<'a> Collection<'a> {
-    /// Begins a run, which measures its share of the present content.
+    /// Begins a run. Counts all content, so that the run can compute the share that it frees.
     pub(super) fn new(
         store: &'a Store,
         policy: &'a CollectionPolicy,
@@ -60,8 +60,9 @@ impl<'a> Collection<'a> {
         blocking(move || read(&index, &mut forecast.lock())).await
     }
 
-    /// Verifies the index before `count` items are freed: once per process, and again before this run frees a large share
-    /// of all content. Content is freed because rows are absent, and the loss of rows to damage is not noticed otherwise.
+    /// Verifies the index before `count` items are freed: once per process, and again before this run frees a large
+    /// share of all content. Content is freed because rows are absent, and the loss of rows to damage is not noticed
+    /// otherwise.
     pub(super) async fn before_taking(&mut self, count: usize) -> Result<(), StoreError> {
         let is_large = self.share.take(count as u64);
         let is_due = !self.store.index_is_verified() || (is_large && !self.verified);

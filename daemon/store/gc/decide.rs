@@ -10,14 +10,15 @@ use crate::store::index::candidates::CandidateWithSubject;
 use crate::store::index::candidates::OrphanCandidate;
 use crate::store::index::rows::UploadRow;
 
-/// Returns true if a collection may run. After names were lost (`held`), unnamed content may belong to a lost name, so that
-/// only the operator starts a collection.
+/// Returns true if a collection may run. After names were lost (`held`), unnamed content may belong to a lost name, so
+/// that only the operator starts a collection.
 pub(super) fn may_collect(held: bool, by_operator: bool) -> bool {
     !held || by_operator
 }
 
-/// Returns true if a manifest is old enough to be freed, provided that no tag and no manifest references it: an orphan after
-/// the grace period, and any untagged manifest after the period `untagged` of the retention rule, if there is one.
+/// Returns true if a manifest is old enough to be freed, provided that no tag and no manifest references it: an orphan
+/// after the grace period, and any untagged manifest after the period `untagged` of the retention rule, if there is
+/// one.
 pub(super) fn is_manifest_due(
     candidate: &OrphanCandidate,
     now: StoreTime,
@@ -28,14 +29,14 @@ pub(super) fn is_manifest_due(
     (candidate.by_delete && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
 }
 
-/// Returns true if an upload has expired: for the time `expire` its file has had the length that an earlier collection noted
-/// (`row`). An upload without a note is new.
+/// Returns true if an upload has expired: for the time `expire` its file has had the length that an earlier collection
+/// noted (`row`). An upload without a note is new.
 pub(super) fn is_upload_due(row: Option<&UploadRow>, length: u64, now: StoreTime, expire: Duration) -> bool {
     row.is_some_and(|row| row.length == length && row.since.age(now) >= expire)
 }
 
-/// Drops the manifests whose subject is live: a referrer stays as long as its subject. Returns the others, each with its
-/// subject.
+/// Drops the manifests whose subject is live: a referrer stays as long as its subject. Returns the others, each with
+/// its subject.
 pub(super) fn without_live_subject(
     candidates: Vec<OrphanCandidate>,
     mut subjects: BTreeMap<Digest, Digest>,

@@ -17,7 +17,8 @@ use crate::store::index::writer::Batch;
 use crate::store::retention::RetentionRule;
 use crate::store::{Store, blocking, management};
 
-/// The maximum number of passes over a repository: each pass may free signatures of manifests that the one before freed.
+/// The maximum number of passes over a repository: each pass may free signatures of manifests that the one before
+/// freed.
 const PASSES: usize = 4;
 
 impl Collection<'_> {
@@ -57,8 +58,8 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Frees orphans and, with `untagged`, all untagged manifests of that age; with `with_attached` also the tags that are
-    /// attached to them.
+    /// Frees orphans and, with `untagged`, all untagged manifests of that age; with `with_attached` also the tags that
+    /// are attached to them.
     async fn manifests(
         &mut self,
         repository: &RepositoryName,

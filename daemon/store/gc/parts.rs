@@ -23,8 +23,8 @@ impl<T, R> Parts<T, R> {
         self.pending.pop()
     }
 
-    /// Records the result of the transaction for `part`. A part for which there was no space is halved; a single item is
-    /// dropped.
+    /// Records the result of the transaction for `part`. A part for which there was no space is halved; a single item
+    /// is dropped.
     ///
     /// # Errors
     /// An error other than a lack of space.

@@ -265,7 +265,7 @@ async fn a_damaged_index_frees_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_corrupt_referrer_is_freed_with_its_subject_all_the_same() {
+async fn a_corrupt_referrer_is_freed_with_its_subject() {
     let test = TestStore::open().await;
     let image = test.push_image("a", &["1"], b"layer", None).await;
     let signature = test.push_image("a", &["signature"], b"signature", Some(&image)).await;

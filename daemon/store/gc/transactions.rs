@@ -10,8 +10,9 @@ use crate::store::index::writer::Batch;
 use crate::store::{Store, blocking};
 
 impl Store {
-    /// Applies a change to items in one transaction, or in several smaller ones where the index or the disk lacks space.
-    /// Items for which there is no space at all are dropped if others were changed; the next collection finds them.
+    /// Applies a change to items in one transaction, or in several smaller ones where the index or the disk lacks
+    /// space. Items for which there is no space at all are dropped if others were changed; the next collection finds
+    /// them.
     pub(in crate::store) async fn change<T, R>(
         &self,
         items: Vec<T>,

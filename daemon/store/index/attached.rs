@@ -92,7 +92,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Refuses to delete a manifest while one of the given tags names it that a rule protects.
+    /// Refuses to delete a manifest if one of the given tags names it and a rule protects that tag.
     pub(super) fn check_immutable_tags(
         &self,
         delete: &ManifestDelete,

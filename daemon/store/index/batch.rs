@@ -12,10 +12,10 @@ use crate::store::clock::{ClockRow, StoreTime};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 
-/// The bits of a sequence number that count within a transaction, which has at most 256 changes of a hundred names
-/// each.
+/// The low bits of a sequence number, which number the names of one transaction: it has at most 256 changes of a
+/// hundred names each.
 const ORDER_BITS: u32 = 16;
-/// The store time that a power cut may take back while changes go on.
+/// The interval at which changes save the clock: a power cut loses at most this much store time.
 pub(super) const CLOCK_SAVE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The transaction that changes are applied to.

@@ -51,7 +51,7 @@ pub(in crate::store) struct DatedTag {
     pub order: u64,
 }
 
-/// A manifest that may be an orphan, and since when.
+/// A manifest that may be an orphan, and the store time at which it became one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct OrphanCandidate {
     pub digest: Digest,

@@ -1,7 +1,7 @@
 //! The open index: creation, read-only opening, and commits.
 //!
 //! Opening creates missing tables and saves the store's clock. On a full disk the index opens read-only, so that
-//! pulls go on; an index of another format version is refused.
+//! pulls continue; an index of another format version is refused.
 
 use std::sync::Arc;
 

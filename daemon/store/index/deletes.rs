@@ -1,7 +1,7 @@
 //! The changes of a delete, applied inside the writer's transaction.
 //!
-//! Each one checks first and writes afterwards, so that a refused change has written nothing. What a deleted manifest
-//! referenced, and its referrers, become orphans, which a collection takes after the grace period.
+//! Each one checks first and writes afterwards, so that a refused change has written nothing. The children and the
+//! referrers of a deleted manifest become orphans, which a collection removes after the grace period.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
 
-/// The most tags of a repository among which the writer itself searches for those of a manifest; in larger
+/// The maximum number of tags of a repository among which the writer itself searches for those of a manifest; in larger
 /// repositories the search runs beside the writer.
 const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
-/// The most tags that one transaction removes, and the most referrers that it orphans.
+/// The maximum number of tags that one transaction removes, and the maximum number of referrers that it
+/// orphans.
 pub(in crate::store) const MAX_PER_TRANSACTION: usize = 256;
 
 /// A manifest to delete.
@@ -164,7 +165,7 @@ impl Batch<'_> {
     }
 
     /// Orphans the children of a manifest and the first of its referrers, and renews the leases of the children and
-    /// of its own bytes. Returns false if referrers are left.
+    /// of its own bytes. Returns false if referrers remain.
     fn orphan_dependents(
         &mut self,
         repository: &RepositoryName,
@@ -193,8 +194,8 @@ impl Batch<'_> {
         Ok(self.orphan_referrers(repository, digest, None)?.is_none())
     }
 
-    /// Orphans up to [`AT_ONCE`] referrers of a deleted manifest, after the digest `after`. Returns the last of them
-    /// if there may be more.
+    /// Orphans up to [`MAX_PER_TRANSACTION`] referrers of a deleted manifest, after the digest `after`. Returns the
+    /// last of them if there may be more.
     pub(in crate::store) fn orphan_referrers(
         &mut self,
         repository: &RepositoryName,
@@ -227,8 +228,8 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    /// Marks a manifest as an orphan as of `since`, if the repository has it. The last loss decides whether a delete
-    /// caused it.
+    /// Marks a manifest as an orphan as of `since`, if the repository has it. If it was one
+    /// already, the later time counts, and `deleted` replaces the recorded cause.
     pub(super) fn mark_orphaned(
         &mut self,
         repository: &RepositoryName,
@@ -245,7 +246,8 @@ impl Batch<'_> {
         schema::put_row(tables.orphans, &mut self.txn, &key, &OrphanRow { since, deleted })
     }
 
-    /// Renews the lease of an orphaned or old untagged manifest.
+    /// Renews the lease of an orphan, or of an untagged manifest that a retention rule limits, by an orphan row as of
+    /// now.
     pub(in crate::store) fn renew_manifest_lease(
         &mut self,
         repository: &RepositoryName,

@@ -76,7 +76,8 @@ impl Forecast {
             self.renew_lease(&child, since);
         }
         let prefix = keys::referrer_key(repository, digest, None);
-        // A real run orphans the rest after the repository, which no dry run reaches.
+        // A transaction of a real run orphans no more than this; `finish_deletes` orphans the others after the last page
+        // of the repository, a step that a dry run does not have.
         for row in tables.referrers.prefix_iter(txn, &prefix)?.take(MAX_PER_TRANSACTION) {
             if let Some((referrer, _)) = keys::split_digest(&row?.0[prefix.len()..]) {
                 self.mark_orphaned(tables, txn, repository, &referrer, (now, true))?;

@@ -1,7 +1,7 @@
 //! The forecast of a dry run: the changes that a collection would make, recorded instead of made.
 //!
-//! Each step of a collection depends on the ones before: a manifest goes, and then the content that only it
-//! referenced. So the lookups of `mark` read the index together with a forecast, which is empty in a real run.
+//! Each step of a collection depends on the ones before: a manifest is removed, and then the content that
+//! only it referenced. So the lookups of `mark` read the index together with a forecast, which is empty in a real run.
 //! `dry_run` fills it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,11 +20,11 @@ const RESERVE: (u64, u64) = (256 << 10, 16 << 20);
 const FREE_AFTER_PUSH: (u64, u64) = (1 << 20, 64);
 const FREE_AFTER_OTHER: u64 = 16;
 
-/// The extra commits by which a change gets at recently freed pages.
+/// The extra commits that make recently freed pages usable for a change.
 const MAX_COMMITS: u32 = 2;
-/// The time that changes wait for readers that hold freed pages of a full index, and the pause without any waiting
-/// after that was in vain.
+/// The time that changes wait for readers that hold freed pages of a full index.
 const READER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The time after such a timeout during which changes do not wait again, so that they do not queue up.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 /// The interval between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -64,9 +64,9 @@ impl Batch<'_> {
         if used > self.index.push_limit() { Err(StoreError::IndexFull) } else { Ok(()) }
     }
 
-    /// Ensures before the commit that enough pages stay free. LMDB does not tell how many are, so that they are taken
-    /// and given back. This happens only once the file is longer than configured: until then the extra pages of the
-    /// map are unused.
+    /// Ensures before the commit that enough pages stay free. LMDB does not report how many are, so rows that fill them
+    /// are written and deleted again. This happens only once the file is longer than configured: until then the extra
+    /// pages of the map are unused.
     pub(super) fn reserve_free_pages(&mut self) -> Result<(), StoreError> {
         if self.attempt.grows {
             // A single push may be large.
@@ -93,7 +93,7 @@ impl Batch<'_> {
 pub(super) struct PageRetry {
     /// The time at which the first change of the batch began to wait for readers.
     since: Option<Instant>,
-    /// The end of the pause in which changes do not wait, because waiting was in vain.
+    /// The end of the pause in which changes do not wait for readers, after a timeout.
     rests_until: Option<Instant>,
 }
 

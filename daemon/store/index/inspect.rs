@@ -37,7 +37,7 @@ pub struct Inspection<'a> {
 ///
 /// # Errors
 /// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
-/// nothing about the index ([`StoreError::says_nothing_of_the_index`]).
+/// nothing about the index ([`StoreError::is_about_the_machine`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = environment::open(directory, map_size, previous)?;

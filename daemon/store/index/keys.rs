@@ -1,4 +1,4 @@
-//! The keys of the tables: bytes that sort as the distribution spec wants lists sorted.
+//! The keys of the tables: their byte order is the order of lists in the distribution specification.
 //!
 //! A repository's name ends with a zero byte, which no name contains, so that the rows of a repository are
 //! contiguous. A digest is one byte for its algorithm and the hash.

@@ -70,7 +70,7 @@ impl Index {
         let (txn, key, now) = (self.env.read_txn()?, keys::content_key(repository, digest), self.clock.now());
         let orphan: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
         let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
-        // A collection has taken it meanwhile.
+        // A collection removed it after the lookup.
         let Some(row) = row else { return Ok(Lease::Expiring) };
         let orphaned_since = orphan.as_ref().map(|row| row.since);
         let newest = orphaned_since.map_or(row.since, |since| since.max(row.since));

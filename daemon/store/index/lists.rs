@@ -29,11 +29,12 @@ pub(in crate::store) enum PageEnd {
     After(RepositoryName),
 }
 
-/// The most bytes of names on a page that has more than one. An answer stays in memory until its client has read it,
-/// and every connection may have one.
+/// The maximum number of bytes of names on a page that has more than one. An answer stays in memory until its client
+/// has read it, and every connection may have one.
 pub(super) const MAX_NAME_BYTES: usize = 128 << 10;
 
-/// The most rows that one read transaction of a search visits: an old snapshot keeps pages from being reused.
+/// The maximum number of rows that one read transaction of a search visits: an old snapshot keeps pages from being
+/// reused.
 const ROWS_PER_READ: usize = 5000;
 
 /// Some of the tags that name a manifest.
@@ -43,7 +44,7 @@ pub(in crate::store) struct TagsFound {
     pub(in crate::store) next: Option<Vec<u8>>,
 }
 
-/// The most referrers that one request reads, in rows and in bytes.
+/// The maximum number of referrers that one request reads, in rows and in bytes.
 const MAX_REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
 impl Tables {

@@ -20,12 +20,13 @@ use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 
-/// The most repositories from which a sweep transaction unlinks a blob. More links than that are removed before.
+/// The maximum number of repositories from which a sweep transaction unlinks a blob. More links than that are removed
+/// before.
 pub(super) const MAX_REPOSITORIES: usize = 64;
-/// The most stale links that one page returns.
+/// The maximum number of stale links that one page returns.
 const MAX_STALE_LINKS: usize = 10_000;
 
-/// The most unfinished deletes of a repository that one collection continues.
+/// The maximum number of unfinished deletes of a repository that one collection continues.
 const MAX_UNFINISHED_DELETES: usize = 1000;
 
 impl Tables {

@@ -4,8 +4,16 @@
 //! through the one thread of [`writer`], which commits queued changes together (group commit). A change is durable
 //! once [`Index::commit`] returns. A row that does not match its checksum is an error, never an answer.
 //!
-//! `schema` and `table` are the tables and their checksums; `database` opens them; `lookups`, `lists`, `overview`,
-//! `names`, `mark` and `lease` read; `push`, `deletes`, `sweep` and `repair` change.
+//! | group | modules |
+//! |---|---|
+//! | tables | `schema`, `rows`, `keys`, `table` (rows with checksums) |
+//! | opening and space | `database`, `environment`, `commit`, `preallocation`, `free_pages`, `inspect` |
+//! | reads | `lookups`, `lists`, `overview`, `names`, `entry`, `parents`, `lease` |
+//! | changes | `writer`, `batch`, `push`, `deletes`, `watches`, `attached`, `repair` |
+//! | rows that changes keep current | `link_exceptions`, `repository_stats` |
+//! | collection | `mark`, `candidates`, `sweep`, `forecast`, `dry_run` |
+//!
+//! `docs/format.md` has the tables to the byte.
 
 mod attached;
 mod batch;

@@ -145,7 +145,7 @@ impl Index {
             seen.manifests += 1;
             let row: ManifestRow = schema::decode(value)?;
             if !tagged.contains(&row.digest) {
-                // An untagged manifest has been untagged since it lost its last tag.
+                // The age of an untagged manifest counts from the loss of its last tag, which its orphan row records.
                 let left: Option<OrphanRow> =
                     damage.note(schema::row(self.tables.orphans, txn, key)).flatten();
                 let since = left.map_or(row.since, |left| left.since.max(row.since));

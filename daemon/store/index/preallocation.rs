@@ -7,7 +7,7 @@
 //!
 //! On a file system without `fallocate` (ext2, FUSE, old NFS) zeros are written into the holes of the file and behind
 //! its end, which makes the file longer than its pages. This happens inside a write transaction of LMDB: no other
-//! process extends the file meanwhile, and behind the last page there is nothing but the margin.
+//! process extends the file at the same time, and behind the last page there is nothing but the margin.
 
 use std::fs::File;
 use std::io;

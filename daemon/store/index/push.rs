@@ -39,7 +39,7 @@ pub(in crate::store) struct NewManifest {
     pub timestamps: Option<NameTimestamps>,
 }
 
-/// The most missing digests that an error lists.
+/// The maximum number of missing digests that an error lists.
 const MAX_MISSING_DIGESTS: usize = 100;
 
 impl Batch<'_> {

@@ -14,10 +14,10 @@ use super::{keys, schema};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
-/// The most rows, roughly, that a sweep transaction changes: other changes wait for it.
+/// The maximum number of rows, roughly, that a sweep transaction changes: other changes wait for it.
 const MAX_CHANGES: usize = 1000;
-/// More than the clocks of two processes differ. For manifests that became candidates so recently, the transaction
-/// itself searches for tags.
+/// An upper bound of the difference between the clocks of two processes. For manifests that became candidates more
+/// recently, the transaction itself searches for tags.
 const RECENT: Duration = Duration::from_secs(10);
 
 impl Batch<'_> {

@@ -1,4 +1,4 @@
-//! A table of bytes to bytes whose rows carry a checksum, which LMDB has not.
+//! A table of bytes to bytes whose rows carry a checksum, since LMDB has none.
 //!
 //! A flipped bit on the card would be another tag, another digest or another size. So each value is followed by four
 //! bytes, little-endian: the CRC-32 of the table's name, the length of the key, the key and the value. Reading a row
@@ -140,7 +140,7 @@ impl Table {
     fn checksum(&self, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.name.as_bytes());
-        // The length binds the border between key and value.
+        // The length fixes where the key ends and the value begins.
         hasher.update(&(key.len() as u64).to_le_bytes());
         hasher.update(key);
         hasher.update(value);

@@ -15,11 +15,13 @@ use crate::oci::{Digest, RepositoryName, Tag};
 #[derive(Default)]
 pub(super) struct Watches(Lock<BTreeMap<Vec<u8>, Watched>>);
 
+/// The watches on one manifest.
 #[derive(Default)]
 struct Watched {
     /// The number of deletes that watch the manifest.
     watchers: usize,
-    /// Tags that were set meanwhile. Their transaction may have failed, so that the delete looks them up.
+    /// Tags that were set since the first watch began. Their transaction may have failed, so that the delete looks them
+    /// up.
     tags: BTreeSet<Tag>,
 }
 
@@ -51,7 +53,7 @@ impl Watch {
         Watch { watches: Arc::clone(watches), key }
     }
 
-    /// Returns the tags that were set since.
+    /// Returns the tags that were set since the watch began.
     pub(in crate::store) fn recorded(&self) -> BTreeSet<Tag> {
         self.watches.recorded(&self.key)
     }

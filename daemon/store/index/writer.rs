@@ -3,8 +3,8 @@
 //! It takes all queued changes into one transaction (group commit), so that many pushes share the syncs of one, and
 //! answers each caller after the commit. A refused change has written nothing. A change that fails for lack of room
 //! or by the disk aborts the transaction; then each change of the batch is retried alone, so that a push without room
-//! does not fail a delete that would make room. A change that finds no free page is retried as [`super::free_pages`]
-//! says.
+//! does not fail a delete that would make room. A change that finds no free page is retried; see
+//! [`super::free_pages`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ trait Job: Send {
 /// A message to the writer thread.
 enum Task {
     Change(Box<dyn Job>),
-    /// The watchdog asks for a sign of life.
+    /// The liveness probe asks for a heartbeat.
     Ping(SyncSender<()>),
 }
 
@@ -116,7 +116,7 @@ impl Writer {
         let _ = self.queue.try_send(Task::Change(job));
     }
 
-    /// Makes the thread send a sign of life when it gets to the message; a full queue drops the message.
+    /// Makes the thread answer with a heartbeat when it reaches the message; a full queue drops the message.
     pub(in crate::store) fn ping(&self, answer: SyncSender<()>) {
         let _ = self.queue.try_send(Task::Ping(answer));
     }
@@ -147,7 +147,7 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
         for task in tasks.drain(..) {
             match task {
                 Task::Change(job) => jobs.push(job),
-                // The watchdog may have stopped waiting.
+                // The liveness probe may have stopped waiting.
                 Task::Ping(answer) => drop(answer.try_send(())),
             }
         }
