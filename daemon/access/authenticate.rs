@@ -12,7 +12,7 @@ impl Access {
     /// Identifies the client of a request by its `Authorization` header. A request without one is anonymous.
     ///
     /// # Errors
-    /// [`IdentifyError`] for credentials that are wrong, also where the anonymous user would be allowed.
+    /// Returns [`IdentifyError`] for credentials that are wrong, also where the anonymous user would be allowed.
     pub async fn identify(
         &self,
         authorization: Option<&str>,
@@ -29,7 +29,7 @@ impl Access {
                 Ok(Caller::of(Identity::Anonymous, Presented::Password))
             }
             Authorization::Basic(credentials) => {
-                // A cache hit needs no system call; `verify` looks at the htpasswd file again.
+                // A cache hit needs no system call; `verify` reads the metadata of the htpasswd file again.
                 let tag = self.cache.tag_of(&credentials);
                 let user = match self.cache.verified_user(&tag, users.stamp) {
                     Some(user) => user,
@@ -44,7 +44,7 @@ impl Access {
     /// Identifies a client by credentials from elsewhere than the header, such as a form of the token endpoint.
     ///
     /// # Errors
-    /// [`IdentifyError`].
+    /// Returns [`IdentifyError`].
     pub async fn identify_by(
         &self,
         credentials: &Credentials,

@@ -1,4 +1,4 @@
-//! Bearer tokens in requests of the API: who presents them, how they are issued, and the permits that they allow.
+//! Bearer tokens in requests of the API: verification, issue, and the permits that they allow.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Access {
     /// Returns a permit for a request of the API, if the current rules and the grants of its token allow it.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// Returns [`Refusal`].
     pub fn permit_caller(&self, caller: &Caller, wanted: &Operation) -> Result<Permit, Refusal> {
         let permit = self.permit(caller.identity.clone(), wanted);
         let Presented::Token(grants) = &caller.presented else { return permit };

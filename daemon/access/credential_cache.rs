@@ -1,9 +1,9 @@
 //! Cache of verified credentials, right and wrong ones, by their keyed hash.
 //!
-//! A right password is trusted for minutes, so that bcrypt does not run for each request. For a day it is still recognised, so
-//! that the throttle never refuses it. A wrong password is cached, too: a client that repeats an old password costs no bcrypt
-//! and no budget. A changed htpasswd file ends trust and the cache of wrong passwords; a changed entry of the user ends
-//! recognition.
+//! A right password is trusted for minutes, so that bcrypt does not run for each request. For a day it is still
+//! recognised, so that the throttle never refuses it. A wrong password is cached, too: a client that repeats an old
+//! password costs no bcrypt and no budget. A changed htpasswd file ends trust and the cache of wrong passwords; a
+//! changed entry of the user ends recognition.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -20,7 +20,7 @@ use crate::base::{Clock, FileStamp, Lock};
 const RIGHT: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Capacity for wrong credentials.
 const WRONG: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
-/// How long a right password is recognised.
+/// TTL of recognition: the time for which a right password is recognised.
 const RECOGNITION_TTL: Duration = Duration::from_hours(24);
 
 struct Right {
@@ -36,7 +36,8 @@ pub(super) struct CredentialCache {
     key: KeyedHash,
     clock: Clock,
     ttl: Duration,
-    /// In the order of verification: lookups do not count as use, so that an entry that is looked up often still expires.
+    /// Right credentials in the order of verification. Lookups `peek`: they do not change the order, so that the entry
+    /// that was verified first is evicted first.
     right: Lock<LruCache<Tag, Right>>,
     wrong: Lock<LruCache<Tag, Option<FileStamp>>>,
 }
@@ -81,7 +82,8 @@ impl CredentialCache {
         self.clock.now() - right.verified
     }
 
-    /// Returns true for credentials that were right within [`RECOGNITION_TTL`], if the entry of their user is unchanged.
+    /// Returns true for credentials that were right within [`RECOGNITION_TTL`], if the entry of their user is
+    /// unchanged.
     pub(super) fn recognises(&self, tag: &Tag, hashes: &HashMap<String, String>) -> bool {
         let right = self.right.lock();
         let Some(found) = right.peek(tag).filter(|found| self.age(found) < RECOGNITION_TTL) else {

@@ -1,8 +1,8 @@
 //! The htpasswd file, as Apache's `htpasswd -B` writes it: `NAME:BCRYPT` on each line.
 //!
-//! Every edit replaces the whole file atomically, so that a reader sees the old content or the new. A lock of the directory
-//! (`flock`) serialises edits of the daemon and the command line. Lines that this release does not understand are preserved,
-//! and no user can log in with them.
+//! Every edit replaces the whole file atomically, so that a reader sees the old content or the new. A lock of the
+//! directory (`flock`) serialises edits of the daemon and the command line. Lines that this release does not understand
+//! are preserved, and no user can log in with them.
 #![expect(
     clippy::disallowed_methods,
     reason = "the htpasswd file lies beside the data and has its own rules"
@@ -27,8 +27,8 @@ use crate::base::{Durability, replace_file};
 /// The longest password that bcrypt does not truncate, in bytes.
 const LONGEST_PASSWORD: usize = 72;
 
-/// The name of a user: 1 to 64 letters, digits, `.`, `_`, `-`, `@` or `+`. `-` alone is invalid: rules and the log use it for
-/// the anonymous user.
+/// The name of a user: 1 to 64 bytes of letters of any script, digits, `.`, `_`, `-`, `@` or `+`. `-` alone is invalid:
+/// rules and the log use it for the anonymous user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(String);
 
@@ -69,10 +69,10 @@ pub enum HtpasswdError {
     /// The user already exists.
     #[error("user {0} already exists; use `holdfast user passwd {0}` to change the password")]
     Exists(UserName),
-    /// Without this user no user could log in.
+    /// The user is the last one who can log in.
     #[error("{0} is the last user who can log in and cannot be removed")]
     Last(UserName),
-    /// Without this user no user would have full rights.
+    /// The user is the last one with full rights.
     #[error("{0} is the last user with full rights and cannot be removed")]
     LastWithFullRights(UserName),
     /// The user does not exist.
@@ -127,7 +127,7 @@ impl Htpasswd {
     /// Reads the file; a missing file has no users.
     ///
     /// # Errors
-    /// [`HtpasswdError::Io`].
+    /// Returns [`HtpasswdError::Io`].
     pub fn read(path: &Path) -> Result<Self, HtpasswdError> {
         match read_file(path) {
             Ok(bytes) => Ok(Htpasswd::parse(&String::from_utf8_lossy(&bytes))),
@@ -146,7 +146,8 @@ impl Htpasswd {
         self.lines.iter().filter_map(|line| user(line)?.0.parse().ok()).collect()
     }
 
-    /// Returns names and hashes of the users who can log in; the first line of a name counts. Logs the users who cannot.
+    /// Returns names and hashes of the users who can log in; of several lines with one name the first applies. Logs the
+    /// users who cannot.
     pub(super) fn users(&self) -> HashMap<String, String> {
         let mut users = HashMap::new();
         for (name, hash) in self.lines.iter().filter_map(|line| user(line)) {
@@ -183,7 +184,7 @@ impl Htpasswd {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Exists`] or [`HtpasswdError::Password`].
+    /// Returns [`HtpasswdError::Exists`] or [`HtpasswdError::Password`].
     pub fn add(&mut self, name: &UserName, password: &str) -> Result<(), HtpasswdError> {
         if self.position(name).is_some() {
             return Err(HtpasswdError::Exists(name.clone()));
@@ -194,7 +195,7 @@ impl Htpasswd {
     /// Changes the password of a user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Unknown`] or [`HtpasswdError::Password`].
+    /// Returns [`HtpasswdError::Unknown`] or [`HtpasswdError::Password`].
     pub fn change(&mut self, name: &UserName, password: &str) -> Result<(), HtpasswdError> {
         self.position(name).ok_or_else(|| HtpasswdError::Unknown(name.clone()))?;
         self.set(name, password, COST)
@@ -215,7 +216,7 @@ impl Htpasswd {
     /// Removes a user with all lines of that name.
     ///
     /// # Errors
-    /// [`HtpasswdError::Unknown`].
+    /// Returns [`HtpasswdError::Unknown`].
     pub fn remove(&mut self, name: &UserName) -> Result<(), HtpasswdError> {
         self.position(name).ok_or_else(|| HtpasswdError::Unknown(name.clone()))?;
         self.lines.retain(|line| user(line).is_none_or(|(known, _)| known != name.as_str()));
@@ -225,7 +226,7 @@ impl Htpasswd {
     /// Edits the file under its lock. If `change` fails, the file stays unchanged.
     ///
     /// # Errors
-    /// The error of `change`, or [`HtpasswdError::Io`].
+    /// Returns the error of `change`, or [`HtpasswdError::Io`].
     pub fn edit(
         path: &Path,
         change: impl FnOnce(&mut Htpasswd) -> Result<(), HtpasswdError>,
@@ -246,8 +247,8 @@ impl Htpasswd {
     fn replace(&self, path: &Path, directory: &Path) -> io::Result<()> {
         let old = fs::metadata(path).ok();
         let mode = old.as_ref().map_or(0o640, |old| old.mode() & 0o777);
-        // A file that root creates gets the owner of its directory, or the daemon could not read it. In a directory of root it
-        // gets the group that the command line switched to.
+        // A file that root creates gets the owner of its directory, or the daemon could not read it. In a directory of
+        // root it gets the group that the command line switched to.
         let parent = fs::metadata(directory)?;
         let owner = match old {
             Some(old) => (old.uid(), old.gid()),
@@ -261,8 +262,8 @@ impl Htpasswd {
             let current = output.get_ref().metadata()?;
             if (current.uid(), current.gid()) != owner {
                 let changed = fchown(output.get_ref(), Some(owner.0), Some(owner.1));
-                // Only root can change the owner. Any other account that may replace the file owns the directory, and becomes
-                // the owner.
+                // Only root can change the owner. Any other account that may replace the file owns the directory, and
+                // becomes the owner.
                 if geteuid().is_root() {
                     changed?;
                 }
@@ -275,8 +276,8 @@ impl Htpasswd {
 /// The bcrypt cost of new hashes: 2^10 rounds, about a tenth of a second on a small board.
 const COST: u32 = 10;
 
-/// The highest bcrypt cost that is verified, the highest that Apache's `htpasswd` makes: 2^17 rounds take a small board a
-/// minute, and each further step doubles that.
+/// The highest bcrypt cost that is verified, the highest that Apache's `htpasswd` makes: 2^17 rounds take a small board
+/// a minute, and each further step doubles that.
 const HIGHEST_COST: u32 = 17;
 
 /// Returns true for a password of which bcrypt would use only the beginning.

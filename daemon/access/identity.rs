@@ -32,7 +32,7 @@ pub enum IdentifyError {
     /// The throttle rejects the attempt: too many wrong passwords from this address, or from it for this user.
     #[error("too many wrong passwords; try again in {} seconds", retry_after.as_secs())]
     Throttled {
-        /// When to try again, from now.
+        /// The time from now after which the client may try again.
         retry_after: Duration,
     },
     /// The token was not issued with the current key of this registry.

@@ -12,11 +12,11 @@ use super::state::Access;
 use super::verify::CachePolicy;
 
 impl Access {
-    /// Starts a session for a user with the right password, and returns its secret. The password is verified and throttled
-    /// like one of the API.
+    /// Starts a session for a user with the right password, and returns its secret. The password is verified and
+    /// throttled like one of the API.
     ///
     /// # Errors
-    /// [`IdentifyError`].
+    /// Returns [`IdentifyError`].
     pub async fn log_in(
         &self,
         sessions: &Sessions,
@@ -34,7 +34,7 @@ impl Access {
     /// Verifies the password of a user who is logged in, before an operation that needs confirmation.
     ///
     /// # Errors
-    /// [`IdentifyError`].
+    /// Returns [`IdentifyError`].
     pub async fn confirm(
         &self,
         user: &UserName,
@@ -45,8 +45,8 @@ impl Access {
         self.verify(&credentials, client, CachePolicy::VerifyAgain).await.map(drop)
     }
 
-    /// Returns the user of the session with this secret, or the anonymous user without a valid session. Its permits follow the
-    /// current rules.
+    /// Returns the user of the session with this secret, or the anonymous user without a valid session. Its permits
+    /// follow the current rules.
     pub async fn session(&self, sessions: &Sessions, secret: Option<&str>) -> Identity {
         let users = self.recent_users().await;
         let found = secret.and_then(|secret| sessions.find(secret, self.settings.session, &users.hashes));
@@ -74,7 +74,7 @@ impl Access {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Exists`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
+    /// Returns [`HtpasswdError::Exists`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn add_user(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let name = name.clone();
         self.edit(move |file| file.add(&name, &password)).await
@@ -83,7 +83,7 @@ impl Access {
     /// Changes the password of a user, which ends the sessions of that user.
     ///
     /// # Errors
-    /// [`HtpasswdError::Unknown`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
+    /// Returns [`HtpasswdError::Unknown`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn change_password(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let name = name.clone();
         self.edit(move |file| file.change(&name, &password)).await
@@ -93,7 +93,7 @@ impl Access {
     /// password is not verified: the throttle could refuse it after the change was made.
     ///
     /// # Errors
-    /// As [`Access::change_password`].
+    /// Returns the errors of [`Access::change_password`].
     pub async fn renew_password(
         &self,
         sessions: &Sessions,
@@ -109,7 +109,8 @@ impl Access {
     /// Removes a user, except the last one who can log in and the last one with full rights.
     ///
     /// # Errors
-    /// [`HtpasswdError::Last`], [`HtpasswdError::LastMaster`], [`HtpasswdError::Unknown`] or [`HtpasswdError::Io`].
+    /// Returns [`HtpasswdError::Last`], [`HtpasswdError::LastWithFullRights`], [`HtpasswdError::Unknown`] or
+    /// [`HtpasswdError::Io`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
         let (name, rules) = (name.clone(), self.settings.rules.clone());
         self.edit(move |file| match last(&file.users(), &rules) {
@@ -128,8 +129,8 @@ impl Access {
             let path = path.clone();
             move |error| HtpasswdError::Io { action: "change", path, source: std::io::Error::other(error) }
         };
-        // A semaphore of its own instead of the verification queue: hashing a password costs as much as verifying one, but
-        // edits must not wait behind guesses. It is never closed.
+        // A semaphore of its own instead of the verification queue: hashing a password costs as much as verifying one,
+        // but edits must not wait behind guesses. It is never closed.
         let _permit = self.editing.acquire().await;
         let edited = tokio::task::spawn_blocking(move || Htpasswd::edit(&path, change)).await;
         edited.map_err(failed)??;

@@ -1,9 +1,9 @@
 //! Authentication and authorization: users, verified passwords, bearer tokens, rules and the throttle.
 //!
-//! A decision is a pure function of identity, operation and rules, and yields a [`Permit`], which no other room can create.
-//! A verified password is cached for minutes as a keyed hash, because bcrypt on every request would saturate a small board.
-//! A change of the htpasswd file is noticed within ten milliseconds and invalidates the cache. While the file cannot be read
-//! every log-in fails.
+//! A decision is a pure function of identity, operation and rules, and yields a [`Permit`], which no other room can
+//! create. A verified password is cached for minutes as a keyed hash, because bcrypt on every request would saturate a
+//! small board. A change of the htpasswd file is noticed within ten milliseconds and invalidates the cache. While the
+//! file cannot be read every log-in fails.
 
 mod authenticate;
 mod bearer;

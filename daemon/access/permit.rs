@@ -50,8 +50,8 @@ impl Permit {
         granted && self.policy.decide(&self.identity, action, Some(repository))
     }
 
-    /// Returns true if lists show a repository: the rules allow to pull from it. The scopes of a token do not matter, since
-    /// the client can request another token.
+    /// Returns true if lists show a repository: the rules allow to pull from it. The scopes of a token do not matter,
+    /// since the client can request another token.
     pub fn shows(&self, repository: &RepositoryName) -> bool {
         self.policy.decide(&self.identity, Action::Pull, Some(repository))
     }
@@ -79,7 +79,7 @@ impl Access {
     /// Returns a permit for an operation.
     ///
     /// # Errors
-    /// [`Refusal`].
+    /// Returns [`Refusal`].
     pub fn permit(&self, identity: Identity, wanted: &Operation) -> Result<Permit, Refusal> {
         let users = self.users.load();
         let policy = &users.policy;

@@ -8,7 +8,8 @@ use crate::oci::RepositoryName;
 #[derive(Debug)]
 pub(super) struct Policy {
     pub(super) anonymous: Anonymous,
-    /// True if the anonymous user has full rights only by default: no user, no rule and no setting says otherwise.
+    /// True if the anonymous user has full rights only by default: there are no users and no rules, and
+    /// `auth.anonymous` is not set.
     pub(super) is_implicitly_open: bool,
     pub(super) rules: Vec<Rule>,
 }

@@ -1,7 +1,7 @@
 //! Rate limiter with a budget for each key: a burst, then one attempt per interval (GCRA). Pure; time is a parameter.
 //!
-//! Not an LRU cache: evicting the least recently used key would let a client reset its budget by using many other keys. At the
-//! limit of keys, those go first that owe nothing, then the one that owes least.
+//! Not an LRU cache: evicting the least recently used key would let a client reset its budget by using many other keys.
+//! At the limit, keys without debt are evicted first, then the key with the least debt.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// The largest number of keys.
 const KEYS: usize = 4096;
 
-/// A token bucket for each key, kept as the time at which all attempts will be paid for.
+/// A token bucket for each key, kept as the time at which all attempts will be paid for (the theoretical arrival time
+/// of GCRA).
 pub(super) struct RateLimiter<K> {
     burst: u32,
     interval: Duration,
@@ -18,7 +19,7 @@ pub(super) struct RateLimiter<K> {
 }
 
 struct Entry {
-    /// When all attempts that were charged are paid for.
+    /// The time at which all attempts that were charged are paid for.
     paid: Instant,
     /// Attempts that were charged and have no outcome yet.
     pending: u32,
@@ -27,7 +28,7 @@ struct Entry {
 /// An attempt does not fit into the budget of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exhausted {
-    /// When it would fit, from now.
+    /// The time from now after which it would fit.
     pub(super) after: Duration,
     /// True if failed attempts used up the budget, false if attempts without an outcome did.
     pub(super) has_failed: bool,
@@ -41,7 +42,7 @@ impl<K: Hash + Eq + Copy> RateLimiter<K> {
     /// Charges an attempt, and returns how long it has to wait, at most `max_wait`.
     ///
     /// # Errors
-    /// [`Exhausted`]; then nothing is charged.
+    /// Returns [`Exhausted`]; then nothing is charged.
     pub(super) fn charge(&mut self, key: K, now: Instant, max_wait: Duration) -> Result<Duration, Exhausted> {
         self.evict_for(&key, now);
         let entry = self.entries.entry(key).or_insert(Entry { paid: now, pending: 0 });
@@ -49,6 +50,7 @@ impl<K: Hash + Eq + Copy> RateLimiter<K> {
         let paid = before + self.interval;
         let wait = (paid - now).saturating_sub(self.interval * self.burst);
         if let Some(after) = wait.checked_sub(max_wait).filter(|after| !after.is_zero()) {
+            // Pending attempts may still be refunded: debt that remains without them is from failures.
             let failed = before.checked_sub(self.interval * entry.pending).is_some_and(|failed| failed > now);
             return Err(Exhausted { after, has_failed: failed });
         }

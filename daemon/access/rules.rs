@@ -40,8 +40,8 @@ pub struct Rule {
 /// The anonymous user in rules. Not a valid `UserName`.
 pub(super) const ANONYMOUS: &str = "-";
 
-/// Returns true if `user`, or the anonymous user, may do an action. Without rules for users every user has full rights. A user
-/// has at least the rights of the anonymous user.
+/// Returns true if `user`, or the anonymous user, may do an action. Without rules for users every user has full rights.
+/// A user has at least the rights of the anonymous user.
 pub(super) fn decide(
     user: Option<&str>,
     action: Action,
@@ -63,8 +63,8 @@ fn restrict_no_user(rules: &[Rule]) -> bool {
     rules.iter().all(|rule| !rule.users.is_empty() && rule.users.iter().all(|name| name == ANONYMOUS))
 }
 
-/// Returns true for a user with full rights: every user if no rule names users, else a user whom rules allow to pull, push and
-/// delete in `*`.
+/// Returns true for a user with full rights: every user if no rule names users, else a user whom rules allow to pull,
+/// push and delete in `*`.
 pub(super) fn has_full_rights(user: &str, rules: &[Rule]) -> bool {
     let everywhere = |action: &Action| rules.iter().any(|rule| rule.allows_everywhere(user, *action));
     restrict_no_user(rules) || [Action::Pull, Action::Push, Action::Delete].iter().all(everywhere)

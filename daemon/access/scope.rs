@@ -1,5 +1,5 @@
-//! Scopes of bearer tokens, in the grammar of the distribution project: `repository:NAME:ACTION,ACTION` and
-//! `registry:catalog:*`. Pure.
+//! Scopes of bearer tokens, in the grammar of the distribution project ("Token Scope Documentation"):
+//! `repository:NAME:ACTION,ACTION` and `registry:catalog:*`. Pure.
 
 use std::fmt;
 
@@ -85,11 +85,11 @@ pub enum Scope {
 pub struct ScopeError(pub String, pub crate::oci::ParseNameError);
 
 impl Scope {
-    /// Parses the values of `scope` parameters; each may have several scopes, separated by spaces. Scopes of other kinds and
-    /// unknown actions are ignored, and so is everything after the first 64 scopes.
+    /// Parses the values of `scope` parameters; each may have several scopes, separated by spaces. Scopes of other
+    /// kinds and unknown actions are ignored, and so is everything after the first 64 scopes.
     ///
     /// # Errors
-    /// [`ScopeError`].
+    /// Returns [`ScopeError`].
     pub fn parse_all<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, ScopeError> {
         let texts = values.into_iter().flat_map(str::split_ascii_whitespace).take(MAX_SCOPES);
         texts.filter_map(|text| Scope::parse(text).transpose()).collect()

@@ -1,8 +1,8 @@
 //! Sessions of the admin page, and the CSRF tokens of its forms.
 //!
 //! A session is identified by a secret of 32 random bytes in a cookie; only its keyed hash is kept. It is bound to the
-//! htpasswd entry of its user, so that it ends with the user and with the password. Sessions are in memory only: a restart
-//! ends them.
+//! htpasswd entry of its user, so that it ends with the user and with the password. Sessions are in memory only: a
+//! restart ends them.
 
 use std::collections::HashMap;
 use std::sync::MutexGuard;
@@ -30,7 +30,8 @@ struct Session {
 pub struct Sessions {
     key: KeyedHash,
     clock: Clock,
-    /// Not an LRU cache: eviction is fair between users, so that log-ins of one user do not end the sessions of another.
+    /// Not an LRU cache: eviction is fair between users, so that log-ins of one user do not end the sessions of
+    /// another.
     entries: Lock<HashMap<Tag, Session>>,
 }
 
@@ -38,7 +39,7 @@ impl Sessions {
     /// Creates an empty set of sessions, under a key that lives as long as the daemon.
     ///
     /// # Errors
-    /// [`HtpasswdError::Random`].
+    /// Returns [`HtpasswdError::Random`].
     pub fn new() -> Result<Self, HtpasswdError> {
         Self::with_clock(Clock::system())
     }
@@ -50,7 +51,7 @@ impl Sessions {
     /// Generates a secret for a cookie.
     ///
     /// # Errors
-    /// [`HtpasswdError::Random`].
+    /// Returns [`HtpasswdError::Random`].
     pub fn new_secret(&self) -> Result<String, HtpasswdError> {
         let mut bytes = [0; 32];
         SystemRandom::new().fill(&mut bytes).map_err(|_| HtpasswdError::Random)?;

@@ -25,10 +25,11 @@ pub struct Settings {
     pub token: Duration,
     /// Signs and verifies bearer tokens.
     pub signer: TokenSigner,
-    /// Gives the anonymous user full rights, from this machine and the LAN, while there are no rules and the htpasswd file
-    /// never had an entry.
+    /// Gives the anonymous user full rights, from this machine and the LAN, while there are no rules and the htpasswd
+    /// file never had an entry.
     pub open_without_users: bool,
-    /// Like `open_without_users`, but for every client and host name, as registry:2 behaves without `auth`.
+    /// Gives the anonymous user full rights as `open_without_users` does, but for every client and host name, as
+    /// registry:2 behaves without `auth`.
     pub open_as_registry_2: bool,
 }
 

@@ -29,12 +29,12 @@ pub struct Access {
     latch: UsersLatch,
     pub(super) clock: Clock,
     started: Instant,
-    /// When the metadata of the htpasswd file was last checked, in milliseconds after `started`.
+    /// The time of the last check of the htpasswd file's metadata, in milliseconds after `started`.
     last_checked: AtomicU64,
     pub(super) cache: CredentialCache,
     pub(super) throttle: Arc<Throttle>,
     pub(super) queue: VerifyQueue,
-    /// Held while the htpasswd file is edited.
+    /// Semaphore with one permit, which is held while the htpasswd file is edited.
     pub(super) editing: Semaphore,
     /// The stamp and the time of the last read that failed.
     failed: Lock<Option<(Option<FileStamp>, Instant)>>,
@@ -44,7 +44,7 @@ impl Access {
     /// Reads the htpasswd file; a missing file has no users. `latch` is shared by all configurations of this process.
     ///
     /// # Errors
-    /// [`HtpasswdError`] if the file cannot be read.
+    /// Returns [`HtpasswdError`] if the file cannot be read.
     pub fn open(settings: Settings, latch: UsersLatch) -> Result<Self, HtpasswdError> {
         Self::with_clock(settings, latch, Clock::system())
     }
@@ -82,8 +82,8 @@ impl Access {
         !self.is_open() && self.users.load().policy.grants_anonymous_access()
     }
 
-    /// Returns true if the anonymous user has full rights only because there are no users, rules or settings. Such a registry
-    /// answers requests for this machine and for names of a LAN only, against DNS rebinding.
+    /// Returns true if the anonymous user has full rights only because there are no users, rules or settings. Such a
+    /// registry answers requests for this machine and for names of a LAN only, against DNS rebinding.
     pub async fn is_implicitly_open(&self) -> bool {
         self.recent_users().await.policy.is_implicitly_open
     }
@@ -98,8 +98,8 @@ impl Access {
         self.users.load().challenge
     }
 
-    /// Returns true if the anonymous user may read the admin page. Rules for the anonymous user open repositories, but no
-    /// pages.
+    /// Returns true if the anonymous user may read the admin page. Rules for the anonymous user open repositories, but
+    /// no pages.
     pub fn allows_anonymous_pages(&self) -> bool {
         self.users.load().policy.anonymous != Anonymous::None
     }
@@ -115,7 +115,8 @@ impl Access {
         self.current_users().await
     }
 
-    /// Returns the users of the htpasswd file as it is now. Reads the metadata of the file, and the file only if it changed.
+    /// Returns the users of the htpasswd file as it is now. Reads the metadata of the file, and the file only if it
+    /// changed.
     pub(super) async fn current_users(&self) -> Arc<Users> {
         let users = self.users.load_full();
         let stamp = FileStamp::of(&self.settings.htpasswd);
@@ -136,7 +137,7 @@ impl Access {
                 }
                 new
             }
-            // Says nothing of the file: the users that were read before stay valid.
+            // A lack of descriptors or memory is not a state of the file: the users that were read before stay valid.
             Ok(Err(error)) if users.is_readable && error.is_lack_of_resources() => {
                 if self.note_failed_read(stamp) {
                     log::warn!("{error}; the previous users stay in effect, and the read is retried");

@@ -1,3 +1,5 @@
+//! Tests of authentication: implicit openness, reloads of the htpasswd file, the credential cache and the throttle.
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -146,8 +148,8 @@ async fn repeated_wrong_password_uses_no_budget() {
     assert!(access.identify(Some(&basic("alice:two")), HERE).await.is_ok());
 }
 
-/// Guesses from several addresses, and enough to exhaust the budget of this one, refuse neither a first log-in from another
-/// address nor credentials that were verified before.
+/// Wrong passwords from several addresses, and enough to exhaust the budget of this one, refuse neither a first log-in
+/// from another address nor credentials that were verified before.
 #[tokio::test]
 async fn guesses_lock_out_neither_other_addresses_nor_verified_credentials() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
 //! Throttle for wrong passwords that never locks out a right one.
 //!
-//! An attempt is charged when it begins, to its client address and to the pair of address and user name; a right password is
-//! refunded. Beyond the budget an attempt waits, and only then is refused. Addresses share no budget: guesses from one address
-//! cost the others nothing. The verification queue (`verify_queue.rs`) bounds the bcrypt work of all addresses together.
+//! An attempt is charged when it begins, to its client address and to the pair of address and user name; a right
+//! password is refunded. Beyond the budget an attempt waits, and only then is refused. Addresses share no budget:
+//! guesses from one address cost the others nothing. The verification queue (`verify_queue.rs`) bounds the bcrypt work
+//! of all addresses together.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,14 +21,14 @@ use crate::base::{Clock, Lock};
 const PER_ADDRESS: (u32, Duration) = (40, Duration::from_secs(1));
 /// The same for one user name from one address.
 pub(super) const PER_NAME: (u32, Duration) = (20, Duration::from_secs(3));
-/// The longest wait for a slot that is reserved in an exhausted budget.
+/// The longest time for which an attempt waits after its charge, until its budget has refilled.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-/// How long an attempt without a reserved slot retries before it is refused.
+/// The time for which an attempt that would wait longer, and is not charged, retries before it is refused.
 const RETRY_FOR: Duration = Duration::from_secs(6);
-/// The same if no attempt has failed and the budget is used up by attempts without an outcome, such as a fleet of clients that
-/// log in at once.
+/// The same if no attempt has failed and the budget is used up by attempts without an outcome, such as a fleet of
+/// clients that log in at once.
 const RETRY_FOR_BLAMELESS: Duration = Duration::from_mins(1);
-/// How long an address counts as known after a right password.
+/// TTL of a known address, after its last right password.
 const KNOWN_TTL: Duration = Duration::from_hours(24);
 /// Capacity for known addresses.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
@@ -43,7 +44,8 @@ pub(super) struct Throttle {
 struct State {
     addresses: RateLimiter<IpAddr>,
     names: RateLimiter<(IpAddr, u64)>,
-    /// The last right password of each known address. In the order of these: lookups do not count as use.
+    /// The time of the last right password of each known address. Lookups `peek`: they do not change the order, so that
+    /// the address with the oldest log-in is evicted first.
     known: LruCache<IpAddr, Instant>,
 }
 
@@ -60,7 +62,7 @@ impl Throttle {
     /// Charges an attempt, and waits until the budget allows it.
     ///
     /// # Errors
-    /// [`IdentifyError::Throttled`].
+    /// Returns [`IdentifyError::Throttled`].
     pub(super) async fn admit(
         self: &Arc<Self>,
         address: IpAddr,
@@ -86,7 +88,7 @@ impl Throttle {
                         let retry_after = exhausted.after + Duration::from_secs(1);
                         return Err(IdentifyError::Throttled { retry_after });
                     }
-                    // Random, so that all attempts behind one address have the same chance of the next slot.
+                    // Random, so that all attempts behind one address have the same chance to be charged next.
                     tokio::time::sleep(jitter()).await;
                 }
             }
@@ -147,7 +149,8 @@ fn jitter() -> Duration {
     Duration::from_millis(500 + random)
 }
 
-/// Returns the address that a client is counted by. IPv6 clients are counted by /64, the smallest network of a household.
+/// Returns the address that a client is counted by. IPv6 clients are counted by /64, the smallest network of a
+/// household.
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),

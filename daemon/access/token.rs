@@ -1,8 +1,8 @@
 //! Bearer tokens: `hft1.`, then in base64url a payload (postcard) and its HMAC-SHA256.
 //!
-//! Only this registry reads them, so they need no negotiation of algorithms. A token lists the scopes that were requested and
-//! allowed when it was issued; each request needs these grants and the current rules. It is bound to the htpasswd entry of its
-//! user: a changed password or a removed user revokes it.
+//! Only this registry reads them, so they need no negotiation of algorithms. A token lists the scopes that were
+//! requested and allowed when it was issued; each request needs these grants and the current rules. It is bound to the
+//! htpasswd entry of its user: a changed password or a removed user revokes it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +25,8 @@ use crate::oci::RepositoryName;
 const PREFIX: &str = "hft1.";
 /// The longest token, in bytes. It stays below the smallest `limits.header_bytes`.
 const MAX_LENGTH: usize = 4096;
-/// The largest total length of the repository names in a token, in bytes, so that the token stays within [`MAX_LENGTH`].
+/// The largest total length of the repository names in a token, in bytes, so that the token stays within
+/// [`MAX_LENGTH`].
 const MAX_NAMES_LENGTH: usize = 2600;
 /// The length of an HMAC-SHA256, in bytes.
 const TAG: usize = 32;
@@ -79,8 +80,8 @@ struct Payload {
 }
 
 impl TokenSigner {
-    /// Creates a signer with a persistent key. `now` returns seconds of a clock that continues after a restart; it may stand
-    /// still while the machine is off.
+    /// Creates a signer with a persistent key. `now` returns seconds of a clock that continues after a restart; it may
+    /// stand still while the machine is off.
     pub fn new(key: &[u8; 32], now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         TokenSigner { key: hmac::Key::new(hmac::HMAC_SHA256, key), now: Arc::new(now) }
     }
@@ -88,7 +89,7 @@ impl TokenSigner {
     /// Creates a signer with a random key, whose tokens end with the process.
     ///
     /// # Errors
-    /// [`HtpasswdError::Random`].
+    /// Returns [`HtpasswdError::Random`].
     pub fn ephemeral(now: impl Fn() -> u64 + Send + Sync + 'static) -> Result<Self, HtpasswdError> {
         let mut key = [0; 32];
         SystemRandom::new().fill(&mut key).map_err(|_| HtpasswdError::Random)?;
@@ -125,11 +126,11 @@ impl TokenSigner {
         IssuedToken { text, lifetime, scope: grants.to_string() }
     }
 
-    /// Verifies a token, and returns its identity and grants. `hashes` has the current users. A token that would be valid for
-    /// longer than `lifetime` was issued before the clock went back, and has ended.
+    /// Verifies a token, and returns its identity and grants. `hashes` has the current users. A token that would be
+    /// valid for longer than `lifetime` was issued before the clock went back, and has ended.
     ///
     /// # Errors
-    /// [`IdentifyError::InvalidToken`] or [`IdentifyError::EndedToken`].
+    /// Returns [`IdentifyError::InvalidToken`] or [`IdentifyError::ExpiredToken`].
     pub(super) fn verify(
         &self,
         token: &str,

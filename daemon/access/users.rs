@@ -16,7 +16,8 @@ pub(super) struct Users {
     pub(super) stamp: Option<FileStamp>,
     /// The bcrypt hash of each user who can log in, by name.
     pub(super) hashes: HashMap<String, String>,
-    /// All hashes, sorted. Passwords of unknown users are verified against one of them, so that user names cannot be probed.
+    /// All hashes, sorted. Passwords of unknown users are verified against one of them, so that user names cannot be
+    /// probed.
     pub(super) decoys: Vec<String>,
     /// The highest bcrypt cost of a hash.
     pub(super) highest_cost: u32,
@@ -28,8 +29,8 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Derives policy and challenge. Any entry in the file, even one that no user can log in with, and any rule ends implicit
-    /// anonymous access.
+    /// Derives policy and challenge. Any entry in the file, even one that no user can log in with, and any rule ends
+    /// implicit anonymous access.
     pub(super) fn new(
         settings: &Settings,
         stamp: Option<FileStamp>,
@@ -59,15 +60,16 @@ impl Users {
             is_readable: true,
             is_blank,
         };
-        // With anonymous access a client learns from `/v2/` only by a bearer challenge that it may log in. With full anonymous
-        // access and no user, no client could answer a challenge.
+        // With anonymous access a client learns from `/v2/` only by a bearer challenge that it may log in. With full
+        // anonymous access and no user, no client could answer a challenge.
         let is_useful = users.policy.grants_anonymous_access() && !users.needs_no_login();
         let default = if is_useful { Challenge::Bearer } else { Challenge::Basic };
         users.challenge = settings.challenge.unwrap_or(default);
         users
     }
 
-    /// Returns true if a log-in is neither needed nor possible: the anonymous user has full rights, and there are no users.
+    /// Returns true if a log-in is neither needed nor possible: the anonymous user has full rights, and there are no
+    /// users.
     pub(super) fn needs_no_login(&self) -> bool {
         self.hashes.is_empty() && self.policy.anonymous == Anonymous::Full
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Latch that keeps an implicitly open registry closed once the htpasswd file had an entry. Apache's `htpasswd` rewrites the
-/// file in place, so it can be empty for a moment, and a lost file must not grant anonymous access. Clones share the latch,
-/// which outlives a reload of the configuration.
+/// Latch that keeps an implicitly open registry closed once the htpasswd file had an entry. Apache's `htpasswd`
+/// rewrites the file in place, so it can be empty for a moment, and a lost file must not grant anonymous access. Clones
+/// share the latch, which outlives a reload of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct UsersLatch(Arc<AtomicBool>);
 

@@ -11,12 +11,12 @@ use super::state::Access;
 use super::throttle;
 use super::users::Users;
 
-/// Whether a right password in the credential cache is verified again.
+/// Policy for a right password in the credential cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CachePolicy {
-    /// No: for requests of the API, which send the password each time.
+    /// Trusts it until its TTL ends: for requests of the API, which send the password each time.
     Trust,
-    /// Yes: for forms, which are sent seldom.
+    /// Verifies it again: for forms, which are sent seldom.
     VerifyAgain,
 }
 
@@ -91,9 +91,10 @@ impl Access {
 
 /// Returns the user if the password is right.
 ///
-/// Every other outcome takes as long as the most expensive hash in the file: the password of an unknown user is verified
-/// against a decoy, the hash of a known user, and further bcrypt runs pad the difference to the most expensive hash. To draw a
-/// cost for unknown names would not suffice: if only one user has a hash of some cost, guesses at that name stand out.
+/// Every other outcome takes as long as the most expensive hash in the file: the password of an unknown user is
+/// verified against a decoy, the hash of a known user, and further bcrypt runs pad the difference to the most expensive
+/// hash. A random cost for unknown names would not suffice: if only one user has a hash of some cost, guesses at that
+/// name stand out.
 fn verified(users: &Users, credentials: &Credentials, decoy: usize) -> Option<UserName> {
     let known = users.hashes.get(&credentials.name);
     let decoy = users.decoys.get(decoy.checked_rem(users.decoys.len())?)?;

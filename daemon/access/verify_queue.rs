@@ -1,14 +1,15 @@
 //! The queue for bcrypt: two passwords are verified at once, and client addresses take turns.
 //!
-//! Recognised credentials, and addresses that logged in lately, wait in the preferred lane, so that a flood of guesses delays
-//! known clients least. Each waiting request is a connection, so the limit of connections bounds the queue.
+//! Recognised credentials, and addresses that logged in lately, wait in the preferred lane, so that a flood of guesses
+//! delays known clients least. Each waiting request is a connection, so the limit of connections bounds the queue.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::queue::{AcquireError, FairPermit, FairPool, Lane, Limits};
 
-/// Both cores of a small board would be busy with more; requests of other kinds need processor time, too.
+/// The number of passwords that are verified at once. With more, bcrypt would take both cores of a small board from all
+/// other requests.
 const AT_ONCE: usize = 2;
 /// An address may use all permits, and any number of addresses and requests may wait.
 const LIMITS: Limits = Limits {
@@ -30,8 +31,8 @@ impl VerifyQueue {
         VerifyQueue(Arc::new(FairPool::new(LIMITS)))
     }
 
-    /// Waits for a permit. A request that is dropped meanwhile leaves the queue. The queue is never closed and refuses no
-    /// entry, so the error does not occur.
+    /// Waits for a permit. A request that is dropped meanwhile leaves the queue. The queue is never closed and refuses
+    /// no entry, so the error does not occur.
     pub(super) async fn acquire(
         &self,
         address: IpAddr,

@@ -1,5 +1,5 @@
-//! The environment: `HOLDFAST_*` for every key that is not a table. The `REGISTRY_*` names of compose files are kept for the
-//! reader of registry:2's settings.
+//! The environment: `HOLDFAST_*` for every key that is not a table. The `REGISTRY_*` names of compose files are kept
+//! for the reader of registry:2's settings.
 
 use super::definitions::{key, keys};
 use super::given::Given;
@@ -16,10 +16,9 @@ const INTERFACE: [(&str, &str); 2] = [("REGISTRY_TITLE", "admin.title"), ("DELET
 pub(super) struct Variables {
     /// `HOLDFAST_*`
     own: Vec<(String, String)>,
-    /// Those of [`INTERFACE`], each with its key.
+    /// Variables of [`INTERFACE`], each with its key.
     interface: Vec<(String, &'static str, String)>,
-    /// `REGISTRY_*`; a name that is the beginning of another one comes first, so that a section does not replace what is
-    /// below it.
+    /// `REGISTRY_*`, sorted: the variable of a section comes before those of its settings, and does not replace them.
     pub(super) registry: Vec<(String, String)>,
 }
 
@@ -92,8 +91,8 @@ fn unknown(name: &str) -> Problem {
     Problem::Unknown { place: Place::Name(name.to_owned()), name: name.to_owned(), suggestion }
 }
 
-/// Returns true for names that look like settings of registry:2 but belong to other programs: podman and skopeo keep their
-/// credentials in `REGISTRY_AUTH_FILE`, and Kubernetes sets such names for services called `registry-auth` and
+/// Returns true for names that look like settings of registry:2 but belong to other programs: podman and skopeo keep
+/// their credentials in `REGISTRY_AUTH_FILE`, and Kubernetes sets such names for services called `registry-auth` and
 /// `registry-storage`.
 fn is_of_other_programs(name: &str) -> bool {
     let rest = name.strip_prefix("REGISTRY_AUTH_").or_else(|| name.strip_prefix("REGISTRY_STORAGE_"));

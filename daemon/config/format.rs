@@ -19,7 +19,7 @@ pub(super) trait Describe {
     /// Describes the allowed values, as the end of the sentence "it must be ...".
     fn allowed(&self) -> String;
 
-    /// The keys of a rule, if the format is a list of rules.
+    /// Returns the keys of a rule, if the format is a list of rules.
     fn rule(&self) -> Vec<RuleKey> {
         Vec::new()
     }
@@ -32,7 +32,7 @@ pub(super) struct RuleKey {
     pub(super) doc: &'static str,
 }
 
-/// A text with a meaning of its own: a path, a duration, an address.
+/// A text that is parsed into a value: a path, a duration, an address.
 pub(super) struct Parsed<T: 'static> {
     pub(super) allowed: &'static str,
     pub(super) parse: fn(&str) -> Option<T>,
@@ -140,7 +140,7 @@ fn unquoted(item: &Item, is_quoted: bool, allowed: String) -> String {
     }
 }
 
-/// A whole number from the first to the second.
+/// A whole number from the first field to the second, both included.
 pub(super) struct Number(pub(super) u32, pub(super) u32);
 
 impl Describe for Number {

@@ -1,4 +1,5 @@
-//! The values that the sources give, by the full name of their key. A later source replaces the value of an earlier one.
+//! The values that the sources give, by the full name of their key. A later source replaces the value of an earlier
+//! one.
 
 use std::collections::BTreeMap;
 

@@ -12,8 +12,8 @@ use super::text_formats::TEXT;
 /// Names of headers, each with a list of values.
 pub(super) struct Headers;
 
-/// Headers that describe one response or its transfer. The same value for all responses would break them, or let a browser
-/// treat stored content as a page.
+/// Headers that describe one response or its transfer. The same value for all responses would break them, or let a
+/// browser treat stored content as a page.
 const PER_RESPONSE: [&str; 7] = [
     "Connection",
     "Content-Disposition",

@@ -72,8 +72,8 @@ pub(super) enum Shape {
 }
 
 impl Item {
-    /// Makes an item of a text, for sources that know only texts. A text that does not fit the shape stays a text, which
-    /// the definition of the key refuses.
+    /// Makes an item of a text, for sources that know only texts. A text that does not fit the shape stays a text,
+    /// which the definition of the key refuses.
     pub(super) fn of_text(shape: Shape, text: &str, place: Place) -> Self {
         let as_text = || Value::Text(text.to_owned());
         let value = match shape {

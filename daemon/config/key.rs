@@ -1,6 +1,6 @@
 //! The form of a definition. Each key of the configuration is defined once, in `keys/`: its name, default, place in the
-//! settings, format and documentation. The parser of the file, the environment, validation, `config show`, the commented
-//! `config/holdfast.toml` and holdfast.toml(5) follow from that.
+//! settings, format and documentation. The parser of the file, the environment, validation, `config show`, the
+//! commented `config/holdfast.toml` and holdfast.toml(5) follow from that.
 
 use super::format::RuleKey;
 use super::item::{Item, Shape};
@@ -35,7 +35,7 @@ pub(super) enum Initial {
     Machine(&'static str, &'static str),
     /// No value; the commented file has this example in a comment.
     Unset(&'static str),
-    /// A rule is not valid without this key; the commented file has this example in a comment.
+    /// No value, and a rule is not valid without this key; the commented file has this example in a comment.
     Required(&'static str),
 }
 
@@ -49,12 +49,12 @@ pub(super) struct Section<T: 'static> {
 }
 
 impl<T> Key<T> {
-    /// The name without the section.
+    /// Returns the name without the section.
     pub(super) fn short_name(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)
     }
 
-    /// The name in the environment; tables and rules have none.
+    /// Returns the name in the environment; tables and rules have none.
     pub(super) fn environment_name(&self) -> Option<String> {
         match (self.shape)() {
             Shape::Table | Shape::Rules => None,

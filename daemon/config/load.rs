@@ -1,4 +1,5 @@
-//! From the sources to the settings. All sources are read before anything is refused, so that one run shows all mistakes.
+//! Loads the settings from their sources. All sources are read before anything is refused, so that one run shows all
+//! mistakes.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,14 @@ const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
 /// Options of the command line that override keys.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// `--data`
+    /// `--data`: the data directory, `storage.path`.
     pub data: Option<PathBuf>,
 }
 
 /// Reads the configuration from its sources.
 ///
 /// # Errors
-/// [`ConfigError`] with all mistakes.
+/// Returns [`ConfigError`] with all mistakes.
 pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -53,7 +54,7 @@ pub fn load(
     from_sources((&name, &text), Some((&shown(&compatible), &other)), &variables, overrides)
 }
 
-/// Returns the first file that exists of `registry.compatible_files`. Mistakes are found later.
+/// Returns the first file that exists of `registry.compatible_files`. Ignores mistakes, which [`from_sources`] reports.
 fn compatible_file(name: &str, text: &str, variables: &Variables) -> Option<PathBuf> {
     const KEY: &str = "registry.compatible_files";
     let mut given = Given::default();
@@ -67,7 +68,7 @@ fn compatible_file(name: &str, text: &str, variables: &Variables) -> Option<Path
 /// Reads the configuration from the text of the file `name`, and the other sources.
 ///
 /// # Errors
-/// As [`load`].
+/// Returns the errors of [`load`].
 pub fn from_text(
     name: &str,
     text: &str,
@@ -120,7 +121,7 @@ fn assemble(given: &Given, problems: &mut Vec<Problem>) -> Config {
         let Some(item) = given.get(key.name).cloned().or_else(|| default_of(key)) else { continue };
         problems.extend((key.read)(&mut config, key.name, &item).err().into_iter().flatten());
     }
-    // What follows from several keys makes sense only if each of them is valid.
+    // Checks of several keys together need each of them to be valid.
     if problems.len() == before {
         finish(&mut config, given, problems);
     }

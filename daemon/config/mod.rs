@@ -1,8 +1,8 @@
 //! The configuration: file, environment and command line become one validated [`Config`].
 //!
-//! The precedence is: command line, `HOLDFAST_*`, `REGISTRY_*` (the names in compose files of registry:2), file, default.
-//! Each key is defined once, in `keys/`; `key.rs` lists all that follows from a definition. A configuration with any mistake
-//! is refused as a whole, and the error names all mistakes with their places.
+//! The precedence is: command line, `HOLDFAST_*`, `REGISTRY_*` (the names in compose files of registry:2), file,
+//! default. Each key is defined once, in `keys/`; `key.rs` lists all that follows from a definition. A configuration
+//! with any mistake is refused as a whole, and the error names all mistakes with their places.
 
 mod definitions;
 mod environment;

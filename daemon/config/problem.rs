@@ -1,5 +1,5 @@
-//! The mistakes of a configuration. All of them are found at once, and each is one line that names the place, the key, what
-//! was found and what is allowed.
+//! The mistakes of a configuration. All of them are found at once, and each is one line that names the place, the key,
+//! what was found and what is allowed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// The position in a file, by which problems are sorted.
+    /// Returns the position in a file, by which problems are sorted.
     fn position(&self) -> Option<&Place> {
         let place = match self {
             Problem::Syntax { place, .. }
@@ -99,7 +99,8 @@ fn unknown(place: &Place, name: &str, suggestion: Option<&str>) -> String {
 pub struct ConfigError(Vec<Problem>);
 
 impl ConfigError {
-    /// Sorts the problems of the files by their position; the others follow. Of a line that is not TOML only that is said.
+    /// Sorts the problems of the files by their position; the others follow. For a line that is not TOML, only the
+    /// syntax error is reported.
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {
         let syntax = problems.iter().filter(|problem| matches!(problem, Problem::Syntax { .. }));
         let broken: Vec<_> = syntax.filter_map(Problem::line).collect();

@@ -1,5 +1,5 @@
-//! The validated settings. Settings that a room uses as they are have the type of that room. Field docs are short here: the
-//! definitions in `keys/` document each key.
+//! The validated settings. Settings that a room uses as they are have the type of that room. Field docs are short here:
+//! the definitions in `keys/` document each key.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,9 +42,9 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[[immutable]]`
     pub immutable: Vec<ImmutableRule>,
-    /// Whether settings of registry:2 without `auth` configured the registry, which leaves it open.
+    /// True if settings of registry:2 without `auth` configured the registry, which leaves it open.
     pub open_because_registry_environment: bool,
-    /// What the operator should know about this configuration.
+    /// Warnings for the operator, such as settings without an effect.
     pub warnings: Vec<String>,
     /// The variables of the environment and the settings of registry:2 that had an effect.
     pub sources: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Config {
 /// `[registry]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
-    /// Whether pushes and deletes of clients are refused.
+    /// True if pushes and deletes of clients are refused.
     pub read_only: bool,
     /// Files of registry:2, the first of which that exists is read on top of the configuration file.
     pub compatible_files: Vec<PathBuf>,
@@ -64,7 +64,7 @@ pub struct Registry {
 pub struct Storage {
     /// The data directory.
     pub path: PathBuf,
-    /// Whether clients may delete tags, manifests and blobs.
+    /// True if clients may delete tags, manifests and blobs.
     pub delete: bool,
     /// The largest size of the index, in bytes.
     pub index_map_size: usize,
@@ -77,7 +77,7 @@ pub struct Storage {
 pub struct Tls {
     /// The source of the certificate, by `mode`, `certificate` and `key` together.
     pub mode: TlsMode,
-    /// More names and addresses (SANs) for the certificate of `auto`.
+    /// Additional names and addresses (SANs) for the certificate of `auto`.
     pub names: Vec<String>,
     /// The requirements on the client: certificate and version.
     pub clients: ClientRequirements,
@@ -119,7 +119,7 @@ pub struct Auth {
     pub realm: String,
     /// The htpasswd file.
     pub htpasswd: PathBuf,
-    /// Whether the configuration names the htpasswd file, which means that the registry is for users.
+    /// True if the configuration names the htpasswd file: then the registry is not implicitly open.
     pub htpasswd_is_set: bool,
     /// The rights of anonymous clients; if not set, [`crate::access`] decides.
     pub anonymous: Option<Anonymous>,
@@ -162,7 +162,7 @@ pub struct Limits {
 pub struct Gc {
     /// The interval of collections; `None` is off.
     pub interval: Option<Duration>,
-    /// What a collection may take.
+    /// The policy of collections: grace period, expiry of uploads and retention.
     pub policy: CollectionPolicy,
 }
 
@@ -178,13 +178,13 @@ pub struct Service {
 /// `[admin]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// Whether the admin page exists.
+    /// True if the admin page exists.
     pub enabled: bool,
     /// Its title.
     pub title: String,
     /// The users that may open it; empty for all users.
     pub users: Vec<String>,
-    /// Whether it offers deletes.
+    /// True if it offers deletes.
     pub delete: bool,
     /// The time after which an unused session ends.
     pub session: Duration,
@@ -193,7 +193,7 @@ pub struct Admin {
 /// `[metrics]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// Whether `/metrics` exists.
+    /// True if `/metrics` exists.
     pub enabled: bool,
     /// The clients that may read it.
     pub access: MetricsAccess,

@@ -14,7 +14,7 @@ impl Config {
             text += &format!("# set by {name}\n");
         }
         if !self.auth.htpasswd_is_set {
-            // As a key it would mean that the registry is for users.
+            // As a key it would close an implicitly open registry.
             let path = self.auth.htpasswd.display().to_string();
             text += &format!("# auth.htpasswd = {path:?} unless it is set\n");
         }

@@ -1,6 +1,6 @@
 //! Suggestions for misspelt keys.
 
-/// How similar two names must be, from 0 to 1, so that one is suggested for the other.
+/// The least similarity, from 0 to 1, at which one name is suggested for another.
 const SIMILAR: f64 = 0.85;
 
 /// Returns the candidate that an unknown name most likely means: one that is spelt alike, or the same key of another
@@ -9,7 +9,8 @@ pub(super) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     let name = name.to_ascii_lowercase();
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let wanted = last(&name);
-    // The last part counts most: a key in the wrong section is more likely than another key of the same section.
+    // The last part has the greatest weight: a key in the wrong section is more likely than another key of the same
+    // section.
     let similarity = |candidate: &str| {
         let candidate = candidate.to_ascii_lowercase();
         let last = last(&candidate);

@@ -37,7 +37,7 @@ pub fn template() -> String {
     text
 }
 
-/// The lines that set a key, in comments unless they set it to its default.
+/// Returns the lines that set a key, in comments unless they set it to its default.
 fn sample(key: &Key<Config>) -> String {
     let example = match key.initial {
         Initial::Value(text) => return format!("{} = {text}\n", key.short_name()),

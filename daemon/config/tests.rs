@@ -1,4 +1,4 @@
-//! Tests of the configuration as a whole: sources, precedence, errors, and that what is shown reads back.
+//! Tests of the configuration as a whole: sources, precedence, errors, and that the shown configuration reads back.
 
 use std::path::Path;
 
@@ -71,7 +71,7 @@ fn every_example_of_the_documented_file_is_valid() {
 }
 
 #[test]
-fn what_is_shown_reads_back() {
+fn shown_configuration_reads_back() {
     let config = with(&[
         ("HOLDFAST_LISTEN", "127.0.0.1:1, [::1]:2"),
         ("HOLDFAST_TLS_MODE", "auto"),

@@ -7,7 +7,7 @@ use super::problem::{ConfigError, Problem};
 /// Reads a duration such as `500ms`, `30s`, `5m`, `2h` or `1d`, the value of the option `name`.
 ///
 /// # Errors
-/// [`ConfigError`] that names the option.
+/// Returns [`ConfigError`] that names the option.
 pub fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
     let error = || Problem::option(name, text, "a duration like 30s, 5m or 1h").into();
     parse_duration(text).ok_or_else(error)
@@ -16,14 +16,14 @@ pub fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
 /// Reads a size such as `64KiB`, `256MiB`, `4GiB`, `2TiB` or a number of bytes, the value of the option `name`.
 ///
 /// # Errors
-/// [`ConfigError`] that names the option.
+/// Returns [`ConfigError`] that names the option.
 pub fn bytes(name: &str, text: &str) -> Result<u64, ConfigError> {
     let error = || Problem::option(name, text, "a size like 64KiB, 256MiB or 4GiB").into();
     parse_size(text).ok_or_else(error)
 }
 
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    // A number without a unit could mean anything, even if it is zero.
+    // A number without a unit is ambiguous, and refused even if it is zero.
     let has_unit = !text.trim().bytes().all(|byte| byte.is_ascii_digit());
     humantime::parse_duration(text).ok().filter(|_| has_unit)
 }

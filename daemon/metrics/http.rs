@@ -11,7 +11,7 @@ use super::text::Text;
 /// The part of the registry that answered a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `/v2/`
+    /// `GET /v2/`, the check of the API version.
     Ping,
     /// The list of repositories.
     Catalog,
@@ -31,7 +31,7 @@ pub enum Endpoint {
     Page,
     /// `/healthz` and `/readyz`.
     Health,
-    /// `/metrics`
+    /// `/metrics`, this text.
     Metrics,
     /// Any other path, and requests that were refused before they were routed.
     Other,
@@ -80,7 +80,7 @@ pub struct HttpCounters {
 
 #[derive(Default)]
 struct Route {
-    /// By method and code.
+    /// Requests by method and code.
     requests: [[AtomicU64; CODES.len() + 1]; METHODS.len()],
     /// Requests within each bound and above the previous one.
     buckets: [AtomicU64; BOUNDS.len() + 1],
@@ -88,7 +88,7 @@ struct Route {
 }
 
 impl HttpCounters {
-    /// Counts a request when its answer has been sent, with the number of body bytes sent.
+    /// Counts a request when its response has been sent, with the number of body bytes sent.
     pub fn count(&self, endpoint: Endpoint, method: &Method, status: u16, took: Duration, sent: u64) {
         let route = &self.routes[endpoint as usize];
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);

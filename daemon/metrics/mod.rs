@@ -1,8 +1,8 @@
 //! Metrics for Prometheus.
 //!
-//! Counters are atomics that the server increments without a lock or an allocation. Gauges are passed as plain data when the
-//! text is rendered. Labels come from fixed sets, so that the text never contains names of repositories or users or other
-//! input of clients, and its length is bounded.
+//! Counters are atomics that the server increments without a lock or an allocation. Gauges are passed as plain data
+//! when the text is rendered. Labels come from fixed sets, so that the text never contains names of repositories or
+//! users or other input of clients, and its length is bounded.
 
 mod http;
 mod process;
@@ -34,7 +34,7 @@ pub struct State {
 pub struct Certificate {
     /// True if the registry's own authority issued it and will renew it.
     pub is_own: bool,
-    /// When it expires, in seconds since 1970.
+    /// The time of its expiry, in seconds since 1970.
     pub expires: Option<i64>,
 }
 

@@ -1,5 +1,5 @@
-//! The standard process metrics of Prometheus client libraries, from `/proc`, which needs no disk. A value that cannot be read
-//! is left out.
+//! The standard process metrics of Prometheus client libraries, from `/proc`, which needs no disk. A value that cannot
+//! be read is left out.
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};

@@ -1,7 +1,7 @@
 //! The two exposition formats: Prometheus text 0.0.4, and `OpenMetrics` 1.0 for clients that accept it.
 //!
-//! Written here because the crate prometheus-client writes `OpenMetrics` only, and older scrapers and the textfile collector
-//! need the text format, in which counters have other names.
+//! Written here because the crate prometheus-client writes `OpenMetrics` only, and older scrapers and the textfile
+//! collector need the text format, in which counters have other names.
 
 use std::fmt::{Display, Write};
 
@@ -15,7 +15,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Negotiates by the values of `Accept`: `OpenMetrics` if it is listed and plain text is not preferred.
+    /// Negotiates by the values of `Accept` (RFC 9110 section 12.5.1): `OpenMetrics` if it is listed and plain text is
+    /// not preferred.
     pub fn of<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open, mut plain) = (0.0_f32, 0.0_f32);
         for range in accept.into_iter().flat_map(|value| value.split(',')) {

@@ -1,5 +1,6 @@
 //! Attachment tags, which attach content to a manifest by their name: the fallback tag (`sha256-HEX`, distribution
-//! specification, "Referrers Tag Schema") and the tags of cosign for signatures, attestations and SBOMs (`sha256-HEX.sig`).
+//! specification, "Referrers Tag Schema") and the tags of cosign for signatures, attestations and SBOMs
+//! (`sha256-HEX.sig`).
 
 use super::{Algorithm, Digest, Tag};
 

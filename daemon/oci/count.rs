@@ -1,6 +1,7 @@
 //! Counting of the descriptors and annotations of a manifest without allocating them.
 //!
-//! A list item of two bytes of JSON takes many times that in memory, so that a push is measured before it is parsed.
+//! A list item of two bytes of JSON takes many times that in memory, so the items of a pushed manifest are counted
+//! before it is parsed.
 
 use std::fmt;
 

@@ -111,6 +111,7 @@ impl Digest {
     /// (distribution specification, "Referrers Tag Schema").
     pub fn fallback_tag(&self) -> String {
         let hex = self.hex();
+        // A tag has at most 128 characters, so that the schema truncates longer hashes.
         format!("{}-{}", self.algorithm(), &hex[..64])
     }
 }
@@ -135,6 +136,7 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = ParseDigestError;
 
+    /// Parses `ALGORITHM:HEX` (image specification, "Digests"). Upper-case digits are invalid there.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (algorithm, hash) = text.split_once(':').ok_or(ParseDigestError::Form)?;
         let algorithm: Algorithm = algorithm.parse()?;

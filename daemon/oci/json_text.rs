@@ -17,7 +17,7 @@ pub enum JsonTextError {
 /// Validates the text in a JSON document; the parser reports syntax errors.
 ///
 /// # Errors
-/// [`JsonTextError`] with the position of the first invalid byte.
+/// Returns [`JsonTextError`] with the position of the first invalid byte.
 pub(super) fn check(bytes: &[u8]) -> Result<(), JsonTextError> {
     std::str::from_utf8(bytes).map_err(|error| JsonTextError::Utf8(error.valid_up_to()))?;
     // Valid JSON has backslashes only in strings, so that the scan needs no knowledge of the structure.

@@ -1,8 +1,8 @@
 //! Deserialization of untrusted JSON in memory that its content does not decide.
 //!
-//! A value of an unexpected type is skipped and is no error: it stays a slice of the input until its type is known. Lists
-//! and maps keep their first items and count the others, and long strings are truncated, so that a result is never much
-//! larger than the input, however deeply the input is nested.
+//! A value of an unexpected type is skipped and is no error: it stays a slice of the input until its type is known.
+//! Lists and maps keep their first items and count the others, and long strings are truncated, so that a result is
+//! never much larger than the input, however deeply the input is nested.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,8 +27,8 @@ pub struct BoundedList<T> {
     pub more: usize,
 }
 
-/// The pairs of a map, sorted by name: the first `MAX` of the input, and the annotations that the daemon itself reads. A
-/// value that is not a string is kept as its JSON.
+/// The pairs of a map, sorted by name: the first `MAX` of the input, and the annotations that the daemon itself reads.
+/// A value that is not a string is kept as its JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BoundedMap<const MAX: usize> {
     /// The pairs that are kept.

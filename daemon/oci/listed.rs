@@ -82,8 +82,9 @@ impl<'a> ListedDescriptor<'a> {
     }
 }
 
-/// Parses the referrers in an index that a client pushed under the fallback tag (distribution specification, "Referrers Tag
-/// Schema"): each digest once, sorted by digest. Stops after `limit` digests. Bytes that are not an index have no referrers.
+/// Parses the referrers in an index that a client pushed under the fallback tag (distribution specification, "Referrers
+/// Tag Schema"): each digest once, sorted by digest. Stops after `limit` digests. Bytes that are not an index have no
+/// referrers.
 pub fn referrers_of_index(bytes: &[u8], limit: usize) -> BTreeMap<Digest, ListedDescriptor<'_>> {
     #[derive(Deserialize)]
     struct Index<'a> {

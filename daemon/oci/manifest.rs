@@ -1,7 +1,8 @@
-//! Manifests (image specification, "Image Manifest" and "Image Index"): validation, and the content that they reference.
+//! Manifests (image specification, "Image Manifest" and "Image Index"): validation, and the content that they
+//! reference.
 //!
-//! The bytes of a manifest are stored as they were pushed. Only the fields that a registry needs are parsed; unknown fields
-//! are ignored.
+//! The bytes of a manifest are stored as they were pushed. Only the fields that a registry needs are parsed; unknown
+//! fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +62,8 @@ pub struct ReferencedContent {
     pub kind: ReferenceKind,
 }
 
-/// The kind of a reference. Where a manifest references a digest in several ways, the smallest kind counts: the strictest.
+/// The kind of a reference. Where a manifest references a digest in several ways, the strictest kind applies, which is
+/// the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReferenceKind {
     /// A config or layer, which has to be in the repository when the manifest is pushed.
@@ -90,6 +92,7 @@ struct Raw {
     artifact_type: Option<String>,
     config: Option<RawDescriptor>,
     layers: Option<Vec<RawDescriptor>>,
+    /// Files of an artifact in the withdrawn artifact manifest format.
     blobs: Option<Vec<RawDescriptor>>,
     manifests: Option<Vec<RawDescriptor>>,
     subject: Option<RawDescriptor>,
@@ -113,11 +116,12 @@ impl Manifest {
     /// Parses a manifest from its bytes and its `Content-Type`, if there is one.
     ///
     /// # Errors
-    /// [`ManifestError`] if the bytes are not a manifest of this type.
+    /// Returns [`ManifestError`] if the bytes are not a manifest of this type.
     pub fn parse(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if content_type.is_some_and(MediaType::is_schema1) {
             return Err(ManifestError::Schema1);
         }
+        // serde would read an array as the fields in their order.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
             return Err(ManifestError::NotAnObject);
         }
@@ -137,11 +141,11 @@ impl Manifest {
         })
     }
 
-    /// Parses a manifest that a client pushes. Stricter than [`Manifest::parse`], which also reads manifests that earlier
-    /// releases stored: the media type has to be one for manifests, and the text of all fields valid.
+    /// Parses a manifest that a client pushes. Stricter than [`Manifest::parse`], which also reads manifests that
+    /// earlier releases stored: the media type has to be one for manifests, and the text of all fields valid.
     ///
     /// # Errors
-    /// Those of [`Manifest::parse`], [`ManifestError::NoManifestType`] and [`ManifestError::Text`].
+    /// Returns the errors of [`Manifest::parse`], [`ManifestError::NoManifestType`] and [`ManifestError::Text`].
     pub fn parse_pushed(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if let Some(other) = content_type.filter(|media_type| !media_type.is_for_manifests()) {
             return Err(ManifestError::NoManifestType(other.clone()));
@@ -154,11 +158,11 @@ impl Manifest {
         Err(ManifestError::NoManifestType(manifest.media_type))
     }
 
-    /// Refuses a manifest with more than `limit` descriptors or more than `limit` annotations, before it is parsed. Needs no
-    /// memory for the content of the manifest.
+    /// Refuses a manifest with more than `limit` descriptors or more than `limit` annotations, before it is parsed.
+    /// Needs no memory for the content of the manifest.
     ///
     /// # Errors
-    /// [`ManifestError::TooMany`].
+    /// Returns [`ManifestError::TooMany`].
     pub fn check_size(bytes: &[u8], limit: usize) -> Result<(), ManifestError> {
         // Most manifests are too short to have too many items and need not be counted.
         if bytes.len() / SHORTEST_ITEM <= limit {
@@ -176,7 +180,7 @@ impl Manifest {
     /// Parses only the subject of a manifest.
     ///
     /// # Errors
-    /// [`ManifestError::Json`].
+    /// Returns [`ManifestError::Json`].
     pub fn subject_of(bytes: &[u8]) -> Result<Option<Digest>, ManifestError> {
         #[derive(Deserialize)]
         struct WithSubject {
@@ -202,7 +206,8 @@ impl Manifest {
         self.subject.as_ref()
     }
 
-    /// Returns the descriptor of this manifest in a list of referrers (distribution specification, "Listing Referrers").
+    /// Returns the descriptor of this manifest in a list of referrers (distribution specification, "Listing
+    /// Referrers").
     pub fn descriptor(&self, digest: Digest, size: u64) -> Descriptor {
         Descriptor {
             media_type: self.media_type.clone(),

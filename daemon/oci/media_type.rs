@@ -58,8 +58,8 @@ impl MediaType {
         )
     }
 
-    /// Returns true if a manifest may have this media type: a JSON type in the grammar of RFC 6838, which no browser renders
-    /// or executes. These are `application/json`, `application/*+json` and `application/vnd.*+prettyjws`.
+    /// Returns true if a manifest may have this media type: a JSON type in the grammar of RFC 6838, which no browser
+    /// renders or executes. These are `application/json`, `application/*+json` and `application/vnd.*+prettyjws`.
     pub fn is_for_manifests(&self) -> bool {
         let text = self.as_str().to_ascii_lowercase();
         let Some(subtype) = text.strip_prefix("application/").filter(|name| is_restricted_name(name)) else {
@@ -69,8 +69,8 @@ impl MediaType {
         subtype == "json" || has_base("+json") || (subtype.starts_with("vnd.") && has_base("+prettyjws"))
     }
 
-    /// Returns the `Content-Type` of a stored manifest: its media type, or `application/octet-stream` where an older release
-    /// has stored a type that [`MediaType::is_for_manifests`] rejects.
+    /// Returns the `Content-Type` of a stored manifest: its media type, or `application/octet-stream` where an older
+    /// release has stored a type that [`MediaType::is_for_manifests`] rejects.
     pub fn content_type(&self) -> &str {
         if self.is_for_manifests() { self.as_str() } else { Self::BYTES }
     }

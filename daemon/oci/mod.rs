@@ -1,7 +1,9 @@
-//! The terms of the OCI specifications as types: digest, repository name, tag, reference, media type, manifest, error code.
+//! The terms of the OCI specifications as types: digest, repository name, tag, reference, media type, manifest, error
+//! code.
 //!
 //! Pure values without I/O and without async code. Fields are private and parsing is the only constructor, so that a
-//! [`RepositoryName`] is valid by type and no later stage validates it again. Content of clients is read in bounded memory.
+//! [`RepositoryName`] is valid by type and no later stage validates it again. Content of clients is read in bounded
+//! memory.
 
 mod annotations;
 mod attached;

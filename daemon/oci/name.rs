@@ -118,7 +118,7 @@ mod tests {
         }
 
         #[test]
-        fn accepts_all_names_of_the_specifications_expression(
+        fn every_match_of_the_specifications_expression_is_accepted(
             name in "[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,3}(/[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,3}){0,3}"
         ) {
             prop_assert!(name.parse::<RepositoryName>().is_ok());

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A pattern for repositories or tags, in which `*` matches any string, also across `/`. All strings are valid patterns.
+/// A pattern for repositories or tags, in which `*` matches any string, also across `/`. All strings are valid
+/// patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 

@@ -1,7 +1,8 @@
 //! Problem: why a request failed, in the form that all rooms share, without HTTP.
 //!
-//! A room converts its own errors into problems with a `From` impl that has no side effect. `wire/status.rs` is the only table
-//! from kinds to HTTP statuses; the JSON of the API and the page of the admin page are both made from the same problem.
+//! A room converts its own errors into problems with a `From` impl that has no side effect. `wire/status.rs` is the
+//! only table from kinds to HTTP statuses; the JSON of the API and the page of the admin page are both made from the
+//! same problem.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub enum ProblemKind {
     Unsupported,
     /// The client did not send its request in time.
     TimedOut,
-    /// Another request has changed the object meanwhile.
+    /// Another request has changed the object in the meantime.
     Conflict,
     /// The body is larger than its limit.
     ContentTooLarge,
@@ -67,7 +68,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Makes a problem; `message` says to the client what failed, for which object, and what to do next.
+    /// Makes a problem; `message` tells the client which operation failed, for which object, and how to go on.
     pub fn new(kind: ProblemKind, code: ErrorCode, message: impl Into<String>) -> Self {
         Problem { kind, code, message: message.into(), detail: Value::Null, retry_after: None, cause: None }
     }
@@ -75,11 +76,12 @@ impl Problem {
     /// Makes a problem of the daemon itself. The client gets a fixed text; `cause` goes to the log.
     pub fn internal(cause: impl Into<String>) -> Self {
         let message = "the registry failed; its log has the reason (journalctl -u holdfast, or docker logs)";
+        // The standard has no error code for a failure of the registry.
         Problem::new(ProblemKind::Internal, ErrorCode::Unsupported, message).with_cause(cause)
     }
 
-    /// Makes the problem of a manifest that the repository does not have. `reference` is a tag, a digest, or a text that cannot
-    /// be either.
+    /// Makes the problem of a manifest that the repository does not have. `reference` is a tag, a digest, or a text
+    /// that cannot be either.
     pub fn manifest_unknown(reference: &str) -> Self {
         let message = format!("manifest {reference} is not in this repository");
         Problem::new(ProblemKind::NotFound, ErrorCode::ManifestUnknown, message)
@@ -88,6 +90,7 @@ impl Problem {
 
     /// Makes a problem that passes by itself: the client may retry after [`RETRY_LATER`].
     pub fn unavailable(message: impl Into<String>) -> Self {
+        // The standard has no error code for an unavailable registry.
         Problem::new(ProblemKind::Unavailable, ErrorCode::Denied, message).with_retry_after(RETRY_LATER)
     }
 

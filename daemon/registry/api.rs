@@ -15,14 +15,14 @@ pub struct Registry {
     pub store: Store,
     /// The addresses of the registry, for `Location`, and of its clients.
     pub addresses: Addresses,
-    /// `storage.delete`: whether deletes are enabled.
+    /// `storage.delete`: true if deletes are enabled.
     pub delete: bool,
-    /// `registry.read_only`: whether pushes and deletes are refused.
+    /// `registry.read_only`: true if pushes and deletes are refused.
     pub read_only: bool,
     /// The most items in one page of a list.
     pub list_max: usize,
-    /// `limits.manifest_descriptors`: the most descriptors in a pushed manifest, and the most entries that a page of referrers
-    /// reads.
+    /// `limits.manifest_descriptors`: the most descriptors in a pushed manifest, and the most entries that a page of
+    /// referrers reads.
     pub manifest_descriptors: usize,
     /// The slots of uploads whose bodies are being received.
     pub upload_slots: Arc<UploadSlots>,

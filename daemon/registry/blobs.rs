@@ -20,7 +20,7 @@ use crate::wire::{
 };
 
 impl Registry {
-    /// end-2: GET and HEAD.
+    /// Serves GET and HEAD of a blob (end-2).
     pub(super) async fn get_blob(
         &self,
         name: &RepositoryName,
@@ -34,7 +34,7 @@ impl Registry {
         } else {
             self.store.blob(name, digest)?
         };
-        // A client that may push skips the upload if HEAD says that the blob is here: the file has to be here, too.
+        // A client that may push skips the upload if HEAD finds the blob, so HEAD also checks that its file exists.
         let checks_file = may_push || self.store.is_known_damaged(digest);
         if request.parts.method == Method::HEAD && checks_file && !self.store.has_file(digest, size).await? {
             return Err(StoreError::BlobUnknown(digest.clone()).into());
@@ -74,7 +74,7 @@ impl Registry {
         Ok(ResponseBody::Stream(Box::new(Download { reader, digest: digest.clone(), client })))
     }
 
-    /// end-10: DELETE. Removes the blob from this repository; a collection frees its bytes.
+    /// Removes a blob from this repository (DELETE, end-10); a collection frees its bytes.
     pub(super) async fn delete_blob(
         &self,
         name: &RepositoryName,
@@ -86,8 +86,8 @@ impl Registry {
     }
 }
 
-/// Resolves `Range`. It is ignored for other methods than GET, and with an `If-Range` of another entity tag (RFC 9110 section
-/// 13.1.5).
+/// Resolves `Range`. It is ignored for other methods than GET, and with an `If-Range` of another entity tag (RFC 9110
+/// section 13.1.5).
 fn requested_range(request: &Permitted, digest: &Digest, size: u64) -> RangeOutcome {
     let is_other = request.header(IF_RANGE.as_str()).is_some_and(|tag| tag != conditional::etag(digest));
     let header = request.header("range").filter(|_| !is_other && request.parts.method == Method::GET);

@@ -1,4 +1,5 @@
-//! The list of repositories (`/v2/_catalog`): those that have a manifest and that the user may pull from.
+//! The list of repositories (`/v2/_catalog`, Docker Registry HTTP API V2, "Catalog"): those that have a manifest and
+//! that the user may pull from.
 
 use http::StatusCode;
 use serde_json::json;
@@ -9,7 +10,7 @@ use crate::oci::RepositoryName;
 use crate::wire::{ApiError, Permitted, Response, json as json_response};
 
 impl Registry {
-    /// `GET /v2/_catalog`, in pages.
+    /// Serves the catalog in pages.
     pub(super) async fn catalog(&self, request: &Permitted) -> Result<Response, ApiError> {
         let limit = self.page_size(&request.query)?;
         let permit = request.permit.clone();

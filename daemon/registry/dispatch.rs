@@ -7,7 +7,8 @@ use super::Registry;
 use crate::wire::{ApiError, Permitted, Response, Route, json as json_response};
 
 impl Registry {
-    /// Handles a request.
+    /// Handles a request. Blocking work of its handler is counted for the holder, the user or the address of the
+    /// client.
     ///
     /// # Errors
     /// Returns the [`ApiError`] to respond with.

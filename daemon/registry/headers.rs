@@ -8,7 +8,7 @@ use crate::wire::Response;
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// Content that is addressed by its digest never changes.
+/// Value of `Cache-Control` for content that is addressed by its digest, which never changes (RFC 8246).
 pub(super) const IMMUTABLE: &str = "private, max-age=31536000, immutable";
 
 /// Sets the version of the API. Older clients look for it on `/v2/`, also in a 401.

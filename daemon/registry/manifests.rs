@@ -14,6 +14,7 @@ use crate::access::Action;
 use crate::oci::{Manifest, MediaType, ParseTagError, Reference, RepositoryName, Tag};
 use crate::store::{LargePlace, ManifestEntry, Spool, StoreError};
 use crate::wire::{ApiError, Permitted, Response, conditional, empty, mark_as_download, with_bytes};
+
 /// The largest manifest that is accepted, in bytes: the size that the standard asks registries to accept at least.
 const MAX_SIZE: usize = 4 << 20;
 /// A manifest above this size is large, in bytes. Builders make smaller ones.
@@ -27,7 +28,7 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 impl Registry {
-    /// end-3: GET and HEAD.
+    /// Serves GET and HEAD of a manifest (end-3).
     pub(super) async fn get_manifest(
         &self,
         name: &RepositoryName,
@@ -59,6 +60,7 @@ impl Registry {
         } else {
             self.manifest_body(&entry, request).await?
         };
+        // A release that did not check media types may have stored one that browsers run.
         if !entry.media_type.is_for_manifests() {
             mark_as_download(response.headers_mut());
         }
@@ -73,8 +75,8 @@ impl Registry {
         Ok(response)
     }
 
-    /// Returns the response with a manifest's bytes. A large one is sent in chunks, like a blob, so that slow readers hold no
-    /// memory.
+    /// Returns the response with a manifest's bytes. A large one is sent in chunks, like a blob, so that slow readers
+    /// hold no memory.
     async fn manifest_body(&self, entry: &ManifestEntry, request: &Permitted) -> Result<Response, ApiError> {
         if entry.size <= LARGE {
             let bytes = self.store.read_manifest(entry).await?;
@@ -87,7 +89,8 @@ impl Registry {
         Ok(response)
     }
 
-    /// Receives and parses the body of a push. A large one is parsed on a blocking thread, so that the async threads stay free.
+    /// Receives and parses the body of a push. A large one is parsed on a blocking thread, so that the async threads
+    /// stay free.
     async fn receive_manifest(&self, request: &mut Permitted) -> Result<Received, ApiError> {
         let body = tokio::time::timeout(MAX_PUSH_TIME, self.receive_body(request));
         let body = body.await.map_err(|_| ApiError::stalled())??;
@@ -110,7 +113,8 @@ impl Registry {
         Ok(Received { bytes, manifest, _place: place })
     }
 
-    /// Receives the body of a push: into memory up to 64 KiB, then into a file. A slow client holds no more memory than that.
+    /// Receives the body of a push: into memory up to 64 KiB, then into a file. A slow client holds no more memory than
+    /// that.
     async fn receive_body(&self, request: &mut Permitted) -> Result<ManifestBody, ApiError> {
         if request.body.announced().is_some_and(|length| length > MAX_SIZE as u64) {
             return Err(ApiError::too_large(MAX_SIZE));
@@ -135,7 +139,7 @@ impl Registry {
         Ok(spool.map_or_else(|| ManifestBody::Small(small.into()), ManifestBody::Large))
     }
 
-    /// end-7: PUT. A push by digest can set tags with `tag=` ("Pushing Manifests with Tags").
+    /// Stores a manifest (PUT, end-7). A push by digest can set tags with `tag=` ("Pushing Manifests with Tags").
     pub(super) async fn put_manifest(
         &self,
         name: &RepositoryName,
@@ -153,6 +157,7 @@ impl Registry {
         let location = self.location(&format!("/v2/{name}/manifests/{digest}"));
         set(&mut response, LOCATION, &location);
         set_digest(&mut response, &digest);
+        // Without it the client maintains the list under the fallback tag itself ("Pushing Manifests with Subject").
         if let Some(subject) = subject {
             set(&mut response, OCI_SUBJECT, &subject.to_string());
         }
@@ -171,7 +176,7 @@ impl Registry {
         Ok(response)
     }
 
-    /// end-9: DELETE of a tag, or of a manifest with all its tags.
+    /// Deletes a tag, or a manifest with all its tags (DELETE, end-9).
     pub(super) async fn delete_manifest(
         &self,
         name: &RepositoryName,

@@ -1,7 +1,7 @@
 //! The `/v2/` API of the distribution specification: one file for each resource.
 //!
-//! Each request has its permit already. A handler calls the store and turns the result into a response. Errors are problems of
-//! the rooms below; `wire` turns them into a status and the standard's JSON.
+//! Each request has its permit already. A handler calls the store and turns the result into a response. Errors are
+//! problems of the rooms below; `wire` turns them into a status and the standard's JSON.
 
 mod api;
 mod blobs;

@@ -23,7 +23,7 @@ struct Index {
 }
 
 impl Registry {
-    /// end-12: GET, in pages.
+    /// Serves the list of referrers in pages (GET, end-12).
     pub(super) async fn referrers(
         &self,
         name: &RepositoryName,

@@ -1,15 +1,18 @@
-//! The state of the registry for health checks and metrics. It comes from memory, so that a hanging disk does not delay it.
+//! The state of the registry for health checks and metrics. It comes from memory, so that a hanging disk does not delay
+//! it.
 
 use super::Registry;
 use crate::metrics::{Job, StoreState};
 use crate::store::{Impairment, JobState};
 
 impl Registry {
-    /// Returns the body of `/healthz`, or of `/readyz` if `ready` is true, for an impaired registry; `None` for a healthy one.
+    /// Returns the body of `/healthz`, or of `/readyz` if `ready` is true, for an impaired registry; `None` for a
+    /// healthy one.
     pub fn impairment(&self, ready: bool) -> Option<&'static str> {
         match self.store.impairment()? {
             Impairment::ReadOnly => Some("read-only"),
             Impairment::Hanging => Some("hanging"),
+            // A full registry still serves pulls, and a restart does not help: only `/readyz` reports it.
             Impairment::Full => ready.then_some("full"),
         }
     }

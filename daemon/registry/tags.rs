@@ -9,7 +9,7 @@ use crate::oci::{RepositoryName, Tag};
 use crate::wire::{ApiError, Permitted, Response, json as json_response};
 
 impl Registry {
-    /// end-8: GET, in pages.
+    /// Serves the list of tags in pages (GET, end-8).
     pub(super) async fn tags(
         &self,
         name: &RepositoryName,

@@ -1,5 +1,5 @@
-//! Slots of uploads whose bodies are being received. Each holds open files, so the descriptors of the process bound their
-//! number, and no address takes all of them.
+//! Slots of uploads whose bodies are being received. Each holds open files, so the descriptors of the process bound
+//! their number, and no address takes all of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::access;
 use crate::base::Lock;
 
-/// An address with one part in `SHARE` of all slots gets no further one while half of all are taken.
+/// While at least half of all slots are taken, an address that holds one `SHARE`th of them gets no further slot.
 const SHARE: usize = 4;
 
 /// Slots for uploads.
@@ -20,7 +20,7 @@ pub struct UploadSlots {
 #[derive(Default)]
 struct Taken {
     all: usize,
-    /// Has at most as many entries as there are slots.
+    /// Slots that each address holds. An address without slots has no entry, so that the slots bound the map.
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -36,8 +36,8 @@ impl UploadSlots {
         UploadSlots { slots, taken: Lock::default() }
     }
 
-    /// Takes a slot for a client. Returns `None` if all are taken, or if this address has its share and others need the rest.
-    /// All addresses of an IPv6 /64 count as one.
+    /// Takes a slot for a client. Returns `None` if all are taken, or if this address has its share and others need the
+    /// rest. All addresses of an IPv6 /64 count as one.
     pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<UploadSlot> {
         let address = access::network(client);
         let mut taken = self.taken.lock();

@@ -16,11 +16,12 @@ use crate::wire::{ApiError, ContentRange, ParseRangeError, Permitted, Response, 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 
-/// The most repositories that are searched for a blob if a mount names none ("Mounting a blob from another repository").
+/// The most repositories that are searched for a blob if a mount names none ("Mounting a blob from another
+/// repository").
 const MAX_MOUNT_SOURCES: usize = 100;
 
 impl Registry {
-    /// end-4a, end-4b, end-11: POST. Starts an upload, receives a blob in one request, or mounts one.
+    /// Starts an upload, receives a blob in one request, or mounts one (POST, end-4a, end-4b, end-11).
     pub(super) async fn start_upload(
         &self,
         name: &RepositoryName,
@@ -64,8 +65,8 @@ impl Registry {
         slot.ok_or_else(|| Problem::too_many_requests(busy, RETRY_LATER).into())
     }
 
-    /// Mounts a blob from the repository in `from`, or from any that has it. Returns false if none does, or if the user may
-    /// not pull from it.
+    /// Mounts a blob from the repository in `from`, or from any that has it. Returns false if none does, or if the user
+    /// may not pull from it.
     async fn mount(
         &self,
         name: &RepositoryName,
@@ -85,7 +86,7 @@ impl Registry {
         Ok(false)
     }
 
-    /// end-13: GET. Responds with the length of the upload.
+    /// Serves the length of an upload (GET, end-13).
     pub(super) async fn upload_status(
         &self,
         name: &RepositoryName,
@@ -97,7 +98,7 @@ impl Registry {
         Ok(self.accepted(name, id, length, StatusCode::NO_CONTENT, request))
     }
 
-    /// end-5: PATCH, with a `Content-Range` or as a stream.
+    /// Receives a chunk, with a `Content-Range` or as a stream (PATCH, end-5).
     pub(super) async fn patch_upload(
         &self,
         name: &RepositoryName,
@@ -111,7 +112,7 @@ impl Registry {
         Ok(self.accepted(name, upload.id(), upload.length(), StatusCode::ACCEPTED, request))
     }
 
-    /// end-6: PUT, with the last chunk, with the whole content, or without a body.
+    /// Commits an upload, with the last chunk, the whole content, or no body (PUT, end-6).
     pub(super) async fn put_upload(
         &self,
         name: &RepositoryName,
@@ -129,7 +130,7 @@ impl Registry {
         self.commit(name, upload, digest).await
     }
 
-    /// end-14: DELETE.
+    /// Cancels an upload (DELETE, end-14).
     pub(super) async fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<Response, ApiError> {
         let upload = self.store.resume_upload(name, parse_id(id)?).await?;
         upload.cancel().await?;
@@ -197,9 +198,11 @@ impl Registry {
     ) -> Response {
         let mut response = empty(status);
         set(&mut response, LOCATION, &self.location(&upload_path(name, id)));
+        // An empty upload is `0-0`, as registry:2 reports it: the format has no empty range.
         set(&mut response, RANGE, &format!("0-{}", length.saturating_sub(1)));
         set(&mut response, UPLOAD_UUID, &id.to_string());
         if request.parts.method == Method::POST {
+            // Chunks may have any length ("Pushing a blob in chunks").
             set(&mut response, CHUNK_MIN_LENGTH, "0");
         }
         response

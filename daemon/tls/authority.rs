@@ -1,8 +1,9 @@
-//! The registry's own certificate authority, valid for ten years, and the leaf certificates that it issues for this machine.
+//! The registry's own certificate authority, valid for ten years, and the leaf certificates that it issues for this
+//! machine.
 //!
 //! Neither a small machine nor its clients need a right clock: every certificate is valid from a date in the past. The
-//! directory has the key `ca.key` (mode 0600) and the certificate `ca.crt`, both in PEM. A damaged file is an error and never
-//! replaced, because clients trust the old authority.
+//! directory has the key `ca.key` (mode 0600) and the certificate `ca.crt`, both in PEM. A damaged file is an error and
+//! never replaced, because clients trust the old authority.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -25,11 +26,12 @@ use super::error::TlsError;
 use crate::base::{Durability, replace_file};
 
 const AUTHORITY_LIFETIME: Duration = Duration::days(3650);
-/// From now to expiry. More than a year: a machine without a clock that was off for a year still serves clients with a clock.
+/// The time from issue to expiry of a leaf certificate. More than a year: a machine without a clock that was off for a
+/// year still serves clients with a clock.
 const LEAF_LIFETIME: Duration = Duration::days(400);
-/// From start of validity to expiry. Apple's clients reject more than 825 days.
+/// The time from start of validity to expiry of a leaf certificate. Apple's clients reject more than 825 days.
 const LEAF_SPAN: Duration = Duration::days(800);
-/// A leaf certificate is renewed when it expires within this time.
+/// The time before its expiry at which a leaf certificate is renewed.
 const RENEWAL: Duration = Duration::days(30);
 
 /// The certificate authority.
@@ -46,7 +48,7 @@ pub(super) struct Leaf {
     names: BTreeSet<String>,
     from: OffsetDateTime,
     until: OffsetDateTime,
-    /// Issued while the clock was behind, so that the time was unknown.
+    /// True if it was issued while the clock was behind, so that the time was unknown.
     is_provisional: bool,
 }
 
@@ -61,8 +63,8 @@ impl Leaf {
         self.is_valid(clock) && self.names == all_names(names)
     }
 
-    /// Returns true if the certificate is valid now and need not be renewed soon. A certificate issued by a clock that was
-    /// ahead is not valid yet; a provisional one counts as invalid once the time is known.
+    /// Returns true if the certificate is valid now and need not be renewed soon. A certificate issued by a clock that
+    /// was ahead is not valid yet; a provisional one counts as invalid once the time is known.
     pub(super) fn is_valid(&self, clock: &CertificateClock) -> bool {
         let now = clock.likely();
         self.from <= now && now + RENEWAL < self.until && (!self.is_provisional || clock.is_behind())
@@ -114,8 +116,8 @@ impl Authority {
     pub(super) fn issue(&self, more: &BTreeSet<String>, clock: &CertificateClock) -> Result<Leaf, TlsError> {
         let names = all_names(more);
         let is_provisional = clock.is_behind();
-        // If the clock is behind, the real time is later by an unknown amount: nearly all of the span then lies ahead, and it
-        // includes the high-water mark unless that is years ahead of a clock that may be right.
+        // If the clock is behind, the real time is later by an unknown amount: nearly all of the span then lies ahead,
+        // and it includes the high-water mark unless that is years ahead of a clock that may be right.
         let until = clock.likely() + if is_provisional { LEAF_SPAN - RENEWAL } else { LEAF_LIFETIME };
         let from = EPOCH.max(until - LEAF_SPAN);
         let mut params = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?;
@@ -133,8 +135,8 @@ impl Authority {
     }
 }
 
-/// Creates an authority: first the key, so that a power cut leaves no certificate without a key. An existing key is used
-/// again, since clients may trust its certificate.
+/// Creates an authority: first the key, so that a power cut leaves no certificate without a key. An existing key is
+/// used again, since clients may trust its certificate.
 fn create(directory: &Path, clock: &CertificateClock) -> Result<(), TlsError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = common_name(&format!("Holdfast CA of {}", hostname()));

@@ -20,11 +20,11 @@ use super::names::MissingNames;
 use super::resolver::ServedCertificate;
 use crate::base::Lock;
 
-/// The largest number of addresses that the certificate learns from connections. A machine has few, and clients must not make
-/// the certificate grow without bound.
+/// The largest number of addresses that the certificate learns from connections. A machine has few, and clients must
+/// not make the certificate grow without bound.
 const LEARNED_ADDRESSES: usize = 64;
 
-/// Where the certificate comes from.
+/// Source of the certificate.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Issued by an authority that is kept in a directory.
@@ -46,10 +46,10 @@ pub enum Source {
 /// Facts about the certificate in use, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateInfo {
-    /// When it expires, in seconds since 1970.
+    /// The time of its expiry, in seconds since 1970.
     pub expires: Option<i64>,
-    /// The SHA-256 of the certificate of the own authority, in the notation of `openssl`; `None` if the certificate is from
-    /// files.
+    /// The SHA-256 of the certificate of the own authority, in the notation of `openssl`; `None` if the certificate is
+    /// from files.
     pub fingerprint: Option<String>,
     /// True if the wall clock is behind a time that was seen before.
     pub clock_is_behind: bool,
@@ -84,15 +84,16 @@ impl Certificates {
     /// Reads or issues the certificate. Blocking.
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// Returns [`TlsError`].
     pub fn open(source: Source) -> Result<Self, TlsError> {
         Self::open_for(source, &ClientRequirements::default())
     }
 
-    /// Like [`Certificates::open`], with requirements for clients: certificates of their own, or a minimum version of TLS.
+    /// Reads or issues the certificate, with requirements for clients: certificates of their own, or a minimum version
+    /// of TLS. Blocking.
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// Returns [`TlsError`].
     pub fn open_for(source: Source, clients: &ClientRequirements) -> Result<Self, TlsError> {
         let (issuer, certified, missing) = match source {
             Source::Auto { directory, names } => {
@@ -110,7 +111,7 @@ impl Certificates {
                 )
             }
             Source::Files { certificate, key } => {
-                // The stamp before the content: a change in between is then read again.
+                // The stamp is taken before the content is read, so that a change in between is read again.
                 let stamp = PairStamp::of(&certificate, &key);
                 let certified = files::read(&certificate, &key)?;
                 (CertificateIssuer::Files { certificate, key, stamp: Lock::new(stamp) }, certified, None)
@@ -119,6 +120,7 @@ impl Certificates {
         let served = Arc::new(ServedCertificate::new(certified, missing));
         let mut config =
             clients.server_config()?.with_cert_resolver(Arc::clone(&served) as Arc<dyn ResolvesServerCert>);
+        // No HTTP/2 (docs/decisions), so that ALPN (RFC 7301) offers HTTP/1.1 only.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Certificates { issuer, served, config: Arc::new(config) })
     }
@@ -128,7 +130,8 @@ impl Certificates {
         Arc::clone(&self.config)
     }
 
-    /// Returns the certificate of the own authority in PEM, for clients to trust; `None` if the certificate is from files.
+    /// Returns the certificate of the own authority in PEM, for clients to trust; `None` if the certificate is from
+    /// files.
     pub fn ca_pem(&self) -> Option<&str> {
         match &self.issuer {
             CertificateIssuer::Auto(auto) => Some(auto.authority.pem()),
@@ -153,7 +156,8 @@ impl Certificates {
         self.served.names()
     }
 
-    /// Notes the host that a client requested. It is logged once if it is not a SAN of a certificate from the own authority.
+    /// Notes the host that a client requested. It is logged once if it is not a SAN of a certificate from the own
+    /// authority.
     pub fn note_requested_name(&self, name: &str) {
         self.served.note_requested_name(name);
     }
@@ -161,7 +165,7 @@ impl Certificates {
     /// Replaces the certificate if it expires soon, or if the files or names changed; returns true if it did. Blocking.
     ///
     /// # Errors
-    /// [`TlsError`] if the new certificate is unusable; the old one stays in use.
+    /// Returns [`TlsError`] if the new certificate is unusable; the old one stays in use.
     pub fn refresh(&self) -> Result<bool, TlsError> {
         match &self.issuer {
             CertificateIssuer::Auto(auto) => self.reissue_if_due(auto),
@@ -172,7 +176,8 @@ impl Certificates {
                     return Ok(false);
                 }
                 let certified = match files::read(certificate, key) {
-                    // Says nothing of the content: the files are read again at the next refresh.
+                    // A failed read is not a state of the content: the stamp stays, and the next refresh reads the
+                    // files again.
                     Err(error @ TlsError::Io(..)) => return Err(error),
                     read => {
                         *stamp = current;
@@ -197,8 +202,9 @@ impl Certificates {
         Ok(true)
     }
 
-    /// Returns true if [`Certificates::include`] has to be called before the handshake of a client that reached the machine by
-    /// this address: the address is not a SAN of the certificate, or the certificate is not valid by the current clock.
+    /// Returns true if [`Certificates::reissue_for`] has to be called before the handshake of a client that reached the
+    /// machine by this address: the address is not a SAN of the certificate, or the certificate is not valid by the
+    /// current clock.
     pub fn needs_reissue_for(&self, address: IpAddr) -> bool {
         let CertificateIssuer::Auto(auto) = &self.issuer else { return false };
         let leaf = &auto.issued.lock().leaf;
@@ -208,7 +214,7 @@ impl Certificates {
     /// Reissues the certificate with this address of the machine as a SAN, and valid by the current clock. Blocking.
     ///
     /// # Errors
-    /// [`TlsError::Make`]; the old certificate stays in use.
+    /// Returns [`TlsError::Make`]; the old certificate stays in use.
     pub fn reissue_for(&self, address: IpAddr) -> Result<(), TlsError> {
         let CertificateIssuer::Auto(auto) = &self.issuer else { return Ok(()) };
         let mut issued = auto.issued.lock();

@@ -24,7 +24,7 @@ impl ClientRequirements {
     /// Checks that the authorities can be read and used. Blocking.
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// Returns [`TlsError`].
     pub fn validate(&self) -> Result<(), TlsError> {
         self.server_config().map(drop)
     }

@@ -1,12 +1,12 @@
 //! The time that certificates are issued by: a high-water mark of the wall clock, kept in a file.
 //!
-//! A small machine has no clock when it boots, so time never goes back behind the highest time that was recorded. A clock that
-//! is wrong for a moment must not push that mark ahead: a time far ahead of the mark is used, but recorded only after the
-//! clock has run on from there for an hour of one boot.
+//! A small machine has no clock when it boots, so time never goes back behind the highest time that was recorded. A
+//! clock that is wrong for a moment must not push that mark ahead: a time far ahead of the mark is used, but recorded
+//! only after the clock has run from there for an hour without a reboot and without being set.
 //!
-//! The file `clock` has the mark in seconds since 1970. A second line describes a clock that is far ahead: the identifier of
-//! the boot, the difference between the wall clock and the time since boot, and the time since boot at the first observation,
-//! in seconds. A file that cannot be parsed counts as empty.
+//! The file `clock` has the mark in seconds since 1970. A second line describes a clock that is far ahead: the
+//! identifier of the boot, the difference between the wall clock and the time since boot, and the time since boot at
+//! the first observation, in seconds. A file that cannot be parsed counts as empty.
 
 use std::fs;
 use std::io::Write;
@@ -24,13 +24,13 @@ pub(super) const EPOCH: OffsetDateTime = time::macros::datetime!(2024-01-01 0:00
 /// Lower bound of the time: the date of this release, unless `SOURCE_DATE_EPOCH` was set in the build.
 const RELEASED: OffsetDateTime = time::macros::datetime!(2026-11-24 0:00 UTC);
 const BUILT: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
-/// The mark is written when it is behind by this much, to spare SD cards.
+/// The delay after which a newer time is written to the file, to spare SD cards.
 const WRITE_INTERVAL: Duration = Duration::days(1);
-/// A time that is ahead of the mark by more has to be confirmed.
+/// The largest step ahead of the mark that is recorded at once; a larger one has to be confirmed.
 const JUMP: Duration = Duration::days(7);
-/// How long a clock has to run on to confirm a jump, in seconds.
+/// The time for which a clock has to run without being set to confirm a jump, in seconds.
 const CONFIRMATION: i64 = 3600;
-/// A clock that is adjusted by fewer seconds has still run on.
+/// The largest adjustment that does not count as setting the clock, in seconds.
 const TOLERANCE: i64 = 300;
 const FILE: &str = "clock";
 
@@ -105,15 +105,15 @@ impl CertificateClock {
         OffsetDateTime::now_utc().max(self.earliest())
     }
 
-    /// Returns the most likely time. A wall clock that is behind the mark may be right, since the mark may be wrong; one from
-    /// before this release is certainly wrong.
+    /// Returns the most likely time. A wall clock that is behind the mark may be right, since the mark may be wrong;
+    /// one from before this release is certainly wrong.
     pub(super) fn likely(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
         if now < released() { self.earliest() } else { now }
     }
 
-    /// Returns true if the wall clock is behind the high-water mark. Then the time is unknown, and no certificate can be said
-    /// to have expired.
+    /// Returns true if the wall clock is behind the high-water mark. Then the time is unknown, and no certificate can
+    /// be said to have expired.
     pub(super) fn is_behind(&self) -> bool {
         OffsetDateTime::now_utc() < self.earliest()
     }

@@ -25,7 +25,7 @@ impl PairStamp {
 /// Checks that a chain and its key can be read and used by the current user. Blocking.
 ///
 /// # Errors
-/// [`TlsError`].
+/// Returns [`TlsError`].
 pub fn validate(certificate: &Path, key: &Path) -> Result<(), TlsError> {
     read(certificate, key).map(drop)
 }

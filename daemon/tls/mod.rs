@@ -1,7 +1,7 @@
 //! TLS certificates: issued by the registry's own authority or read from files, and replaced while the daemon runs.
 //!
-//! In its sandbox the daemon sees no network interface. The address by which a client reached the machine is taken from its
-//! connection, and a certificate with that SAN is issued before the handshake begins.
+//! In its sandbox the daemon sees no network interface. The address by which a client reached the machine is taken from
+//! its connection, and a certificate with that SAN is issued before the handshake begins.
 
 mod authority;
 mod certificates;

@@ -11,7 +11,7 @@ use crate::base::{Clock, Lock};
 
 /// The largest number of missing names that are logged per [`PERIOD`]: a client can request any number of them.
 const MAX_LOGGED: usize = 32;
-/// After this time names are logged again.
+/// The period after which names are logged again.
 const PERIOD: Duration = Duration::from_hours(24);
 
 /// Logs each requested name that is missing in the certificate, once per [`PERIOD`].
@@ -46,7 +46,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
 }
 
-/// Returns true if a certificate with the SANs `names` is valid for `name`, which is canonical.
+/// Returns true if a certificate with the SANs `names` is valid for `name`, which is canonical (RFC 9525 section 6.3: a
+/// wildcard covers one label).
 fn covers(names: &BTreeSet<String>, name: &str) -> bool {
     let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
     names.contains(name) || wildcard.is_some_and(|wildcard| names.contains(&wildcard))

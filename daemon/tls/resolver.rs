@@ -1,4 +1,5 @@
-//! Resolver of the certificate for handshakes.
+//! Resolver of the certificate for handshakes. Every client gets the one certificate, also with another server name
+//! (SNI, RFC 6066 section 3), which is only logged.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -31,9 +31,9 @@ pub struct TargetOrigin {
 }
 
 impl Addresses {
-    /// Returns the value of `Location` for a path. It is absolute only with `http.external_url`: a host or a port that a proxy
-    /// forwards may be wrong, and a client would push to an address that does not exist. A relative location is right behind
-    /// every proxy.
+    /// Returns the value of `Location` for a path. It is absolute only with `http.external_url`: a host or a port that
+    /// a proxy forwards may be wrong, and a client would push to an address that does not exist. A relative location is
+    /// right behind every proxy.
     pub fn location(&self, path: &str) -> String {
         match &self.external_url {
             Some(url) => format!("{}{path}", url.trim_end_matches('/')),
@@ -71,9 +71,9 @@ impl Addresses {
         self.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
-    /// Returns the address of the client: the peer, or the address that a trusted proxy forwards. Each proxy appends the
-    /// address of its own peer, so that the list is read from its end. Reading stops at a hop that is not an address: the
-    /// client itself may have sent the hops before it.
+    /// Returns the address of the client: the peer, or the address that a trusted proxy forwards. Each proxy appends
+    /// the address of its own peer, so that the list is read from its end. Reading stops at a hop that is not an
+    /// address: the client itself may have sent the hops before it.
     pub fn client_address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         if !self.is_trusted_proxy(peer) {
             return peer;

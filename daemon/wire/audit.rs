@@ -1,7 +1,7 @@
 //! Audit log: failed log-ins and refused pushes, one WARN line each, for programs such as fail2ban.
 //!
-//! The format is documented in `docs/logging.md` and does not change within a major version. The client address is the first
-//! field, so that an anchored regular expression matches it before any text that the client sent.
+//! The format is documented in `docs/logging.md` and does not change within a major version. The client address is the
+//! first field, so that an anchored regular expression matches it before any text that the client sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +36,8 @@ pub struct LoginCounts {
 }
 
 impl LoginCounters {
-    /// Logs and counts a failed log-in as `user`. An unreadable file of users is logged where it is read, and an expired token
-    /// is normal operation: neither is logged here.
+    /// Logs and counts a failed log-in as `user`. An unreadable file of users is logged where it is read, and an
+    /// expired token is normal operation: neither is logged here.
     pub fn record_failure(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
         let (reason, counter) = match error {
             IdentifyError::WrongCredentials | IdentifyError::InvalidToken => ("wrong", &self.wrong),
@@ -64,8 +64,8 @@ impl LoginCounters {
     }
 }
 
-/// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk out of
-/// order, a body that ends early.
+/// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk
+/// out of order, a body that ends early.
 pub fn log_refusal(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) {
     let message = match *method {
         Method::POST | Method::PUT | Method::PATCH => "push refused",

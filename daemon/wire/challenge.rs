@@ -63,8 +63,8 @@ fn quoted(text: &str) -> String {
 pub const TOKEN_PATH: &str = "/token";
 
 impl Addresses {
-    /// Returns the token endpoint at `http.external_url`, else at the host that the client called; `None` for a request without
-    /// a valid host.
+    /// Returns the token endpoint at `http.external_url`, else at the host that the client called; `None` for a request
+    /// without a valid host.
     pub fn token_endpoint(&self, headers: &HeaderMap, peer: IpAddr, tls: bool) -> Option<TokenEndpoint> {
         if let Some(url) = self.external_url.as_deref().map(|url| url.trim_end_matches('/')) {
             let host = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -73,8 +73,8 @@ impl Addresses {
         }
         let target = self.target_origin(headers, peer, tls);
         let service = target.host.filter(|host| Host::parse(host).is_some())?;
-        // The claim of an untrusted proxy is enough here: it can only move the client's next request to TLS. Without it, the
-        // password would bypass a TLS proxy that the configuration does not name, in clear text.
+        // The claim of an untrusted proxy is enough here: it can only move the client's next request to TLS. Without
+        // it, the password would bypass a TLS proxy that the configuration does not name, in clear text.
         let scheme = if target.https || claims_tls(headers) { "https" } else { "http" };
         Some(TokenEndpoint { url: format!("{scheme}://{service}{TOKEN_PATH}"), service })
     }

@@ -17,6 +17,7 @@ pub fn is_not_modified(headers: &HeaderMap, digest: &Digest) -> bool {
     let digest = digest.to_string();
     headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').map(str::trim).any(|tag| {
+            // `If-None-Match` compares weakly (RFC 9110 section 8.8.3.2).
             let tag = tag.strip_prefix("W/").unwrap_or(tag);
             tag == "*" || tag.trim_matches('"') == digest
         })

@@ -1,20 +1,20 @@
 //! Response headers that stop a browser from running stored content on the origin of the admin page (stored XSS).
 //!
-//! They go on every response that is not an admin page, after the configured headers, which cannot weaken them.
+//! They are set on every response that is not an admin page, after the configured headers, which cannot weaken them.
 
 use http::HeaderMap;
 use http::header::{
     CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 
-/// The content security policy of every response that is not a page: it loads nothing, and gives a document an opaque origin
-/// without scripts and forms.
+/// The content security policy of every response that is not a page: it loads nothing, and gives a document an opaque
+/// origin without scripts and forms.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 const ATTACHMENT: HeaderValue = HeaderValue::from_static("attachment");
 
-/// Sets the headers: a browser that opens the response neither sniffs another media type nor runs scripts in it. Replaces
-/// existing headers of the same names.
+/// Sets the headers: a browser that opens the response neither sniffs another media type nor runs scripts in it.
+/// Replaces existing headers of the same names.
 pub fn confine(headers: &mut HeaderMap) {
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
@@ -25,8 +25,8 @@ pub fn mark_as_download(headers: &mut HeaderMap) {
     headers.insert(CONTENT_DISPOSITION, ATTACHMENT);
 }
 
-/// Returns true for headers that describe one response or its transfer. The configuration cannot set these: a configured
-/// `Content-Type` would turn stored content into pages.
+/// Returns true for headers that describe one response or its transfer. The configuration cannot set these: a
+/// configured `Content-Type` would turn stored content into pages.
 pub fn describes_one_response(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),

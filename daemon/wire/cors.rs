@@ -1,7 +1,7 @@
 //! The response headers of `http.headers`, and the CORS protocol (Fetch standard, "CORS protocol").
 //!
-//! Without `Access-Control-Allow-Origin` in the configuration no page of another origin can read a response, and the other
-//! `Access-Control-*` headers are not sent. Which origins may change content is decided in `origin_policy.rs`.
+//! Without `Access-Control-Allow-Origin` in the configuration no page of another origin can read a response, and the
+//! other `Access-Control-*` headers are not sent. Which origins may change content is decided in `origin_policy.rs`.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// Reads `http.headers`. `Access-Control-*` headers go on responses to requests with `Origin`, the others on every
-    /// response. Malformed headers, and headers that describe one response, are skipped: the validation of the configuration
-    /// refuses them.
+    /// Reads `http.headers`. `Access-Control-*` headers are set on responses to requests with `Origin`, the others on
+    /// every response. Malformed headers, and headers that describe one response, are skipped: the validation of the
+    /// configuration refuses them.
     pub fn new(configured: &BTreeMap<String, Vec<String>>) -> Self {
         let mut cors = Cors::default();
         for (name, values) in configured {
@@ -91,8 +91,8 @@ impl Cors {
         self.origins.iter().any(|origin| origin == "*")
     }
 
-    /// Sets the configured headers, without CORS, on a response that pages of other origins must not read. Headers that the
-    /// response already has stay: they include its security headers.
+    /// Sets the configured headers, without CORS, on a response that pages of other origins must not read. Headers that
+    /// the response already has stay: they include its security headers.
     pub fn apply_plain(&self, response: &mut HeaderMap) {
         for (name, value) in &self.headers {
             if !name.as_str().starts_with("access-control-") {
@@ -117,6 +117,7 @@ impl Cors {
         if let Some(origin) = origin {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
+        // With `*` the response is the same for every origin, so that caches may share it.
         if !self.allows_any_origin() {
             response.append(VARY, HeaderValue::from_static("Origin"));
         }

@@ -17,7 +17,7 @@ use super::route::RouteError;
 use super::status::status_of;
 use crate::oci::{ErrorCode, Problem, ProblemKind};
 
-/// Why a request is refused or failed.
+/// Error of a request: the problem, and the header that its response needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     problem: Problem,
@@ -29,8 +29,8 @@ pub struct ApiError {
 enum ErrorHeader {
     /// No header.
     None,
-    /// `Connection: close`. The framing of the request is in doubt, and the next bytes of the connection may belong to a
-    /// request for another server (request smuggling).
+    /// `Connection: close`. The framing of the request is in doubt, and the next bytes of the connection may belong to
+    /// a request for another server (request smuggling).
     Close,
     /// `Allow`: the methods of the endpoint.
     Allow(&'static str),
@@ -48,25 +48,27 @@ enum ErrorHeader {
 }
 
 impl ApiError {
-    /// The request names no host, more than one, or a malformed one. `why` is one sentence.
+    /// Makes the error of a request that names no host, more than one, or a malformed one. `why` is one sentence.
     pub fn host(why: &'static str) -> Self {
         ApiError::http(ProblemKind::Malformed, why)
     }
 
-    /// The request is malformed HTTP, or uses a part of HTTP that is not supported. Closes the connection.
+    /// Makes the error of a request that is malformed HTTP, or uses a part of HTTP that is not supported. Closes the
+    /// connection.
     pub fn http(kind: ProblemKind, why: &'static str) -> Self {
         let is_size = kind == ProblemKind::ContentTooLarge;
         let code = if is_size { ErrorCode::SizeInvalid } else { ErrorCode::Unsupported };
         ApiError { problem: Problem::new(kind, code, why), header: ErrorHeader::Close }
     }
 
-    /// The path belongs to no endpoint.
+    /// Makes the error of a path that belongs to no endpoint.
     pub fn no_endpoint() -> Self {
         let message = "the registry has no endpoint at this path; its API is under /v2/";
         Problem::new(ProblemKind::NotFound, ErrorCode::Unsupported, message).into()
     }
 
-    /// The endpoint has other methods: those in `allow`, as in the header `Allow`.
+    /// Makes the error of a method that the endpoint does not have (RFC 9110 section 15.5.6). `allow` is the value of
+    /// the header `Allow`.
     pub fn method(allow: &'static str) -> Self {
         let message = format!("this URL does not support this method, only {allow}");
         let problem = Problem::new(ProblemKind::Unsupported, ErrorCode::Unsupported, message);
@@ -76,43 +78,43 @@ impl ApiError {
         }
     }
 
-    /// The configuration switches an operation off that changes content; `message` names the key.
+    /// Makes the error of a change that the configuration switches off; `message` names the key.
     pub fn disabled(message: &'static str) -> Self {
         let problem = Problem::new(ProblemKind::Unsupported, ErrorCode::Unsupported, message);
         ApiError { problem, header: ErrorHeader::Allow("GET, HEAD") }
     }
 
-    /// `name` is not a repository name.
+    /// Makes the error of a `name` that is not a repository name.
     pub fn name_invalid(name: &str, why: &str) -> Self {
         malformed(ErrorCode::NameInvalid, why, json!({ "name": name }))
     }
 
-    /// `tag` is not a tag.
+    /// Makes the error of a `tag` that is malformed.
     pub fn tag_invalid(tag: &str, why: &str) -> Self {
         malformed(ErrorCode::ManifestInvalid, why, json!({ "reference": tag }))
     }
 
-    /// `digest` is not a digest.
+    /// Makes the error of a `digest` that is malformed.
     pub fn digest_invalid(digest: &str, why: &str) -> Self {
         malformed(ErrorCode::DigestInvalid, why, json!({ "digest": digest }))
     }
 
-    /// The manifest is not accepted.
+    /// Makes the error of a manifest that is not accepted.
     pub fn manifest_invalid(why: impl Into<String>) -> Self {
         malformed(ErrorCode::ManifestInvalid, why, Value::Null)
     }
 
-    /// A query parameter has a value that is not accepted.
+    /// Makes the error of a query parameter whose value is not accepted.
     pub fn parameter(why: impl Into<String>) -> Self {
         malformed(ErrorCode::Unsupported, why, Value::Null)
     }
 
-    /// The body does not have the announced length.
+    /// Makes the error of a body that does not have the announced length.
     pub fn size_invalid(why: impl Into<String>) -> Self {
         malformed(ErrorCode::SizeInvalid, why, Value::Null)
     }
 
-    /// The body has more than `limit` bytes.
+    /// Makes the error of a body with more than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the body is too large: the limit is {limit} bytes");
         Problem::new(ProblemKind::ContentTooLarge, ErrorCode::SizeInvalid, message)
@@ -120,20 +122,20 @@ impl ApiError {
             .into()
     }
 
-    /// The client did not send the body in time.
+    /// Makes the error of a client that did not send the body in time.
     pub fn stalled() -> Self {
         let message = "the body did not arrive in time";
         Problem::new(ProblemKind::TimedOut, ErrorCode::BlobUploadInvalid, message).into()
     }
 
-    /// The range has no byte of the content, which has `size` bytes.
+    /// Makes the error of a range without a byte of the content, which has `size` bytes.
     pub fn range_unsatisfiable(size: u64) -> Self {
         let message = format!("the range contains no byte of the content, which has {size} bytes");
         let problem = Problem::new(ProblemKind::RangeNotSatisfiable, ErrorCode::SizeInvalid, message);
         ApiError { problem: problem.with_detail(json!({ "size": size })), header: ErrorHeader::Size(size) }
     }
 
-    /// A chunk does not begin where the upload at `location` ends, which is at `length` bytes.
+    /// Makes the error of a chunk that does not begin where the upload at `location` ends, which is at `length` bytes.
     pub fn chunk_out_of_order(length: u64, location: String) -> Self {
         let message =
             format!("the chunk does not continue the upload; send the bytes from offset {length} on");
@@ -144,20 +146,21 @@ impl ApiError {
         }
     }
 
-    /// The client has to log in, or to get another token.
+    /// Makes the error of a client that has to log in, or to get another token.
     pub fn unauthorized(challenge: Challenge, message: &str) -> Self {
         let problem = Problem::new(ProblemKind::Unauthenticated, ErrorCode::Unauthorized, message);
         ApiError { problem, header: ErrorHeader::Challenge(challenge) }
     }
 
-    /// A log-in failed with this problem; the client gets a challenge only if another log-in could succeed.
+    /// Makes the error of a log-in that failed with this problem; the client gets a challenge only if another log-in
+    /// could succeed.
     pub fn failed_login(problem: Problem, challenge: Challenge) -> Self {
         let is_challenged = problem.kind() == ProblemKind::Unauthenticated;
         let header = if is_challenged { ErrorHeader::Challenge(challenge) } else { ErrorHeader::None };
         ApiError { problem, header }
     }
 
-    /// The user is not allowed to do this.
+    /// Makes the error of a user who is not allowed to do this.
     pub fn denied(message: impl Into<String>) -> Self {
         Problem::new(ProblemKind::Forbidden, ErrorCode::Denied, message).into()
     }
@@ -195,6 +198,7 @@ impl ApiError {
             ErrorHeader::Challenge(challenge) => set(WWW_AUTHENTICATE, challenge.header()),
             ErrorHeader::Size(size) => set(CONTENT_RANGE, format!("bytes */{size}")),
             ErrorHeader::Resume { length, location } => {
+                // An empty upload is `0-0`, as registry:2 reports it: the format has no empty range.
                 set(RANGE, format!("0-{}", length.saturating_sub(1)));
                 set(LOCATION, location.clone());
             }

@@ -47,8 +47,8 @@ pub struct Event {
 pub struct Events(Lock<VecDeque<Event>>);
 
 impl EventKind {
-    /// Returns the kind of event that a request causes, and the status of the response that confirms it; `None` if requests of
-    /// this route are no events.
+    /// Returns the kind of event that a request causes, and the status of the response that confirms it; `None` if
+    /// requests of this route are no events.
     pub fn of(route: &Route, method: &Method) -> Option<(Self, StatusCode)> {
         match route {
             Route::PutManifest(..) => Some((EventKind::Pushed, StatusCode::CREATED)),

@@ -1,4 +1,4 @@
-//! The framing of a request body (RFC 9112 section 6).
+//! The framing of a request body (RFC 9112 section 6): a body that hyper would not decode fully is refused with 501.
 
 use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
@@ -6,8 +6,8 @@ use http::request::Parts;
 use super::error::ApiError;
 use crate::oci::ProblemKind;
 
-/// Refuses transfer codings other than a single `chunked`. hyper decodes only that one and leaves others, such as a `gzip`
-/// before it, in the body, so that the encoded bytes would be stored.
+/// Refuses transfer codings other than a single `chunked`. hyper decodes only that one and leaves others, such as a
+/// `gzip` before it, in the body, so that the encoded bytes would be stored.
 ///
 /// # Errors
 /// Returns [`ApiError::http`] with status 501.

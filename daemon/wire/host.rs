@@ -70,8 +70,8 @@ fn is_name(text: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(is_label)
 }
 
-/// Checks that a request names exactly one host. A request in absolute form without `Host` (HTTP/1.0) gets the header from
-/// its target, so that all later code reads the host from one place.
+/// Checks that a request names exactly one host. A request in absolute form without `Host` (HTTP/1.0) gets the header
+/// from its target, so that all later code reads the host from one place.
 ///
 /// # Errors
 /// Returns one sentence for the client, for a response with 400.

@@ -1,8 +1,8 @@
 //! HTTP as types: routes, the stages of a request, responses, errors, and the policies against CSRF and DNS rebinding.
 //!
-//! A request is [`Parsed`] first and gives access to its route only; a permit turns it into [`Permitted`], which has the body.
-//! Errors are problems without HTTP (`oci`), and [`status_of`] is the one table that maps them to statuses. Any request gets a
-//! response, or its connection is closed; malformed input never panics.
+//! A request is [`Parsed`] first and gives access to its route only; a permit turns it into [`Permitted`], which has
+//! the body. Errors are problems without HTTP (`oci`), and [`status_of`] is the one table that maps them to statuses.
+//! Any request gets a response, or its connection is closed; malformed input never panics.
 
 mod addresses;
 pub mod audit;

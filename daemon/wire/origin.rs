@@ -10,8 +10,8 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Parses the origin of a URL; returns `None` for another scheme and for a malformed host. The `null` of a sandboxed page
-    /// is no origin, either.
+    /// Parses the origin of a URL; returns `None` for another scheme and for a malformed host. The `null` of a
+    /// sandboxed page is no origin, either.
     pub(super) fn of(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let host = rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())?;

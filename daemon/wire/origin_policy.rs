@@ -1,11 +1,12 @@
-//! The two policies against web pages that misuse a browser to reach the registry. The API and the admin page ask both.
+//! The two policies against web pages that misuse a browser to reach the registry. The API and the admin page apply
+//! both.
 //!
 //! ```text
 //! request headers, peer, TLS
 //!   │
-//!   ├─ Locations::target_origin   the origin that the browser called: `Host`, or the headers of a trusted proxy
+//!   ├─ Addresses::target_origin   the origin that the browser called: `Host`, or the headers of a trusted proxy
 //!   │
-//!   ├─ RebindingPolicy::check     DNS rebinding: an implicitly open registry answers to addresses and LAN names only (421)
+//!   ├─ RebindingPolicy::check     DNS rebinding: if implicitly open, only addresses and LAN names are accepted (421)
 //!   │
 //!   └─ CsrfPolicy                 CSRF: requests that change something come from the same origin (403)
 //!        ├─ check_api             Sec-Fetch-Site, Origin, http.headers (CORS); programs send no Origin and pass
@@ -13,8 +14,8 @@
 //! ```
 //!
 //! CSRF: a page of another origin sends a request with the credentials or the session that the browser remembers. DNS
-//! rebinding: a page lets its own name resolve to the address of this machine, so that the browser takes the registry for the
-//! same origin.
+//! rebinding: a page lets its own name resolve to the address of this machine, so that the browser takes the registry
+//! for the same origin.
 
 use std::net::IpAddr;
 
@@ -41,8 +42,9 @@ impl<'a> CsrfPolicy<'a> {
         CsrfPolicy { locations }
     }
 
-    /// Checks a request of the API. Safe methods pass: another origin cannot read the response. Other requests have to come
-    /// from a program, from a page of the registry itself, or from an origin that `Access-Control-Allow-Origin` lists.
+    /// Checks a request of the API. Safe methods pass: another origin cannot read the response. Other requests have to
+    /// come from a program, from a page of the registry itself, or from an origin that `Access-Control-Allow-Origin`
+    /// lists.
     ///
     /// # Errors
     /// Returns the problem (403) for a page of another origin.
@@ -71,8 +73,8 @@ impl<'a> CsrfPolicy<'a> {
         ))
     }
 
-    /// Checks the form of an admin page. Browsers send `Origin` or `Referer` with every form, so that one without both is
-    /// refused.
+    /// Checks the form of an admin page. Browsers send `Origin` or `Referer` with every form, so that one without both
+    /// is refused.
     ///
     /// # Errors
     /// Returns the problem (403) for a form of another origin.
@@ -99,8 +101,8 @@ impl<'a> CsrfPolicy<'a> {
     }
 }
 
-/// Policy against DNS rebinding: a registry that is open only because it has no users answers to addresses and to names that
-/// the public DNS cannot have. With users or with `auth.anonymous` every host is accepted.
+/// Policy against DNS rebinding: a registry that is open only because it has no users answers to addresses and to names
+/// that the public DNS cannot have. With users or with `auth.anonymous` every host is accepted.
 #[derive(Clone, Copy)]
 pub struct RebindingPolicy<'a> {
     locations: &'a Addresses,
@@ -115,9 +117,10 @@ impl<'a> RebindingPolicy<'a> {
     /// Checks the host by which a client calls the registry.
     ///
     /// # Errors
-    /// Returns the problem (421) if the registry is implicitly open and a page on the internet could have this host name.
+    /// Returns the problem (421) if the registry is implicitly open and a page on the internet could have this host
+    /// name.
     pub async fn check(self, headers: &HeaderMap, peer: IpAddr, access: &Access) -> Result<(), Problem> {
-        // The host is compared first: it costs less than a look at the file of users.
+        // The host is compared first: unlike a check of the file of users, that costs no system call.
         if self.is_rebinding_safe_host(headers, peer) || !access.is_implicitly_open().await {
             return Ok(());
         }
@@ -129,8 +132,9 @@ impl<'a> RebindingPolicy<'a> {
         ))
     }
 
-    /// Returns true if a client calls the registry by an address, or by a name that the public DNS cannot have. A malformed
-    /// host is not safe. Without any host (HTTP/1.0, which no browser speaks) only clients on this machine are.
+    /// Returns true if a client calls the registry by an address, or by a name that the public DNS cannot have. A
+    /// malformed host is not safe. Without any host (HTTP/1.0, which no browser speaks) only clients on this machine
+    /// are.
     fn is_rebinding_safe_host(self, headers: &HeaderMap, peer: IpAddr) -> bool {
         if let Some(host) = self.locations.target_origin(headers, peer, false).host {
             return Host::parse(&host).is_some_and(|host| is_local_name(host.name));
@@ -141,7 +145,8 @@ impl<'a> RebindingPolicy<'a> {
     }
 }
 
-/// Returns true if the headers show that a web page sent the request: a page of another origin, or any page with `Origin`.
+/// Returns true if the headers show that a web page sent the request: a page of another origin, or any page with
+/// `Origin`.
 pub fn is_sent_by_page(headers: &HeaderMap) -> bool {
     fetch_site(headers) == FetchSite::Other || headers.contains_key(ORIGIN)
 }
@@ -149,13 +154,13 @@ pub fn is_sent_by_page(headers: &HeaderMap) -> bool {
 /// Relation between the page and the request that it sends, as the browser states it in `Sec-Fetch-Site`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FetchSite {
-    /// The very origin that is called. The browser compares scheme, host and port itself, so that this holds behind a proxy
-    /// that changes the host, and a page cannot forge the header.
+    /// The very origin that is called. The browser compares scheme, host and port itself, so that this holds behind a
+    /// proxy that changes the host, and a page cannot forge the header.
     Same,
     /// Another origin.
     Other,
-    /// Not stated: by programs, by old browsers, by browsers over plain HTTP to a host that is not localhost, and for
-    /// requests that the user entered (`none`).
+    /// No relation is stated: by programs, by old browsers, by browsers over plain HTTP to a host that is not
+    /// localhost, and for requests that the user entered (`none`).
     Unknown,
 }
 
@@ -183,12 +188,12 @@ fn cors_allows(cors: &Cors, origin: &HeaderValue, has_credentials: bool) -> bool
     cors.lists(origin) || (cors.allows_any_origin() && !has_credentials)
 }
 
-/// Returns true if a URL belongs to a page of this registry, whose target origin is `target`: scheme, host and port are the
-/// same.
+/// Returns true if a URL belongs to a page of this registry, whose target origin is `target`: scheme, host and port are
+/// the same.
 ///
-/// A page over plain HTTP is not a page of a registry that is called over TLS: every machine on the network path can write such
-/// a page. A page over TLS is one of a registry that seems to be called over plain HTTP: a proxy that the configuration does not
-/// name may do the TLS.
+/// A page over plain HTTP is not a page of a registry that is called over TLS: every machine on the network path can
+/// write such a page. A page over TLS is one of a registry that seems to be called over plain HTTP: a proxy that the
+/// configuration does not name may do the TLS.
 fn is_own_page(url: &str, target: &TargetOrigin, external_url: Option<&str>) -> bool {
     let Some(page) = Origin::of(url) else { return false };
     let is_target =
@@ -196,8 +201,8 @@ fn is_own_page(url: &str, target: &TargetOrigin, external_url: Option<&str>) -> 
     is_target || external_url.and_then(Origin::of).is_some_and(|external| page.is_same(&external))
 }
 
-/// Returns true if the public DNS cannot have this name: an address, a name without a dot, or a name under a domain for local
-/// use (RFC 6761, RFC 6762, RFC 8375, and names that home routers give).
+/// Returns true if the public DNS cannot have this name: an address, a name without a dot, or a name under a domain for
+/// local use (RFC 6761, RFC 6762, RFC 8375, and names that home routers give).
 fn is_local_name(name: &str) -> bool {
     const LOCAL_DOMAINS: [&str; 6] = [".localhost", ".local", ".lan", ".internal", ".home.arpa", ".test"];
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();

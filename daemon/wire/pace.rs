@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Measures the average rate of a transfer over windows of waiting.
 ///
-/// Only the time in which the daemon waits for the client counts, so that a slow disk is not held against the client. Bytes
-/// beyond the minimum are credit for one more window: a client that was fast may pause.
+/// Only the time in which the daemon waits for the client counts, so that a slow disk is not held against the client.
+/// Bytes beyond the minimum are credit for one more window: a client that was fast may pause.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Bytes per second; zero switches the minimum off.

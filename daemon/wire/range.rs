@@ -1,5 +1,5 @@
-//! `Range` of pulls (RFC 9110 section 14.2) and `Content-Range` of chunks (distribution specification, "Pushing a blob in
-//! chunks", which has a form of its own).
+//! `Range` of pulls (RFC 9110 section 14.2) and `Content-Range` of chunks (distribution specification, "Pushing a blob
+//! in chunks", which has a form of its own).
 //!
 //! A malformed `Range` is ignored, as RFC 9110 wants; a malformed `Content-Range` is an error.
 
@@ -8,7 +8,8 @@ use std::str::FromStr;
 /// Byte range of a `Range` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// The first and the last byte, both included; up to the end if there is no last byte. The last may be before the first.
+    /// The first and the last byte, both included; up to the end if there is no last byte. The last may be before the
+    /// first.
     From(u64, Option<u64>),
     /// This number of bytes at the end.
     Last(u64),
@@ -51,6 +52,7 @@ pub fn resolve_range(header: Option<&str>, size: u64) -> RangeOutcome {
         ByteRange::From(start, _) if start >= size => RangeOutcome::Unsatisfiable,
         ByteRange::From(start, Some(end)) if end < start => RangeOutcome::Unsatisfiable,
         ByteRange::From(start, end) => {
+            // The size is not zero, since it is greater than the start.
             let end = end.unwrap_or(u64::MAX).min(size - 1);
             RangeOutcome::Part { start, length: end - start + 1 }
         }
@@ -80,13 +82,15 @@ impl FromStr for ByteRange {
 impl FromStr for ContentRange {
     type Err = ParseRangeError;
 
-    /// Parses `START-END` of the distribution specification, and `bytes START-END/SIZE` of RFC 9110, which some clients send.
+    /// Parses `START-END` of the distribution specification, and `bytes START-END/SIZE` of RFC 9110, which some clients
+    /// send.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let range = text.trim();
         let range = range.strip_prefix("bytes").map_or(range, |rest| rest.trim_start_matches([' ', '=']));
         let range = range.split_once('/').map_or(range, |(range, _)| range);
         let (start, end) = range.split_once('-').ok_or(ParseRangeError)?;
         let (start, end) = (number(start)?, number(end)?);
+        // With an end of `u64::MAX` the length of the chunk could overflow.
         if start <= end && end < u64::MAX { Ok(ContentRange { start, end }) } else { Err(ParseRangeError) }
     }
 }

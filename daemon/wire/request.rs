@@ -1,6 +1,7 @@
 //! Stages of a request: [`Parsed`] has only its route; a permit turns it into [`Permitted`], which has the body.
 //!
-//! The body enforces the time and rate limits of the sender. A body that is dropped unread is drained (lingering close).
+//! The body enforces the time and rate limits of the sender. A body that is dropped unread is drained (lingering
+//! close).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,8 +73,8 @@ impl Permitted {
 
 /// Body of a request.
 ///
-/// Lingering close: a body that is dropped unread is drained in the background for up to ten seconds or 64 MiB. Closing the
-/// connection while the client is still sending would reset it before the client reads the response.
+/// Lingering close: a body that is dropped unread is drained in the background for up to ten seconds or 64 MiB. Closing
+/// the connection while the client is still sending would reset it before the client reads the response.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     waits_for_continue: bool,
@@ -84,8 +85,8 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Makes the body of a request. The client may pause for at most `stall`, and has to send at least `minimum_rate` bytes per
-    /// second, averaged over windows of `stall` of waiting; zero is no minimum.
+    /// Makes the body of a request. The client may pause for at most `stall`, and has to send at least `minimum_rate`
+    /// bytes per second, averaged over windows of `stall` of waiting; zero is no minimum.
     pub fn new(parts: &Parts, incoming: Incoming, stall: Duration, minimum_rate: u64) -> Self {
         let announced = incoming.size_hint().exact();
         let waits_for_continue = parts.headers.contains_key(http::header::EXPECT);
@@ -108,8 +109,8 @@ impl RequestBody {
     /// Receives the next bytes; returns `None` at the end.
     ///
     /// # Errors
-    /// Returns [`ApiError::stalled`] (408) if the client pauses too long or is too slow, and [`ApiError::size_invalid`] (400) if
-    /// the body ends early.
+    /// Returns [`ApiError::stalled`] (408) if the client pauses too long or is too slow, and [`ApiError::size_invalid`]
+    /// (400) if the body ends early.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.waits_for_continue = false;
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
@@ -129,7 +130,8 @@ impl RequestBody {
             paused += waited;
             let keeps_up = self.pace.keeps_up(waited, bytes);
             match next {
-                // Bytes that have arrived are delivered in any case; the next wait of a client that is too slow ends at once.
+                // Bytes that have arrived are delivered in any case; the next wait of a client that is too slow ends at
+                // once.
                 Err(_) if keeps_up && paused < self.stall => {}
                 Err(_) => return Err(ApiError::stalled()),
                 Ok(None) => {
@@ -152,12 +154,14 @@ impl RequestBody {
     /// Receives the whole body into memory.
     ///
     /// # Errors
-    /// Returns [`ApiError::too_large`] (413) for a body of more than `limit` bytes, and the errors of [`RequestBody::chunk`].
+    /// Returns [`ApiError::too_large`] (413) for a body of more than `limit` bytes, and the errors of
+    /// [`RequestBody::chunk`].
     pub async fn collect(&mut self, limit: usize) -> Result<Bytes, ApiError> {
         if self.announced.is_some_and(|length| length > limit as u64) {
             return Err(ApiError::too_large(limit));
         }
-        // Allocated at once, since a growing vector needs twice the memory for a moment. The limit bounds a false announcement.
+        // Allocated at once, since a growing vector needs twice the memory for a moment. The limit bounds a false
+        // announcement.
         let announced = self.announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let mut collected = Vec::with_capacity(announced.min(limit));
         while let Some(chunk) = self.chunk().await? {
@@ -173,7 +177,8 @@ impl RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(mut incoming) = self.incoming.take() else { return };
-        // With `Expect: 100-continue` polling the body makes hyper send `100 Continue`, and the client has sent nothing yet.
+        // With `Expect: 100-continue` polling the body makes hyper send `100 Continue`, and the client has sent nothing
+        // yet.
         if incoming.is_end_stream() || self.waits_for_continue {
             return;
         }

@@ -1,4 +1,6 @@
-//! Responses and their bodies.
+//! Responses and their bodies: none, a few bytes in memory, or a stream of chunks.
+//!
+//! A stream that fails after its head was sent ends the connection, so that the client sees a body that is too short.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -8,7 +8,8 @@ use percent_encoding::percent_decode_str;
 use crate::access::{Action, Operation};
 use crate::oci::{Digest, ParseDigestError, ParseNameError, ParseReferenceError, Reference, RepositoryName};
 
-/// Route: an endpoint of the distribution specification ("Endpoints") with its parsed parameters.
+/// Route: an endpoint of the distribution specification ("Endpoints") with its parsed parameters. `end-N` is its number
+/// in the table there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// end-1: check of the API version.
@@ -41,7 +42,7 @@ pub enum Route {
     Referrers(RepositoryName, Digest),
 }
 
-/// Why method and path are not a route.
+/// Reason why a method and a path are not a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteError {
     /// The path belongs to no endpoint.
@@ -203,8 +204,8 @@ fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, Route
     let name = repository(name)?;
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let reference = reference.parse().map_err(|error| {
-        // "If the manifest is not found in the repository, the response code MUST be 404", also for a reference that cannot be
-        // pushed. A malformed digest has its own error code, DIGEST_INVALID.
+        // "If the manifest is not found in the repository, the response code MUST be 404", also for a reference that
+        // cannot be pushed. A malformed digest has its own error code, DIGEST_INVALID.
         if is_read && !reference.contains(':') {
             return RouteError::ManifestUnknown(reference.to_owned());
         }

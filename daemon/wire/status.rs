@@ -1,4 +1,5 @@
-//! The one table from kinds of problems to HTTP statuses (RFC 9110 section 15; distribution specification, "Endpoints").
+//! The one table from kinds of problems to HTTP statuses (RFC 9110 section 15; distribution specification,
+//! "Endpoints").
 
 use http::StatusCode;
 

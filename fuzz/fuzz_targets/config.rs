@@ -1,4 +1,4 @@
-//! The configuration file: no text panics, and `config show` of a valid one reads back as the same settings.
+//! Fuzzes the configuration file: no text panics, and `config show` of a valid one reads back as the same settings.
 #![no_main]
 
 use holdfast::config::{Overrides, from_text};

@@ -1,4 +1,5 @@
-//! Parses `index.json`, which an index is rebuilt from: any bytes are an error or entries, never a panic.
+//! Fuzzes the parsing of `index.json`, which an index is rebuilt from: any bytes are an error or entries, never a
+//! panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

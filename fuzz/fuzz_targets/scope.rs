@@ -1,4 +1,4 @@
-//! Parses scopes of tokens and `Authorization` headers.
+//! Fuzzes scopes of tokens, which have to read back after formatting, and `Authorization` headers.
 #![no_main]
 
 use holdfast::access::{Scope, claimed_name};

@@ -32,7 +32,7 @@ fn password_longer_than_bcrypt_reads_is_wrong() {
     for wrong in [format!("{longest}x"), format!("{longest}\0"), format!("{longest}\0{longest}")] {
         assert_eq!(ping(&wrong).expect(401).error_code(), "UNAUTHORIZED");
     }
-    // The admin page refuses to set such a password, and says why.
+    // The admin page refuses to set such a password, and names the reason.
     let mut alice = Browser::of(&daemon, "alice", &longest);
     for long in [format!("{longest}x"), "a\0b".into()] {
         let answer = alice.post("/users/add", &[("name", "bob"), ("new", &long), ("again", &long)]);
@@ -51,7 +51,7 @@ fn anonymous_pull_can_be_enabled() {
 }
 
 #[test]
-fn startup_banner_says_that_the_registry_is_open_in_part() {
+fn startup_banner_reports_a_partly_open_registry() {
     let said = startup_line(&[("HOLDFAST_AUTH_ANONYMOUS", "pull")], "  access ");
     assert!(said.contains("partly open") && said.contains("holdfast user add NAME"), "{said}");
 }
@@ -96,7 +96,7 @@ fn rules_restrict_users_to_actions_in_repositories() {
     ask("ci", "GET", "/v2/private/manifests/1").expect(403);
     // A missing repository looks the same as a forbidden one.
     ask("ci", "GET", "/v2/nothing/manifests/1").expect(403);
-    // A blob that may not be pulled cannot be mounted, and the answer does not reveal whether it exists.
+    // A blob that may not be pulled cannot be mounted, and the response does not reveal whether it exists.
     ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=private")).expect(202);
     ask("ci", "POST", &format!("/v2/team/new/blobs/uploads/?mount={layer}&from=team/app")).expect(201);
     assert_eq!(

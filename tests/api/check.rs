@@ -193,7 +193,7 @@ fn a_repair_rebuilds_a_damaged_index() {
 }
 
 #[test]
-fn a_check_keeps_its_rate() {
+fn a_check_stays_below_its_rate() {
     let daemon = Daemon::start();
     for number in 0..4u8 {
         daemon.push_blob("a", &vec![number; 512 << 10]);

@@ -34,7 +34,7 @@ fn head_of(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_head_may_have_limits_header_bytes_and_not_one_more() {
+fn a_request_head_longer_than_header_bytes_is_431() {
     for (setting, limit) in [("8KiB", 8192), ("20000", 20_000), ("64KiB", 65_536), ("1MiB", 1 << 20)] {
         let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_HEADER_BYTES", setting)]);
         for piece in [usize::MAX, 1000] {

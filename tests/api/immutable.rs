@@ -1,4 +1,4 @@
-//! Immutable tags.
+//! Immutable tags: they are set once, and neither moved nor deleted unless their rule allows it.
 
 use serde_json::json;
 

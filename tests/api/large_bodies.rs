@@ -1,4 +1,4 @@
-//! Large manifests and forms: slow senders of them use their own share of the places only.
+//! Large manifests and forms: slow senders occupy only their own share of the pools.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};

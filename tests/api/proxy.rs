@@ -84,7 +84,7 @@ fn forwarding_headers_of_every_form_count_from_trusted_proxies_only() {
 }
 
 #[test]
-fn the_log_has_the_client_that_forwarded_names() {
+fn the_log_has_the_client_address_of_forwarded() {
     let mut daemon = Daemon::start();
     daemon.stop();
     let settings = [("HOLDFAST_LOG_LEVEL", "info"), ("HOLDFAST_HTTP_TRUSTED_PROXIES", "127.0.0.0/8")];

@@ -3,7 +3,7 @@
 use crate::support::*;
 
 #[test]
-fn blobs_whole_by_range_and_conditionally() {
+fn blobs_are_pulled_whole_by_range_and_conditionally() {
     let daemon = Daemon::start();
     let content: Vec<u8> = (0..1_000_003u32).map(|i| (i % 251) as u8).collect();
     let digest = daemon.push_blob("a/b", &content);
@@ -44,7 +44,7 @@ fn blobs_whole_by_range_and_conditionally() {
 }
 
 #[test]
-fn manifests_by_tag_and_digest_with_any_accept() {
+fn manifests_are_pulled_by_tag_and_digest_with_any_accept() {
     let daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("a", "1", b"layer");
     for reference in ["1", digest.as_str()] {

@@ -7,7 +7,7 @@ use holdfast::oci::{Algorithm, Hasher};
 use crate::support::*;
 
 #[test]
-fn docker_sequence_of_post_patch_and_put() {
+fn a_blob_is_pushed_with_post_patch_and_put_as_docker_does() {
     let daemon = Daemon::start();
     let content = vec![7u8; 700_000];
     let start = daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202);
@@ -50,7 +50,7 @@ fn chunks_are_accepted_in_order_only() {
 }
 
 #[test]
-fn push_in_one_request_of_an_empty_blob_or_with_sha512() {
+fn an_empty_blob_and_a_sha512_digest_are_pushed_in_one_request() {
     let daemon = Daemon::start();
     daemon.push_blob("a", b"");
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{}", digest(b""))).expect(200).body, b"");
@@ -84,7 +84,7 @@ fn a_wrong_digest_is_refused_and_leaves_no_file() {
 }
 
 #[test]
-fn mount_from_another_repository() {
+fn a_blob_is_mounted_from_another_repository() {
     let daemon = Daemon::start();
     let blob = daemon.push_blob("from", b"hello");
     let mount = |query: &str| {

@@ -59,6 +59,7 @@ fn a_lost_or_corrupt_index_is_rebuilt() {
     let kept = std::fs::read_dir(&daemon.data)
         .unwrap()
         .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("index.broken-"));
+    // The first round deleted the index, so that nothing was left to keep.
     assert_eq!(kept.count(), 2, "each corrupt index is kept");
     // A normal restart on the rebuilt index.
     daemon.stop_and_restart();
@@ -86,6 +87,7 @@ fn start_on(card: &str, directory: &tempfile::TempDir) -> Daemon {
     daemon
 }
 
+/// Returns the content of the first layer of an image.
 fn layer(daemon: &Daemon, name: &str, tag: &str) -> Vec<u8> {
     let manifest = daemon.get(&format!("/v2/{name}/manifests/{tag}")).expect(200).json();
     let layer = manifest["layers"][0]["digest"].as_str().unwrap();
@@ -93,9 +95,9 @@ fn layer(daemon: &Daemon, name: &str, tag: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_card_from_a_32_bit_system_starts() {
+fn a_data_directory_of_a_32_bit_system_is_opened() {
     let directory = tempfile::tempdir().unwrap();
-    // Written by Holdfast on armv7.
+    // The fixture was written by Holdfast on armv7.
     let daemon = start_on("from-32-bit", &directory);
     for name in ["team/app", "tools"] {
         assert_eq!(layer(&daemon, name, "1.0"), format!("layer of {name}").into_bytes());

@@ -1,5 +1,5 @@
-//! Access to blobs: a manifest that references a blob of another repository grants no access to it, also after a rebuild of the
-//! index.
+//! Access to blobs: a manifest that references a blob of another repository grants no access to it, also after a
+//! rebuild of the index.
 
 use std::process::Command;
 

@@ -84,7 +84,7 @@ fn shutdown_finishes_requests_and_does_not_wait_for_unfinished_heads() {
             Response::read(&mut stream, false).expect(201);
         }
         daemon.wait();
-        // Many times what it takes, and less than the half minute that requests in progress have.
+        // Many times the usual duration, and less than the half minute that requests in progress have.
         assert!(begun.elapsed() < Duration::from_secs(20), "{mode}: {:?}", begun.elapsed());
     }
 }

@@ -23,8 +23,8 @@ fn guess_concurrently(count: usize, guess: impl Fn(usize) -> u16 + Sync) -> Vec<
     })
 }
 
-/// Runs `check` after `delay`, while threads guess; each calls `guess` with its number and the number of its attempt. A panic
-/// of `check` ends the threads before it is passed on.
+/// Runs `check` after `delay`, while threads guess; each calls `guess` with its number and the number of its attempt. A
+/// panic of `check` ends the threads before it is passed on.
 fn while_guessing(
     threads: usize,
     guess: impl Fn(usize, usize) + Sync,

@@ -1,4 +1,5 @@
-//! Stored content must not run in a browser (stored XSS): the headers of every response, and the media types of manifests.
+//! Stored content must not run in a browser (stored XSS): the headers of every response, and the media types of
+//! manifests.
 
 use crate::support::browser::Browser;
 use crate::support::*;

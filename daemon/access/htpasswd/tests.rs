@@ -1,3 +1,5 @@
+//! Tests of the htpasswd file: edits, and the lines that log in no user.
+
 use proptest::prelude::*;
 
 use super::*;

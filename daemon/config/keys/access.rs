@@ -1,4 +1,4 @@
-//! `[auth]`.
+//! The keys of `[auth]`.
 
 use crate::access::{Action, Anonymous, Challenge, Rule};
 use crate::config::format::{Choice, Describe, Format, List, Optional};
@@ -30,7 +30,7 @@ const AUTH_KEYS: &[Key<Config>] = &[
             config.auth.htpasswd_is_set = true;
             Ok(())
         },
-        // The default is not shown as a value: that would mean that the registry is for users.
+        // The default is not shown as a value: as a setting it would close an implicitly open registry.
         show: |config| PATH.show(&config.auth.htpasswd).filter(|_| config.auth.htpasswd_is_set),
         rule: Vec::new,
     },
@@ -114,7 +114,7 @@ const RULE_KEYS: &[Key<Rule>] = &[
     ),
 ];
 
-/// The file of users is in the data directory by default.
+/// Sets the default of `auth.htpasswd`: the file `htpasswd` in the data directory.
 pub(in crate::config) fn finish_auth(config: &mut Config) {
     if !config.auth.htpasswd_is_set {
         config.auth.htpasswd = htpasswd_in(&config.storage.path);

@@ -1,4 +1,4 @@
-//! `[admin]` and `[metrics]`.
+//! The keys of `[admin]` and `[metrics]`.
 
 use crate::config::format::{Choice, Flag, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};

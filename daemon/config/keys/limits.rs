@@ -1,4 +1,4 @@
-//! `[limits]`.
+//! The keys of `[limits]`.
 
 use crate::config::format::{Number, Optional};
 use crate::config::key::{Initial, Key, Section, key};

@@ -1,4 +1,4 @@
-//! `listen`, `[tls]`, `[http]` and `[service]`.
+//! The key `listen`, and the keys of `[tls]`, `[http]` and `[service]`.
 
 use rustls::pki_types::ServerName;
 
@@ -114,7 +114,7 @@ pub(in crate::config) fn finish_tls(config: &mut Config, given: &Given, problems
     }
 }
 
-/// Refuses names that cannot stand in a certificate. Without one, nothing depends on them.
+/// Refuses names that a certificate cannot have. Only the mode "auto" uses them.
 fn check_names(given: &Given, problems: &mut Vec<Problem>) {
     let Some(item) = given.get("tls.names") else { return };
     let is_certifiable = |name: &str| ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();

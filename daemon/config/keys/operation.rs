@@ -1,4 +1,4 @@
-//! `[log]`, `[gc]` and `[uploads]`.
+//! The keys of `[log]`, `[gc]` and `[uploads]`.
 
 use crate::config::format::{Choice, Flag, Number, OrOff};
 use crate::config::key::{Initial, Key, Section, key};

@@ -1,4 +1,4 @@
-//! `[registry]` and `[storage]`.
+//! The keys of `[registry]` and `[storage]`.
 
 use crate::config::format::{Flag, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};

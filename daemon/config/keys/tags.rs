@@ -1,4 +1,4 @@
-//! `[[retention]]` and `[[immutable]]`: rules for the tags of some repositories.
+//! The keys of `[[retention]]` and `[[immutable]]`: rules for the tags of some repositories.
 
 use crate::config::format::{Flag, List, Number, Optional};
 use crate::config::key::{Initial, Key, Section, key};

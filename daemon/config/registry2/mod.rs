@@ -1,8 +1,9 @@
 //! The configuration of registry:2: its YAML file and its `REGISTRY_*` variables, which are one tree of settings.
 //!
-//! Both become a list of settings, each with its place in the tree; a variable replaces what the file sets at its place and
-//! below. [`settings`] lists the effect of each setting here. A setting without an effect is named in a warning, unless it
-//! asks for what is the case anyway; one that would be dangerous to ignore is an error.
+//! Both become a list of settings, each with its place in the tree; a variable replaces what the file sets at its place
+//! and below. [`settings`] lists the effect of each setting here. A setting without an effect is named in a warning,
+//! unless its value asks for the behaviour that Holdfast has anyway; a setting that would be dangerous to ignore is an
+//! error.
 
 mod overlay;
 mod place;
@@ -59,7 +60,7 @@ pub(super) fn apply(
 ) {
     let (settings, are_details) = match settings_of(file, environment) {
         Ok(settings) => settings,
-        // A tree that is not complete could mean anything, so that only its first mistake is reported.
+        // The other settings of an incomplete tree would be misread, so that only its first mistake is reported.
         Err(problem) => return problems.push(problem),
     };
     effects.registry |= file.is_some();
@@ -73,8 +74,8 @@ pub(super) fn apply(
     problems.extend(settings.iter().filter_map(|setting| reading.read(setting).err()));
 }
 
-/// Returns the settings of the file with those of the environment laid over them, and whether these change only details of
-/// users.
+/// Returns the settings of the file with those of the environment laid over them, and whether these change only details
+/// of users.
 fn settings_of(
     file: Option<Named>,
     environment: &[(String, String)],
@@ -88,7 +89,7 @@ fn settings_of(
     Ok((settings, are_details))
 }
 
-/// Returns true if the driver is named without its directory.
+/// Returns true if the driver is named without its directory, which then has the default of registry:2.
 fn needs_root(settings: &[Setting]) -> bool {
     !settings.iter().any(|setting| setting.place == "storage.filesystem.rootdirectory")
         && settings.iter().any(|setting| setting.place.starts_with("storage.filesystem"))
@@ -96,10 +97,10 @@ fn needs_root(settings: &[Setting]) -> bool {
 
 impl Reading<'_> {
     fn read(&mut self, setting: &Setting) -> Result<(), Problem> {
-        // A configuration with any setting of users does not mean an open registry.
+        // Any setting below `auth` shows that the registry is meant for users, so that it is not left open.
         self.effects.users |= setting.place.starts_with("auth");
         let Some(effect) = effect(&setting.place) else { return self.unknown(setting) };
-        // The name of a driver or of a kind of users has its meaning without settings below it, too.
+        // A driver or a kind of users has its effect even without settings below it.
         let is_kind = is_below(&setting.place, "auth") || is_below(&setting.place, "storage");
         match effect {
             Effect::Sets(_) if setting.value == Yaml::Null => {}

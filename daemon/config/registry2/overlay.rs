@@ -63,8 +63,8 @@ fn set_item(settings: &mut Vec<Setting>, place: &str, (number, value): (usize, Y
     settings.push(Setting { place: place.to_owned(), value: Yaml::List(items), name: name.to_owned() });
 }
 
-/// Returns the value of a variable: YAML, as in registry:2. Text without quotes is taken as it is, even where YAML would
-/// find a comment in it or could not read it.
+/// Returns the value of a variable: YAML, as in registry:2. Text without quotes is taken as it is, even where YAML
+/// would find a comment in it or could not read it.
 fn value_of(text: &str) -> Yaml {
     let verbatim = Yaml::plain(text.trim());
     match yaml::read(text) {

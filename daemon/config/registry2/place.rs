@@ -5,7 +5,8 @@ const PREFIX: &str = "REGISTRY_";
 /// The prefix of variables that set a header; the name of a header may have other letters than the rest.
 const HEADERS: &str = "REGISTRY_HTTP_HEADERS_";
 
-/// Places whose variable has the name of a field of the program instead of the name in the file.
+/// Places whose variable has another name than the setting in the file: registry:2 derives variables from the fields of
+/// its Go structs.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("notifications.eventconfig", "notifications.events"),
     ("health.filecheckers", "health.file"),

@@ -13,16 +13,19 @@ pub(super) type Reader = fn(&mut Reading, &Setting) -> Result<(), Problem>;
 /// The time that running requests have when the daemon stops, in seconds.
 const DRAIN: u64 = 30;
 
+/// Checks `version`: only 0.1 exists.
 pub(super) fn version(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     if setting.text()? == "0.1" { Ok(()) } else { Err(setting.wrong("0.1")) }
 }
 
+/// Reads `log.accesslog.disabled`, the inverse of `log.access`.
 pub(super) fn access_log(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let item = Item { value: Value::Flag(!setting.flag()?), place: setting.written() };
     reading.set_item("log.access", setting, item);
     Ok(())
 }
 
+/// Reads `log.formatter`.
 pub(super) fn formatter(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let format = match setting.text()? {
         "" | "text" => "text",
@@ -42,7 +45,7 @@ pub(super) fn old_log_level(reading: &mut Reading, setting: &Setting) -> Result<
     if reading.has("log.level") { Ok(()) } else { reading.set_value("log.level", setting) }
 }
 
-/// Reads the driver without its directory, whose default differs in a file of registry:2.
+/// Reads the driver `filesystem` without its directory; `needs_root` sets the default directory of registry:2.
 pub(super) fn filesystem(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match &setting.value {
         Yaml::Null => {
@@ -53,6 +56,7 @@ pub(super) fn filesystem(reading: &mut Reading, setting: &Setting) -> Result<(),
     }
 }
 
+/// Reads `storage.maintenance.uploadpurging.enabled`, which cannot be switched off here.
 pub(super) fn purging(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     if !setting.flag()? {
         reading.ignore(setting, "unfinished uploads always expire, after uploads.expire");
@@ -60,6 +64,7 @@ pub(super) fn purging(reading: &mut Reading, setting: &Setting) -> Result<(), Pr
     Ok(())
 }
 
+/// Reads `storage.maintenance.uploadpurging.age`.
 pub(super) fn purging_age(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let seconds = go_duration(setting.text()?);
     let seconds = seconds.ok_or_else(|| setting.wrong("a duration like 168h or 2h10m"))?;
@@ -67,6 +72,7 @@ pub(super) fn purging_age(reading: &mut Reading, setting: &Setting) -> Result<()
     Ok(())
 }
 
+/// Checks `http.net`: a Unix socket is refused.
 pub(super) fn network(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" | "tcp" | "tcp4" | "tcp6" => Ok(()),
@@ -76,6 +82,7 @@ pub(super) fn network(_: &mut Reading, setting: &Setting) -> Result<(), Problem>
     }
 }
 
+/// Reads `http.host`, the external URL.
 pub(super) fn host(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let url = setting.text()?.trim_end_matches('/');
     if !url.is_empty() {
@@ -84,6 +91,7 @@ pub(super) fn host(reading: &mut Reading, setting: &Setting) -> Result<(), Probl
     Ok(())
 }
 
+/// Refuses an `http.prefix`.
 pub(super) fn prefix(_: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" | "/" => Ok(()),
@@ -93,6 +101,7 @@ pub(super) fn prefix(_: &mut Reading, setting: &Setting) -> Result<(), Problem> 
     }
 }
 
+/// Reads `http.draintimeout`, which is fixed here.
 pub(super) fn drain(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let seconds = go_duration(setting.text()?);
     let seconds = seconds.ok_or_else(|| setting.wrong("a duration like 60s"))?;
@@ -102,10 +111,12 @@ pub(super) fn drain(reading: &mut Reading, setting: &Setting) -> Result<(), Prob
     Ok(())
 }
 
+/// Reads `http.tls.certificate`.
 pub(super) fn certificate(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     tls_file(reading, setting, "tls.certificate")
 }
 
+/// Reads `http.tls.key`.
 pub(super) fn key(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     tls_file(reading, setting, "tls.key")
 }
@@ -118,6 +129,7 @@ fn tls_file(reading: &mut Reading, setting: &Setting, key: &str) -> Result<(), P
     reading.set_value(key, setting)
 }
 
+/// Reads `http.tls.clientauth`: client certificates are required, or not requested.
 pub(super) fn client_auth(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     match setting.text()? {
         "" => Ok(()),
@@ -134,9 +146,10 @@ pub(super) fn client_auth(reading: &mut Reading, setting: &Setting) -> Result<()
     }
 }
 
+/// Reads `http.tls.minimumtls`.
 pub(super) fn minimum_tls(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let version = match setting.text()?.to_ascii_lowercase().as_str() {
-        // Older versions do not exist here.
+        // rustls has no older versions.
         "" | "tls1.0" | "tls1.1" | "tls1.2" => "1.2",
         "tls1.3" => "1.3",
         _ => return Err(setting.wrong("tls1.2 or tls1.3")),
@@ -145,7 +158,7 @@ pub(super) fn minimum_tls(reading: &mut Reading, setting: &Setting) -> Result<()
     Ok(())
 }
 
-/// Refuses Let's Encrypt. With a certificate of its own registry:2 does not ask for one either.
+/// Refuses Let's Encrypt. If a certificate is configured, registry:2 does not use Let's Encrypt either.
 pub(super) fn lets_encrypt(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let has_certificate = reading.has("http.tls.certificate") || reading.has("http.tls.key");
     if has_certificate || setting.value.asks_for_nothing() {
@@ -158,6 +171,7 @@ pub(super) fn lets_encrypt(reading: &mut Reading, setting: &Setting) -> Result<(
     ))
 }
 
+/// Reads `http.headers`, a map.
 pub(super) fn headers(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let entries = match &setting.value {
         Yaml::Null => return Ok(()),
@@ -172,6 +186,7 @@ pub(super) fn headers(reading: &mut Reading, setting: &Setting) -> Result<(), Pr
     Ok(())
 }
 
+/// Reads one header, a setting below `http.headers`.
 pub(super) fn header(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let name = setting.place.strip_prefix("http.headers.").unwrap_or_default();
     put_header(reading, setting, name, &setting.value)
@@ -192,6 +207,7 @@ fn put_header(reading: &mut Reading, setting: &Setting, name: &str, value: &Yaml
     Ok(())
 }
 
+/// Reads `catalog.maxentries`.
 pub(super) fn most_entries(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     let item = setting.item(Shape::Number)?;
     match item.value {

@@ -18,9 +18,9 @@ pub(super) struct Setting {
 /// The effects of registry:2's settings beside the values of keys.
 #[derive(Default)]
 pub(in crate::config) struct Effects {
-    /// Whether a setting of registry:2 had an effect.
+    /// True if a setting of registry:2 had an effect.
     pub(in crate::config) registry: bool,
-    /// Whether a setting below `auth` was there.
+    /// True if a setting below `auth` was there.
     pub(in crate::config) users: bool,
     /// The settings that have no effect, and why.
     pub(in crate::config) warnings: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) struct Reading<'a> {
     pub(super) effects: &'a mut Effects,
     /// The places that have a value.
     pub(super) places: Vec<String>,
-    /// Whether `auth.anonymous` of Holdfast's own configuration stays, because only details of the users are set.
+    /// True if `auth.anonymous` of Holdfast's own configuration stays, because only details of the users are set.
     pub(super) keeps_anonymous: bool,
 }
 
@@ -89,7 +89,7 @@ impl Setting {
         Problem::Unsupported { name: self.name.clone(), reason }
     }
 
-    /// The place for errors.
+    /// Returns the place for errors.
     pub(super) fn written(&self) -> Place {
         Place::Name(self.name.clone())
     }

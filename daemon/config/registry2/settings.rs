@@ -1,5 +1,5 @@
-//! Every setting of registry:2 (distribution 2.8 and 3.0), and its effect here. `docs/from-registry-2.md` has the same list for
-//! operators; a test compares the two.
+//! Every setting of registry:2 (distribution 2.8 and 3.0), and its effect here. `docs/from-registry-2.md` has the same
+//! list for operators; a test compares the two.
 
 use super::place::is_below;
 use super::readers::{self, Reader};
@@ -7,17 +7,17 @@ use super::users;
 
 /// The effect of a setting.
 pub(super) enum Effect {
-    /// It sets this key of Holdfast.
+    /// Sets this key of Holdfast.
     Sets(&'static str),
-    /// It has the same effect as in registry:2; a function reads it.
+    /// Has the same effect as in registry:2; a function reads it.
     Read(Reader),
-    /// A function names it in a warning, unless it asks for what is the case anyway.
+    /// A function names it in a warning, unless its value asks for the behaviour that Holdfast has anyway.
     IgnoredUnless(Reader),
-    /// A function refuses it, unless it asks for what is the case anyway.
+    /// A function refuses it, unless its value asks for the behaviour that Holdfast has anyway.
     RefusedUnless(Reader),
-    /// It has no effect and no warning: what it asks for is the case, or does not exist here.
+    /// Has no effect and no warning: Holdfast behaves like this anyway, or lacks the part that the setting is about.
     NotNeeded,
-    /// It has no effect, and a warning gives this reason.
+    /// Has no effect, and a warning gives this reason.
     Ignored(&'static str),
     /// The daemon does not start with it, for this reason.
     Refused(&'static str),

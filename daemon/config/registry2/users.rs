@@ -1,7 +1,7 @@
 //! The settings below `auth`: which users the registry has.
 //!
-//! As in registry:2 there is one kind of users. More than one kind, or one that registry:2 would not start with, is refused,
-//! so that no configuration opens the registry by accident.
+//! As in registry:2 there is one kind of users. More than one kind, or one that registry:2 would not start with, is
+//! refused, so that no configuration opens the registry by accident.
 
 use super::place::{is_below, place_of};
 use super::reading::{Reading, Setting};
@@ -62,11 +62,12 @@ pub(super) fn realm(reading: &mut Reading, setting: &Setting) -> Result<(), Prob
 /// Reads the path of the htpasswd file.
 pub(super) fn path(reading: &mut Reading, setting: &Setting) -> Result<(), Problem> {
     close(reading, setting);
+    // The key of Holdfast has the same name as the section of registry:2.
     reading.set_value(HTPASSWD, setting)
 }
 
-/// Closes the registry to anonymous clients, unless only a detail of the users is set and Holdfast's own configuration sets
-/// the rights of anonymous clients.
+/// Closes the registry to anonymous clients, unless only a detail of the users is set and Holdfast's own configuration
+/// sets the rights of anonymous clients.
 fn close(reading: &mut Reading, setting: &Setting) {
     if !reading.keeps_anonymous {
         reading.set("auth.anonymous", setting, "none");

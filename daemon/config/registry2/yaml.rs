@@ -1,5 +1,5 @@
-//! The part of YAML that configurations of registry:2 use, read within bounds: the length of the text, its depth, and the
-//! size to which aliases expand it.
+//! The part of YAML that configurations of registry:2 use, read within bounds: the length of the text, its depth, and
+//! the size to which aliases expand it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub(super) enum Yaml {
     Text {
         /// The text.
         text: String,
-        /// Whether it is written without quotes.
+        /// True if it is written without quotes.
         plain: bool,
     },
     /// A list.
@@ -33,12 +33,12 @@ pub(super) enum Yaml {
 }
 
 impl Yaml {
-    /// A scalar without quotes.
+    /// Makes a scalar without quotes.
     pub(super) fn plain(text: &str) -> Self {
         Yaml::Text { text: text.to_owned(), plain: true }
     }
 
-    /// Returns true for a value that asks for nothing: none, false, or an empty text, list or map.
+    /// Returns true for a value that switches its setting off: none, false, or an empty text, list or map.
     pub(super) fn asks_for_nothing(&self) -> bool {
         match self {
             Yaml::Null => true,
@@ -68,7 +68,7 @@ impl Yaml {
 /// Reads a text of one document; an empty one is [`Yaml::Null`].
 ///
 /// # Errors
-/// A sentence that names the mistake and its line.
+/// Returns a sentence that names the mistake and its line.
 pub(super) fn read(text: &str) -> Result<Yaml, String> {
     if text.len() > LONGEST {
         return Err(format!("the file is longer than {LONGEST} bytes"));
@@ -165,6 +165,7 @@ impl Builder {
     }
 
     fn end(&mut self, value: Yaml, anchor: usize) -> Result<(), String> {
+        // The parser numbers anchors from 1; 0 is a value without one.
         if anchor > 0 {
             // The copy counts, too: every value may have an anchor.
             let (values, bytes) = value.size();

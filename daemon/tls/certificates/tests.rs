@@ -1,3 +1,5 @@
+//! Tests of the certificates with handshakes of a real client.
+
 #![expect(clippy::disallowed_methods, reason = "tests play the operator who replaces the files")]
 
 use rustls::crypto::ring;
@@ -136,7 +138,7 @@ fn certificate_learns_the_addresses_that_clients_connect_to() {
 fn certificate_of_a_machine_without_a_clock_is_valid_for_clients_with_one() {
     let directory = tempfile::tempdir().unwrap();
     drop(auto(directory.path()));
-    // The recorded time tells that it is later than the clock says, but not by how much.
+    // The mark shows that the real time is later than the clock, but not by how much.
     let later = time::OffsetDateTime::now_utc() + time::Duration::days(20);
     std::fs::write(directory.path().join("tls/clock"), later.unix_timestamp().to_string()).unwrap();
     let certificates = auto(directory.path());

@@ -1,3 +1,5 @@
+//! Tests of the policies against CSRF and DNS rebinding.
+
 use std::collections::BTreeMap;
 
 use http::Request;

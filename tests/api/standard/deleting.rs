@@ -1,4 +1,4 @@
-//! "Deleting tags", "Deleting Manifests", "Deleting Blobs".
+//! Distribution specification, "Deleting tags", "Deleting Manifests", "Deleting Blobs".
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! "Determining Support", "Error Codes".
+//! Distribution specification, "Determining Support", "Error Codes".
 
 use super::*;
 

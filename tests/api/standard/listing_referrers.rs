@@ -1,4 +1,4 @@
-//! "Listing Referrers", "Referrers Tag Schema", "Enabling the Referrers API".
+//! Distribution specification, "Listing Referrers", "Referrers Tag Schema", "Enabling the Referrers API".
 
 use super::*;
 
@@ -130,7 +130,7 @@ fn enabling_the_api_includes_manifests_of_the_referrers_tag() {
     let (image, _) = daemon.push_image("a", "1", b"layer");
     let (referrer, answer) = push_manifest(&daemon, "a", &json!({"subject": subject(&image)}));
     answer.expect(201);
-    // An older client lists it under the tag of the schema as well: the answer has it once.
+    // An older client lists it under the tag of the schema as well: the response has it once.
     let entry = json!({"mediaType": OCI_MANIFEST, "digest": referrer, "size": 2});
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).to_string();
     daemon.put_manifest("a", &image.replace(':', "-"), OCI_INDEX, index.as_bytes()).expect(201);

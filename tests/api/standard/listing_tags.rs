@@ -1,4 +1,4 @@
-//! "Listing Tags".
+//! Distribution specification, "Listing Tags".
 
 use super::*;
 

@@ -1,7 +1,8 @@
-//! The requirements of the OCI Distribution Specification: one test for each MUST of the registry, in a module for its section.
+//! The requirements of the OCI Distribution Specification: one test for each MUST of the registry, in a module for its
+//! section.
 //!
-//! The MUSTs of clients (verify digests, fall back to the referrers tag schema, keep credentials from other hosts) have no test
-//! here. Other tests go deeper; these make sure that none is forgotten.
+//! The MUSTs of clients (verify digests, fall back to the referrers tag schema, keep credentials from other hosts) have
+//! no test here. Other tests go deeper; these make sure that none is forgotten.
 
 mod deleting;
 mod errors;
@@ -37,7 +38,7 @@ fn patch(daemon: &Daemon, location: &str, range: &str, bytes: &[u8]) -> Response
     daemon.request("PATCH", location).header("Content-Range", range).body(bytes).send()
 }
 
-/// Pushes a manifest with these fields in addition to those of an image; returns its digest and the answer.
+/// Pushes a manifest with these fields in addition to those of an image; returns its digest and the response.
 fn push_manifest(daemon: &Daemon, repository: &str, fields: &Value) -> (String, Response) {
     let config = daemon.push_blob(repository, b"{}");
     let mut manifest = json!({

@@ -1,4 +1,4 @@
-//! "Pulling manifests", "Pulling blobs", "Checking if content exists in the registry".
+//! Distribution specification, "Pulling manifests", "Pulling blobs", "Checking if content exists in the registry".
 
 use super::*;
 

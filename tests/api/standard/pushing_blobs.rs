@@ -1,4 +1,5 @@
-//! "Pushing a blob monolithically", "Mounting a blob from another repository", "Cancel a blob upload".
+//! Distribution specification, "Pushing a blob monolithically", "Mounting a blob from another repository", "Cancel a
+//! blob upload".
 
 use super::*;
 

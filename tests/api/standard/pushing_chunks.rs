@@ -1,4 +1,4 @@
-//! "Pushing a blob in chunks".
+//! Distribution specification, "Pushing a blob in chunks".
 
 use super::*;
 

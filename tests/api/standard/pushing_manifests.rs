@@ -1,4 +1,4 @@
-//! "Push", "Pushing Manifests", "Pushing Manifests with Subject".
+//! Distribution specification, "Push", "Pushing Manifests", "Pushing Manifests with Subject".
 
 use super::*;
 

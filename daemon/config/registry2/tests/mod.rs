@@ -202,7 +202,7 @@ fn settings_that_restrict_access_are_never_ignored() {
 }
 
 #[test]
-fn settings_that_ask_for_nothing_cause_no_warning() {
+fn settings_that_change_nothing_cause_no_warning() {
     let config = with(&[
         ("REGISTRY_REDIS", "{}"),
         ("REGISTRY_LOG_HOOKS", "[]"),
@@ -230,7 +230,7 @@ fn each_unknown_name_causes_one_warning() {
 }
 
 #[test]
-fn values_with_another_form_than_here_are_converted() {
+fn values_in_other_formats_are_converted() {
     let config = with(&[
         ("REGISTRY_LOG_FORMATTER", "logstash"),
         ("REGISTRY_LOG_LEVEL", "WARN"),
@@ -265,7 +265,7 @@ proptest! {
         in_map in any::<bool>(),
     ) {
         let scalar = format!("{left}{text}{right}");
-        // A scalar alone is taken verbatim, with what follows a #.
+        // A scalar alone is taken verbatim, including the text after a #.
         prop_assume!(in_map || !right.contains('#'));
         let (name, value) = if in_map {
             ("REGISTRY_STORAGE_MAINTENANCE", format!("readonly:\n  enabled: {scalar}\n"))
