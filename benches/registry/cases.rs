@@ -226,7 +226,7 @@ impl Servers {
         maintenance::check(&self.holdfast.data.with_file_name(format!("check-{round}")), report)
     }
 
-    /// Measured in the first round only, since its content takes long to create.
+    /// Measures the admin pages in the first round only, since their content takes long to create.
     fn measure_pages(&self, round: usize, report: &mut Report) -> io::Result<()> {
         if round > 0 {
             return Ok(());
@@ -234,7 +234,7 @@ impl Servers {
         super::pages::measure(&self.holdfast.data.with_file_name("pages"), report)
     }
 
-    /// Measured in the first round only, since its content takes long to create.
+    /// Measures a large store in the first round only, since its content takes long to create.
     fn measure_large_store(&self, round: usize, report: &mut Report) -> io::Result<()> {
         if round > 0 {
             return Ok(());

@@ -120,7 +120,7 @@ pub fn holdfast(data: &Path) -> io::Result<Server> {
     build_of_holdfast(Path::new(env!("CARGO_BIN_EXE_holdfast")), data)
 }
 
-/// The same for any build.
+/// Starts any build of Holdfast without configuration.
 pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     let mut command = Command::new(binary);

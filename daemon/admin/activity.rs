@@ -16,7 +16,7 @@ use crate::wire::{Event, EventKind, Response};
 
 /// The events on a page.
 const ROWS: usize = 30;
-/// How much of a digest is shown: the algorithm and twelve digits.
+/// The length to which a digest is cut: the algorithm and twelve digits.
 const SHORT_DIGEST: usize = 19;
 
 #[derive(Template)]

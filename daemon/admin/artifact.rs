@@ -18,7 +18,7 @@ pub(super) struct Layer {
     pub(super) size: String,
     /// The command that made the layer, or the name of the file; the media type if both are unknown.
     pub(super) origin: String,
-    /// Whether the command or the name is known.
+    /// True if the command or the name is known.
     pub(super) is_known: bool,
 }
 

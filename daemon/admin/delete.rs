@@ -30,7 +30,7 @@ struct Row {
     tag: String,
     short: String,
     digest: String,
-    /// Whether other tags still name the image afterwards.
+    /// The number of other tags that still name the image afterwards, in words.
     others: String,
 }
 

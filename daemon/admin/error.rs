@@ -11,7 +11,7 @@ use crate::oci::{ErrorCode, Problem, ProblemKind, RETRY_LATER};
 use crate::store::StoreError;
 use crate::wire::{ApiError, Response, with_bytes};
 
-/// Why a page is not shown, or a form not carried out.
+/// The reason why a page is not shown or a form is not processed.
 #[derive(Debug)]
 pub(super) enum AdminError {
     /// The user has to log in first. A request gets a redirect to the form instead of a page with this error.
@@ -108,10 +108,10 @@ fn heading(kind: ProblemKind) -> &'static str {
         ProblemKind::MediaTypeUnsupported => "Not a form",
         ProblemKind::RangeNotSatisfiable => "Range not available",
         ProblemKind::Misdirected => "Wrong host name",
-        ProblemKind::InputInvalid => "Please check",
+        ProblemKind::InputInvalid => "Invalid input",
         ProblemKind::TooManyRequests => "Too many requests",
         ProblemKind::Internal => "The registry failed",
-        ProblemKind::Unavailable => "Not available now",
+        ProblemKind::Unavailable => "Temporarily unavailable",
         ProblemKind::NoSpace => "No space left",
     }
 }
@@ -166,7 +166,7 @@ impl From<IdentifyError> for AdminError {
 impl From<HtpasswdError> for AdminError {
     fn from(error: HtpasswdError) -> Self {
         match error {
-            HtpasswdError::Exists(name) => AdminError::Invalid(format!("There is a user {name} already.")),
+            HtpasswdError::Exists(name) => AdminError::Invalid(format!("User {name} already exists.")),
             HtpasswdError::Unknown(name) => AdminError::Invalid(format!("There is no user {name}.")),
             HtpasswdError::Name(_)
             | HtpasswdError::Password

@@ -53,7 +53,7 @@ struct Page {
     annotations: Section<Setting>,
     subject: Option<(String, String)>,
     referrers: Section<Referrer>,
-    /// Whether the referrers of the fallback tag are left out, because its index is too large.
+    /// True if the referrers of the fallback tag are left out, because its index is too large.
     referrers_incomplete: bool,
     excerpt: String,
     /// The document that is too large to be shown.

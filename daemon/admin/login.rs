@@ -18,7 +18,7 @@ const LONGEST_PATH: usize = 2048;
 #[template(path = "login.html")]
 struct Login {
     frame: Frame,
-    /// Whether the registry has any users.
+    /// True if the registry has any users.
     has_users: bool,
     next: String,
     name: String,

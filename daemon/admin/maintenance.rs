@@ -16,7 +16,7 @@ use crate::wire::Response;
 
 /// The faults on a page.
 const ROWS: usize = 40;
-/// How often a browser without script reloads the page while a job runs, in seconds.
+/// The interval at which a browser without script reloads the page while a job runs, in seconds.
 const REFRESH: u32 = 2;
 /// The rate of a check that runs gently, in bytes per second.
 const GENTLE_RATE: u64 = 5 << 20;
@@ -99,7 +99,7 @@ fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
         _ if request.may(&Operation::Maintenance) => Ok(()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
-        Identity::User(_) => Err(AdminError::Denied("Maintenance requires all permissions.")),
+        Identity::User(_) => Err(AdminError::Denied("Maintenance requires full rights.")),
     }
 }
 

@@ -32,7 +32,7 @@ struct Page {
     largest: Vec<Bar>,
     uploads: Vec<Upload>,
     more_uploads: usize,
-    /// Whether the user may see the state of the whole registry.
+    /// True if the user may see the state of the whole registry.
     sees_all: bool,
     collected: Option<(When, String)>,
     certificate: Option<CertificateState>,

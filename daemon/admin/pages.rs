@@ -24,12 +24,12 @@ pub(super) struct Frame {
     pub(super) user: Option<String>,
     /// The CSRF token of the forms.
     pub(super) token: String,
-    /// Whether the user sees the menu.
+    /// True if the user sees the menu.
     pub(super) sees_menu: bool,
-    /// Whether the menu has the entries that not every user has.
+    /// True if the menu has the entries that not every user has.
     pub(super) users: bool,
     pub(super) maintenance: bool,
-    /// After how many seconds a browser without script reloads the page.
+    /// The interval at which a browser without script reloads the page, in seconds.
     pub(super) refresh: Option<u32>,
     /// The result of the form that led to this page.
     pub(super) notice: Option<String>,

@@ -20,7 +20,7 @@ use crate::wire::{CsrfPolicy, Query, RequestBody, Response};
 const LARGEST_FORM: usize = 256 << 10;
 /// The largest form that is received without a place among the large ones, in bytes.
 const SMALL_FORM: usize = LARGEST_FORM >> 4;
-/// How long a large form waits for a place.
+/// The time that a large form waits for a place.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest host that is shown: a DNS name of 253 characters and a port.
 const LONGEST_HOST: usize = 260;
@@ -32,7 +32,7 @@ pub(super) struct AdminRequest<'a> {
     pub(super) context: Surroundings,
     /// The host as the browser's address bar shows it.
     host: String,
-    /// Whether the browser uses TLS, to the registry or to a proxy.
+    /// True if the browser uses TLS, to the registry or to a proxy.
     pub(super) secure: bool,
     pub(super) identity: Identity,
     pub(super) query: Query,
@@ -92,7 +92,7 @@ impl<'a> AdminRequest<'a> {
         })
     }
 
-    /// Refuses users for whom the admin page is not.
+    /// Refuses users who may not open the admin page.
     pub(super) fn check_may_see(&self) -> Result<(), AdminError> {
         let named = &self.admin.settings.users;
         match &self.identity {

@@ -22,11 +22,11 @@ pub struct Settings {
     pub title: String,
     /// The users who may open the page; empty for every user.
     pub users: Vec<String>,
-    /// Whether tags can be deleted here.
+    /// True if tags can be deleted here.
     pub delete: bool,
-    /// The retention policy of collections that are started here.
+    /// The grace period and retention rules of collections that are started here.
     pub policy: CollectionPolicy,
-    /// Whether the registry listens on loopback addresses only.
+    /// True if the registry listens on loopback addresses only.
     pub loopback_only: bool,
 }
 
@@ -69,13 +69,13 @@ impl AdminState {
 /// The server certificate of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whether the registry's own authority issued it, and will renew it.
+    /// True if the registry's own authority issued it, and will renew it.
     pub is_own: bool,
     /// The end of its validity, in seconds since 1970.
     pub until: Option<u64>,
     /// The SHA-256 fingerprint of the authority's certificate, for people to compare.
     pub fingerprint: Option<String>,
-    /// Whether the wall clock is behind a time that was seen before.
+    /// True if the wall clock is behind a time that was seen before.
     pub clock_is_behind: bool,
 }
 
@@ -86,11 +86,11 @@ pub struct Surroundings {
     pub client: IpAddr,
     /// The address at the other end of the connection: the client's, or that of a proxy.
     pub peer: IpAddr,
-    /// Whether the connection uses TLS.
+    /// True if the connection uses TLS.
     pub tls: bool,
     /// The number of requests in progress.
     pub requests: usize,
-    /// Whether a request came through a proxy on this machine that `http.trusted_proxies` does not name.
+    /// True if a request came through a proxy on this machine that `http.trusted_proxies` does not name.
     pub unnamed_proxy: bool,
     /// The server certificate; none without TLS.
     pub certificate: Option<Certificate>,

@@ -32,9 +32,9 @@ struct Page {
 
 struct Row {
     name: String,
-    /// Whether this is the logged-in user.
+    /// True if this is the logged-in user.
     is_own: bool,
-    /// Whether this is the last user with all permissions, who cannot be removed.
+    /// True if this is the last user with full rights, who cannot be removed.
     is_last: bool,
 }
 
@@ -201,7 +201,7 @@ fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
         _ if request.may(&Operation::Users) => Ok(()),
         Identity::Anonymous => Err(AdminError::NeedsLogin),
-        Identity::User(_) => Err(AdminError::Denied("Managing users requires all permissions.")),
+        Identity::User(_) => Err(AdminError::Denied("Managing users requires full rights.")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The warnings of the overview: what needs an operator.
+//! The warnings of the overview: conditions that an operator has to resolve.
 
 use super::format::When;
 use super::limits::{SENTENCE, shorten};
@@ -15,7 +15,7 @@ const EXPIRES_SOON: u64 = 21 * 86400;
 
 /// A warning.
 pub(super) struct Warning {
-    /// Whether the registry is restricted already.
+    /// True if the warning is shown as an error: pushes are refused, clients fail, or the registry is exposed.
     pub(super) serious: bool,
     pub(super) text: String,
 }
@@ -108,7 +108,7 @@ fn clock_or_certificate(certificate: Option<&Certificate>, now: u64) -> Option<W
     })
 }
 
-/// Warns of a registry that is open to others than its operator may expect.
+/// Warns of a registry that is open to more clients than its operator may expect.
 fn exposure(request: &AdminRequest, is_implicitly_open: bool) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if request.access.is_open() && !request.admin.settings.loopback_only {

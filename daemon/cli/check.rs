@@ -14,22 +14,22 @@ use crate::store::{
     self, CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault, Role, Store, StoreError,
 };
 
-/// The interval between updates of the progress line.
+/// Interval between updates of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The maximum number of bytes to read per second, such as 10MiB
+    /// Maximum number of bytes to read per second, such as 10MiB
     #[arg(long, value_name = "SIZE")]
     rate: Option<String>,
-    /// Moves corrupt blobs aside so that the next push replaces them, rewrites a damaged index.json from the index and,
-    /// while no daemon runs, rebuilds a damaged index
+    /// Move corrupt blobs aside so that the next push replaces them, rewrite a damaged index.json from the index and, while
+    /// no daemon runs, rebuild a damaged index
     #[arg(long)]
     repair: bool,
-    /// Rebuilds the index from index.json and the blobs before the check; no daemon may run
+    /// Rebuild the index from index.json and the blobs before the check; no daemon may run
     #[arg(long)]
     rebuild: bool,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -142,7 +142,7 @@ async fn check(
     Ok((checked, faults))
 }
 
-/// The progress line, on a terminal only.
+/// Progress line on stderr, shown only on a terminal.
 struct Bar {
     shown: Option<Instant>,
     terminal: bool,

@@ -63,9 +63,9 @@ fn metrics_in((status, body): (http::StatusCode, Bytes)) -> Option<String> {
 
 /// Reason why a registry is not healthy.
 pub(super) enum Unhealthy {
-    /// It does not answer.
+    /// No answer, or none from a registry.
     Silent,
-    /// It reports this reason, a word or a sentence.
+    /// An impairment, as a word or a sentence.
     Reports(String),
 }
 

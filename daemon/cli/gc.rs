@@ -13,14 +13,14 @@ use crate::store::{CollectedItem, CollectionPolicy, CollectionReport, Role, Stor
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Shows what would be freed, without freeing anything
+    /// Show what would be freed, without freeing anything
     #[arg(long)]
     dry_run: bool,
     /// Grace period: how long content stays after its last use, instead of gc.grace. 0s frees it at once, and may make a
     /// running push fail
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

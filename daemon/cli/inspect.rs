@@ -25,16 +25,16 @@ const POLL: Duration = Duration::from_millis(1);
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The directory of the index
+    /// Directory of the index
     directory: PathBuf,
-    /// The size limit of the index, in bytes
+    /// Size limit of the index, in bytes
     map_size: usize,
-    /// The smallest acceptable change number
+    /// Smallest acceptable change number
     least_change: u64,
-    /// Inspects the previous snapshot instead of the newest
+    /// Inspect the previous snapshot instead of the newest
     #[arg(long)]
     previous: bool,
-    /// The file to copy the index to
+    /// File to copy the index to
     #[arg(long)]
     copy: Option<PathBuf>,
 }

@@ -47,14 +47,14 @@ const EXAMPLES: Entries = (
     &[
         (
             "sudo holdfast user add alice",
-            "Adds the first user; a registry without users refuses all clients of other machines.",
+            "Add the first user; a registry without users refuses all clients of other machines.",
         ),
         (
             "sudo systemctl try-reload-or-restart holdfast",
-            "Applies a changed configuration without interrupting a transfer.",
+            "Apply a changed configuration without interrupting a transfer.",
         ),
-        ("sudo holdfast gc --dry-run", "Shows what a collection would free."),
-        ("journalctl -u holdfast REPOSITORY=team/app", "Shows the requests to a repository and their users."),
+        ("sudo holdfast gc --dry-run", "Show what a collection would free."),
+        ("journalctl -u holdfast REPOSITORY=team/app", "Show the requests to a repository and their users."),
     ],
 );
 
@@ -103,7 +103,7 @@ fn without_repeated_preamble(page: &str) -> String {
     lines.map(|(_, line)| format!("{line}\n")).collect()
 }
 
-/// Writes a subsection for each command that does something; hidden ones are for the daemon itself.
+/// Writes a subsection for a command, or for each of its subcommands; hidden commands are for the daemon itself.
 fn commands(text: &mut Vec<u8>, command: &clap::Command, above: &str) -> std::io::Result<()> {
     let name = format!("{above} {}", command.get_name());
     if command.is_hide_set() {
@@ -113,7 +113,7 @@ fn commands(text: &mut Vec<u8>, command: &clap::Command, above: &str) -> std::io
         return command.get_subcommands().try_for_each(|below| commands(text, below, &name));
     }
     heading("SS", &name).to_writer(text)?;
-    // Options of all commands are explained once, and `build` has not propagated them to this one.
+    // The page explains the global options once: clap adds them to a subcommand only in `build`, which is not called here.
     let page = Man::new(command.clone().disable_help_flag(true).display_name(&name).bin_name(&name));
     let has_arguments = command.get_arguments().any(|argument| !argument.is_hide_set());
     let mut sections = Vec::new();
@@ -192,7 +192,7 @@ fn plain_key(page: &mut Roff, key: &KeyReference, variable: &str) {
     }
 }
 
-/// A table, or an array of tables with keys of their own.
+/// Writes a table, or an array of tables with keys of their own.
 fn table(page: &mut Roff, key: &KeyReference) {
     let (open, close) = if key.rule.is_empty() { ("[", "]") } else { ("[[", "]]") };
     page.control("SH", [format!("{open}{}{close}", key.name).as_str()]);

@@ -9,10 +9,11 @@ use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid
 use super::failure::Failure;
 use crate::config::Config;
 
-/// Refuses a path that is not a data directory, so that a typo does not create one, and makes root its owner from now on.
+/// Refuses a path that is not a data directory, so that a typo does not create one; as root, switches to the owner of the
+/// directory for the rest of the process.
 pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     let path = &config.storage.path;
-    // If the index is lost, index.json tells the owner.
+    // index.json is there even if the index is lost.
     let (index, layout) = (path.join("index/data.mdb"), path.join("index.json"));
     match std::fs::metadata(&index).or_else(|_| std::fs::metadata(&layout)) {
         Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
@@ -29,8 +30,8 @@ pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Makes root the owner of the data directory from now on if the file of users is in it, else a member of its group, so that
-/// the daemon can read the file. Neither a registry nor the directory need exist yet.
+/// As root, switches to the owner of the data directory if the htpasswd file is in it, else to its group, so that the daemon
+/// can read the file. Neither a registry nor the directory need exist yet.
 pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     let data = &config.storage.path;
     let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.htpasswd.parent()) else {
@@ -40,7 +41,7 @@ pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     if is_inside { become_owner_if_any(data) } else { join_group(data) }
 }
 
-/// Makes root the owner of a data directory from now on, if it exists.
+/// As root, switches to the owner of a data directory, if it exists.
 pub(super) fn become_owner_if_any(path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),

@@ -1,4 +1,4 @@
-//! `holdfast config`: checks the configuration, or shows it.
+//! `holdfast config`: checks or prints the configuration.
 
 use clap::Subcommand;
 
@@ -7,11 +7,11 @@ use crate::config::{self, Config};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Checks the configuration, and whether the owner of the data can use the files that it names
+    /// Check the configuration, and whether the owner of the data can use the files that it names
     Check,
-    /// Prints the configuration in effect
+    /// Print the configuration in effect
     Show,
-    /// Prints the commented configuration file with all defaults
+    /// Print the commented configuration file with all defaults
     #[command(hide = true)]
     Template,
 }

@@ -1,5 +1,5 @@
-//! The access log: one line per request, written when its response has been sent or is cut off. The same moment counts the
-//! request in the metrics, and ends its hold on the slot.
+//! The access log: one line per request, written when its response has been sent or is cut off. At the same time the request is
+//! counted in the metrics, and its slot is no longer busy.
 
 use std::net::IpAddr;
 use std::pin::Pin;

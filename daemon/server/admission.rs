@@ -21,7 +21,7 @@ const TRUST: Duration = Duration::from_hours(1);
 const TRUSTED_HOLDERS: usize = 4096;
 /// Grace period for the first request of a new connection: a TLS handshake and a bcrypt take a small machine seconds.
 const FRESH: Duration = Duration::from_secs(5);
-/// Only a holder with at most this many connections has that grace period.
+/// Maximum number of connections of a holder with that grace period.
 const FEW: usize = 4;
 
 /// Number of a connection.

@@ -1,4 +1,5 @@
-//! From a request to its response: framing and host, health and metrics, redirects, the admin page, or the API.
+//! Answers a request: checks framing and host, then dispatches to health checks and metrics, redirects, the admin page or the
+//! API.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -140,7 +141,7 @@ impl RequestServices {
     ) {
         let is_for_supervisors = matches!(endpoint, Endpoint::Metrics | Endpoint::Health);
         let is_private = is_for_supervisors && self.metrics_access != MetricsAccess::Open;
-        // Pages of other origins have no business with the admin page, health checks and private metrics: no CORS.
+        // No CORS for the admin page, health checks and private metrics: pages of other origins must not read them.
         if is_page || is_private {
             self.cors.apply_plain(response.headers_mut());
         } else {
@@ -152,7 +153,8 @@ impl RequestServices {
         }
     }
 
-    /// Returns the context that the admin page needs of a request, from rooms that it does not call.
+    /// Returns the context of a request for the admin page: facts of the server and the certificate, whose rooms `admin` does
+    /// not call.
     fn surroundings(&self, from: Source, activity: &ActivityTracker) -> Surroundings {
         Surroundings {
             client: from.client,

@@ -117,7 +117,7 @@ fn is_about_certificate(error: &std::io::Error) -> bool {
     matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
-/// Everything that the requests of a connection need.
+/// Context that the requests of a connection share.
 struct Context {
     server: Arc<Server>,
     peer: SocketAddr,

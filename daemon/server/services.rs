@@ -1,4 +1,4 @@
-//! Everything that a request is answered with, as one configuration sets it up.
+//! The services and limits with which requests are answered; a reload replaces them as a whole.
 
 use std::net::IpAddr;
 use std::sync::Arc;

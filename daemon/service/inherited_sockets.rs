@@ -15,9 +15,9 @@ const CONTROL: &str = "control";
 /// Inherited sockets; empty if the daemon was not started by socket activation.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// For the registry.
+    /// Listeners of the registry.
     pub registry: Vec<TcpListener>,
-    /// For the command line on this machine.
+    /// Listeners of the control socket.
     pub control: Vec<UnixListener>,
 }
 

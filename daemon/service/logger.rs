@@ -76,9 +76,9 @@ impl Drop for LogGuard {
 }
 
 enum Event {
-    /// For stderr.
+    /// A formatted line, for stderr.
     Line(String),
-    /// For the journal.
+    /// An entry, for the journal.
     Entry(Entry),
     /// A line was suppressed: the thread has to wake up for the summary.
     Suppressed,

@@ -240,7 +240,7 @@ fn users_are_added_changed_and_removed_except_the_last() {
         post("/users/add", "bob", "one", "one").expect(303).required_header("location"),
         "/users?done=added"
     );
-    assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("There is a user bob already."));
+    assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("User bob already exists."));
     assert!(may("bob", "one"));
     post("/users/password", "bob", "two", "other").expect(422);
     assert_eq!(

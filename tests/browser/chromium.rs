@@ -33,7 +33,7 @@ const FLAGS: [&str; 15] = [
     "--window-size=1280,900",
 ];
 
-/// Whether the browser runs scripts.
+/// JavaScript in the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
     On,

@@ -1,4 +1,4 @@
-//! The pages without a mouse.
+//! The pages operated by keyboard alone.
 
 use super::chromium::{Chromium, Script};
 use super::interaction::{ENTER, TAB, wait_for};

@@ -74,7 +74,7 @@ fn remove_a_user(browser: &Chromium, registry: &Registry) {
     assert!(!registry.accepts("bob", "two"));
 }
 
-/// Changes it back afterwards, for the rest of the test.
+/// Changes the password of alice, and back again for the steps that follow.
 fn change_own_password(browser: &Chromium, registry: &Registry) {
     let change = |old: &str, new: &str| {
         browser.open("/account");

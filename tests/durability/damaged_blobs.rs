@@ -105,7 +105,7 @@ fn a_push_replaces_a_damaged_blob_and_a_damaged_manifest() {
     run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
     let logged = std::fs::read_to_string(log.path()).unwrap();
     let named = |digest: &str| {
-        logged.matches(&format!("blob {digest} is missing or damaged on the disk; the")).count()
+        logged.matches(&format!("blob {digest} is missing or damaged on the disk; push it again")).count()
     };
     assert_eq!(named(&layer_digest), ALL.len(), "once for each damage: {logged}");
     assert!(!logged.contains("read-only"), "{logged}");

@@ -299,7 +299,7 @@ fn rebuild_from_a_stale_index_json_is_refused() {
     let refused = rebuild(&daemon);
     run(Command::new("umount").arg(&in_the_way));
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && text.contains("index.json lacks what was pushed last"), "{text}");
+    assert!(!refused.status.success() && text.contains("index.json lacks the latest pushes"), "{text}");
     let made = rebuild(&daemon);
     assert!(made.status.success(), "{made:?}");
     daemon.start_again();

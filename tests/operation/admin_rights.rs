@@ -92,12 +92,12 @@ fn read_only_user_gets_no_forms_and_can_submit_none() {
 }
 
 #[test]
-fn last_user_with_all_permissions_cannot_be_removed() {
+fn last_user_with_full_rights_cannot_be_removed() {
     let daemon = with_rules(READ_ONLY);
     let mut alice = Browser::of(&daemon, "alice", "secret");
     let users = alice.page("/users");
     assert!(
-        users.contains("last user with all permissions, cannot be removed")
+        users.contains("last user with full rights, cannot be removed")
             && !users.contains("remove?name=alice"),
         "{users}"
     );

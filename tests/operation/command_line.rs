@@ -17,7 +17,7 @@ fn errors_are_one_line_with_their_exit_code() {
     for (arguments, code, expected) in [
         (&["status", "--data", data][..], 1, "no registry"),
         (&["user", "remove", "carol", "--data", data], 1, "no user carol"),
-        (&["user", "add", "a:b", "--data", data], 2, "no user name"),
+        (&["user", "add", "a:b", "--data", data], 2, "invalid user name"),
         (&["user", "add", "bob", "--data", data], 2, "--password-stdin"),
         (&["config", "check", "--config", "/nonexistent.toml"], 2, "cannot read"),
     ] {

@@ -286,7 +286,7 @@ fn content_of_registry_2_causes_one_warning() {
     let container = Container::start(&Run::of_command(command, here.path()));
     let log = container.log();
     assert_eq!(log.matches("has content of registry:2").count(), 1, "{log}");
-    assert!(log.contains("none of its images is served") && log.contains("skopeo sync"), "{log}");
+    assert!(log.contains("neither serves nor changes") && log.contains("skopeo sync"), "{log}");
     container.pushes_and_pulls("http://localhost:5000", &[]);
     assert!(here.path().join("data/docker/registry/v2/repositories/app").exists());
 }

@@ -15,7 +15,7 @@ use crate::store::Store;
 /// Reads the configuration, at the start and for each reload.
 pub(super) type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// Everything that runs.
+/// The running daemon: its configuration, store, server and the state of the admin page.
 pub(super) struct App {
     pub(super) read_config: ReadConfig,
     pub(super) config: ArcSwap<Config>,

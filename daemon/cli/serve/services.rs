@@ -20,6 +20,7 @@ use crate::wire::Cors;
 pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     upload_slots: Arc<UploadSlots>,
+    /// Latched once there were users: the registry is not implicitly open from then on.
     seen: UsersLatch,
     /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
