@@ -1,7 +1,7 @@
 //! The headers by which a proxy forwards the client's address, the scheme and the host: `X-Forwarded-For`, `-Proto`,
 //! `-Host` and `-Port`, and `Forwarded` (RFC 7239).
 //!
-//! Whether a proxy is trusted is decided in `location.rs`. If a request has any of the four `X-Forwarded-*` headers,
+//! Whether a proxy is trusted is decided in `addresses.rs`. If a request has any of the four `X-Forwarded-*` headers,
 //! `Forwarded` is ignored: a proxy that sets one kind passes the other kind on as the client sent it. Malformed values never
 //! fail a request; they make the host or the hop unknown.
 

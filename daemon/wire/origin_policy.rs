@@ -3,7 +3,7 @@
 //! ```text
 //! request headers, peer, TLS
 //!   │
-//!   ├─ Locations::target_origin   the origin that the browser called: `Host`, or the headers of a trusted proxy
+//!   ├─ Addresses::target_origin   the origin that the browser called: `Host`, or the headers of a trusted proxy
 //!   │
 //!   ├─ RebindingPolicy::check     DNS rebinding: an implicitly open registry answers to addresses and LAN names only (421)
 //!   │
