@@ -2,8 +2,8 @@
 //! `-Host` and `-Port`, and `Forwarded` (RFC 7239).
 //!
 //! Whether a proxy is trusted is decided in `addresses.rs`. If a request has any of the four `X-Forwarded-*` headers,
-//! `Forwarded` is ignored: a proxy that sets one kind passes the other kind on as the client sent it. Malformed values
-//! never fail a request; they make the host or the hop unknown.
+//! `Forwarded` is ignored: a proxy that sets one kind passes the other kind on as the client sent it. Malformed values never
+//! fail a request; they make the host or the hop unknown.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -145,9 +145,9 @@ impl Element {
     }
 }
 
-/// Splits at the separators outside of quoted strings, and returns the trimmed parts, the last one first. A proxy
-/// appends to the text that the client sent, so the text is read from its end: a quote that the client left open does
-/// not reach the elements of the proxies.
+/// Splits at the separators outside of quoted strings, and returns the trimmed parts, the last one first. A proxy appends to the
+/// text that the client sent, so the text is read from its end: a quote that the client left open does not reach the elements
+/// of the proxies.
 fn split_from_end(bytes: &[u8], separator: u8) -> Vec<&[u8]> {
     let (mut parts, mut end, mut quoted) = (Vec::new(), bytes.len(), false);
     for (index, byte) in bytes.iter().enumerate().rev() {
@@ -184,8 +184,8 @@ fn unquote(text: &str) -> Option<String> {
     }
 }
 
-/// Parses a hop: an address, with or without brackets and port. Identifiers that hide an address (`unknown`, `_x`; RFC
-/// 7239 section 6) yield `None`.
+/// Parses a hop: an address, with or without brackets and port. Identifiers that hide an address (`unknown`, `_x`; RFC 7239
+/// section 6) yield `None`.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     if let Some(bare) = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')) {
         return bare.parse().ok().map(IpAddr::V6);
