@@ -68,11 +68,15 @@ impl AdminError {
         (error.status(), heading(error.problem().kind()), sentence(error.problem().message()))
     }
 
-    /// Logs the cause of an internal error, which the client is not told.
+    /// Logs the cause of an error, which the client is not told.
     pub(super) fn log(&self, client: IpAddr) {
         let error = self.to_api_error();
-        if let (ProblemKind::Internal, Some(cause)) = (error.problem().kind(), error.problem().cause()) {
+        let Some(cause) = error.problem().cause() else { return };
+        if error.problem().kind() == ProblemKind::Internal {
             log::error!(client:% = client; "{cause}");
+        } else {
+            // A lack of descriptors or memory, which passes.
+            log::warn!(client:% = client; "{cause}");
         }
     }
 

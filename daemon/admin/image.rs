@@ -18,7 +18,7 @@ use crate::oci::{self, Digest, ImageConfig, ManifestView, Reference, RepositoryN
 use crate::store::{ManifestEntry, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
-/// The tags of an image that are read; the page of the repository has all.
+/// The tags of an image that are read for their own list; the page of the repository has all.
 const TAGS: usize = 4000;
 /// The referrers that are read; the API has all. Each may take 64 KiB of memory.
 const REFERRERS: usize = List::Referrers.rows();
@@ -166,7 +166,8 @@ async fn page(
 ) -> Result<Page, AdminError> {
     let (store, view) = (&request.admin.store, View::new(&request.query));
     let Documents { manifest, contents, artifact_type, config, config_digest, too_large } = documents;
-    let (tags, all_tags) = store.tags_of(name, &entry.digest, TAGS).await?;
+    let shown_tags = if view.shows_alone(List::Tags) { TAGS } else { List::Tags.overview_rows() };
+    let (tags, all_tags) = store.tags_of(name, &entry.digest, shown_tags).await?;
     let pull = pull(request, name, reference, entry, tags.first());
     let more_tags = all_tags.saturating_sub(tags.len());
     let (mut platforms, layers) = platforms_or_layers(view, entry, &contents, &config);

@@ -2,7 +2,8 @@
 
 use crate::wire::Query;
 
-/// The longest search text, in bytes: as long as the longest tag.
+/// The longest search text, in bytes: the longest tag. A longer text is cut, so that pages keep their bound; it then matches
+/// the names that begin like it.
 const LONGEST_SEARCH: usize = 128;
 
 /// Returns the text that a list is searched for, from the parameter `q`.

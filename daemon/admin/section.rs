@@ -90,6 +90,11 @@ impl List {
 }
 
 impl View {
+    /// Returns true if this list is shown alone.
+    pub(super) fn shows_alone(self, list: List) -> bool {
+        self.alone == Some(list)
+    }
+
     pub(super) fn new(query: &Query) -> Self {
         let id = query.get("list");
         let alone = List::ALL.into_iter().find(|list| Some(list.id()) == id);

@@ -56,13 +56,19 @@ pub(super) fn level(parts: &Parts, peer: IpAddr) -> log::Level {
 }
 
 impl AccessRecord {
-    /// Logs the error that a request ends with: internal errors, and refused pushes and deletes.
+    /// Logs the error that a request ends with: internal errors, refused pushes and deletes, and the cause of an error that
+    /// the client is not told, such as a lack of descriptors.
     pub(super) fn log(&self, error: &ApiError) {
         let repository = self.repository.as_ref().map_or("", RepositoryName::as_str);
-        if let (ProblemKind::Internal, Some(why)) = (error.problem().kind(), error.problem().cause()) {
+        let cause = error.problem().cause();
+        if let (ProblemKind::Internal, Some(why)) = (error.problem().kind(), cause) {
             log::error!(client:% = self.client, repository = repository; "{why}");
-        } else if !self.login_failed {
-            audit::log_refusal(self.client, &self.method, &self.user, repository, error);
+            return;
+        }
+        let is_logged = self.login_failed
+            || audit::log_refusal(self.client, &self.method, &self.user, repository, error);
+        if let Some(why) = cause.filter(|_| !is_logged) {
+            log::warn!(client:% = self.client, repository = repository; "{why}");
         }
     }
 

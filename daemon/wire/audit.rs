@@ -65,16 +65,22 @@ impl LoginCounters {
 }
 
 /// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk
-/// out of order, a body that ends early.
-pub fn log_refusal(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) {
+/// out of order, a body that ends early. Returns true if it wrote a line.
+pub fn log_refusal(
+    client: IpAddr,
+    method: &Method,
+    user: &str,
+    repository: &str,
+    error: &ApiError,
+) -> bool {
     let message = match *method {
         Method::POST | Method::PUT | Method::PATCH => "push refused",
         Method::DELETE => "delete refused",
-        _ => return,
+        _ => return false,
     };
     let (status, code, reason) = error.summary();
     if !is_refusal(status) {
-        return;
+        return false;
     }
     log::warn!(
         target: "audit",
@@ -82,6 +88,7 @@ pub fn log_refusal(client: IpAddr, method: &Method, user: &str, repository: &str
         reason = reason;
         "{message}"
     );
+    true
 }
 
 fn is_refusal(status: StatusCode) -> bool {

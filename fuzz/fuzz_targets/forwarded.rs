@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use holdfast::wire::{Locations, is_forwarded};
+use holdfast::wire::{Addresses, is_forwarded};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -18,9 +18,9 @@ fuzz_target!(|lines: Vec<(u8, Vec<u8>)>| {
         }
     }
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let locations = Locations { external_url: None, trusted_proxies: vec![peer.into()] };
-    let _ = (locations.client(&headers, peer), is_forwarded(&headers));
-    let host = locations.target_origin(&headers, peer, false).host;
+    let addresses = Addresses { external_url: None, trusted_proxies: vec![peer.into()] };
+    let _ = (addresses.client_address(&headers, peer), is_forwarded(&headers));
+    let host = addresses.target_origin(&headers, peer, false).host;
     // Pages show the host, and it is compared with Origin: a forwarded one has to match the grammar of a host.
     assert!(host.is_none_or(|host| headers.contains_key("host") || !host.contains(['<', '"', '/', ' '])));
 });

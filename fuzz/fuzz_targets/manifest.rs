@@ -8,9 +8,9 @@ fuzz_target!(|bytes: &[u8]| {
     let image: MediaType = MediaType::OCI_MANIFEST.parse().expect("a media type");
     for media_type in [None, Some(&image), Some(&MediaType::oci_index())] {
         if let Ok(manifest) = Manifest::parse(bytes, media_type) {
-            let mut digests: Vec<_> = manifest.links().iter().map(|link| &link.digest).collect();
+            let mut digests: Vec<_> = manifest.references().iter().map(|reference| &reference.digest).collect();
             digests.dedup();
-            assert_eq!(digests.len(), manifest.links().len(), "each digest once");
+            assert_eq!(digests.len(), manifest.references().len(), "each digest once");
         }
     }
     let _ = referrers_of_index(bytes, 10);
