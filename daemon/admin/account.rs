@@ -47,7 +47,7 @@ async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<
     let (access, client) = (request.access, request.context.client);
     let old = request.form.get("old").unwrap_or_default();
     access.confirm(name, old, client).await.map_err(|error| {
-        request.admin.desk.logins.record_failure(client, "admin", name.as_str(), &error);
+        request.admin.state.logins.record_failure(client, "admin", name.as_str(), &error);
         match AdminError::from(error) {
             AdminError::Invalid(_) => {
                 AdminError::Invalid("The old password is wrong. Nothing was changed.".into())
@@ -55,7 +55,7 @@ async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<
             error => error,
         }
     })?;
-    let secret = access.renew_password(&request.admin.desk.sessions, name, new).await?;
+    let secret = access.renew_password(&request.admin.state.sessions, name, new).await?;
     log::info!(user = name.as_str(), client:% = client; "{name} changed their own password");
     Ok(secret)
 }

@@ -53,12 +53,12 @@ pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
     let permit = request.permit()?;
     let search = search_text(&request.query);
     let page = Pager::wanted(&request.query);
-    let events = request.admin.desk.events.newest(|event: &Event| {
+    let events = request.admin.state.events.newest(|event: &Event| {
         let is_found = event.repository.as_str().contains(&search) || event.user == search;
         is_found && permit.may(Action::Pull, &event.repository)
     });
     let total = events.len();
-    let since = clock::unix_seconds().saturating_sub(request.admin.desk.started.elapsed().as_secs());
+    let since = clock::unix_seconds().saturating_sub(request.admin.state.started.elapsed().as_secs());
     let page = Page {
         frame: Frame::new(request, "activity"),
         events: page_of(events, page, ROWS).into_iter().map(row).collect(),

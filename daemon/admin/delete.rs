@@ -90,7 +90,7 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         let (user, client) = (request.identity.to_string(), request.context.client);
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
         let event = Event::now(EventKind::Deleted, user, client, name.clone(), tag.to_string());
-        request.admin.desk.events.record(event);
+        request.admin.state.events.record(event);
     }
     let is_there = request.admin.store.has_repository(&name)?;
     let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };

@@ -39,7 +39,7 @@ pub(super) async fn log_in(request: &mut AdminRequest<'_>) -> Result<Response, A
     let next = local_path(request.form.get("next"));
     let name = request.field("name").to_owned();
     let password = request.form.get("password").unwrap_or_default();
-    let sessions = &request.admin.desk.sessions;
+    let sessions = &request.admin.state.sessions;
     let client = request.context.client;
     match request.access.log_in(sessions, &name, password, client).await {
         Ok(secret) => {
@@ -49,7 +49,7 @@ pub(super) async fn log_in(request: &mut AdminRequest<'_>) -> Result<Response, A
             Ok(see_other(&next))
         }
         Err(error) => {
-            request.admin.desk.logins.record_failure(client, "admin", &name, &error);
+            request.admin.state.logins.record_failure(client, "admin", &name, &error);
             let (status, _, text) = AdminError::from(error).shape();
             form(request, status, next, entered_name(&name), Some(text))
         }

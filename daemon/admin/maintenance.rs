@@ -50,7 +50,7 @@ struct JobView {
 /// Shows the current or last job, and the forms that start one.
 pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     check_may(request)?;
-    let job = request.admin.desk.jobs.last();
+    let job = request.admin.state.jobs.last();
     let is_running = job.as_ref().is_some_and(|job| job.outcome.is_none());
     let store = request.admin.store.overview().await?;
     let frame = Frame { refresh: is_running.then_some(REFRESH), ..Frame::new(request, "maintenance") };
@@ -68,7 +68,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
 pub(super) fn collect(request: &AdminRequest) -> Result<Response, AdminError> {
     check_may(request)?;
     let (store, policy) = (request.admin.store.clone(), request.admin.settings.policy.clone());
-    let is_started = request.admin.desk.jobs.collect(store, policy, user(request));
+    let is_started = request.admin.state.jobs.collect(store, policy, user(request));
     Ok(finish(request, is_started, "collection"))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn collect(request: &AdminRequest) -> Result<Response, AdminError> {
 pub(super) fn check(request: &AdminRequest) -> Result<Response, AdminError> {
     check_may(request)?;
     let rate = (request.field("gently") == "on").then_some(GENTLE_RATE);
-    let is_started = request.admin.desk.jobs.check(request.admin.store.clone(), rate, user(request));
+    let is_started = request.admin.state.jobs.check(request.admin.store.clone(), rate, user(request));
     Ok(finish(request, is_started, "check"))
 }
 

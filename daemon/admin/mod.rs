@@ -47,7 +47,7 @@ use self::route::Page;
 use crate::access::{Access, Identity};
 use crate::wire::{RebindingPolicy, RequestBody, Response};
 
-pub use self::state::{Admin, AdminState, Certificate, Settings, Surroundings};
+pub use self::state::{Admin, AdminState, Certificate, RequestContext, Settings};
 
 impl Admin {
     /// Returns true if a request is for the admin page: its path is not one of the API's.
@@ -60,7 +60,7 @@ impl Admin {
         &self,
         parts: Parts,
         body: RequestBody,
-        context: Surroundings,
+        context: RequestContext,
         access: &Access,
     ) -> (Response, Identity) {
         let page = Page::parse(&parts.method, parts.uri.path());
@@ -100,7 +100,7 @@ async fn dispatch(
         request.take_form(body, matches!(page, Page::LogIn)).await?;
     }
     if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut) {
-        request.check_may_see()?;
+        request.check_access()?;
     }
     match page {
         Page::Overview => overview::show(request).await,

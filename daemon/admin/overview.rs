@@ -92,7 +92,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let visible = listed.await?;
     let frame = Frame::new(request, "overview");
     let logged_in =
-        if frame.users { Some(request.access.logged_in(&request.admin.desk.sessions).await) } else { None };
+        if frame.users { Some(request.access.logged_in(&request.admin.state.sessions).await) } else { None };
     let sees_all = request.may(&Operation::Maintenance);
     let uploads = uploads(&store, &permit, sees_all);
     let is_implicitly_open = request.access.is_implicitly_open().await;
@@ -107,7 +107,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         sees_all,
         collected: store.collected.filter(|_| sees_all).map(|last| (When::at(last.at), freed(&last.report))),
         certificate: request.context.certificate.as_ref().map(certificate_state),
-        uptime: duration(request.admin.desk.started.elapsed()),
+        uptime: duration(request.admin.state.started.elapsed()),
         requests: request.context.requests,
         logged_in,
     };

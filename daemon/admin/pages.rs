@@ -49,7 +49,7 @@ impl Frame {
             Identity::User(name) => Some(name.to_string()),
             Identity::Anonymous => None,
         };
-        let sees_menu = request.check_may_see().is_ok();
+        let sees_menu = request.check_access().is_ok();
         Frame {
             title: request.admin.settings.title.clone(),
             here,

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::cookies::Cookie;
 use super::error::AdminError;
 use super::response::protect;
-use super::state::{Admin, Surroundings};
+use super::state::{Admin, RequestContext};
 use crate::access::{self, Access, Action, Identity, Operation, Permit};
 use crate::oci::RepositoryName;
 use crate::queue::FairPermit;
@@ -29,7 +29,7 @@ const LONGEST_HOST: usize = 260;
 pub(super) struct AdminRequest<'a> {
     pub(super) admin: &'a Admin,
     pub(super) access: &'a Access,
-    pub(super) context: Surroundings,
+    pub(super) context: RequestContext,
     /// The host as the browser's address bar shows it.
     host: String,
     /// True if the browser uses TLS, to the registry or to a proxy.
@@ -55,11 +55,11 @@ impl<'a> AdminRequest<'a> {
         admin: &'a Admin,
         access: &'a Access,
         parts: Parts,
-        context: Surroundings,
+        context: RequestContext,
     ) -> Result<Self, AdminError> {
         let target = admin.addresses.target_origin(&parts.headers, context.peer, context.tls);
         let (secure, host) = (target.https, target.host);
-        let sessions = &admin.desk.sessions;
+        let sessions = &admin.state.sessions;
         let session = Cookie::Session.value(secure, &parts.headers);
         let identity = access.session(sessions, session.as_deref()).await;
         let mut cookies = Vec::new();
@@ -93,7 +93,7 @@ impl<'a> AdminRequest<'a> {
     }
 
     /// Refuses users who may not open the admin page.
-    pub(super) fn check_may_see(&self) -> Result<(), AdminError> {
+    pub(super) fn check_access(&self) -> Result<(), AdminError> {
         let named = &self.admin.settings.users;
         match &self.identity {
             Identity::User(name)
@@ -167,18 +167,18 @@ impl<'a> AdminRequest<'a> {
             return Err(AdminError::NotForm);
         }
         // A client that is not logged in sends nothing larger than a password.
-        let is_known = !is_login && self.check_may_see().is_ok();
+        let is_known = !is_login && self.check_access().is_ok();
         let limit = if is_known { LARGEST_FORM } else { SMALL_FORM };
         if limit > SMALL_FORM && body.announced().is_none_or(|length| length > SMALL_FORM as u64) {
             // The form is held in memory until its last byte arrives, however slowly the client sends.
-            let place = self.admin.desk.forms.acquire(self.holder());
+            let place = self.admin.state.forms.acquire(self.holder());
             let place = tokio::time::timeout(PLACE_TIMEOUT, place).await;
             self.form_place = Some(place.ok().and_then(Result::ok).ok_or(AdminError::Busy)?);
         }
         let bytes = body.collect(limit).await?;
         let form = Query::parse(std::str::from_utf8(&bytes).ok());
-        if !self.admin.desk.sessions.is_form_token(&self.secret, form.get("token").unwrap_or_default()) {
-            let is_logged_out = self.identity == Identity::Anonymous && self.check_may_see().is_err();
+        if !self.admin.state.sessions.is_form_token(&self.secret, form.get("token").unwrap_or_default()) {
+            let is_logged_out = self.identity == Identity::Anonymous && self.check_access().is_err();
             return Err(if is_logged_out && !is_login {
                 AdminError::NeedsLogin
             } else {
@@ -191,7 +191,7 @@ impl<'a> AdminRequest<'a> {
 
     /// Returns the CSRF token for the forms of this page.
     pub(super) fn token(&self) -> String {
-        self.admin.desk.sessions.form_token(&self.secret)
+        self.admin.state.sessions.form_token(&self.secret)
     }
 
     /// Starts a session in the browser.
@@ -201,7 +201,7 @@ impl<'a> AdminRequest<'a> {
 
     /// Ends the session of the browser.
     pub(super) fn end_session(&mut self) {
-        self.admin.desk.sessions.end(&self.secret);
+        self.admin.state.sessions.end(&self.secret);
         self.cookies.push(Cookie::Session.expire(self.secure));
     }
 

@@ -61,7 +61,7 @@ impl AdminState {
     }
 
     /// Returns true while a collection or a check runs that was started on the page.
-    pub fn is_at_work(&self) -> bool {
+    pub fn has_running_job(&self) -> bool {
         self.jobs.is_running()
     }
 }
@@ -81,7 +81,7 @@ pub struct Certificate {
 
 /// The context of a request, as the server knows it.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct RequestContext {
     /// The address of the client.
     pub client: IpAddr,
     /// The address at the other end of the connection: the client's, or that of a proxy.
@@ -101,7 +101,7 @@ pub struct Admin {
     /// Its settings.
     pub settings: Settings,
     /// Its state, which outlives a reload of the configuration.
-    pub desk: Arc<AdminState>,
+    pub state: Arc<AdminState>,
     /// The store that it shows and changes.
     pub store: Store,
     /// Resolves the host and scheme that clients use.

@@ -65,8 +65,8 @@ impl AccessRecord {
             log::error!(client:% = self.client, repository = repository; "{why}");
             return;
         }
-        let is_logged = self.login_failed
-            || audit::log_refusal(self.client, &self.method, &self.user, repository, error);
+        let is_logged =
+            self.login_failed || audit::log_refusal(self.client, &self.method, &self.user, repository, error);
         if let Some(why) = cause.filter(|_| !is_logged) {
             log::warn!(client:% = self.client, repository = repository; "{why}");
         }

@@ -21,7 +21,7 @@ use super::slots::{ActiveRequest, Slot};
 use super::state::Server;
 use super::transport::{Transport, redirect_to_https};
 use crate::access::{Challenge as Scheme, Identity, Operation};
-use crate::admin::{Admin, Certificate, Surroundings};
+use crate::admin::{Admin, Certificate, RequestContext};
 use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
@@ -88,9 +88,9 @@ impl RequestServices {
         let mut response = match (early, page) {
             (Some(response), _) => response,
             (None, Some(admin)) => {
-                let around = self.surroundings(from, activity);
+                let context = self.admin_context(from, activity);
                 record.endpoint = Endpoint::Page;
-                let (response, identity) = admin.answer(parts, body, around, &self.access).await;
+                let (response, identity) = admin.answer(parts, body, context, &self.access).await;
                 record.user = identity.to_string();
                 if matches!(identity, Identity::User(_)) {
                     active.permit();
@@ -155,8 +155,8 @@ impl RequestServices {
 
     /// Returns the context of a request for the admin page: facts of the server and the certificate, whose rooms `admin` does
     /// not call.
-    fn surroundings(&self, from: Source, activity: &ActivityTracker) -> Surroundings {
-        Surroundings {
+    fn admin_context(&self, from: Source, activity: &ActivityTracker) -> RequestContext {
+        RequestContext {
             client: from.client,
             peer: from.peer,
             tls: from.transport == Transport::Tls,

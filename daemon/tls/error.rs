@@ -13,7 +13,7 @@ pub enum TlsError {
     Content(PathBuf, String),
     /// A certificate cannot be issued.
     #[error("cannot issue a certificate: {0}; check tls.names")]
-    Make(#[from] rcgen::Error),
+    Issue(#[from] rcgen::Error),
     /// The configuration of TLS is invalid.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),

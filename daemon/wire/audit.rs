@@ -66,13 +66,7 @@ impl LoginCounters {
 
 /// Logs a refused push or delete. Responses of normal operation are not logged: a challenge, missing content, a chunk
 /// out of order, a body that ends early. Returns true if it wrote a line.
-pub fn log_refusal(
-    client: IpAddr,
-    method: &Method,
-    user: &str,
-    repository: &str,
-    error: &ApiError,
-) -> bool {
+pub fn log_refusal(client: IpAddr, method: &Method, user: &str, repository: &str, error: &ApiError) -> bool {
     let message = match *method {
         Method::POST | Method::PUT | Method::PATCH => "push refused",
         Method::DELETE => "delete refused",

@@ -74,13 +74,13 @@ impl EventKind {
 impl Event {
     /// Makes an event of the current time.
     pub fn now(
-        deed: EventKind,
+        kind: EventKind,
         user: String,
         client: IpAddr,
         repository: RepositoryName,
         reference: String,
     ) -> Self {
-        Event { at: clock::unix_seconds(), kind: deed, user, client, repository, reference }
+        Event { at: clock::unix_seconds(), kind, user, client, repository, reference }
     }
 }
 

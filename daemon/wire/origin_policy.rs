@@ -33,13 +33,13 @@ use crate::oci::{ErrorCode, Problem, ProblemKind};
 /// Policy against CSRF: decides whether a request that changes something comes from a page that may send it.
 #[derive(Clone, Copy)]
 pub struct CsrfPolicy<'a> {
-    locations: &'a Addresses,
+    addresses: &'a Addresses,
 }
 
 impl<'a> CsrfPolicy<'a> {
     /// Makes the policy for a registry at these addresses.
-    pub fn new(locations: &'a Addresses) -> Self {
-        CsrfPolicy { locations }
+    pub fn new(addresses: &'a Addresses) -> Self {
+        CsrfPolicy { addresses }
     }
 
     /// Checks a request of the API. Safe methods pass: another origin cannot read the response. Other requests have to
@@ -95,8 +95,8 @@ impl<'a> CsrfPolicy<'a> {
     fn is_own(self, url: &str, headers: &HeaderMap, peer: IpAddr, tls: bool) -> bool {
         is_own_page(
             url,
-            &self.locations.target_origin(headers, peer, tls),
-            self.locations.external_url.as_deref(),
+            &self.addresses.target_origin(headers, peer, tls),
+            self.addresses.external_url.as_deref(),
         )
     }
 }
@@ -105,13 +105,13 @@ impl<'a> CsrfPolicy<'a> {
 /// that the public DNS cannot have. With users or with `auth.anonymous` every host is accepted.
 #[derive(Clone, Copy)]
 pub struct RebindingPolicy<'a> {
-    locations: &'a Addresses,
+    addresses: &'a Addresses,
 }
 
 impl<'a> RebindingPolicy<'a> {
     /// Makes the policy for a registry at these addresses.
-    pub fn new(locations: &'a Addresses) -> Self {
-        RebindingPolicy { locations }
+    pub fn new(addresses: &'a Addresses) -> Self {
+        RebindingPolicy { addresses }
     }
 
     /// Checks the host by which a client calls the registry.
@@ -136,7 +136,7 @@ impl<'a> RebindingPolicy<'a> {
     /// malformed host is not safe. Without any host (HTTP/1.0, which no browser speaks) only clients on this machine
     /// are.
     fn is_rebinding_safe_host(self, headers: &HeaderMap, peer: IpAddr) -> bool {
-        if let Some(host) = self.locations.target_origin(headers, peer, false).host {
+        if let Some(host) = self.addresses.target_origin(headers, peer, false).host {
             return Host::parse(&host).is_some_and(|host| is_local_name(host.name));
         }
         let is_named =

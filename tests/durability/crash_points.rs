@@ -117,7 +117,7 @@ impl Before {
     }
 
     /// Checks that the store has no fault and that pushes work.
-    fn is_healthy(&self, what: &str) {
+    fn assert_healthy(&self, what: &str) {
         let mut check = Command::new(BINARY);
         let check = check.env_clear().args(["check", "--data"]).arg(&self.daemon.data).output().unwrap();
         assert!(check.status.success(), "{what}: {}", String::from_utf8_lossy(&check.stdout));
@@ -144,7 +144,7 @@ fn push(effect: Effect, call: &str, number: usize) -> bool {
     let found = before.read("t");
     assert!(found == new || (!done && found == before.old), "{effect:?} at {call} {number}, done: {done}");
     before.read("other");
-    before.is_healthy(&format!("{effect:?} at {call} {number}"));
+    before.assert_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -163,7 +163,7 @@ fn delete(effect: Effect, call: &str, number: usize) -> bool {
         before.read("other");
     }
     assert_eq!(before.read("t"), before.old);
-    before.is_healthy(&format!("{effect:?} at {call} {number}"));
+    before.assert_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -179,7 +179,7 @@ fn collection(effect: Effect, call: &str, number: usize) -> bool {
     run(Command::new(BINARY).env_clear().args(["gc", "--grace", "0s", "--data"]).arg(&before.daemon.data));
     let files = std::fs::read_dir(before.daemon.data.join("blobs/sha256")).unwrap().count();
     assert_eq!(files, 3, "{effect:?} at {call} {number}: the collection kept an orphan");
-    before.is_healthy(&format!("{effect:?} at {call} {number}"));
+    before.assert_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 
@@ -190,7 +190,7 @@ fn rebuild(effect: Effect, call: &str, number: usize) -> bool {
     before.daemon.start_again();
     assert_eq!(before.read("t"), before.old, "{effect:?} at {call} {number}");
     before.read("other");
-    before.is_healthy(&format!("{effect:?} at {call} {number}"));
+    before.assert_healthy(&format!("{effect:?} at {call} {number}"));
     met
 }
 

@@ -14,7 +14,7 @@ const HANGS: Duration = Duration::from_secs(100);
 const PUSHERS: usize = 100;
 
 /// Waits until the condition is true; returns false after 30 seconds.
-fn comes_true(mut is_true: impl FnMut() -> bool) -> bool {
+fn wait_for(mut is_true: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
         if is_true() {
@@ -52,7 +52,7 @@ fn reads_are_answered_while_syncs_hang() {
             });
         }
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            assert!(comes_true(|| uploads(&daemon) >= 20), "{} pushes wait for syncs", uploads(&daemon));
+            assert!(wait_for(|| uploads(&daemon) >= 20), "{} pushes wait for syncs", uploads(&daemon));
             assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, bytes);
             assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
             assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);
@@ -68,7 +68,7 @@ fn reads_are_answered_while_syncs_hang() {
                 browser.page(path);
             }
             let warned = || Browser::new(&daemon).page("/").contains("the disk has not answered a write for");
-            assert!(comes_true(warned), "the overview does not warn of the hanging disk");
+            assert!(wait_for(warned), "the overview does not warn of the hanging disk");
             assert_eq!(
                 acknowledged.load(Ordering::Relaxed),
                 0,

@@ -95,7 +95,7 @@ impl Registry {
     }
 
     /// Asserts that a push, a pull after a push that replaces the obstacle, a delete, a collection and a check succeed.
-    fn works(&self, case: &str) {
+    fn assert_works(&self, case: &str) {
         let daemon = &self.daemon;
         let (other, _) = daemon.push_image("b", "1", case.as_bytes());
         for path in ["/v2/a/manifests/1".to_owned(), format!("/v2/a/blobs/{}", digest(LAYER))] {
@@ -120,10 +120,10 @@ impl Registry {
 }
 
 impl Registry {
-    fn works_also_after_a_restart(&mut self, case: &str) {
-        self.works(case);
+    fn assert_works_after_restart(&mut self, case: &str) {
+        self.assert_works(case);
         self.daemon.stop_and_restart();
-        self.works(&format!("{case}, started again"));
+        self.assert_works(&format!("{case}, started again"));
     }
 }
 
@@ -187,7 +187,7 @@ fn cases(obstacle: Obstacle) {
         assert_ne!(registry.holdfast(&["status"]).status.code(), Some(124), "{case}");
         assert_ne!(registry.holdfast(&["gc", "--dry-run"]).status.code(), Some(124), "{case}");
         registry.daemon.start_again();
-        registry.works_also_after_a_restart(&case);
+        registry.assert_works_after_restart(&case);
         registry.daemon.stop();
     }
     for place in places(&WHILE_RUNNING, obstacle) {
@@ -195,7 +195,7 @@ fn cases(obstacle: Obstacle) {
         println!("{case}");
         let mut registry = Registry::start();
         registry.put(place, obstacle);
-        registry.works_also_after_a_restart(&case);
+        registry.assert_works_after_restart(&case);
         registry.daemon.stop();
     }
 }
@@ -241,7 +241,7 @@ fn directories_are_created_in_the_place_of_files() {
         std::fs::write(&path, "kept").unwrap();
         registry.put("layer", Obstacle::FullDirectory);
         registry.daemon.start_again();
-        registry.works_also_after_a_restart(&case);
+        registry.assert_works_after_restart(&case);
     }
     // The disk behind a link may not be mounted: the daemon must not start without its content.
     let mut registry = Registry::start();
@@ -257,7 +257,7 @@ fn directories_are_created_in_the_place_of_files() {
     std::fs::remove_file(&blobs).unwrap();
     symlink(&elsewhere, &blobs).unwrap();
     registry.daemon.start_again();
-    registry.works("blobs behind a link");
+    registry.assert_works("blobs behind a link");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn obstacles_are_kept_and_logged_once() {
     registry.daemon.stop();
     registry.put("index.json", Obstacle::FullDirectory);
     let log = registry.daemon.start_again_with_log(&[("HOLDFAST_GC_INTERVAL", "off")]);
-    registry.works("index.json");
+    registry.assert_works("index.json");
     registry.daemon.stop();
     let kept = registry.daemon.data.join("set-aside/index.json.in-the-way-1/x");
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "x");

@@ -56,7 +56,7 @@ async fn validate_restart(app: &Arc<App>) -> Result<(), Failure> {
 /// Returns true if no administrator is logged in and no job runs. Sessions are in memory, so an exit would end them.
 async fn has_no_session(app: &App) -> bool {
     let services = app.server.services();
-    !app.admin.is_at_work() && services.access.logged_in(&app.admin.sessions).await == 0
+    !app.admin.has_running_job() && services.access.logged_in(&app.admin.sessions).await == 0
 }
 
 async fn has_no_upload(app: &App) -> bool {

@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) budget: DescriptorBudget,
     upload_slots: Arc<UploadSlots>,
     /// Latched once there were users: the registry is not implicitly open from then on.
-    seen: UsersLatch,
+    users_latch: UsersLatch,
     /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
     http: Arc<HttpCounters>,
@@ -32,7 +32,7 @@ impl Shared {
         Shared {
             upload_slots: Arc::new(UploadSlots::new(budget.uploads)),
             budget,
-            seen: UsersLatch::default(),
+            users_latch: UsersLatch::default(),
             signer: OnceCell::new(),
             http: Arc::default(),
         }
@@ -89,7 +89,7 @@ pub(super) fn services(
     let limits = &config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
     let access = access_settings(config, loopback_only, signer);
-    let access = Access::open(access, shared.seen.clone()).map_err(Failure::failed)?;
+    let access = Access::open(access, shared.users_latch.clone()).map_err(Failure::failed)?;
     let locations = config.http.locations.clone();
     let admin = Admin {
         settings: admin::Settings {
@@ -99,7 +99,7 @@ pub(super) fn services(
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
         },
-        desk: Arc::clone(admin_state),
+        state: Arc::clone(admin_state),
         store: store.clone(),
         addresses: locations.clone(),
     };

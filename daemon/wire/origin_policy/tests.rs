@@ -13,9 +13,9 @@ fn is_rebinding_safe_host(host: &str) -> bool {
     RebindingPolicy::new(&Addresses::default()).is_rebinding_safe_host(&headers, PEER)
 }
 
-fn is_own(locations: &Addresses, url: &str, https: bool, host: Option<&str>) -> bool {
+fn is_own(addresses: &Addresses, url: &str, https: bool, host: Option<&str>) -> bool {
     let target = TargetOrigin { https, host: host.map(str::to_owned) };
-    is_own_page(url, &target, locations.external_url.as_deref())
+    is_own_page(url, &target, addresses.external_url.as_deref())
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -32,16 +32,16 @@ fn cors(origin: &str) -> Cors {
 
 #[test]
 fn without_a_host_only_this_machine_is_rebinding_safe() {
-    let (none, locations) = (HeaderMap::new(), Addresses::default());
-    let policy = RebindingPolicy::new(&locations);
+    let (none, addresses) = (HeaderMap::new(), Addresses::default());
+    let policy = RebindingPolicy::new(&addresses);
     assert!(policy.is_rebinding_safe_host(&none, PEER));
     assert!(!policy.is_rebinding_safe_host(&none, "192.168.1.7".parse().unwrap()));
 }
 
 #[test]
 fn a_malformed_forwarded_host_is_not_rebinding_safe() {
-    let locations = Addresses { external_url: None, trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()] };
-    let policy = RebindingPolicy::new(&locations);
+    let addresses = Addresses { external_url: None, trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()] };
+    let policy = RebindingPolicy::new(&addresses);
     let mut headers = HeaderMap::new();
     headers.insert("host", "localhost".parse().unwrap());
     headers.insert("x-forwarded-proto", "https".parse().unwrap());
@@ -97,9 +97,9 @@ fn names_of_the_public_dns_are_not_rebinding_safe() {
 
 #[test]
 fn a_page_is_own_if_scheme_host_and_port_match() {
-    let locations =
+    let addresses =
         Addresses { external_url: Some("https://hub.lan/registry/".into()), ..Addresses::default() };
-    let own = |url: &str, host: &str| is_own(&locations, url, false, Some(host));
+    let own = |url: &str, host: &str| is_own(&addresses, url, false, Some(host));
     for (url, host) in [
         ("http://registry", "registry"),
         ("http://registry:5000/push?x", "Registry:5000"),
@@ -129,14 +129,14 @@ fn a_page_is_own_if_scheme_host_and_port_match() {
     ] {
         assert!(!own(url, "registry") && !own(url, ""), "{url}");
     }
-    assert!(!is_own(&locations, "http://registry", false, None));
+    assert!(!is_own(&addresses, "http://registry", false, None));
 }
 
 #[test]
 fn a_page_over_plain_http_is_not_own_if_the_registry_is_called_over_tls() {
-    let locations = Addresses::default();
+    let addresses = Addresses::default();
     for (url, host) in [("https://reg.lan", "reg.lan"), ("https://reg.lan:5000", "reg.lan:5000")] {
-        assert!(is_own(&locations, url, true, Some(host)), "{url}");
+        assert!(is_own(&addresses, url, true, Some(host)), "{url}");
     }
     for (url, host) in [
         ("http://reg.lan", "reg.lan"),
@@ -145,7 +145,7 @@ fn a_page_over_plain_http_is_not_own_if_the_registry_is_called_over_tls() {
         ("http://reg.lan:5000", "reg.lan:5000"),
         ("https://reg.lan:5000", "reg.lan"),
     ] {
-        assert!(!is_own(&locations, url, true, Some(host)), "{url}");
+        assert!(!is_own(&addresses, url, true, Some(host)), "{url}");
     }
 }
 
@@ -182,11 +182,11 @@ fn an_allowed_origin_may_send_credentials_only_if_it_is_listed() {
 
 #[test]
 fn the_api_accepts_programs_own_pages_and_listed_origins() {
-    let (locations, cors) = (Addresses::default(), cors("http://ui.lan"));
+    let (addresses, cors) = (Addresses::default(), cors("http://ui.lan"));
     let check = |method: &str, pairs: &[(&'static str, &'static str)]| {
         let mut request = Request::builder().method(method).body(()).unwrap().into_parts().0;
         request.headers = headers(&[&[("host", "reg.lan")], pairs].concat());
-        CsrfPolicy::new(&locations).check_api(&request, PEER, false, &cors).is_ok()
+        CsrfPolicy::new(&addresses).check_api(&request, PEER, false, &cors).is_ok()
     };
     for accepted in [
         &[][..],
@@ -213,10 +213,10 @@ fn the_api_accepts_programs_own_pages_and_listed_origins() {
 
 #[test]
 fn a_form_has_to_show_that_it_comes_from_an_own_page() {
-    let locations = Addresses::default();
+    let addresses = Addresses::default();
     let check = |pairs: &[(&'static str, &'static str)]| {
         let headers = headers(&[&[("host", "reg.lan")], pairs].concat());
-        CsrfPolicy::new(&locations).check_form(&headers, PEER, false).is_ok()
+        CsrfPolicy::new(&addresses).check_form(&headers, PEER, false).is_ok()
     };
     for accepted in [
         &[("origin", "http://reg.lan")][..],
