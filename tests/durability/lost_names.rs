@@ -188,7 +188,7 @@ fn row_hidden_by_a_lost_write_while_running_loses_nothing() {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (is_healthy, output) = run_command(&["check"]);
-    assert!(!is_healthy && output.contains("rows are missing or do not agree"), "{output}");
+    assert!(!is_healthy && output.contains("rows are missing or contradict each other"), "{output}");
     // Missing rows must not make content look unreferenced.
     daemon.request("DELETE", "/v2/a/manifests/t00").send().expect(202);
     assert!(!run_command(&["gc", "--grace", "0s"]).0);
