@@ -22,8 +22,9 @@ pub enum Durability {
 /// Writes the file `path` with permissions `mode`, whatever the umask, replacing an existing one.
 ///
 /// The new content is written to `path` with `.new` appended. A file, or symbolic link, of that name is removed first
-/// and not followed: other users may be able to write to the directory. If `write` or a later step fails, `path` is
-/// unchanged.
+/// and not followed: other users may be able to write to the directory. If `write` or a later step up to the rename
+/// fails, `path` is unchanged. If the final sync of the directory fails, the new content is in place but may not survive
+/// a power cut. All writers of one path share the temporary file, so that callers must serialise them.
 ///
 /// # Errors
 /// The error of `write`, or of the operation of the file system that failed.

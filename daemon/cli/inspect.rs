@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let Options { map_size, least_change, previous, .. } = *options;
     let inspection = Inspection { directory, map_size, previous, least_change, copy };
     store::inspect(&inspection).map_err(|error| Failure {
-        code: if error.is_about_the_machine() { UNKNOWN_HEALTH } else { 1 },
+        code: if error.is_environment_error() { UNKNOWN_HEALTH } else { 1 },
         line: error.to_string(),
     })
 }

@@ -46,7 +46,7 @@ pub(super) struct ClockRow {
     /// Seconds since that boot.
     since_boot: u64,
     /// The store time at `since_boot`.
-    moment: StoreTime,
+    store_time: StoreTime,
 }
 
 /// The running clock.
@@ -56,7 +56,7 @@ pub(super) struct StoreClock {
     /// The seconds since boot at which this clock started.
     started: u64,
     /// The store time at `started`.
-    moment: AtomicU64,
+    store_time: AtomicU64,
 }
 
 impl StoreClock {
@@ -68,20 +68,20 @@ impl StoreClock {
     }
 
     fn start_at(boot: String, started: u64, kept: Option<&ClockRow>) -> Self {
-        let moment = match kept {
+        let store_time = match kept {
             Some(row) if row.boot == boot && !boot.is_empty() => {
-                StoreTime(row.moment.0 + started.saturating_sub(row.since_boot))
+                StoreTime(row.store_time.0 + started.saturating_sub(row.since_boot))
             }
-            Some(row) => row.moment,
+            Some(row) => row.store_time,
             None => StoreTime(0),
         };
-        StoreClock { boot, started, moment: AtomicU64::new(moment.0) }
+        StoreClock { boot, started, store_time: AtomicU64::new(store_time.0) }
     }
 
-    /// Moves the clock forward to at least `moment`; never back. For a time that `index.json` has and the index has
+    /// Moves the clock forward to at least `store_time`; never back. For a time that `index.json` has and the index has
     /// lost.
-    pub(super) fn advance_to(&self, moment: StoreTime) {
-        self.moment.fetch_max(moment.0, Ordering::Relaxed);
+    pub(super) fn advance_to(&self, store_time: StoreTime) {
+        self.store_time.fetch_max(store_time.0, Ordering::Relaxed);
     }
 
     /// Returns the time now.
@@ -91,20 +91,20 @@ impl StoreClock {
     }
 
     fn at(&self, since_boot: u64) -> StoreTime {
-        StoreTime(self.moment.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
+        StoreTime(self.store_time.load(Ordering::Relaxed) + since_boot.saturating_sub(self.started))
     }
 
     /// Returns the row that the index stores from time to time.
     pub(super) fn row(&self) -> ClockRow {
         let since_boot = seconds_since_boot().unwrap_or(self.started);
-        ClockRow { boot: self.boot.clone(), since_boot, moment: self.at(since_boot) }
+        ClockRow { boot: self.boot.clone(), since_boot, store_time: self.at(since_boot) }
     }
 }
 
 impl ClockRow {
     /// Returns the store time of the row.
     pub(super) fn time(&self) -> StoreTime {
-        self.moment
+        self.store_time
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn kept(clock: &StoreClock, since_boot: u64) -> ClockRow {
-        ClockRow { boot: clock.boot.clone(), since_boot, moment: clock.at(since_boot) }
+        ClockRow { boot: clock.boot.clone(), since_boot, store_time: clock.at(since_boot) }
     }
 
     #[test]

@@ -208,9 +208,9 @@ impl Disk {
         error
     }
 
-    /// Returns true if an error of the index made the store read-only.
+    /// Returns true if a write met an error of the index, whichever error made the store read-only.
     pub(super) fn index_failed(&self) -> bool {
-        self.latch.is_closed_by_index()
+        self.latch.index_failed()
     }
 
     /// Marks this process as the daemon; removes the reason that an earlier daemon left.

@@ -48,7 +48,7 @@ pub enum StoreError {
     TooManyWaiting,
     /// The tag would exceed the limit of the repository.
     #[error(
-        "repository {repository} has the most tags that it may have ({limit}); delete some, or raise \
+        "repository {repository} has reached its limit of {limit} tags; delete some, or raise \
          limits.tags_per_repository"
     )]
     TooManyTags {
@@ -88,7 +88,7 @@ pub enum StoreError {
     },
     /// The push would exceed the limit of tags and manifests of the registry.
     #[error(
-        "the registry has the most tags and manifests that it may have ({limit}); delete some, or raise limits.names"
+        "the registry has reached its limit of {limit} tags and manifests; delete some, or raise limits.names"
     )]
     TooManyNames {
         /// `limits.names`.
@@ -123,7 +123,7 @@ pub enum StoreError {
     )]
     NeedsRecovery,
     /// The daemon replaced the index that this process had opened.
-    #[error("the daemon rebuilt the index meanwhile; run the command again")]
+    #[error("the daemon has rebuilt the index since this command started; run the command again")]
     Replaced,
     /// `index.json` lacks names that the index has, so that a rebuild would lose them.
     #[error(
@@ -202,7 +202,7 @@ impl StoreError {
     }
 
     /// Returns true if an inspection failed because of the disk or the system, so that the index may be healthy.
-    pub fn is_about_the_machine(&self) -> bool {
+    pub fn is_environment_error(&self) -> bool {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull};
         match self {
             // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves nothing.
@@ -368,6 +368,6 @@ mod tests {
         assert!(matches!(StoreError::sync("sync", full()), StoreError::Io { .. }));
         let memory = StoreError::sync("sync", io::Error::from_raw_os_error(libc::ENOMEM));
         assert!(memory.is_lack_of_resources() && memory.ends_transaction());
-        assert!(!memory.is_about_the_machine());
+        assert!(!memory.is_environment_error());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A run marks candidates in short reads of the index, a page at a time, and sweeps them in short transactions of the
 //! writer thread, which check each one again: a concurrent push of the same digest wins. A file moves from `blobs/` to
-//! `trash/` inside the transaction that forgets it and is removed after the commit; [`Store::sort_left_trash`] recovers
+//! `trash/` inside the transaction that forgets it and is removed after the commit; [`Store::recover_trash`] recovers
 //! from a power cut in between. Content whose last use ended stays for the grace period. After an error, swept items
 //! stay swept, and the next run continues.
 //!
@@ -91,20 +91,22 @@ impl Store {
     /// Prepares the index and the trash for a collection that changes them.
     async fn prepare_collection(&self, held: bool) -> Result<(), StoreError> {
         // The reader slot of a process that was killed keeps LMDB from reusing freed pages.
-        self.0.index.env.clear_stale_readers()?;
+        self.0.index.clear_stale_readers()?;
         // A registry that is only pulled from has no other writes: without this one, ages would not advance across
         // restarts.
         self.writer()?.save_clock().await?;
         if held {
             self.writer()?.submit(|batch| batch.hold_collection(false)).await?;
         }
-        match self.sort_trash().await {
+        match self.recover_locked_trash().await {
             // This collection may free the space that is needed to restore a blob.
             Err(error) if error.is_lack_of_space() => {
-                log::warn!("the trash of an interrupted collection is left for the next one: {error}");
+                log::warn!(
+                    "cannot recover the trash of an interrupted collection; the next one will retry: {error}"
+                );
                 Ok(())
             }
-            sorted => sorted,
+            recovered => recovered,
         }
     }
 
@@ -119,9 +121,9 @@ impl Store {
     }
 
     /// Recovers `trash/` after an interrupted collection; a collection that is running has done so already.
-    pub(super) async fn sort_left_trash(&self) -> Result<(), StoreError> {
+    pub(super) async fn recover_trash(&self) -> Result<(), StoreError> {
         match self.0.disk.try_lock_collection()? {
-            Some(_lock) => self.sort_trash().await,
+            Some(_lock) => self.recover_locked_trash().await,
             None => Ok(()),
         }
     }
@@ -135,7 +137,7 @@ impl Store {
     }
 
     /// Restores the files in `trash/` that the index has and removes the others.
-    async fn sort_trash(&self) -> Result<(), StoreError> {
+    async fn recover_locked_trash(&self) -> Result<(), StoreError> {
         let disk = Arc::clone(&self.0.disk);
         let trash = blocking(move || disk.trash()).await?;
         for part in trash.chunks(ITEMS_PER_TRANSACTION) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::may_be_corruption;
 
-/// Set once a table of the index returned an error that may come from corruption.
+/// Set once an operation on the index, or the decoding of one of its rows, failed in a way that may be corruption.
 #[derive(Debug, Default)]
 pub(super) struct IndexFailure(AtomicBool);
 

@@ -79,8 +79,13 @@ impl Store {
     }
 
     /// Replaces the grace periods, the rules of immutable tags and the limits of pushes.
-    pub fn reconfigure(&self, ages: GracePeriods, immutable: Vec<ImmutableRule>, limits: CapacityLimits) {
-        *self.0.grace_periods.lock() = ages;
+    pub fn reconfigure(
+        &self,
+        grace_periods: GracePeriods,
+        immutable: Vec<ImmutableRule>,
+        limits: CapacityLimits,
+    ) {
+        *self.0.grace_periods.lock() = grace_periods;
         self.0.immutable.store(Arc::new(immutable));
         self.0.capacity.set_limits(limits);
     }

@@ -6,20 +6,23 @@
 //! (`obstacles.rs`). A lack of descriptors or memory does not close it: the request fails and the store keeps working.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::StoreError;
 
 /// The state of the latch of one data directory.
 pub(super) struct Latch {
-    /// The error that closed it, and whether it was an error of the index.
-    error: OnceLock<(String, bool)>,
+    /// The error that closed it.
+    error: OnceLock<String>,
+    /// True once an error of the index was reported, also after the latch was closed.
+    index_failed: AtomicBool,
     /// Called with the reason when it closes.
     on_close: fn(&str),
 }
 
 impl Latch {
     pub(super) fn new(on_close: fn(&str)) -> Self {
-        Latch { error: OnceLock::new(), on_close }
+        Latch { error: OnceLock::new(), index_failed: AtomicBool::new(false), on_close }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -31,21 +34,24 @@ impl Latch {
         if !matches!(error, StoreError::Io { .. } | StoreError::Index(_)) {
             return None;
         }
-        self.error.set((error.to_string(), matches!(error, StoreError::Index(_)))).ok()?;
+        if matches!(error, StoreError::Index(_)) {
+            self.index_failed.store(true, Ordering::Relaxed);
+        }
+        self.error.set(error.to_string()).ok()?;
         let reason = self.reason()?;
         log::error!("the store is {reason}");
         (self.on_close)(&reason);
         Some(reason)
     }
 
-    /// Returns true if an error of the index closed the latch.
-    pub(super) fn is_closed_by_index(&self) -> bool {
-        self.error.get().is_some_and(|(_, is_of_index)| *is_of_index)
+    /// Returns true if an error of the index was reported, whichever error closed the latch.
+    pub(super) fn index_failed(&self) -> bool {
+        self.index_failed.load(Ordering::Relaxed)
     }
 
     /// Returns why the store is read-only; `None` while it writes.
     pub(super) fn reason(&self) -> Option<String> {
-        let (error, _) = self.error.get()?;
+        let error = self.error.get()?;
         Some(format!("read-only: {error}; check the disk, then restart the daemon"))
     }
 }
@@ -63,5 +69,14 @@ mod tests {
         assert!(latch.close_on(&failure("sync")).unwrap().contains("sync"));
         assert_eq!(latch.close_on(&failure("write")), None);
         assert!(latch.is_closed() && latch.reason().unwrap().contains("sync"));
+    }
+
+    #[test]
+    fn index_failure_after_another_failure_is_remembered() {
+        let latch = Latch::new(|_| {});
+        assert!(latch.close_on(&StoreError::io("sync", std::io::Error::other("I/O error"))).is_some());
+        assert!(!latch.index_failed());
+        assert_eq!(latch.close_on(&StoreError::Index(heed::Error::Decoding("a row".into()))), None);
+        assert!(latch.index_failed());
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
         let mut list = List::new(file);
         list.begin()?;
         // One snapshot for all entries: a check compares them with the index at the change number of the file.
-        let txn = index.env.read_txn()?;
+        let txn = index.read_txn()?;
         let exceptions_damage = write_exceptions(&mut list, disk, index, &txn)?;
         list.begin_manifests()?;
         let mut named = index.for_each_name(&txn, &mut |name| list.add(name))?;
@@ -230,12 +230,12 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
     let mut current = true;
     loop {
         // After a failed rewrite the next attempt follows even if nothing changes.
-        let goes_on = if current {
+        let is_open = if current {
             changed.recv().is_ok()
         } else {
             changed.recv_timeout(MAX_DELAY) != Err(RecvTimeoutError::Disconnected)
         };
-        if !goes_on && current {
+        if !is_open && current {
             return true;
         }
         debounce(changed);
@@ -248,7 +248,7 @@ pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -
             Err(error) => log::debug!("index.json still cannot be written: {error}"),
         }
         current = written.is_ok();
-        if !goes_on {
+        if !is_open {
             return current;
         }
     }

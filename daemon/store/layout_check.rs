@@ -118,7 +118,7 @@ fn difference(listed: &EntrySum, indexed: &EntrySum) -> String {
 
 /// Adds up all names and link exceptions of one snapshot of the index.
 fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreError> {
-    let txn = index.env.read_txn()?;
+    let txn = index.read_txn()?;
     let mut sum = EntrySum::default();
     let mut after = None;
     loop {

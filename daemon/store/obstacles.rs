@@ -80,7 +80,7 @@ impl Disk {
             }
         }
         let name = directory.display();
-        Err(io::Error::other(format!("{name} has {MAX_KEPT} files of this name already; empty it")))
+        Err(io::Error::other(format!("{name} already has {MAX_KEPT} files of this name; delete them")))
     }
 
     /// Removes a file, if it exists; sets an obstacle aside instead. Returns `None` if the path was free.

@@ -1,9 +1,9 @@
 //! Opening and closing the store.
 //!
 //! The daemon locks the data directory, recovers the index by the ladder of `recover.rs`, starts the index writer,
-//! rebuilds the index if the ladder ended there, starts the writer of `index.json`, and sorts what a power cut left in
-//! the trash. A command beside the daemon takes the index as it is. Closing commits all accepted changes, writes
-//! `index.json`, and notes that the index was closed in good order, unless the index failed.
+//! rebuilds the index if the ladder ended there, starts the writer of `index.json`, and recovers the trash of an
+//! interrupted collection. A command beside the daemon takes the index as it is. Closing commits all accepted changes,
+//! writes `index.json`, and notes that the index was closed in good order, unless the index failed.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,7 +37,7 @@ impl Store {
     /// its index, [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
-        let (ages, limits, kept_uploads) =
+        let (grace_periods, limits, kept_uploads) =
             (settings.grace_periods.clone(), settings.capacity, settings.idle_uploads);
         let (opening, inspect) = (settings.on_opening, settings.inspect);
         let immutable = ArcSwap::from_pointee(settings.immutable.clone());
@@ -65,7 +65,7 @@ impl Store {
             work,
             spools: Spools::default(),
             role,
-            grace_periods: Lock::new(ages),
+            grace_periods: Lock::new(grace_periods),
             immutable,
             capacity,
             summaries: Summaries::default(),
@@ -83,15 +83,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Sorts the trash that a power cut left, and counts the unfinished uploads.
+    /// Recovers the trash of an interrupted collection, and counts the unfinished uploads.
     async fn recover_files(&self) -> Result<(), StoreError> {
         if self.0.role != Role::Command {
-            match self.sort_left_trash().await {
-                // The next collection sorts it, when there is space.
+            match self.recover_trash().await {
+                // The next collection recovers it, when there is space.
                 Err(error) if error.is_lack_of_space() => {
                     log::warn!("cannot empty the trash: {error}");
                 }
-                sorted => sorted?,
+                recovered => recovered?,
             }
         }
         self.count_uploads().await
@@ -113,7 +113,7 @@ impl Store {
             // The writer's end closes the channel on which the layout thread waits for changes.
             threads.writer.join().map_err(|_| StoreError::Closing)?;
             let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
-            let index_failed = inner.index.tables.meta.has_failed() || inner.disk.index_failed();
+            let index_failed = inner.index.has_failed() || inner.disk.index_failed();
             match (inner.role, index_failed) {
                 (Role::Command, true) => inner.disk.mark_suspect(),
                 (Role::Daemon | Role::Rebuild, true) => {}
@@ -215,3 +215,6 @@ fn open_directory(
     };
     Ok((Arc::new(disk), Some(lock), opened))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,14 +55,14 @@ impl Store {
         let reference = Reference::Digest(digest.clone());
         let entry = self.manifest(repository, &reference)?;
         let (grace, untagged) = self.0.grace_periods.lock().of(repository);
-        let reliance = self.0.index.manifest_lease(repository, digest, grace, untagged)?;
+        let lease = self.0.index.manifest_lease(repository, digest, grace, untagged)?;
         // A read-only store collects nothing, so that no lease is needed. An unreadable tag counts as none.
-        let may_go = reliance != Lease::Valid && self.writer().is_ok();
-        if !may_go || self.is_tagged(repository, digest).await.unwrap_or(false) {
+        let is_collectable = lease != Lease::Valid && self.writer().is_ok();
+        if !is_collectable || self.is_tagged(repository, digest).await.unwrap_or(false) {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());
-        if self.renew(reliance, move |batch| batch.renew_manifest_lease(&name, &digest)).await {
+        if self.renew(lease, move |batch| batch.renew_manifest_lease(&name, &digest)).await {
             // A collection may have taken it before the renewal.
             return self.manifest(repository, &reference);
         }
@@ -80,12 +80,12 @@ impl Store {
     /// for.
     async fn renew(
         &self,
-        reliance: Lease,
+        lease: Lease,
         change: impl FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
     ) -> bool {
         // A read-only store collects nothing.
         let Ok(writer) = self.writer() else { return false };
-        match reliance {
+        match lease {
             Lease::Valid => false,
             Lease::Renewable => {
                 writer.try_submit(change);
@@ -145,10 +145,10 @@ impl Store {
         let unknown = || StoreError::BlobUnknown(digest.clone());
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         let grace = self.0.grace_periods.lock().grace;
-        let reliance = self.0.index.blob_lease(repository, digest, &link, grace)?;
+        let lease = self.0.index.blob_lease(repository, digest, &link, grace)?;
         let (name, wanted) = (repository.clone(), digest.clone());
         let renewed =
-            self.renew(reliance, move |batch| batch.renew_lease(Some(&name), &wanted, batch.store_time));
+            self.renew(lease, move |batch| batch.renew_lease(Some(&name), &wanted, batch.store_time));
         if renewed.await {
             // A collection may have taken it before the renewal.
             return Ok(self.0.index.blob(repository, digest)?.ok_or_else(unknown)?.size);

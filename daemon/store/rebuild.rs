@@ -90,7 +90,7 @@ pub(super) async fn rebuild(
         writer.submit(|batch| batch.hold_collection(true)).await?;
     }
     writer.mark_complete().await?;
-    log::warn!("the index is rebuilt");
+    log::warn!("the index has been rebuilt");
     Ok(hold)
 }
 

@@ -162,7 +162,7 @@ fn open_previous(disk: &Disk, settings: &Settings) -> Result<Option<Index>, Stor
     disk.install_inspected_index()?;
     match Index::open(disk, settings.index_map_size) {
         Ok(index) if index.is_complete()? => {
-            log::warn!("the previous snapshot of the index is in use now");
+            log::warn!("now using the previous snapshot of the index");
             Ok(Some(index))
         }
         Ok(_) => Ok(None),

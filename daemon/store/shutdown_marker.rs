@@ -19,7 +19,7 @@ use super::regular_file::open_regular;
 use crate::base::clock::boot_id;
 use crate::oci::{Algorithm, Hasher};
 
-const CLEAN: &str = "index/clean";
+pub(super) const CLEAN: &str = "index/clean";
 pub(super) const SUSPECT: &str = "index/suspect";
 
 /// The unit of the sample in bytes: LMDB's page size on nearly every machine.

@@ -32,7 +32,7 @@ const LARGE: (usize, usize, usize) = (2, 1, 0);
 const WAITING: usize = 64;
 /// The longest wait for a spool. While all are taken, their clients decide when one becomes free, so that the wait
 /// needs an end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SPOOL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The names that are tried on a file system without unnamed files.
 const NAMES: usize = 1000;
 
@@ -75,9 +75,9 @@ pub(super) struct Content {
 }
 
 impl Spools {
-    /// Returns a place for a spool, which the holder waits for at most [`PATIENCE`].
+    /// Returns a place for a spool, which the holder waits for at most [`SPOOL_TIMEOUT`].
     pub(super) async fn place(&self) -> Result<FairPermit<Holder>, StoreError> {
-        let place = tokio::time::timeout(PATIENCE, self.spools.acquire(Holder::current()));
+        let place = tokio::time::timeout(SPOOL_TIMEOUT, self.spools.acquire(Holder::current()));
         Ok(place.await.map_err(|_| StoreError::TooManyWaiting)??)
     }
 }

@@ -151,7 +151,7 @@ impl Collection<'_> {
                 let retire = move |index: &Index, forecast: &mut Forecast| {
                     forecast.retire_tags(index, &name, &part).map(|()| part)
                 };
-                self.foresee(retire).await?
+                self.read_with_forecast(retire).await?
             } else {
                 self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
             };

@@ -44,6 +44,11 @@ impl TestStore {
         TestStore { store: Store::open(settings, Role::Daemon).await.unwrap(), directory }
     }
 
+    /// Closes the index and returns the directory of the store, which has to be closed before.
+    pub(super) fn into_directory(self) -> tempfile::TempDir {
+        self.directory
+    }
+
     /// Moves the clock of the store forward by at least this time.
     pub(super) fn advance(&self, by: Duration) {
         let clock = &self.store.0.index.clock;

@@ -54,8 +54,10 @@ impl Store {
             IndexHealth::Corrupt => {
                 log::error!("the index is corrupt: rows are missing or do not agree; nothing is collected");
                 inner.disk.mark_suspect();
+                let missing = heed::Error::Decoding("rows of the index are missing".into());
+                inner.index.tables.note(&missing);
                 if inner.role == Role::Daemon {
-                    inner.disk.latch_on(heed::Error::Decoding("rows of the index are missing".into()).into());
+                    inner.disk.latch_on(missing.into());
                 }
                 Err(StoreError::NeedsRecovery)
             }

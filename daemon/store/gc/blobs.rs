@@ -19,15 +19,15 @@ impl Collection<'_> {
             let page = move |index: &Index, forecast: &mut Forecast| {
                 index.blob_page(after.as_deref(), ROWS_PER_READ, grace, forecast)
             };
-            let page = self.foresee(page).await?;
+            let page = self.read_with_forecast(page).await?;
             self.report.kept_needed.add_all(page.live);
             self.report.kept_young.add_all(page.leased);
             for part in page.orphans.chunks(ITEMS_PER_TRANSACTION) {
-                self.take_blobs(part.to_vec()).await?;
+                self.sweep_blobs(part.to_vec()).await?;
             }
             let stale_links = if self.dry_run { Vec::new() } else { page.stale_links };
             for part in stale_links.chunks(ITEMS_PER_TRANSACTION) {
-                self.before_taking(part.len()).await?;
+                self.verify_before_sweep(part.len()).await?;
                 let forget = move |batch: &mut Batch, part: &[_]| {
                     batch.unlink_stale_links(part, grace).map(|()| Vec::<()>::new())
                 };
@@ -40,14 +40,14 @@ impl Collection<'_> {
         }
     }
 
-    async fn take_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
+    async fn sweep_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
         let grace = self.policy.grace;
-        self.before_taking(blobs.len()).await?;
+        self.verify_before_sweep(blobs.len()).await?;
         let taken = if self.dry_run {
             blobs
         } else {
             let discard = move |batch: &mut Batch, part: &[_]| batch.sweep_blobs(part, grace);
-            let taken = self.store.take(blobs, discard).await?;
+            let taken = self.store.sweep_items(blobs, discard).await?;
             self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
             taken
         };

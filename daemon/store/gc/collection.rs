@@ -52,7 +52,7 @@ impl<'a> Collection<'a> {
     }
 
     /// Reads the index together with the forecast, on a blocking thread. A dry run notes its changes in the forecast.
-    pub(in crate::store) async fn foresee<T: Send + 'static>(
+    pub(in crate::store) async fn read_with_forecast<T: Send + 'static>(
         &mut self,
         read: impl FnOnce(&Index, &mut Forecast) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -63,7 +63,7 @@ impl<'a> Collection<'a> {
     /// Verifies the index before `count` items are freed: once per process, and again before this run frees a large
     /// share of all content. Content is freed because rows are absent, and the loss of rows to damage is not noticed
     /// otherwise.
-    pub(super) async fn before_taking(&mut self, count: usize) -> Result<(), StoreError> {
+    pub(super) async fn verify_before_sweep(&mut self, count: usize) -> Result<(), StoreError> {
         let is_large = self.share.take(count as u64);
         let is_due = !self.store.index_is_verified() || (is_large && !self.verified);
         if count > 0 && is_due {

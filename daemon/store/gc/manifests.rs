@@ -70,7 +70,7 @@ impl Collection<'_> {
         loop {
             let (store, name, grace) = (self.store.clone(), repository.clone(), self.policy.grace);
             let (page, next) = self
-                .foresee(move |index, forecast| {
+                .read_with_forecast(move |index, forecast| {
                     let now = index.clock.now();
                     let all = untagged.is_some();
                     let mut page =
@@ -83,7 +83,7 @@ impl Collection<'_> {
                 })
                 .await?;
             for part in page.chunks(ITEMS_PER_TRANSACTION) {
-                self.take_manifests(repository, part.to_vec(), with_attached).await?;
+                self.sweep_manifests(repository, part.to_vec(), with_attached).await?;
             }
             if next.is_none() {
                 return if self.dry_run { Ok(()) } else { self.store.finish_deletes(repository).await };
@@ -92,23 +92,23 @@ impl Collection<'_> {
         }
     }
 
-    async fn take_manifests(
+    async fn sweep_manifests(
         &mut self,
         repository: &RepositoryName,
         manifests: Vec<CandidateWithSubject>,
         with_attached: bool,
     ) -> Result<(), StoreError> {
         let name = repository.clone();
-        self.before_taking(manifests.len()).await?;
+        self.verify_before_sweep(manifests.len()).await?;
         let taken = if self.dry_run {
             let collect = move |index: &Index, forecast: &mut Forecast| {
                 forecast.sweep_manifests(index, &name, manifests, with_attached)
             };
-            self.foresee(collect).await?
+            self.read_with_forecast(collect).await?
         } else {
             let collect =
                 move |batch: &mut Batch, part: &[_]| batch.sweep_manifests(&name, part, with_attached);
-            self.store.take(manifests, collect).await?
+            self.store.sweep_items(manifests, collect).await?
         };
         for CollectedManifest { digest, tags } in taken {
             self.report.freed_manifests += 1;

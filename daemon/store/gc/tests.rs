@@ -224,7 +224,7 @@ async fn an_interrupted_collection_is_recovered() {
     // One file was moved before the commit, another one was committed and not removed.
     std::fs::rename(test.file(&blob), trash(&blob)).unwrap();
     std::fs::write(trash(&digest(b"gone")), b"gone").unwrap();
-    test.store.sort_left_trash().await.unwrap();
+    test.store.recover_trash().await.unwrap();
     assert!(test.file(&blob).exists());
     assert_eq!(std::fs::read_dir(test.path("trash")).unwrap().count(), 0);
 }
@@ -249,7 +249,7 @@ async fn the_daemon_does_not_wait_for_another_collection() {
     let other = test.store.0.disk.try_lock_collection().unwrap().unwrap();
     assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0, CollectionReport::default());
     // It leaves the trash to the other one, too.
-    test.store.sort_left_trash().await.unwrap();
+    test.store.recover_trash().await.unwrap();
     drop(other);
     assert_eq!(test.collect(&policy(Vec::new()), false).await.unwrap().0.freed_blobs.count, 1);
 }

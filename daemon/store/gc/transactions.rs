@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// Frees items in as many transactions as are needed; returns those that were freed.
-    pub(super) async fn take<T: Clone + Send + 'static, R: Send + 'static>(
+    pub(super) async fn sweep_items<T: Clone + Send + 'static, R: Send + 'static>(
         &self,
         mut items: Vec<T>,
         change: impl Fn(&mut Batch, &[T]) -> Result<Vec<SweepOutcome<T, R>>, StoreError> + Clone + Send + 'static,

@@ -39,7 +39,7 @@ impl Collection<'_> {
             match self.store.note_uploads(&uploads, gone).await {
                 // Their time begins when a later collection notes them.
                 Err(error) if error.is_lack_of_space() => {
-                    log::warn!("unfinished uploads will expire later, as they cannot be noted: {error}");
+                    log::warn!("cannot record the unfinished uploads, so they will expire later: {error}");
                 }
                 done => done?,
             }

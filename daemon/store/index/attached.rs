@@ -17,7 +17,7 @@ impl Index {
         repository: &RepositoryName,
         attached: &AttachmentTarget,
     ) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let key = keys::content_key_prefix(repository, attached.algorithm, &attached.hash);
         Ok(self.tables.manifests.prefix_iter(&txn, &key)?.next().transpose()?.is_some())
     }
@@ -40,7 +40,7 @@ impl Batch<'_> {
             let prefix = keys::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
             if tables.manifests.prefix_iter(&self.txn, &prefix)?.next().transpose()?.is_none() {
                 self.delete_tag(repository, &tag)?;
-                deleted.push((tag, row.digest()?));
+                deleted.push((tag, row.digest(tables.tags)?));
             }
         }
         Ok(deleted)

@@ -18,19 +18,22 @@ pub(super) fn commit(
     txn: RwTxn,
     tables: &Tables,
 ) -> Result<(), StoreError> {
-    txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
-    let Err(error) = env.force_sync().map_err(StoreError::from) else { return Ok(()) };
+    let write =
+        |txn: RwTxn| tables.noted(txn.commit().map_err(|error| preallocation.commit_error(env, error)));
+    let sync = || tables.noted(env.force_sync()).map_err(StoreError::from);
+    write(txn)?;
+    let Err(error) = sync() else { return Ok(()) };
     if !error.is_lack_of_resources() && !error.is_lack_of_space() {
         return Err(error);
     }
     // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without
     // writing it. Another commit writes the other meta page, which contains this change as well.
     let again = || -> Result<(), StoreError> {
-        let mut txn = env.write_txn()?;
+        let mut txn = tables.noted(env.write_txn())?;
         // Any row makes LMDB write pages; this one stays as it is.
         schema::put_row(tables.meta, &mut txn, b"version", &VERSION)?;
-        txn.commit().map_err(|error| preallocation.commit_error(env, error))?;
-        Ok(env.force_sync()?)
+        write(txn)?;
+        sync()
     };
     again()?;
     log::warn!("the first sync of the index failed ({error}); a second commit made it durable");

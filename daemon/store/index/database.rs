@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use heed::{Env, RoTxn, RwTxn};
+use heed::{Env, RoTxn, RwTxn, WithTls};
 
 use super::preallocation::Preallocation;
 use super::rows::RepositoryRow;
@@ -56,7 +56,7 @@ impl Index {
     fn initialize(env: &Env, preallocation: &Preallocation) -> Result<(Tables, StoreClock), StoreError> {
         let mut txn = env.write_txn()?;
         let tables = Tables::create(env, &mut txn)?;
-        let found = tables.meta.get(&txn, b"version")?.map(schema::decode::<u32>).transpose()?;
+        let found: Option<u32> = schema::row(tables.meta, &txn, b"version")?;
         match found {
             None => schema::put_row(tables.meta, &mut txn, b"version", &VERSION)?,
             Some(VERSION) => {}
@@ -82,6 +82,27 @@ impl Index {
         Ok(Index { env, tables, clock, preallocation, watches: Arc::default(), map_size })
     }
 
+    /// Begins a read transaction.
+    pub(in crate::store) fn read_txn(&self) -> Result<RoTxn<'_, WithTls>, StoreError> {
+        Ok(self.tables.noted(self.env.read_txn())?)
+    }
+
+    /// Begins the write transaction; waits for that of another thread or process.
+    pub(in crate::store) fn write_txn(&self) -> Result<RwTxn<'_>, StoreError> {
+        Ok(self.tables.noted(self.env.write_txn())?)
+    }
+
+    /// Releases the reader slots of processes that were killed, which keep LMDB from reusing freed pages.
+    pub(in crate::store) fn clear_stale_readers(&self) -> Result<(), StoreError> {
+        self.tables.noted(self.env.clear_stale_readers())?;
+        Ok(())
+    }
+
+    /// Returns true if an operation on this index met an error that may come from corruption.
+    pub(in crate::store) fn has_failed(&self) -> bool {
+        self.tables.meta.has_failed()
+    }
+
     /// Returns the configured size limit of the index, in bytes.
     pub(in crate::store) fn map_size(&self) -> usize {
         self.map_size
@@ -89,20 +110,20 @@ impl Index {
 
     /// Returns the change number: it rises with each transaction that changes a name.
     pub(in crate::store) fn change(&self) -> Result<u64, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         self.tables.change(&txn)
     }
 
     /// Returns true if the index is complete: it has been filled after its creation, or a rebuild has finished.
     pub(in crate::store) fn is_complete(&self) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         Ok(self.tables.meta.get(&txn, schema::COMPLETE)?.is_some())
     }
 
     /// Returns true while the collection hold is set: names may be lost, so that only the operator starts a
     /// collection.
     pub(in crate::store) fn collection_is_held(&self) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         self.tables.collection_is_held(&txn)
     }
 

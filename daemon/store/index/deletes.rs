@@ -57,7 +57,7 @@ impl Batch<'_> {
         table.delete(&mut self.txn, &key)?;
         self.names_changed();
         self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
-        self.mark_orphaned(repository, &row.digest()?, self.store_time, true)
+        self.mark_orphaned(repository, &row.digest(table)?, self.store_time, true)
     }
 
     /// Removes those of the given tags that still name the given manifest. Returns the removed tags, and the number
@@ -67,12 +67,12 @@ impl Batch<'_> {
         repository: &RepositoryName,
         tags: &[(Tag, Digest)],
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (mut deleted, mut moved) = (Vec::new(), 0);
+        let (table, mut deleted, mut moved) = (self.index.tables.tags, Vec::new(), 0);
         for (tag, digest) in tags {
             let key = keys::tag_key(repository, tag);
-            let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
+            let row: Option<ManifestRow> = schema::row(table, &self.txn, &key)?;
             match row {
-                Some(row) if row.digest()? == *digest => {
+                Some(row) if row.digest(table)? == *digest => {
                     self.delete_tag(repository, tag)?;
                     deleted.push(tag.clone());
                 }
@@ -298,7 +298,7 @@ impl Batch<'_> {
         for tag in tags {
             let key = keys::tag_key(repository, tag);
             let row = tables.tags.get(&self.txn, &key)?;
-            if row.map(digest_of).transpose()? == Some(&wanted[..]) {
+            if row.map(|row| digest_of(tables.tags, row)).transpose()? == Some(&wanted[..]) {
                 tables.tags.delete(&mut self.txn, &key)?;
                 removed += 1;
             }

@@ -21,7 +21,7 @@ impl Forecast {
         repository: &RepositoryName,
         tags: &[DatedTag],
     ) -> Result<(), StoreError> {
-        let (txn, now) = (index.env.read_txn()?, index.clock.now());
+        let (txn, now) = (index.read_txn()?, index.clock.now());
         for DatedTag { tag, digest, .. } in tags {
             self.tags.insert(keys::tag_key(repository, tag));
             self.mark_orphaned(&index.tables, &txn, repository, digest, (now, true))?;
@@ -38,7 +38,7 @@ impl Forecast {
         manifests: Vec<CandidateWithSubject>,
         attached: bool,
     ) -> Result<Vec<CollectedManifest>, StoreError> {
-        let (txn, now, tables) = (index.env.read_txn()?, index.clock.now(), &index.tables);
+        let (txn, now, tables) = (index.read_txn()?, index.clock.now(), &index.tables);
         let mut taken = Vec::new();
         for (one, subject) in manifests {
             let key = keys::content_key(repository, &one.digest);
@@ -111,8 +111,9 @@ impl Forecast {
             }
             if !has_other {
                 self.tags.insert(key);
-                self.mark_orphaned(tables, txn, repository, &row.digest()?, (now, true))?;
-                removed.push((tag, row.digest()?));
+                let digest = row.digest(tables.tags)?;
+                self.mark_orphaned(tables, txn, repository, &digest, (now, true))?;
+                removed.push((tag, digest));
             }
         }
         Ok(removed)

@@ -1,8 +1,8 @@
 //! Manifests, pages and counts as the store's callers see them.
 
 use super::rows::ManifestRow;
+use super::table::Table;
 use crate::oci::{Digest, MediaType};
-use crate::store::error::StoreError;
 
 /// An indexed manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,10 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-pub(super) fn entry(row: &ManifestRow) -> Result<ManifestEntry, StoreError> {
+/// Converts a row of `table`.
+pub(super) fn entry(table: Table, row: &ManifestRow) -> heed::Result<ManifestEntry> {
     let media_type = row.media_type.parse();
-    let media_type = media_type.map_err(|_| heed::Error::Decoding("a manifest's media type".into()))?;
-    Ok(ManifestEntry { digest: row.digest()?, size: row.size, media_type, pushed: row.pushed })
+    let media_type = media_type.map_err(|_| heed::Error::Decoding("a manifest's media type".into()));
+    let (media_type, digest) = (table.noted(media_type)?, row.digest(table)?);
+    Ok(ManifestEntry { digest, size: row.size, media_type, pushed: row.pushed })
 }

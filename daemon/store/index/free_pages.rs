@@ -41,7 +41,7 @@ impl Index {
         disk.check_writable()?;
         // Beside a daemon, the shared lock keeps the daemon from replacing the index file.
         let _held = disk.pin_index_file()?;
-        let mut txn = self.env.write_txn().map_err(|error| disk.latch_on(error.into()))?;
+        let mut txn = self.write_txn().map_err(|error| disk.latch_on(error))?;
         schema::put_row(self.tables.meta, &mut txn, schema::CLOCK, &self.clock.row())?;
         self.commit(txn).map_err(|error| disk.latch_on(error))
     }
@@ -94,7 +94,7 @@ pub(super) struct PageRetry {
     /// The time at which the first change of the batch began to wait for readers.
     since: Option<Instant>,
     /// The end of the pause in which changes do not wait for readers, after a timeout.
-    rests_until: Option<Instant>,
+    no_wait_until: Option<Instant>,
 }
 
 impl PageRetry {
@@ -125,11 +125,11 @@ impl PageRetry {
         }
         let now = Instant::now();
         // A push does not wait: deletes would queue behind it.
-        if grows || matches!(error, StoreError::Full) || self.rests_until.is_some_and(|until| now < until) {
+        if grows || matches!(error, StoreError::Full) || self.no_wait_until.is_some_and(|until| now < until) {
             return false;
         }
         if now.duration_since(*self.since.get_or_insert(now)) >= READER_TIMEOUT {
-            self.rests_until = Some(now + RETRY_PAUSE);
+            self.no_wait_until = Some(now + RETRY_PAUSE);
             return false;
         }
         // Readers in processes that were killed hold pages, too.

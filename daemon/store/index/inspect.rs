@@ -37,7 +37,7 @@ pub struct Inspection<'a> {
 ///
 /// # Errors
 /// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
-/// nothing about the index ([`StoreError::is_about_the_machine`]).
+/// nothing about the index ([`StoreError::is_environment_error`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = environment::open(directory, map_size, previous)?;
@@ -63,7 +63,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 fn copy_to(env: &Env, tables: &Tables, copy: &Path, map_size: usize) -> Result<(), StoreError> {
     match env.copy_to_path(copy, CompactionOption::Enabled).map_err(StoreError::from) {
         Ok(_) => {}
-        Err(error) if error.is_about_the_machine() => return remove(copy),
+        Err(error) if error.is_environment_error() => return remove(copy),
         Err(_) => {
             // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
             // used. Reading row by row does not depend on that list.
@@ -155,12 +155,12 @@ fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     };
     each(tags, txn, &mut |key, value| {
         let (repository, _) = split(key);
-        let row: ManifestRow = schema::decode(value)?;
+        let row: ManifestRow = tags.decode(value)?;
         Ok(manifests.get(txn, &[repository, &[0], &row.digest].concat())?.is_some())
     })?;
     each(manifests, txn, &mut |key, value| {
         let (repository, digest) = split(key);
-        let row: ManifestRow = schema::decode(value)?;
+        let row: ManifestRow = manifests.decode(value)?;
         let is_linked = manifest_repositories.get(txn, &[digest, repository].concat())?.is_some();
         let is_complete = is_linked && children.get(txn, digest)?.is_some();
         Ok(is_complete && row.digest == digest && stored(digest, row.size)?)
@@ -177,7 +177,7 @@ fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     })?;
     each(repository_blobs, txn, &mut |key, value| {
         let (repository, digest) = split(key);
-        let row: RepositoryBlobRow = schema::decode(value)?;
+        let row: RepositoryBlobRow = repository_blobs.decode(value)?;
         let is_linked = blob_repositories.get(txn, &[digest, repository].concat())?.is_some();
         Ok(is_linked && stored(digest, row.size)?)
     })?;
@@ -194,7 +194,7 @@ fn cross_check(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
 fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     let mut bytes: u64 = 0;
     each(tables.blobs, txn, &mut |_, value| {
-        bytes = bytes.saturating_add(schema::decode::<BlobRow>(value)?.size);
+        bytes = bytes.saturating_add(tables.blobs.decode::<BlobRow>(value)?.size);
         Ok(true)
     })?;
     if tables.bytes(txn)? != bytes {
@@ -202,7 +202,7 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
     }
     let (mut counted, mut total) = (0, 0u64);
     each(tables.repositories, txn, &mut |name, value| {
-        let row: RepositoryRow = schema::decode(value)?;
+        let row: RepositoryRow = tables.repositories.decode(value)?;
         counted += u64::from(row.manifests);
         total = total.saturating_add(row.bytes);
         tables.stats_match(txn, name, &row)
@@ -211,18 +211,18 @@ fn check_counts(tables: &Tables, txn: &RoTxn) -> Result<(), StoreError> {
         return Err(corrupt(tables.repositories));
     }
     each(tables.blob_totals, txn, &mut |name, value| {
-        let bytes: u64 = schema::decode(value)?;
+        let bytes: u64 = tables.blob_totals.decode(value)?;
         total = total.saturating_add(bytes);
         Ok(tables.repositories.get(txn, name)?.is_none() && tables.sum_stats(txn, name)?.bytes == bytes)
     })?;
     // A repository without statistics shows only in the sum over all.
     let mut sum: u64 = 0;
     each(tables.manifests, txn, &mut |_, value| {
-        sum = sum.saturating_add(schema::decode::<ManifestRow>(value)?.size);
+        sum = sum.saturating_add(tables.manifests.decode::<ManifestRow>(value)?.size);
         Ok(true)
     })?;
     each(tables.repository_blobs, txn, &mut |_, value| {
-        sum = sum.saturating_add(schema::decode::<RepositoryBlobRow>(value)?.size);
+        sum = sum.saturating_add(tables.repository_blobs.decode::<RepositoryBlobRow>(value)?.size);
         Ok(true)
     })?;
     if sum == total { Ok(()) } else { Err(corrupt(tables.blob_totals)) }

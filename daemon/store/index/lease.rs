@@ -52,7 +52,7 @@ impl Index {
         if lease == Lease::Valid {
             return Ok(lease);
         }
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let mut budget = LOOKUPS;
         let is_live = self.tables.is_live_in(&txn, repository, digest, &mut budget)?;
         Ok(if is_live { Lease::Valid } else { lease })
@@ -67,7 +67,7 @@ impl Index {
         grace: Duration,
         untagged: Option<Duration>,
     ) -> Result<Lease, StoreError> {
-        let (txn, key, now) = (self.env.read_txn()?, keys::content_key(repository, digest), self.clock.now());
+        let (txn, key, now) = (self.read_txn()?, keys::content_key(repository, digest), self.clock.now());
         let orphan: Option<OrphanRow> = schema::row(self.tables.orphans, &txn, &key)?;
         let row: Option<ManifestRow> = schema::row(self.tables.manifests, &txn, &key)?;
         // A collection removed it after the lookup.
@@ -108,10 +108,10 @@ impl Index {
         digest: &Digest,
         limit: usize,
     ) -> Result<bool, StoreError> {
-        let (txn, wanted) = (self.env.read_txn()?, keys::digest_key(digest));
+        let (txn, wanted) = (self.read_txn()?, keys::digest_key(digest));
         let tags = self.tables.tags.prefix_iter(&txn, &keys::repository_prefix(repository))?;
         for row in tags.take(limit) {
-            if digest_of(row?.1)? == wanted {
+            if digest_of(self.tables.tags, row?.1)? == wanted {
                 return Ok(true);
             }
         }

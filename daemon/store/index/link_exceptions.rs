@@ -55,7 +55,7 @@ impl Tables {
             let repository = keys::text_after(&key[..end], 0).and_then(|name| name.parse().ok());
             let digest = key.get(end + 1..).and_then(keys::split_digest).map(|(digest, _)| digest);
             if let (Some(repository), Some(digest)) = (repository, digest) {
-                page.push(LinkException { repository, digest, kind: schema::decode(value)? });
+                page.push(LinkException { repository, digest, kind: self.link_exceptions.decode(value)? });
             }
         }
         Ok(page)
@@ -69,7 +69,7 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<LinkExceptionRow>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         self.tables.link_exception(&txn, repository, digest)
     }
 
@@ -79,7 +79,7 @@ impl Index {
         after: Option<&LinkException>,
         limit: usize,
     ) -> Result<Vec<LinkException>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         self.tables.link_exceptions_after(&txn, after, limit)
     }
 }

@@ -65,7 +65,7 @@ impl Tables {
             if !key.starts_with(&prefix) {
                 break;
             }
-            if digest_of(value)? == wanted {
+            if digest_of(self.tags, value)? == wanted {
                 found
                     .items
                     .extend(keys::text_after(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
@@ -90,7 +90,7 @@ impl Index {
         let (mut tags, mut after) = (Vec::new(), None);
         loop {
             cancel.check()?;
-            let txn = self.env.read_txn()?;
+            let txn = self.read_txn()?;
             let after_key = after.as_deref();
             let found = self.tables.tags_of(&txn, repository, digest, after_key, ROWS_PER_READ)?;
             drop(txn);
@@ -112,7 +112,7 @@ impl Index {
         let prefix = keys::repository_prefix(repository);
         let (mut subjects, mut after) = (BTreeMap::new(), prefix.clone());
         loop {
-            let txn = self.env.read_txn()?;
+            let txn = self.read_txn()?;
             let rows = self.tables.referrers.range(&txn, &(Bound::Excluded(&after[..]), Bound::Unbounded))?;
             let mut last = None;
             for row in rows.take(ROWS_PER_READ) {
@@ -138,7 +138,7 @@ impl Index {
         (limit, rows): (usize, usize),
         wanted: &dyn Fn(&RepositoryName) -> bool,
     ) -> Result<RepositoryPage, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let after = last.unwrap_or_default().as_bytes();
         let mut part = RepositoryPage { items: Vec::new(), end: PageEnd::Complete };
         let mut bytes = 0;
@@ -172,7 +172,7 @@ impl Index {
         cancel: &Cancel,
         visit: &mut dyn FnMut(ListedDescriptor<'_>) -> ControlFlow<()>,
     ) -> Result<Option<Digest>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let prefix = keys::referrer_key(repository, subject, None);
         let start = keys::referrer_key(repository, subject, last);
         let (mut read, mut before) = (0, None);
@@ -189,7 +189,8 @@ impl Index {
             read += value.len();
             let text = std::str::from_utf8(value).ok();
             let listed = text.and_then(ListedDescriptor::parse);
-            let listed = listed.ok_or_else(|| heed::Error::Decoding("a referrer's descriptor".into()))?;
+            let listed = listed.ok_or_else(|| heed::Error::Decoding("a referrer's descriptor".into()));
+            let listed = self.tables.referrers.noted(listed)?;
             let digest = listed.digest().clone();
             if visit(listed).is_break() {
                 return Ok(before);

@@ -17,14 +17,13 @@ impl Index {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<ManifestEntry>, StoreError> {
-        let txn = self.env.read_txn()?;
-        let row = match reference {
-            Reference::Tag(tag) => schema::row(self.tables.tags, &txn, &keys::tag_key(repository, tag))?,
-            Reference::Digest(digest) => {
-                schema::row(self.tables.manifests, &txn, &keys::content_key(repository, digest))?
-            }
+        let txn = self.read_txn()?;
+        let (table, key) = match reference {
+            Reference::Tag(tag) => (self.tables.tags, keys::tag_key(repository, tag)),
+            Reference::Digest(digest) => (self.tables.manifests, keys::content_key(repository, digest)),
         };
-        row.as_ref().map(entry).transpose()
+        let row = schema::row(table, &txn, &key)?;
+        Ok(row.map(|row| entry(table, &row)).transpose()?)
     }
 
     /// Returns the row of a blob if the repository has it, by one lookup.
@@ -33,7 +32,7 @@ impl Index {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<RepositoryBlobRow>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         schema::row(self.tables.repository_blobs, &txn, &keys::content_key(repository, digest))
     }
 
@@ -43,7 +42,7 @@ impl Index {
         digest: &Digest,
         limit: usize,
     ) -> Result<Vec<RepositoryName>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let prefix = keys::digest_key(digest);
         let mut repositories = Vec::new();
         for row in self.tables.blob_repositories.prefix_iter(&txn, &prefix)?.take(limit) {
@@ -57,7 +56,7 @@ impl Index {
         &self,
         digest: &Digest,
     ) -> Result<Vec<RepositoryName>, StoreError> {
-        let (txn, key) = (self.env.read_txn()?, keys::digest_key(digest));
+        let (txn, key) = (self.read_txn()?, keys::digest_key(digest));
         let mut repositories = Vec::new();
         for row in self.tables.manifest_repositories.prefix_iter(&txn, &key)? {
             repositories.extend(keys::text_after(row?.0, key.len()).and_then(|name| name.parse().ok()));
@@ -70,7 +69,7 @@ impl Index {
         &self,
         repository: &RepositoryName,
     ) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         Ok(self.tables.repositories.get(&txn, repository.as_str().as_bytes())?.is_some())
     }
 
@@ -82,7 +81,7 @@ impl Index {
         last: Option<&str>,
         limit: usize,
     ) -> Result<Page<Tag>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let prefix = keys::repository_prefix(repository);
         let mut after = prefix.clone();
         after.extend_from_slice(last.unwrap_or_default().as_bytes());
@@ -108,12 +107,12 @@ impl Index {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<(Digest, u64)>, StoreError> {
-        let (txn, after) = (self.env.read_txn()?, after.map(keys::digest_key));
+        let (txn, after) = (self.read_txn()?, after.map(keys::digest_key));
         let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut blobs = Vec::new();
         for row in self.tables.blobs.range(&txn, &(start, Bound::Unbounded))?.take(limit) {
             let (key, value) = row?;
-            let row: BlobRow = schema::decode(value)?;
+            let row: BlobRow = self.tables.blobs.decode(value)?;
             blobs.extend(keys::split_digest(key).map(|(digest, _)| (digest, row.size)));
         }
         Ok(blobs)
@@ -121,7 +120,7 @@ impl Index {
 
     /// Returns the indexed length of a file in `blobs/`.
     pub(in crate::store) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let row: Option<BlobRow> = schema::row(self.tables.blobs, &txn, &keys::digest_key(digest))?;
         Ok(row.map(|row| row.size))
     }
@@ -133,7 +132,7 @@ impl Index {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<(Digest, u64)>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let start = after.map_or_else(|| prefix.clone(), |after| keys::content_key(repository, after));
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         let mut links = Vec::new();
@@ -142,7 +141,7 @@ impl Index {
             if !key.starts_with(&prefix) {
                 break;
             }
-            let row: RepositoryBlobRow = schema::decode(value)?;
+            let row: RepositoryBlobRow = self.tables.repository_blobs.decode(value)?;
             links.extend(keys::split_digest(&key[prefix.len()..]).map(|(digest, _)| (digest, row.size)));
         }
         Ok(links)
@@ -155,7 +154,7 @@ impl Index {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<Vec<ManifestEntry>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let start = after.map_or_else(|| prefix.clone(), |after| keys::content_key(repository, after));
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         let mut manifests = Vec::new();
@@ -164,20 +163,21 @@ impl Index {
             if !key.starts_with(&prefix) {
                 break;
             }
-            manifests.push(entry(&schema::decode(value)?)?);
+            let table = self.tables.manifests;
+            manifests.push(entry(table, &table.decode(value)?)?);
         }
         Ok(manifests)
     }
 
     /// Returns the total length of all blobs, in bytes.
     pub(in crate::store) fn bytes(&self) -> Result<u64, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         self.tables.bytes(&txn)
     }
 
     /// Returns the number of repositories, tags, manifests and blobs, and the total length of the blobs.
     pub(in crate::store) fn counts(&self) -> Result<Counts, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         Ok(Counts {
             repositories: self.tables.repositories.len(&txn)?,
             tags: self.tables.tags.len(&txn)?,
@@ -189,7 +189,7 @@ impl Index {
 
     /// Returns true if the index has a row for the file of a blob.
     pub(in crate::store) fn contains_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         Ok(self.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_some())
     }
 
@@ -199,7 +199,7 @@ impl Index {
         there: &[(String, u64)],
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let there: BTreeSet<&[u8]> = there.iter().map(|(name, _)| name.as_bytes()).collect();
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let mut gone = Vec::new();
         for row in self.tables.uploads.rows(&txn)? {
             let (name, _) = row?;
@@ -212,7 +212,7 @@ impl Index {
 
     /// Returns the row that the last collection wrote for an upload.
     pub(in crate::store) fn upload_row(&self, name: &str) -> Result<Option<UploadRow>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         schema::row(self.tables.uploads, &txn, name.as_bytes())
     }
 }

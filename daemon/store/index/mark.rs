@@ -104,7 +104,7 @@ impl Tables {
         let keys: BTreeSet<Vec<u8>> = manifests.iter().map(keys::digest_key).collect();
         for row in self.tags.prefix_iter(txn, &keys::repository_prefix(repository))? {
             let (key, row) = row?;
-            let digest = digest_of(row)?;
+            let digest = digest_of(self.tags, row)?;
             if keys.contains(digest) && !forecast.removes_tag(key) {
                 manifests.retain(|one| keys::digest_key(one) != digest);
             }
@@ -122,12 +122,12 @@ impl Index {
         grace: Duration,
         forecast: &Forecast,
     ) -> Result<BlobPage, StoreError> {
-        let (txn, now, tables) = (self.env.read_txn()?, self.clock.now(), self.tables);
+        let (txn, now, tables) = (self.read_txn()?, self.clock.now(), self.tables);
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = BlobPage::default();
         for (number, row) in tables.blobs.range(&txn, &(start, Bound::Unbounded))?.enumerate() {
             let (key, value) = row?;
-            let (Some((digest, _)), row) = (keys::split_digest(key), schema::decode::<BlobRow>(value)?)
+            let (Some((digest, _)), row) = (keys::split_digest(key), tables.blobs.decode::<BlobRow>(value)?)
             else {
                 continue;
             };
@@ -152,7 +152,7 @@ impl Index {
 
     /// Returns the number of files in `blobs/` that no manifest references.
     pub(in crate::store) fn count_unreferenced_blobs(&self) -> Result<u64, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let mut count = 0;
         for row in self.tables.blobs.rows(&txn)? {
             let key = row?.0;
@@ -204,7 +204,7 @@ impl Index {
         after: Option<&Tag>,
         limit: usize,
     ) -> Result<Vec<DatedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let start = after.map_or_else(|| prefix.clone(), |after| keys::tag_key(repository, after));
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         let mut page = Vec::new();
@@ -216,8 +216,9 @@ impl Index {
             let Some(tag) = keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
                 continue;
             };
-            let row: ManifestRow = schema::decode(value)?;
-            page.push(DatedTag { tag, digest: row.digest()?, since: row.since, order: row.order });
+            let row: ManifestRow = self.tables.tags.decode(value)?;
+            let digest = row.digest(self.tables.tags)?;
+            page.push(DatedTag { tag, digest, since: row.since, order: row.order });
         }
         Ok(page)
     }
@@ -232,7 +233,7 @@ impl Index {
         all: bool,
         forecast: &Forecast,
     ) -> Result<Vec<OrphanCandidate>, StoreError> {
-        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let (txn, tables) = (self.read_txn()?, self.tables);
         let prefix = keys::repository_prefix(repository);
         let start = after.map_or_else(|| prefix.clone(), |after| keys::content_key(repository, after));
         let table = if all { tables.manifests } else { tables.orphans };
@@ -273,7 +274,7 @@ impl Index {
         manifests: &mut Vec<OrphanCandidate>,
         forecast: &Forecast,
     ) -> Result<(), StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let mut unreferenced = BTreeSet::new();
         for OrphanCandidate { digest, .. } in manifests.iter() {
             if self.tables.is_unreferenced(&txn, repository, digest, forecast)? {
@@ -291,7 +292,7 @@ impl Index {
         &self,
         repository: &RepositoryName,
     ) -> Result<Vec<Digest>, StoreError> {
-        let (txn, tables) = (self.env.read_txn()?, self.tables);
+        let (txn, tables) = (self.read_txn()?, self.tables);
         let prefix = keys::repository_prefix(repository);
         let mut unfinished = Vec::new();
         for row in tables.orphans.prefix_iter(&txn, &prefix)? {

@@ -13,7 +13,7 @@ use super::database::Index;
 use super::entry::{ManifestEntry, entry};
 use super::rows::{ManifestRow, NameTimestamps, OrphanRow};
 use super::schema::Tables;
-use super::table::Row;
+use super::table::{Row, Table};
 use super::{keys, schema};
 use crate::oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 use crate::store::error::StoreError;
@@ -73,8 +73,9 @@ impl Index {
         // A page that holds the bytes of another page has valid rows and hides its own: only the row count shows it.
         let rows_missing = !self.row_counts_match(txn, &seen)?;
         if rows_missing {
-            let error = heed::Error::Decoding("rows of the index are missing".into());
-            damage.error.get_or_insert(error.into());
+            let missing = heed::Error::Decoding("rows of the index are missing".into());
+            self.tables.note(&missing);
+            damage.error.get_or_insert(missing.into());
         }
         let complete = !damage.ended_early && !rows_missing;
         Ok(Named { change, complete, rows_missing, damage: damage.error })
@@ -97,14 +98,14 @@ impl Index {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<Option<Name>, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let (key, tag) = match reference {
             Reference::Tag(tag) => (keys::tag_key(repository, tag), Some(tag.clone())),
             Reference::Digest(digest) => (keys::content_key(repository, digest), None),
         };
         let table = if tag.is_some() { self.tables.tags } else { self.tables.manifests };
         let row: Option<ManifestRow> = schema::row(table, &txn, &key)?;
-        row.map(|row| name(repository, tag, row.timestamps(), &row)).transpose()
+        row.map(|row| name(table, repository, tag, (row.timestamps(), &row))).transpose()
     }
 
     fn names_of(
@@ -129,8 +130,8 @@ impl Index {
             let Some(tag) = keys::text_after(key, prefix.len()).and_then(|tag| tag.parse().ok()) else {
                 continue;
             };
-            let row: ManifestRow = schema::decode(value)?;
-            visit(&name(repository, Some(tag), row.timestamps(), &row)?)?;
+            let row: ManifestRow = self.tables.tags.decode(value)?;
+            visit(&name(self.tables.tags, repository, Some(tag), (row.timestamps(), &row))?)?;
             tagged.insert(&row.digest);
         }
         for row in damage.iter(self.tables.manifests.prefix_iter(txn, &prefix)) {
@@ -143,13 +144,14 @@ impl Index {
                 Found::End => break,
             };
             seen.manifests += 1;
-            let row: ManifestRow = schema::decode(value)?;
+            let row: ManifestRow = self.tables.manifests.decode(value)?;
             if !tagged.contains(&row.digest) {
                 // The age of an untagged manifest counts from the loss of its last tag, which its orphan row records.
-                let left: Option<OrphanRow> =
+                let orphan: Option<OrphanRow> =
                     damage.note(schema::row(self.tables.orphans, txn, key)).flatten();
-                let since = left.map_or(row.since, |left| left.since.max(row.since));
-                visit(&name(repository, None, NameTimestamps { since, ..row.timestamps() }, &row)?)?;
+                let since = orphan.map_or(row.since, |orphan| orphan.since.max(row.since));
+                let timestamps = NameTimestamps { since, ..row.timestamps() };
+                visit(&name(self.tables.manifests, repository, None, (timestamps, &row))?)?;
             }
         }
         Ok(())
@@ -213,22 +215,23 @@ impl Damage {
         match row {
             Ok(row) => Found::Row(row),
             Err(error) => {
-                let goes_on = matches!(error, heed::Error::Decoding(_));
+                let can_continue = matches!(error, heed::Error::Decoding(_));
                 self.error = Some(error.into());
-                self.ended_early |= !goes_on;
-                if goes_on { Found::Damaged } else { Found::End }
+                self.ended_early |= !can_continue;
+                if can_continue { Found::Damaged } else { Found::End }
             }
         }
     }
 }
 
+/// Converts a row of `table`, with the timestamps of the name.
 fn name(
+    table: Table,
     repository: &RepositoryName,
     tag: Option<Tag>,
-    timestamps: NameTimestamps,
-    row: &ManifestRow,
+    (timestamps, row): (NameTimestamps, &ManifestRow),
 ) -> Result<Name, StoreError> {
-    let ManifestEntry { digest, size, media_type, .. } = entry(row)?;
+    let ManifestEntry { digest, size, media_type, .. } = entry(table, row)?;
     let reference = tag.map_or_else(|| Reference::Digest(digest.clone()), Reference::Tag);
     Ok(Name {
         repository: repository.clone(),

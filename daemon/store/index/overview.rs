@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::database::Index;
 use super::entry::{ManifestEntry, entry};
 use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::table::Table;
 use super::{keys, schema};
 use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
@@ -44,7 +45,7 @@ impl Index {
         wanted: &dyn Fn(&RepositoryName) -> bool,
         cancel: &Cancel,
     ) -> Result<Repositories, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let search = part.search.to_lowercase();
         let mut all = Vec::new();
         for row in self.tables.repositories.rows(&txn)? {
@@ -55,7 +56,8 @@ impl Index {
             };
             let Ok(name) = name.parse() else { continue };
             if wanted(&name) {
-                let RepositoryRow { manifests, tags, bytes, pushed } = schema::decode(value)?;
+                let RepositoryRow { manifests, tags, bytes, pushed } =
+                    self.tables.repositories.decode(value)?;
                 all.push(RepositoryOverview { name, manifests, tags, bytes, pushed });
             }
         }
@@ -90,14 +92,14 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<oci::DescriptorView>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::referrer_key(repository, subject, None));
+        let (txn, prefix) = (self.read_txn()?, keys::referrer_key(repository, subject, None));
         let (mut found, mut more) = (Vec::new(), 0);
         for row in self.tables.referrers.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (_, value) = row?;
             if found.len() < limit {
-                let part = serde_json::from_slice(value);
-                found.push(part.map_err(|error| heed::Error::Decoding(error.into()))?);
+                let part = serde_json::from_slice(value).map_err(|error| heed::Error::Decoding(error.into()));
+                found.push(self.tables.referrers.noted(part)?);
             } else {
                 more += 1;
             }
@@ -112,7 +114,7 @@ impl Index {
         subject: &Digest,
         digest: &Digest,
     ) -> Result<bool, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let is_here = self.tables.manifests.get(&txn, &keys::content_key(repository, digest))?.is_some();
         let key = keys::referrer_key(repository, subject, Some(digest));
         Ok(is_here && self.tables.referrers.get(&txn, &key)?.is_none())
@@ -125,13 +127,13 @@ impl Index {
         part: &ListQuery<TagOrder>,
         cancel: &Cancel,
     ) -> Result<ListPage<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let mut all: Vec<(&str, TagRow)> = Vec::new();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
             let Some(tag) = keys::text_after(key, prefix.len()) else { continue };
-            all.push((tag, read_tag(value)?));
+            all.push((tag, self.tables.tags.decode(value)?));
         }
         let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
         all.retain(|(tag, _)| tag.contains(&part.search));
@@ -145,7 +147,7 @@ impl Index {
         };
         let size = part.size(all.iter().map(|(tag, _)| tag.len()).max().unwrap_or(0));
         let page = sorted_page(all, part.page.saturating_mul(size), size, order);
-        Ok(ListPage { total, size, items: with_shares(page, &digests)? })
+        Ok(ListPage { total, size, items: with_shares(self.tables.tags, page, &digests)? })
     }
 
     /// Returns those of the given tags that exist.
@@ -155,19 +157,19 @@ impl Index {
         wanted: &BTreeSet<Tag>,
         cancel: &Cancel,
     ) -> Result<Vec<SharedTag>, StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let (mut found, mut digests) = (Vec::new(), Vec::new());
         let names: BTreeSet<&str> = wanted.iter().map(Tag::as_str).collect();
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            let row: TagRow = read_tag(value)?;
+            let row: TagRow = self.tables.tags.decode(value)?;
             digests.push(row.digest);
             let tag = keys::text_after(key, prefix.len()).filter(|tag| names.contains(tag));
             found.extend(tag.map(|tag| (tag, row)));
         }
         found.sort_by(|one, other| version_order::compare(one.0, other.0));
-        with_shares(found, &digests)
+        with_shares(self.tables.tags, found, &digests)
     }
 
     /// Returns at most `limit` tags of a repository that name a manifest, and how many there are.
@@ -178,12 +180,12 @@ impl Index {
         limit: usize,
         cancel: &Cancel,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (txn, prefix) = (self.env.read_txn()?, keys::repository_prefix(repository));
+        let (txn, prefix) = (self.read_txn()?, keys::repository_prefix(repository));
         let (wanted, mut tags, mut count) = (keys::digest_key(digest), Vec::new(), 0);
         for row in self.tables.tags.prefix_iter(&txn, &prefix)? {
             cancel.check()?;
             let (key, value) = row?;
-            if digest_of(value)? == wanted {
+            if digest_of(self.tables.tags, value)? == wanted {
                 count += 1;
                 let tag = keys::text_after(key, prefix.len()).filter(|_| tags.len() < limit);
                 tags.extend(tag.and_then(|tag| tag.parse::<Tag>().ok()));
@@ -202,7 +204,7 @@ impl Index {
         rows: &mut usize,
         cancel: &Cancel,
     ) -> Result<TotalSize, StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         let mut size = TotalSize { bytes: 0, is_more: false };
         let (mut seen, mut open) = (BTreeSet::from([digest.clone()]), vec![digest.clone()]);
         while let Some(digest) = open.pop() {
@@ -237,7 +239,7 @@ impl Index {
 
     /// Returns the bytes of the index in use, and the bytes that pushes may use.
     pub(in crate::store) fn usage(&self) -> Result<(u64, u64), StoreError> {
-        let txn = self.env.read_txn()?;
+        let txn = self.read_txn()?;
         Ok((self.tables.used(&txn)?, self.push_limit()))
     }
 
@@ -268,12 +270,8 @@ impl From<TagRow<'_>> for ManifestRow {
     }
 }
 
-fn read_tag(value: &[u8]) -> Result<TagRow<'_>, StoreError> {
-    postcard::from_bytes(value).map_err(|error| heed::Error::Decoding(error.into()).into())
-}
-
-/// Adds to each tag the number of tags among `all` with the same digest.
-fn with_shares(tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag>, StoreError> {
+/// Adds to each tag, a row of `table`, the number of tags among `all` with the same digest.
+fn with_shares(table: Table, tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag>, StoreError> {
     let mut shared: HashMap<&[u8], usize> = tags.iter().map(|(_, row)| (row.digest, 0)).collect();
     for digest in all {
         if let Some(count) = shared.get_mut(digest) {
@@ -284,7 +282,7 @@ fn with_shares(tags: Vec<(&str, TagRow)>, all: &[&[u8]]) -> Result<Vec<SharedTag
     for (tag, row) in tags {
         let count = shared.get(row.digest).copied().unwrap_or(1);
         if let Ok(tag) = tag.parse() {
-            items.push((tag, entry(&row.into())?, count));
+            items.push((tag, entry(table, &row.into())?, count));
         }
     }
     Ok(items)

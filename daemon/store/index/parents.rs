@@ -125,7 +125,7 @@ impl Tables {
     pub(super) fn has_orphans(&self, txn: &RoTxn, repository: &RepositoryName) -> Result<bool, StoreError> {
         let rows = self.orphans.prefix_iter(txn, &keys::repository_prefix(repository))?;
         for (number, row) in (0..).zip(rows) {
-            if number >= LOOKUPS || schema::decode::<OrphanRow>(row?.1)?.deleted {
+            if number >= LOOKUPS || self.orphans.decode::<OrphanRow>(row?.1)?.deleted {
                 return Ok(true);
             }
         }

@@ -178,12 +178,16 @@ impl Preallocation {
 
     /// Maps the error of a commit. LMDB reports a short write as `EIO`, like a failing disk: it means a full disk
     /// only if the margin was short before the commit, or if the disk has no blocks for the next bytes of the file.
-    pub(super) fn commit_error(&self, env: &Env, error: heed::Error) -> StoreError {
-        let heed::Error::Io(source) = &error else { return error.into() };
-        if source.raw_os_error() != Some(libc::EIO) {
-            return error.into();
+    pub(super) fn commit_error(&self, env: &Env, error: heed::Error) -> heed::Error {
+        match &error {
+            heed::Error::Io(source)
+                if source.raw_os_error() == Some(libc::EIO)
+                    && (self.is_short_of_blocks() || self.has_no_blocks(env)) =>
+            {
+                heed::Error::Io(io::ErrorKind::StorageFull.into())
+            }
+            _ => error,
         }
-        if self.is_short_of_blocks() || self.has_no_blocks(env) { StoreError::Full } else { error.into() }
     }
 
     fn has_no_blocks(&self, env: &Env) -> bool {
@@ -289,10 +293,13 @@ mod tests {
         let env = sys::open_environment(directory.path(), 4 << 20, false).unwrap();
         let preallocation = Preallocation::new(&env).unwrap();
         preallocation.refill(&env);
-        let error = |code| heed::Error::Io(io::Error::from_raw_os_error(code));
-        assert!(matches!(preallocation.commit_error(&env, error(libc::EIO)), StoreError::Index(_)));
-        assert!(matches!(preallocation.commit_error(&env, error(libc::ENOSPC)), StoreError::Full));
+        let classified = |code| {
+            let error = heed::Error::Io(io::Error::from_raw_os_error(code));
+            StoreError::from(preallocation.commit_error(&env, error))
+        };
+        assert!(matches!(classified(libc::EIO), StoreError::Index(_)));
+        assert!(matches!(classified(libc::ENOSPC), StoreError::Full));
         preallocation.state.lock().short_since = Some(Instant::now());
-        assert!(matches!(preallocation.commit_error(&env, error(libc::EIO)), StoreError::Full));
+        assert!(matches!(classified(libc::EIO), StoreError::Full));
     }
 }

@@ -306,7 +306,7 @@ impl Batch<'_> {
         match before {
             None => self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_add(1))?,
             Some(before) if before.digest != row.digest => {
-                self.mark_orphaned(repository, &before.digest()?, self.store_time, false)?;
+                self.mark_orphaned(repository, &before.digest(table)?, self.store_time, false)?;
             }
             Some(_) => {}
         }
@@ -319,7 +319,8 @@ impl Batch<'_> {
         subject: &Digest,
         descriptor: &Descriptor,
     ) -> Result<(), StoreError> {
-        let value = serde_json::to_vec(descriptor).map_err(|error| heed::Error::Encoding(error.into()))?;
+        let value = serde_json::to_vec(descriptor).map_err(|error| heed::Error::Encoding(error.into()));
+        let value = self.index.tables.noted(value)?;
         let key = keys::referrer_key(repository, subject, Some(&descriptor.digest));
         Ok(self.index.tables.referrers.put(&mut self.txn, &key, &value)?)
     }

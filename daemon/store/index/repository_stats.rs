@@ -22,10 +22,11 @@ impl Tables {
         let mut sum = RepositoryRow::default();
         for row in self.manifests.prefix_iter(txn, &prefix)? {
             sum.manifests = sum.manifests.saturating_add(1);
-            sum.bytes = sum.bytes.saturating_add(schema::decode::<ManifestRow>(row?.1)?.size);
+            sum.bytes = sum.bytes.saturating_add(self.manifests.decode::<ManifestRow>(row?.1)?.size);
         }
         for row in self.repository_blobs.prefix_iter(txn, &prefix)? {
-            sum.bytes = sum.bytes.saturating_add(schema::decode::<RepositoryBlobRow>(row?.1)?.size);
+            sum.bytes =
+                sum.bytes.saturating_add(self.repository_blobs.decode::<RepositoryBlobRow>(row?.1)?.size);
         }
         for row in self.tags.prefix_iter(txn, &prefix)? {
             row?;
@@ -57,7 +58,7 @@ impl Index {
         &self,
         repository: &RepositoryName,
     ) -> Result<bool, StoreError> {
-        let (txn, name) = (self.env.read_txn()?, repository.as_str().as_bytes());
+        let (txn, name) = (self.read_txn()?, repository.as_str().as_bytes());
         let row: Option<RepositoryRow> = schema::row(self.tables.repositories, &txn, name)?;
         row.map_or(Ok(true), |row| self.tables.stats_match(&txn, name, &row))
     }

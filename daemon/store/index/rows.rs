@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::keys;
+use super::table::Table;
 use crate::oci::Digest;
 use crate::store::clock::StoreTime;
-use crate::store::error::StoreError;
 
 /// The statistics of a repository.
 #[derive(Serialize, Deserialize, Default)]
@@ -54,17 +54,17 @@ impl ManifestRow {
         NameTimestamps { pushed: self.pushed, since: self.since, order: self.order }
     }
 
-    /// Decodes the digest.
-    pub(in crate::store) fn digest(&self) -> Result<Digest, StoreError> {
+    /// Decodes the digest of a row of `table`.
+    pub(super) fn digest(&self, table: Table) -> heed::Result<Digest> {
         let digest = keys::split_digest(&self.digest).map(|(digest, _)| digest);
-        digest.ok_or_else(|| heed::Error::Decoding("a manifest's digest".into()).into())
+        table.noted(digest.ok_or_else(|| heed::Error::Decoding("a manifest's digest".into())))
     }
 }
 
-/// Decodes only the digest of a [`ManifestRow`], still encoded as a key.
-pub(in crate::store) fn digest_of(row: &[u8]) -> Result<&[u8], StoreError> {
+/// Decodes only the digest of a [`ManifestRow`] of `table`, still encoded as a key.
+pub(super) fn digest_of(table: Table, row: &[u8]) -> heed::Result<&[u8]> {
     let digest: Result<(&[u8], _), _> = postcard::take_from_bytes(row);
-    Ok(digest.map_err(|error| heed::Error::Decoding(error.into()))?.0)
+    Ok(table.noted(digest.map_err(|error| heed::Error::Decoding(error.into())))?.0)
 }
 
 /// A blob in a repository.

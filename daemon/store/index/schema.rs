@@ -140,6 +140,17 @@ impl Tables {
         Ok(row(self.meta, txn, CHANGE)?.unwrap_or_default())
     }
 
+    /// Sets the mark of the index if the result of an operation outside of a table, such as a commit, is an error that
+    /// may come from corruption; returns the result.
+    pub(super) fn noted<T>(&self, result: heed::Result<T>) -> heed::Result<T> {
+        self.meta.noted(result)
+    }
+
+    /// Sets the mark of the index if the error may come from corruption.
+    pub(in crate::store) fn note(&self, error: &heed::Error) {
+        self.meta.note(error);
+    }
+
     /// Returns every table.
     pub(in crate::store) fn all(&self) -> [Table; 15] {
         [
@@ -179,7 +190,7 @@ pub(in crate::store) fn row<T: DeserializeOwned>(
     txn: &RoTxn,
     key: &[u8],
 ) -> Result<Option<T>, StoreError> {
-    table.get(txn, key)?.map(decode).transpose()
+    Ok(table.get(txn, key)?.map(|value| table.decode(value)).transpose()?)
 }
 
 /// Encodes and stores one row.
@@ -189,11 +200,6 @@ pub(in crate::store) fn put_row<T: Serialize>(
     key: &[u8],
     row: &T,
 ) -> Result<(), StoreError> {
-    let bytes = postcard::to_allocvec(row).map_err(|error| heed::Error::Encoding(error.into()))?;
-    Ok(table.put(txn, key, &bytes)?)
-}
-
-/// Decodes a row.
-pub(in crate::store) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(bytes).map_err(|error| heed::Error::Decoding(error.into()).into())
+    let bytes = postcard::to_allocvec(row).map_err(|error| heed::Error::Encoding(error.into()));
+    Ok(table.put(txn, key, &table.noted(bytes)?)?)
 }

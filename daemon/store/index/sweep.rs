@@ -64,11 +64,11 @@ impl Batch<'_> {
     /// Removes stale links that are still stale.
     pub(in crate::store) fn unlink_stale_links(
         &mut self,
-        strays: &[(Digest, RepositoryName)],
+        stale_links: &[(Digest, RepositoryName)],
         grace: Duration,
     ) -> Result<(), StoreError> {
         let tables = self.index.tables;
-        for (digest, repository) in strays {
+        for (digest, repository) in stale_links {
             let key = keys::content_key(repository, digest);
             let row: Option<RepositoryBlobRow> = schema::row(tables.repository_blobs, &self.txn, &key)?;
             let old = row.is_none_or(|row| row.leased_at.age(self.store_time) >= grace);
@@ -85,12 +85,14 @@ impl Batch<'_> {
         repository: &RepositoryName,
         tags: &[DatedTag],
     ) -> Result<Vec<DatedTag>, StoreError> {
-        let mut retired = Vec::new();
+        let (tables, mut retired) = (self.index.tables, Vec::new());
         for wanted in tags {
             let key = keys::tag_key(repository, &wanted.tag);
-            let row: Option<ManifestRow> = schema::row(self.index.tables.tags, &self.txn, &key)?;
+            let row: Option<ManifestRow> = schema::row(tables.tags, &self.txn, &key)?;
             let Some(row) = row else { continue };
-            if (row.since, row.order) == (wanted.since, wanted.order) && row.digest()? == wanted.digest {
+            if (row.since, row.order) == (wanted.since, wanted.order)
+                && row.digest(tables.tags)? == wanted.digest
+            {
                 self.delete_tag(repository, &wanted.tag)?;
                 retired.push(wanted.clone());
             }

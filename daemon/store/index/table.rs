@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use heed::types::Bytes;
 use heed::{Database, DatabaseStat, Env, Error, RoTxn, RwTxn};
+use serde::Deserialize;
 
 use crate::store::index_failure::IndexFailure;
 
@@ -49,11 +50,24 @@ impl Table {
         self.failure.is_some_and(IndexFailure::is_set)
     }
 
-    fn noted<T>(&self, result: heed::Result<T>) -> heed::Result<T> {
-        if let (Err(error), Some(failure)) = (&result, self.failure) {
-            failure.note(error);
+    /// Sets the mark of the index if the result is an error that may come from corruption; returns the result.
+    pub(super) fn noted<T>(&self, result: heed::Result<T>) -> heed::Result<T> {
+        if let Err(error) = &result {
+            self.note(error);
         }
         result
+    }
+
+    /// Sets the mark of the index if the error may come from corruption.
+    pub(super) fn note(&self, error: &Error) {
+        if let Some(failure) = self.failure {
+            failure.note(error);
+        }
+    }
+
+    /// Decodes the value of a row of this table.
+    pub(super) fn decode<'row, T: Deserialize<'row>>(&self, value: &'row [u8]) -> heed::Result<T> {
+        self.noted(postcard::from_bytes(value).map_err(|error| Error::Decoding(error.into())))
     }
 
     pub(in crate::store) fn name(&self) -> &'static str {

@@ -142,7 +142,7 @@ impl Writer {
 
 fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dyn Fn()) {
     let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
-    let mut patience = PageRetry::default();
+    let mut retry = PageRetry::default();
     while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
         for task in tasks.drain(..) {
             match task {
@@ -165,7 +165,7 @@ fn run(index: &Index, disk: &Disk, mut queue: mpsc::Receiver<Task>, changed: &dy
             Err(error) if jobs.len() == 1 && !PageRetry::applies_to(&error, attempt.grows) => {
                 jobs.drain(..).for_each(|job| job.answer(Err(copy_error(&error))));
             }
-            Err(_) => commit_each(index, disk, &mut jobs, changed, &mut patience),
+            Err(_) => commit_each(index, disk, &mut jobs, changed, &mut retry),
         }
     }
 }
@@ -176,15 +176,15 @@ fn commit_each(
     disk: &Disk,
     jobs: &mut Vec<Box<dyn Job>>,
     changed: &dyn Fn(),
-    patience: &mut PageRetry,
+    retry: &mut PageRetry,
 ) {
-    patience.begin();
+    retry.begin();
     for job in jobs.drain(..) {
         let (mut alone, mut attempts) = ([job], 0);
         let committed = loop {
             let mut attempt = Attempt::default();
             match commit(index, disk, &mut alone, changed, &mut attempt) {
-                Err(error) if patience.try_again(index, disk, (&error, attempt.grows), attempts) => {
+                Err(error) if retry.try_again(index, disk, (&error, attempt.grows), attempts) => {
                     attempts += 1;
                 }
                 outcome => break outcome,
@@ -215,7 +215,9 @@ fn commit(
         && let Err(error) = remove_trash_overflow(index, disk, &attempt.unlink)
     {
         // The next collection finds them as files that the index does not know.
-        log::warn!("the files of collected blobs could not be removed, the next collection does it: {error}");
+        log::warn!(
+            "cannot remove the files of collected blobs; the next collection will remove them: {error}"
+        );
     }
     Ok(())
 }
@@ -223,7 +225,7 @@ fn commit(
 /// Removes the files of blobs that have no row any more. The write transaction keeps out pushes by other processes:
 /// one of the same digest would replace the file.
 fn remove_trash_overflow(index: &Index, disk: &Disk, digests: &[Digest]) -> Result<(), StoreError> {
-    let txn = index.env.write_txn()?;
+    let txn = index.write_txn()?;
     for digest in digests {
         if index.tables.blobs.get(&txn, &keys::digest_key(digest))?.is_none() {
             disk.remove_blob(digest)?;
@@ -246,15 +248,15 @@ fn apply(
     }
     index.preallocation.refill(&index.env);
     let wall_time = unix_seconds();
-    let txn = index.env.write_txn().map_err(|error| disk.latch_on(error.into()))?;
+    let txn = index.write_txn().map_err(|error| disk.latch_on(error))?;
     let _write = disk.begin_write();
-    let (moment, unsynced) = (index.clock.now(), BTreeSet::new());
+    let (store_time, unsynced) = (index.clock.now(), BTreeSet::new());
     let mut batch = Batch {
         index,
         disk,
         txn,
         wall_time,
-        store_time: moment,
+        store_time,
         unsynced,
         names_changed: false,
         names_set: 0,
@@ -281,8 +283,8 @@ fn apply(
         // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever the
         // error was; a failed sync of that page does not. Opening a transaction tells which it was.
         let may_pass = error.is_lack_of_resources() || error.is_lack_of_space();
-        let refused = index.env.write_txn().err().filter(|_| may_pass);
-        refused.map_or(error, |refused| disk.latch_on(refused.into()))
+        let refused = index.write_txn().err().filter(|_| may_pass);
+        refused.map_or(error, |refused| disk.latch_on(refused))
     })?;
     Ok(batch.names_changed)
 }

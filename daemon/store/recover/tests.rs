@@ -12,7 +12,7 @@ use crate::store::index::test_index::{TestIndex, digest, image, repository, sett
 fn inspected(inspection: &Inspection) -> IndexHealth {
     match inspect(inspection) {
         Ok(()) => IndexHealth::Healthy,
-        Err(error) if error.is_about_the_machine() => IndexHealth::Unknown(error.to_string()),
+        Err(error) if error.is_environment_error() => IndexHealth::Unknown(error.to_string()),
         Err(_) => IndexHealth::Corrupt,
     }
 }

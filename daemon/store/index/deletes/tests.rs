@@ -14,8 +14,9 @@ fn manifest(number: usize, tags: std::ops::Range<usize>) -> TestManifest {
 
 fn orphans(opened: &TestIndex) -> usize {
     let txn = opened.index.env.read_txn().unwrap();
-    let rows = opened.index.tables.orphans.rows(&txn).unwrap();
-    rows.filter(|row| schema::decode::<OrphanRow>(row.as_ref().unwrap().1).unwrap().deleted).count()
+    let table = opened.index.tables.orphans;
+    let rows = table.rows(&txn).unwrap();
+    rows.filter(|row| table.decode::<OrphanRow>(row.as_ref().unwrap().1).unwrap().deleted).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -55,8 +55,8 @@ async fn links_of_a_widely_linked_orphan_go_before_the_orphan() {
     let found = page(&opened, Duration::ZERO);
     assert!(found.orphans.is_empty());
     assert_eq!(found.stale_links.len(), names.len());
-    let strays = found.stale_links;
-    opened.submit(move |batch: &mut Batch| batch.unlink_stale_links(&strays, Duration::ZERO)).await;
+    let stale_links = found.stale_links;
+    opened.submit(move |batch: &mut Batch| batch.unlink_stale_links(&stale_links, Duration::ZERO)).await;
     assert_eq!(page(&opened, Duration::ZERO).orphans, [(layer, 5)]);
 }
 
