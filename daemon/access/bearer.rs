@@ -56,7 +56,7 @@ impl Caller {
 impl Access {
     /// Verifies a token and returns the client that it was issued to.
     pub(super) fn verify_token(&self, token: &str, users: &Users) -> Result<Caller, IdentifyError> {
-        let verified = self.settings.signer.verify(token, self.settings.token, &users.hashes);
+        let verified = self.settings.signer.verify(token, self.settings.auth.token, &users.hashes);
         let (identity, grants) = verified?;
         Ok(Caller::of(identity, Presented::Token(Arc::new(grants))))
     }
@@ -69,7 +69,7 @@ impl Access {
             Identity::Anonymous => None,
             Identity::User(name) => users.hashes.get(name.as_str()).map(String::as_str),
         };
-        self.settings.signer.issue(&caller.identity, hash, &grants, self.settings.token)
+        self.settings.signer.issue(&caller.identity, hash, &grants, self.settings.auth.token)
     }
 
     /// Returns a permit for a request of the API, if the current rules and the grants of its token allow it.
@@ -102,13 +102,14 @@ mod tests {
 
     use super::super::rules::{Action, Anonymous, Rule};
     use super::super::scope::Actions;
-    use super::super::settings::{Challenge, Settings};
+    use super::super::settings::Challenge;
     use super::super::testing::{self, HERE, advance, basic, rule, set_password, settings};
     use super::super::users_latch::UsersLatch;
     use super::*;
 
     fn open(directory: &Path, rules: Vec<Rule>) -> Access {
-        let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
+        let mut settings = settings(directory, Some(Anonymous::None), false);
+        settings.auth.rules = rules;
         testing::open(settings, UsersLatch::default())
     }
 
@@ -127,7 +128,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         set_password(directory.path(), "alice", "one");
         let challenge = |anonymous, rules, challenge| {
-            let settings = Settings { rules, challenge, ..settings(directory.path(), anonymous, true) };
+            let mut settings = settings(directory.path(), anonymous, true);
+            (settings.auth.rules, settings.auth.challenge) = (rules, challenge);
             Access::open(settings, UsersLatch::default()).unwrap().challenge()
         };
         let public = || vec![rule(&["-"], "public/*", &[Action::Pull])];

@@ -61,7 +61,9 @@ impl FromStr for UserName {
 #[derive(Debug, thiserror::Error)]
 pub enum HtpasswdError {
     /// The user name is invalid.
-    #[error("invalid user name \"{0}\"; use 1 to 64 letters, digits, and . _ - @ +, but not - alone")]
+    #[error(
+        "invalid user name \"{0}\"; use 1 to 64 bytes of letters, digits, and . _ - @ +, but not - alone"
+    )]
     Name(String),
     /// The password is empty, or bcrypt would truncate it.
     #[error("a password must have 1 to 72 bytes and no zero byte; choose another one")]

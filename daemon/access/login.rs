@@ -68,7 +68,7 @@ impl Access {
 
     /// Returns the user who cannot be removed, if there is one.
     pub async fn last_user(&self) -> Option<UserName> {
-        last(&self.current_users().await.hashes, &self.settings.rules).map(|(name, _)| name)
+        last(&self.current_users().await.hashes, &self.settings.auth.rules).map(|(name, _)| name)
     }
 
     /// Adds a user.
@@ -112,7 +112,7 @@ impl Access {
     /// Returns [`HtpasswdError::Last`], [`HtpasswdError::LastWithFullRights`], [`HtpasswdError::Unknown`] or
     /// [`HtpasswdError::Io`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
-        let (name, rules) = (name.clone(), self.settings.rules.clone());
+        let (name, rules) = (name.clone(), self.settings.auth.rules.clone());
         self.edit(move |file| match last(&file.users(), &rules) {
             Some((last, error)) if last == name => Err(error(last)),
             Some(_) | None => file.remove(&name),
@@ -124,7 +124,7 @@ impl Access {
         &self,
         change: impl FnOnce(&mut Htpasswd) -> Result<(), HtpasswdError> + Send + 'static,
     ) -> Result<(), HtpasswdError> {
-        let path = self.settings.htpasswd.clone();
+        let path = self.settings.auth.htpasswd.clone();
         let failed = {
             let path = path.clone();
             move |error| HtpasswdError::Io { action: "change", path, source: std::io::Error::other(error) }
@@ -157,7 +157,6 @@ mod tests {
     use std::path::Path;
 
     use super::super::rules::{Action, Anonymous};
-    use super::super::settings::Settings;
     use super::super::testing::{HERE, rule, settings};
     use super::super::throttle::PER_NAME;
     use super::super::users_latch::UsersLatch;
@@ -168,7 +167,8 @@ mod tests {
     }
 
     fn with_rules(directory: &Path, rules: Vec<Rule>) -> Access {
-        let settings = Settings { rules, ..settings(directory, Some(Anonymous::None), false) };
+        let mut settings = settings(directory, Some(Anonymous::None), false);
+        settings.auth.rules = rules;
         Access::open(settings, UsersLatch::default()).unwrap()
     }
 

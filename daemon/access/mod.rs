@@ -41,7 +41,7 @@ pub use self::permit::{Operation, Permit, Refusal};
 pub use self::rules::{Action, Anonymous, Rule};
 pub use self::scope::{Actions, Scope, ScopeError};
 pub use self::sessions::Sessions;
-pub use self::settings::{Challenge, Settings};
+pub use self::settings::{AuthSettings, Challenge, Settings};
 pub use self::state::Access;
 pub use self::throttle::network;
 pub use self::token::{IssuedToken, TokenSigner};

@@ -9,20 +9,10 @@ use super::token::TokenSigner;
 /// Settings of `Access`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Path of the htpasswd file.
-    pub htpasswd: PathBuf,
-    /// Rights of the anonymous user; `None` if the configuration does not set them, then `open_without_users` applies.
-    pub anonymous: Option<Anonymous>,
-    /// TTL of a verified password in the cache.
-    pub remember: Duration,
+    /// The part that `[auth]` of the configuration sets.
+    pub auth: AuthSettings,
     /// Idle timeout of a session of the admin page.
     pub session: Duration,
-    /// Rights of the users. Without rules every user has full rights.
-    pub rules: Vec<Rule>,
-    /// Scheme of challenges; `None` derives it from the rights of the anonymous user.
-    pub challenge: Option<Challenge>,
-    /// Lifetime of a bearer token.
-    pub token: Duration,
     /// Signs and verifies bearer tokens.
     pub signer: TokenSigner,
     /// Gives the anonymous user full rights, from this machine and the LAN, while there are no rules and the htpasswd
@@ -31,6 +21,24 @@ pub struct Settings {
     /// Gives the anonymous user full rights as `open_without_users` does, but for every client and host name, as
     /// registry:2 behaves without `auth`.
     pub open_as_registry_2: bool,
+}
+
+/// The users, their rights, and how clients log in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// Path of the htpasswd file.
+    pub htpasswd: PathBuf,
+    /// Rights of the anonymous user; `None` if the configuration does not set them, then
+    /// [`Settings::open_without_users`] applies.
+    pub anonymous: Option<Anonymous>,
+    /// TTL of a verified password in the cache.
+    pub remember: Duration,
+    /// Rights of the users. Without rules every user has full rights.
+    pub rules: Vec<Rule>,
+    /// Scheme of challenges; `None` derives it from the rights of the anonymous user.
+    pub challenge: Option<Challenge>,
+    /// Lifetime of a bearer token.
+    pub token: Duration,
 }
 
 /// Scheme that the `WWW-Authenticate` challenge of a 401 asks for.

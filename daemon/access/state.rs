@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::credential_cache::CredentialCache;
 use super::htpasswd::{Htpasswd, HtpasswdError};
 use super::rules::{Anonymous, Rule};
-use super::settings::{Challenge, Settings};
+use super::settings::{AuthSettings, Challenge, Settings};
 use super::throttle::Throttle;
 use super::users::Users;
 use super::users_latch::UsersLatch;
@@ -54,11 +54,11 @@ impl Access {
         latch: UsersLatch,
         clock: Clock,
     ) -> Result<Self, HtpasswdError> {
-        let stamp = FileStamp::of(&settings.htpasswd);
-        let file = Htpasswd::read(&settings.htpasswd)?;
+        let stamp = FileStamp::of(&settings.auth.htpasswd);
+        let file = Htpasswd::read(&settings.auth.htpasswd)?;
         let users = Users::new(&settings, stamp, &file, &latch);
         Ok(Access {
-            cache: CredentialCache::new(settings.remember, clock.clone())?,
+            cache: CredentialCache::new(settings.auth.remember, clock.clone())?,
             users: ArcSwap::from_pointee(users),
             latch,
             started: clock.now(),
@@ -119,11 +119,11 @@ impl Access {
     /// changed.
     pub(super) async fn current_users(&self) -> Arc<Users> {
         let users = self.users.load_full();
-        let stamp = FileStamp::of(&self.settings.htpasswd);
+        let stamp = FileStamp::of(&self.settings.auth.htpasswd);
         if (stamp == users.stamp && users.is_readable) || self.has_just_failed(stamp) {
             return users;
         }
-        let path = self.settings.htpasswd.clone();
+        let path = self.settings.auth.htpasswd.clone();
         let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
         let users = Arc::new(match read {
             Ok(Ok(file)) => {
@@ -168,8 +168,9 @@ impl Access {
         if self.note_failed_read(stamp) {
             log::error!("{why}; no user can log in until the file can be read");
         }
-        let rules = self.settings.rules.iter().map(Rule::without_anonymous).collect();
-        let closed = Settings { anonymous: Some(Anonymous::None), rules, ..self.settings.clone() };
+        let rules = self.settings.auth.rules.iter().map(Rule::without_anonymous).collect();
+        let mut closed = self.settings.clone();
+        closed.auth = AuthSettings { anonymous: Some(Anonymous::None), rules, ..closed.auth };
         Users { is_readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.latch) }
     }
 }

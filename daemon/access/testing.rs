@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::htpasswd::Htpasswd;
 use super::rules::{Action, Anonymous, Rule};
-use super::settings::Settings;
+use super::settings::{AuthSettings, Settings};
 use super::state::{Access, STAMP_INTERVAL};
 use super::token::TokenSigner;
 use super::users_latch::UsersLatch;
@@ -17,13 +17,15 @@ pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(super) fn settings(directory: &Path, anonymous: Option<Anonymous>, open: bool) -> Settings {
     Settings {
-        htpasswd: directory.join("htpasswd"),
-        anonymous,
-        remember: Duration::from_mins(1),
+        auth: AuthSettings {
+            htpasswd: directory.join("htpasswd"),
+            anonymous,
+            remember: Duration::from_mins(1),
+            rules: Vec::new(),
+            challenge: None,
+            token: Duration::from_mins(5),
+        },
         session: Duration::from_hours(1),
-        rules: Vec::new(),
-        challenge: None,
-        token: Duration::from_mins(5),
         signer: TokenSigner::new(&[1; 32], || 0),
         open_without_users: open,
         open_as_registry_2: false,

@@ -76,7 +76,8 @@ async fn registry_that_had_an_entry_stays_closed_when_the_file_is_emptied_or_rem
 async fn registry_with_rules_is_not_implicitly_open() {
     let directory = tempfile::tempdir().unwrap();
     let rules = vec![rule(&["a"], "*", &[])];
-    let settings = Settings { rules, ..settings(directory.path(), None, true) };
+    let mut settings = settings(directory.path(), None, true);
+    settings.auth.rules = rules;
     let access = testing::open(settings, UsersLatch::default());
     assert!(!access.is_implicitly_open().await && !access.is_open());
 }
@@ -154,7 +155,8 @@ async fn repeated_wrong_password_uses_no_budget() {
 async fn guesses_lock_out_neither_other_addresses_nor_verified_credentials() {
     let directory = tempfile::tempdir().unwrap();
     set_password(directory.path(), "alice", "one");
-    let settings = Settings { remember: Duration::ZERO, ..settings(directory.path(), None, true) };
+    let mut settings = settings(directory.path(), None, true);
+    settings.auth.remember = Duration::ZERO;
     let access = testing::open(settings, UsersLatch::default());
     assert!(access.identify(Some(&basic("alice:one")), HERE).await.is_ok());
     let elsewhere = |last: u8| IpAddr::from([10, 0, 0, last]);

@@ -38,13 +38,13 @@ impl Users {
         latch: &UsersLatch,
     ) -> Self {
         let is_blank = file.is_blank();
-        let is_restricted = latch.note(is_blank) || !settings.rules.is_empty();
-        let is_by_default = settings.anonymous.is_none() && !is_restricted;
+        let is_restricted = latch.note(is_blank) || !settings.auth.rules.is_empty();
+        let is_by_default = settings.auth.anonymous.is_none() && !is_restricted;
         let as_registry_2 = is_by_default && settings.open_as_registry_2;
         let is_implicitly_open = is_by_default && settings.open_without_users && !as_registry_2;
         let default = if is_implicitly_open || as_registry_2 { Anonymous::Full } else { Anonymous::None };
-        let anonymous = settings.anonymous.unwrap_or(default);
-        let policy = Policy { anonymous, is_implicitly_open, rules: settings.rules.clone() };
+        let anonymous = settings.auth.anonymous.unwrap_or(default);
+        let policy = Policy { anonymous, is_implicitly_open, rules: settings.auth.rules.clone() };
         let hashes = file.users();
         let mut decoys: Vec<String> = hashes.values().cloned().collect();
         decoys.sort();
@@ -64,7 +64,7 @@ impl Users {
         // anonymous access and no user, no client could answer a challenge.
         let is_useful = users.policy.grants_anonymous_access() && !users.needs_no_login();
         let default = if is_useful { Challenge::Bearer } else { Challenge::Basic };
-        users.challenge = settings.challenge.unwrap_or(default);
+        users.challenge = settings.auth.challenge.unwrap_or(default);
         users
     }
 

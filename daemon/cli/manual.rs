@@ -184,7 +184,7 @@ fn plain_key(page: &mut Roff, key: &KeyReference, variable: &str) {
     };
     page.control("TP", []);
     page.text([bold(short), roman(value)]);
-    page.text([roman(key.doc)]);
+    page.text([roman(key.doc.as_str())]);
     page.control("IP", []);
     page.text([roman(format!("Value: {}. Environment: ", key.allowed)), italic(variable), roman(".")]);
     if key.default.is_none() {
@@ -196,7 +196,7 @@ fn plain_key(page: &mut Roff, key: &KeyReference, variable: &str) {
 fn table(page: &mut Roff, key: &KeyReference) {
     let (open, close) = if key.rule.is_empty() { ("[", "]") } else { ("[[", "]]") };
     page.control("SH", [format!("{open}{}{close}", key.name).as_str()]);
-    page.text([roman(key.doc)]);
+    page.text([roman(key.doc.as_str())]);
     for line in key.example.lines() {
         page.control("IP", []);
         page.text([bold(line)]);

@@ -34,7 +34,7 @@ pub(super) fn enter(config: &Config) -> Result<(), Failure> {
 /// can read the file. Neither a registry nor the directory need exist yet.
 pub(super) fn enter_for_users(config: &Config) -> Result<(), Failure> {
     let data = &config.storage.path;
-    let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.htpasswd.parent()) else {
+    let (Ok(inside), Some(folder)) = (data.canonicalize(), config.auth.settings.htpasswd.parent()) else {
         return Ok(());
     };
     let is_inside = folder.canonicalize().is_ok_and(|folder| folder.starts_with(&inside));

@@ -47,7 +47,7 @@ pub(super) enum Command {
 /// Runs `holdfast user`.
 pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
     privileges::enter_for_users(config)?;
-    let path = &config.auth.htpasswd;
+    let path = &config.auth.settings.htpasswd;
     match command {
         Command::Add { name, password_stdin } => {
             let name = parse(&name)?;

@@ -28,7 +28,7 @@ pub(super) fn validate_for_reload(config: &Config) -> Result<(), Failure> {
 
 /// Validates the files beside the data, with the rights of this process.
 fn validate_files(config: &Config) -> Result<(), Failure> {
-    Htpasswd::read(&config.auth.htpasswd).map_err(Failure::misuse)?;
+    Htpasswd::read(&config.auth.settings.htpasswd).map_err(Failure::misuse)?;
     validate_certificate(config)
 }
 

@@ -35,6 +35,14 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key<Config>> {
     SECTIONS.iter().flat_map(|section| section.keys)
 }
 
+impl Config {
+    /// Returns the keys that a new configuration changes and that take effect only at the next restart.
+    pub fn keys_changed_until_restart<'a>(&'a self, new: &'a Config) -> impl Iterator<Item = &'static str> {
+        let changed = keys().filter(|key| key.restart && (key.show)(self) != (key.show)(new));
+        changed.map(|key| key.name)
+    }
+}
+
 /// Returns the definition of a key by its full name.
 pub(super) fn key(name: &str) -> Option<&'static Key<Config>> {
     keys().find(|key| key.name == name)

@@ -232,7 +232,7 @@ impl<T> Format<Option<T>> for OrOff<T> {
     }
 }
 
-/// A list of values of another format, and the smallest number of them, zero or one. A single text is a list of one.
+/// A list of values of another format, and the smallest number of them, zero or one.
 pub(super) struct List<F>(pub(super) F, pub(super) usize);
 
 impl<F: Describe> Describe for List<F> {
@@ -248,20 +248,52 @@ impl<F: Describe> Describe for List<F> {
 
 impl<T, F: Format<T>> Format<Vec<T>> for List<F> {
     fn read(&self, name: &str, item: &Item) -> Result<Vec<T>, Vec<Problem>> {
-        let items = match &item.value {
-            Value::List(items) => items.as_slice(),
-            Value::Text(_) => std::slice::from_ref(item),
-            Value::Number(_) | Value::Flag(_) | Value::Table(_) | Value::Other(_) => &[],
+        let allowed = match &item.value {
+            Value::List(items) if items.len() >= self.1 => {
+                return collect(items.iter().map(|item| self.0.read(name, item)));
+            }
+            // An empty text may mean an empty list as well as a list with one empty item.
+            Value::Text(text) if !text.is_empty() => format!("{}, in brackets: [{text:?}]", self.allowed()),
+            Value::List(_)
+            | Value::Text(_)
+            | Value::Number(_)
+            | Value::Flag(_)
+            | Value::Table(_)
+            | Value::Other(_) => self.allowed(),
         };
-        let is_list = matches!(item.value, Value::List(_) | Value::Text(_));
-        if !is_list || items.len() < self.1 {
-            return Err(vec![Problem::value(name, item, self.allowed())]);
-        }
-        collect(items.iter().map(|item| self.0.read(name, item)))
+        Err(vec![Problem::value(name, item, allowed)])
     }
 
     fn show(&self, value: &Vec<T>) -> Option<toml::Value> {
         Some(toml::Value::Array(value.iter().filter_map(|value| self.0.show(value)).collect()))
+    }
+}
+
+/// A list for which a single text may stand, as a list of one.
+pub(super) struct ListOrText<F>(pub(super) List<F>);
+
+impl<F: Describe> Describe for ListOrText<F> {
+    fn shape(&self) -> Shape {
+        self.0.shape()
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed()
+    }
+}
+
+impl<T, F: Format<T>> Format<Vec<T>> for ListOrText<F> {
+    fn read(&self, name: &str, item: &Item) -> Result<Vec<T>, Vec<Problem>> {
+        match &item.value {
+            Value::Text(_) => self.0.0.read(name, item).map(|value| vec![value]),
+            Value::Number(_) | Value::Flag(_) | Value::List(_) | Value::Table(_) | Value::Other(_) => {
+                self.0.read(name, item)
+            }
+        }
+    }
+
+    fn show(&self, value: &Vec<T>) -> Option<toml::Value> {
+        self.0.show(value)
     }
 }
 

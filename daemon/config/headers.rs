@@ -4,25 +4,14 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 
-use super::format::{Describe, Format, List, collect};
+use super::format::{Describe, Format, List, ListOrText, collect};
 use super::item::{Entry, Item, Shape, Value};
 use super::problem::Problem;
 use super::text_formats::TEXT;
+use crate::wire::describes_one_response;
 
 /// Names of headers, each with a list of values.
 pub(super) struct Headers;
-
-/// Headers that describe one response or its transfer. The same value for all responses would break them, or let a
-/// browser treat stored content as a page.
-const PER_RESPONSE: [&str; 7] = [
-    "Connection",
-    "Content-Disposition",
-    "Content-Encoding",
-    "Content-Length",
-    "Content-Range",
-    "Content-Type",
-    "Transfer-Encoding",
-];
 
 impl Describe for Headers {
     fn shape(&self) -> Shape {
@@ -60,14 +49,14 @@ fn header(name: &str, entry: &Entry) -> Result<(String, Vec<String>), Vec<Proble
         let (place, found) = (Some(entry.place.clone()), format!("{:?}", entry.key));
         Err(vec![Problem::Value { place, key: name.to_owned(), found, allowed: allowed.to_owned() }])
     };
-    if entry.key.parse::<HeaderName>().is_err() {
+    let Ok(header_name) = entry.key.parse::<HeaderName>() else {
         return refused("the name of a header");
-    }
-    if PER_RESPONSE.iter().any(|known| entry.key.eq_ignore_ascii_case(known)) {
+    };
+    if describes_one_response(&header_name) {
         return refused("a header that is the same for every response");
     }
     let full = format!("{name}.{}", entry.key);
-    let values: Vec<String> = List(TEXT, 0).read(&full, &entry.item)?;
+    let values: Vec<String> = ListOrText(List(TEXT, 0)).read(&full, &entry.item)?;
     let invalid = entry.item.texts().filter(|(value, _)| value.parse::<HeaderValue>().is_err());
     let problems: Vec<_> =
         invalid.map(|(_, item)| Problem::value(&full, item, "a value that a header can have")).collect();

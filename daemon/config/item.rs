@@ -120,7 +120,7 @@ impl fmt::Display for Value {
 }
 
 impl Item {
-    /// Returns the texts of a list, or the one text, each with its item.
+    /// Returns the texts of a list, or the one text of a key that takes one in place of a list, each with its item.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &Item)> {
         let items = match &self.value {
             Value::List(items) => items.as_slice(),

@@ -14,7 +14,7 @@ pub(super) struct Key<T: 'static> {
     /// The full name, such as `limits.connections`.
     pub(super) name: &'static str,
     pub(super) initial: Initial,
-    /// The documentation: one paragraph, which is wrapped where it is written.
+    /// One paragraph, which [`Key::documentation`] completes.
     pub(super) doc: &'static str,
     pub(super) shape: fn() -> Shape,
     /// Describes the allowed values.
@@ -23,6 +23,8 @@ pub(super) struct Key<T: 'static> {
     pub(super) read: fn(&mut T, &str, &Item) -> Result<(), Vec<Problem>>,
     /// Returns the value as TOML; `None` where the key is not set.
     pub(super) show: fn(&T) -> Option<toml::Value>,
+    /// True if a change takes effect only at the next restart, not at a reload.
+    pub(super) restart: bool,
     /// The keys of a rule, if the key is an array of them.
     pub(super) rule: fn() -> Vec<RuleKey>,
 }
@@ -54,6 +56,12 @@ impl<T> Key<T> {
         self.name.rsplit('.').next().unwrap_or(self.name)
     }
 
+    /// Returns the documentation: one paragraph, which is wrapped where it is written.
+    pub(super) fn documentation(&self) -> String {
+        let restart = if self.restart { " Takes effect at the next restart." } else { "" };
+        format!("{}{restart}", self.doc)
+    }
+
     /// Returns the name in the environment; tables and rules have none.
     pub(super) fn environment_name(&self) -> Option<String> {
         match (self.shape)() {
@@ -65,9 +73,13 @@ impl<T> Key<T> {
     }
 }
 
-/// Defines a key: name, initial value, place in the settings, format, documentation.
+/// Defines a key: name, initial value, place in the settings, format, documentation, and `restart: true` if a change
+/// takes effect only at the next restart.
 macro_rules! key {
     ($name:literal, $initial:expr, $($place:ident).+, $format:expr, $doc:expr) => {
+        $crate::config::key::key!($name, $initial, $($place).+, $format, $doc, restart: false)
+    };
+    ($name:literal, $initial:expr, $($place:ident).+, $format:expr, $doc:expr, restart: $restart:literal) => {
         $crate::config::key::Key {
             name: $name,
             initial: $initial,
@@ -79,6 +91,7 @@ macro_rules! key {
                 Ok(())
             },
             show: |settings| $crate::config::format::Format::show(&$format, &settings.$($place).+),
+            restart: $restart,
             rule: || $crate::config::format::Describe::rule(&$format),
         }
     };

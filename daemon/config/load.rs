@@ -36,29 +36,40 @@ pub fn load(
     let file = file.or_else(|| default.exists().then_some(default));
     let mut variables = Variables::sort(environment);
     let named = variables.take_registry(registry2::PATH).map(PathBuf::from);
-    let shown = |path: &Path| path.display().to_string();
-    if let Some(path) = file.filter(|path| registry2::is_one(path)) {
-        let text = registry2::read_file(path)?;
-        return from_sources(("", ""), Some((&shown(path), &text)), &variables, overrides);
-    }
-    let text = match file {
-        None => String::new(),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| Problem::Read { file: shown(path), reason: error.to_string() })?,
+    let main = file.filter(|path| registry2::is_one(path)).map(Path::to_owned);
+    let own = match file {
+        Some(path) if main.is_none() => read_named(path, read_file),
+        Some(_) | None => Ok((String::new(), String::new())),
     };
-    let name = file.map_or_else(String::new, shown);
-    let Some(compatible) = named.or_else(|| compatible_file(&name, &text, &variables)) else {
-        return from_sources((&name, &text), None, &variables, overrides);
-    };
-    let other = registry2::read_file(&compatible)?;
-    from_sources((&name, &text), Some((&shown(&compatible), &other)), &variables, overrides)
+    let own = own.as_ref().map(as_named).map_err(Problem::clone);
+    let compatible = main.or(named).or_else(|| compatible_file(own.as_ref().ok(), &variables));
+    let compatible = compatible.map(|path| read_named(&path, registry2::read_file)).transpose();
+    let compatible = compatible.as_ref().map(|file| file.as_ref().map(as_named)).map_err(Problem::clone);
+    from_sources(own, compatible, &variables, overrides)
+}
+
+fn read_file(path: &Path) -> Result<String, Problem> {
+    let failed =
+        |error: std::io::Error| Problem::Read { file: path.display().to_string(), reason: error.to_string() };
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// Reads a file; returns its name and its text.
+fn read_named(path: &Path, read: fn(&Path) -> Result<String, Problem>) -> Result<(String, String), Problem> {
+    read(path).map(|text| (path.display().to_string(), text))
+}
+
+fn as_named((name, text): &(String, String)) -> Named<'_> {
+    (name, text)
 }
 
 /// Returns the first file that exists of `registry.compatible_files`. Ignores mistakes, which [`from_sources`] reports.
-fn compatible_file(name: &str, text: &str, variables: &Variables) -> Option<PathBuf> {
+fn compatible_file(own: Option<&Named>, variables: &Variables) -> Option<PathBuf> {
     const KEY: &str = "registry.compatible_files";
     let mut given = Given::default();
-    file::read(name, text, &mut given, &mut Vec::new());
+    if let Some((name, text)) = own {
+        file::read(name, text, &mut given, &mut Vec::new());
+    }
     let item = variables.own(KEY).or_else(|| given.get(KEY).cloned())?;
     let mut config = Config::default();
     (key(KEY)?.read)(&mut config, KEY, &item).ok()?;
@@ -75,21 +86,35 @@ pub fn from_text(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
-    from_sources((name, text), None, &Variables::sort(environment), overrides)
+    from_sources(Ok((name, text)), Ok(None), &Variables::sort(environment), overrides)
 }
 
 /// Reads the configuration from the text of the file, of a file of registry:2, if there is one, and the other sources.
+/// A file that cannot be read is one problem among those of the other sources.
 pub(super) fn from_sources(
-    (name, text): Named,
-    compatible: Option<Named>,
+    own: Result<Named, Problem>,
+    compatible: Result<Option<Named>, Problem>,
     variables: &Variables,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
     let (mut given, mut problems) = (Given::default(), Vec::new());
     let mut effects = registry2::Effects::default();
-    file::read(name, text, &mut given, &mut problems);
+    match own {
+        Ok((name, text)) => file::read(name, text, &mut given, &mut problems),
+        Err(problem) => problems.push(problem),
+    }
     variables.apply_interface(&mut given, &mut effects.sources);
-    registry2::apply(compatible, &variables.registry, &mut given, &mut effects, &mut problems);
+    let compatible = match compatible {
+        Ok(compatible) => {
+            registry2::apply(compatible, &variables.registry, &mut given, &mut effects, &mut problems);
+            compatible
+        }
+        // The variables change details of the file, and would be misread without it.
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
     variables.apply_own(&mut given, &mut effects.sources, &mut problems);
     if let Some(data) = &overrides.data {
         given.set("storage.path", Item::text(data.display().to_string(), Place::Name("--data".into())));
@@ -98,9 +123,9 @@ pub(super) fn from_sources(
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
     }
-    let is_for_users = config.auth.htpasswd_is_set || !config.auth.rules.is_empty();
+    let is_for_users = config.auth.htpasswd_is_set || !config.auth.settings.rules.is_empty();
     config.open_because_registry_environment =
-        effects.registry && !effects.users && config.auth.anonymous.is_none() && !is_for_users;
+        effects.registry && !effects.users && config.auth.settings.anonymous.is_none() && !is_for_users;
     config.warnings = effects.warnings;
     config.sources = effects.sources;
     if config.open_because_registry_environment {
@@ -117,12 +142,13 @@ pub(super) fn from_sources(
 /// Makes settings of the given values and the defaults of the other keys.
 fn assemble(given: &Given, problems: &mut Vec<Problem>) -> Config {
     let (mut config, before) = (Config::default(), problems.len());
+    let is_complete = !problems.iter().any(|problem| matches!(problem, Problem::Read { .. }));
     for key in SECTIONS.iter().flat_map(|section| section.keys) {
         let Some(item) = given.get(key.name).cloned().or_else(|| default_of(key)) else { continue };
         problems.extend((key.read)(&mut config, key.name, &item).err().into_iter().flatten());
     }
-    // Checks of several keys together need each of them to be valid.
-    if problems.len() == before {
+    // Checks of several keys together need each of them to be known and valid.
+    if is_complete && problems.len() == before {
         finish(&mut config, given, problems);
     }
     config

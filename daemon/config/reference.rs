@@ -28,7 +28,7 @@ pub struct KeyReference {
     /// The name in the environment, unless it is a table.
     pub environment_name: Option<String>,
     /// The documentation.
-    pub doc: &'static str,
+    pub doc: String,
     /// Name, example and documentation of each key of a rule.
     pub rule: Vec<(&'static str, &'static str, &'static str)>,
 }
@@ -55,7 +55,7 @@ fn key(key: &Key<Config>) -> KeyReference {
         example,
         allowed: (key.allowed)(),
         environment_name: key.environment_name(),
-        doc: key.doc,
+        doc: key.documentation(),
         rule: (key.rule)().into_iter().map(rule_key).collect(),
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access::{Anonymous, Challenge, Rule};
+use crate::access::AuthSettings;
 use crate::server::{self, MetricsAccess};
 use crate::service::LogSettings;
 use crate::store::{CapacityLimits, CollectionPolicy, ImmutableRule};
@@ -117,20 +117,10 @@ pub(super) enum WrittenTlsMode {
 pub struct Auth {
     /// The realm of the challenge, which clients show when they ask for a password.
     pub realm: String,
-    /// The htpasswd file.
-    pub htpasswd: PathBuf,
+    /// Users and rights.
+    pub settings: AuthSettings,
     /// True if the configuration names the htpasswd file: then the registry is not implicitly open.
     pub htpasswd_is_set: bool,
-    /// The rights of anonymous clients; if not set, [`crate::access`] decides.
-    pub anonymous: Option<Anonymous>,
-    /// The TTL of a verified password.
-    pub remember: Duration,
-    /// The scheme of challenges; if not set, [`crate::access`] decides.
-    pub challenge: Option<Challenge>,
-    /// The lifetime of a bearer token.
-    pub token: Duration,
-    /// The rights of users; without rules every user has all rights.
-    pub rules: Vec<Rule>,
 }
 
 /// `[http]`
@@ -210,7 +200,7 @@ impl Config {
     /// Keeps the data directory at `path`, and with it the htpasswd file unless that is configured.
     pub fn keep_data_in(&mut self, path: PathBuf) {
         if !self.auth.htpasswd_is_set {
-            self.auth.htpasswd = htpasswd_in(&path);
+            self.auth.settings.htpasswd = htpasswd_in(&path);
         }
         self.storage.path = path;
     }

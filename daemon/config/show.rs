@@ -15,7 +15,7 @@ impl Config {
         }
         if !self.auth.htpasswd_is_set {
             // As a key it would close an implicitly open registry.
-            let path = self.auth.htpasswd.display().to_string();
+            let path = self.auth.settings.htpasswd.display().to_string();
             text += &format!("# auth.htpasswd = {path:?} unless it is set\n");
         }
         for section in &SECTIONS {

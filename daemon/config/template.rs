@@ -30,7 +30,7 @@ pub fn template() -> String {
             if is_table && number > 0 {
                 text.push('\n');
             }
-            text += &comment(key.doc);
+            text += &comment(&key.documentation());
             text += &sample(key);
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the configuration as a whole: sources, precedence, errors, and that the shown configuration reads back.
 
+mod lists;
+
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -30,11 +32,40 @@ fn a_variable_names_the_file_of_registry_2() {
     let podman = ("REGISTRY_AUTH_FILE".to_owned(), "/run/auth.json".to_owned());
     let level = ("REGISTRY_LOG_LEVEL".to_owned(), "info".to_owned());
     let config = load(None, [named, podman, level], &Overrides::default()).unwrap();
-    assert_eq!(config.auth.htpasswd, Path::new("/users"));
+    assert_eq!(config.auth.settings.htpasswd, Path::new("/users"));
     assert!(!config.open_because_registry_environment && config.warnings.is_empty(), "{config:?}");
     let missing = ("REGISTRY_CONFIGURATION_PATH".to_owned(), "/nothing/here.yml".to_owned());
     let error = load(None, [missing], &Overrides::default()).unwrap_err().to_string();
     assert!(error.contains("/nothing/here.yml"), "{error}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test writes the file that the daemon reads")]
+fn a_file_that_cannot_be_read_hides_no_other_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("holdfast.toml");
+    std::fs::write(&path, "[limits]\nnames = 0\n[tls]\nclient_ca = [\"/ca\"]\n").unwrap();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let lines = |file: &Path, pairs: &[(String, String)]| {
+        let error = load(Some(file), pairs.iter().cloned(), &Overrides::default()).unwrap_err();
+        error.lines().collect::<Vec<_>>()
+    };
+    // The file of registry:2 may enable TLS, and name the htpasswd file of the realm.
+    let compatible = pair("REGISTRY_CONFIGURATION_PATH", "/nothing/here.yml");
+    let realm = pair("REGISTRY_AUTH_HTPASSWD_REALM", "r");
+    let found = lines(&path, &[compatible.clone(), realm, pair("HOLDFAST_LISTEN", "example")]);
+    assert!(found.len() == 3 && found[0].contains("holdfast.toml:2:9: limits.names is 0"), "{found:?}");
+    let has = |found: &[String], start: &str| found.iter().any(|line| line.starts_with(start));
+    assert!(
+        has(&found, "cannot read /nothing/here.yml") && has(&found, "HOLDFAST_LISTEN (listen)"),
+        "{found:?}"
+    );
+    let found = lines(&directory.path().join("missing.toml"), &[compatible, pair("HOLDFAST_LISTNE", "x")]);
+    assert!(found.len() == 3 && has(&found, "cannot read /nothing/here.yml"), "{found:?}");
+    assert!(
+        has(&found, "HOLDFAST_LISTNE") && found.iter().any(|line| line.contains("missing.toml")),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -65,7 +96,7 @@ fn every_example_of_the_documented_file_is_valid() {
     assert!(seen > 20, "{seen}");
     let config = from_text(&file).unwrap_or_else(|error| panic!("{error}\n{file}"));
     assert_eq!(
-        (config.auth.rules.len(), config.gc.policy.retention.len(), config.immutable.len()),
+        (config.auth.settings.rules.len(), config.gc.policy.retention.len(), config.immutable.len()),
         (1, 1, 1)
     );
 }
@@ -122,7 +153,10 @@ fn variables_of_compose_files_are_honoured() {
     assert_eq!(config.listen[0].to_string(), "0.0.0.0:443");
     assert_eq!(config.storage.path, Path::new("/own"));
     assert_eq!(config.tls.mode, TlsMode::Files { certificate: "/c".into(), key: "/k".into() });
-    assert_eq!((config.auth.realm.as_str(), config.auth.anonymous), ("Realm", Some(Anonymous::None)));
+    assert_eq!(
+        (config.auth.realm.as_str(), config.auth.settings.anonymous),
+        ("Realm", Some(Anonymous::None))
+    );
     assert!(!config.open_because_registry_environment);
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
     assert!(with(&[("REGISTRY_HTTP_ADDR", ":5000")]).unwrap().open_because_registry_environment);
@@ -210,6 +244,31 @@ fn all_mistakes_are_reported_with_their_places() {
     let error = super::from_text("file", text, environment, &Overrides::default()).unwrap_err();
     expected.push("HOLDFAST_LISTNE is not a setting of Holdfast; did you mean HOLDFAST_LISTEN?");
     assert_eq!(error.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_change_of_a_key_that_needs_a_restart_is_found() {
+    let before = from_text("").unwrap();
+    for (text, key) in [
+        ("listen = [\":1\"]", "listen"),
+        ("[storage]\npath = \"/x\"", "storage.path"),
+        ("[storage]\nindex_map_size = \"64MiB\"", "storage.index_map_size"),
+        ("[limits]\nconnections = 7", "limits.connections"),
+        ("[limits]\nuploads = 7", "limits.uploads"),
+        ("[log]\nlines_per_address = 7", "log.lines_per_address"),
+        ("[log]\nformat = \"json\"", "log.format"),
+        ("[log]\naccess = false", "log.access"),
+    ] {
+        let after = from_text(text).unwrap();
+        assert_eq!(before.keys_changed_until_restart(&after).collect::<Vec<_>>(), [key]);
+        let key = definitions::key(key).unwrap();
+        assert!(key.documentation().ends_with(". Takes effect at the next restart."), "{}", key.name);
+    }
+    let after = from_text("[storage]\ndelete = false\n[limits]\nnames = 7\n[log]\nlevel = \"warn\"").unwrap();
+    assert_eq!(before.keys_changed_until_restart(&after).count(), 0);
+    assert_eq!(before.keys_changed_until_restart(&before).count(), 0);
+    let documented = definitions::keys().filter(|key| key.doc.contains("next restart"));
+    assert_eq!(documented.count(), 0, "the documentation follows from the definition");
 }
 
 #[test]

@@ -14,6 +14,13 @@ use crate::oci::Pattern;
 pub(super) const TEXT: Parsed<String> =
     Parsed { allowed: "a text", parse: |text| Some(text.to_owned()), show: String::clone };
 
+/// A user in a list, where an empty item would allow no user at all.
+pub(super) const USER: Parsed<String> = Parsed {
+    allowed: "the name of a user",
+    parse: |text| (!text.trim().is_empty()).then(|| text.to_owned()),
+    ..TEXT
+};
+
 /// The title of the admin page, which stands in one line with the navigation.
 pub(super) const TITLE: Parsed<String> = Parsed {
     allowed: "1 to 64 characters in one line",
@@ -36,6 +43,10 @@ pub(super) const URL: Parsed<String> = Parsed {
 
 pub(super) const PATH: Parsed<PathBuf> =
     Parsed { allowed: "a path", parse: |text| Some(text.into()), show: |path| path.display().to_string() };
+
+/// The path of a file in a list, where an empty item would be a mistake.
+pub(super) const FILE: Parsed<PathBuf> =
+    Parsed { allowed: "the path of a file", parse: |text| (!text.is_empty()).then(|| text.into()), ..PATH };
 
 pub(super) const DIRECTORY: Parsed<PathBuf> = Parsed {
     allowed: "the path of a directory",
@@ -122,7 +133,7 @@ pub(super) const NETWORK: Parsed<IpNet> = Parsed {
 
 pub(super) const PATTERN: Parsed<Pattern> = Parsed {
     allowed: "a pattern like team/*, where * matches any text",
-    parse: |text| Some(Pattern::from(text.to_owned())),
+    parse: |text| (!text.is_empty()).then(|| Pattern::from(text.to_owned())),
     show: ToString::to_string,
 };
 

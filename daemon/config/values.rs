@@ -23,18 +23,23 @@ pub fn bytes(name: &str, text: &str) -> Result<u64, ConfigError> {
 }
 
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    // humantime knows more units: in `30M`, one shift key away from `30m`, it reads months.
+    const UNITS: [&str; 5] = ["ms", "s", "m", "h", "d"];
+    let words = text.split(|letter: char| letter.is_ascii_digit() || letter.is_whitespace());
+    let mut units = words.filter(|word| !word.is_empty()).peekable();
     // A number without a unit is ambiguous, and refused even if it is zero.
-    let has_unit = !text.trim().bytes().all(|byte| byte.is_ascii_digit());
-    humantime::parse_duration(text).ok().filter(|_| has_unit)
+    units.peek()?;
+    units.all(|unit| UNITS.contains(&unit)).then(|| humantime::parse_duration(text).ok())?
 }
 
-/// Writes a duration in the largest unit, up to hours, that it is a multiple of.
+/// Writes a duration in the largest unit, up to hours, that it is a multiple of. [`parse_duration`] yields none with a
+/// fraction of a millisecond.
 pub(super) fn show_duration(duration: Duration) -> String {
-    let (nanoseconds, milliseconds, seconds) =
-        (duration.subsec_nanos(), duration.as_millis(), duration.as_secs());
+    let (milliseconds, seconds) = (duration.subsec_millis(), duration.as_secs());
     match seconds {
-        _ if !nanoseconds.is_multiple_of(1_000_000) => humantime::format_duration(duration).to_string(),
-        _ if nanoseconds > 0 => format!("{milliseconds}ms"),
+        0 if milliseconds > 0 => format!("{milliseconds}ms"),
+        // humantime reads no larger number of milliseconds than fits as nanoseconds, but any sum.
+        seconds if milliseconds > 0 => format!("{seconds}s {milliseconds}ms"),
         0 => "0s".into(),
         seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
@@ -71,23 +76,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_need_a_unit() {
-        for (text, milliseconds) in
-            [("500ms", 500), ("30s", 30_000), (" 5 m ", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
-        {
+    fn durations_need_a_unit_up_to_days() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            (" 5 m ", 300_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+            ("1h 30m", 5_400_000),
+            ("1h30m", 5_400_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "0", "30", "soon", "-1s", "1x", "99999999999999999999s", "9999999999999999d"] {
+        for text in
+            ["", "0", "30", "soon", "-1s", "1x", "99999999999999999999s", "9999999999999999d", "1h 30"]
+        {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+        for text in ["1M", "5M", "1y", "1w", "1us", "1ns", "1d 1M", "1min", "2hours", "1H", "1.5h"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
         assert_eq!(show_duration(Duration::from_hours(24)), "24h");
+        assert_eq!(show_duration(Duration::from_millis(1500)), "1s 500ms");
         assert!(duration("--wait", "soon").unwrap_err().to_string().starts_with("--wait is \"soon\", but"));
     }
 
     proptest! {
         #[test]
-        fn durations_read_back(nanoseconds in any::<u64>(), unit in 0_u32..4) {
-            let duration = Duration::from_nanos(nanoseconds / 1000_u64.pow(unit) * 1000_u64.pow(unit));
+        fn durations_read_back(milliseconds in any::<u64>(), unit in prop::sample::select(&[1_u64, 1000, 60_000, 3_600_000][..])) {
+            let duration = Duration::from_millis(milliseconds / unit * unit);
             prop_assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
         }
 

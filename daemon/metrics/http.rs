@@ -108,7 +108,7 @@ impl HttpCounters {
 
     pub(super) fn render(&self, text: &mut Text) {
         let mut family =
-            text.counter("holdfast_http_requests", "Requests, counted when their answer has been sent.");
+            text.counter("holdfast_http_requests", "Requests, counted when their response has been sent.");
         for (name, route) in ROUTES.iter().zip(&self.routes) {
             for (method, codes) in METHODS.iter().zip(&route.requests) {
                 for (index, count) in codes.iter().enumerate() {
@@ -120,7 +120,7 @@ impl HttpCounters {
                 }
             }
         }
-        let help = "Time from the head of a request to the end of its answer.";
+        let help = "Time from the head of a request to the end of its response.";
         let mut family = text.histogram("holdfast_http_request_seconds", help);
         for (name, route) in ROUTES.iter().zip(&self.routes) {
             let bounds = BOUNDS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
@@ -133,7 +133,7 @@ impl HttpCounters {
             family.sample_with_suffix("_sum", &[("route", name)], sum);
             family.sample_with_suffix("_count", &[("route", name)], count);
         }
-        let mut family = text.counter("holdfast_http_bytes", "Bytes of request and answer bodies.");
+        let mut family = text.counter("holdfast_http_bytes", "Bytes of request and response bodies.");
         family.sample(&[("direction", "received")], self.received.load(Ordering::Relaxed));
         family.sample(&[("direction", "sent")], self.sent.load(Ordering::Relaxed));
     }

@@ -91,7 +91,7 @@ impl CertificateClock {
             CertificateClock { directory: directory.to_owned(), recorded: Lock::new(Record::parse(&text)) };
         if clock.is_behind() {
             log::warn!(
-                "the clock says {}, but it was {} before: certificates are issued for the later time until the clock \
+                "the clock shows {}, but has already shown {}: certificates are issued for the later time until the clock \
                  catches up; if the later time is wrong, remove the file tls/{FILE} of the data directory and restart",
                 OffsetDateTime::now_utc().date(),
                 clock.earliest().date()

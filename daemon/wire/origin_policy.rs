@@ -68,8 +68,8 @@ impl<'a> CsrfPolicy<'a> {
             ProblemKind::Forbidden,
             ErrorCode::Denied,
             "a web page of another origin cannot change anything here; list its origin in Access-Control-Allow-Origin in \
-             http.headers (* does not count with credentials); behind a proxy, pass on Host with its port, or set \
-             http.external_url",
+             http.headers (* does not apply to requests with credentials); behind a proxy, pass on Host with its port, or \
+             set http.external_url",
         ))
     }
 

@@ -31,7 +31,7 @@ pub(super) fn on_hangup(app: Arc<App>) -> Result<impl Future<Output = ()>, Failu
 async fn reload(app: &Arc<App>) -> Result<(), Failure> {
     let mut new = read(app).await?;
     let old = app.config.load_full();
-    let needs_restart: Vec<_> = needs_restart(&old, &new).collect();
+    let needs_restart: Vec<_> = old.keys_changed_until_restart(&new).collect();
     // The store stays where it is until a restart, and with it the users and the authority in the data directory.
     new.keep_data_in(old.storage.path.clone());
     let certificates = if new.tls == old.tls {
@@ -78,19 +78,4 @@ async fn read(app: &Arc<App>) -> Result<Config, Failure> {
         Ok(config)
     });
     read.await.map_err(Failure::failed)?
-}
-
-/// Returns the changed keys that take effect only after a restart.
-fn needs_restart(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
-    let keys = [
-        ("listen", old.listen != new.listen),
-        ("storage.path", old.storage.path != new.storage.path),
-        ("storage.index_map_size", old.storage.index_map_size != new.storage.index_map_size),
-        ("log.format", old.log.json != new.log.json),
-        ("log.access", old.log.access != new.log.access),
-        ("limits.connections", old.limits.connections != new.limits.connections),
-        ("limits.uploads", old.limits.uploads != new.limits.uploads),
-        ("log.lines_per_address", old.log.lines_per_address != new.log.lines_per_address),
-    ];
-    keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key)
 }

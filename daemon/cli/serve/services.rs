@@ -67,13 +67,13 @@ fn clock(store: &Store) -> impl Fn() -> u64 + Send + Sync + 'static {
 
 /// Returns true if this configuration may challenge clients with Bearer.
 fn may_ask_for_tokens(config: &Config) -> bool {
-    match config.auth.challenge {
+    match config.auth.settings.challenge {
         Some(Challenge::Basic) => false,
         Some(Challenge::Bearer) => true,
         None => {
             let for_anonymous = |rule: &Rule| rule.users.iter().any(|name| name == "-");
-            matches!(config.auth.anonymous, Some(Anonymous::Pull | Anonymous::Full))
-                || config.auth.rules.iter().any(for_anonymous)
+            matches!(config.auth.settings.anonymous, Some(Anonymous::Pull | Anonymous::Full))
+                || config.auth.settings.rules.iter().any(for_anonymous)
         }
     }
 }
@@ -153,13 +153,8 @@ pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certifica
 
 fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) -> access::Settings {
     access::Settings {
-        htpasswd: config.auth.htpasswd.clone(),
-        anonymous: config.auth.anonymous,
-        remember: config.auth.remember,
+        auth: config.auth.settings.clone(),
         session: config.admin.session,
-        rules: config.auth.rules.clone(),
-        challenge: config.auth.challenge,
-        token: config.auth.token,
         signer,
         // A configured file of users means that users are wanted, even before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,

@@ -5,7 +5,7 @@ use crate::config::format::{Choice, Describe, Format, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::rules::Rules;
 use crate::config::settings::{Config, htpasswd_in};
-use crate::config::text_formats::{DURATION, PATH, PATTERN, TEXT, TOKEN_LIFETIME};
+use crate::config::text_formats::{DURATION, PATH, PATTERN, TEXT, TOKEN_LIFETIME, USER};
 
 pub(in crate::config) const AUTH: Section<Config> = Section { name: "auth", doc: "", keys: AUTH_KEYS };
 
@@ -26,22 +26,23 @@ const AUTH_KEYS: &[Key<Config>] = &[
         shape: || PATH.shape(),
         allowed: || PATH.allowed(),
         read: |config: &mut Config, name, item| {
-            config.auth.htpasswd = PATH.read(name, item)?;
+            config.auth.settings.htpasswd = PATH.read(name, item)?;
             config.auth.htpasswd_is_set = true;
             Ok(())
         },
         // The default is not shown as a value: as a setting it would close an implicitly open registry.
-        show: |config| PATH.show(&config.auth.htpasswd).filter(|_| config.auth.htpasswd_is_set),
+        show: |config| PATH.show(&config.auth.settings.htpasswd).filter(|_| config.auth.htpasswd_is_set),
+        restart: false,
         rule: Vec::new,
     },
     key!(
         "auth.anonymous",
         Initial::Unset("\"pull\""),
-        auth.anonymous,
+        auth.settings.anonymous,
         Optional(Choice(&[("none", Anonymous::None), ("pull", Anonymous::Pull), ("full", Anonymous::Full)])),
         "The rights of clients that do not log in: \"none\", \"pull\" or \"full\". If not set, a registry with users asks \
          every client for a password, and a registry without users is open on loopback and closed elsewhere. It is not \
-         open on loopback if http.external_url or http.trusted_proxies says that clients of other machines reach it, nor \
+         open on loopback if http.external_url or http.trusted_proxies shows that clients of other machines reach it, nor \
          if auth.htpasswd or an auth.rule is set, or the file of users has a line or has had one since the daemon \
          started. A registry that is open because of loopback accepts only requests to IP addresses and to names of \
          a LAN, as a protection against DNS rebinding."
@@ -49,7 +50,7 @@ const AUTH_KEYS: &[Key<Config>] = &[
     key!(
         "auth.remember",
         Initial::Value("\"5m\""),
-        auth.remember,
+        auth.settings.remember,
         DURATION,
         "The time for which a verified password is trusted without verifying it again. It is cached as a keyed hash, in \
          memory, for a day; during that day wrong passwords of other clients never cause it to be refused."
@@ -57,7 +58,7 @@ const AUTH_KEYS: &[Key<Config>] = &[
     key!(
         "auth.challenge",
         Initial::Unset("\"bearer\""),
-        auth.challenge,
+        auth.settings.challenge,
         Optional(Choice(&[("basic", Challenge::Basic), ("bearer", Challenge::Bearer)])),
         "How clients are asked to log in: \"basic\", with a password in each request, or \"bearer\", with a token from \
          /token, which clients get for a password or anonymously. If not set, it is \"bearer\" if anonymous clients have \
@@ -67,14 +68,14 @@ const AUTH_KEYS: &[Key<Config>] = &[
     key!(
         "auth.token",
         Initial::Value("\"5m\""),
-        auth.token,
+        auth.settings.token,
         TOKEN_LIFETIME,
         "The lifetime of a token, from 1m to 1d. A token ends earlier if its password, user or rule changes."
     ),
     key!(
         "auth.rule",
         Initial::Unset(""),
-        auth.rules,
+        auth.settings.rules,
         Rules { keys: RULE_KEYS, check: |_: &Rule| None },
         "The rights of users. Without a rule that names users, every user has all rights. Every user has at least the \
          rights of anonymous clients. A rule for \"-\" does not open the admin page. Users who may pull, push and delete \
@@ -87,7 +88,7 @@ const RULE_KEYS: &[Key<Rule>] = &[
         "auth.rule.users",
         Initial::Required("[\"ci\"]"),
         users,
-        List(TEXT, 0),
+        List(USER, 0),
         "\"*\": all users that log in; \"-\": anonymous clients"
     ),
     key!(
@@ -117,6 +118,6 @@ const RULE_KEYS: &[Key<Rule>] = &[
 /// Sets the default of `auth.htpasswd`: the file `htpasswd` in the data directory.
 pub(in crate::config) fn finish_auth(config: &mut Config) {
     if !config.auth.htpasswd_is_set {
-        config.auth.htpasswd = htpasswd_in(&config.storage.path);
+        config.auth.settings.htpasswd = htpasswd_in(&config.storage.path);
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::format::{Choice, Flag, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::settings::Config;
-use crate::config::text_formats::{ABSOLUTE_FILE, DURATION_ABOVE_ZERO, TEXT, TITLE};
+use crate::config::text_formats::{ABSOLUTE_FILE, DURATION_ABOVE_ZERO, TITLE, USER};
 use crate::server::MetricsAccess;
 
 pub(in crate::config) const ADMIN: Section<Config> =
@@ -22,7 +22,7 @@ const ADMIN_KEYS: &[Key<Config>] = &[
         "admin.users",
         Initial::Value("[]"),
         admin.users,
-        List(TEXT, 0),
+        List(USER, 0),
         "The users that may open the page; if empty, every user may. [\"*\"] means every user as well; anonymous clients \
          never may."
     ),

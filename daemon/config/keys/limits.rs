@@ -23,7 +23,8 @@ const LIMITS_KEYS: &[Key<Config>] = &[
         limits.connections,
         COUNT,
         "The largest number of connections. It is lower if the process may not open enough files, which the log reports \
-         at startup. Takes effect at the next restart."
+         at startup.",
+        restart: true
     ),
     key!(
         "limits.connections_per_address",
@@ -93,8 +94,8 @@ const LIMITS_KEYS: &[Key<Config>] = &[
         Initial::Value("1000"),
         limits.uploads,
         COUNT,
-        "The number of unfinished uploads that are kept in memory; the files of further ones are read again. Takes \
-         effect at the next restart."
+        "The number of unfinished uploads that are kept in memory; the files of further ones are read again.",
+        restart: true
     ),
     key!(
         "limits.unfinished_uploads",

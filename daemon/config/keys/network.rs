@@ -2,13 +2,13 @@
 
 use rustls::pki_types::ServerName;
 
-use crate::config::format::{Choice, List, Optional, OrOff};
+use crate::config::format::{Choice, List, ListOrText, Optional, OrOff};
 use crate::config::given::Given;
 use crate::config::headers::Headers;
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::problem::Problem;
 use crate::config::settings::{Config, TlsMode, WrittenTlsMode};
-use crate::config::text_formats::{ADDRESS, DURATION_ABOVE_ZERO, NETWORK, PATH, TEXT, URL};
+use crate::config::text_formats::{ADDRESS, DURATION_ABOVE_ZERO, FILE, NETWORK, PATH, TEXT, URL};
 
 pub(in crate::config) const TOP: Section<Config> = Section { name: "", doc: "", keys: TOP_KEYS };
 
@@ -16,9 +16,9 @@ const TOP_KEYS: &[Key<Config>] = &[key!(
     "listen",
     Initial::Value("[\"127.0.0.1:5000\"]"),
     listen,
-    List(ADDRESS, 1),
-    "The addresses to listen on, unless systemd passes sockets: ADDRESS:PORT, or \":5000\" for all addresses. Takes \
-     effect at the next restart."
+    ListOrText(List(ADDRESS, 1)),
+    "The addresses to listen on, unless systemd passes sockets: ADDRESS:PORT, or \":5000\" for all addresses.",
+    restart: true
 )];
 
 pub(in crate::config) const TLS: Section<Config> = Section { name: "tls", doc: "", keys: TLS_KEYS };
@@ -62,7 +62,7 @@ const TLS_KEYS: &[Key<Config>] = &[
         "tls.client_ca",
         Initial::Value("[]"),
         tls.clients.authorities,
-        List(PATH, 0),
+        List(FILE, 0),
         "PEM files with CA certificates. If any are set, a client without a certificate issued by one of them is refused \
          (mutual TLS)."
     ),

@@ -22,7 +22,8 @@ const LOG_KEYS: &[Key<Config>] = &[
         Number(1, 1_000_000),
         "The number of lines that one address can cause in a burst; the budget refills by a 25th per second. Warnings and \
          errors have a separate budget, a fifth of it. Behind a proxy that is not in http.trusted_proxies all clients \
-         have one address. Takes effect at the next restart."
+         have one address.",
+        restart: true
     ),
     key!(
         "log.format",
@@ -30,14 +31,16 @@ const LOG_KEYS: &[Key<Config>] = &[
         log.json,
         Choice(&[("text", false), ("json", true)]),
         "The format of lines on stderr: \"text\", or \"json\" for one JSON object per line. The journal always gets \
-         fields. Takes effect at the next restart."
+         fields.",
+        restart: true
     ),
     key!(
         "log.access",
         Initial::Value("true"),
         log.access,
         Flag,
-        "Writes a line for each request. Takes effect at the next restart."
+        "Writes a line for each request.",
+        restart: true
     ),
 ];
 

@@ -3,7 +3,7 @@
 use crate::config::format::{Flag, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::settings::Config;
-use crate::config::text_formats::{DIRECTORY, MAP_SIZE, PATH, SIZE};
+use crate::config::text_formats::{DIRECTORY, FILE, MAP_SIZE, SIZE};
 
 pub(in crate::config) const REGISTRY: Section<Config> =
     Section { name: "registry", doc: "", keys: REGISTRY_KEYS };
@@ -21,7 +21,7 @@ const REGISTRY_KEYS: &[Key<Config>] = &[
         "registry.compatible_files",
         Initial::Value("[]"),
         registry.compatible_files,
-        List(PATH, 0),
+        List(FILE, 0),
         "Configuration files of registry:2. The first one that exists is read, and overrides this file. The container \
          image sets this key, so that a file mounted at the usual path of registry:2 works. Use --config FILE.yml for \
          any other file."
@@ -37,8 +37,8 @@ const STORAGE_KEYS: &[Key<Config>] = &[
         Initial::Value("\"./holdfast-data\""),
         storage.path,
         DIRECTORY,
-        "The data directory. Whenever no change is being made, it is a valid OCI image layout. Takes effect at the next \
-         restart."
+        "The data directory. Whenever no change is being made, it is a valid OCI image layout.",
+        restart: true
     ),
     key!(
         "storage.delete",
@@ -53,7 +53,8 @@ const STORAGE_KEYS: &[Key<Config>] = &[
         storage.index_map_size,
         MAP_SIZE,
         "The largest size of the index, a multiple of 64KiB. The default is 4GiB on 64-bit machines and 256MiB on 32-bit \
-         machines. Deletes may use slightly more. Takes effect at the next restart."
+         machines. Deletes may use slightly more.",
+        restart: true
     ),
     key!(
         "storage.reserve",

@@ -24,7 +24,7 @@ fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
 }
 
 fn sources(own: Named, file: Option<Named>, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    from_sources(own, file, &Variables::sort(environment(pairs)), &Overrides::default())
+    from_sources(Ok(own), Ok(file), &Variables::sort(environment(pairs)), &Overrides::default())
 }
 
 fn with_file(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -63,8 +63,8 @@ fn values_of_the_environment_are_yaml() {
         ("REGISTRY_HTTP_ADDR", "\"[::]:443\""),
     ])
     .unwrap();
-    assert_eq!((config.auth.realm.as_str(), config.auth.htpasswd.to_str()), ("r", Some("/p")));
-    assert_eq!(config.auth.anonymous, Some(Anonymous::None));
+    assert_eq!((config.auth.realm.as_str(), config.auth.settings.htpasswd.to_str()), ("r", Some("/p")));
+    assert_eq!(config.auth.settings.anonymous, Some(Anonymous::None));
     assert!(!config.open_because_registry_environment && !config.storage.delete && !config.log.access);
     assert_eq!(config.http.headers["X-Frame-Options"], ["DENY"]);
     assert_eq!(config.http.headers["Access-Control-Allow-Origin"], ["http://ui.lan"]);
@@ -151,7 +151,7 @@ fn the_environment_overrides_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.auth.htpasswd, Path::new("/p"));
+    assert_eq!(config.auth.settings.htpasswd, Path::new("/p"));
     assert_eq!(config.listen[0].port(), 5001);
     assert_eq!(config.storage.path, Path::new("/own"));
     assert!(!config.open_because_registry_environment);

@@ -7,7 +7,7 @@ fn a_detail_of_users_keeps_the_configured_rights_of_anonymous_clients() {
     let read = |pairs: &[(&str, &str)]| {
         let text = "[auth]\nanonymous = \"pull\"\n";
         let config = sources(("file", text), None, pairs).unwrap();
-        config.auth.anonymous
+        config.auth.settings.anonymous
     };
     let path = ("REGISTRY_AUTH_HTPASSWD_PATH", "/p");
     assert_eq!(read(&[("REGISTRY_AUTH_HTPASSWD_REALM", "r"), path]), Some(Anonymous::Pull));
@@ -19,7 +19,7 @@ fn a_detail_of_users_keeps_the_configured_rights_of_anonymous_clients() {
         assert_eq!(read(&[pair]), Some(Anonymous::None), "{pair:?}");
     }
     let alone = with(&[("REGISTRY_AUTH_HTPASSWD_PATH", "/p")]).unwrap();
-    assert_eq!(alone.auth.anonymous, Some(Anonymous::None));
+    assert_eq!(alone.auth.settings.anonymous, Some(Anonymous::None));
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn no_second_kind_of_users_opens_a_registry() {
         assert!(error.contains(expected) && !error.contains('\n'), "{text:?}, {pairs:?}: {error}");
     }
     for text in [open, "version: 0.1\nauth: {none: }\n", "version: 0.1\nauth: {none: {}}\n"] {
-        assert_eq!(with_file(text, &[]).unwrap().auth.anonymous, Some(Anonymous::Full), "{text}");
+        assert_eq!(with_file(text, &[]).unwrap().auth.settings.anonymous, Some(Anonymous::Full), "{text}");
     }
     // A variable of the section replaces it as a whole.
     let replaced = with_file(open, &[("REGISTRY_AUTH", "htpasswd"), ("REGISTRY_AUTH_HTPASSWD_PATH", "/p")]);
-    assert_eq!(replaced.unwrap().auth.anonymous, Some(Anonymous::None));
+    assert_eq!(replaced.unwrap().auth.settings.anonymous, Some(Anonymous::None));
 }
 
 #[test]
@@ -82,6 +82,6 @@ fn a_file_with_users_overrides_anonymous_rights_of_the_own_configuration() {
     let file = (FILE, "version: 0.1\nauth: {htpasswd: {path: /p}}\n");
     for pairs in [&[][..], &[("REGISTRY_AUTH_HTPASSWD_PATH", "/q")]] {
         let config = sources(own, Some(file), pairs).unwrap();
-        assert_eq!(config.auth.anonymous, Some(Anonymous::None), "{pairs:?}");
+        assert_eq!(config.auth.settings.anonymous, Some(Anonymous::None), "{pairs:?}");
     }
 }
