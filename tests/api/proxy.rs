@@ -109,6 +109,8 @@ fn an_open_registry_behind_an_unnamed_proxy_warns_once() {
             daemon.request("GET", "/v2/").header(name, value).send().expect(200);
         }
         let page = Browser::new(&daemon).page("/").contains("the proxy on this machine");
+        // The log has a thread of its own, which writes its last lines at the end.
+        daemon.stop();
         let count = std::fs::read_to_string(log.path()).unwrap().matches("name the proxy").count();
         assert_eq!(count, usize::from(page));
         page

@@ -58,6 +58,8 @@ fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
     let refuses = format!("https://cafe.lan:{port}/v2/");
     let resolve = format!("cafe.lan:{port}:127.0.0.1");
     assert!(!Command::new("curl").args(["-sS", "--resolve", &resolve, &refuses]).status().unwrap().success());
+    // The log has a thread of its own, which writes its last lines at the end.
+    daemon.stop();
     let logged = std::fs::read_to_string(log.path()).unwrap();
     for name in ["hub.lan", "reg.lan", "cafe.lan"] {
         let line = format!(
@@ -67,13 +69,13 @@ fn missing_san_is_logged_once_with_the_setting_that_adds_it() {
         assert_eq!(logged.matches(&line).count(), 1, "{name}: {logged}");
     }
     assert_eq!(logged.matches("has requested").count(), 3, "{logged}");
-    daemon.stop();
     // The number of names that are logged, and kept in memory, is bounded.
     let log = daemon.start_again_with_log(&settings);
     let script = format!(
         "for i in $(seq 60); do curl -sk -m 20 -o /dev/null --resolve n$i.lan:{port}:127.0.0.1 https://n$i.lan:{port}/v2/; done"
     );
     run(Command::new("sh").args(["-c", &script]));
+    daemon.stop();
     let logged = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(logged.matches("has requested").count(), 32, "{logged}");
     assert_eq!(logged.matches("further ones are not logged for a day").count(), 1, "{logged}");
