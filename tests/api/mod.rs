@@ -31,6 +31,5 @@ mod rights;
 mod shutdown;
 mod standard;
 mod summaries;
-mod throttle;
 mod tokens;
 mod untrusted_content;

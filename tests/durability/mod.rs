@@ -26,4 +26,5 @@ mod power_cut;
 mod races;
 mod resources;
 mod starvation;
+mod throttle;
 mod uploads;
