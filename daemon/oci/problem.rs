@@ -137,7 +137,7 @@ impl Problem {
         &self.message
     }
 
-    /// Returns the `detail` of the error's JSON; `null` if there is none.
+    /// Returns the `detail` of the error's JSON, which may be `null`.
     pub fn detail(&self) -> &Value {
         &self.detail
     }

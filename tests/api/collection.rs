@@ -171,14 +171,7 @@ fn retention_keeps_the_newest_young_and_named_tags() {
 fn an_upload_that_does_not_grow_expires() {
     const HALF: Duration = Duration::from_mins(40);
     let daemon = Daemon::start();
-    let start = || {
-        daemon
-            .request("POST", "/v2/a/blobs/uploads/")
-            .body(b"")
-            .send()
-            .expect(202)
-            .required_header("location")
-    };
+    let start = || daemon.start_upload("a");
     let (abandoned, growing) = (start(), start());
     daemon.request("PATCH", &abandoned).body(b"half").send().expect(202);
     let expire = [("HOLDFAST_UPLOADS_EXPIRE", "1h")];

@@ -81,12 +81,7 @@ fn a_late_patch_never_writes_to_a_blob() {
     let daemon = Daemon::start();
     for round in 0..150 {
         let content = format!("content of round {round}").into_bytes();
-        let location = daemon
-            .request("POST", "/v2/a/blobs/uploads/")
-            .body(b"")
-            .send()
-            .expect(202)
-            .required_header("location");
+        let location = daemon.start_upload("a");
         daemon.request("PATCH", &location).body(&content).send().expect(202);
         let put = format!("{location}?digest={}", digest(&content));
         let (put, patch) = std::thread::scope(|scope| {

@@ -8,12 +8,7 @@ use crate::support::*;
 #[test]
 fn a_content_length_beyond_the_disk_is_refused() {
     let daemon = Daemon::start();
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).body(b"some").send().expect(202);
     let mut stream =
         daemon.request("PATCH", &location).header("Content-Length", "18446744073709551000").open();

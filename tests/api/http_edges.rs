@@ -226,12 +226,7 @@ fn the_error_of_a_malformed_head_request_has_no_body() {
 #[test]
 fn a_transfer_coding_other_than_chunked_is_not_implemented() {
     let daemon = Daemon::start();
-    let path = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let path = daemon.start_upload("a");
     for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
         let head = format!("PATCH {path} HTTP/1.1\r\nHost: registry\r\nTransfer-Encoding: {coding}\r\n\r\n");
         let answer = send(&daemon, format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes(), usize::MAX).expect(501);
@@ -253,12 +248,7 @@ fn a_bare_line_feed_ends_a_line_of_a_head_and_not_of_a_chunk() {
     let daemon = Daemon::start();
     let answer = send(&daemon, b"GET /v2/ HTTP/1.1\nHost: registry\nConnection: close\n\n", usize::MAX);
     assert_eq!(answer.status, 200);
-    let path = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let path = daemon.start_upload("a");
     for body in ["3\nabc\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n", "3;a\nb\r\nabc\r\n0\r\n\r\n"] {
         let head = format!(
             "PATCH {path} HTTP/1.1\r\nHost: registry\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -40,12 +40,7 @@ fn slow_or_large_headers_are_refused() {
 #[test]
 fn a_stalled_body_gets_408_and_keeps_the_received_bytes() {
     let daemon = Daemon::with_env(&[("HOLDFAST_LIMITS_BODY_STALL", "1s")]);
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     let request = daemon.request("PATCH", &location).header("Content-Length", "1000000");
     let mut stream = request.open();
     stream.write_all(&[7; 300_000]).unwrap();
@@ -68,12 +63,7 @@ fn a_client_that_does_not_read_its_response_is_disconnected() {
 #[test]
 fn one_byte_chunks_do_not_grow_memory() {
     let daemon = Daemon::start();
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     let mut stream = daemon.request("PATCH", &location).header("Transfer-Encoding", "chunked").open();
     let before = peak_memory(&daemon);
     let chunks = b"1\r\nx\r\n".repeat(500_000);

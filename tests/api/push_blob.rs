@@ -27,12 +27,7 @@ fn a_blob_is_pushed_with_post_patch_and_put_as_docker_does() {
 #[test]
 fn chunks_are_accepted_in_order_only() {
     let daemon = Daemon::start();
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     let chunk = |range: &str, bytes: &[u8]| {
         daemon.request("PATCH", &location).header("Content-Range", range).body(bytes).send()
     };
@@ -103,12 +98,7 @@ fn a_blob_is_mounted_from_another_repository() {
 #[test]
 fn upload_resumes_after_a_lost_connection() {
     let daemon = Daemon::start();
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     let mut broken = daemon.request("PATCH", &location).header("Transfer-Encoding", "chunked").open();
     broken.write_all(b"5\r\nhello\r\n").unwrap();
     broken.flush().unwrap();

@@ -7,12 +7,7 @@ use crate::support::*;
 fn read_only_registry_refuses_pushes_and_deletes_and_serves_pulls() {
     let mut daemon = Daemon::start();
     let (digest, manifest) = daemon.push_image("a", "1", b"layer");
-    let upload = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let upload = daemon.start_upload("a");
     let name = "REGISTRY_STORAGE_MAINTENANCE_READONLY";
     daemon.stop();
     daemon.start_again_with_env(&[(name, "{\"enabled\": true}"), ("HOLDFAST_AUTH_ANONYMOUS", "full")]);

@@ -23,12 +23,7 @@ fn an_upload_resumes_after_a_kill() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..900_000u32).map(|i| (i % 253) as u8).collect();
     let (first, rest) = content.split_at(600_000);
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).chunked(first).send().expect(202);
     daemon.kill_and_restart();
     assert_eq!(daemon.get(&location).expect(204).required_header("range"), "0-599999");

@@ -186,12 +186,7 @@ fn a_sync_that_fails_on_a_full_disk_closes_the_latch() {
     // The pages may be gone from the cache, so that the next sync would succeed without having written them.
     let mut daemon = Daemon::start();
     let content = b"layer of new";
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).chunked(content).send().expect(202);
     let put = format!("{location}?digest={}", digest(content));
     let failing = FaultInjection::fail_with("ENOSPC", daemon.pid(), "fdatasync", None);

@@ -16,12 +16,7 @@ fn with_broken_directory(daemon: &Daemon, directory: &str, arguments: &[&str]) -
 }
 
 fn upload(daemon: &Daemon, content: &[u8]) -> String {
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).chunked(content).send().expect(202);
     location
 }

@@ -56,12 +56,7 @@ fn a_push_without_space_is_refused_and_other_requests_succeed() {
     // counted.
     daemon.stop();
     daemon.start_again_with_env(&[("HOLDFAST_STORAGE_RESERVE", "0")]);
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).chunked(&large).send().expect(507);
     let range = daemon.get(&location).expect(204).required_header("range");
     let length = range.trim_start_matches("0-").parse::<usize>().unwrap() + 1;
@@ -221,12 +216,7 @@ fn the_quota_refuses_pushes_until_content_is_deleted_and_collected() {
     let message = refused.json()["errors"][0]["message"].to_string();
     assert!(message.contains("storage.quota"), "{message}");
     // Unfinished uploads count until they are cancelled.
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).body(&large[..900 << 10]).send().expect(202);
     daemon.request("PATCH", &location).body(&large[..400 << 10]).send().expect(507);
     daemon.request("DELETE", &location).send().expect(204);

@@ -30,7 +30,7 @@ enum Where {
 }
 
 fn start(daemon: &Daemon) -> String {
-    daemon.request("POST", "/v2/a/blobs/uploads/").body(b"").send().expect(202).required_header("location")
+    daemon.start_upload("a")
 }
 
 /// Returns true if the request succeeded; a refusal has to be a 503 with Retry-After.

@@ -141,12 +141,7 @@ fn connection_without_a_slot_gets_503_with_retry_after() {
 /// Sends the head of an upload and then single bytes, until a response arrives or `time` has passed; returns its
 /// status.
 fn drip(daemon: &Daemon, time: Duration) -> Option<u16> {
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     let mut stream = daemon.request("PATCH", &location).header("Content-Length", "1000000").open();
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let begun = Instant::now();

@@ -160,12 +160,7 @@ const SLOW_UNLINK: Duration = Duration::from_millis(200);
 /// Lets an upload expire between the head and the body of a PATCH, while a PUT ends it; returns the acknowledged
 /// content.
 fn expire_during_patch(daemon: &Daemon, number: usize) -> Option<Vec<u8>> {
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     // On a busy machine the upload may have expired already, and this round shows nothing.
     let begun = daemon.request("PATCH", &location).body(&first(number)).send();
     if begun.status == 404 {
@@ -198,12 +193,7 @@ fn acknowledged_blobs_are_intact_after_a_kill_during_races() {
         let events =
             [[Event::PutWithBody, Event::Delete, Event::Put], [Event::Patch, Event::Put, Event::PutWithBody]];
         let events = events[number % 2];
-        let location = daemon
-            .request("POST", "/v2/a/blobs/uploads/")
-            .body(b"")
-            .send()
-            .expect(202)
-            .required_header("location");
+        let location = daemon.start_upload("a");
         daemon.request("PATCH", &location).body(&first(number)).send().expect(202);
         let slow = FaultInjection::delay(daemon.pid(), call, None, DELAY);
         let process = daemon.pid().to_string();
@@ -256,12 +246,7 @@ fn an_upload_is_read_again_once_per_algorithm() {
     let mut daemon = Daemon::start();
     let content: Vec<u8> = (0..24u32 << 20).map(|i| (i % 251) as u8).collect();
     let size = content.len() as u64;
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).chunked(&content).send().expect(202);
     let before = bytes_read(&daemon);
     for _ in 0..4 {
@@ -289,12 +274,7 @@ fn an_upload_is_read_again_once_per_algorithm() {
 fn catching_up_a_hash_stops_when_the_client_disconnects() {
     let mut daemon = Daemon::start();
     let content = vec![7; 64 << 20];
-    let location = daemon
-        .request("POST", "/v2/a/blobs/uploads/")
-        .body(b"")
-        .send()
-        .expect(202)
-        .required_header("location");
+    let location = daemon.start_upload("a");
     daemon.request("PATCH", &location).body(&content).send().expect(202);
     daemon.kill_and_restart();
     let before = bytes_read(&daemon);

@@ -242,6 +242,12 @@ impl Daemon {
         digest
     }
 
+    /// Starts an upload; returns its location.
+    pub fn start_upload(&self, repository: &str) -> String {
+        let path = format!("/v2/{repository}/blobs/uploads/");
+        self.request("POST", &path).body(b"").send().expect(202).required_header("location")
+    }
+
     /// Pushes an image of one layer under a tag; returns the digest and the bytes of the manifest.
     pub fn push_image(&self, repository: &str, tag: &str, layer: &[u8]) -> (String, Vec<u8>) {
         let config = br#"{"architecture":"arm64","os":"linux"}"#;

@@ -22,12 +22,6 @@ fn unknown() -> String {
     digest(b"content that no test pushes")
 }
 
-/// Starts an upload and returns its location.
-fn start_upload(daemon: &Daemon, repository: &str) -> String {
-    let answer = daemon.request("POST", &format!("/v2/{repository}/blobs/uploads/")).send().expect(202);
-    answer.required_header("location")
-}
-
 /// Returns the location with a query parameter added.
 fn with_query(location: &str, parameter: &str) -> String {
     format!("{location}{}{parameter}", if location.contains('?') { '&' } else { '?' })

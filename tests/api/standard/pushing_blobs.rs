@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn post_then_put_start_is_202_with_a_location_that_has_a_uuid() {
     let daemon = Daemon::start();
-    let (first, second) = (start_upload(&daemon, "a"), start_upload(&daemon, "a"));
+    let (first, second) = (daemon.start_upload("a"), daemon.start_upload("a"));
     assert_ne!(first, second);
     let id = first.rsplit('/').next().unwrap().split('?').next().unwrap();
     let lengths: Vec<usize> = id.split('-').map(str::len).collect();
@@ -16,7 +16,7 @@ fn post_then_put_start_is_202_with_a_location_that_has_a_uuid() {
 #[test]
 fn post_then_put_end_is_201_with_a_pullable_location() {
     let daemon = Daemon::start();
-    let path = with_query(&start_upload(&daemon, "a"), &format!("digest={}", digest(b"layer")));
+    let path = with_query(&daemon.start_upload("a"), &format!("digest={}", digest(b"layer")));
     let answer = daemon.request("PUT", &path).body(b"layer").send().expect(201);
     assert_eq!(daemon.get(&answer.required_header("location")).expect(200).body, b"layer");
 }
@@ -58,7 +58,7 @@ fn single_post_length_matches_the_content() {
 fn pushing_blobs_digest_that_is_invalid_or_unsupported_is_400() {
     let daemon = Daemon::start();
     for wrong in ["sha256:abc", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256", ""] {
-        let path = with_query(&start_upload(&daemon, "a"), &format!("digest={wrong}"));
+        let path = with_query(&daemon.start_upload("a"), &format!("digest={wrong}"));
         let answer = daemon.request("PUT", &path).body(b"layer").send().expect(400);
         assert_eq!(answer.error_code(), "DIGEST_INVALID", "{wrong}");
     }
@@ -86,7 +86,7 @@ fn mounting_unknown_content_starts_an_upload() {
 #[test]
 fn cancelling_is_204_and_ends_the_upload() {
     let daemon = Daemon::start();
-    let location = start_upload(&daemon, "a");
+    let location = daemon.start_upload("a");
     daemon.request("DELETE", &location).send().expect(204);
     assert_eq!(daemon.get(&location).expect(404).error_code(), "BLOB_UPLOAD_UNKNOWN");
 }
