@@ -1,5 +1,6 @@
 //! Lists in pages: the search field, the page number and the sort order of a query, and the links between them.
 
+use crate::store::ListQuery;
 use crate::wire::Query;
 
 /// The longest search text, in bytes: the longest tag. A longer text is cut, so that pages keep their bound; it then matches
@@ -60,6 +61,55 @@ impl Pager {
 /// Returns the rows of one page, which is counted from one.
 pub(super) fn page_of<T>(rows: Vec<T>, page: usize, size: usize) -> Vec<T> {
     rows.into_iter().skip((page - 1).saturating_mul(size)).take(size).collect()
+}
+
+/// The view of a sorted list that a query asks for: its search, its order and its page.
+pub(super) struct ListView<O> {
+    pub(super) search: String,
+    /// The value of the parameter `sort`.
+    pub(super) sort: &'static str,
+    pub(super) order: O,
+    pub(super) descending: bool,
+    /// The number of the page, counted from one.
+    page: usize,
+}
+
+impl<O: Copy> ListView<O> {
+    /// Reads a query. `orders` are the values of the parameter `sort`, besides the default one.
+    pub(super) fn new(query: &Query, default: (&'static str, O), orders: &[(&'static str, O)]) -> Self {
+        let wanted = query.get("sort");
+        let known = orders.iter().find(|(sort, _)| Some(*sort) == wanted);
+        let (sort, order) = known.copied().unwrap_or(default);
+        ListView {
+            search: search_text(query),
+            sort,
+            order,
+            descending: query.get("dir") == Some("down"),
+            page: Pager::wanted(query),
+        }
+    }
+
+    /// Returns the query of the store for this page, which has at most `rows` rows.
+    pub(super) fn list_query(&self, rows: usize) -> ListQuery<O> {
+        ListQuery {
+            search: self.search.clone(),
+            order: self.order,
+            descending: self.descending,
+            page: self.page - 1,
+            limit: rows,
+        }
+    }
+
+    /// Returns the value of the parameter `dir`.
+    pub(super) fn direction(&self) -> &'static str {
+        if self.descending { "down" } else { "up" }
+    }
+
+    /// Returns the links between the pages of `rows` rows, which keep search and order.
+    pub(super) fn pager(&self, rows: usize, total: usize, path: &str) -> Pager {
+        let parameters = [("q", self.search.as_str()), ("sort", self.sort), ("dir", self.direction())];
+        Pager::new(self.page, rows, total, path, &parameters)
+    }
 }
 
 /// A link that sorts a list by one column.

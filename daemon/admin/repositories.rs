@@ -3,14 +3,14 @@
 use askama::Template;
 
 use super::error::AdminError;
-use super::pager::{Pager, Sorting, search_text};
+use super::pager::{ListView, Pager, Sorting};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::tree::{self, Line};
 use crate::access::Action;
 use crate::base::human::{count, size};
-use crate::store::{ListQuery, Repositories, RepositoryOrder};
+use crate::store::{Repositories, RepositoryOrder};
 use crate::wire::Response;
 
 /// The repositories on a page.
@@ -33,42 +33,30 @@ struct Page {
 /// Shows the repositories that the user may pull from.
 pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     let permit = request.permit()?;
-    let search = search_text(&request.query);
-    let (sort, order) = match request.query.get("sort") {
-        Some("size") => ("size", RepositoryOrder::Size),
-        Some("tags") => ("tags", RepositoryOrder::Tags),
-        Some("pushed") => ("pushed", RepositoryOrder::Pushed),
-        _ => ("name", RepositoryOrder::Name),
-    };
-    let descending = request.query.get("dir") == Some("down");
-    let page = Pager::wanted(&request.query);
-    let part = ListQuery {
-        search: search.clone(),
-        order,
-        descending,
-        page: page - 1,
-        limit: ROWS,
-        ..ListQuery::default()
-    };
+    let orders = [
+        ("size", RepositoryOrder::Size),
+        ("tags", RepositoryOrder::Tags),
+        ("pushed", RepositoryOrder::Pushed),
+    ];
+    let view = ListView::new(&request.query, ("name", RepositoryOrder::Name), &orders);
     let store = &request.admin.store;
-    let listed = store.repositories_overview(part, move |name| permit.may(Action::Pull, name));
+    let listed =
+        store.repositories_overview(view.list_query(ROWS), move |name| permit.may(Action::Pull, name));
     let Repositories { listing, namespaces, bytes, .. } = listed.await?;
-    let direction = if descending { "down" } else { "up" };
-    let parameters = [("q", search.as_str()), ("sort", sort), ("dir", direction)];
     let page = Page {
         frame: Frame::new(request, "repositories"),
-        sortings: sortings(&search, (sort, descending)),
-        lines: match order {
+        sortings: sortings(&view.search, (view.sort, view.descending)),
+        lines: match view.order {
             RepositoryOrder::Name => tree::lines(&listing.items, &namespaces),
             RepositoryOrder::Size | RepositoryOrder::Tags | RepositoryOrder::Pushed => {
                 tree::flat(&listing.items)
             }
         },
         summary: format!("{}, {}", count(listing.total, "repository"), size(bytes)),
-        pager: Pager::new(page, listing.size, listing.total, PATH, &parameters),
-        sort,
-        direction,
-        search,
+        pager: view.pager(ROWS, listing.total, PATH),
+        sort: view.sort,
+        direction: view.direction(),
+        search: view.search,
     };
     render(OK, &page)
 }

@@ -5,14 +5,14 @@ use askama::Template;
 use super::error::AdminError;
 use super::format::{When, shell_argument, short_digest, whole_size};
 use super::limits::{NAME, shorten};
-use super::pager::{Pager, Sorting, search_text};
+use super::pager::{ListView, Pager, Sorting};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use crate::access::Action;
 use crate::base::human::count;
 use crate::oci::RepositoryName;
-use crate::store::{ListQuery, TagOrder, TagOverview};
+use crate::store::{TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
@@ -53,39 +53,23 @@ struct Row {
 /// Shows the tags.
 pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
     request.check(Action::Pull, name)?;
-    let search = search_text(&request.query);
-    let (sort, order) = match request.query.get("sort") {
-        Some("pushed") => ("pushed", TagOrder::Pushed),
-        _ => ("name", TagOrder::Name),
-    };
-    let descending = request.query.get("dir") == Some("down");
-    let page = Pager::wanted(&request.query);
-    let part = ListQuery {
-        search: search.clone(),
-        order,
-        descending,
-        page: page - 1,
-        limit: ROWS,
-        ..ListQuery::default()
-    };
-    let listing = request.admin.store.tags_overview(name, part).await?;
-    let direction = if descending { "down" } else { "up" };
+    let view = ListView::new(&request.query, ("name", TagOrder::Name), &[("pushed", TagOrder::Pushed)]);
+    let listing = request.admin.store.tags_overview(name, view.list_query(ROWS)).await?;
     let path = format!("/repository/{name}");
-    let parameters = [("q", search.as_str()), ("sort", sort), ("dir", direction)];
     let image = format!("{}/{name}", request.display_host());
     let page = Page {
         frame: Frame::new(request, "repositories"),
         name: name.to_string(),
         pull: listing.items.first().map(|first| shell_argument(&format!("{image}:{}", first.tag))),
         image,
-        sortings: sortings(&path, &search, (sort, descending)),
+        sortings: sortings(&path, &view.search, (view.sort, view.descending)),
         tags: listing.items.iter().map(row).collect(),
         summary: count(listing.total, "tag"),
         may_delete: request.may_delete(name),
-        pager: Pager::new(page, listing.size, listing.total, &path, &parameters),
-        sort,
-        direction,
-        search,
+        pager: view.pager(ROWS, listing.total, &path),
+        sort: view.sort,
+        direction: view.direction(),
+        search: view.search,
     };
     render(OK, &page)
 }

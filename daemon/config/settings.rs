@@ -127,7 +127,7 @@ pub struct Auth {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Http {
     /// The external URL and the trusted proxies.
-    pub locations: Addresses,
+    pub addresses: Addresses,
     /// Headers of every response, and those of CORS.
     pub headers: BTreeMap<String, Vec<String>>,
 }

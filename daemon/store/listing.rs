@@ -7,18 +7,6 @@ use crate::oci::RepositoryName;
 /// The maximum depth of namespaces in the list of repositories.
 pub const NAMESPACES: usize = 4;
 
-/// The number of bytes for a page. Where names are long a page has fewer items; the longest name of the whole list
-/// decides, so that all pages of a list have the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageBudget {
-    /// The bytes for all items.
-    pub bytes: usize,
-    /// The bytes of an item without its name.
-    pub each: usize,
-    /// The number of times that the name of an item occurs on the page.
-    pub names: usize,
-}
-
 /// A query for a page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery<O> {
@@ -32,8 +20,6 @@ pub struct ListQuery<O> {
     pub page: usize,
     /// The maximum number of items on the page.
     pub limit: usize,
-    /// The maximum number of bytes on the page, if there is one.
-    pub budget: Option<PageBudget>,
 }
 
 /// The order of repositories.
@@ -67,8 +53,6 @@ pub struct ListPage<T> {
     pub items: Vec<T>,
     /// The number of items on all pages.
     pub total: usize,
-    /// The number of items on each page but the last.
-    pub size: usize,
 }
 
 /// A page of the list of repositories, and the totals of all repositories that the user may see.
@@ -111,26 +95,8 @@ pub struct TotalSize {
 }
 
 impl<O> ListQuery<O> {
-    /// Returns the number of items on a page, if the longest name of the list has `longest` bytes.
-    pub(super) fn size(&self, longest: usize) -> usize {
-        let fitting =
-            self.budget.map_or(self.limit, |fit| fit.bytes / (fit.each + fit.names * longest).max(1));
-        fitting.clamp(1, self.limit.max(1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_long_names_has_fewer_items() {
-        let mut part = ListQuery::<TagOrder> { limit: 50, ..ListQuery::default() };
-        assert_eq!(part.size(10_000), 50);
-        part.budget = Some(PageBudget { bytes: 10_000, each: 100, names: 2 });
-        assert_eq!((part.size(0), part.size(50), part.size(200)), (50, 50, 20));
-        assert_eq!(part.size(1_000_000), 1, "a page is never empty");
-        part.limit = 0;
-        assert_eq!(part.size(0), 1);
+    /// Returns the number of items on the pages before this one.
+    pub(super) fn skip(&self) -> usize {
+        self.page.saturating_mul(self.limit)
     }
 }

@@ -119,8 +119,7 @@ pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::{Counts, ManifestEntry, Page};
 pub use self::inner::Store;
 pub use self::listing::{
-    ListPage, ListQuery, NAMESPACES, PageBudget, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
-    TotalSize,
+    ListPage, ListQuery, NAMESPACES, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize,
 };
 pub use self::measure::{Impairment, JobState, JobStates, Measured};
 pub use self::overview::{Overview, ReferrersOverview, TagOverview};

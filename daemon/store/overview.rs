@@ -126,7 +126,7 @@ impl Store {
         self.list(Kind::Page, move |_, cancel| {
             let _permit = permit;
             store.check_exists(&repository)?;
-            let ListPage { items, total, size } = store.0.index.tags_overview(&repository, &part, cancel)?;
+            let ListPage { items, total } = store.0.index.tags_overview(&repository, &part, cancel)?;
             // One budget for the page: many large images do not multiply its cost.
             let mut rows = SIZE_ROWS;
             let mut tags = Vec::with_capacity(items.len());
@@ -135,7 +135,7 @@ impl Store {
                 let size = store.0.index.total_size(&repository, &entry.digest, &mut rows, cancel)?;
                 tags.push(TagOverview { tag, entry, shared, size, summary });
             }
-            Ok(ListPage { items: tags, total, size })
+            Ok(ListPage { items: tags, total })
         })
         .await
     }

@@ -105,17 +105,17 @@ mod tests {
 
     #[test]
     fn forwarding_headers_count_only_from_trusted_proxies() {
-        let locations =
+        let addresses =
             Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         headers.insert("x-forwarded-host", "hub.lan".parse().unwrap());
         headers.insert("x-forwarded-for", "1.2.3.4, 10.9.9.9".parse().unwrap());
         let (proxy, other) = ("10.1.1.1".parse().unwrap(), "192.168.1.1".parse().unwrap());
-        assert_eq!(locations.target_origin(&headers, proxy, false), target(true, Some("hub.lan")));
-        assert_eq!(locations.target_origin(&headers, other, false), target(false, None));
-        assert_eq!(locations.client_address(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
-        assert_eq!(locations.client_address(&headers, other), other);
+        assert_eq!(addresses.target_origin(&headers, proxy, false), target(true, Some("hub.lan")));
+        assert_eq!(addresses.target_origin(&headers, other, false), target(false, None));
+        assert_eq!(addresses.client_address(&headers, proxy), "1.2.3.4".parse::<IpAddr>().unwrap());
+        assert_eq!(addresses.client_address(&headers, other), other);
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn scheme_host_and_port_come_from_the_proxy_where_it_forwards_them() {
-        let locations =
+        let addresses =
             Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1".parse().unwrap();
         for (pairs, https, host) in [
@@ -154,13 +154,13 @@ mod tests {
             for (name, value) in pairs {
                 headers.insert(*name, value.parse().unwrap());
             }
-            assert_eq!(locations.target_origin(&headers, proxy, false), target(https, host), "{pairs:?}");
+            assert_eq!(addresses.target_origin(&headers, proxy, false), target(https, host), "{pairs:?}");
         }
     }
 
     #[test]
     fn the_chain_of_proxies_is_read_from_its_end_up_to_a_hop_that_is_not_an_address() {
-        let locations =
+        let addresses =
             Addresses { external_url: None, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
         let proxy = "10.1.1.1";
         for (values, client) in [
@@ -188,18 +188,18 @@ mod tests {
             for value in values {
                 headers.append("x-forwarded-for", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
-            let found = locations.client_address(&headers, proxy.parse().unwrap());
+            let found = addresses.client_address(&headers, proxy.parse().unwrap());
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{values:?}");
         }
     }
 
     #[test]
     fn the_scheme_of_the_external_url_counts_for_its_host_only() {
-        let locations = |url: &str| Addresses { external_url: Some(url.into()), ..Addresses::default() };
-        assert!(locations("https://hub.lan/x").is_external_https("hub.lan"));
-        assert!(locations("https://hub.lan:5000").is_external_https("HUB.lan:5000"));
-        assert!(!locations("https://hub.lan").is_external_https("hub.lan:5000"));
-        assert!(!locations("http://hub.lan").is_external_https("hub.lan"));
+        let addresses = |url: &str| Addresses { external_url: Some(url.into()), ..Addresses::default() };
+        assert!(addresses("https://hub.lan/x").is_external_https("hub.lan"));
+        assert!(addresses("https://hub.lan:5000").is_external_https("HUB.lan:5000"));
+        assert!(!addresses("https://hub.lan").is_external_https("hub.lan:5000"));
+        assert!(!addresses("http://hub.lan").is_external_https("hub.lan"));
         assert!(!Addresses::default().is_external_https("hub.lan"));
     }
 }

@@ -94,25 +94,25 @@ fn claims_tls(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn url(locations: &Addresses, headers: &[(&str, &str)], tls: bool) -> Option<String> {
+    fn url(addresses: &Addresses, headers: &[(&str, &str)], tls: bool) -> Option<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        Some(locations.token_endpoint(&map, "10.1.1.1".parse().unwrap(), tls)?.url)
+        Some(addresses.token_endpoint(&map, "10.1.1.1".parse().unwrap(), tls)?.url)
     }
 
     #[test]
     fn the_token_endpoint_is_at_the_host_that_the_client_called() {
-        let locations = Addresses::default();
+        let addresses = Addresses::default();
         let host = ("host", "pi.lan:5000");
-        assert_eq!(url(&locations, &[host], false).unwrap(), "http://pi.lan:5000/token");
-        assert_eq!(url(&locations, &[host], true).unwrap(), "https://pi.lan:5000/token");
+        assert_eq!(url(&addresses, &[host], false).unwrap(), "http://pi.lan:5000/token");
+        assert_eq!(url(&addresses, &[host], true).unwrap(), "https://pi.lan:5000/token");
         assert_eq!(
-            url(&locations, &[("host", "[fd00::1]:5000")], true).unwrap(),
+            url(&addresses, &[("host", "[fd00::1]:5000")], true).unwrap(),
             "https://[fd00::1]:5000/token"
         );
-        assert_eq!(url(&locations, &[], true), None);
+        assert_eq!(url(&addresses, &[], true), None);
         // An untrusted proxy can raise the scheme to https and change nothing else.
         for claim in [
             ("x-forwarded-proto", "https"),
@@ -121,15 +121,15 @@ mod tests {
             ("forwarded", "proto=\"https\""),
         ] {
             assert_eq!(
-                url(&locations, &[host, claim], false).unwrap(),
+                url(&addresses, &[host, claim], false).unwrap(),
                 "https://pi.lan:5000/token",
                 "{claim:?}"
             );
         }
         let other = ("x-forwarded-host", "evil.example");
-        assert_eq!(url(&locations, &[host, other], false).unwrap(), "http://pi.lan:5000/token");
+        assert_eq!(url(&addresses, &[host, other], false).unwrap(), "http://pi.lan:5000/token");
         assert_eq!(
-            url(&locations, &[host, ("x-forwarded-proto", "http")], true).unwrap(),
+            url(&addresses, &[host, ("x-forwarded-proto", "http")], true).unwrap(),
             "https://pi.lan:5000/token"
         );
         let external =

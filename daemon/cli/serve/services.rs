@@ -90,7 +90,7 @@ pub(super) fn services(
     let loopback_only = is_for_this_machine(config, loopback_only);
     let access = access_settings(config, loopback_only, signer);
     let access = Access::open(access, shared.users_latch.clone()).map_err(Failure::failed)?;
-    let locations = config.http.locations.clone();
+    let addresses = config.http.addresses.clone();
     let admin = Admin {
         settings: admin::Settings {
             title: config.admin.title.clone(),
@@ -101,14 +101,14 @@ pub(super) fn services(
         },
         state: Arc::clone(admin_state),
         store: store.clone(),
-        addresses: locations.clone(),
+        addresses: addresses.clone(),
     };
     Ok(RequestServices {
         admin: config.admin.enabled.then_some(admin),
         events: Arc::clone(&admin_state.events),
         registry: Registry {
             store,
-            addresses: locations,
+            addresses,
             delete: config.storage.delete,
             read_only: config.registry.read_only,
             list_max: limits.list_max,
@@ -129,8 +129,8 @@ pub(super) fn services(
 /// Returns true if only this machine can reach the registry: its sockets are on loopback, and no proxy or external URL is
 /// configured, behind which other machines could reach it.
 pub(super) fn is_for_this_machine(config: &Config, loopback_only: bool) -> bool {
-    let locations = &config.http.locations;
-    loopback_only && locations.external_url.is_none() && locations.trusted_proxies.is_empty()
+    let addresses = &config.http.addresses;
+    loopback_only && addresses.external_url.is_none() && addresses.trusted_proxies.is_empty()
 }
 
 /// Opens the certificates of a configuration.

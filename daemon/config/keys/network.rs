@@ -131,7 +131,7 @@ const HTTP_KEYS: &[Key<Config>] = &[
     key!(
         "http.external_url",
         Initial::Unset("\"https://registry.lan\""),
-        http.locations.external_url,
+        http.addresses.external_url,
         Optional(URL),
         "The URL of the registry as clients see it, for the Location header of responses, which is relative otherwise. \
          With an https URL browsers get cookies for TLS only."
@@ -139,7 +139,7 @@ const HTTP_KEYS: &[Key<Config>] = &[
     key!(
         "http.trusted_proxies",
         Initial::Value("[]"),
-        http.locations.trusted_proxies,
+        http.addresses.trusted_proxies,
         List(NETWORK, 0),
         "The proxies whose X-Forwarded-For, -Proto, -Host and -Port or Forwarded (RFC 7239) headers are believed: \
          addresses or networks. Name a proxy that terminates TLS here or in external_url, so that a page loaded by plain \

@@ -242,7 +242,7 @@ fn values_in_other_formats_are_converted() {
     ])
     .unwrap();
     assert_eq!((config.log.json, config.log.level), (true, log::LevelFilter::Warn));
-    assert_eq!(config.http.locations.external_url.as_deref(), Some("https://registry.example"));
+    assert_eq!(config.http.addresses.external_url.as_deref(), Some("https://registry.example"));
     assert_eq!((config.tls.clients.only_tls_1_3, config.gc.policy.uploads_expire.as_secs()), (true, 7800));
     assert_eq!(config.limits.list_max, 1000);
     assert!(
