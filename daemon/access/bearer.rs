@@ -66,7 +66,7 @@ impl Access {
         let users = self.users.load();
         let grants = Grants::of(scopes, |action, name| users.policy.decide(&caller.identity, action, name));
         let hash = match &caller.identity {
-            Identity::Anonymous => None,
+            Identity::Anonymous | Identity::Local(_) => None,
             Identity::User(name) => users.hashes.get(name.as_str()).map(String::as_str),
         };
         self.settings.signer.issue(&caller.identity, hash, &grants, self.settings.auth.token)

@@ -152,26 +152,38 @@ impl Htpasswd {
     /// users who cannot.
     pub(super) fn users(&self) -> HashMap<String, String> {
         let mut users = HashMap::new();
-        for (name, hash) in self.lines.iter().filter_map(|line| user(line)) {
-            if let Err(error) = name.parse::<UserName>() {
-                log::warn!("a user cannot log in: {error}");
-                continue;
-            }
-            match hash.parse::<bcrypt::HashParts>() {
-                Ok(parts) if parts.get_cost() <= HIGHEST_COST => {
-                    users.entry(name.to_owned()).or_insert_with(|| hash.to_owned());
-                }
-                Ok(parts) => log::warn!(
-                    "user {name} cannot log in: the hash has cost {}, and at most {HIGHEST_COST} is verified; set the \
-                     password again",
-                    parts.get_cost()
-                ),
-                Err(_) => {
-                    log::warn!("user {name} cannot log in: the hash is not bcrypt; set the password again");
-                }
+        for login in self.logins() {
+            match login {
+                Ok((name, hash)) => drop(users.entry(name.to_owned()).or_insert_with(|| hash.to_owned())),
+                Err(problem) => log::warn!("{problem}"),
             }
         }
         users
+    }
+
+    /// Returns a message for each user who cannot log in.
+    pub fn problems(&self) -> Vec<String> {
+        self.logins().filter_map(Result::err).collect()
+    }
+
+    /// Returns name and hash of each line with a user, or why the user cannot log in.
+    fn logins(&self) -> impl Iterator<Item = Result<(&str, &str), String>> {
+        self.lines.iter().filter_map(|line| user(line)).map(|(name, hash)| {
+            if let Err(error) = name.parse::<UserName>() {
+                return Err(format!("a user cannot log in: {error}"));
+            }
+            match hash.parse::<bcrypt::HashParts>() {
+                Ok(parts) if parts.get_cost() <= HIGHEST_COST => Ok((name, hash)),
+                Ok(parts) => Err(format!(
+                    "user {name} cannot log in: the hash has cost {}, and at most {HIGHEST_COST} is verified; set the \
+                     password again",
+                    parts.get_cost()
+                )),
+                Err(_) => {
+                    Err(format!("user {name} cannot log in: the hash is not bcrypt; set the password again"))
+                }
+            }
+        })
     }
 
     /// Returns true if the file has only empty lines.

@@ -1,9 +1,11 @@
 //! The identity of a client, and why a client could not be identified.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::htpasswd::UserName;
+use crate::oci::{Actor, ActorKind};
 
 /// Identity of the client that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,34 @@ pub enum Identity {
     Anonymous,
     /// A user with a verified password, token or session.
     User(UserName),
+    /// A user of this machine, on the control socket; `local:NAME` in the log.
+    Local(LocalUser),
+}
+
+/// A user of this machine, who has full rights by the mode of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalUser(Arc<str>);
+
+impl LocalUser {
+    /// The maximum length of a name in bytes, so that it fits into a line of the log.
+    const MAX_LENGTH: usize = 64;
+
+    /// Makes the user of an account of the system. Characters that would disturb a line of the log are replaced.
+    pub fn new(account: impl AsRef<str>) -> Self {
+        let clean = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+        LocalUser(account.as_ref().chars().take(Self::MAX_LENGTH).map(clean).collect::<String>().into())
+    }
+
+    /// Returns the name of the account.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LocalUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl fmt::Display for Identity {
@@ -19,6 +49,19 @@ impl fmt::Display for Identity {
         match self {
             Identity::Anonymous => f.write_str("-"),
             Identity::User(name) => name.fmt(f),
+            // No user of the registry has a colon in the name.
+            Identity::Local(user) => write!(f, "local:{user}"),
+        }
+    }
+}
+
+impl Identity {
+    /// Returns the actor of the changes that this client makes.
+    pub fn actor(&self) -> Actor {
+        match self {
+            Identity::Anonymous => Actor { name: String::new(), kind: ActorKind::Anonymous },
+            Identity::User(name) => Actor { name: name.to_string(), kind: ActorKind::User },
+            Identity::Local(user) => Actor { name: user.to_string(), kind: ActorKind::Local },
         }
     }
 }

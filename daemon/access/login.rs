@@ -76,7 +76,7 @@ impl Access {
     /// # Errors
     /// Returns [`HtpasswdError::Exists`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn add_user(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
-        let name = name.clone();
+        let (name, _expected) = (name.clone(), self.changes.expect(name.as_str()));
         self.edit(move |file| file.add(&name, &password)).await
     }
 
@@ -85,7 +85,7 @@ impl Access {
     /// # Errors
     /// Returns [`HtpasswdError::Unknown`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn change_password(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
-        let name = name.clone();
+        let (name, _expected) = (name.clone(), self.changes.expect(name.as_str()));
         self.edit(move |file| file.change(&name, &password)).await
     }
 
@@ -112,6 +112,7 @@ impl Access {
     /// Returns [`HtpasswdError::Last`], [`HtpasswdError::LastWithFullRights`], [`HtpasswdError::Unknown`] or
     /// [`HtpasswdError::Io`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
+        let _expected = self.changes.expect(name.as_str());
         let (name, rules) = (name.clone(), self.settings.auth.rules.clone());
         self.edit(move |file| match last(&file.users(), &rules) {
             Some((last, error)) if last == name => Err(error(last)),

@@ -1,8 +1,9 @@
 //! Authorization: the operation that a request needs, and the permit that proves that it is allowed.
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::identity::Identity;
+use super::identity::{Identity, LocalUser};
 use super::policy::Policy;
 use super::rules::{Action, Anonymous};
 use super::state::Access;
@@ -29,6 +30,22 @@ pub enum Operation {
     Users,
 }
 
+impl fmt::Display for Operation {
+    /// Completes the words "may not".
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Ping => text.write_str("use this registry"),
+            Operation::Catalog => text.write_str("list repositories"),
+            Operation::Repository { name, action: Action::Pull } => write!(text, "pull from {name}"),
+            Operation::Repository { name, action: Action::Push } => write!(text, "push to {name}"),
+            Operation::Repository { name, action: Action::Delete } => write!(text, "delete in {name}"),
+            Operation::Repository { name, action: Action::Catalog } => write!(text, "list {name}"),
+            Operation::Maintenance => text.write_str("run maintenance or read metrics"),
+            Operation::Users => text.write_str("manage users"),
+        }
+    }
+}
+
 /// Proof that a request is allowed.
 #[derive(Clone)]
 pub struct Permit {
@@ -50,10 +67,21 @@ impl Permit {
         granted && self.policy.decide(&self.identity, action, Some(repository))
     }
 
+    /// Returns true if an action is allowed in some repository.
+    pub fn may_somewhere(&self, action: Action) -> bool {
+        self.policy.decide(&self.identity, action, None)
+    }
+
     /// Returns true if lists show a repository: the rules allow to pull from it. The scopes of a token do not matter,
     /// since the client can request another token.
     pub fn shows(&self, repository: &RepositoryName) -> bool {
         self.policy.decide(&self.identity, Action::Pull, Some(repository))
+    }
+
+    /// Returns the permit of a user of this machine, who has full rights. Only for requests of the control socket, whose
+    /// mode has decided who may connect.
+    pub fn of_local_user(user: LocalUser) -> Self {
+        Permit { identity: Identity::Local(user), policy: Arc::new(Policy::unrestricted()), grants: None }
     }
 
     /// Restricts the permit to the grants of a bearer token.
@@ -95,7 +123,7 @@ impl Access {
         };
         match identity {
             identity if allowed => Ok(Permit { identity, policy: Arc::clone(policy), grants: None }),
-            Identity::User(_) => Err(Refusal::Denied),
+            Identity::User(_) | Identity::Local(_) => Err(Refusal::Denied),
             Identity::Anonymous if users.hashes.is_empty() => Err(Refusal::NoUsersYet),
             Identity::Anonymous => Err(Refusal::NeedsLogin),
         }

@@ -15,6 +15,11 @@ pub(super) struct Policy {
 }
 
 impl Policy {
+    /// Returns the policy of a permit that no setting restricts.
+    pub(super) fn unrestricted() -> Self {
+        Policy { anonymous: Anonymous::None, is_implicitly_open: false, rules: Vec::new() }
+    }
+
     /// Returns true if an action is allowed. `repository` is `None` for the catalog.
     pub(super) fn decide(
         &self,
@@ -25,6 +30,7 @@ impl Policy {
         let user = match identity {
             Identity::Anonymous => None,
             Identity::User(name) => Some(name.as_str()),
+            Identity::Local(_) => return true,
         };
         rules::decide(user, action, repository, self.anonymous, &self.rules)
     }
@@ -39,6 +45,7 @@ impl Policy {
         match identity {
             Identity::Anonymous => false,
             Identity::User(name) => rules::has_full_rights(name.as_str(), &self.rules),
+            Identity::Local(_) => true,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::htpasswd::{Htpasswd, HtpasswdError};
 use super::rules::{Anonymous, Rule};
 use super::settings::{AuthSettings, Challenge, Settings};
 use super::throttle::Throttle;
+use super::user_changes::{SeenUsers, UserChange, UserChanges};
 use super::users::Users;
 use super::users_latch::UsersLatch;
 use super::verify_queue::VerifyQueue;
@@ -27,6 +28,7 @@ pub struct Access {
     pub(super) settings: Settings,
     pub(super) users: ArcSwap<Users>,
     latch: UsersLatch,
+    pub(super) changes: UserChanges,
     pub(super) clock: Clock,
     started: Instant,
     /// The time of the last check of the htpasswd file's metadata, in milliseconds after `started`.
@@ -56,10 +58,11 @@ impl Access {
     ) -> Result<Self, HtpasswdError> {
         let stamp = FileStamp::of(&settings.auth.htpasswd);
         let file = Htpasswd::read(&settings.auth.htpasswd)?;
-        let users = Users::new(&settings, stamp, &file, &latch);
+        let users = Arc::new(Users::new(&settings, stamp, &file, &latch));
         Ok(Access {
             cache: CredentialCache::new(settings.auth.remember, clock.clone())?,
-            users: ArcSwap::from_pointee(users),
+            changes: UserChanges::new(Arc::clone(&users)),
+            users: ArcSwap::new(users),
             latch,
             started: clock.now(),
             last_checked: AtomicU64::new(0),
@@ -70,6 +73,31 @@ impl Access {
             failed: Lock::default(),
             settings,
         })
+    }
+
+    /// Waits for changes of the htpasswd file that other programs made, and returns them.
+    pub async fn user_changes(&self) -> Vec<UserChange> {
+        self.changes.take().await
+    }
+
+    /// Returns the users that this process has seen; `None` if there are too many to be compared by a later one.
+    pub fn seen_users(&self) -> Option<SeenUsers> {
+        self.changes.seen()
+    }
+
+    /// Notes the changes of the htpasswd file since an earlier process, which had seen these users.
+    pub fn compare_with_seen(&self, seen: &SeenUsers) {
+        self.changes.compare_with_seen(seen);
+    }
+
+    /// Continues the record of such changes from that of the previous configuration.
+    pub fn follow(&self, before: &Access) {
+        self.changes.follow(&before.changes);
+    }
+
+    /// Returns the user of this name, if there is one who can log in.
+    pub fn known_user(&self, name: &str) -> Option<String> {
+        self.users.load().hashes.contains_key(name).then(|| name.to_owned())
     }
 
     /// Returns true if the anonymous user has full rights.
@@ -147,6 +175,7 @@ impl Access {
             Ok(Err(error)) => self.unreadable(stamp, &error.to_string()),
             Err(error) => self.unreadable(stamp, &error.to_string()),
         });
+        self.changes.compare(&users);
         self.users.store(Arc::clone(&users));
         users
     }

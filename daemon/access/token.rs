@@ -105,7 +105,8 @@ impl TokenSigner {
         lifetime: Duration,
     ) -> IssuedToken {
         let (subject, binding) = match identity {
-            Identity::Anonymous => (Subject::Anonymous, [0; TAG]),
+            // Local users have no tokens: one for them gives no more than one for the anonymous user.
+            Identity::Anonymous | Identity::Local(_) => (Subject::Anonymous, [0; TAG]),
             Identity::User(name) => {
                 (Subject::User(name.to_string()), self.binding(name, hash.unwrap_or_default()))
             }

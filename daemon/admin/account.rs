@@ -8,7 +8,7 @@ use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
 use super::users::new_password;
-use crate::access::{Identity, UserName};
+use crate::access::{Identity, UserChangeKind, UserName};
 use crate::wire::Response;
 
 #[derive(Template)]
@@ -47,7 +47,7 @@ async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<
     let (access, client) = (request.access, request.context.client);
     let old = request.form.get("old").unwrap_or_default();
     access.confirm(name, old, client).await.map_err(|error| {
-        request.admin.state.logins.record_failure(client, "admin", name.as_str(), &error);
+        request.record_failed_login(name.as_str(), &error);
         match AdminError::from(error) {
             AdminError::Invalid(_) => {
                 AdminError::Invalid("The old password is wrong. Nothing was changed.".into())
@@ -57,13 +57,14 @@ async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<
     })?;
     let secret = access.renew_password(&request.admin.state.sessions, name, new).await?;
     log::info!(user = name.as_str(), client:% = client; "{name} changed their own password");
+    request.record_user_change(name.as_str(), UserChangeKind::PasswordSet).await;
     Ok(secret)
 }
 
 fn own_name(request: &AdminRequest) -> Result<UserName, AdminError> {
     match &request.identity {
         Identity::User(name) => Ok(name.clone()),
-        Identity::Anonymous => Err(AdminError::NeedsLogin),
+        Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
     }
 }
 

@@ -1,23 +1,27 @@
-//! The recent pushes, pulls and deletes.
+//! The activity: the events of the feed, and the pulls in memory.
 
 use askama::Template;
 
 use super::error::AdminError;
 use super::format::When;
 use super::limits::{NAME, shorten};
-use super::pager::{Pager, page_of, search_text};
+use super::pager::{Pager, search_text};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
-use crate::access::{Action, Identity, Operation};
+use crate::access::{Action, Identity, Operation, Permit};
 use crate::base::clock;
 use crate::base::human::count;
-use crate::wire::{Event, EventKind, Response};
+use crate::oci::{Actor, ActorKind};
+use crate::store::{Activity, Cause, Event, EventKind};
+use crate::wire::Response;
 
 /// The events on a page.
 const ROWS: usize = 30;
 /// The length to which a digest is cut: the algorithm and twelve digits.
 const SHORT_DIGEST: usize = 19;
+/// The longest name of an actor, and the longest address.
+const SHORT: usize = 64;
 
 #[derive(Template)]
 #[template(path = "activity.html")]
@@ -26,42 +30,44 @@ struct Page {
     search: String,
     events: Vec<Row>,
     summary: String,
-    /// The start of the daemon, which events are recorded from.
+    /// The start of the daemon, which pulls are recorded from.
     since: When,
     pager: Pager,
 }
 
 struct Row {
     when: When,
-    action: &'static str,
+    action: String,
     user: String,
     client: String,
-    repository: String,
-    /// The name of the repository as far as it is shown.
+    /// The repository; `None` for an event about none.
+    repository: Option<String>,
+    /// The name of the repository, or the subject, as far as it is shown.
     name: String,
+    /// The tag or the digest, or what happened to the subject.
     reference: String,
     /// The address of the image; none for a deleted one.
     link: Option<String>,
 }
 
 /// Shows the events that the user may see.
-pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
+pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let sees_all = request.may(&Operation::Maintenance);
     // Anonymous readers do not see the names and addresses of other users.
-    if request.identity == Identity::Anonymous && !request.may(&Operation::Maintenance) {
+    if request.identity == Identity::Anonymous && !sees_all {
         return Err(AdminError::NeedsLogin);
     }
     let permit = request.permit()?;
-    let search = search_text(&request.query);
-    let page = Pager::wanted(&request.query);
-    let events = request.admin.state.events.newest(|event: &Event| {
-        let is_found = event.repository.as_str().contains(&search) || event.user == search;
-        is_found && permit.may(Action::Pull, &event.repository)
-    });
-    let total = events.len();
+    let (search, page) = (search_text(&request.query), Pager::wanted(&request.query));
+    let wanted = {
+        let search = search.clone();
+        move |event: &Event| is_found(event, &search) && may_see(event, &permit, sees_all)
+    };
+    let Activity { events, total } = request.admin.store.activity(wanted, (page - 1) * ROWS, ROWS).await?;
     let since = clock::unix_seconds().saturating_sub(request.admin.state.started.elapsed().as_secs());
     let page = Page {
         frame: Frame::new(request, "activity"),
-        events: page_of(events, page, ROWS).into_iter().map(row).collect(),
+        events: events.into_iter().map(row).collect(),
         summary: count(total, "event"),
         since: When::at(since),
         pager: Pager::new(page, ROWS, total, "/activity", &[("q", &search)]),
@@ -70,28 +76,100 @@ pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
     render(OK, &page)
 }
 
+/// Returns true if a reader may see an event: one about a repository that the reader may pull from, or, with the right to
+/// maintenance, one about users, log-ins, jobs and the state of the registry.
+fn may_see(event: &Event, permit: &Permit, sees_all: bool) -> bool {
+    match &event.repository {
+        Some(repository) => permit.may(Action::Pull, repository),
+        None => sees_all,
+    }
+}
+
+/// Returns true if an event is about this text: a part of the repository's name, or a user.
+fn is_found(event: &Event, search: &str) -> bool {
+    let in_repository = event.repository.as_ref().is_some_and(|name| name.as_str().contains(search));
+    let actor = if event.actor.kind == ActorKind::Anonymous { "-" } else { &event.actor.name };
+    search.is_empty() || in_repository || actor == search || event.subject.as_deref() == Some(search)
+}
+
 fn row(event: Event) -> Row {
-    let is_digest = event.reference.contains(':');
-    let separator = if is_digest { '@' } else { ':' };
-    let link = format!("/image/{}{separator}{}", event.repository, event.reference);
-    let (action, link) = match event.kind {
-        EventKind::Pushed => ("pushed", Some(link)),
-        EventKind::Pulled => ("pulled", Some(link)),
-        EventKind::Deleted => ("deleted", None),
+    let (action, is_there) = action(&event);
+    let digest = event.digest.as_ref().map(ToString::to_string);
+    let reference = match (&event.tag, &digest) {
+        (Some(tag), _) => Some((':', tag.to_string())),
+        (None, Some(digest)) => Some(('@', digest.clone())),
+        (None, None) => None,
     };
+    let link = match (&event.repository, &reference) {
+        (Some(repository), Some((separator, reference))) if is_there => {
+            Some(format!("/image/{repository}{separator}{reference}"))
+        }
+        _ => None,
+    };
+    let shown = match (reference, event.text) {
+        (Some(('@', digest)), _) => digest.chars().take(SHORT_DIGEST).collect(),
+        (Some((_, tag)), _) => tag,
+        (None, text) => shorten(&text.unwrap_or_default(), NAME),
+    };
+    let repository = event.repository.map(|name| name.to_string());
+    let name = repository.as_deref().or(event.subject.as_deref()).unwrap_or_default();
     Row {
-        when: When::at(event.at),
+        when: When::at(event.time),
         action,
-        user: if event.user == "-" { "anonymous".into() } else { event.user },
-        client: event.client.to_canonical().to_string(),
-        name: shorten(event.repository.as_str(), NAME),
-        repository: event.repository.to_string(),
-        reference: if is_digest {
-            event.reference.chars().take(SHORT_DIGEST).collect()
-        } else {
-            event.reference
-        },
+        user: user(&event.actor),
+        client: event.client.map_or_else(|| by(&event.cause), |client| shorten(&client, SHORT)),
+        name: shorten(name, NAME),
+        reference: shown,
         link,
+        repository,
+    }
+}
+
+/// Returns what happened, and whether the image is still likely to be there.
+fn action(event: &Event) -> (String, bool) {
+    let text = match event.kind {
+        EventKind::Push => ("pushed", true),
+        EventKind::Tag if event.before.is_some() => ("moved tag", true),
+        EventKind::Tag => ("tagged", true),
+        EventKind::Pull => ("pulled", true),
+        EventKind::Untag => ("deleted tag", false),
+        EventKind::Delete => ("deleted", false),
+        EventKind::Evict => ("evicted", false),
+        EventKind::Expire if event.tag.is_some() => ("expired tag", false),
+        EventKind::Expire => ("expired", false),
+        EventKind::Repair => ("repaired", false),
+        EventKind::User => ("changed user", false),
+        EventKind::Login => {
+            let times = usize::try_from(event.count).unwrap_or(usize::MAX);
+            return (format!("{} failed", count(times, "log-in")), false);
+        }
+        EventKind::Job => ("ended job", false),
+        EventKind::State => ("changed state", false),
+    };
+    (text.0.to_owned(), text.1)
+}
+
+fn user(actor: &Actor) -> String {
+    let name = shorten(&actor.name, SHORT);
+    match actor.kind {
+        ActorKind::User | ActorKind::Robot => name,
+        ActorKind::Anonymous => "anonymous".into(),
+        ActorKind::Local => format!("{name} (local)"),
+        ActorKind::System => "the registry".into(),
+    }
+}
+
+/// Returns the cause of an event without a client.
+fn by(cause: &Cause) -> String {
+    match cause {
+        Cause::Retention => "by retention".into(),
+        Cause::Gc => "by collection".into(),
+        Cause::Import => "by import".into(),
+        Cause::Sync(rule) => shorten(&format!("by sync {rule}"), SHORT),
+        Cause::Mirror(name) => shorten(&format!("by mirror {name}"), SHORT),
+        Cause::Control => "by the command line".into(),
+        Cause::Htpasswd => "in the htpasswd file".into(),
+        Cause::Api | Cause::Admin | Cause::System => String::new(),
     }
 }
 
@@ -99,28 +177,74 @@ fn row(event: Event) -> Row {
 mod tests {
     use super::super::worst_case;
     use super::*;
+    use crate::oci::Digest;
+    use crate::store::Origin;
+
+    fn event(kind: EventKind) -> Event {
+        let actor = Actor { name: "u".repeat(64), kind: ActorKind::Local };
+        let client = Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".into());
+        Event::new(kind, 0, &Origin { cause: Cause::Api, actor, client, agent: None })
+    }
 
     #[test]
     fn largest_page_is_small() {
-        for reference in [worst_case::tag(0).to_string(), worst_case::digest().to_string()] {
-            let event = |number| Event {
-                at: 0,
-                kind: EventKind::Deleted,
-                user: "u".repeat(64),
-                client: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
-                repository: worst_case::name(number),
-                reference: reference.clone(),
-            };
-            let row = |number| row(Event { kind: EventKind::Pulled, ..event(number) });
+        let with_tag = |number| Event {
+            repository: Some(worst_case::name(number)),
+            tag: Some(worst_case::tag(number)),
+            ..event(EventKind::Pull)
+        };
+        let with_digest = |number| Event {
+            repository: Some(worst_case::name(number)),
+            digest: Some(worst_case::digest()),
+            ..event(EventKind::Push)
+        };
+        let about_state = |_| Event {
+            subject: Some("\"".repeat(256)),
+            text: Some("\"".repeat(256)),
+            count: u32::MAX,
+            cause: Cause::Mirror("\"".repeat(256)),
+            actor: Actor { name: "\"".repeat(256), kind: ActorKind::Local },
+            client: None,
+            ..event(EventKind::Login)
+        };
+        let worst: [&dyn Fn(usize) -> Event; 3] = [&with_tag, &with_digest, &about_state];
+        for worst in worst {
             let search = "\"".repeat(128);
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
-                events: (0..ROWS).map(row).collect(),
-                summary: "1000 events".into(),
+                events: (0..ROWS).map(|number| row(worst(number))).collect(),
+                summary: "100000 events".into(),
                 since: When::at(0),
-                pager: Pager::new(20, ROWS, 1000, "/activity", &[("q", &search)]),
+                pager: Pager::new(20, ROWS, 100_000, "/activity", &[("q", &search)]),
                 search,
             });
         }
+    }
+
+    #[test]
+    fn only_images_that_are_there_have_a_link() {
+        let digest: Digest = worst_case::digest();
+        for kind in EventKind::ALL {
+            let tag = Some("1".parse().unwrap());
+            let name = Some("a".parse().unwrap());
+            let row = row(Event { repository: name, tag, digest: Some(digest.clone()), ..event(kind) });
+            let is_there = matches!(kind, EventKind::Push | EventKind::Tag | EventKind::Pull);
+            assert_eq!(row.link.is_some(), is_there, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn events_are_found_by_repository_and_user() {
+        let by_alice = Event {
+            repository: Some("team/app".parse().unwrap()),
+            actor: Actor { name: "alice".into(), kind: ActorKind::User },
+            ..event(EventKind::Push)
+        };
+        assert!(["", "am/ap", "alice"].iter().all(|search| is_found(&by_alice, search)));
+        assert!(["ali", "-", "bob"].iter().all(|search| !is_found(&by_alice, search)));
+        let about_bob = Event { subject: Some("bob".into()), ..event(EventKind::User) };
+        assert!(is_found(&about_bob, "bob") && is_found(&about_bob, "") && !is_found(&about_bob, "b"));
+        let anonymous = Actor { name: String::new(), kind: ActorKind::Anonymous };
+        assert!(is_found(&Event { actor: anonymous, ..event(EventKind::Pull) }, "-"));
     }
 }

@@ -1,4 +1,4 @@
-//! Style sheet, script and icon, compiled in.
+//! Style sheet, scripts and icon, compiled in.
 //!
 //! Each file name contains a hash of the content, so that browsers may cache the file forever.
 
@@ -26,24 +26,30 @@ impl Asset {
     }
 }
 
-static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
     [
         Asset::new("style", "css", "text/css; charset=utf-8", include_bytes!("style.css")),
         Asset::new("script", "js", "text/javascript; charset=utf-8", include_bytes!("script.js")),
         Asset::new("icon", "svg", "image/svg+xml", include_bytes!("icon.svg")),
+        Asset::new("upload", "js", "text/javascript; charset=utf-8", include_bytes!("upload.js")),
     ]
 });
 
-/// Returns the paths of style sheet, script and icon below `/assets/`.
+/// Returns the paths of the files of every page below `/assets/`: style sheet, script and icon.
 pub(super) fn paths() -> [&'static str; 3] {
-    let [style, script, icon] = &*ASSETS;
+    let [style, script, icon, _] = &*ASSETS;
     [&style.path, &script.path, &icon.path]
 }
 
-/// Returns the length of all files together, in bytes.
+/// Returns the path of the script of the page that uploads archives.
+pub(super) fn upload_script() -> &'static str {
+    &ASSETS[3].path
+}
+
+/// Returns the length of the files of a page together, in bytes: all but the script for uploads, which only one small page has.
 #[cfg(test)]
 pub(super) fn total_length() -> usize {
-    ASSETS.iter().map(|asset| asset.content.len()).sum()
+    ASSETS[..3].iter().map(|asset| asset.content.len()).sum()
 }
 
 /// Serves a file; 404 for one of another release.

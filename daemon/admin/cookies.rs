@@ -19,7 +19,7 @@ impl Cookie {
     fn name(self, secure: bool) -> String {
         let name = match self {
             Cookie::Session => "holdfast",
-            Cookie::PreSession => "holdfast-visit",
+            Cookie::PreSession => "holdfast-form",
         };
         if secure { format!("__Host-{name}") } else { name.to_owned() }
     }
@@ -63,7 +63,7 @@ mod tests {
         };
         assert_eq!(find(&format!("a=b; holdfast={secret};c")), Some(secret.clone()));
         assert_eq!(find(&format!("holdfast=short; holdfast={secret}")), Some(secret.clone()));
-        assert_eq!(find(&format!("xholdfast={secret}; holdfast-visit={secret}; holdfast")), None);
+        assert_eq!(find(&format!("xholdfast={secret}; holdfast-form={secret}; holdfast")), None);
         assert_eq!(find(&format!("holdfast={secret}0")), None);
     }
 
@@ -71,6 +71,6 @@ mod tests {
     fn cookies_over_tls_have_the_host_prefix() {
         let set = Cookie::Session.set(true, "x");
         assert_eq!(set, "__Host-holdfast=x; Path=/; HttpOnly; SameSite=Strict; Secure");
-        assert_eq!(Cookie::PreSession.set(false, "x"), "holdfast-visit=x; Path=/; HttpOnly; SameSite=Strict");
+        assert_eq!(Cookie::PreSession.set(false, "x"), "holdfast-form=x; Path=/; HttpOnly; SameSite=Strict");
     }
 }

@@ -10,7 +10,8 @@ use super::response::{OK, see_other};
 use crate::access::{Action, Identity};
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::wire::{Event, EventKind, Query, Response};
+use crate::store::Delete;
+use crate::wire::{Query, Response};
 
 /// The tags in one confirmation.
 const ROWS: usize = 40;
@@ -85,12 +86,11 @@ fn others(number: usize) -> String {
 pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     let name = repository(request, &request.form)?;
     let (tags, unconfirmed) = confirmed(&request.form);
-    let (deleted, moved) = request.admin.store.delete_tags(&name, tags).await?;
+    let delete = Delete { repository: name.clone(), object: tags, origin: request.origin() };
+    let (deleted, moved) = request.admin.store.delete_tags(delete).await?;
     for tag in &deleted {
         let (user, client) = (request.identity.to_string(), request.context.client);
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {tag} of {name}");
-        let event = Event::now(EventKind::Deleted, user, client, name.clone(), tag.to_string());
-        request.admin.state.events.record(event);
     }
     let is_there = request.admin.store.has_repository(&name)?;
     let path = if is_there { format!("/repository/{name}") } else { "/repositories".into() };
@@ -126,7 +126,7 @@ fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, Ad
     request.check(Action::Pull, &name)?;
     if !request.may_delete(&name) {
         return Err(match request.identity {
-            Identity::Anonymous => AdminError::NeedsLogin,
+            Identity::Anonymous | Identity::Local(_) => AdminError::NeedsLogin,
             Identity::User(_) => AdminError::Denied("This user may not delete in this repository."),
         });
     }

@@ -77,7 +77,7 @@ pub(super) fn short_digest(digest: &Digest) -> String {
 }
 
 /// Summarises in one line how much a collection freed.
-pub(super) fn freed(report: &CollectionReport) -> String {
+pub fn freed(report: &CollectionReport) -> String {
     if !report.did_work() {
         return "nothing to free".into();
     }

@@ -15,7 +15,7 @@ use super::section::{List, Section, View};
 use crate::access::Action;
 use crate::base::human::size;
 use crate::oci::{self, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
-use crate::store::{ManifestEntry, StoreError};
+use crate::store::{ManifestEntry, Presence, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
 /// The tags of an image that are read for their own list; the page of the repository has all.
@@ -35,11 +35,15 @@ struct Page {
     short: String,
     /// The argument of `docker pull`.
     pull: String,
+    /// The reference of the download: `:TAG` or `@DIGEST`.
+    download: String,
     media_type: String,
     kind: String,
     artifact: Option<String>,
     platform: Option<String>,
     size: String,
+    /// The part of a sparse manifest that is here.
+    presence: Option<String>,
     pushed: When,
     created: Option<When>,
     tags: Section<String>,
@@ -146,13 +150,14 @@ async fn read(
         Some(config) => store.read_config(name, config).await?,
         None => None,
     };
-    let config_is_large = config.is_some() && config_bytes.is_none();
+    let has_config = config.as_ref().is_some_and(|config| store.blob(name, config).is_ok());
+    let config_is_large = has_config && config_bytes.is_none();
     Ok(Documents {
         manifest,
         contents,
         artifact_type,
         config: ImageConfig::parse(&config_bytes.unwrap_or_default()),
-        config_digest: config.filter(|_| !config_is_large),
+        config_digest: config.filter(|_| has_config && !config_is_large),
         too_large: manifest_is_large.then_some("manifest").or(config_is_large.then_some("configuration")),
     })
 }
@@ -168,12 +173,14 @@ async fn page(
     let Documents { manifest, contents, artifact_type, config, config_digest, too_large } = documents;
     let shown_tags = if view.shows_alone(List::Tags) { TAGS } else { List::Tags.overview_rows() };
     let (tags, all_tags) = store.tags_of(name, &entry.digest, shown_tags).await?;
-    let pull = pull(request, name, reference, entry, tags.first());
+    let named = named(reference, entry, tags.first());
+    let pull = shell_argument(&format!("{}/{name}{named}", request.display_host()));
     let more_tags = all_tags.saturating_sub(tags.len());
     let (mut platforms, layers) = platforms_or_layers(view, entry, &contents, &config);
     measure(request, name, &mut platforms.rows).await?;
     let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
     let referrers = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
+    let presence = presence(request, name, entry, &contents).await?;
     let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
     Ok(Page {
         frame: Frame::new(request, "repositories"),
@@ -182,11 +189,13 @@ async fn page(
         digest: entry.digest.to_string(),
         short: short_digest(&entry.digest),
         pull,
+        download: named,
         media_type: entry.media_type.to_string(),
         kind: kind(entry, artifact_type.as_deref()),
         artifact: artifact_type.map(|artifact_type| shorten(&artifact_type, TEXT)),
         platform: platform.map(|platform| shorten(&platform.to_string(), TEXT)),
         size: whole_size(store.total_size(name, &entry.digest).await?),
+        presence,
         pushed: When::at(entry.pushed),
         created: config.created.as_deref().and_then(When::parse),
         tags: view.section(List::Tags, tags, more_tags).map(|tag| tag.to_string()),
@@ -207,19 +216,30 @@ async fn page(
     })
 }
 
-/// Returns the argument that pulls the manifest: by the requested tag, by any other tag, or by its digest.
-fn pull(
-    request: &AdminRequest,
+/// Returns the part of a sparse manifest that is here.
+async fn presence(
+    request: &AdminRequest<'_>,
     name: &RepositoryName,
-    reference: &Reference,
     entry: &ManifestEntry,
-    tag: Option<&Tag>,
-) -> String {
-    let host = request.display_host();
-    shell_argument(&match (reference, tag) {
-        (Reference::Tag(tag), _) | (Reference::Digest(_), Some(tag)) => format!("{host}/{name}:{tag}"),
-        (Reference::Digest(_), None) => format!("{host}/{name}@{}", entry.digest),
-    })
+    contents: &ManifestView,
+) -> Result<Option<String>, AdminError> {
+    let store = &request.admin.store;
+    let config = contents.config.as_ref().map(|config| &config.digest);
+    let Some(Presence { present, all }) = store.presence(name, &entry.digest, config).await? else {
+        return Ok(None);
+    };
+    let parts = if entry.media_type.is_index() { "platforms" } else { "layers" };
+    let lacks_config = config.is_some_and(|config| store.blob(name, config).is_err());
+    let config = if lacks_config { ", without the configuration" } else { "" };
+    Ok(Some(format!("{present} of {all} {parts} here{config}")))
+}
+
+/// Returns the reference that names the manifest: the requested tag, any other tag, or the digest.
+fn named(reference: &Reference, entry: &ManifestEntry, tag: Option<&Tag>) -> String {
+    match (reference, tag) {
+        (Reference::Tag(tag), _) | (Reference::Digest(_), Some(tag)) => format!(":{tag}"),
+        (Reference::Digest(_), None) => format!("@{}", entry.digest),
+    }
 }
 
 fn kind(entry: &ManifestEntry, artifact_type: Option<&str>) -> String {

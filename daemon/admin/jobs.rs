@@ -1,200 +1,181 @@
-//! Collections and checks that were started on the page: one at a time, in the background, with progress.
+//! The background jobs as the maintenance page shows them.
 
-use std::sync::Arc;
+use super::format::When;
+use super::limits::{NAME, SENTENCE, shorten};
+use super::pager::{Pager, page_of};
+use crate::jobs::{JobState, JobView, RunOutcome, RunView};
 
-use super::format::freed;
-use crate::base::human::{count, size};
-use crate::base::{Lock, clock};
-use crate::store::{
-    CheckEvent, CheckOptions, CheckProgress, CheckReport, CollectedItem, CollectionPolicy, Fault, Store,
-    StoreError,
-};
+/// The name of the collection.
+pub(super) const COLLECTION: &str = "gc";
+/// The name of the check.
+pub(super) const CHECK: &str = "check";
 
-/// The faults of a check that are kept; `holdfast check` prints all.
-const FAULTS: usize = 100;
+/// The sentences on a page.
+const ROWS: usize = 40;
+/// The jobs in the schedule; `holdfast jobs` lists all.
+const JOBS: usize = 10;
 
-/// The kind of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    Collection,
-    Check,
-}
-
-/// A collection or a check, running or finished.
-#[derive(Clone)]
-pub(super) struct Job {
-    pub(super) work: Work,
-    /// The user who started it.
+/// The run that is shown: the one in progress, or the last one that a user started.
+pub(super) struct ShownRun {
+    /// The name of the job, for the form that cancels it.
+    pub(super) job: String,
+    pub(super) title: String,
+    /// The state behind the title: ` running` or ` waiting`; empty after the end.
+    pub(super) state: &'static str,
     pub(super) user: String,
-    /// Start and end, in seconds since 1970.
-    pub(super) started: u64,
-    pub(super) finished: Option<u64>,
-    /// The number of items that a collection has freed so far, and their bytes.
-    freed: (u64, u64),
-    progress: CheckProgress,
-    /// The faults that a check found, as sentences.
-    pub(super) faults: Vec<String>,
-    /// The number of faults that were not kept.
-    pub(super) more_faults: usize,
-    /// The result: whether it succeeded, and a sentence; none while the job runs.
+    /// None while the run waits.
+    pub(super) started: Option<When>,
+    pub(super) finished: Option<When>,
+    pub(super) progress: String,
+    pub(super) percent: Option<u64>,
+    /// Whether the outcome is good, and a sentence; none while the run waits or runs.
     pub(super) outcome: Option<(bool, String)>,
+    pub(super) notes: Vec<String>,
+    /// The number of sentences that are not on this page.
+    pub(super) more: usize,
+    pub(super) pager: Pager,
 }
 
-/// The running job, or the last one.
-#[derive(Default)]
-pub(super) struct Jobs(Lock<Option<Job>>);
+/// A job in the schedule.
+pub(super) struct ScheduledJob {
+    pub(super) title: String,
+    pub(super) state: String,
+    pub(super) last: Option<(When, String)>,
+    pub(super) next: Option<When>,
+}
 
-impl Job {
-    /// Returns a job that starts now.
-    pub(super) fn new(work: Work, user: String) -> Self {
-        Job {
-            work,
-            user,
-            started: clock::unix_seconds(),
-            finished: None,
-            freed: (0, 0),
-            progress: CheckProgress::default(),
-            faults: Vec::new(),
-            more_faults: 0,
-            outcome: None,
-        }
+/// Returns the title of a job.
+fn title(name: &str) -> String {
+    match name {
+        COLLECTION => "Collection".to_owned(),
+        CHECK => "Check".to_owned(),
+        name => shorten(name, NAME),
     }
+}
 
-    /// Returns the progress in percent; a collection does not know how much there is to do.
-    pub(super) fn percent(&self) -> Option<u64> {
-        let CheckProgress { done, all } = self.progress;
-        let is_known = self.work == Work::Check && all.bytes > 0 && self.outcome.is_none();
-        is_known.then(|| {
-            u64::try_from(u128::from(done.bytes) * 100 / u128::from(all.bytes)).unwrap_or(100).min(100)
+/// Selects the run to show: one in progress, else the last one that a user started.
+pub(super) fn shown_run(jobs: &[JobView], page: usize, path: &str) -> Option<ShownRun> {
+    let rank = |job: &&JobView| match (job.state, &job.run) {
+        (_, None) => None,
+        (JobState::Running, Some(run)) => Some((2, run.number)),
+        (JobState::Waiting, Some(run)) => Some((1, run.number)),
+        (JobState::Idle | JobState::Paused, Some(run)) => run.user.is_some().then_some((0, run.number)),
+    };
+    let candidates = jobs.iter().filter(|job| !job.routine).filter(|job| rank(job).is_some());
+    let job = candidates.max_by_key(rank)?;
+    Some(show(job, job.run.clone()?, page, path))
+}
+
+fn show(job: &JobView, run: RunView, page: usize, path: &str) -> ShownRun {
+    let kept = run.notes.len();
+    let percent = run.progress.percent().filter(|_| run.outcome.is_none());
+    let progress = if job.state == JobState::Waiting { &job.reason } else { &run.progress.line };
+    let notes = page_of(run.notes, page, ROWS);
+    let is_good = run.outcome == Some(RunOutcome::Ok) && !run.needs_attention;
+    ShownRun {
+        job: job.name.clone(),
+        title: title(&job.name),
+        state: match job.state {
+            JobState::Running => " running",
+            JobState::Waiting => " waiting",
+            JobState::Idle | JobState::Paused => "",
+        },
+        user: shorten(run.user.as_deref().unwrap_or("the schedule"), NAME),
+        started: run.started.map(When::at),
+        finished: run.finished.map(When::at),
+        progress: shorten(progress, SENTENCE),
+        percent,
+        outcome: run.outcome.map(|_| (is_good, shorten(&run.text, SENTENCE))),
+        more: kept - notes.len() + run.more_notes,
+        notes: notes.iter().map(|note| shorten(note, SENTENCE)).collect(),
+        pager: Pager::new(page, ROWS, kept, path, &[]),
+    }
+}
+
+/// Returns the jobs with their last and next runs.
+pub(super) fn schedule(jobs: &[JobView]) -> Vec<ScheduledJob> {
+    let listed = jobs.iter().filter(|job| !job.routine).take(JOBS);
+    listed
+        .map(|job| ScheduledJob {
+            title: title(&job.name),
+            state: match job.reason.as_str() {
+                "" => job.state.word().to_owned(),
+                reason => shorten(&format!("{}: {reason}", job.state.word()), NAME),
+            },
+            last: job.last_end.map(|at| {
+                let outcome = job.last_outcome.map_or("", RunOutcome::word);
+                (When::at(at), shorten(&format!("{outcome}: {}", job.last_text), NAME))
+            }),
+            next: job.next_due.map(When::at),
         })
-    }
+        .collect()
+}
 
-    /// Describes the progress in a line.
-    pub(super) fn describe_progress(&self) -> String {
-        let CheckProgress { done, all } = self.progress;
-        match self.work {
-            Work::Collection => {
-                format!("{} freed so far, {}", count(self.freed.0, "item"), size(self.freed.1))
-            }
-            Work::Check => format!(
-                "{} of {}, {} of {} read",
-                done.count,
-                count(all.count, "blob"),
-                size(done.bytes),
-                size(all.bytes)
-            ),
-        }
-    }
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::jobs::{Class, Progress};
 
-    fn note_freed(&mut self, item: &CollectedItem) {
-        self.freed.0 += 1;
-        self.freed.1 += match item {
-            CollectedItem::Blob { bytes, .. } | CollectedItem::Upload { bytes, .. } => *bytes,
-            CollectedItem::Tag { .. } | CollectedItem::Manifest { .. } => 0,
+    /// Returns a job with a run that ended, whose texts are all `text`.
+    pub(crate) fn job(name: &str, text: &str) -> JobView {
+        let run = RunView {
+            number: 1,
+            user: Some("u".repeat(64)),
+            started: Some(0),
+            finished: Some(0),
+            progress: Progress { line: text.to_owned(), ..Progress::default() },
+            notes: vec![text.to_owned(); 100],
+            more_notes: 1_000_000,
+            outcome: Some(RunOutcome::Failed),
+            text: text.to_owned(),
+            needs_attention: true,
+            dry: false,
         };
-    }
-
-    fn note_event(&mut self, event: CheckEvent) {
-        match event {
-            CheckEvent::Progress(progress) => self.progress = progress,
-            CheckEvent::Fault(fault, _) if self.faults.len() < FAULTS => self.faults.push(describe(&fault)),
-            CheckEvent::Fault(..) => self.more_faults += 1,
+        JobView {
+            name: name.to_owned(),
+            class: Class::Disk,
+            state: JobState::Idle,
+            reason: text.to_owned(),
+            interval: Some(3600),
+            next_due: Some(0),
+            last_start: Some(0),
+            last_end: Some(0),
+            last_success: Some(0),
+            last_outcome: Some(RunOutcome::Failed),
+            last_text: text.to_owned(),
+            failures: 1,
+            routine: false,
+            run: Some(run),
         }
     }
 }
 
-impl Jobs {
-    /// Returns the running job, or the last one.
-    pub(super) fn last(&self) -> Option<Job> {
-        self.0.lock().clone()
+#[cfg(test)]
+mod tests {
+    use super::testing::job;
+    use super::*;
+
+    fn with(name: &str, state: JobState, user: Option<&str>, number: u64) -> JobView {
+        let mut job = JobView { state, ..job(name, "text") };
+        if let Some(run) = &mut job.run {
+            run.user = user.map(str::to_owned);
+            run.number = number;
+        }
+        job
     }
 
-    /// Returns true while a job runs.
-    pub(super) fn is_running(&self) -> bool {
-        self.0.lock().as_ref().is_some_and(|job| job.outcome.is_none())
-    }
-
-    /// Starts a collection. Returns false if a job is running.
-    pub(super) fn collect(self: &Arc<Self>, store: Store, policy: CollectionPolicy, user: String) -> bool {
-        let (is_started, jobs) = (self.start(Work::Collection, user), Arc::clone(self));
-        if is_started {
-            tokio::spawn(async move {
-                let mut observe = |item: CollectedItem| jobs.update(|job| job.note_freed(&item));
-                let result = store.collect(&policy, false, &mut observe).await;
-                jobs.finish(result.map(|report| (true, freed(&report))));
-            });
-        }
-        is_started
-    }
-
-    /// Starts a check, which reads at most `rate` bytes per second. Returns false if a job is running.
-    pub(super) fn check(self: &Arc<Self>, store: Store, rate: Option<u64>, user: String) -> bool {
-        let (is_started, jobs) = (self.start(Work::Check, user), Arc::clone(self));
-        if is_started {
-            tokio::spawn(async move {
-                let mut observe = |event: CheckEvent| jobs.update(|job| job.note_event(event));
-                let result = store.check(CheckOptions { rate, repair: false }, &mut observe).await;
-                jobs.finish(result.map(|checked| (checked.faults == 0, summarise(&checked))));
-            });
-        }
-        is_started
-    }
-
-    fn start(&self, work: Work, user: String) -> bool {
-        let mut last = self.0.lock();
-        if last.as_ref().is_some_and(|job| job.outcome.is_none()) {
-            return false;
-        }
-        *last = Some(Job::new(work, user));
-        true
-    }
-
-    fn update(&self, update: impl FnOnce(&mut Job)) {
-        if let Some(job) = &mut *self.0.lock() {
-            update(job);
-        }
-    }
-
-    fn finish(&self, result: Result<(bool, String), StoreError>) {
-        let outcome = result.unwrap_or_else(|error| (false, format!("Stopped: {error}.")));
-        self.update(|job| {
-            job.finished = Some(clock::unix_seconds());
-            job.outcome = Some(outcome);
-        });
-    }
-}
-
-fn summarise(checked: &CheckReport) -> String {
-    let read = format!("{}, {} read", count(checked.blobs.count, "blob"), size(checked.blobs.bytes));
-    match checked.faults {
-        0 => format!("No faults found: {read}."),
-        faults => format!(
-            "{} found; {read}. On the registry's machine, holdfast check --repair sets damaged content aside, so that the \
-             next push replaces it.",
-            count(faults, "fault")
-        ),
-    }
-}
-
-fn describe(fault: &Fault) -> String {
-    match fault {
-        Fault::Missing { digest } => format!("{digest} is missing on the disk"),
-        Fault::Length { digest, indexed, actual } => {
-            format!("{digest} has {actual} bytes, but {indexed} in the index")
-        }
-        Fault::Corrupt { digest, .. } => format!("{digest} is corrupt"),
-        Fault::Unreadable { digest, error } => format!("{digest} cannot be read: {error}"),
-        Fault::MalformedManifest { repository, digest } => {
-            format!("{digest} in {repository} is not a valid manifest")
-        }
-        Fault::Incomplete { repository, digest, missing } => {
-            format!("{digest} in {repository} references {missing}, which is missing")
-        }
-        Fault::Index => "rows of the index are missing or contradict each other".to_owned(),
-        Fault::Layout { problem } => format!("index.json: {problem}; it is rewritten from the index"),
-        Fault::Dangling { repository, tag, digest } => {
-            format!("{repository}:{tag} names {digest}, which is missing")
-        }
-        Fault::Miscounted { repository } => format!("the index has a wrong size for {repository}"),
+    #[test]
+    fn the_run_in_progress_is_shown_else_the_last_one_of_a_user() {
+        let shown = |jobs: &[JobView]| shown_run(jobs, 1, "/").map(|run| run.job);
+        let gc = with("gc", JobState::Idle, Some("alice"), 20);
+        let check = with("check", JobState::Idle, Some("alice"), 10);
+        assert_eq!(shown(&[check.clone(), gc.clone()]).unwrap(), "gc");
+        let scheduled = with("gc", JobState::Idle, None, 30);
+        assert_eq!(shown(&[check.clone(), scheduled.clone()]).unwrap(), "check");
+        let waiting = with("check", JobState::Waiting, None, 40);
+        assert_eq!(shown(&[waiting.clone(), gc]).unwrap(), "check");
+        assert_eq!(shown(&[waiting, with("gc", JobState::Running, None, 35)]).unwrap(), "gc");
+        assert_eq!(shown(&[scheduled]), None);
+        assert_eq!(shown(&[JobView { routine: true, ..check }]), None);
     }
 }

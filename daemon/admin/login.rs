@@ -49,7 +49,7 @@ pub(super) async fn log_in(request: &mut AdminRequest<'_>) -> Result<Response, A
             Ok(see_other(&next))
         }
         Err(error) => {
-            request.admin.state.logins.record_failure(client, "admin", &name, &error);
+            request.record_failed_login(&name, &error);
             let (status, _, text) = AdminError::from(error).shape();
             form(request, status, next, entered_name(&name), Some(text))
         }

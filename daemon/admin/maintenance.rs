@@ -1,149 +1,133 @@
-//! The page that starts collections and checks and shows their progress.
+//! The page that starts collections and checks, shows their progress, and lists all background jobs.
 
 use askama::Template;
+use serde_json::{Value, json};
 
 use super::error::AdminError;
 use super::format::{When, freed};
-use super::jobs::{Job, Work};
-use super::limits::{SENTENCE, shorten};
-use super::pager::{Pager, page_of};
+use super::jobs::{CHECK, COLLECTION, ScheduledJob, ShownRun, schedule, shown_run};
+use super::pager::Pager;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
 use crate::access::{Identity, Operation};
 use crate::base::human::duration;
+use crate::jobs::{Request, StartError};
 use crate::wire::Response;
 
-/// The faults on a page.
-const ROWS: usize = 40;
 /// The interval at which a browser without script reloads the page while a job runs, in seconds.
 const REFRESH: u32 = 2;
 /// The rate of a check that runs gently, in bytes per second.
-const GENTLE_RATE: u64 = 5 << 20;
+const GENTLE_RATE: &str = "5MiB";
 const PATH: &str = "/maintenance";
 
 #[derive(Template)]
 #[template(path = "maintenance.html")]
 struct Page {
     frame: Frame,
-    job: Option<JobView>,
+    job: Option<ShownRun>,
     is_running: bool,
     grace_period: String,
     collected: Option<(When, String)>,
+    jobs: Vec<ScheduledJob>,
 }
 
-/// A job as it is shown.
-struct JobView {
-    name: &'static str,
-    user: String,
-    started: When,
-    finished: Option<When>,
-    progress: String,
-    percent: Option<u64>,
-    outcome: Option<(bool, String)>,
-    faults: Vec<String>,
-    /// The number of faults that are not on this page.
-    more: usize,
-    pager: Pager,
-}
-
-/// Shows the current or last job, and the forms that start one.
+/// Shows the current or last run, the forms that start one, and the schedule.
 pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     check_may(request)?;
-    let job = request.admin.state.jobs.last();
+    let jobs = request.admin.state.jobs.list();
+    let job = shown_run(&jobs, Pager::wanted(&request.query), PATH);
     let is_running = job.as_ref().is_some_and(|job| job.outcome.is_none());
     let store = request.admin.store.overview().await?;
     let frame = Frame { refresh: is_running.then_some(REFRESH), ..Frame::new(request, "maintenance") };
     let page = Page {
         frame,
-        job: job.map(|job| job_view(job, Pager::wanted(&request.query))),
+        job,
         is_running,
         grace_period: duration(request.admin.settings.policy.grace),
         collected: store.collected.map(|last| (When::at(last.at), freed(&last.report))),
+        jobs: schedule(&jobs),
     };
     render(OK, &page)
 }
 
-/// Starts a collection.
+/// Starts a collection, or joins the one that a user has started.
 pub(super) fn collect(request: &AdminRequest) -> Result<Response, AdminError> {
     check_may(request)?;
-    let (store, policy) = (request.admin.store.clone(), request.admin.settings.policy.clone());
-    let is_started = request.admin.state.jobs.collect(store, policy, user(request));
-    Ok(finish(request, is_started, "collection"))
+    start(request, COLLECTION, json!({}), "collection")
 }
 
-/// Starts a check.
+/// Starts a check, or joins the running one.
 pub(super) fn check(request: &AdminRequest) -> Result<Response, AdminError> {
     check_may(request)?;
-    let rate = (request.field("gently") == "on").then_some(GENTLE_RATE);
-    let is_started = request.admin.state.jobs.check(request.admin.store.clone(), rate, user(request));
-    Ok(finish(request, is_started, "check"))
+    let options = if request.field("gently") == "on" { json!({ "rate": GENTLE_RATE }) } else { json!({}) };
+    start(request, CHECK, options, "check")
+}
+
+/// Cancels a job.
+pub(super) fn cancel(request: &AdminRequest) -> Result<Response, AdminError> {
+    check_may(request)?;
+    let job = request.field("job");
+    let Ok(is_cancelled) = request.admin.state.jobs.cancel(job) else {
+        return Err(AdminError::NotFound("There is no such job.".into()));
+    };
+    if is_cancelled {
+        let (client, user) = (request.context.client, &request.identity);
+        log::info!(client:% = client, user:% = user; "{job} cancelled from the admin page");
+    }
+    Ok(see_other(&format!("{PATH}?done={}", if is_cancelled { "cancelled" } else { "ended" })))
+}
+
+fn start(request: &AdminRequest, job: &str, options: Value, noun: &str) -> Result<Response, AdminError> {
+    let wanted = Request { options, user: Some(user(request)), is_dry: false, is_detached: true };
+    let done = match request.admin.state.jobs.start(job, wanted) {
+        Ok((_, true)) => "joined",
+        Ok((_, false)) => {
+            let (client, user) = (request.context.client, &request.identity);
+            log::info!(client:% = client, user:% = user; "{noun} started from the admin page");
+            "started"
+        }
+        Err(StartError::Busy) => "busy",
+        Err(error @ (StartError::Unknown | StartError::Options(_) | StartError::Stopping)) => {
+            return Err(AdminError::Internal(format!("cannot start the job {job}: {error}")));
+        }
+    };
+    Ok(see_other(&format!("{PATH}?done={done}")))
 }
 
 fn user(request: &AdminRequest) -> String {
     match &request.identity {
         Identity::User(name) => name.to_string(),
-        Identity::Anonymous => "an anonymous user".into(),
+        Identity::Anonymous | Identity::Local(_) => "an anonymous user".into(),
     }
-}
-
-fn finish(request: &AdminRequest, is_started: bool, job: &str) -> Response {
-    if is_started {
-        let (client, user) = (request.context.client, &request.identity);
-        log::info!(client:% = client, user:% = user; "{job} started from the admin page");
-    }
-    see_other(&format!("{PATH}?done={}", if is_started { "started" } else { "busy" }))
 }
 
 fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
         _ if request.may(&Operation::Maintenance) => Ok(()),
-        Identity::Anonymous => Err(AdminError::NeedsLogin),
+        Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
         Identity::User(_) => Err(AdminError::Denied("Maintenance requires full rights.")),
-    }
-}
-
-fn job_view(job: Job, page: usize) -> JobView {
-    let kept = job.faults.len();
-    let progress = job.describe_progress();
-    let percent = job.percent();
-    let faults = page_of(job.faults, page, ROWS);
-    JobView {
-        name: match job.work {
-            Work::Collection => "Collection",
-            Work::Check => "Check",
-        },
-        user: job.user,
-        started: When::at(job.started),
-        finished: job.finished.map(When::at),
-        progress,
-        percent,
-        outcome: job.outcome.map(|(succeeded, text)| (succeeded, shorten(&text, SENTENCE))),
-        more: kept - faults.len() + job.more_faults,
-        faults: faults.iter().map(|fault| shorten(fault, SENTENCE)).collect(),
-        pager: Pager::new(page, ROWS, kept, PATH, &[]),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::jobs::testing;
     use super::super::worst_case;
     use super::*;
 
     #[test]
     fn largest_page_is_small() {
         for text in worst_case::texts() {
-            let mut job = Job::new(Work::Check, "u".repeat(64));
-            job.faults = vec![text.clone(); 100];
-            job.more_faults = 1_000_000;
-            job.finished = Some(0);
-            job.outcome = Some((false, text));
+            let jobs: Vec<_> =
+                (0..100).map(|number| testing::job(&format!("sync:{number}{text}"), &text)).collect();
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
-                job: Some(job_view(job, 2)),
+                job: shown_run(&jobs, 2, PATH),
                 is_running: true,
                 grace_period: "11 months".into(),
                 collected: Some((When::at(0), "f".repeat(160))),
+                jobs: schedule(&jobs),
             });
         }
     }

@@ -13,9 +13,12 @@ mod artifact;
 mod assets;
 mod cookies;
 mod delete;
+mod download;
 mod error;
 mod format;
 mod image;
+mod import;
+mod importer;
 mod jobs;
 mod limits;
 mod login;
@@ -47,6 +50,8 @@ use self::route::Page;
 use crate::access::{Access, Identity};
 use crate::wire::{RebindingPolicy, RequestBody, Response};
 
+pub use self::format::freed;
+pub use self::importer::{Importer, Importing, UploadedArchive};
 pub use self::state::{Admin, AdminState, Certificate, RequestContext, Settings};
 
 impl Admin {
@@ -96,9 +101,13 @@ async fn dispatch(
     page: Page,
     body: RequestBody,
 ) -> Result<Response, AdminError> {
-    if page.is_form() {
+    // The form of an upload has its token within.
+    let body = if page.is_form() && page != Page::Import {
         request.take_form(body, matches!(page, Page::LogIn)).await?;
-    }
+        None
+    } else {
+        Some(body)
+    };
     if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut) {
         request.check_access()?;
     }
@@ -110,6 +119,7 @@ async fn dispatch(
         Page::Repositories => repositories::show(request).await,
         Page::Repository(name) => repository::show(request, &name).await,
         Page::Image(name, reference) => image::show(request, &name, &reference).await,
+        Page::Download(name, reference) => download::download(request, &name, &reference).await,
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
@@ -124,8 +134,11 @@ async fn dispatch(
         Page::Maintenance => maintenance::show(request).await,
         Page::Collect => maintenance::collect(request),
         Page::Check => maintenance::check(request),
-        Page::Activity => activity::show(request),
+        Page::CancelJob => maintenance::cancel(request),
+        Page::Activity => activity::show(request).await,
         Page::Push => push::show(request),
+        Page::ImportForm => import::show(request),
+        Page::Import => import::import(request, body.ok_or(AdminError::NotForm)?).await,
         Page::Asset(_) => Err(AdminError::NotFound("There is no such file.".into())),
     }
 }

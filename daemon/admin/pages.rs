@@ -47,7 +47,7 @@ impl Frame {
         let [style, script, icon] = assets::paths();
         let user = match &request.identity {
             Identity::User(name) => Some(name.to_string()),
-            Identity::Anonymous => None,
+            Identity::Anonymous | Identity::Local(_) => None,
         };
         let sees_menu = request.check_access().is_ok();
         Frame {
@@ -85,7 +85,10 @@ fn notice(query: &Query) -> Option<String> {
         "removed" => "User removed.".into(),
         "own-password" => "Your password is changed. All your other sessions are logged out.".into(),
         "started" => "Started.".into(),
+        "joined" => "Already running: this page shows its progress.".into(),
         "busy" => "A collection or check is already running. Try again when it has finished.".into(),
+        "cancelled" => "Cancelled. The job ends at its next safe point.".into(),
+        "ended" => "The job had already ended.".into(),
         "logged-out" => "You are logged out.".into(),
         _ => return None,
     })

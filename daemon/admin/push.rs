@@ -20,6 +20,7 @@ struct Page {
     trust: Trust,
     fingerprint: Option<String>,
     has_users: bool,
+    may_push: bool,
 }
 
 impl Page {
@@ -57,7 +58,8 @@ pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
     let fingerprint = own.and_then(|own| own.fingerprint.clone());
     let has_users = request.access.has_users();
     let frame = Frame::new(request, "push");
-    render(OK, &Page { frame, host, hostname, trust, fingerprint, has_users })
+    let may_push = super::import::may_push(request);
+    render(OK, &Page { frame, host, hostname, trust, fingerprint, has_users, may_push })
 }
 
 fn without_port(host: &str) -> &str {
@@ -99,6 +101,7 @@ mod tests {
                 trust,
                 fingerprint: Some("f".repeat(95)),
                 has_users: true,
+                may_push: true,
             });
         }
     }

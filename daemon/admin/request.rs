@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -10,10 +10,11 @@ use super::cookies::Cookie;
 use super::error::AdminError;
 use super::response::protect;
 use super::state::{Admin, RequestContext};
-use crate::access::{self, Access, Action, Identity, Operation, Permit};
-use crate::oci::RepositoryName;
+use crate::access::{self, Access, Action, IdentifyError, Identity, Operation, Permit, UserChangeKind};
+use crate::intake::Multipart;
+use crate::oci::{ErrorCode, Problem, ProblemKind, RepositoryName};
 use crate::queue::FairPermit;
-use crate::store::Holder;
+use crate::store::{Cause, FailedLogin, Holder, Note, NoteKind, Origin};
 use crate::wire::{CsrfPolicy, Query, RequestBody, Response};
 
 /// The largest form, in bytes: one with all tags of a page fits.
@@ -21,7 +22,10 @@ const LARGEST_FORM: usize = 256 << 10;
 /// The largest form that is received without a place among the large ones, in bytes.
 const SMALL_FORM: usize = LARGEST_FORM >> 4;
 /// The time that a large form waits for a place.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The error of a form without a valid token.
+const EXPIRED: AdminError =
+    AdminError::Forged("The form has expired. Go back, reload the page and try again.");
 /// The longest host that is shown: a DNS name of 253 characters and a port.
 const LONGEST_HOST: usize = 260;
 
@@ -110,7 +114,7 @@ impl<'a> AdminRequest<'a> {
             {
                 Ok(())
             }
-            Identity::Anonymous => Err(AdminError::NeedsLogin),
+            Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
         }
     }
 
@@ -118,7 +122,31 @@ impl<'a> AdminRequest<'a> {
     pub(super) fn holder(&self) -> Holder {
         match &self.identity {
             Identity::User(name) => Holder::User(name.as_str().into()),
-            Identity::Anonymous => Holder::Network(access::network(self.context.client)),
+            Identity::Anonymous | Identity::Local(_) => Holder::Network(access::network(self.context.client)),
+        }
+    }
+
+    /// Returns the origin of the changes that the request makes.
+    pub(super) fn origin(&self) -> Origin {
+        let agent = self.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        Origin::of_client(Cause::Admin, self.identity.actor(), self.context.client, agent)
+    }
+
+    /// Records a change of a user in the event feed. The change is made already, so a failure is only logged.
+    pub(super) async fn record_user_change(&self, name: &str, kind: UserChangeKind) {
+        let (subject, text) = (name.to_owned(), kind.text().to_owned());
+        let note = Note { kind: NoteKind::User, subject, text, origin: self.origin() };
+        if let Err(error) = self.admin.store.record(vec![note]).await {
+            log::warn!("a change of user {name} is missing in the activity: {error}");
+        }
+    }
+
+    /// Logs, counts and records a failed log-in.
+    pub(super) fn record_failed_login(&self, name: &str, error: &IdentifyError) {
+        let client = self.context.client;
+        if self.admin.state.logins.record_failure(client, "admin", name, error) {
+            let (user, client) = (self.access.known_user(name), access::network(client));
+            self.admin.store.record_failed_login(FailedLogin { user, client, cause: Cause::Admin });
         }
     }
 
@@ -133,7 +161,7 @@ impl<'a> AdminRequest<'a> {
         let wanted = Operation::Repository { name: name.clone(), action };
         let permit = self.access.permit(self.identity.clone(), &wanted);
         permit.map(drop).map_err(|_| match self.identity {
-            Identity::Anonymous => AdminError::NeedsLogin,
+            Identity::Anonymous | Identity::Local(_) => AdminError::NeedsLogin,
             Identity::User(_) => AdminError::Denied("This user may not do this in this repository."),
         })
     }
@@ -177,16 +205,38 @@ impl<'a> AdminRequest<'a> {
         }
         let bytes = body.collect(limit).await?;
         let form = Query::parse(std::str::from_utf8(&bytes).ok());
-        if !self.admin.state.sessions.is_form_token(&self.secret, form.get("token").unwrap_or_default()) {
-            let is_logged_out = self.identity == Identity::Anonymous && self.check_access().is_err();
-            return Err(if is_logged_out && !is_login {
-                AdminError::NeedsLogin
-            } else {
-                AdminError::Forged("The form has expired. Go back, reload the page and try again.")
-            });
+        let checked = self.check_token(form.get("token").unwrap_or_default());
+        match checked {
+            Err(AdminError::NeedsLogin) if is_login => return Err(EXPIRED),
+            checked => checked?,
         }
         self.form = form;
         Ok(())
+    }
+
+    /// Checks the CSRF token of a form.
+    pub(super) fn check_token(&self, token: &str) -> Result<(), AdminError> {
+        if self.admin.state.sessions.is_form_token(&self.secret, token) {
+            return Ok(());
+        }
+        let is_logged_out = self.identity == Identity::Anonymous && self.check_access().is_err();
+        Err(if is_logged_out { AdminError::NeedsLogin } else { EXPIRED })
+    }
+
+    /// Begins to read a form with a file, if it comes from a page of the registry. Its token is in its first field.
+    pub(super) fn check_upload(&self) -> Result<Multipart, AdminError> {
+        let csrf = CsrfPolicy::new(&self.admin.addresses);
+        csrf.check_form(&self.headers, self.context.peer, self.context.tls)?;
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Multipart::new(content_type.unwrap_or_default()).map_err(|error| {
+            Problem::new(ProblemKind::Malformed, ErrorCode::Unsupported, error.to_string()).into()
+        })
+    }
+
+    /// Returns the permit of the user, for rights in repositories.
+    pub(super) fn own_permit(&self) -> Result<Permit, AdminError> {
+        let permit = self.access.permit(self.identity.clone(), &Operation::Ping);
+        permit.map_err(|_| AdminError::NeedsLogin)
     }
 
     /// Returns the CSRF token for the forms of this page.
@@ -213,6 +263,11 @@ impl<'a> AdminRequest<'a> {
     /// Returns the path and query to return to after a log-in. The result of a form and the overview have none.
     pub(super) fn return_path(&self) -> Option<&str> {
         (self.method != Method::POST && self.path != "/").then_some(self.path.as_str())
+    }
+
+    /// Returns true if the client wants the headers only.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
     }
 
     /// Sets the headers and cookies that every page has.

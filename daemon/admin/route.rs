@@ -15,6 +15,7 @@ pub(super) enum Page {
     Repositories,
     Repository(RepositoryName),
     Image(RepositoryName, Reference),
+    Download(RepositoryName, Reference),
     Raw(RepositoryName, Digest),
     ConfirmDelete,
     Delete,
@@ -29,8 +30,11 @@ pub(super) enum Page {
     Maintenance,
     Collect,
     Check,
+    CancelJob,
     Activity,
     Push,
+    ImportForm,
+    Import,
     Asset(String),
 }
 
@@ -69,8 +73,10 @@ impl Page {
             "/maintenance" => read(Page::Maintenance),
             "/maintenance/collect" => submit(Page::Collect),
             "/maintenance/check" => submit(Page::Check),
+            "/maintenance/cancel" => submit(Page::CancelJob),
             "/activity" => read(Page::Activity),
             "/push" => read(Page::Push),
+            "/import" => both(Page::ImportForm, Page::Import),
             path => read(with_name(path).ok_or(Error::NotFound)?),
         }
     }
@@ -86,12 +92,15 @@ impl Page {
             | Page::RemoveUser
             | Page::ChangeOwnPassword
             | Page::Collect
-            | Page::Check => true,
+            | Page::Check
+            | Page::CancelJob
+            | Page::Import => true,
             Page::Overview
             | Page::LoginForm
             | Page::Repositories
             | Page::Repository(_)
             | Page::Image(..)
+            | Page::Download(..)
             | Page::Raw(..)
             | Page::ConfirmDelete
             | Page::Users
@@ -101,6 +110,7 @@ impl Page {
             | Page::Maintenance
             | Page::Activity
             | Page::Push
+            | Page::ImportForm
             | Page::Asset(_) => false,
         }
     }
@@ -114,7 +124,12 @@ fn with_name(path: &str) -> Option<Page> {
         "repository" => Some(Page::Repository(rest.parse().ok()?)),
         "image" => {
             let (name, reference) = rest.split_once('@').or_else(|| rest.rsplit_once(':'))?;
-            Some(Page::Image(name.parse().ok()?, reference.parse().ok()?))
+            let name = name.parse().ok()?;
+            // No tag and no digest has a slash.
+            Some(match reference.strip_suffix("/download") {
+                Some(reference) => Page::Download(name, reference.parse().ok()?),
+                None => Page::Image(name, reference.parse().ok()?),
+            })
         }
         "raw" => {
             let (name, digest) = rest.split_once('@')?;
@@ -141,11 +156,14 @@ mod tests {
             let reference = Reference::Digest(digest.parse().unwrap());
             assert_eq!(get(&format!("/image/team/app{at}{digest}")), Page::Image(name.clone(), reference));
         }
-        assert_eq!(get("/image/team/app:1.0"), Page::Image(name, "1.0".parse().unwrap()));
+        assert_eq!(get("/image/team/app:1.0"), Page::Image(name.clone(), "1.0".parse().unwrap()));
+        assert_eq!(get("/image/team/app:1.0/download"), Page::Download(name, "1.0".parse().unwrap()));
         assert_eq!(Page::parse(&Method::POST, "/delete"), Ok(Page::Delete));
         assert_eq!(Page::parse(&Method::GET, "/logout"), Err(Error::Method("POST")));
         assert_eq!(Page::parse(&Method::POST, "/users"), Err(Error::Method("GET, HEAD")));
-        for path in ["/v2/", "/x", "/image/UPPER:1", "/repository/", "/image/a", "/favicon.ico"] {
+        for path in
+            ["/v2/", "/x", "/image/UPPER:1", "/repository/", "/image/a", "/image/a/download", "/favicon.ico"]
+        {
             assert_eq!(Page::parse(&Method::GET, path), Err(Error::NotFound), "{path}");
         }
     }
@@ -158,6 +176,8 @@ mod tests {
             "/maintenance",
             "/maintenance/collect",
             "/maintenance/check",
+            "/maintenance/cancel",
+            "/import",
             "/users",
             "/repository/a",
         ];

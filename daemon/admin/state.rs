@@ -1,19 +1,28 @@
 //! The admin page as a value: its settings, its state, and the context of a request.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::jobs::Jobs;
+use super::importer::Importer;
 use crate::access::{HtpasswdError, Sessions};
+use crate::jobs::Jobs;
 use crate::queue::{FairPool, Limits};
 use crate::store::{CollectionPolicy, Holder, Store};
+use crate::wire::Addresses;
 use crate::wire::audit::LoginCounters;
-use crate::wire::{Addresses, Events};
 
 /// Bounds the large forms that are received at once: a few MiB of memory, of which each client gets a share.
 const FORMS: Limits =
     Limits { places: 16, places_per_holder: 4, reserved: 2, waiting_per_holder: 16, holders: 4096 };
+
+/// Bounds the uploads of archives at once. An upload may take hours, so that each user has one place, and none waits.
+const UPLOADS: Limits =
+    Limits { places: 4, places_per_holder: 1, reserved: 0, waiting_per_holder: 0, holders: 4096 };
+
+/// Bounds the downloads of images at once: each has its list of content in memory, and a lease.
+const DOWNLOADS: Limits =
+    Limits { places: 12, places_per_holder: 3, reserved: 0, waiting_per_holder: 4, holders: 4096 };
 
 /// The settings of the admin page, from the configuration.
 #[derive(Clone, Debug)]
@@ -34,35 +43,42 @@ pub struct Settings {
 pub struct AdminState {
     /// The sessions of logged-in users.
     pub sessions: Sessions,
-    /// The recent pushes, pulls and deletes.
-    pub events: Arc<Events>,
     /// Counts failed log-ins.
     pub logins: Arc<LoginCounters>,
-    pub(super) jobs: Arc<Jobs>,
+    /// The background jobs.
+    pub jobs: Arc<Jobs>,
     /// Places for large forms, which are held in memory while they arrive.
     pub(super) forms: Arc<FairPool<Holder>>,
+    /// Places for downloads of images.
+    pub(super) downloads: Arc<FairPool<Holder>>,
+    /// Places for uploads of archives.
+    pub(super) uploads: Arc<FairPool<Holder>>,
+    /// Imports uploaded archives, once the daemon serves.
+    pub(super) importer: OnceLock<Box<dyn Importer>>,
     pub(super) started: Instant,
 }
 
 impl AdminState {
-    /// Returns the state of a daemon that just started: no sessions, no jobs.
+    /// Returns the state of a daemon that just started: no sessions.
     ///
     /// # Errors
     /// [`HtpasswdError::Random`] if the system has no random bytes.
-    pub fn new(events: Arc<Events>) -> Result<Self, HtpasswdError> {
+    pub fn new(jobs: Arc<Jobs>) -> Result<Self, HtpasswdError> {
         Ok(AdminState {
             sessions: Sessions::new()?,
-            events,
             logins: Arc::default(),
-            jobs: Arc::default(),
+            jobs,
             forms: Arc::new(FairPool::new(FORMS)),
+            downloads: Arc::new(FairPool::new(DOWNLOADS)),
+            uploads: Arc::new(FairPool::new(UPLOADS)),
+            importer: OnceLock::new(),
             started: Instant::now(),
         })
     }
 
-    /// Returns true while a collection or a check runs that was started on the page.
-    pub fn has_running_job(&self) -> bool {
-        self.jobs.is_running()
+    /// Sets the way into the registry for uploads; the first one stays.
+    pub fn set_importer(&self, importer: Box<dyn Importer>) {
+        let _ = self.importer.set(importer);
     }
 }
 

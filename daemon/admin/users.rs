@@ -9,7 +9,7 @@ use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Identity, Operation, UserName};
+use crate::access::{Identity, Operation, UserChangeKind, UserName};
 use crate::wire::Response;
 
 /// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
@@ -71,6 +71,7 @@ pub(super) async fn add(request: &AdminRequest<'_>) -> Result<Response, AdminErr
     };
     if added.is_ok() {
         log_change(request, &format!("added user {}", request.field("name")));
+        request.record_user_change(request.field("name"), UserChangeKind::Added).await;
     }
     finish(request, "added", added).await
 }
@@ -108,6 +109,7 @@ async fn change_password(request: &AdminRequest<'_>) -> Result<(), AdminError> {
     }
     request.access.change_password(&name, new_password(request)?).await?;
     log_change(request, &format!("changed the password of {name}"));
+    request.record_user_change(name.as_str(), UserChangeKind::PasswordSet).await;
     Ok(())
 }
 
@@ -128,6 +130,7 @@ pub(super) async fn remove(request: &AdminRequest<'_>) -> Result<Response, Admin
     };
     if removed.is_ok() {
         log_change(request, &format!("removed user {}", request.field("name")));
+        request.record_user_change(request.field("name"), UserChangeKind::Removed).await;
     }
     finish(request, "removed", removed).await
 }
@@ -200,7 +203,7 @@ pub(super) fn entered_name(name: &str) -> String {
 fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
         _ if request.may(&Operation::Users) => Ok(()),
-        Identity::Anonymous => Err(AdminError::NeedsLogin),
+        Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
         Identity::User(_) => Err(AdminError::Denied("Managing users requires full rights.")),
     }
 }

@@ -20,6 +20,11 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     }
 }
 
+/// Replaces control characters, which could control a terminal or break a line: clients and archives decide a part of the text.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 /// Formats a duration in its largest unit, rounded down: `3 days`, `1 minute`, `0 seconds`.
 pub fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 5] =
@@ -42,6 +47,11 @@ mod tests {
             ("2 repositories".into(), "2 days".into())
         );
         assert_eq!(count(-1, "tag"), "18446744073709551615 tags");
+    }
+
+    #[test]
+    fn control_characters_are_replaced() {
+        assert_eq!(printable("a\n\u{1b}[0mä"), "a??[0mä");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{check, gc, inspect, manual, serve, show, status, user};
+use super::{
+    adopt, check, export, gc, import, inspect, inventory, jobs, ls, manual, owner, rm, serve, show, status,
+    user,
+};
 
 /// Container registry for the edge: one static daemon with TLS, users and durable storage
 #[derive(Parser)]
@@ -38,13 +41,33 @@ pub(super) enum Command {
     Status(status::Options),
     /// Print the metrics of the running daemon, else those of its last exit
     Metrics,
+    /// List repositories, the tags of a repository, or the platforms of an image
+    Ls(ls::Options),
+    /// Adopt the images of registry:2 from its data directory
+    Adopt(adopt::Options),
+    /// Delete tags, or whole repositories
+    Rm(rm::Options),
+    /// Import images from archives, directories and pipes
+    #[command(after_help = import::HELP)]
+    Import(import::Options),
     /// Delete unreferenced content; the daemon does this by itself every gc.interval
     Gc(gc::Options),
     /// Verify blobs, manifests and the index
     Check(check::Options),
+    /// Show background jobs: what ran, what runs, what is due; start or cancel one
+    Jobs(jobs::Options),
+    /// Start a daemon that sleeps if a background job is due; holdfast-wake.timer runs this every 15 minutes
+    Wake,
+    /// Write images to a medium: a directory or a tar that docker, podman, skopeo and containerd read
+    Export(export::Options),
+    /// Print the digests of all content, so that an export for this registry leaves it out
+    Inventory(inventory::Options),
     /// Read an index to its end; the daemon runs this after a crash
     #[command(hide = true)]
     InspectIndex(inspect::Options),
+    /// Open the store as the owner of the data, for a command of root
+    #[command(hide = true)]
+    OwnStore(owner::ChildOptions),
     /// Print a shell completion script
     Completions {
         /// Shell to generate the script for

@@ -1,4 +1,4 @@
-//! `holdfast check`: a check of the data directory, beside a running daemon or without one.
+//! `holdfast check`: a check of the data directory, by the daemon or without one.
 //!
 //! Exits with 1 if there are faults, also after a repair: clients have to push the repaired content again.
 
@@ -6,13 +6,16 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
 
-use super::format::{amount, count, size};
-use super::{Failure, print, runtime, store_settings};
+use super::background::{CHECK, DAMAGED_INDEX};
+use super::format::{count, size};
+use super::job_report::{amount, number, text, waits_for};
+use super::owner::{Access, Client, Event, Invocation, RequestError, with_owner};
+use super::{Failure, print};
 use crate::config::Config;
-use crate::store::{
-    self, CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault, Role, Store, StoreError,
-};
+use crate::control::Detail;
 
 /// Interval between updates of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -34,71 +37,74 @@ pub(super) struct Options {
     json: bool,
 }
 
+/// The report of a check.
+struct Checked {
+    report: Value,
+    faults: Vec<Value>,
+    /// True if this command has opened the store, because no daemon runs.
+    owns_store: bool,
+}
+
 /// Runs a check and prints its report; fails if there are faults.
-pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
+pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -> Result<(), Failure> {
     let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
-    let rate = rate.transpose().map_err(Failure::misuse)?;
-    super::privileges::enter(config)?;
-    // A rebuild logs the names that it drops, and where it keeps the previous index.
-    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
-    let runtime = runtime()?;
-    let how = CheckOptions { rate, repair: options.repair };
-    let (checked, faults) = runtime.block_on(check_and_repair(config, how, options))?;
+    rate.transpose().map_err(Failure::misuse)?;
+    let Checked { report, faults, .. } = check_and_repair(options, config, invocation)?;
     if options.json {
-        let mut text = serde_json::to_value(checked).map_err(Failure::failed)?;
-        text["list"] = serde_json::to_value(&faults).map_err(Failure::failed)?;
+        let mut text = report.clone();
+        text["list"] = faults.into();
         print(&format!("{text:#}\n"))?;
     } else {
-        print(&summary(&checked))?;
+        print(&summary(&report))?;
     }
-    match conclusion(&checked, options.repair) {
+    match conclusion(&report, options.repair) {
         Some(conclusion) => Err(Failure::failed(conclusion)),
         None => Ok(()),
     }
 }
 
 /// Runs a check, and a second one after a repair has rebuilt a damaged index.
-async fn check_and_repair(
-    config: &Config,
-    how: CheckOptions,
-    options: &Options,
-) -> Result<(CheckReport, Vec<Fault>), Failure> {
-    if options.repair || options.rebuild {
-        match super::recover_offline(config).await {
-            // The rebuild replaces the index anyway.
-            Err(error) if options.rebuild => log::warn!("{error}"),
-            in_order => drop(in_order.map_err(Failure::failed)?),
-        }
-    }
-    let role = if options.rebuild { Role::Rebuild } else { Role::Command };
-    let may_rebuild = || options.repair && !store::daemon_runs(&config.storage.path);
-    let (checked, faults) = match check(config, how, role, options.json).await {
-        // The failed check has marked the index as damaged, so that it is inspected now, and rebuilt.
-        Err(StoreError::Index(error)) if may_rebuild() => {
-            log::warn!("the index is damaged ({error})");
-            super::recover_offline(config).await.map_err(Failure::failed)?;
-            check(config, how, Role::Command, options.json).await.map_err(failed)?
-        }
-        first => first.map_err(failed)?,
+fn check_and_repair(options: &Options, config: &Config, invocation: &Invocation) -> Result<Checked, Failure> {
+    let check = |access| {
+        with_owner(config, invocation, access, async |client| {
+            let owns_store = client.owns_store();
+            Ok((check(client, options).await, owns_store))
+        })
     };
-    if checked.index_faults > 0 && may_rebuild() {
-        log::warn!("the index contradicts itself; rebuilding it");
-        return check(config, how, Role::Rebuild, options.json).await.map_err(failed);
+    let first = check(if options.rebuild { Access::Rebuild } else { Access::Any })?;
+    let checked = match first {
+        // The failed check has marked the index as damaged, so that the next owner inspects it, and rebuilds it.
+        (Err(RequestError::Refused(detail)), true) if options.repair && detail.code == DAMAGED_INDEX => {
+            print_warning(&format!("the index is damaged ({})", detail.message));
+            check(Access::Any)?.0.map_err(failed)?
+        }
+        (first, _) => first.map_err(failed)?,
+    };
+    if number(&checked.report, "index_faults") > 0 && options.repair && checked.owns_store {
+        print_warning("the index contradicts itself; rebuilding it");
+        return check(Access::Rebuild)?.0.map_err(failed);
     }
-    Ok((checked, faults))
+    Ok(checked)
+}
+
+fn print_warning(text: &str) {
+    // A closed stderr cannot be reported anywhere.
+    let _ = writeln!(std::io::stderr(), "WARN  {text}");
 }
 
 /// Returns the number of faults and what the operator does next; `None` if there are no faults.
-fn conclusion(checked: &CheckReport, repair: bool) -> Option<String> {
-    let faults = count(checked.faults, "fault");
-    let next = match (checked.faults, checked.index_faults) {
+fn conclusion(report: &Value, repair: bool) -> Option<String> {
+    let [all, of_index, of_layout, repaired] =
+        ["faults", "index_faults", "layout_faults", "repaired"].map(|field| number(report, field));
+    let faults = count(all, "fault");
+    let next = match (all, of_index) {
         (0, _) => return None,
-        (all, 0) if all == checked.layout_faults => match checked.repaired {
+        (_, 0) if all == of_layout => match repaired {
             0 => "`holdfast check --repair` rewrites index.json from the index".to_owned(),
             _ => "index.json was rewritten from the index".to_owned(),
         },
         (_, 0) if repair => {
-            format!("{} of them repaired; push the images named above again", checked.repaired)
+            format!("{repaired} of them repaired; push the images named above again")
         }
         (_, 0) => "run `holdfast check --repair`, then push these images again".to_owned(),
         _ => "the index contradicts itself: stop the daemon and run `holdfast check --repair`".to_owned(),
@@ -106,40 +112,36 @@ fn conclusion(checked: &CheckReport, repair: bool) -> Option<String> {
     Some(format!("{faults}; {next}"))
 }
 
-fn failed(error: StoreError) -> Failure {
-    Failure::failed(match error {
-        StoreError::Index(error) => {
-            format!("{error}; stop the daemon and run `holdfast check --repair`, which rebuilds the index")
-        }
-        error => error.to_string(),
-    })
+fn failed(error: RequestError) -> Failure {
+    match error {
+        RequestError::Refused(Detail { code, message, .. }) if code == DAMAGED_INDEX => Failure::failed(
+            format!("{message}; stop the daemon and run `holdfast check --repair`, which rebuilds the index"),
+        ),
+        error => error.into(),
+    }
 }
 
-async fn check(
-    config: &Config,
-    how: CheckOptions,
-    role: Role,
-    json: bool,
-) -> Result<(CheckReport, Vec<Fault>), StoreError> {
-    let store = Store::open(store_settings(config), role).await?;
+async fn check(client: &mut Client, options: &Options) -> Result<Checked, RequestError> {
+    let mut wanted = json!({ "repair": options.repair, "leave_layout": !options.repair });
+    if let Some(rate) = &options.rate {
+        wanted["rate"] = rate.as_str().into();
+    }
     let mut faults = Vec::new();
     let mut bar = Bar { shown: None, terminal: std::io::stderr().is_terminal() };
     let mut observe = |event| match event {
-        CheckEvent::Progress(progress) => bar.show(progress),
-        CheckEvent::Fault(fault, _) if json => faults.push(fault),
-        CheckEvent::Fault(fault, repaired) => {
+        Event::Progress(progress) => bar.show(&progress),
+        Event::Item(mut item) if options.json => faults.push(item["fault"].take()),
+        Event::Item(item) => {
             bar.clear();
-            let suffix = if repaired { " (repaired)" } else { "" };
+            let suffix = if item["repaired"] == true { " (repaired)" } else { "" };
             // A closed pipe must not stop the check.
-            let _ = writeln!(std::io::stdout(), "{}{suffix}", line(&fault));
+            let _ = writeln!(std::io::stdout(), "{}{suffix}", line(&item["fault"]));
         }
     };
-    let checked = store.check(how, &mut observe).await;
+    let checked = client.stream(Method::POST, &format!("jobs/{CHECK}"), Some(&wanted), &mut observe).await;
     bar.clear();
-    let closed = store.close().await;
-    let checked = checked?;
-    closed?;
-    Ok((checked, faults))
+    let report = checked?.remove("report").unwrap_or_default();
+    Ok(Checked { report, faults, owns_store: client.owns_store() })
 }
 
 /// Progress line on stderr, shown only on a terminal.
@@ -149,11 +151,12 @@ struct Bar {
 }
 
 impl Bar {
-    fn show(&mut self, CheckProgress { done, all }: CheckProgress) {
+    fn show(&mut self, progress: &Value) {
         if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS_INTERVAL) {
             self.shown = Some(Instant::now());
-            let text = format!("{} of {}", done.count, amount(all, "blob"));
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}, {} read", size(done.bytes));
+            let text =
+                waits_for(progress).map_or_else(|| done(progress), |jobs| format!("waiting for {jobs}"));
+            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
         }
     }
 
@@ -164,41 +167,47 @@ impl Bar {
     }
 }
 
-fn line(fault: &Fault) -> String {
-    match fault {
-        Fault::Missing { digest } => format!("missing      {digest}"),
-        Fault::Length { digest, indexed, actual } => {
-            format!("length       {digest}: {indexed} bytes in the index, {actual} bytes in the file")
-        }
-        Fault::Corrupt { digest, actual } => {
-            format!("corrupt      {digest}: the content has the digest {actual}")
-        }
-        Fault::Unreadable { digest, error } => format!("unreadable   {digest}: {error}"),
-        Fault::MalformedManifest { repository, digest } => format!("no manifest  {repository}@{digest}"),
-        Fault::Incomplete { repository, digest, missing } => {
-            format!("incomplete   {repository}@{digest}: {missing} is missing")
-        }
-        Fault::Miscounted { repository } => {
+fn done(progress: &Value) -> String {
+    let all =
+        format!("{} ({})", count(number(progress, "items_all"), "blob"), size(number(progress, "bytes_all")));
+    format!("{} of {all}, {} read", number(progress, "items_done"), size(number(progress, "bytes_done")))
+}
+
+/// Formats a fault.
+fn line(fault: &Value) -> String {
+    let (repository, digest) = (text(fault, "repository"), text(fault, "digest"));
+    match text(fault, "kind") {
+        "missing" => format!("missing      {digest}"),
+        "length" => format!(
+            "length       {digest}: {} bytes in the index, {} bytes in the file",
+            number(fault, "indexed"),
+            number(fault, "actual")
+        ),
+        // The name of earlier releases.
+        "rotten" => format!("corrupt      {digest}: the content has the digest {}", text(fault, "actual")),
+        "unreadable" => format!("unreadable   {digest}: {}", text(fault, "error")),
+        "no-manifest" => format!("no manifest  {repository}@{digest}"),
+        "incomplete" => format!("incomplete   {repository}@{digest}: {} is missing", text(fault, "missing")),
+        "miscounted" => {
             format!("miscounted   {repository}: the index has a wrong number of tags, manifests or bytes")
         }
-        Fault::Index => "index        rows are missing or contradict each other".to_owned(),
-        Fault::Layout { problem } => format!("index.json   {problem}"),
-        Fault::Dangling { repository, tag, digest } => {
-            format!("dangling     {repository}:{tag}: {digest} does not exist")
-        }
+        "index" => "index        rows are missing or contradict each other".to_owned(),
+        "layout" => format!("index.json   {}", text(fault, "problem")),
+        "dangling" => format!("dangling     {repository}:{}: {digest} does not exist", text(fault, "tag")),
+        _ => format!("unknown      {fault}"),
     }
 }
 
-fn summary(checked: &CheckReport) -> String {
+fn summary(report: &Value) -> String {
     let mut text = format!(
         "checked {}, {} and {}: {}\n",
-        amount(checked.blobs, "blob"),
-        count(checked.manifests, "manifest"),
-        count(checked.tags, "tag"),
-        count(checked.faults, "fault")
+        amount(report, "blobs", "blob"),
+        count(number(report, "manifests"), "manifest"),
+        count(number(report, "tags"), "tag"),
+        count(number(report, "faults"), "fault")
     );
-    if checked.unknown_files > 0 {
-        let files = count(checked.unknown_files, "file");
+    if number(report, "unknown_files") > 0 {
+        let files = count(number(report, "unknown_files"), "file");
         text += &format!("{files} not in the index; the next collection adds them\n");
     }
     text
@@ -206,8 +215,21 @@ fn summary(checked: &CheckReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::oci::{Algorithm, Hasher, RepositoryName};
+    use crate::store::{CheckReport, Fault};
+
+    /// Formats a fault as the daemon sends it.
+    fn line(fault: &Fault) -> String {
+        super::line(&serde_json::to_value(fault).unwrap())
+    }
+
+    fn summary(report: &CheckReport) -> String {
+        super::summary(&serde_json::to_value(report).unwrap())
+    }
+
+    fn conclusion(report: &CheckReport, repair: bool) -> Option<String> {
+        super::conclusion(&serde_json::to_value(report).unwrap(), repair)
+    }
 
     #[test]
     fn each_fault_has_a_line_that_names_its_object() {

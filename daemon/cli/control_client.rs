@@ -11,10 +11,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::daemon_status::DaemonStatus;
-use super::offline::absolute;
+use super::owner::{Daemon, Found, Patience, find};
 use crate::config::Config;
+use crate::control::StatusReport;
 use crate::server::OWN_AGENT;
+use crate::service::ShortPath;
 
 /// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,27 +25,28 @@ const MAX_RESPONSE: usize = 1 << 20;
 type RequestError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Returns the status of the daemon of this configuration; `None` if no daemon runs or its control socket cannot be used.
-pub(super) async fn status(config: &Config) -> Option<DaemonStatus> {
-    let response = tokio::time::timeout(REQUEST_TIMEOUT, async {
-        let stream = UnixStream::connect(&config.service.control).await?;
-        let (_, body) = get(stream, "/status").await?;
-        Ok::<DaemonStatus, RequestError>(serde_json::from_slice(&body)?)
-    });
-    let status = response.await.ok()?.ok()?;
-    // The default socket is that of the system's service, which may serve another data directory.
-    (status.data == absolute(&config.storage.path)).then_some(status)
+pub(super) async fn status(config: &Config) -> Option<StatusReport> {
+    Some(daemon(config).await?.status)
+}
+
+async fn daemon(config: &Config) -> Option<Daemon> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, find(config, Patience::RunningOnly)).await {
+        Ok(Ok(Found::Daemon(daemon))) => Some(*daemon),
+        Ok(Ok(Found::Occupied(_) | Found::Absent) | Err(_)) | Err(_) => None,
+    }
 }
 
 /// Returns the metrics of the daemon of this configuration; `None` if no daemon runs, or if neither its control socket nor its
 /// port can be used. The port is tried only if a daemon runs: under socket activation a connection would start one.
 pub(super) async fn metrics(config: &Config, daemon_runs: bool) -> Option<String> {
-    if status(config).await.is_some() {
+    if let Some(daemon) = daemon(config).await {
         let response = tokio::time::timeout(REQUEST_TIMEOUT, async {
-            get(UnixStream::connect(&config.service.control).await?, "/metrics").await
+            let socket = ShortPath::of(&daemon.socket)?;
+            get(UnixStream::connect(socket.path()).await?, "/_holdfast/v1/metrics").await
         });
         return metrics_in(response.await.ok()?.ok()?);
     }
-    // Without systemd there is no control socket; use the port as a local client, which metrics.access may forbid.
+    // A daemon may have no control socket; use the port as a local client, which metrics.access may forbid.
     for address in config.listen.iter().filter(|_| daemon_runs) {
         let response = tokio::time::timeout(REQUEST_TIMEOUT, async {
             get(TcpStream::connect(reachable(*address)).await?, "/metrics").await

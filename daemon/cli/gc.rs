@@ -1,15 +1,19 @@
-//! `holdfast gc`: a collection, beside a running daemon or without one.
+//! `holdfast gc`: a collection, by the daemon or without one.
 //!
 //! Fails with an error of the store; items that were freed before it stay freed.
 
 use std::io::Write;
 
 use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
 
-use super::format::{amount, count, size};
-use super::{Failure, print, recover_offline, runtime, store_settings};
-use crate::config::Config;
-use crate::store::{CollectedItem, CollectionPolicy, CollectionReport, Role, Store};
+use super::background::{COLLECTION, collection_rules};
+use super::format::{count, size};
+use super::job_report::{Waiting, amount, number, text};
+use super::owner::{Access, Client, Event, Invocation, with_owner};
+use super::{Failure, print};
+use crate::config::{Config, DataSource};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -26,87 +30,121 @@ pub(super) struct Options {
 }
 
 /// Runs a collection and prints its report.
-pub(super) fn run(options: &Options, config: &Config) -> Result<(), Failure> {
-    let mut policy = CollectionPolicy { by_operator: true, ..config.gc.policy.clone() };
+pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -> Result<(), Failure> {
     if let Some(grace) = &options.grace {
-        policy.grace = crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
+        crate::config::duration("--grace", grace).map_err(Failure::misuse)?;
     }
-    super::privileges::enter(config)?;
-    let _log = crate::service::start_logging(log::LevelFilter::Warn).map_err(Failure::failed)?;
-    let (report, taken) = runtime()?.block_on(collect(config, &policy, options))?;
+    let collected = with_owner(config, invocation, Access::Any, async |client| {
+        compare_rules(client, config, invocation)?;
+        collect(client, options).await
+    });
+    let (mut report, taken) = collected?;
     if options.json {
-        let mut text = serde_json::to_value(report).map_err(Failure::failed)?;
-        text["taken"] = serde_json::to_value(taken).map_err(Failure::failed)?;
-        return print(&format!("{text:#}\n"));
+        report["taken"] = taken.into();
+        return print(&format!("{report:#}\n"));
     }
     print(&summary(&report))
 }
 
-async fn collect(
-    config: &Config,
-    policy: &CollectionPolicy,
-    options: &Options,
-) -> Result<(CollectionReport, Vec<CollectedItem>), Failure> {
-    if !options.dry_run {
-        // After a rebuild, unnamed blobs may be those of names that were lost.
-        if recover_offline(config).await.map_err(Failure::failed)? {
-            return Err(Failure::failed(
-                "the index was rebuilt and names may be lost, so nothing was collected; push what is missing, then run \
-                 `holdfast gc` again",
-            ));
+/// Compares the rules of this configuration with those of the daemon, which collects by its own. Refuses a file that was named
+/// with `--config`, and says so otherwise.
+fn compare_rules(client: &Client, config: &Config, invocation: &Invocation) -> Result<(), Failure> {
+    let in_effect = client.status().collection_rules.as_ref();
+    if in_effect.is_none_or(|rules| *rules == collection_rules(config)) {
+        return Ok(());
+    }
+    let next = "reload the daemon to apply them (systemctl reload holdfast, or SIGHUP)";
+    match &invocation.config {
+        Some(file) => Err(Failure::failed(format!(
+            "the running daemon collects by other rules than those of {}; if that is its file, {next}, else leave out --config, \
+             or stop the daemon",
+            file.display()
+        ))),
+        // A directory that is named may be served by any configuration.
+        None if config.data_source != DataSource::UsualFile => Ok(()),
+        None => {
+            // A closed stderr cannot be reported anywhere.
+            let _ = writeln!(
+                std::io::stderr(),
+                "holdfast: the daemon collects by other rules than those of the configuration; {next}"
+            );
+            Ok(())
         }
     }
-    let store = Store::open(store_settings(config), Role::Command).await.map_err(Failure::failed)?;
-    let mut taken = Vec::new();
-    let mut observe = |one: CollectedItem| {
-        if options.json {
-            taken.push(one);
-        } else {
+}
+
+async fn collect(client: &mut Client, options: &Options) -> Result<(Value, Vec<Value>), Failure> {
+    // After a rebuild, unnamed blobs may be those of names that were lost.
+    if client.owns_store() && client.status().may_lack_names && !options.dry_run {
+        return Err(Failure::failed(
+            "the index was rebuilt and names may be lost, so nothing was collected; push what is missing, then run \
+             `holdfast gc` again",
+        ));
+    }
+    let mut wanted = json!({ "dry_run": options.dry_run });
+    if let Some(grace) = &options.grace {
+        wanted["grace"] = grace.as_str().into();
+    }
+    let (mut taken, mut waiting) = (Vec::new(), Waiting::default());
+    let mut observe = |event| match event {
+        Event::Progress(progress) => waiting.show(&progress),
+        Event::Item(item) if options.json => taken.push(item),
+        Event::Item(item) => {
             // A closed pipe must not stop the collection.
-            let _ = writeln!(std::io::stdout(), "{}", line(&one));
+            let _ = writeln!(std::io::stdout(), "{}", line(&item));
         }
     };
-    let report = store.collect(policy, options.dry_run, &mut observe).await;
-    let closed = store.close().await;
-    let report = report.map_err(Failure::failed)?;
-    closed.map_err(Failure::failed)?;
-    Ok((report, taken))
+    let path = format!("jobs/{COLLECTION}");
+    let mut done = client.stream(Method::POST, &path, Some(&wanted), &mut observe).await?;
+    Ok((done.remove("report").unwrap_or_default(), taken))
 }
 
-fn line(item: &CollectedItem) -> String {
-    match item {
-        CollectedItem::Tag { repository, tag, digest } => format!("tag       {repository}:{tag} {digest}"),
-        CollectedItem::Manifest { repository, digest } => format!("manifest  {repository}@{digest}"),
-        CollectedItem::Blob { digest, bytes } => format!("blob      {digest} {}", size(*bytes)),
-        CollectedItem::Upload { id, bytes } => format!("upload    {id} {}", size(*bytes)),
+/// Formats an item that was freed.
+fn line(item: &Value) -> String {
+    let bytes = size(number(item, "bytes"));
+    let (repository, digest) = (text(item, "repository"), text(item, "digest"));
+    match text(item, "kind") {
+        "tag" => format!("tag       {repository}:{} {digest}", text(item, "tag")),
+        "manifest" => format!("manifest  {repository}@{digest}"),
+        "blob" => format!("blob      {digest} {bytes}"),
+        "upload" => format!("upload    {} {bytes}", text(item, "id")),
+        _ => format!("... {} that this command was too slow to read", count(number(item, "missed"), "item")),
     }
 }
 
-fn summary(report: &CollectionReport) -> String {
-    let verb = if report.dry_run { "would free" } else { "freed" };
-    let repositories = count(report.repositories, "repository");
-    let mut text = format!("scanned {repositories} in {} ms\n", report.milliseconds);
+fn summary(report: &Value) -> String {
+    let verb = if report["dry_run"] == true { "would free" } else { "freed" };
+    let repositories = count(number(report, "repositories"), "repository");
+    let mut text = format!("scanned {repositories} in {} ms\n", number(report, "milliseconds"));
     text += &format!(
         "{verb} {}, {}, {}, {}\n",
-        count(report.freed_tags, "tag"),
-        count(report.freed_manifests, "manifest"),
-        amount(report.freed_blobs, "blob"),
-        amount(report.freed_uploads, "upload")
+        count(number(report, "freed_tags"), "tag"),
+        count(number(report, "freed_manifests"), "manifest"),
+        amount(report, "freed_blobs", "blob"),
+        amount(report, "freed_uploads", "upload")
     );
-    text += &format!("kept {} that manifests reference\n", amount(report.kept_needed, "blob"));
-    text += &format!("kept {} within the grace period\n", amount(report.kept_young, "blob"));
-    text += &format!("kept {} that have not expired\n", amount(report.kept_uploads, "upload"));
-    if report.found > 0 {
-        text += &format!("found {} missing in the index\n", count(report.found, "file"));
+    text += &format!("kept {} that manifests reference\n", amount(report, "kept_needed", "blob"));
+    text += &format!("kept {} within the grace period\n", amount(report, "kept_young", "blob"));
+    text += &format!("kept {} that have not expired\n", amount(report, "kept_uploads", "upload"));
+    if number(report, "found") > 0 {
+        text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::oci::{Algorithm, Hasher};
-    use crate::store::Amount;
+    use crate::store::{Amount, CollectedItem, CollectionReport};
+
+    /// Formats an item as the daemon sends it.
+    fn line(item: &CollectedItem) -> String {
+        super::line(&serde_json::to_value(item).unwrap())
+    }
+
+    fn summary(report: &CollectionReport) -> String {
+        super::summary(&serde_json::to_value(report).unwrap())
+    }
 
     #[test]
     fn each_item_has_a_line() {

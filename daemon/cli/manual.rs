@@ -37,7 +37,16 @@ const FILES: Entries = (
         ("/var/lib/holdfast", "The data directory of the packaged service: an OCI image layout."),
         (
             "/run/holdfast/control.sock",
-            "The socket through which the command line queries the running service.",
+            "The socket through which the commands reach the service; systemd starts it on the first connection. Root and the \
+             members of the group holdfast may connect, and have full rights.",
+        ),
+        (
+            "control.sock in the data directory",
+            "The same, of a daemon that systemd passes no sockets, as in a container.",
+        ),
+        (
+            "status.json in the data directory",
+            "The state at the last exit, for holdfast status, and the time of the next background job, for holdfast wake.",
         ),
     ],
 );
@@ -53,7 +62,23 @@ const EXAMPLES: Entries = (
             "sudo systemctl try-reload-or-restart holdfast",
             "Apply a changed configuration without interrupting a transfer.",
         ),
+        ("sudo holdfast ls team/app", "List the tags of a repository, newest first."),
+        ("sudo holdfast rm team/app:1.4", "Delete a tag; asks first."),
+        (
+            "sudo holdfast adopt /var/lib/docker-registry",
+            "Copy the images of registry:2 from its data directory, which may be in use.",
+        ),
+        ("sudo holdfast import /media/usb", "Import the images of a medium; see --dry-run for their names."),
         ("sudo holdfast gc --dry-run", "Show what a collection would free."),
+        (
+            "sudo systemctl edit holdfast-wake.timer",
+            "Change when a service that sleeps is started for background jobs that are due.",
+        ),
+        (
+            "sudo holdfast export 'team/*' --platform linux/arm64 -o /media/usb/",
+            "Write images to a stick, for a registry without a network, or for docker, podman, skopeo and containerd.",
+        ),
+        ("holdfast export app:1 -o - | ssh site docker load", "Send an image to another machine."),
         ("journalctl -u holdfast REPOSITORY=team/app", "Show the requests to a repository and their users."),
     ],
 );
@@ -69,8 +94,8 @@ fn command_line(command: clap::Command) -> std::io::Result<String> {
     let mut description = Roff::new();
     description.control("SH", ["DESCRIPTION"]);
     description.text([roman(
-        "Without a command it runs the registry. The other commands work beside a running daemon, on the same data \
-         directory; root works there as its owner.",
+        "Without a command it runs the registry. Commands that need its content ask the running daemon through its control \
+         socket. While no daemon runs they open the data directory themselves; root does that as its owner.",
     )]);
     description.to_writer(&mut text)?;
     page.render_options_section(&mut text)?;
@@ -79,7 +104,9 @@ fn command_line(command: clap::Command) -> std::io::Result<String> {
         commands(&mut text, below, "holdfast")?;
     }
     let mut rest = heading("SH", "EXIT STATUS");
-    rest.text([roman("0: success; 1: failure; 2: wrong usage or invalid configuration.")]);
+    rest.text([roman(
+        "0: success; 1: failure; 2: wrong usage or invalid configuration; 130: interrupted by a signal.",
+    )]);
     for (name, entries) in [FILES, EXAMPLES] {
         rest.control("SH", [name]);
         for (term, text) in entries {

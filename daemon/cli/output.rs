@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use serde_json::{Value, json};
+
 use super::failure::Failure;
 use crate::config::{self, Config};
 
@@ -16,9 +18,18 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints the warnings of the configuration to stderr, for commands without a log.
-pub(super) fn print_warnings(config: &Config) {
-    for warning in config.warnings.iter().chain(&foreign_content(config)) {
+/// Formats an event as one line of JSON.
+pub(super) fn event_line(event: &str, fields: Value) -> String {
+    let mut object = json!({ "event": event });
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields);
+    }
+    format!("{object}\n")
+}
+
+/// Prints warnings to stderr, for commands without a log.
+pub(super) fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
         let _ = writeln!(std::io::stderr(), "holdfast: warning: {warning}");
     }
 }
@@ -28,9 +39,20 @@ pub(super) fn foreign_content(config: &Config) -> Option<String> {
     let foreign = config.storage.path.join(config::REGISTRY_2_DATA);
     foreign.is_dir().then(|| {
         format!(
-            "{} has content of registry:2, which Holdfast neither serves nor changes; run registry:2 on another port and copy \
-             the images (skopeo sync, crane copy), see docs/from-registry-2.md",
-            foreign.display()
+            "{} has content of registry:2, which Holdfast neither serves nor changes; take it over with `holdfast adopt {}`, or \
+             run registry:2 on another port and copy the images (skopeo sync, crane copy), see docs/from-registry-2.md",
+            foreign.display(),
+            config.storage.path.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_lines() {
+        assert_eq!(event_line("item", json!({ "a": 1 })), "{\"a\":1,\"event\":\"item\"}\n");
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{AccessFlags, Gid, Uid, User, access, geteuid, initgroups, setgid, setgroups, setuid};
 
 use super::failure::Failure;
 use crate::config::Config;
@@ -13,10 +13,37 @@ use crate::config::Config;
 /// directory for the rest of the process.
 pub(super) fn enter(config: &Config) -> Result<(), Failure> {
     let path = &config.storage.path;
+    let (user, group) = registry_owner(path)?;
+    become_owner(path, user, group)
+}
+
+/// Refuses a path that is not a data directory.
+pub(super) fn require_registry(path: &Path) -> Result<(), Failure> {
+    registry_owner(path).map(drop)
+}
+
+/// Returns true if this process is root's and the data directory belongs to another user. Refuses a path that is not a data
+/// directory, and one that this user may not write to.
+pub(super) fn needs_other_user(path: &Path) -> Result<bool, Failure> {
+    let (user, _) = registry_owner(path)?;
+    if geteuid().is_root() {
+        return Ok(user != 0);
+    }
+    if user != geteuid().as_raw() && access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        return Err(Failure::failed(format!(
+            "cannot write to {}: it belongs to another user; use sudo",
+            path.display()
+        )));
+    }
+    Ok(false)
+}
+
+/// Returns the user and the group of the registry in a data directory.
+fn registry_owner(path: &Path) -> Result<(u32, u32), Failure> {
     // index.json is there even if the index is lost.
     let (index, layout) = (path.join("index/data.mdb"), path.join("index.json"));
     match std::fs::metadata(&index).or_else(|_| std::fs::metadata(&layout)) {
-        Ok(metadata) => become_owner(path, metadata.uid(), metadata.gid()),
+        Ok(metadata) => Ok((metadata.uid(), metadata.gid())),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             Err(Failure::failed(format!("cannot read {}: permission denied; use sudo", path.display())))
         }

@@ -15,6 +15,7 @@ pub(super) fn store_settings(config: &Config) -> store::Settings {
             retention: config.gc.policy.retention.as_slice().into(),
         },
         immutable: config.immutable.clone(),
+        events: config.events,
         inspect: inspect::in_own_process,
         on_read_only: service::status,
         on_opening: service::starting,

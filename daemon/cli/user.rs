@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output::print;
-use super::privileges;
+use super::{owner, privileges};
 use crate::access::{Htpasswd, UserName};
 use crate::config::Config;
 
@@ -46,6 +46,7 @@ pub(super) enum Command {
 
 /// Runs `holdfast user`.
 pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
+    owner::check_data(config)?;
     privileges::enter_for_users(config)?;
     let path = &config.auth.settings.htpasswd;
     match command {
@@ -93,13 +94,7 @@ fn password(name: &UserName, from_stdin: bool) -> Result<String, Failure> {
         return Err(Failure::misuse(line));
     }
     if from_stdin {
-        let mut text = String::new();
-        std::io::stdin()
-            .take(MAX_INPUT)
-            .read_to_string(&mut text)
-            .map_err(|error| Failure::failed(format!("cannot read the password: {error}")))?;
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        return Ok(line.strip_suffix('\r').unwrap_or(line).to_owned());
+        return password_of_stdin();
     }
     let prompt = |prompt: String| {
         rpassword::prompt_password(prompt)
@@ -110,4 +105,15 @@ fn password(name: &UserName, from_stdin: bool) -> Result<String, Failure> {
         return Err(Failure::failed("the passwords do not match; nothing changed"));
     }
     Ok(password)
+}
+
+/// Reads a password from standard input, one line.
+pub(super) fn password_of_stdin() -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_INPUT)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::failed(format!("cannot read the password: {error}")))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

@@ -1,5 +1,6 @@
 //! Validates what a configuration refers to: the data directory, the file of users, certificates and keys.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -9,6 +10,8 @@ use super::failure::Failure;
 use super::offline::absolute;
 use crate::access::Htpasswd;
 use crate::config::{Config, TlsMode};
+use crate::intake::{Folder, check_place};
+use crate::transfer::signers_file;
 use crate::{store, tls};
 
 /// Validates everything that a daemon needs to start with this configuration.
@@ -42,9 +45,47 @@ pub(super) fn validate_certificate(config: &Config) -> Result<(), Failure> {
     config.tls.clients.validate().map_err(Failure::misuse)
 }
 
+/// Returns why no signature can be checked: the file of allowed signers (`import.signers`) is missing or malformed. It refuses no
+/// start and no reload, because each import reads the file anew, and only imports need it.
+pub(super) fn signers_problem(config: &Config) -> Option<String> {
+    let path = config.import.signers.as_deref()?;
+    let failed =
+        |error: &dyn Display| format!("import.signers: {}: {error}; all imports are refused", path.display());
+    match signers_file::read(path) {
+        Err(error) => Some(failed(&error)),
+        Ok(signers) if signers.is_empty() => Some(failed(&"the file names no signer")),
+        Ok(_) => None,
+    }
+}
+
+/// Returns why the import folder (`import.folder`) cannot be used. It refuses no start and no reload: only its imports need it, and
+/// a disk may be mounted later.
+pub(super) fn import_folder_problem(config: &Config) -> Option<String> {
+    let folder = config.import.folder.as_deref()?;
+    let data = std::path::absolute(&config.storage.path).ok()?;
+    let named = |error: &dyn Display| format!("import.folder: {error}; nothing is imported from it");
+    if let Err(error) = check_place(folder, &data) {
+        return Some(named(&error));
+    }
+    // The daemon creates that one.
+    let is_created = !folder.exists() && folder.parent() == Some(&data);
+    if is_created {
+        return None;
+    }
+    let problem = Folder::open(folder, &data).and_then(|folder| folder.check_writable());
+    problem.err().map(|error| named(&error))
+}
+
 /// Refuses a data directory that cannot be written to, and says what to do: the service's sandbox may forbid it.
 pub(super) fn require_writable(data: &Path) -> Result<(), Failure> {
     let existing = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+    if existing.exists() && !existing.is_dir() {
+        return Err(Failure::failed(format!(
+            "storage.path: {} cannot be a directory, because {} is a file; set another path",
+            absolute(data),
+            absolute(existing)
+        )));
+    }
     match access(existing, AccessFlags::W_OK | AccessFlags::X_OK) {
         Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
             "cannot write to {0}: {1}; make the registry's user its owner, and for a service with data outside of \

@@ -2,13 +2,13 @@
 
 use super::given::Given;
 use super::key::{Key, Section};
-use super::keys::{access, admin, limits, network, operation, storage, tags};
+use super::keys::{access, admin, events, import, limits, network, operation, storage, tags};
 use super::problem::Problem;
 use super::settings::Config;
 use super::suggest::suggest;
 
 /// All sections. One without a name has keys outside of sections: plain ones come first, as TOML demands.
-pub(super) static SECTIONS: [Section<Config>; 14] = [
+pub(super) static SECTIONS: [Section<Config>; 17] = [
     network::TOP,
     storage::REGISTRY,
     storage::STORAGE,
@@ -18,7 +18,10 @@ pub(super) static SECTIONS: [Section<Config>; 14] = [
     limits::LIMITS,
     operation::LOG,
     operation::GC,
+    operation::CHECK,
     operation::UPLOADS,
+    events::EVENTS,
+    import::IMPORT,
     network::SERVICE,
     admin::ADMIN,
     admin::METRICS,

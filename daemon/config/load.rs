@@ -7,11 +7,11 @@ use super::definitions::{SECTIONS, finish, key};
 use super::environment::Variables;
 use super::file;
 use super::given::Given;
-use super::item::{Item, Named, Place};
+use super::item::{Item, Named, Place, Value};
 use super::key::{Initial, Key};
 use super::problem::{ConfigError, Problem};
 use super::registry2;
-use super::settings::Config;
+use super::settings::{Config, DataSource};
 
 /// The file that is read if no other is named.
 const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
@@ -21,6 +21,8 @@ const DEFAULT_FILE: &str = "/etc/holdfast/holdfast.toml";
 pub struct Overrides {
     /// `--data`: the data directory, `storage.path`.
     pub data: Option<PathBuf>,
+    /// `--listen`: the addresses, `listen`; empty for those of the other sources.
+    pub listen: Vec<String>,
 }
 
 /// Reads the configuration from its sources.
@@ -32,7 +34,7 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
-    let default = Path::new(DEFAULT_FILE);
+    let (default, is_named) = (Path::new(DEFAULT_FILE), file.is_some());
     let file = file.or_else(|| default.exists().then_some(default));
     let mut variables = Variables::sort(environment);
     let named = variables.take_registry(registry2::PATH).map(PathBuf::from);
@@ -45,7 +47,11 @@ pub fn load(
     let compatible = main.or(named).or_else(|| compatible_file(own.as_ref().ok(), &variables));
     let compatible = compatible.map(|path| read_named(&path, registry2::read_file)).transpose();
     let compatible = compatible.as_ref().map(|file| file.as_ref().map(as_named)).map_err(Problem::clone);
-    from_sources(own, compatible, &variables, overrides)
+    let mut config = from_sources(own, compatible, &variables, overrides)?;
+    if is_named && config.data_source == DataSource::UsualFile {
+        config.data_source = DataSource::Named;
+    }
+    Ok(config)
 }
 
 fn read_file(path: &Path) -> Result<String, Problem> {
@@ -86,7 +92,9 @@ pub fn from_text(
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
-    from_sources(Ok((name, text)), Ok(None), &Variables::sort(environment), overrides)
+    let config = from_sources(Ok((name, text)), Ok(None), &Variables::sort(environment), overrides)?;
+    // A text is not the file at its usual place.
+    Ok(Config { data_source: DataSource::default(), ..config })
 }
 
 /// Reads the configuration from the text of the file, of a file of registry:2, if there is one, and the other sources.
@@ -119,6 +127,12 @@ pub(super) fn from_sources(
     if let Some(data) = &overrides.data {
         given.set("storage.path", Item::text(data.display().to_string(), Place::Name("--data".into())));
     }
+    if !overrides.listen.is_empty() {
+        let place = Place::Name("--listen".into());
+        let text = |address: &String| Item::text(address.clone(), place.clone());
+        let value = Value::List(overrides.listen.iter().map(text).collect());
+        given.set("listen", Item { value, place: place.clone() });
+    }
     let mut config = assemble(&given, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
@@ -126,6 +140,11 @@ pub(super) fn from_sources(
     let is_for_users = config.auth.htpasswd_is_set || !config.auth.settings.rules.is_empty();
     config.open_because_registry_environment =
         effects.registry && !effects.users && config.auth.settings.anonymous.is_none() && !is_for_users;
+    config.data_source = match given.place("storage.path") {
+        None => DataSource::Default,
+        Some(Place::File { .. }) => DataSource::UsualFile,
+        Some(Place::Name(_)) => DataSource::Named,
+    };
     config.warnings = effects.warnings;
     config.sources = effects.sources;
     if config.open_because_registry_environment {

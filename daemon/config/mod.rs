@@ -32,7 +32,8 @@ pub use self::problem::ConfigError;
 pub use self::reference::{KeyReference, SectionReference, reference};
 pub use self::registry2::DATA as REGISTRY_2_DATA;
 pub use self::settings::{
-    Admin, Auth, Config, Gc, Http, Limits, Metrics, Registry, Service, Storage, Tls, TlsMode,
+    Admin, Auth, Config, DataSource, Gc, Http, Import, ImportCompression, ImportNames, Limits, Metrics,
+    Registry, Service, Storage, Tls, TlsMode,
 };
 pub use self::template::template;
 pub use self::values::{bytes, duration};

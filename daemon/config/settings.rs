@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::access::AuthSettings;
 use crate::server::{self, MetricsAccess};
 use crate::service::LogSettings;
-use crate::store::{CapacityLimits, CollectionPolicy, ImmutableRule};
+use crate::store::{CapacityLimits, CollectionPolicy, FeedBounds, ImmutableRule};
 use crate::tls::ClientRequirements;
 use crate::wire::Addresses;
 
@@ -34,14 +34,22 @@ pub struct Config {
     pub log: LogSettings,
     /// `[gc]`, `[uploads]` and `[[retention]]`
     pub gc: Gc,
+    /// `[check]`
+    pub check: Check,
     /// `[service]`
     pub service: Service,
     /// `[admin]`
     pub admin: Admin,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[events]`
+    pub events: FeedBounds,
+    /// `[import]`
+    pub import: Import,
     /// `[[immutable]]`
     pub immutable: Vec<ImmutableRule>,
+    /// The source of the path of the data directory.
+    pub data_source: DataSource,
     /// True if settings of registry:2 without `auth` configured the registry, which leaves it open.
     pub open_because_registry_environment: bool,
     /// Warnings for the operator, such as settings without an effect.
@@ -50,11 +58,25 @@ pub struct Config {
     pub sources: Vec<String>,
 }
 
+/// The source of the path of the data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataSource {
+    /// No source sets it: a directory below the working directory.
+    #[default]
+    Default,
+    /// The configuration file at its usual place.
+    UsualFile,
+    /// The operator named it: `--data`, `--config` or a variable.
+    Named,
+}
+
 /// `[registry]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
     /// True if pushes and deletes of clients are refused.
     pub read_only: bool,
+    /// True if content that a manifest references may be missing.
+    pub sparse: bool,
     /// Files of registry:2, the first of which that exists is read on top of the configuration file.
     pub compatible_files: Vec<PathBuf>,
 }
@@ -156,13 +178,57 @@ pub struct Gc {
     pub policy: CollectionPolicy,
 }
 
+/// `[check]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// The interval of checks; `None` is off.
+    pub interval: Option<Duration>,
+    /// The most bytes that a check reads per second.
+    pub rate: Option<u64>,
+}
+
+/// `[import]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Import {
+    /// The names that images get.
+    pub names: ImportNames,
+    /// The uncompressed layers that are compressed.
+    pub compress: ImportCompression,
+    /// The file of allowed signers; without one nothing has to be signed.
+    pub signers: Option<PathBuf>,
+    /// The folder whose archives the daemon imports.
+    pub folder: Option<PathBuf>,
+}
+
+/// The names that imported images get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImportNames {
+    /// Without the host, and without the `library/` of Docker Hub.
+    #[default]
+    Short,
+    /// With the host.
+    Full,
+}
+
+/// The uncompressed layers of imports that are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImportCompression {
+    /// Those for which a manifest has to be made anyway.
+    #[default]
+    Auto,
+    /// All of them.
+    Gzip,
+    /// None.
+    None,
+}
+
 /// `[service]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// The time without a connection after which a socket-activated daemon exits; `None` is off.
     pub idle: Option<Duration>,
-    /// The control socket, which the command line uses to query the daemon.
-    pub control: PathBuf,
+    /// The control socket, which the command line uses to reach the daemon; `None` for the usual places.
+    pub control: Option<PathBuf>,
 }
 
 /// `[admin]`

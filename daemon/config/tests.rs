@@ -150,7 +150,7 @@ fn variables_of_compose_files_are_honoured() {
         ("HOLDFAST_STORAGE_PATH", "/own"),
     ])
     .unwrap();
-    assert_eq!(config.listen[0].to_string(), "0.0.0.0:443");
+    assert_eq!(config.listen[0].to_string(), "[::]:443");
     assert_eq!(config.storage.path, Path::new("/own"));
     assert_eq!(config.tls.mode, TlsMode::Files { certificate: "/c".into(), key: "/k".into() });
     assert_eq!(
@@ -226,7 +226,7 @@ fn all_mistakes_are_reported_with_their_places() {
         [http.headers]\n\
         Content-Type = [\"a\"]\n";
     let mut expected = vec![
-        "file:1:10: listen is \"example\", but must be ADDRESS:PORT like 127.0.0.1:5000, or :5000 for all addresses",
+        "file:1:10: listen is \"example\", but must be ADDRESS:PORT like 127.0.0.1:5000, or :5000 for all addresses, IPv4 and IPv6",
         "file:2:1: unknown key colour; `holdfast man holdfast.toml` explains all keys",
         "file:4:1: unknown key storage.paht; did you mean storage.path?",
         "file:5:10: storage.delete is \"true\", but must be true or false, without quotes",

@@ -1,6 +1,6 @@
 //! The formats of texts: paths, durations, sizes, addresses.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +63,12 @@ pub(super) const ABSOLUTE_FILE: Parsed<PathBuf> = Parsed {
     ..PATH
 };
 
+pub(super) const ABSOLUTE_DIRECTORY: Parsed<PathBuf> = Parsed {
+    allowed: "the absolute path of a directory",
+    parse: |text| Path::new(text).is_absolute().then(|| text.into()),
+    ..PATH
+};
+
 pub(super) const DURATION: Parsed<Duration> = Parsed {
     allowed: "a duration like 30s, 5m or 1h",
     parse: parse_duration,
@@ -111,18 +117,22 @@ fn memory_size(text: &str) -> Option<usize> {
 }
 
 pub(super) const ADDRESS: Parsed<SocketAddr> = Parsed {
-    allowed: "ADDRESS:PORT like 127.0.0.1:5000, or :5000 for all addresses",
+    allowed: "ADDRESS:PORT like 127.0.0.1:5000, or :5000 for all addresses, IPv4 and IPv6",
     parse: |text| {
         let text = text.trim();
         let (host, port) = text.rsplit_once(':')?;
-        let host = match host {
-            "" => Ipv4Addr::UNSPECIFIED,
-            "localhost" => Ipv4Addr::LOCALHOST,
+        let host: IpAddr = match host {
+            // Its socket accepts IPv4 as well.
+            "" => Ipv6Addr::UNSPECIFIED.into(),
+            "localhost" => Ipv4Addr::LOCALHOST.into(),
             _ => return text.parse().ok(),
         };
         Some((host, port.parse::<u16>().ok()?).into())
     },
-    show: ToString::to_string,
+    show: |address| match address {
+        SocketAddr::V6(all) if all.ip().is_unspecified() => format!(":{}", all.port()),
+        _ => address.to_string(),
+    },
 };
 
 pub(super) const NETWORK: Parsed<IpNet> = Parsed {

@@ -25,6 +25,10 @@ pub struct State {
     pub tokens_issued: u64,
     /// The certificate, if TLS is enabled.
     pub certificate: Option<Certificate>,
+    /// The background jobs, by name.
+    pub jobs: Vec<(String, Job)>,
+    /// The number of events of each kind.
+    pub events: Vec<(&'static str, u64)>,
     /// The state of the store; `None` until it has been measured.
     pub store: Option<StoreState>,
 }
@@ -65,10 +69,6 @@ pub struct StoreState {
     pub hanging: bool,
     /// True if pushes are refused for lack of capacity.
     pub full: bool,
-    /// Collections of this process.
-    pub collection: Job,
-    /// Checks of this process.
-    pub check: Job,
     /// Bytes that collections of this process freed.
     pub freed_bytes: u64,
     /// Faults that the last check of this process found; `None` before the first one.
@@ -96,9 +96,13 @@ pub fn render(http: &HttpCounters, state: &State, format: Format) -> String {
     text.counter("holdfast_login_failures", "Wrong passwords.").value(state.login_failures);
     text.counter("holdfast_throttled", "Log-ins refused by the throttle.").value(state.throttled);
     text.counter("holdfast_tokens_issued", "Bearer tokens issued.").value(state.tokens_issued);
+    let mut family = text.counter("holdfast_events", "Events: committed ones, and pulls.");
+    for (kind, count) in &state.events {
+        family.sample(&[("kind", *kind)], count);
+    }
     if let Some(store) = &state.store {
         content(&mut text, store);
-        jobs(&mut text, store);
+        jobs(&mut text, &state.jobs, store);
     }
     if let Some(Certificate { is_own, expires: Some(expires) }) = state.certificate {
         let kind = if is_own { "own" } else { "files" };
@@ -133,22 +137,21 @@ fn content(text: &mut Text, store: &StoreState) {
     text.gauge("holdfast_full", "1 if pushes are refused for lack of space.").value(u8::from(store.full));
 }
 
-fn jobs(text: &mut Text, store: &StoreState) {
-    let jobs = [("check", store.check), ("gc", store.collection)];
+fn jobs(text: &mut Text, jobs: &[(String, Job)], store: &StoreState) {
     let mut family =
         text.gauge("holdfast_job_last_success_seconds", "Last success of a job, in seconds since 1970.");
     for (name, job) in jobs {
         if let Some(at) = job.succeeded {
-            family.sample(&[("name", name)], at);
+            family.sample(&[("name", name.as_str())], at);
         }
     }
     let mut family = text.gauge("holdfast_job_failures", "Failures of a job since its last success.");
     for (name, job) in jobs {
-        family.sample(&[("name", name)], job.failures);
+        family.sample(&[("name", name.as_str())], job.failures);
     }
     let mut family = text.gauge("holdfast_job_running", "1 while a job runs.");
     for (name, job) in jobs {
-        family.sample(&[("name", name)], u8::from(job.is_running));
+        family.sample(&[("name", name.as_str())], u8::from(job.is_running));
     }
     text.counter("holdfast_collection_freed_bytes", "Bytes freed by collections.").value(store.freed_bytes);
     if let Some(faults) = store.faults {
@@ -167,15 +170,11 @@ mod tests {
         http.count(Endpoint::Blob, &::http::Method::GET, 200, Duration::from_millis(30), 1234);
         http.count(Endpoint::Other, &::http::Method::from_bytes(b"STRANGE").unwrap(), 599, Duration::ZERO, 0);
         let job = Job { succeeded: Some(1_700_000_000), failures: 2, is_running: true };
-        let store = StoreState {
-            index: (1, 4),
-            collection: job,
-            check: job,
-            faults: Some(3),
-            ..StoreState::default()
-        };
+        let store = StoreState { index: (1, 4), faults: Some(3), ..StoreState::default() };
         let certificate = Some(Certificate { is_own: true, expires: Some(1_800_000_000) });
-        let state = State { store: Some(store), certificate, ..State::default() };
+        let jobs = ["check", "gc"].map(|name| (name.to_owned(), job)).into();
+        let events = vec![("push", 3), ("pull", 0)];
+        let state = State { jobs, store: Some(store), certificate, events, ..State::default() };
         render(&http, &state, format)
     }
 
@@ -200,6 +199,7 @@ mod tests {
             "holdfast_index_used_ratio 0.25",
             "holdfast_job_last_success_seconds{name=\"gc\"} 1700000000",
             "holdfast_check_faults 3",
+            "holdfast_events_total{kind=\"push\"} 3",
             "holdfast_certificate_expires_seconds{kind=\"own\"} 1800000000",
         ] {
             assert!(plain.iter().any(|known| known == line), "{line}: {plain:#?}");

@@ -42,7 +42,10 @@ pub struct BoundedMap<const MAX: usize> {
 pub(super) struct BoundedText(pub(super) String);
 
 /// Deserializes a value; `None` if it has another type.
-pub(super) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+///
+/// # Errors
+/// Fails if the input is no JSON, or is not in memory as a whole.
+pub fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_str(<&RawValue>::deserialize(deserializer)?.get()).ok())

@@ -82,6 +82,9 @@ impl<'a> ListedDescriptor<'a> {
     }
 }
 
+/// The most referrers of one manifest that exports follow.
+pub const MAX_REFERRERS: usize = 10_000;
+
 /// Parses the referrers in an index that a client pushed under the fallback tag (distribution specification, "Referrers
 /// Tag Schema"): each digest once, sorted by digest. Stops after `limit` digests. Bytes that are not an index have no
 /// referrers.

@@ -14,6 +14,8 @@ use super::json_text;
 use super::manifest_error::ManifestError;
 use super::media_type::MediaType;
 
+/// The maximum length of a manifest, in bytes: the size that the standard asks registries to accept at least.
+pub const MAX_MANIFEST: usize = 4 << 20;
 /// The maximum length of a wrong `mediaType` in an error message, in bytes.
 const MAX_TYPE_IN_ERROR: usize = 255;
 /// The length of the shortest list item with its comma, in bytes.
@@ -60,6 +62,8 @@ pub struct ReferencedContent {
     pub digest: Digest,
     /// The kind of reference, which decides whether the content has to be in the repository.
     pub kind: ReferenceKind,
+    /// Its length in bytes, if the manifest has it.
+    pub size: Option<u64>,
 }
 
 /// The kind of a reference. Where a manifest references a digest in several ways, the strictest kind applies, which is
@@ -104,10 +108,7 @@ struct Raw {
 struct RawDescriptor {
     media_type: Option<String>,
     digest: Digest,
-    #[expect(
-        dead_code,
-        reason = "parsed only to refuse a value that is not a length, on which clients would fail"
-    )]
+    /// A value that is not a length is refused, because clients would fail on it.
     size: Option<u64>,
     urls: Option<IsNonEmpty>,
 }
@@ -235,16 +236,18 @@ impl Raw {
     }
 
     fn references(&self) -> Vec<ReferencedContent> {
-        let mut links: BTreeMap<&Digest, ReferenceKind> = BTreeMap::new();
+        let mut links: BTreeMap<&Digest, (ReferenceKind, Option<u64>)> = BTreeMap::new();
         let blobs = self.config.iter().chain(self.layers.iter().flatten()).chain(self.blobs.iter().flatten());
         let blobs = blobs.map(|descriptor| (descriptor, descriptor.kind()));
         let manifests =
             self.manifests.iter().flatten().map(|descriptor| (descriptor, ReferenceKind::Manifest));
         for (descriptor, kind) in blobs.chain(manifests) {
-            let known = links.entry(&descriptor.digest).or_insert(kind);
+            let (known, size) = links.entry(&descriptor.digest).or_insert((kind, descriptor.size));
             *known = kind.min(*known);
+            *size = size.or(descriptor.size);
         }
-        links.into_iter().map(|(digest, kind)| ReferencedContent { digest: digest.clone(), kind }).collect()
+        let links = links.into_iter();
+        links.map(|(digest, (kind, size))| ReferencedContent { digest: digest.clone(), kind, size }).collect()
     }
 }
 

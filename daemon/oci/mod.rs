@@ -5,7 +5,8 @@
 //! [`RepositoryName`] is valid by type and no later stage validates it again. Content of clients is read in bounded
 //! memory.
 
-mod annotations;
+mod actor;
+pub mod annotations;
 mod attached;
 mod count;
 mod digest;
@@ -24,15 +25,16 @@ mod pattern;
 mod problem;
 mod reference;
 
+pub use actor::{Actor, ActorKind};
 pub use attached::AttachmentTarget;
 pub use digest::{Algorithm, Digest, ParseDigestError};
 pub use error_code::ErrorCode;
 pub use hasher::Hasher;
 pub use image_config::{HistoryEntry, ImageConfig, RuntimeSetting};
 pub use json_text::JsonTextError;
-pub use lenient::{BoundedList, BoundedMap};
-pub use listed::{ListedDescriptor, referrers_of_index};
-pub use manifest::{Descriptor, Manifest, ReferenceKind, ReferencedContent};
+pub use lenient::{BoundedList, BoundedMap, lenient};
+pub use listed::{ListedDescriptor, MAX_REFERRERS, referrers_of_index};
+pub use manifest::{Descriptor, MAX_MANIFEST, Manifest, ReferenceKind, ReferencedContent};
 pub use manifest_error::ManifestError;
 pub use manifest_view::{DescriptorView, ManifestView, Platform};
 pub use media_type::{MediaType, ParseMediaTypeError};

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::header::{HeaderValue, USER_AGENT};
+
 use super::upload_slots::UploadSlots;
 use crate::access::{self, Identity};
 use crate::oci::Problem;
-use crate::store::{Holder, Store, StoreError};
+use crate::store::{Cause, FailedLogin, Holder, Origin, Store, StoreError};
 use crate::wire::{Addresses, ApiError, Permitted, Query};
 
 /// The API: the store, and the settings that its handlers follow.
@@ -19,6 +21,8 @@ pub struct Registry {
     pub delete: bool,
     /// `registry.read_only`: true if pushes and deletes are refused.
     pub read_only: bool,
+    /// `registry.sparse`: true if content that a manifest references may be missing.
+    pub sparse: bool,
     /// The most items in one page of a list.
     pub list_max: usize,
     /// `limits.manifest_descriptors`: the most descriptors in a pushed manifest, and the most entries that a page of
@@ -34,6 +38,32 @@ impl Registry {
             return Ok(());
         }
         Err(ApiError::disabled("deletes are disabled; set storage.delete to enable them"))
+    }
+
+    /// Refuses changes where the configuration switches them off.
+    ///
+    /// # Errors
+    /// Returns the [`ApiError`] that names the key.
+    pub fn check_may_push(&self) -> Result<(), ApiError> {
+        self.check_writable()
+    }
+
+    /// Refuses deletes where the configuration switches them off.
+    ///
+    /// # Errors
+    /// Returns the [`ApiError`] that names the key.
+    pub fn check_may_delete(&self) -> Result<(), ApiError> {
+        self.check_writable().and_then(|()| self.check_delete())
+    }
+
+    /// Refuses changes in a registry that is read-only by its configuration.
+    pub(super) fn check_writable(&self) -> Result<(), ApiError> {
+        if !self.read_only {
+            return Ok(());
+        }
+        Err(ApiError::disabled(
+            "the registry is read-only: pushes and deletes are disabled (registry.read_only)",
+        ))
     }
 
     /// Returns the largest number of items in a page of a list, from the query parameter `n`.
@@ -57,10 +87,23 @@ impl Registry {
         self.addresses.client_address(&request.parts.headers, request.peer)
     }
 
+    /// Returns the origin of the changes that a request makes.
+    pub(super) fn origin(&self, request: &Permitted) -> Origin {
+        let agent = request.parts.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        Origin::of_client(Cause::Api, request.permit.identity().actor(), self.client(request), agent)
+    }
+
+    /// Records a failed log-in in the event feed. `user` is the user of the name that was given, if there is one.
+    pub fn record_failed_login(&self, user: Option<String>, client: IpAddr) {
+        let client = access::network(client);
+        self.store.record_failed_login(FailedLogin { user, client, cause: Cause::Api });
+    }
+
     /// Returns the holder that blocking work of the request is counted for.
     pub(super) fn holder(&self, request: &Permitted) -> Holder {
         match request.permit.identity() {
             Identity::User(name) => Holder::User(name.as_str().into()),
+            Identity::Local(_) => Holder::User(request.permit.identity().to_string().into()),
             Identity::Anonymous => Holder::Network(access::network(self.client(request))),
         }
     }

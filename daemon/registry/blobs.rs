@@ -13,7 +13,7 @@ use super::Registry;
 use super::headers::{IMMUTABLE, set, set_digest};
 use crate::access::Action;
 use crate::oci::{Digest, MediaType, RepositoryName};
-use crate::store::{BlobReader, StoreError};
+use crate::store::{BlobReader, Delete, StoreError};
 use crate::wire::{
     ApiError, BodyError, Chunks, Permitted, RangeOutcome, Response, ResponseBody, conditional, empty,
     mark_as_download, resolve_range,
@@ -78,10 +78,12 @@ impl Registry {
     pub(super) async fn delete_blob(
         &self,
         name: &RepositoryName,
-        digest: &Digest,
+        digest: Digest,
+        request: &Permitted,
     ) -> Result<Response, ApiError> {
         self.check_delete()?;
-        self.store.delete_blob(name, digest).await?;
+        let (repository, origin) = (name.clone(), self.origin(request));
+        self.store.delete_blob(Delete { repository, object: digest, origin }).await?;
         Ok(empty(StatusCode::ACCEPTED))
     }
 }

@@ -19,10 +19,8 @@ impl Registry {
 
     async fn dispatch(&self, mut request: Permitted) -> Result<Response, ApiError> {
         let route = request.route.clone();
-        if self.read_only && route.changes_content() {
-            return Err(ApiError::disabled(
-                "the registry is read-only: pushes and deletes are disabled (registry.read_only)",
-            ));
+        if route.changes_content() {
+            self.check_writable()?;
         }
         match route {
             Route::Ping => Ok(json_response(StatusCode::OK, &json!({}))),
@@ -32,7 +30,7 @@ impl Registry {
             Route::PutManifest(name, reference) => self.put_manifest(&name, reference, &mut request).await,
             Route::DeleteManifest(name, reference) => self.delete_manifest(&name, reference, &request).await,
             Route::GetBlob(name, digest) => self.get_blob(&name, &digest, &request).await,
-            Route::DeleteBlob(name, digest) => self.delete_blob(&name, &digest).await,
+            Route::DeleteBlob(name, digest) => self.delete_blob(&name, digest, &request).await,
             Route::StartUpload(name) => self.start_upload(&name, &mut request).await,
             Route::UploadStatus(name, id) => self.upload_status(&name, &id, &request).await,
             Route::PatchUpload(name, id) => self.patch_upload(&name, &id, &mut request).await,

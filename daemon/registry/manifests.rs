@@ -11,12 +11,10 @@ use http::{Method, StatusCode};
 use super::Registry;
 use super::headers::{IMMUTABLE, set, set_digest};
 use crate::access::Action;
-use crate::oci::{Manifest, MediaType, ParseTagError, Reference, RepositoryName, Tag};
-use crate::store::{LargePlace, ManifestEntry, Spool, StoreError};
+use crate::oci::{MAX_MANIFEST, Manifest, MediaType, ParseTagError, Reference, RepositoryName, Tag};
+use crate::store::{Delete, LargePlace, ManifestEntry, ManifestPush, Spool, StoreError};
 use crate::wire::{ApiError, Permitted, Response, conditional, empty, mark_as_download, with_bytes};
 
-/// The largest manifest that is accepted, in bytes: the size that the standard asks registries to accept at least.
-const MAX_SIZE: usize = 4 << 20;
 /// A manifest above this size is large, in bytes. Builders make smaller ones.
 const LARGE: u64 = 64 << 10;
 /// The longest time for receiving a manifest.
@@ -50,6 +48,9 @@ impl Registry {
         {
             return Err(StoreError::ManifestUnknown(reference.clone()).into());
         }
+        if request.parts.method == Method::GET {
+            self.store.note_pull(name, &entry.digest);
+        }
         let mut response = if conditional::is_not_modified(&request.parts.headers, &entry.digest) {
             empty(StatusCode::NOT_MODIFIED)
         } else if request.parts.method == Method::HEAD {
@@ -58,7 +59,9 @@ impl Registry {
             set(&mut response, CONTENT_TYPE, entry.media_type.content_type());
             response
         } else {
-            self.manifest_body(&entry, request).await?
+            let response = self.manifest_body(&entry, request).await?;
+            self.store.record_pull(name, reference, &entry, &self.origin(request));
+            response
         };
         // A release that did not check media types may have stored one that browsers run.
         if !entry.media_type.is_for_manifests() {
@@ -116,14 +119,14 @@ impl Registry {
     /// Receives the body of a push: into memory up to 64 KiB, then into a file. A slow client holds no more memory than
     /// that.
     async fn receive_body(&self, request: &mut Permitted) -> Result<ManifestBody, ApiError> {
-        if request.body.announced().is_some_and(|length| length > MAX_SIZE as u64) {
-            return Err(ApiError::too_large(MAX_SIZE));
+        if request.body.announced().is_some_and(|length| length > MAX_MANIFEST as u64) {
+            return Err(ApiError::too_large(MAX_MANIFEST));
         }
         let (mut small, mut spool, mut length): (_, Option<Spool>, _) = (Vec::new(), None, 0);
         while let Some(chunk) = request.body.chunk().await? {
             length += chunk.len();
-            if length > MAX_SIZE {
-                return Err(ApiError::too_large(MAX_SIZE));
+            if length > MAX_MANIFEST {
+                return Err(ApiError::too_large(MAX_MANIFEST));
             }
             if let Some(spool) = &mut spool {
                 spool.write(&chunk).await?;
@@ -152,7 +155,16 @@ impl Registry {
             Reference::Digest(digest) => (Some(digest.clone()), query_tags(request)?),
         };
         let subject = manifest.subject().cloned();
-        let digest = self.store.put_manifest(name, manifest, bytes, expected, tags.clone()).await?;
+        let push = ManifestPush {
+            repository: name.clone(),
+            manifest,
+            bytes,
+            claimed: expected,
+            tags: tags.clone(),
+            may_be_sparse: self.sparse,
+            origin: self.origin(request),
+        };
+        let digest = self.store.put_manifest(push).await?;
         let mut response = empty(StatusCode::CREATED);
         let location = self.location(&format!("/v2/{name}/manifests/{digest}"));
         set(&mut response, LOCATION, &location);
@@ -184,9 +196,12 @@ impl Registry {
         request: &Permitted,
     ) -> Result<Response, ApiError> {
         self.check_delete()?;
-        match &reference {
-            Reference::Tag(tag) => self.store.delete_tag(name, tag).await?,
-            Reference::Digest(digest) => self.store.delete_manifest(name, digest).await?,
+        let (repository, origin) = (name.clone(), self.origin(request));
+        match reference.clone() {
+            Reference::Tag(tag) => self.store.delete_tag(Delete { repository, object: tag, origin }).await?,
+            Reference::Digest(digest) => {
+                self.store.delete_manifest(Delete { repository, object: digest, origin }).await?;
+            }
         }
         let client = self.client(request);
         log::info!(

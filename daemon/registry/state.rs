@@ -2,8 +2,8 @@
 //! it.
 
 use super::Registry;
-use crate::metrics::{Job, StoreState};
-use crate::store::{Impairment, JobState};
+use crate::metrics::StoreState;
+use crate::store::Impairment;
 
 impl Registry {
     /// Returns the body of `/healthz`, or of `/readyz` if `ready` is true, for an impaired registry; `None` for a
@@ -17,9 +17,14 @@ impl Registry {
         }
     }
 
+    /// Returns the number of committed events since the start, by their kind.
+    pub fn event_counts(&self) -> Vec<(&'static str, u64)> {
+        self.store.event_counts().into_iter().map(|(kind, count)| (kind.name(), count)).collect()
+    }
+
     /// Returns the state of the store for the metrics; `None` before the first measurement.
     pub fn store_state(&self) -> Option<StoreState> {
-        let (measured, jobs) = (self.store.measured()?, self.store.jobs());
+        let (measured, totals) = (self.store.measured()?, self.store.maintenance_totals());
         let impairment = self.store.impairment();
         Some(StoreState {
             repositories: measured.counts.repositories,
@@ -34,14 +39,8 @@ impl Registry {
             read_only: impairment == Some(Impairment::ReadOnly),
             hanging: impairment == Some(Impairment::Hanging),
             full: measured.full,
-            collection: job(jobs.collection),
-            check: job(jobs.check),
-            freed_bytes: jobs.freed_bytes,
-            faults: jobs.faults,
+            freed_bytes: totals.freed_bytes,
+            faults: totals.faults,
         })
     }
-}
-
-fn job(state: JobState) -> Job {
-    Job { succeeded: state.succeeded, failures: state.failures, is_running: state.is_running }
 }

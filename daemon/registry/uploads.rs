@@ -10,7 +10,7 @@ use super::headers::{set, set_digest};
 use super::upload_slots::UploadSlot;
 use crate::access::Action;
 use crate::oci::{Algorithm, Digest, ErrorCode, Problem, ProblemKind, RETRY_LATER, RepositoryName};
-use crate::store::{StoreError, Upload, UploadId};
+use crate::store::{Mount, StoreError, Upload, UploadId};
 use crate::wire::{ApiError, ContentRange, ParseRangeError, Permitted, Response, empty};
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -43,7 +43,7 @@ impl Registry {
             (None, None) => Algorithm::Sha256,
         };
         let _slot = if digest.is_some() { Some(self.take_slot(request)?) } else { None };
-        let mut upload = self.store.start_upload(name, algorithm).await?;
+        let mut upload = Upload::start(&self.store, name, algorithm).await?;
         let Some(digest) = digest else {
             return Ok(self.accepted(name, upload.id(), 0, StatusCode::ACCEPTED, request));
         };
@@ -79,7 +79,8 @@ impl Registry {
             None => self.store.blob_repositories(digest, MAX_MOUNT_SOURCES).await?,
         };
         for from in sources.iter().filter(|from| request.permit.may(Action::Pull, from)) {
-            if self.store.mount_blob(from, name, digest).await? {
+            let (from, to, digest) = (from.clone(), name.clone(), digest.clone());
+            if self.store.mount_blob(Mount { from, to, digest, origin: self.origin(request) }).await? {
                 return Ok(true);
             }
         }
@@ -94,7 +95,7 @@ impl Registry {
         request: &Permitted,
     ) -> Result<Response, ApiError> {
         let id = parse_id(id)?;
-        let length = self.store.upload_length(name, id).await?;
+        let length = Upload::length_of(&self.store, name, id).await?;
         Ok(self.accepted(name, id, length, StatusCode::NO_CONTENT, request))
     }
 
@@ -132,7 +133,7 @@ impl Registry {
 
     /// Cancels an upload (DELETE, end-14).
     pub(super) async fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<Response, ApiError> {
-        let upload = self.store.resume_upload(name, parse_id(id)?).await?;
+        let upload = Upload::resume(&self.store, name, parse_id(id)?).await?;
         upload.cancel().await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
@@ -148,9 +149,9 @@ impl Registry {
         let range = content_range(request)?;
         // Checked before the upload is resumed, since that would interrupt the request that is sending to it.
         if let Some(range) = range {
-            self.check_order(name, id, range, self.store.upload_length(name, id).await?)?;
+            self.check_order(name, id, range, Upload::length_of(&self.store, name, id).await?)?;
         }
-        let upload = self.store.resume_upload(name, id).await?;
+        let upload = Upload::resume(&self.store, name, id).await?;
         if let Some(range) = range {
             self.check_order(name, id, range, upload.length())?;
         }
@@ -177,7 +178,7 @@ impl Registry {
         upload: Upload,
         digest: Digest,
     ) -> Result<Response, ApiError> {
-        self.store.commit_upload(name, upload, &digest).await?;
+        upload.commit(digest.clone()).await?;
         Ok(self.created(name, &digest))
     }
 

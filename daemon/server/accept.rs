@@ -105,6 +105,8 @@ impl Server {
         lifetime: &Lifetime,
         refused: &LogInterval,
     ) {
+        // A socket for IPv4 and IPv6 gives IPv4 peers as mapped addresses.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let holder = self.services().holder(peer.ip());
         let (server, lifetime) = (Arc::clone(self), lifetime.clone());
         let connection = ActivityTracker::connection(&self.activity);

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use super::endpoints;
 use super::slots::ActiveRequest;
 use crate::metrics::{Endpoint, HttpCounters};
 use crate::oci::{ProblemKind, RepositoryName};
-use crate::wire::{ApiError, BodyError, Event, EventKind, Events, ResponseBody, audit, is_forwarded};
+use crate::wire::{ApiError, BodyError, ResponseBody, audit, is_forwarded};
 
 /// The fields of an access log line.
 pub(super) struct AccessRecord {
@@ -30,6 +31,8 @@ pub(super) struct AccessRecord {
     pub(super) login_failed: bool,
     pub(super) reference: String,
     pub(super) status: u16,
+    /// The bytes of the request's body.
+    pub(super) received: Arc<AtomicU64>,
     pub(super) begun: Instant,
     pub(super) level: log::Level,
     /// Endpoint label of the metrics.
@@ -70,12 +73,6 @@ impl AccessRecord {
         if let Some(why) = cause.filter(|_| !is_logged) {
             log::warn!(client:% = self.client, repository = repository; "{why}");
         }
-    }
-
-    /// Notes a successful push, pull or delete, for the admin page.
-    pub(super) fn note_event(&self, kind: EventKind, events: &Events) {
-        let Some(name) = &self.repository else { return };
-        events.record(Event::now(kind, self.user.clone(), self.client, name.clone(), self.reference.clone()));
     }
 }
 
@@ -129,15 +126,43 @@ impl Drop for LoggedBody {
             &self.record;
         let (endpoint, took) = (self.record.endpoint, begun.elapsed());
         self.record.http.count(endpoint, method, *status, took, self.sent);
-        let level = if is_failure(endpoint, *status) { (*level).min(log::Level::Info) } else { *level };
+        let level = if is_failure(endpoint, *status) {
+            (*level).min(log::Level::Info)
+        } else if is_step(endpoint, *status) {
+            (*level).max(log::Level::Debug)
+        } else {
+            *level
+        };
+        let received = self.record.received.load(Ordering::Relaxed);
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         log::log!(
             target: "access", level,
             client:% = client, user = user.as_str(),
             repository = repository.as_ref().map_or("", RepositoryName::as_str),
-            reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds;
+            reference = reference.as_str(), status = *status, bytes = self.sent, milliseconds = milliseconds,
+            received = received;
             "{} {path}", audit::loggable_method(method)
         );
+    }
+}
+
+/// Returns true for the steps of a push or a pull that succeed: a client makes dozens of them for an image, whose manifest has a
+/// line of its own.
+fn is_step(endpoint: Endpoint, status: u16) -> bool {
+    match endpoint {
+        // Clients ask for each blob whether it is there.
+        Endpoint::Blob => status < 400 || status == 404,
+        Endpoint::Upload => status < 400,
+        Endpoint::Ping
+        | Endpoint::Catalog
+        | Endpoint::Tags
+        | Endpoint::Manifest
+        | Endpoint::Referrers
+        | Endpoint::Token
+        | Endpoint::Page
+        | Endpoint::Health
+        | Endpoint::Metrics
+        | Endpoint::Other => false,
     }
 }
 

@@ -26,8 +26,8 @@ use crate::metrics::Endpoint;
 use crate::registry;
 use crate::tls::Certificates;
 use crate::wire::{
-    ApiError, EventKind, Parsed, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing, check_host,
-    confine, is_forwarded, requested_name, with_bytes,
+    ApiError, Parsed, RequestBody, Response, Route, TOKEN_PATH, audit, check_framing, check_host, confine,
+    is_forwarded, requested_name, with_bytes,
 };
 
 /// The response to `GET /` where the admin page is off or the client accepts no HTML.
@@ -77,7 +77,7 @@ impl RequestServices {
         let origin = parts.headers.get(ORIGIN).cloned();
         let is_api = is_api(parts.uri.path());
         let body = RequestBody::new(&parts, incoming, self.limits.body_stall, self.limits.minimum_rate);
-        let body = body.counted_by(self.http.received());
+        let body = body.counted_by([self.http.received(), Arc::clone(&record.received)]);
         let checked = check_framing(&parts).and_then(|()| check_host(&mut parts).map_err(ApiError::host));
         let early = match checked {
             Ok(()) => self.before_dispatch(&parts, from, activity, &mut record).await,
@@ -124,6 +124,7 @@ impl RequestServices {
             login_failed: false,
             reference: String::new(),
             status: 0,
+            received: Arc::default(),
             begun,
             level: access_log::level(parts, from.peer),
             endpoint: endpoints::for_supervisors(parts.uri.path()).unwrap_or(Endpoint::Other),
@@ -274,13 +275,8 @@ impl RequestServices {
         }
         let permit = self.permit(&caller, &route.required_operation(), challenge)?;
         active.permit();
-        let event = EventKind::of(&route, &parts.method);
         let parsed = Parsed::new(route, parts, body);
-        let response = self.registry.answer(parsed.permitted(permit, peer)).await?;
-        if let Some((event, _)) = event.filter(|(_, status)| *status == response.status()) {
-            record.note_event(event, &self.events);
-        }
-        Ok(response)
+        self.registry.answer(parsed.permitted(permit, peer)).await
     }
 }
 

@@ -27,10 +27,17 @@ impl RequestServices {
         let authorization = authorization.map(|value| value.to_str().unwrap_or("not text"));
         self.access.identify(authorization, client).await.map_err(|error| {
             let name = authorization.and_then(access::claimed_name).unwrap_or_default();
-            self.logins.record_failure(client, "api", &name, &error);
+            self.record_failed_login(client, &name, &error);
             record.login_failed = true;
             unidentified(&error, challenge(error.code()))
         })
+    }
+
+    /// Logs, counts and records a failed log-in.
+    pub(super) fn record_failed_login(&self, client: IpAddr, name: &str, error: &IdentifyError) {
+        if self.logins.record_failure(client, "api", name, error) {
+            self.registry.record_failed_login(self.access.known_user(name), client);
+        }
     }
 
     /// Permits a request; `challenge` is as in [`RequestServices::caller`].
@@ -50,7 +57,7 @@ impl RequestServices {
                 challenge(Some("insufficient_scope")),
                 "the token does not have the scope for this request",
             ),
-            Refusal::Denied => ApiError::denied(format!("user {} may not do this", caller.identity())),
+            Refusal::Denied => ApiError::denied(format!("user {} may not {wanted}", caller.identity())),
         })
     }
 

@@ -14,6 +14,7 @@ use super::endpoints;
 use super::services::{MetricsAccess, RequestServices};
 use super::transport::{Transport, redirect_to_https};
 use crate::access::Operation;
+use crate::jobs::{JobState, JobView};
 use crate::metrics::{self, Endpoint, Format, State};
 use crate::wire::audit::LoginCounts;
 use crate::wire::{ApiError, Response, is_forwarded, is_sent_by_page, requested_name, with_bytes};
@@ -98,9 +99,24 @@ impl RequestServices {
             throttled,
             tokens_issued: tokens,
             certificate,
+            jobs: self.job_states(),
+            events: self.registry.event_counts(),
             store: self.registry.store_state(),
         };
         metrics::render(&self.http, &state, format)
+    }
+
+    /// Returns the background jobs for the metrics: not those that are repeated all the time.
+    fn job_states(&self) -> Vec<(String, metrics::Job)> {
+        let recorded = self.jobs.list().into_iter().filter(|job| !job.routine);
+        let state = |job: JobView| {
+            let is_running = job.state == JobState::Running;
+            (
+                job.name,
+                metrics::Job { succeeded: job.last_success, failures: job.failures.into(), is_running },
+            )
+        };
+        recorded.map(state).collect()
     }
 }
 

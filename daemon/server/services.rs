@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::admission::Holder;
 use crate::access::{self, Access};
 use crate::admin::Admin;
+use crate::jobs::Jobs;
 use crate::metrics::HttpCounters;
 use crate::registry::Registry;
 use crate::tls::Certificates;
-use crate::wire::{Cors, Events, audit::LoginCounters};
+use crate::wire::{Cors, audit::LoginCounters};
 
 /// Limits on the resources that clients use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,11 +54,11 @@ pub enum MetricsAccess {
 /// The services and settings that answer a request.
 pub struct RequestServices {
     /// The API of the distribution spec.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The admin page, if it is enabled.
     pub admin: Option<Admin>,
-    /// Recent events, for the admin page.
-    pub events: Arc<Events>,
+    /// The background jobs, for the metrics.
+    pub jobs: Arc<Jobs>,
     /// Users, sessions, tokens and rules.
     pub access: Access,
     /// The certificates, if TLS is on.

@@ -69,6 +69,12 @@ impl Server {
         self.activity.activity()
     }
 
+    /// Counts a request that does not come through a connection of this server, until the result is dropped: neither the
+    /// idle exit nor the shutdown overlooks it.
+    pub fn count_local_request(&self) -> impl Send + Sync + use<> {
+        (ActivityTracker::connection(&self.activity), ActivityTracker::request(&self.activity))
+    }
+
     /// Renders all metrics.
     pub fn metrics_text(&self, format: Format) -> String {
         self.services().metrics_text(format, &self.activity)

@@ -129,7 +129,7 @@ impl RequestServices {
         match self.access.identify_by(&credentials, client).await {
             Ok(caller) => Ok(self.issue(&caller, scopes, active, record)),
             Err(error) => {
-                self.logins.record_failure(client, "api", name, &error);
+                self.record_failed_login(client, name, &error);
                 record.login_failed = true;
                 match error {
                     IdentifyError::WrongCredentials

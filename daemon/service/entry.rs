@@ -36,11 +36,6 @@ impl Entry {
         self.target.len() + self.message.len() + fields
     }
 
-    /// Returns the line of a warning of the log about itself.
-    pub(super) fn line(&self) -> String {
-        format!("{:5} {}\n", self.level, self.message)
-    }
-
     /// Lends the entry as a record.
     pub(super) fn with_record<T>(&self, take: impl FnOnce(&Record) -> T) -> T {
         take(

@@ -7,12 +7,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::text_line;
 
-/// Returns the line of a record, with the current time.
-pub(super) fn line(record: &Record) -> String {
-    line_at(record, OffsetDateTime::now_utc())
-}
-
-fn line_at(record: &Record, now: OffsetDateTime) -> String {
+/// Returns the line of a record.
+pub(super) fn line_at(record: &Record, now: OffsetDateTime) -> String {
     let mut object = String::from("{\"time\":");
     // RFC 3339 has no years before 0 or after 9999.
     text(&now.format(&Rfc3339).unwrap_or_default(), &mut object);

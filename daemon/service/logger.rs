@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use systemd_journal_logger::JournalLog;
+use time::OffsetDateTime;
 
 use super::client_limit::{self, Decision, Limiter};
 use super::entry::Entry;
@@ -39,6 +40,8 @@ pub struct LogSettings {
     pub level: LevelFilter,
     /// Writes JSON objects to stderr instead of text.
     pub json: bool,
+    /// Writes the time into lines of text.
+    pub time: bool,
     /// Writes a line for each request.
     pub access: bool,
     /// Burst of lines that one address can cause.
@@ -48,15 +51,23 @@ pub struct LogSettings {
 /// Commands have no clients that could flood their log.
 const UNLIMITED: u32 = u32::MAX;
 
+impl LogSettings {
+    /// Returns the line of a record for stderr.
+    fn line(self, record: &Record) -> String {
+        let now = OffsetDateTime::now_utc();
+        if self.json { json_line::line_at(record, now) } else { line(record, self.time.then_some(now)) }
+    }
+}
+
 impl From<LevelFilter> for LogSettings {
     fn from(level: LevelFilter) -> Self {
-        LogSettings { level, json: false, access: true, lines_per_address: UNLIMITED }
+        LogSettings { level, json: false, time: false, access: true, lines_per_address: UNLIMITED }
     }
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        LevelFilter::Info.into()
+        LogSettings { time: true, ..LevelFilter::Info.into() }
     }
 }
 
@@ -139,10 +150,10 @@ struct Logger {
 
 impl Logger {
     fn event(&self, record: &Record) -> Event {
-        match (self.to_journal, self.settings.json) {
-            (true, _) => Event::Entry(Entry::of(record)),
-            (false, true) => Event::Line(json_line::line(record)),
-            (false, false) => Event::Line(line(record)),
+        if self.to_journal {
+            Event::Entry(Entry::of(record))
+        } else {
+            Event::Line(self.settings.line(record))
         }
     }
 }
@@ -206,7 +217,7 @@ pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError>
         .spawn(move || {
             match journal {
                 Some(journal) => send_entries(&journal, &receiver, &queue),
-                None => write_lines(&receiver, &queue, settings.json),
+                None => write_lines(&receiver, &queue, settings),
             }
             // Fails if the guard has timed out.
             let _ = ended.send(());
@@ -247,8 +258,8 @@ fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
     }
 }
 
-fn write_lines(events: &Receiver<Event>, queue: &Queue, json: bool) {
-    let form = |entry: &Entry| if json { entry.with_record(json_line::line) } else { entry.line() };
+fn write_lines(events: &Receiver<Event>, queue: &Queue, settings: LogSettings) {
+    let form = |entry: &Entry| entry.with_record(|record| settings.line(record));
     let mut stderr = std::io::stderr();
     let mut lines = String::with_capacity(BATCH_BYTES);
     let mut is_running = true;

@@ -4,15 +4,24 @@ use std::fmt::Write;
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Maximum length of a message, in bytes; the daemon's own errors fit.
 const MAX_MESSAGE: usize = 4096;
 /// Maximum length of a field's value, in bytes.
 const MAX_VALUE: usize = 256;
 
-/// Returns the line: level, message and fields.
-pub(super) fn line(record: &Record) -> String {
-    let mut line = format!("{:5} ", record.level());
+/// Returns the line: the time unless it is `None`, the level, the message and the fields.
+pub(super) fn line(record: &Record, now: Option<OffsetDateTime>) -> String {
+    let mut line = String::new();
+    if let Some(now) = now {
+        let seconds = now.replace_nanosecond(0).unwrap_or(now);
+        // RFC 3339 has no years before 0 or after 9999.
+        line += &seconds.format(&Rfc3339).unwrap_or_default();
+        line.push(' ');
+    }
+    line += &format!("{:5} ", record.level());
     text(record, &mut line);
     line.push('\n');
     line
@@ -87,13 +96,21 @@ mod tests {
 
     fn shown(message: &str, fields: &[(&str, &str)]) -> String {
         let level = log::Level::Info;
-        line(&Record::builder().level(level).args(format_args!("{message}")).key_values(&fields).build())
+        let message = format_args!("{message}");
+        line(&Record::builder().level(level).args(message).key_values(&fields).build(), None)
     }
 
     #[test]
     fn record_is_one_line_with_its_fields() {
         let fields = [("user", "alice"), ("empty", "")];
         assert_eq!(shown("a\nb\x1b[2J", &fields), "INFO  a\\nb\\u{1b}[2J user=alice\n");
+    }
+
+    #[test]
+    fn time_comes_first() {
+        let now = time::macros::datetime!(2026-11-26 20:15:07.25 UTC);
+        let line = line(&Record::builder().args(format_args!("a")).build(), Some(now));
+        assert_eq!(line, "2026-11-26T20:15:07Z INFO  a\n");
     }
 
     #[test]

@@ -14,18 +14,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use rustix::io::ReadWriteFlags;
 
+use super::blob_store::BlobStore;
 use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::holder::Holder;
 use super::work::{Kind, Work};
-use crate::oci::Digest;
+use crate::oci::{Digest, MAX_MANIFEST};
 
 /// The maximum size of one chunk in bytes: it stays in a core's cache between the read and the send.
 const CHUNK: usize = 128 << 10;
 
 /// The size limit of manifests in bytes. A larger size in the index means that the row is corrupt.
-pub(super) const LARGEST_MANIFEST: u64 = 4 << 20;
+pub(super) const LARGEST_MANIFEST: u64 = MAX_MANIFEST as u64;
 
 /// A reader of a range of a blob.
 pub struct BlobReader {
@@ -117,20 +118,11 @@ fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<B
 }
 
 /// Reads a whole manifest; blocking.
-pub(super) fn read_whole(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
-    let file = disk.open_blob(digest)?;
-    let _read = disk.begin_read();
+pub(super) fn read_whole(blobs: &impl BlobStore, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     if size > LARGEST_MANIFEST {
         return Err(StoreError::Damaged(digest.clone()));
     }
-    let mut bytes = vec![0; usize::try_from(size).map_err(|_| StoreError::Damaged(digest.clone()))?];
-    match file.read_exact_at(&mut bytes, 0) {
-        Ok(()) => Ok(bytes.into()),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::Damaged(digest.clone()))
-        }
-        Err(error) => Err(failed(error)),
-    }
+    blobs.read(digest, 0, size)
 }
 
 fn failed(error: std::io::Error) -> StoreError {

@@ -24,6 +24,17 @@ pub(super) struct Space {
     pub(super) free: u64,
 }
 
+/// The room for writes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// The free space of the disk above the reserve.
+    pub(super) disk: u64,
+    /// True if less than the reserve is free.
+    pub(super) exhausted: bool,
+    /// The rest of the quota; `None` without a quota.
+    pub(super) quota: Option<u64>,
+}
+
 /// The capacity of a store.
 pub(super) struct Capacity {
     root: PathBuf,
@@ -73,15 +84,28 @@ impl Capacity {
 
     /// Refuses a write of `more` bytes if it would use up the reserve or exceed the quota.
     pub(super) fn check(&self, more: u64) -> Result<(), StoreError> {
-        let (space, limits) = (Space::of(&self.root)?, *self.limits.lock());
-        if space.free < more.saturating_add(reserve(limits.reserve, space.total)) {
+        self.check_with(more, None)
+    }
+
+    /// As [`Capacity::check`], for a write that may use the reserve down to this number of bytes.
+    pub(super) fn check_with(&self, more: u64, least_reserve: Option<u64>) -> Result<(), StoreError> {
+        let room = self.room(least_reserve)?;
+        if room.disk < more || room.exhausted {
             return Err(StoreError::Full);
         }
-        let Some(quota) = limits.quota else { return Ok(()) };
+        if room.quota.is_some_and(|left| left < more) { Err(StoreError::Quota) } else { Ok(()) }
+    }
+
+    /// Returns the room for writes, which may use the reserve down to `least_reserve` bytes if that is given.
+    pub(super) fn room(&self, least_reserve: Option<u64>) -> Result<Room, StoreError> {
+        let (space, limits) = (Space::of(&self.root)?, *self.limits.lock());
+        let reserve = reserve(limits.reserve, space.total).min(least_reserve.unwrap_or(u64::MAX));
+        let (disk, exhausted) = (space.free.saturating_sub(reserve), space.free < reserve);
+        let Some(quota) = limits.quota else { return Ok(Room { disk, exhausted, quota: None }) };
         let uploads =
             self.uploading.load(Ordering::Relaxed).saturating_add(self.idle.load(Ordering::Relaxed));
         let used = self.index.bytes()?.saturating_add(uploads);
-        if used.saturating_add(more) > quota { Err(StoreError::Quota) } else { Ok(()) }
+        Ok(Room { disk, exhausted, quota: Some(quota.saturating_sub(used)) })
     }
 
     /// Counts bytes that were written to an upload with a session.

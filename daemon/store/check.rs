@@ -15,11 +15,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::report::{CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault};
+pub use self::report::{CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
-use super::index::candidates::Amount;
+use super::index::changes::FileFact;
+use super::index::changes::repair::RestoreLink;
+use super::index::tables::candidates::Amount;
 use super::{Role, Store, blocking};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 
@@ -37,18 +39,28 @@ impl Store {
         options: CheckOptions,
         observe: &mut (dyn FnMut(CheckEvent) + Send),
     ) -> Result<CheckReport, StoreError> {
-        let _running = self.0.measurements.start_check();
-        let checked = self.check_now(options, observe).await;
-        self.0.measurements.note(|jobs| {
-            jobs.check.end(checked.as_ref().err());
-            jobs.faults = checked.as_ref().map_or(jobs.faults, |checked| Some(checked.faults));
-        });
-        checked
+        self.check_from(options, None, observe).await
+    }
+
+    /// As [`Store::check`], after the blobs that an interrupted check has read: index, manifests and tags are checked whole.
+    ///
+    /// # Errors
+    /// As those of [`Store::check`].
+    pub async fn check_from(
+        &self,
+        options: CheckOptions,
+        start: Option<CheckPosition>,
+        observe: &mut (dyn FnMut(CheckEvent) + Send),
+    ) -> Result<CheckReport, StoreError> {
+        let checked = self.check_now(options, start, observe).await?;
+        self.0.measurements.totals.lock().faults = Some(checked.faults);
+        Ok(checked)
     }
 
     async fn check_now(
         &self,
         options: CheckOptions,
+        start: Option<CheckPosition>,
         observe: &mut (dyn FnMut(CheckEvent) + Send),
     ) -> Result<CheckReport, StoreError> {
         let mut check = Check { store: self, options, observe, checked: CheckReport::default(), began: None };
@@ -56,7 +68,7 @@ impl Store {
         // A repair acts on rows: in a damaged index these may be wrong.
         check.options.repair &= index_is_healthy;
         check.layout(index_is_healthy).await?;
-        check.blobs().await?;
+        check.blobs(start).await?;
         check.repositories().await?;
         for algorithm in Algorithm::ALL {
             let store = self.clone();
@@ -73,8 +85,8 @@ struct Check<'a> {
     options: CheckOptions,
     observe: &'a mut (dyn FnMut(CheckEvent) + Send),
     checked: CheckReport,
-    /// The time at which the first blob was read, if the rate is limited.
-    began: Option<Instant>,
+    /// The time at which the first blob was read, and the bytes that were read before, if the rate is limited.
+    began: Option<(Instant, u64)>,
 }
 
 impl Check<'_> {
@@ -93,26 +105,36 @@ impl Check<'_> {
     /// index must not overwrite it: the file may have the only copy of the names.
     async fn layout(&mut self, index_is_healthy: bool) -> Result<(), StoreError> {
         let Some(problem) = self.store.layout_fault(index_is_healthy).await? else { return Ok(()) };
-        let repair = index_is_healthy && (self.options.repair || self.store.0.role == Role::Daemon);
+        let repair = index_is_healthy && (self.options.repair || self.may_rewrite_layout());
         let repaired = repair && self.store.rewrite_layout().await?;
         self.fault(Fault::Layout { problem }, repaired);
         Ok(())
     }
 
-    /// Checks all blobs in the index against their files.
-    async fn blobs(&mut self) -> Result<(), StoreError> {
+    fn may_rewrite_layout(&self) -> bool {
+        self.store.0.role == Role::Daemon && !self.options.leave_layout
+    }
+
+    /// Checks the blobs in the index against their files, after those that an earlier check has read.
+    async fn blobs(&mut self, start: Option<CheckPosition>) -> Result<(), StoreError> {
+        let (mut after, read_before) =
+            start.map_or((None, CheckReport::default()), |start| (Some(start.after), start.report));
+        // The totals of the blobs alone, for the position.
+        let others = std::mem::replace(&mut self.checked, read_before);
         let counts = self.store.0.index.counts()?;
         let all = Amount { count: counts.blobs, bytes: counts.bytes };
-        let mut after = None;
         loop {
             let index = Arc::clone(&self.store.0.index);
             let page = blocking(move || index.blobs_after(after.as_ref(), ROWS_PER_READ)).await?;
             for (digest, size) in &page {
                 self.blob(digest, *size).await?;
                 (self.observe)(CheckEvent::Progress(CheckProgress { done: self.checked.blobs, all }));
+                let position = CheckPosition { after: digest.clone(), report: self.checked };
+                (self.observe)(CheckEvent::Position(position));
             }
             after = page.last().map(|(digest, _)| digest.clone());
             if after.is_none() {
+                self.checked.add(&others);
                 return Ok(());
             }
         }
@@ -121,8 +143,9 @@ impl Check<'_> {
     async fn blob(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let (store, wanted) = (self.store.clone(), digest.clone());
         let (fault, inode) = blocking(move || store.read_against_digest(&wanted, size)).await?;
+        let read_before = self.checked.blobs.bytes;
         self.checked.blobs.add(size);
-        self.limit_rate().await;
+        self.limit_rate(read_before).await;
         let Some(fault) = fault else { return Ok(()) };
         if !self.store.0.index.contains_blob(digest)? {
             // A collection removed it after its page was read.
@@ -136,11 +159,11 @@ impl Check<'_> {
     }
 
     /// Sleeps while more was read than the rate allows.
-    async fn limit_rate(&mut self) {
+    async fn limit_rate(&mut self, read_before: u64) {
         let Some(rate) = self.options.rate.filter(|rate| *rate > 0) else { return };
-        let began = *self.began.get_or_insert_with(Instant::now);
-        tokio::time::sleep(least_duration(self.checked.blobs.bytes, rate).saturating_sub(began.elapsed()))
-            .await;
+        let (began, at_begin) = *self.began.get_or_insert_with(|| (Instant::now(), read_before));
+        let read = self.checked.blobs.bytes.saturating_sub(at_begin);
+        tokio::time::sleep(least_duration(read, rate).saturating_sub(began.elapsed())).await;
     }
 
     fn fault(&mut self, fault: Fault, repaired: bool) {
@@ -192,7 +215,7 @@ impl Check<'_> {
                 Fault::Incomplete { repository, missing, .. } if self.options.repair => {
                     let (repository, digest) = (repository.clone(), missing.clone());
                     let writer = self.store.writer()?;
-                    writer.submit(move |batch| batch.restore_link(&repository, &digest)).await?
+                    writer.submit(RestoreLink { repository, file: FileFact::about(digest) }).await?
                 }
                 _ => false,
             };

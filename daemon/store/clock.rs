@@ -102,6 +102,12 @@ impl StoreClock {
 }
 
 impl ClockRow {
+    /// Returns the row of a clock that stands at this time, for tests.
+    #[cfg(test)]
+    pub(super) fn at(store_time: StoreTime) -> Self {
+        ClockRow { boot: String::new(), since_boot: 0, store_time }
+    }
+
     /// Returns the store time of the row.
     pub(super) fn time(&self) -> StoreTime {
         self.store_time

@@ -136,7 +136,7 @@ impl Inner {
     /// # Errors
     /// [`StoreError::Damaged`] if the bytes are missing or corrupt, or those of the disk.
     pub(super) fn read_subject(&self, digest: &Digest, size: u64) -> Result<Option<Digest>, StoreError> {
-        let bytes = blob::read_whole(&self.disk, digest, size)?;
+        let bytes = blob::read_whole(&*self.disk, digest, size)?;
         if Hasher::digest(digest.algorithm(), &bytes) != *digest {
             return Err(StoreError::Damaged(digest.clone()));
         }
@@ -146,7 +146,7 @@ impl Inner {
     /// Returns the bytes of the index under the fallback tag; empty if there is no such index.
     fn fallback_list(&self, repository: &RepositoryName, subject: &Digest) -> Result<Bytes, StoreError> {
         let Some(entry) = self.fallback_index(repository, subject)? else { return Ok(Bytes::new()) };
-        blob::read_whole(&self.disk, &entry.digest, entry.size)
+        blob::read_whole(&*self.disk, &entry.digest, entry.size)
     }
 
     /// Returns the index under the fallback tag, if there is one.

@@ -16,9 +16,11 @@ use std::sync::atomic::AtomicU64;
 
 use super::delay::{DiskDelay, Operation, Operations};
 use super::error::StoreError;
+use super::files::Files;
 use super::latch::Latch;
 use super::regular_file::open_regular;
 use super::reported::Reported;
+use super::thread_locks::ThreadLocks;
 use crate::oci::{Algorithm, Digest};
 
 /// The file with the reason why the daemon is read-only, for `holdfast status`.
@@ -43,22 +45,18 @@ struct Directories {
     sha512: File,
 }
 
-/// The inodes of `index/data.mdb` and `index/lock.mdb`.
-pub(super) type IndexFiles = [u64; 2];
-
 /// The data directory.
 pub(super) struct Disk {
     root: PathBuf,
+    pub(super) files: Files,
     /// Refuses writes after one failed.
     latch: Latch,
     /// Set in the process that serves the directory: only the daemon writes `index/read-only`.
     is_daemon: OnceLock<()>,
-    /// The files of the index that a command beside the daemon has opened.
-    pub(super) index_files: OnceLock<IndexFiles>,
+    pub(super) locks: ThreadLocks,
     reads: Operations,
     writes: Operations,
-    /// The number of files in `uploads/`. Other processes remove some, so that each listing of the directory sets it
-    /// anew.
+    /// The number of files in `uploads/`; each listing of the directory sets it anew.
     pub(super) upload_count: AtomicU64,
     /// The damaged blobs that the log has named.
     pub(super) reported: Reported,
@@ -69,12 +67,13 @@ pub(super) struct Disk {
 impl Disk {
     /// Returns a data directory for reading only; creates nothing. `on_latch` is called with the reason when the
     /// store becomes read-only.
-    pub(super) fn at(root: &Path, on_latch: fn(&str)) -> Self {
+    pub(super) fn at(root: &Path, on_latch: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Disk {
             root: root.to_owned(),
+            files: Files::of(root),
             latch: Latch::new(on_latch),
             is_daemon: OnceLock::new(),
-            index_files: OnceLock::new(),
+            locks: ThreadLocks::default(),
             reads: Operations::default(),
             writes: Operations::default(),
             upload_count: AtomicU64::new(0),
@@ -84,16 +83,19 @@ impl Disk {
     }
 
     /// Opens the data directory; creates the directories that are missing.
-    pub(super) fn open(root: &Path, on_latch: fn(&str)) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        root: &Path,
+        on_latch: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
         let mut disk = Self::at(root, on_latch);
-        for directory in ["uploads", "index", "trash", "blobs", "blobs/sha256", "blobs/sha512"] {
+        for directory in ["uploads", "index", "blobs", "blobs/sha256", "blobs/sha512"] {
             let path = root.join(directory);
             disk.make_directory(&path)
                 .map_err(|error| StoreError::io(format!("create {}", path.display()), error))?;
         }
         for directory in [root.to_owned(), root.join("blobs")] {
             File::open(&directory)
-                .and_then(|directory| directory.sync_all())
+                .and_then(|open| disk.files.sync_directory(&directory, &open))
                 .map_err(|error| StoreError::io(format!("sync {}", directory.display()), error))?;
         }
         let open = |directory| {
@@ -121,7 +123,9 @@ impl Disk {
     /// Syncs the entries of a directory to the medium.
     pub(super) fn sync_directory(&self, directory: Directory) -> io::Result<()> {
         let path = self.path_of(directory);
-        let Some(directories) = &self.directories else { return File::open(path)?.sync_all() };
+        let Some(directories) = &self.directories else {
+            return self.files.sync_directory(&path, &File::open(&path)?);
+        };
         let open = match directory {
             Directory::Root => &directories.root,
             Directory::Index => &directories.index,
@@ -137,7 +141,7 @@ impl Disk {
                 path.display()
             )));
         }
-        open.sync_all()
+        self.files.sync_directory(&path, open)
     }
 
     /// Returns how long the oldest running read and write have been waiting for the disk.

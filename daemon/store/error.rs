@@ -1,4 +1,4 @@
-//! The error type of the store, and the classification of errors of the system and of LMDB.
+//! The error type of the store.
 //!
 //! A [`StoreError`] knows nothing of HTTP: the variant is the kind, its fields are the detail, and `Display` is the
 //! message. `wire/error.rs` maps the kinds to statuses. Four groups of kinds matter inside the store: content that does
@@ -8,10 +8,12 @@
 
 use std::io;
 
+pub(super) use super::error_kinds::is_lack_of_resources;
+pub use super::index_error::IndexError;
 use super::regular_file::is_obstacle_error;
 use crate::oci::{Digest, Reference, RepositoryName, Tag};
 
-/// Why an operation of the store failed.
+/// Reason why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The repository has no such blob.
@@ -122,9 +124,6 @@ pub enum StoreError {
         "the index is corrupt or incomplete; start the daemon, or run `holdfast check --repair`, to rebuild it"
     )]
     NeedsRecovery,
-    /// The daemon replaced the index that this process had opened.
-    #[error("the daemon has rebuilt the index since this command started; run the command again")]
-    Replaced,
     /// `index.json` lacks names that the index has, so that a rebuild would lose them.
     #[error(
         "index.json lacks the latest pushes, and a rebuild of the index would lose them; start the daemon that served \
@@ -169,7 +168,7 @@ pub enum StoreError {
     },
     /// The index failed.
     #[error("the index failed: {0}")]
-    Index(#[source] heed::Error),
+    Index(#[source] IndexError),
     /// The store is shutting down.
     #[error("the store is shutting down")]
     Closing,
@@ -207,7 +206,7 @@ impl StoreError {
         match self {
             // Not ENOMEM: a corrupt page may claim a huge row, so that a lack of memory proves nothing.
             StoreError::OutOfResources { source, .. } => source.raw_os_error() != Some(libc::ENOMEM),
-            StoreError::Index(heed::Error::Io(error)) => {
+            StoreError::Index(IndexError::Io(error)) => {
                 [PermissionDenied, QuotaExceeded, ResourceBusy, StorageFull].contains(&error.kind())
             }
             error => match error.cause() {
@@ -242,10 +241,7 @@ impl StoreError {
     pub(super) fn ends_transaction(&self) -> bool {
         match self.cause() {
             Cause::NoSpace | Cause::Disk | Cause::Index => true,
-            Cause::State => matches!(
-                self,
-                StoreError::OutOfResources { .. } | StoreError::ReadOnly | StoreError::Replaced
-            ),
+            Cause::State => matches!(self, StoreError::OutOfResources { .. } | StoreError::ReadOnly),
             Cause::Request => false,
         }
     }
@@ -274,7 +270,6 @@ impl StoreError {
             StoreError::ReadOnly
             | StoreError::InUse(_)
             | StoreError::NeedsRecovery
-            | StoreError::Replaced
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::OutOfResources { .. }
@@ -298,68 +293,34 @@ enum Cause {
     State,
 }
 
-impl From<heed::Error> for StoreError {
-    fn from(error: heed::Error) -> Self {
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
         match error {
-            heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::PagesHeld,
-            heed::Error::Io(error)
+            IndexError::PagesHeld => StoreError::PagesHeld,
+            IndexError::Full => StoreError::IndexFull,
+            IndexError::Io(error)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
                 StoreError::Full
             }
-            heed::Error::Io(source) if is_lack_of_resources(&source) => {
+            IndexError::Io(source) if is_lack_of_resources(&source) => {
                 StoreError::OutOfResources { action: "use the index".into(), source }
             }
-            // LMDB's table of readers is full.
-            error @ heed::Error::Mdb(heed::MdbError::ReadersFull | heed::MdbError::TlsFull) => {
-                StoreError::OutOfResources {
-                    action: "read the index".into(),
-                    source: io::Error::other(error),
-                }
-            }
-            error => StoreError::Index(error),
+            error @ IndexError::Readers(_) => StoreError::OutOfResources {
+                action: "read the index".into(),
+                source: io::Error::other(error),
+            },
+            error @ (IndexError::Row(_)
+            | IndexError::Corrupt(_)
+            | IndexError::Io(_)
+            | IndexError::Other(_)) => StoreError::Index(error),
         }
-    }
-}
-
-/// Returns true for a lack of descriptors, memory or the like, which says nothing about the medium.
-pub(super) fn is_lack_of_resources(error: &io::Error) -> bool {
-    const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
-    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
-}
-
-/// Returns true if an error of LMDB may come from a corrupt index.
-pub(super) fn may_be_corruption(error: &heed::Error) -> bool {
-    match error {
-        heed::Error::Mdb(heed::MdbError::MapFull | heed::MdbError::ReadersFull | heed::MdbError::TlsFull) => {
-            false
-        }
-        heed::Error::Io(error) => match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => false,
-            // A corrupt page may claim a huge row, so that memory runs out.
-            _ => !is_lack_of_resources(error) || error.raw_os_error() == Some(libc::ENOMEM),
-        },
-        heed::Error::Mdb(_)
-        | heed::Error::Encoding(_)
-        | heed::Error::Decoding(_)
-        | heed::Error::EnvAlreadyOpened => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_errors_of_the_content_may_be_corruption() {
-        let io = |code| heed::Error::Io(io::Error::from_raw_os_error(code));
-        for error in [io(libc::EIO), io(libc::ENOMEM), heed::Error::Decoding("a row".into())] {
-            assert!(may_be_corruption(&error), "{error}");
-        }
-        for error in [io(libc::ENOSPC), io(libc::EMFILE), heed::Error::Mdb(heed::MdbError::MapFull)] {
-            assert!(!may_be_corruption(&error), "{error}");
-        }
-    }
 
     #[test]
     fn a_full_disk_is_a_failure_only_of_a_sync() {

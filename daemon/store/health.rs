@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::capacity::Space;
 use super::error::StoreError;
 use super::inner::Store;
-use super::measure::{Impairment, JobStates, Measured};
+use super::measure::{Impairment, MaintenanceTotals, Measured};
 use super::work::Kind;
 
 impl Store {
@@ -42,9 +42,9 @@ impl Store {
         self.0.measurements.last.load().as_deref().copied()
     }
 
-    /// Returns the states of the jobs of this process, without waiting.
-    pub fn jobs(&self) -> JobStates {
-        self.0.measurements.jobs()
+    /// Returns the totals of the collections and checks of this process, without waiting.
+    pub fn maintenance_totals(&self) -> MaintenanceTotals {
+        *self.0.measurements.totals.lock()
     }
 
     /// Returns why the store does not serve all requests, without waiting; `None` while it does.

@@ -5,22 +5,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::may_be_corruption;
+use super::index_error::IndexError;
 
 /// Set once an operation on the index, or the decoding of one of its rows, failed in a way that may be corruption.
 #[derive(Debug, Default)]
 pub(super) struct IndexFailure(AtomicBool);
 
 impl IndexFailure {
-    /// Returns a new mark. It is leaked on purpose: tables are copied into every closure, and a process opens an index
-    /// once.
-    pub(super) fn leak() -> &'static Self {
-        Box::leak(Box::default())
-    }
-
     /// Sets the mark if the error may come from corruption.
-    pub(super) fn note(&self, error: &heed::Error) {
-        if may_be_corruption(error) {
+    pub(super) fn note(&self, error: &IndexError) {
+        if error.may_be_corruption() {
             self.0.store(true, Ordering::Relaxed);
         }
     }
@@ -37,10 +31,10 @@ mod tests {
 
     #[test]
     fn only_possible_corruption_sets_the_mark() {
-        let (first, second) = (IndexFailure::leak(), IndexFailure::leak());
-        first.note(&heed::Error::Mdb(heed::MdbError::MapFull));
+        let (first, second) = (IndexFailure::default(), IndexFailure::default());
+        first.note(&IndexError::PagesHeld);
         assert!(!first.is_set());
-        first.note(&heed::Error::Decoding("a row".into()));
+        first.note(&IndexError::Row("a row".into()));
         assert!(first.is_set() && !second.is_set(), "each index has its own mark");
     }
 }

@@ -1,5 +1,4 @@
-//! The files of the index as files: replaced by the copy of an inspection, kept beside when corrupt, and pinned by
-//! commands that work on the index beside the daemon.
+//! The files of the index as files: replaced by the copy of an inspection, and kept beside when corrupt.
 //!
 //! On disk: `index/data.mdb` and `index/lock.mdb` are LMDB's; `index/inspected.mdb` is the copy that an inspection
 //! writes; `index.broken-SECONDS/` keeps a corrupt index, which is never deleted.
@@ -7,12 +6,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::disk::{Directory, Disk, IndexFiles};
+use super::disk::{Directory, Disk};
 use super::error::StoreError;
-use super::locks::FileLock;
 use super::regular_file::{if_exists, open_regular};
 
 impl Disk {
@@ -33,14 +31,14 @@ impl Disk {
     }
 
     /// Links the corrupt index into a directory beside `index/`, where it survives its replacement; returns that
-    /// directory. Needs no space where the file system has hard links. The caller holds [`Disk::lock_index_file`].
+    /// directory. Needs no space where the file system has hard links.
     pub(super) fn keep_index_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let failed = |error| StoreError::io("keep the corrupt index", error);
         let aside = self.directory_aside(suffix);
-        fs::create_dir_all(&aside).map_err(failed)?;
+        self.files.create_directories(&aside).map_err(failed)?;
         let (data, kept) = (self.index_directory().join("data.mdb"), aside.join("data.mdb"));
         // Some file systems have no hard links: copy there.
-        let kept = fs::hard_link(&data, &kept).or_else(|_| fs::copy(&data, &kept).map(drop));
+        let kept = self.files.link(&data, &kept).or_else(|_| fs::copy(&data, &kept).map(drop));
         if let Err(error) = kept {
             let _ = fs::remove_dir_all(&aside);
             return Err(failed(error));
@@ -53,14 +51,13 @@ impl Disk {
         self.path("index/inspected.mdb")
     }
 
-    /// Replaces the index with the copy of the inspection, if there is one; the content is the same. The caller has
-    /// held [`Disk::lock_index_file`] since before the inspection.
+    /// Replaces the index with the copy of the inspection, if there is one; the content is the same.
     pub(super) fn install_inspected_index(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("replace the index", error);
         let Some(copy) = if_exists(open_regular(&self.inspected_index())).map_err(failed)? else {
             return Ok(());
         };
-        copy.sync_all().map_err(failed)?;
+        self.files.sync_all(&copy).map_err(failed)?;
         let directory = self.index_directory();
         // First the lock file: its readers and transactions belong to the old index.
         self.remove(&directory.join("lock.mdb")).map_err(failed)?;
@@ -78,36 +75,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Remembers the files of the index in a command beside the daemon. The caller has held the lock of
-    /// [`Disk::share_index_file`] since before it opened them.
-    pub(super) fn remember_index_files(&self) -> Result<(), StoreError> {
-        let files = self.inodes_of_index()?;
-        // Set once, when the directory is opened.
-        let _ = self.index_files.set(files);
-        Ok(())
-    }
-
-    /// Keeps the daemon from replacing the index until the result is dropped; fails with [`StoreError::Replaced`] if
-    /// the daemon has done so since [`Disk::remember_index_files`]. Returns `None` in the daemon itself.
-    pub(super) fn pin_index_file(&self) -> Result<Option<FileLock>, StoreError> {
-        let Some(known) = self.index_files.get() else { return Ok(None) };
-        let lock = self.share_index_file()?;
-        if self.inodes_of_index()? == *known { Ok(Some(lock)) } else { Err(StoreError::Replaced) }
-    }
-
-    fn inodes_of_index(&self) -> Result<IndexFiles, StoreError> {
-        let mut files = IndexFiles::default();
-        for (name, inode) in ["data.mdb", "lock.mdb"].into_iter().zip(&mut files) {
-            let metadata = if_exists(fs::metadata(self.index_directory().join(name)));
-            let metadata = metadata.map_err(|error| StoreError::io("read metadata of the index", error))?;
-            // Zero stands for a missing file; no file has this inode.
-            *inode = metadata.map_or(0, |metadata| metadata.ino());
-        }
-        Ok(files)
-    }
-
-    /// Moves a corrupt index to a directory beside `index/`, unless its file is empty; returns that directory. The
-    /// caller holds [`Disk::lock_index_file`].
+    /// Moves a corrupt index to a directory beside `index/`, unless its file is empty; returns that directory.
     pub(super) fn set_index_aside(&self, suffix: &str) -> Result<Option<PathBuf>, StoreError> {
         let failed = |error| StoreError::io("set the corrupt index aside", error);
         let (data, lock) = ("index/data.mdb", "index/lock.mdb");
@@ -119,8 +87,8 @@ impl Disk {
             return Ok(None);
         }
         let aside = self.directory_aside(suffix);
-        fs::create_dir_all(&aside).map_err(failed)?;
-        fs::rename(self.path(data), aside.join("data.mdb")).map_err(failed)?;
+        self.files.create_directories(&aside).map_err(failed)?;
+        self.files.rename(&self.path(data), &aside.join("data.mdb")).map_err(failed)?;
         self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(Some(aside))
     }

@@ -19,14 +19,17 @@ use super::error::StoreError;
 use super::gc::LastCollection;
 use super::immutable::ImmutableRule;
 use super::index::Index;
+use super::index::feed::Feed;
 use super::index::inspect::Inspection;
 use super::index::writer::Writer;
 use super::locks;
 use super::measure::Measurements;
+use super::pulls::Pulls;
 use super::retention::GracePeriods;
 use super::settings::{IndexHealth, Role};
 use super::spool::Spools;
 use super::summaries::Summaries;
+use super::transfer_leases::TransferLeases;
 use super::uploads::Uploads;
 use super::work::{Cancel, Kind, Work};
 use crate::base::Lock;
@@ -46,6 +49,7 @@ pub(super) struct Threads {
 pub(super) struct Inner {
     pub(super) disk: Arc<Disk>,
     pub(super) index: Arc<Index>,
+    pub(super) feed: Arc<Feed>,
     pub(super) uploads: Arc<Uploads>,
     pub(super) buffers: Arc<Buffers>,
     pub(super) work: Arc<Work>,
@@ -55,6 +59,10 @@ pub(super) struct Inner {
     pub(super) immutable: ArcSwap<Vec<ImmutableRule>>,
     pub(super) capacity: Arc<Capacity>,
     pub(super) summaries: Summaries,
+    /// Pulls that are not in the index yet.
+    pub(super) pulls: Arc<Pulls>,
+    /// The leases of open transfers.
+    pub(super) leases: Arc<TransferLeases>,
     /// The last collection of this process.
     pub(super) last_collection: Lock<Option<LastCollection>>,
     pub(super) measurements: Measurements,
@@ -68,8 +76,8 @@ pub(super) struct Inner {
     /// `None` once the store is closing.
     pub(super) writer: Lock<Option<Writer>>,
     pub(super) threads: Lock<Option<Threads>>,
-    /// The lock of the daemon, released when the store is dropped.
-    pub(super) _lock: Option<locks::FileLock>,
+    /// The lock of the owner, released when the store is closed or dropped.
+    pub(super) lock: Lock<Option<locks::FileLock>>,
 }
 
 impl Store {
@@ -85,6 +93,7 @@ impl Store {
         immutable: Vec<ImmutableRule>,
         limits: CapacityLimits,
     ) {
+        self.change_pull_record(&grace_periods.retention);
         *self.0.grace_periods.lock() = grace_periods;
         self.0.immutable.store(Arc::new(immutable));
         self.0.capacity.set_limits(limits);

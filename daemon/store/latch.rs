@@ -17,11 +17,12 @@ pub(super) struct Latch {
     /// True once an error of the index was reported, also after the latch was closed.
     index_failed: AtomicBool,
     /// Called with the reason when it closes.
-    on_close: fn(&str),
+    on_close: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Latch {
-    pub(super) fn new(on_close: fn(&str)) -> Self {
+    pub(super) fn new(on_close: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let on_close = Box::new(on_close);
         Latch { error: OnceLock::new(), index_failed: AtomicBool::new(false), on_close }
     }
 
@@ -59,6 +60,7 @@ impl Latch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::index_error::IndexError;
 
     #[test]
     fn the_first_failure_closes_it_and_a_full_disk_does_not() {
@@ -76,7 +78,7 @@ mod tests {
         let latch = Latch::new(|_| {});
         assert!(latch.close_on(&StoreError::io("sync", std::io::Error::other("I/O error"))).is_some());
         assert!(!latch.index_failed());
-        assert_eq!(latch.close_on(&StoreError::Index(heed::Error::Decoding("a row".into()))), None);
+        assert_eq!(latch.close_on(&StoreError::from(IndexError::Row("a row".into()))), None);
         assert!(latch.index_failed());
     }
 }

@@ -10,19 +10,21 @@ use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use heed::RoTxn;
 use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::link_exceptions::LinkException;
-use super::index::names::{Name, Named};
-use super::index::rows::{LinkExceptionRow, NameTimestamps};
-use super::layout_checksum::ChecksumWriter;
+use super::index::tables::ReadTables;
+use super::index::tables::link_exceptions::{LinkException, LinkExceptions};
+use super::index::tables::meta::Meta;
+use super::index::tables::names::{Name, Named, Names};
+use super::index::tables::rows::{LinkExceptionRow, NameTimestamps};
+use super::index_error::IndexError;
+use super::layout_checksum::{Checksum, ChecksumWriter};
 use super::layout_format::{
-    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
-    REPOSITORY, SINCE, TAIL,
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, ID, LINK_EXCEPTIONS, LINKED, MISSING, NOW, ORDER,
+    PUSHED, REF_NAME, REPOSITORY, SINCE, SPARSE, TAIL,
 };
 use super::layout_reader::read_entries;
 use crate::oci::{Digest, Reference};
@@ -61,25 +63,43 @@ pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
 /// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that
 /// only the old file has, and the store is read-only.
 pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
-    let (_lock, _held) = (disk.lock_layout()?, disk.pin_index_file()?);
-    let mut damage = None;
+    write_names(disk, index, false)
+}
+
+/// Writes `index.json` from an index whose rows are missing or contradict each other: all names that it shows, and those
+/// that only the old file has. A damaged file stays: it may have names that are in neither.
+///
+/// # Errors
+/// As [`write`]: [`StoreError::Index`] also when the file has been written.
+pub(super) fn write_readable(disk: &Disk, index: &Index) -> Result<(), StoreError> {
+    if read_entries(disk, &mut |_| Ok(()))?.checksum == Checksum::Wrong {
+        return Ok(());
+    }
+    write_names(disk, index, true)
+}
+
+fn write_names(disk: &Disk, index: &Index, rows_missing: bool) -> Result<(), StoreError> {
+    let _lock = disk.lock_layout();
+    let mut damage = rows_missing.then(|| IndexError::Row("rows of the index are missing".into()).into());
     let written = disk.replace("index.json", |file| {
         let mut list = List::new(file);
         list.begin()?;
         // One snapshot for all entries: a check compares them with the index at the change number of the file.
-        let txn = index.read_txn()?;
-        let exceptions_damage = write_exceptions(&mut list, disk, index, &txn)?;
+        let tables = index.read()?;
+        let exceptions_damage = write_exceptions(&mut list, disk, &tables)?;
         list.begin_manifests()?;
-        let mut named = index.for_each_name(&txn, &mut |name| list.add(name))?;
+        let mut named = tables.for_each_name(&mut |name| list.add(name))?;
         // If the hold cannot be read, names may be lost.
-        let hold = index.tables.collection_is_held(&txn).unwrap_or(true);
-        drop(txn);
-        named.damage = named.damage.or(exceptions_damage);
+        let hold = tables.collection_is_held().unwrap_or(true);
+        let id = tables.registry_id().unwrap_or_default();
+        drop(tables);
+        named.damage = named.damage.or(exceptions_damage).or(damage.take());
+        named.rows_missing |= rows_missing;
         if named.damage.is_some() {
             keep_unreadable_names(&mut list, disk, index, &named)?;
         }
         damage = named.damage;
-        list.end(Head { change: named.change, now: index.clock.now(), hold })
+        list.end(Head { change: named.change, now: index.clock.now(), hold, id })
     });
     match (written, damage) {
         (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.latch_on(error)),
@@ -92,12 +112,11 @@ pub(super) fn write(disk: &Disk, index: &Index) -> Result<(), StoreError> {
 fn write_exceptions<W: Write>(
     list: &mut List<W>,
     disk: &Disk,
-    index: &Index,
-    txn: &RoTxn,
+    tables: &impl ReadTables,
 ) -> Result<Option<StoreError>, StoreError> {
     let mut after = None;
     let damage = loop {
-        let page = match index.tables.link_exceptions_after(txn, after.as_ref(), PAGE) {
+        let page = match tables.link_exceptions_after(after.as_ref(), PAGE) {
             Ok(page) => page,
             Err(error) => break error,
         };
@@ -111,7 +130,7 @@ fn write_exceptions<W: Write>(
     };
     read_old(disk, &mut |entry| match entry {
         Entry::Name(_) => Ok(()),
-        Entry::Exception(old) => match index.tables.link_exception(txn, &old.repository, &old.digest) {
+        Entry::Exception(old) => match tables.link_exception(&old.repository, &old.digest) {
             Ok(None) => Ok(()),
             Ok(Some(kind)) => list.add_exception(&LinkException { kind, ..old }),
             Err(_) => list.add_exception(&old),
@@ -177,6 +196,7 @@ impl<W: Write> List<W> {
         let kind = match kind {
             LinkExceptionRow::Deleted => DELETED,
             LinkExceptionRow::Linked => LINKED,
+            LinkExceptionRow::Missing => MISSING,
         };
         let separator =
             if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
@@ -201,7 +221,8 @@ impl<W: Write> List<W> {
     fn end(mut self, head: Head) -> Result<(), StoreError> {
         let (change, now) = (head.change, head.now.seconds());
         let hold = if head.hold { format!(",\"{HOLD}\":\"true\"") } else { String::new() };
-        self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{hold}"))?;
+        let id = head.id.map_or_else(String::new, |id| format!(",\"{ID}\":\"{id}\""));
+        self.write(&format!("{TAIL}{{\"{CHANGE}\":\"{change}\",\"{NOW}\":\"{now}\"{id}{hold}"))?;
         self.file.end().map_err(write_error)
     }
 }
@@ -211,10 +232,13 @@ fn write_error(error: std::io::Error) -> StoreError {
 }
 
 fn entry(name: &Name) -> NameEntry<'_> {
-    let Name { repository, reference, digest, size, media_type, timestamps } = name;
+    let Name { repository, reference, digest, size, media_type, timestamps, is_sparse } = name;
     let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
     if let Reference::Tag(tag) = reference {
         annotations.insert(REF_NAME, format!("{repository}:{tag}"));
+    }
+    if *is_sparse {
+        annotations.insert(SPARSE, "true".to_owned());
     }
     if let Some(NameTimestamps { pushed, since, order }) = timestamps {
         annotations.insert(SINCE, since.seconds().to_string());
@@ -262,6 +286,8 @@ fn debounce(changed: &Receiver<()>) {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::store::clock::StoreTime;
     use crate::store::layout_reader::parse;
@@ -285,7 +311,8 @@ mod tests {
     fn name_round_trips() {
         let digest = crate::oci::Hasher::digest(crate::oci::Algorithm::Sha256, b"x");
         let timestamps = Some(NameTimestamps { pushed: 7, since: StoreTime::from_seconds(3), order: 11 });
-        let head = Head { change: 5, now: StoreTime::from_seconds(9), hold: true };
+        let head =
+            Head { change: 5, now: StoreTime::from_seconds(9), hold: true, id: Some(Uuid::from_u128(7)) };
         for reference in [Reference::Tag("1.0".parse().unwrap()), Reference::Digest(digest.clone())] {
             let name = Name {
                 repository: "team/app".parse().unwrap(),
@@ -294,6 +321,7 @@ mod tests {
                 size: 1,
                 media_type: "a/b".parse().unwrap(),
                 timestamps,
+                is_sparse: true,
             };
             let file = written(&[name], &[], head);
             let mut names = Vec::new();
@@ -307,6 +335,7 @@ mod tests {
             let read = &names[0];
             assert_eq!((read.repository.as_str(), &read.reference), ("team/app", &reference));
             assert_eq!((&read.digest, read.size, read.timestamps), (&digest, 1, timestamps));
+            assert!(read.is_sparse);
         }
     }
 
@@ -320,7 +349,8 @@ mod tests {
         };
         let (deleted, foreign) =
             (exception("a", LinkExceptionRow::Deleted), exception("b/c", LinkExceptionRow::Linked));
-        for exceptions in [&[][..], std::slice::from_ref(&deleted), &[deleted.clone(), foreign]] {
+        let missing = exception("d", LinkExceptionRow::Missing);
+        for exceptions in [&[][..], std::slice::from_ref(&deleted), &[deleted.clone(), foreign, missing]] {
             let file = written(&[], exceptions, Head::default());
             let mut read = Vec::new();
             parse(&file[..], &mut |entry| {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
-use super::index::link_exceptions::LinkException;
-use super::index::names::Name;
-use super::index::rows::LinkExceptionRow;
+use super::index::tables::link_exceptions::{LinkException, LinkExceptions};
+use super::index::tables::meta::Meta;
+use super::index::tables::names::{Name, Names};
 use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_format::{Entry, Head};
@@ -55,14 +55,17 @@ impl EntrySum {
         let timestamps = timestamps.map(|timestamps| (timestamps.pushed, timestamps.since.seconds()));
         let (repository, digest) = (name.repository.as_str(), name.digest.to_string());
         let about = (name.reference.to_string(), digest, name.size, name.media_type.as_str(), timestamps);
+        let about = (about, name.is_sparse);
         self.names += 1;
         self.add(state, &("name", repository, about));
     }
 
     fn add_exception(&mut self, state: &RandomState, exception: &LinkException) {
-        let is_link = exception.kind == LinkExceptionRow::Linked;
         self.exceptions += 1;
-        self.add(state, &("link", exception.repository.as_str(), exception.digest.to_string(), is_link));
+        self.add(
+            state,
+            &("link", exception.repository.as_str(), exception.digest.to_string(), exception.kind),
+        );
     }
 
     fn add(&mut self, state: &RandomState, entry: &impl Hash) {
@@ -100,9 +103,14 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
             "its change number is {}, but the index is at {}",
             head.change, head_now.change
         )),
-        std::cmp::Ordering::Equal if listed == indexed && head.hold == head_now.hold => Outcome::Current,
+        std::cmp::Ordering::Equal if listed == indexed && agrees(&head, &head_now) => Outcome::Current,
         std::cmp::Ordering::Equal => Outcome::Damaged(difference(&listed, &indexed)),
     })
+}
+
+/// Compares the annotations of a file with those that it would get now. A file of an older release has no id.
+fn agrees(file: &Head, now: &Head) -> bool {
+    file.hold == now.hold && (file.id.is_none() || file.id == now.id)
 }
 
 fn difference(listed: &EntrySum, indexed: &EntrySum) -> String {
@@ -118,11 +126,11 @@ fn difference(listed: &EntrySum, indexed: &EntrySum) -> String {
 
 /// Adds up all names and link exceptions of one snapshot of the index.
 fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreError> {
-    let txn = index.read_txn()?;
+    let tables = index.read()?;
     let mut sum = EntrySum::default();
     let mut after = None;
     loop {
-        let page = index.tables.link_exceptions_after(&txn, after.as_ref(), PAGE)?;
+        let page = tables.link_exceptions_after(after.as_ref(), PAGE)?;
         for exception in &page {
             sum.add_exception(state, exception);
         }
@@ -131,12 +139,13 @@ fn sum_of(index: &Index, state: &RandomState) -> Result<(Head, EntrySum), StoreE
             break;
         }
     }
-    let named = index.for_each_name(&txn, &mut |name| {
+    let named = tables.for_each_name(&mut |name| {
         sum.add_name(state, name);
         Ok(())
     })?;
-    let hold = index.tables.collection_is_held(&txn)?;
-    let head = Head { change: named.change, now: index.clock.now(), hold };
+    let hold = tables.collection_is_held()?;
+    let id = tables.registry_id()?;
+    let head = Head { change: named.change, now: index.clock.now(), hold, id };
     named.damage.map_or(Ok((head, sum)), Err)
 }
 
@@ -184,14 +193,9 @@ impl Inner {
         self.disk.has_file("index.json") && read_head(&self.disk).is_ok_and(|head| head.change >= change)
     }
 
-    /// Returns true if a running daemon, or this process, writes `index.json`.
+    /// Returns true if this process writes `index.json`.
     fn layout_is_written(&self) -> bool {
-        match self.role {
-            Role::Daemon | Role::Rebuild => self.disk.read_only_reason().is_none(),
-            Role::Command => {
-                Disk::daemon_runs(&self.disk.path("")) && self.disk.read_only_reason_of_daemon().is_none()
-            }
-        }
+        self.disk.read_only_reason().is_none()
     }
 }
 

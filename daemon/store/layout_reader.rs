@@ -15,13 +15,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::clock::StoreTime;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::link_exceptions::LinkException;
-use super::index::names::Name;
-use super::index::rows::{LinkExceptionRow, NameTimestamps};
+use super::index::tables::link_exceptions::LinkException;
+use super::index::tables::names::Name;
+use super::index::tables::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::{Checksum, ChecksumReader};
 use super::layout_format::{
-    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, LINK_EXCEPTIONS, LINKED, NOW, ORDER, PUSHED, REF_NAME,
-    REPOSITORY, SINCE, TAIL,
+    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, ID, LINK_EXCEPTIONS, LINKED, MISSING, NOW, ORDER,
+    PUSHED, REF_NAME, REPOSITORY, SINCE, SPARSE, TAIL,
 };
 use super::regular_file::{if_exists, open_regular};
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
@@ -110,6 +110,7 @@ fn head_of(annotations: &BTreeMap<String, String>) -> Head {
         change: number(annotations, CHANGE).unwrap_or_default(),
         now: StoreTime::from_seconds(number(annotations, NOW).unwrap_or_default()),
         hold: annotations.contains_key(HOLD),
+        id: annotations.get(ID).and_then(|id| id.parse().ok()),
     }
 }
 
@@ -207,6 +208,7 @@ impl StoredException {
         let kind = match self.kind.as_str() {
             DELETED => LinkExceptionRow::Deleted,
             LINKED => LinkExceptionRow::Linked,
+            MISSING => LinkExceptionRow::Missing,
             _ => return None,
         };
         let repository = self.repository.parse().ok()?;
@@ -229,8 +231,9 @@ fn name_of(descriptor: Descriptor) -> Option<Entry> {
         since: StoreTime::from_seconds(since),
         order,
     });
+    let is_sparse = annotations.contains_key(SPARSE);
     let Descriptor { digest, size, media_type, .. } = descriptor;
-    Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps }))
+    Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps, is_sparse }))
 }
 
 #[cfg(test)]
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn head_is_found_at_the_end() {
-        let head = Head { change: 12, now: StoreTime::from_seconds(7), hold: false };
+        let head = Head { change: 12, now: StoreTime::from_seconds(7), hold: false, id: None };
         assert_eq!(heads(FILE), (Some(head), Some(head)));
         let without_newline = FILE.trim_end();
         assert_eq!(parse_tail(without_newline.as_bytes()), Some(head));

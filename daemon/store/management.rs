@@ -8,26 +8,39 @@ use std::sync::Arc;
 
 use super::error::StoreError;
 use super::immutable::ImmutableRule;
-use super::index::deletes::{Deleted, MAX_PER_TRANSACTION, ManifestDelete};
+use super::index::changes::Origin;
+use super::index::changes::deletes::{
+    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteWatchedManifest, Deleted,
+    ManifestDelete, OrphanReferrers, TagsDeleted,
+};
+use super::index::tables::candidates::MAX_PER_TRANSACTION;
 use super::index::watches::Watch;
-use super::index::writer::{Batch, Writer};
+use super::index::writer::Writer;
 use super::work::{Cancel, Kind};
 use super::{Store, detached};
 use crate::oci::{Digest, RepositoryName, Tag};
+
+/// Content to delete from a repository.
+#[derive(Clone, Debug)]
+pub struct Delete<T> {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The tag, the tags, or the digest of the manifest or blob.
+    pub object: T,
+    /// The origin of the delete.
+    pub origin: Origin,
+}
 
 impl Store {
     /// Deletes a tag; its manifest stays.
     ///
     /// # Errors
     /// [`StoreError::ManifestUnknown`], [`StoreError::NameUnknown`] or [`StoreError::TagKept`].
-    pub async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let (writer, repository, tag) = (self.writer()?, repository.clone(), tag.clone());
-        let immutable = self.0.immutable.load_full();
-        let delete = move |batch: &mut Batch| {
-            batch.check_tag_delete(&repository, &tag, &immutable)?;
-            batch.delete_tag(&repository, &tag)
-        };
-        detached(async move { writer.submit(delete).await }).await
+    pub async fn delete_tag(&self, delete: Delete<Tag>) -> Result<(), StoreError> {
+        let (writer, Delete { repository, object: tag, origin }) = (self.writer()?, delete);
+        self.record_pulls_soon(&writer);
+        let delete = DeleteTag { repository, tag, immutable: self.0.immutable.load_full() };
+        detached(async move { writer.submit_by(origin, delete).await }).await
     }
 
     /// Deletes the tags that still point to the digest given with them, in one transaction; their manifests stay.
@@ -38,18 +51,14 @@ impl Store {
     /// then.
     pub async fn delete_tags(
         &self,
-        repository: &RepositoryName,
-        tags: Vec<(Tag, Digest)>,
+        delete: Delete<Vec<(Tag, Digest)>>,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
-        let (writer, repository) = (self.writer()?, repository.clone());
-        let immutable = self.0.immutable.load_full();
-        let delete = move |batch: &mut Batch| {
-            for (tag, _) in &tags {
-                batch.check_tag_delete(&repository, tag, &immutable)?;
-            }
-            batch.delete_tags(&repository, &tags)
-        };
-        detached(async move { writer.submit(delete).await }).await
+        let (writer, Delete { repository, object: tags, origin }) = (self.writer()?, delete);
+        self.record_pulls_soon(&writer);
+        let delete = DeleteTags { repository, tags, immutable: self.0.immutable.load_full() };
+        let TagsDeleted { deleted, moved } =
+            detached(async move { writer.submit_by(origin, delete).await }).await?;
+        Ok((deleted, moved))
     }
 
     /// Deletes a manifest from a repository with all tags that point to it. Many tags are deleted first, in
@@ -59,26 +68,22 @@ impl Store {
     /// [`StoreError::ManifestUnknown`] or [`StoreError::NameUnknown`]; [`StoreError::TagKept`] when one of its tags is
     /// immutable; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest references this
     /// one.
-    pub async fn delete_manifest(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let writer = self.writer()?;
-        let (store, repository, digest) = (self.clone(), repository.clone(), digest.clone());
+    pub async fn delete_manifest(&self, delete: Delete<Digest>) -> Result<(), StoreError> {
+        let (store, writer) = (self.clone(), self.writer()?);
+        self.record_pulls_soon(&writer);
         detached(async move {
+            let Delete { repository, object: digest, origin } = delete;
             // From here on, the writer records tags that are set to the manifest: the searches beside the writer thread
             // may miss them.
-            let watch = store.0.index.watch(&repository, &digest);
+            let watch = writer.watch(&repository, &digest);
             let subject = store.subject_to_delete(&repository, &digest).await?;
             let immutable = store.0.immutable.load_full();
             let delete =
                 ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject, immutable };
             let delete = Arc::new(delete);
-            let whole = Arc::clone(&delete);
-            let mut deleted = writer.submit(move |batch| batch.delete_manifest(&whole)).await?;
+            let mut deleted = writer.submit_by(origin.clone(), DeleteManifest(Arc::clone(&delete))).await?;
             if deleted == Deleted::TagsUnknown {
-                deleted = store.delete_with_many_tags(&writer, &delete, &watch).await?;
+                deleted = store.delete_with_many_tags(&writer, &delete, &watch, &origin).await?;
             }
             if deleted == Deleted::ReferrersLeft {
                 orphan_referrers(&writer, &repository, &digest).await?;
@@ -95,6 +100,7 @@ impl Store {
         writer: &Writer,
         delete: &Arc<ManifestDelete>,
         watch: &Watch,
+        origin: &Origin,
     ) -> Result<Deleted, StoreError> {
         let (inner, wanted) = (Arc::clone(&self.0), Arc::clone(delete));
         let search =
@@ -105,13 +111,13 @@ impl Store {
         tags.iter()
             .try_for_each(|tag| ImmutableRule::check_delete(&delete.immutable, &delete.repository, tag))?;
         while tags.len() > MAX_PER_TRANSACTION {
-            let (part, delete) = (tags.split_off(tags.len() - MAX_PER_TRANSACTION), Arc::clone(delete));
-            let remove =
-                move |batch: &mut Batch| batch.delete_tags_of(&delete.repository, &delete.digest, &part);
-            writer.submit(remove).await?;
+            let part = tags.split_off(tags.len() - MAX_PER_TRANSACTION);
+            let (repository, digest) = (delete.repository.clone(), delete.digest.clone());
+            writer.submit_by(origin.clone(), DeleteTagsOf { repository, digest, tags: part }).await?;
         }
         let delete = Arc::clone(delete);
-        writer.submit(move |batch| batch.delete_watched_manifest(&delete, &tags)).await
+        let change = DeleteWatchedManifest { delete, tags, recorded: Vec::new() };
+        writer.submit_by(origin.clone(), change).await
     }
 
     /// Returns the subject of a manifest from its bytes or, where these cannot be read, from the rows of its
@@ -137,11 +143,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::BlobUnknown`]; [`StoreError::ContentKept`] when the repository has immutable tags and a manifest
     /// references the blob.
-    pub async fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<(), StoreError> {
-        let (writer, repository, digest) = (self.writer()?, repository.clone(), digest.clone());
-        let immutable = self.0.immutable.load_full();
-        let delete = move |batch: &mut Batch| batch.delete_blob(&repository, &digest, &immutable);
-        detached(async move { writer.submit(delete).await }).await
+    pub async fn delete_blob(&self, delete: Delete<Digest>) -> Result<(), StoreError> {
+        let (writer, Delete { repository, object: digest, origin }) = (self.writer()?, delete);
+        let delete = DeleteBlob { repository, digest, immutable: self.0.immutable.load_full() };
+        detached(async move { writer.submit_by(origin, delete).await }).await
     }
 }
 
@@ -154,8 +159,7 @@ pub(super) async fn orphan_referrers(
     let mut after = None;
     loop {
         let (repository, subject) = (repository.clone(), subject.clone());
-        let orphan = move |batch: &mut Batch| batch.orphan_referrers(&repository, &subject, after.as_ref());
-        after = writer.submit(orphan).await?;
+        after = writer.submit(OrphanReferrers { repository, subject, after }).await?;
         if after.is_none() {
             return Ok(());
         }

@@ -5,7 +5,7 @@
 //! blocking threads, or on the index writer's thread.
 //!
 //! **Guarantees.** An acknowledged change survives a power cut, by write-ahead order: sync the content, rename it to
-//! its blob, sync the directory, commit the index. The index writer commits all waiting changes together (group
+//! its blob, sync the directory, commit the index; a forgotten blob is removed after the commit. The index writer commits all waiting changes together (group
 //! commit). A client that disconnects never stops a change half-way. Memory, threads and descriptors are bounded,
 //! whatever clients send and whatever is stored.
 //!
@@ -15,27 +15,36 @@
 //! the next push.
 //!
 //! **On disk.** `blobs/` and `index.json` are an OCI image layout; `index/` has the LMDB index, `uploads/` unfinished
-//! uploads, `trash/` blobs that a collection has removed from the index. `docs/format.md` has it to the byte.
+//! uploads. `docs/format.md` has it to the byte.
 //!
-//! The modules, in groups from the interface down to the files:
+//! The modules, in groups from the interface down to the ground. A file needs only files of its own group and of those below;
+//! `tests/architecture` reads this table and refuses arrows that run back up. A module below another one is in its group,
+//! unless it is named here itself.
 //!
 //! | group | modules |
 //! |---|---|
-//! | the store | `inner` (handle and shared state), `settings`, `open` (opening and closing) |
-//! | operations | `pull`, `push`, `discovery`, `management`, `health`, `status`, `secret` |
-//! | lists of the admin page | `overview`, `listing`, `version_order`, `summary`, `summaries` |
-//! | collection | `gc`, `retention`, `tag_retention`, `immutable`, `verify` |
-//! | check and repair | `check`, `layout_check`, `repair` |
-//! | recovery of the index | `recover`, `rebuild`, `shutdown_marker`, `faults`, `index_failure` |
+//! | opening and closing | `open`, `recover`, `rebuild`, `faults` |
+//! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
+//! | collection | `gc`, `tag_retention` |
+//! | check | `check`, `layout_check` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `verify`, `usage`, `feed`, `job_records`, `identity`, `secret`, `health`, `status` |
+//! | lists of the admin page | `overview`, `summary` |
+//! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
-//! | uploads | `uploads`, `upload`, `sessions`, `hashes`, `upload_id`, `upload_limit`, `spool` |
-//! | the index | `index` |
-//! | limits | `capacity`, `capacity_limits`, `work`, `holder`, `buffers`, `measure` |
-//! | files | `disk`, `upload_files`, `blob_files`, `index_files`, `top_files`, `obstacles`, `locks`, `blob` |
-//! | ground | `error`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
+//! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
+//! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
+//! | the index: LMDB | `index/lmdb` |
+//! | the index: its port | `index/metadata_store` |
+//! | the index: changes | `index/changes` |
+//! | the index: tables | `index/tables` |
+//! | limits | `work`, `holder`, `buffers`, `blob` |
+//! | files | `files`, `disk`, `thread_locks`, `upload_files`, `blob_store` (the port of blobs), `blob_files`, `index_files`, `top_files`, `obstacles`, `shutdown_marker` |
+//! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `check/report` |
+//! | ground | `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
 
 mod blob;
 mod blob_files;
+mod blob_store;
 mod buffers;
 mod capacity;
 mod capacity_limits;
@@ -45,18 +54,27 @@ mod delay;
 mod discovery;
 mod disk;
 mod error;
+mod error_kinds;
 mod faults;
+mod feed;
+mod files;
 #[cfg(fuzzing)]
 mod fuzz;
 mod gc;
 mod hashes;
 mod health;
 mod holder;
+mod identity;
 mod immutable;
 mod index;
+mod index_error;
 mod index_failure;
 mod index_files;
 mod inner;
+#[cfg(test)]
+mod interleaving;
+mod inventory;
+mod job_records;
 mod latch;
 mod layout;
 mod layout_check;
@@ -67,11 +85,13 @@ mod listing;
 mod locks;
 mod management;
 mod measure;
+mod name_images;
 mod obstacles;
 mod open;
 mod overview;
 mod problem;
 mod pull;
+mod pulls;
 mod push;
 mod rebuild;
 mod recover;
@@ -80,9 +100,11 @@ mod repair;
 mod reported;
 mod retention;
 mod secret;
+mod session_lock;
 mod sessions;
 mod settings;
 mod shutdown_marker;
+mod signed;
 mod spool;
 mod status;
 mod summaries;
@@ -91,43 +113,70 @@ mod sys;
 mod tag_retention;
 #[cfg(test)]
 mod test_store;
+mod thread_locks;
 mod top_files;
+mod transfer_content;
+mod transfer_leases;
+mod transfers;
 mod upload;
 mod upload_files;
 mod upload_id;
+#[cfg(test)]
+mod upload_interleavings;
 mod upload_limit;
+mod upload_owner;
+mod upload_phase;
 #[cfg(test)]
 mod upload_tests;
 mod uploads;
+mod usage;
 mod verify;
 mod version_order;
+mod whole_repository;
 mod work;
 
 pub use self::blob::BlobReader;
 pub use self::capacity_limits::{CapacityLimits, NameLimits};
-pub use self::check::{CheckEvent, CheckOptions, CheckProgress, CheckReport, Fault};
+pub use self::check::{CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault};
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
-pub use self::error::StoreError;
+pub use self::error::{IndexError, StoreError};
+pub use self::feed::{Activity, EventPage, EventsRead, StoredEvent};
 #[cfg(fuzzing)]
 pub use self::fuzz::names_in_layout;
-pub use self::gc::{CollectedItem, CollectionReport, LastCollection};
+pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest};
 pub use self::holder::Holder;
 pub use self::immutable::ImmutableRule;
-pub use self::index::candidates::Amount;
+pub use self::index::changes::name_image::{
+    Kept, MissingContent, Named, OtherNames, TagOutcome, TagPolicy, WantedTag,
+};
 pub use self::index::inspect::{Inspection, inspect};
-pub use self::index::{Counts, ManifestEntry, Page};
+pub use self::index::tables::candidates::Amount;
+pub use self::index::tables::sparse::Presence;
+pub use self::index::{
+    Cause, Counts, Event, EventId, EventKind, FailedLogin, FeedBounds, JobMoment, JobOutcome, JobRow,
+    ManifestEntry, Note, NoteKind, Origin, Page, ParseEventIdError,
+};
 pub use self::inner::Store;
+pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
     ListPage, ListQuery, NAMESPACES, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize,
 };
-pub use self::measure::{Impairment, JobState, JobStates, Measured};
-pub use self::overview::{Overview, ReferrersOverview, TagOverview};
+pub use self::locks::{Occupancy, Ownership, occupancy};
+pub use self::management::Delete;
+pub use self::measure::{Impairment, MaintenanceTotals, Measured};
+pub use self::name_images::{ImageImport, ImportedManifest};
+pub use self::overview::{ListedTag, Overview, ReferrersOverview, TagOverview};
+pub use self::push::{ManifestPush, Mount};
 pub use self::retention::{CollectionPolicy, GracePeriods, RetentionRule};
-pub use self::settings::{IndexHealth, Role, Settings};
+pub use self::settings::{IndexHealth, OwnerKind, Role, Settings};
+pub use self::signed::{SignedList, SignedPush, SignedRoot};
 pub use self::spool::{LargePlace, Spool};
-pub use self::status::{Status, daemon_runs, status};
+pub use self::status::{SavedStatus, Status, daemon_runs, read_only_reason, saved_status, was_closed};
 pub use self::summaries::{ReadPermit, Summary};
+pub use self::transfer_content::SizedDigest;
+pub use self::transfer_leases::{Purpose, TransferError};
+pub use self::transfers::{OwnTransfer, Transfer};
 pub use self::upload::Upload;
 pub use self::upload_id::{ParseUploadIdError, UploadId};
 pub use self::uploads::UnfinishedUpload;

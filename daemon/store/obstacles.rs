@@ -3,7 +3,6 @@
 //! An obstacle says nothing about the medium, so that it never makes the store read-only. It is renamed into
 //! `set-aside/` with one warning, and the operation continues; an empty directory is removed. No symbolic link is
 //! followed, except for `index/data.mdb` and for directories, which may lie on another disk.
-#![expect(clippy::disallowed_methods, reason = "moves obstacles out of the way of the store's files")]
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io;
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::files::NewFile;
 use super::regular_file::{if_exists, is_obstacle_error, name_of, open_regular_with, regular_file};
 
 /// The directory that obstacles are moved to.
@@ -29,8 +29,6 @@ const BESIDE_THE_INDEX: [&str; 6] = [
 ];
 /// The index. It may be a symbolic link.
 const DATA: &str = "index/data.mdb";
-/// LMDB's lock file.
-const LOCK: &str = "index/lock.mdb";
 
 fn leads_to_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
@@ -51,12 +49,12 @@ impl Disk {
     }
 
     fn set_path_aside(&self, path: &Path, kind: FileType) -> io::Result<bool> {
-        if kind.is_dir() && fs::remove_dir(path).is_ok() {
+        if kind.is_dir() && self.files.remove_directory(path).is_ok() {
             log::warn!("removed the empty directory {}, which was in the place of a file", path.display());
             return Ok(true);
         }
         let aside = self.name_aside(path)?;
-        fs::rename(path, &aside)?;
+        self.files.rename(path, &aside)?;
         log::warn!(
             "moved {} to {}: it is {}, which does not belong there",
             path.display(),
@@ -69,7 +67,7 @@ impl Disk {
     /// Returns a free path in `set-aside/`, or at the top of the data directory if that directory cannot be created.
     fn name_aside(&self, path: &Path) -> io::Result<PathBuf> {
         let mut directory = self.path(SET_ASIDE);
-        if fs::create_dir(&directory).is_err() && !directory.is_dir() {
+        if self.files.create_directory(&directory).is_err() && !directory.is_dir() {
             directory = self.path("");
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -85,7 +83,7 @@ impl Disk {
 
     /// Removes a file, if it exists; sets an obstacle aside instead. Returns `None` if the path was free.
     pub(super) fn remove(&self, path: &Path) -> io::Result<Option<()>> {
-        match if_exists(fs::remove_file(path)) {
+        match if_exists(self.files.remove_file(path)) {
             Err(error) if self.set_obstacle_aside(path)? => {
                 log::debug!("cannot remove {} as a file: {error}", path.display());
                 Ok(Some(()))
@@ -96,29 +94,32 @@ impl Disk {
 
     /// Renames a file over another one; sets an obstacle at the new path aside.
     pub(super) fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match fs::rename(from, to) {
-            Err(error) if is_obstacle_error(&error) && self.set_obstacle_aside(to)? => fs::rename(from, to),
+        match self.files.rename(from, to) {
+            Err(error) if is_obstacle_error(&error) && self.set_obstacle_aside(to)? => {
+                self.files.rename(from, to)
+            }
             renamed => renamed,
         }
     }
 
     /// Creates an empty file that no other process has open; removes an older file or obstacle at its path.
-    pub(super) fn create_anew(&self, path: &Path) -> io::Result<File> {
+    pub(super) fn create_anew(&self, path: &Path) -> io::Result<NewFile<'_>> {
         self.create_anew_with_mode(path, 0o640)
     }
 
     /// Creates a file like [`Disk::create_anew`], with another mode than that of content.
-    pub(super) fn create_anew_with_mode(&self, path: &Path, mode: u32) -> io::Result<File> {
+    pub(super) fn create_anew_with_mode(&self, path: &Path, mode: u32) -> io::Result<NewFile<'_>> {
         self.remove(path)?;
-        OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
+        self.files.create_new(path, OpenOptions::new().create_new(true).write(true).mode(mode))
     }
 
     /// Opens a lock file; creates it if it is missing.
     pub(super) fn open_or_create(&self, path: &Path) -> io::Result<File> {
-        let open = || {
+        let with = |path: &Path| {
             let mut options = OpenOptions::new();
             open_regular_with(options.create(true).truncate(false).write(true).mode(0o600), path)
         };
+        let open = || self.files.create_with(path, with);
         match open() {
             Err(error) if is_obstacle_error(&error) && self.set_obstacle_aside(path)? => open(),
             opened => opened,
@@ -128,7 +129,7 @@ impl Disk {
     /// Creates a directory if it is missing; sets a file of its name aside. Fails for a dangling symbolic link: the
     /// disk behind it may not be mounted, and the store must not start without its content.
     pub(super) fn make_directory(&self, path: &Path) -> io::Result<()> {
-        let Err(error) = fs::create_dir_all(path) else { return Ok(()) };
+        let Err(error) = self.files.create_directories(path) else { return Ok(()) };
         match if_exists(fs::symlink_metadata(path))? {
             Some(metadata) if metadata.is_symlink() => Err(io::Error::other(format!(
                 "{} is a symbolic link to a missing directory; is the disk behind it mounted?",
@@ -136,21 +137,13 @@ impl Disk {
             ))),
             Some(metadata) if !metadata.is_dir() => {
                 self.set_path_aside(path, metadata.file_type())?;
-                fs::create_dir_all(path)
+                self.files.create_directories(path)
             }
             _ => Err(error),
         }
     }
 
-    /// Returns true if each file of LMDB is a regular file or missing.
-    pub(super) fn index_files_are_regular(&self) -> bool {
-        let kind = |name: &str| if_exists(fs::symlink_metadata(self.path(name)));
-        let is_free = |name: &str| matches!(kind(name), Ok(None));
-        let lock_is_fine = is_free(LOCK) || self.has_file(LOCK);
-        lock_is_fine && (is_free(DATA) || leads_to_file(&self.path(DATA)))
-    }
-
-    /// Sets obstacles in the place of the files of the index aside. The caller holds [`Disk::lock_index_file`].
+    /// Sets obstacles in the place of the files of the index aside.
     pub(super) fn set_obstacles_in_index_aside(&self) -> Result<(), StoreError> {
         let clear = || -> io::Result<()> {
             for name in BESIDE_THE_INDEX {
@@ -179,6 +172,7 @@ impl Disk {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests put obstacles in the way")]
 mod tests {
     use super::*;
 

@@ -1,9 +1,9 @@
 //! Opening and closing the store.
 //!
-//! The daemon locks the data directory, recovers the index by the ladder of `recover.rs`, starts the index writer,
-//! rebuilds the index if the ladder ended there, starts the writer of `index.json`, and recovers the trash of an
-//! interrupted collection. A command beside the daemon takes the index as it is. Closing commits all accepted changes,
-//! writes `index.json`, and notes that the index was closed in good order, unless the index failed.
+//! The owner of the data directory, a daemon or a command without one, recovers the index by the ladder of `recover.rs`,
+//! starts the index writer, rebuilds the index if the ladder ended there, starts the writer of `index.json`, and recovers
+//! the trash of an earlier release. Closing commits all accepted changes, writes `index.json`, notes that the index
+//! was closed in good order, unless the index failed, and gives the directory up.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,49 +17,62 @@ use super::capacity::Capacity;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::Index;
+use super::index::feed::Feed;
 use super::index::writer::Writer;
 use super::inner::{Inner, Store, Threads};
 use super::locks;
+use super::locks::Ownership;
 use super::measure::Measurements;
 use super::settings::{Role, Settings};
 use super::spool::Spools;
 use super::summaries::Summaries;
+use super::upload_id::UploadId;
 use super::uploads::Uploads;
 use super::work::{Work, blocking};
-use super::{faults, layout, rebuild, recover};
+use super::{faults, identity, layout, rebuild, recover};
 use crate::base::Lock;
 
 impl Store {
-    /// Opens the data directory.
+    /// Takes and opens the data directory.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another daemon serves it, [`StoreError::NeedsRecovery`] if only a daemon can recover
-    /// its index, [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
+    /// [`StoreError::InUse`] if another process has it, [`StoreError::Io`] and [`StoreError::Index`] if it cannot be
+    /// opened.
     pub async fn open(settings: Settings, role: Role) -> Result<Self, StoreError> {
+        let taken = settings.clone();
+        let ownership = blocking(move || Ownership::take(&taken, role.kind())).await?;
+        Self::open_owned(settings, role, ownership).await
+    }
+
+    /// Opens a data directory that this process owns.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] and [`StoreError::Index`] if it cannot be opened.
+    pub async fn open_owned(
+        settings: Settings,
+        role: Role,
+        ownership: Ownership,
+    ) -> Result<Self, StoreError> {
         let buffers = Arc::new(Buffers::default());
         let (grace_periods, limits, kept_uploads) =
             (settings.grace_periods.clone(), settings.capacity, settings.idle_uploads);
         let (opening, inspect) = (settings.on_opening, settings.inspect);
         let immutable = ArcSwap::from_pointee(settings.immutable.clone());
-        let (disk, lock, opened) = blocking(move || open_directory(&settings, role)).await?;
+        let feed = Arc::clone(&ownership.feed);
+        let (disk, lock, opened) = blocking(move || open_directory(&settings, role, ownership)).await?;
         faults::watch(&disk);
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let capacity = Arc::new(Capacity::new(disk.path(""), limits, Arc::clone(&index)));
         let work = Arc::new(Work::default());
-        let uploads = Uploads::new(
-            kept_uploads,
-            Arc::clone(&disk),
-            Arc::clone(&buffers),
-            Arc::clone(&capacity),
-            Arc::clone(&work),
-        );
+        let uploads =
+            Uploads::new(kept_uploads, Arc::clone(&disk), Arc::clone(&buffers), Arc::clone(&capacity));
         let (writer, threads, may_lack_names) =
-            start_threads(&disk, &index, opened.rebuild, opening, role != Role::Command && stale_layout)
-                .await?;
+            start_threads((&disk, &index, &feed), opened.rebuild, opening, stale_layout).await?;
         let store = Store(Arc::new(Inner {
             disk,
             index,
+            feed,
             uploads: Arc::new(uploads),
             buffers,
             work,
@@ -69,6 +82,8 @@ impl Store {
             immutable,
             capacity,
             summaries: Summaries::default(),
+            pulls: Arc::default(),
+            leases: Arc::default(),
             last_collection: Lock::default(),
             measurements: Measurements::default(),
             layout_checked: Lock::default(),
@@ -77,24 +92,34 @@ impl Store {
             index_verified: AtomicBool::new(false),
             writer: Lock::new(Some(writer)),
             threads: Lock::new(Some(threads)),
-            _lock: lock,
+            lock: Lock::new(Some(lock)),
         }));
         store.recover_files().await?;
+        let rules = Arc::clone(&store.0.grace_periods.lock().retention);
+        store.start_pull_record(&rules).await;
         Ok(store)
     }
 
-    /// Recovers the trash of an interrupted collection, and counts the unfinished uploads.
+    /// Recovers the trash of an earlier release, and removes or counts the unfinished uploads.
     async fn recover_files(&self) -> Result<(), StoreError> {
-        if self.0.role != Role::Command {
-            match self.recover_trash().await {
-                // The next collection recovers it, when there is space.
-                Err(error) if error.is_lack_of_space() => {
-                    log::warn!("cannot empty the trash: {error}");
-                }
-                recovered => recovered?,
-            }
-        }
+        self.recover_trash().await?;
+        self.remove_loose_uploads().await?;
         self.count_uploads().await
+    }
+
+    /// Removes the unfinished uploads of transfers: a transfer ends with its process, so that no client resumes them.
+    async fn remove_loose_uploads(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let is_loose = |name: &str| name.parse::<UploadId>().is_ok_and(UploadId::is_loose);
+            for (name, _) in inner.disk.uploads()?.into_iter().filter(|(name, _)| is_loose(name)) {
+                if let Err(error) = inner.disk.remove_upload(&name) {
+                    log::warn!("cannot remove an upload of an interrupted import: {error}");
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Closes the store: refuses further changes, commits the accepted ones, and writes `index.json`.
@@ -102,8 +127,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closing`] if a thread of the store has panicked.
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.record_pulls().await;
+        self.0.feed.flush_logins();
         let writer = self.0.writer.lock().take();
-        if let Some(writer) = writer.filter(|_| self.0.role != Role::Command) {
+        if let Some(writer) = writer {
             // Best effort: a read-only store keeps the row of the last commit.
             let _ = writer.save_clock().await;
         }
@@ -114,13 +141,11 @@ impl Store {
             threads.writer.join().map_err(|_| StoreError::Closing)?;
             let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
             let index_failed = inner.index.has_failed() || inner.disk.index_failed();
-            match (inner.role, index_failed) {
-                (Role::Command, true) => inner.disk.mark_suspect(),
-                (Role::Daemon | Role::Rebuild, true) => {}
-                (Role::Command | Role::Daemon | Role::Rebuild, false) if !layout_is_current => {}
-                (Role::Command, false) => inner.disk.mark_change_ended(),
-                (Role::Daemon | Role::Rebuild, false) => inner.disk.mark_clean(),
+            if layout_is_current && !index_failed {
+                inner.disk.mark_clean();
             }
+            // Other processes may open the directory now; this one only reads files that it has open.
+            drop(inner.lock.lock().take());
             Ok(())
         })
         .await
@@ -129,9 +154,7 @@ impl Store {
     async fn count_uploads(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
-            if inner.role != Role::Command {
-                inner.disk.set_obstacles_in_uploads_aside()?;
-            }
+            inner.disk.set_obstacles_in_uploads_aside()?;
             inner.uploads.recount(&inner.disk.uploads()?);
             Ok(())
         })
@@ -142,8 +165,7 @@ impl Store {
 /// Starts the index writer, rebuilds the index if it is new, and starts the writer of `index.json`. Returns true last
 /// if names may be lost.
 async fn start_threads(
-    disk: &Arc<Disk>,
-    index: &Arc<Index>,
+    (disk, index, feed): (&Arc<Disk>, &Arc<Index>, &Arc<Feed>),
     source: Option<recover::RebuildSource>,
     opening: fn(&str),
     layout_is_due: bool,
@@ -154,13 +176,15 @@ async fn start_threads(
         // A power cut may have come before index.json had the last changes. The channel is empty here.
         let _ = wake.try_send(());
     }
-    let (writer, writer_thread) = Writer::start(Arc::clone(index), Arc::clone(disk), move || {
-        let _ = wake.try_send(());
-    })?;
+    let (writer, writer_thread) =
+        Writer::start(Arc::clone(index), Arc::clone(disk), Arc::clone(feed), move || {
+            let _ = wake.try_send(());
+        })?;
     let mut may_lack_names = false;
     if let Some(source) = source {
         may_lack_names = rebuild::rebuild(disk, index, &writer, (source, opening)).await?;
     } else if !index.is_complete()? {
+        identity::identify(&writer, None).await?;
         writer.mark_complete().await?;
     }
     // Only now: an index that is half rebuilt must never overwrite the index.json that it is rebuilt from.
@@ -180,32 +204,15 @@ fn start_layout(
         .map_err(|error| StoreError::io("start the layout writer", error))
 }
 
-/// Opens the files of the data directory in the order of their locks: the daemon's, then that of the index file.
+/// Opens the files of a data directory that this process owns.
 fn open_directory(
     settings: &Settings,
     role: Role,
-) -> Result<(Arc<Disk>, Option<locks::FileLock>, recover::Opened), StoreError> {
-    let disk = Disk::open(&settings.path, settings.on_read_only)?;
+    ownership: Ownership,
+) -> Result<(Arc<Disk>, locks::FileLock, recover::Opened), StoreError> {
+    let Ownership { disk, lock, feed: _ } = ownership;
     // Opening the index reads its mapping; a second call, when it is open, tells the handler the addresses.
     faults::watch(&disk);
-    if role == Role::Command {
-        // Held from the inspection until the index is open, so that no daemon replaces the file in between.
-        let _shared = disk.share_index_file()?;
-        recover::require_healthy(&disk, settings)?;
-        // Before the index is opened: opening stores the clock, which changes the file that the shutdown marker vouches
-        // for.
-        disk.mark_changing()?;
-        let index = Index::open(&disk, settings.index_map_size)?;
-        disk.remember_index_files()?;
-        if !index.is_complete()? {
-            return Err(StoreError::NeedsRecovery);
-        }
-        return Ok((Arc::new(disk), None, recover::Opened { index, rebuild: None, stale_layout: false }));
-    }
-    let lock = disk.lock_for_daemon()?;
-    // Held from the inspection until the index is open: a commit of a command in between would be lost with the old
-    // file.
-    let _exclusive = disk.lock_index_file()?;
     disk.mark_as_daemon();
     disk.set_obstacles_in_index_aside()?;
     layout::write_marker(&disk)?;
@@ -213,7 +220,7 @@ fn open_directory(
         Role::Rebuild => recover::open_for_rebuild(&disk, settings)?,
         Role::Daemon | Role::Command => recover::open(&disk, settings)?,
     };
-    Ok((Arc::new(disk), Some(lock), opened))
+    Ok((Arc::new(disk), lock, opened))
 }
 
 #[cfg(test)]

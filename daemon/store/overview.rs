@@ -1,5 +1,6 @@
 //! Queries of the admin page: lists with their totals, and the state of the store and its disk.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Store;
@@ -7,6 +8,7 @@ use super::capacity::Space;
 use super::delay::DiskDelay;
 use super::error::StoreError;
 use super::gc::LastCollection;
+use super::index::tables::sparse::Presence;
 use super::index::{Counts, ManifestEntry};
 use super::listing::{ListPage, ListQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
 use super::summaries::Summary;
@@ -26,6 +28,21 @@ pub struct TagOverview {
     pub entry: ManifestEntry,
     /// The number of tags of the repository that point to this manifest, including this one.
     pub shared: usize,
+    /// The length of the manifest and all content that it references.
+    pub size: TotalSize,
+    /// The summary of the manifest.
+    pub summary: Arc<Summary>,
+}
+
+/// A tag in a list of all tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTag {
+    /// The tag.
+    pub tag: Tag,
+    /// The manifest that it points to.
+    pub entry: ManifestEntry,
+    /// Its sequence number: of two tags, the one that was set later has the greater number.
+    pub order: u64,
     /// The length of the manifest and all content that it references.
     pub size: TotalSize,
     /// The summary of the manifest.
@@ -140,6 +157,33 @@ impl Store {
         .await
     }
 
+    /// Returns at most `limit` tags of a repository from `start`, in byte order.
+    ///
+    /// # Errors
+    /// [`StoreError::NameUnknown`] when the repository has no manifest.
+    pub async fn tags_from(
+        &self,
+        repository: &RepositoryName,
+        start: Bound<Tag>,
+        limit: usize,
+    ) -> Result<Vec<ListedTag>, StoreError> {
+        let (store, repository, permit) =
+            (self.clone(), repository.clone(), self.acquire_read_permit().await?);
+        self.list(Kind::Page, move |_, cancel| {
+            let _permit = permit;
+            store.check_exists(&repository)?;
+            let (mut rows, mut tags) = (SIZE_ROWS, Vec::new());
+            for (tag, entry, order) in store.0.index.tags_from(&repository, &start, limit)? {
+                cancel.check()?;
+                let summary = store.summary(&repository, &entry);
+                let size = store.0.index.total_size(&repository, &entry.digest, &mut rows, cancel)?;
+                tags.push(ListedTag { tag, entry, order, size, summary });
+            }
+            Ok(tags)
+        })
+        .await
+    }
+
     /// Returns those of `tags` that exist, each with the number of tags that point to the same manifest.
     ///
     /// # Errors
@@ -152,6 +196,21 @@ impl Store {
         let repository = repository.clone();
         let tags = tags.into_iter().collect();
         self.list(Kind::Page, move |inner, cancel| inner.index.tags_named(&repository, &tags, cancel)).await
+    }
+
+    /// Returns how much of the content of a sparse manifest is here, without `config`; `None` for any other manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn presence(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        config: Option<&Digest>,
+    ) -> Result<Option<Presence>, StoreError> {
+        let (repository, digest, config) = (repository.clone(), digest.clone(), config.cloned());
+        self.list(Kind::Page, move |inner, _| inner.index.presence(&repository, &digest, config.as_ref()))
+            .await
     }
 
     /// Returns the first `limit` referrers of a manifest and the number of others. Includes the entries of the index

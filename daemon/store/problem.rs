@@ -64,7 +64,6 @@ impl From<StoreError> for Problem {
             StoreError::Damaged(_)
             | StoreError::InUse(_)
             | StoreError::NeedsRecovery
-            | StoreError::Replaced
             | StoreError::LayoutStale
             | StoreError::Format { .. }
             | StoreError::Io { .. }

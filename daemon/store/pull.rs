@@ -13,8 +13,9 @@ use super::blob::{self, BlobReader, Source};
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
-use super::index::lease::Lease;
-use super::index::writer::Batch;
+use super::index::changes::TypedChange;
+use super::index::changes::leases::{RenewBlobLease, RenewManifestLease};
+use super::index::tables::lease::Lease;
 use super::inner::Store;
 use super::work::Kind;
 use crate::oci::{Digest, Reference, RepositoryName};
@@ -62,7 +63,7 @@ impl Store {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());
-        if self.renew(lease, move |batch| batch.renew_manifest_lease(&name, &digest)).await {
+        if self.renew(lease, RenewManifestLease { repository: name, digest }).await {
             // A collection may have taken it before the renewal.
             return self.manifest(repository, &reference);
         }
@@ -78,11 +79,7 @@ impl Store {
 
     /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited
     /// for.
-    async fn renew(
-        &self,
-        lease: Lease,
-        change: impl FnMut(&mut Batch) -> Result<(), StoreError> + Send + 'static,
-    ) -> bool {
+    async fn renew(&self, lease: Lease, change: impl TypedChange) -> bool {
         // A read-only store collects nothing.
         let Ok(writer) = self.writer() else { return false };
         match lease {
@@ -114,7 +111,7 @@ impl Store {
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
         let read = move || {
-            let bytes = blob::read_whole(&disk, &digest, size);
+            let bytes = blob::read_whole(&*disk, &digest, size);
             if let Err(StoreError::Damaged(digest)) = &bytes {
                 disk.report_damaged(digest);
             }
@@ -146,10 +143,8 @@ impl Store {
         let link = self.0.index.blob(repository, digest)?.ok_or_else(unknown)?;
         let grace = self.0.grace_periods.lock().grace;
         let lease = self.0.index.blob_lease(repository, digest, &link, grace)?;
-        let (name, wanted) = (repository.clone(), digest.clone());
-        let renewed =
-            self.renew(lease, move |batch| batch.renew_lease(Some(&name), &wanted, batch.store_time));
-        if renewed.await {
+        let renewal = RenewBlobLease { repository: repository.clone(), digest: digest.clone() };
+        if self.renew(lease, renewal).await {
             // A collection may have taken it before the renewal.
             return Ok(self.0.index.blob(repository, digest)?.ok_or_else(unknown)?.size);
         }

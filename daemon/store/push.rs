@@ -1,4 +1,4 @@
-//! Pushes: uploads, mounts and manifests.
+//! Pushes: mounts and manifests, and the spools of large manifests. `upload.rs` has the uploads of blobs.
 //!
 //! A push writes and syncs its content first, in parallel with others, and hands the change to the index writer, which
 //! renames the file and commits. Once that has begun a client that disconnects does not stop it. A refused manifest
@@ -10,83 +10,48 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::StoreError;
-use super::index::push::{NewBlob, NewManifest};
-use super::index::writer::Batch;
+use super::index::changes::blobs::{MountBlob, Mounted};
+use super::index::changes::push::{NewManifest, PutManifest};
+use super::index::changes::{FileFact, Origin};
 use super::inner::{Inner, Store};
 use super::spool::{Content, Spool};
-use super::upload::Upload;
-use super::upload_id::UploadId;
+use super::upload_owner::Sealed;
 use super::work::{Kind, detached};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, Reference, RepositoryName, Tag};
 
+/// A manifest to store, and its tags.
+#[derive(Clone, Debug)]
+pub struct ManifestPush {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The parsed manifest.
+    pub manifest: Manifest,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The digest that the bytes must have, if the client has stated it.
+    pub claimed: Option<Digest>,
+    /// The tags to set.
+    pub tags: Vec<Tag>,
+    /// True if content that it references may be missing: config, layers, and the manifests of an index.
+    pub may_be_sparse: bool,
+    /// The origin of the push.
+    pub origin: Origin,
+}
+
+/// A blob of one repository to add to another.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// The repository that has the blob.
+    pub from: RepositoryName,
+    /// The repository that gets it.
+    pub to: RepositoryName,
+    /// The blob.
+    pub digest: Digest,
+    /// The origin of the mount.
+    pub origin: Origin,
+}
+
 impl Store {
-    /// Opens a new upload.
-    ///
-    /// # Errors
-    /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Io`].
-    pub async fn start_upload(
-        &self,
-        repository: &RepositoryName,
-        algorithm: Algorithm,
-    ) -> Result<Upload, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        self.0.work.run(Kind::Write, move || inner.uploads.start(&repository, algorithm)).await
-    }
-
-    /// Resumes an upload; takes it over from a request that still uses it.
-    ///
-    /// # Errors
-    /// [`StoreError::UploadUnknown`] if the repository has no upload of this id.
-    pub async fn resume_upload(
-        &self,
-        repository: &RepositoryName,
-        id: UploadId,
-    ) -> Result<Upload, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        self.0.work.run(Kind::Write, move || inner.uploads.resume(&repository, id)).await
-    }
-
-    /// Returns the length of an upload in bytes, without taking it over.
-    ///
-    /// # Errors
-    /// [`StoreError::UploadUnknown`] if the repository has no upload of this id.
-    pub async fn upload_length(&self, repository: &RepositoryName, id: UploadId) -> Result<u64, StoreError> {
-        let (inner, repository) = (Arc::clone(&self.0), repository.clone());
-        self.0.work.run(Kind::Read, move || inner.uploads.length(&repository, id)).await
-    }
-
-    /// Makes an upload a blob of the repository; durable on return.
-    ///
-    /// # Errors
-    /// [`StoreError::DigestMismatch`] if the content has another digest; the upload is removed then.
-    pub async fn commit_upload(
-        &self,
-        repository: &RepositoryName,
-        upload: Upload,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        let (inner, writer) = (Arc::clone(&self.0), self.writer()?);
-        let (repository, digest) = (repository.clone(), digest.clone());
-        detached(async move {
-            let sealed = upload.seal(digest.clone()).await?;
-            let blob = NewBlob { file: sealed.file.clone(), digest };
-            let committed = writer.submit(move |batch| batch.admit_blob(&repository, &blob)).await;
-            match committed {
-                // The file is a blob now, or another process removed or replaced it.
-                Ok(()) | Err(StoreError::UploadUnknown) => sealed.committed(),
-                Err(_) => {
-                    let reopen = move || {
-                        sealed.reopen();
-                        Ok(())
-                    };
-                    inner.work.run(Kind::Write, reopen).await?;
-                }
-            }
-            committed
-        })
-        .await
-    }
-
     /// Opens a spool for the body of a large manifest.
     ///
     /// # Errors
@@ -116,35 +81,28 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::ReadOnly`] or [`StoreError::Index`].
-    pub async fn mount_blob(
-        &self,
-        from: &RepositoryName,
-        to: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let (from, to, digest) = (from.clone(), to.clone(), digest.clone());
+    pub async fn mount_blob(&self, mount: Mount) -> Result<bool, StoreError> {
+        let Mount { from, to, digest, origin } = mount;
+        let change = MountBlob { from, to, file: FileFact::about(digest.clone()) };
         let writer = self.writer()?;
-        detached(async move { writer.submit(move |batch| batch.mount_blob(&from, &to, &digest)).await }).await
+        let mounted = detached(async move { writer.submit_by(origin, change).await }).await?;
+        if mounted == Mounted::Damaged {
+            self.0.disk.report_damaged(&digest);
+        }
+        Ok(mounted == Mounted::Yes)
     }
 
-    /// Stores a manifest and sets its tags, in one transaction; durable on return. Returns its digest, which is
-    /// `claimed` if that is set.
+    /// Stores a manifest and sets its tags, in one transaction; durable on return. Returns its digest.
     ///
     /// # Errors
     /// [`StoreError::DigestMismatch`] if the manifest does not have the claimed digest,
     /// [`StoreError::ManifestBlobUnknown`] if it references content that the repository does not have,
     /// [`StoreError::TagImmutable`] if it would move an immutable tag,
     /// [`StoreError::TooManyTags`] or [`StoreError::TooManyNames`] if it would exceed a limit.
-    pub async fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        manifest: Manifest,
-        bytes: Bytes,
-        claimed: Option<Digest>,
-        tags: Vec<Tag>,
-    ) -> Result<Digest, StoreError> {
-        let (writer, inner, repository) = (self.writer()?, Arc::clone(&self.0), repository.clone());
+    pub async fn put_manifest(&self, push: ManifestPush) -> Result<Digest, StoreError> {
+        let (writer, inner) = (self.writer()?, Arc::clone(&self.0));
         detached(async move {
+            let ManifestPush { repository, manifest, bytes, claimed, tags, may_be_sparse, origin } = push;
             let (name, size) = (repository.clone(), bytes.len() as u64);
             let (limits, immutable) = (inner.capacity.names(), inner.immutable.load_full());
             let written = {
@@ -154,18 +112,24 @@ impl Store {
                 move || {
                     let digest = digest_of(&bytes, claimed)?;
                     let damaged = damaged_among(&inner, &name, links)?;
-                    Ok((inner.uploads.write_whole(&name, &bytes, &digest)?, digest, damaged))
+                    Ok((Sealed::of_content(&inner.uploads, &name, &bytes, &digest)?, digest, damaged))
                 }
             };
             let (sealed, digest, damaged) = inner.work.run(Kind::Write, written).await?;
-            let new =
-                NewManifest { repository, manifest, digest: digest.clone(), size, tags, timestamps: None };
+            let new = Box::new(NewManifest {
+                repository,
+                manifest,
+                digest: digest.clone(),
+                size,
+                tags,
+                timestamps: None,
+                may_be_sparse,
+            });
             let file = sealed.file.clone();
-            let put =
-                move |batch: &mut Batch| batch.put_manifest(&new, &file, (limits, &immutable), &damaged);
-            match writer.submit(put).await {
+            Store(Arc::clone(&inner)).record_pulls_soon(&writer);
+            match writer.submit_by(origin, PutManifest { new, file, limits, immutable, damaged }).await {
                 Ok(()) => {
-                    sealed.committed();
+                    sealed.committed()?;
                     Ok(digest)
                 }
                 Err(error) => {

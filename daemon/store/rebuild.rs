@@ -9,20 +9,26 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::blob::{self, LARGEST_MANIFEST};
+use super::blob_store::BlobStore;
 use super::disk::Disk;
 use super::error::StoreError;
+use super::identity;
 use super::index::Index;
-use super::index::link_exceptions::LinkException;
-use super::index::names::Name;
-use super::index::push::NewManifest;
-use super::index::rows::NameTimestamps;
-use super::index::writer::{Batch, Writer};
+use super::index::changes::feed::RecordNotes;
+use super::index::changes::link_exceptions::RestoreLinkExceptions;
+use super::index::changes::marks::{HoldCollection, StartRebuild};
+use super::index::changes::push::NewManifest;
+use super::index::changes::restore::{RecordBlobs, RestoreNames, RestoredName};
+use super::index::event::{Note, NoteKind, Origin};
+use super::index::tables::link_exceptions::LinkException;
+use super::index::tables::names::Name;
+use super::index::writer::Writer;
 use super::layout_checksum::Checksum;
 use super::layout_format::{Entry, Head};
 use super::layout_reader::{LayoutRead, read_entries};
 use super::recover::RebuildSource;
 use crate::base::clock::unix_seconds;
-use crate::oci::{Algorithm, Digest, Manifest, Reference, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, Manifest, Reference};
 
 /// The blobs, names or link exceptions of one transaction. The pages that it changes stay in memory until its commit,
 /// and a manifest changes about ten.
@@ -39,15 +45,7 @@ enum Rows {
     /// Link exceptions.
     Exceptions(Vec<LinkException>),
     /// Manifests and tags.
-    Names(Vec<Restored>),
-}
-
-/// A name to restore.
-enum Restored {
-    /// A manifest, with its tag if the name has one.
-    Manifest(Box<NewManifest>),
-    /// Another tag of a manifest that an earlier name restored.
-    Tag { repository: RepositoryName, tag: Tag, digest: Digest, timestamps: Option<NameTimestamps> },
+    Names(Vec<RestoredName>),
 }
 
 /// Fills a new index. If names may be lost, sets the collection hold, since unreferenced blobs may belong to the lost
@@ -66,13 +64,9 @@ pub(super) async fn rebuild(
     })
     .await?;
     log::warn!("rebuilding the index from {all} names in index.json");
-    writer
-        .submit(move |batch| {
-            batch.index.clock.advance_to(head.now);
-            batch.advance_change(head.change)?;
-            batch.save_clock()
-        })
-        .await?;
+    index.clock.advance_to(head.now);
+    writer.submit(StartRebuild { change: head.change }).await?;
+    identity::identify(writer, head.id).await?;
     let restored = restore_all(disk, index, writer, (all, progress)).await?;
     let omitted = all.saturating_sub(restored);
     if omitted > 0 {
@@ -87,8 +81,12 @@ pub(super) async fn rebuild(
             "names may be lost, and {orphans} blobs belong to no known image: nothing is collected until the operator runs \
              `holdfast gc` or starts a collection on the admin page"
         );
-        writer.submit(|batch| batch.hold_collection(true)).await?;
+        writer.submit(HoldCollection(true)).await?;
     }
+    let text = format!("rebuilt with {restored} of {all} names");
+    let (subject, origin) = ("index".to_owned(), Origin::system());
+    let note = Note { kind: NoteKind::State, subject, text, origin };
+    writer.submit(RecordNotes(vec![note])).await?;
     writer.mark_complete().await?;
     log::warn!("the index has been rebuilt");
     Ok(hold)
@@ -114,16 +112,11 @@ async fn restore_all(
             Rows::Blobs(rows) => {
                 blobs += rows.len() as u64;
                 progress(&format!("rebuilding the index: {blobs} blobs"));
-                writer.submit(move |batch| record_blobs(batch, &rows)).await?;
+                writer.submit(RecordBlobs(rows)).await?;
             }
-            Rows::Exceptions(rows) => {
-                let restore = move |batch: &mut Batch| {
-                    rows.iter().try_for_each(|exception| batch.restore_link_exception(exception))
-                };
-                writer.submit(restore).await?;
-            }
+            Rows::Exceptions(rows) => writer.submit(RestoreLinkExceptions(rows)).await?,
             Rows::Names(rows) => {
-                names += writer.submit(move |batch| restore(batch, &rows)).await?;
+                names += writer.submit(RestoreNames(rows)).await?;
                 progress(&format!("rebuilding the index: {names} of {all} names"));
             }
         }
@@ -137,7 +130,7 @@ struct Reader<'a> {
     disk: &'a Disk,
     index: &'a Index,
     batches: mpsc::Sender<Rows>,
-    names: Vec<Restored>,
+    names: Vec<RestoredName>,
     exceptions: Vec<LinkException>,
     /// The total length of the manifests in `names`.
     bytes: u64,
@@ -152,7 +145,7 @@ impl<'a> Reader<'a> {
     fn blobs(&mut self) -> Result<(), StoreError> {
         let mut rows = Vec::new();
         for algorithm in Algorithm::ALL {
-            for digest in self.disk.blobs(algorithm)? {
+            for digest in self.disk.list(algorithm)? {
                 let digest = digest?;
                 let length = self.disk.blob_length(&digest)?;
                 rows.extend(length.map(|length| (digest, length)));
@@ -193,13 +186,13 @@ impl<'a> Reader<'a> {
             && self.is_restored(name)?
         {
             let Name { repository, digest, timestamps, .. } = name.clone();
-            self.names.push(Restored::Tag { repository, tag: tag.clone(), digest, timestamps });
+            self.names.push(RestoredName::Tag { repository, tag: tag.clone(), digest, timestamps });
             return Ok(());
         }
         match read_manifest(self.disk, name) {
             Ok(new) => {
                 self.bytes += new.size;
-                self.names.push(Restored::Manifest(Box::new(new)));
+                self.names.push(RestoredName::Manifest(Box::new(new)));
                 Ok(())
             }
             // A lack of descriptors or memory is no reason to omit a name.
@@ -217,8 +210,8 @@ impl<'a> Reader<'a> {
     /// Returns true if an earlier name restored the manifest, which need not be read again for each of its tags.
     fn is_restored(&self, name: &Name) -> Result<bool, StoreError> {
         let is_pending = self.names.iter().any(|one| match one {
-            Restored::Manifest(new) => new.digest == name.digest && new.repository == name.repository,
-            Restored::Tag { .. } => false,
+            RestoredName::Manifest(new) => new.digest == name.digest && new.repository == name.repository,
+            RestoredName::Tag { .. } => false,
         });
         let by_digest = Reference::Digest(name.digest.clone());
         Ok(is_pending || self.index.manifest(&name.repository, &by_digest)?.is_some())
@@ -281,34 +274,11 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
     }
 }
 
-/// Moves the trash back to `blobs/`: without an index it is unknown which files are orphans, and the next collection
+/// Moves the trash of an earlier release back to `blobs/`: without an index it is unknown which files are orphans, and the next collection
 /// decides.
 fn restore_trash(disk: &Disk) -> Result<(), StoreError> {
     disk.trash()?.iter().try_for_each(|digest| disk.restore_from_trash(digest))?;
-    Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync_blobs(algorithm))
-}
-
-fn record_blobs(batch: &mut Batch, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
-    blobs.iter().try_for_each(|(digest, size)| batch.record_blob(digest, *size))
-}
-
-/// Restores names. Returns how many could be restored.
-fn restore(batch: &mut Batch, names: &[Restored]) -> Result<u64, StoreError> {
-    let mut restored = 0;
-    for name in names {
-        restored += match name {
-            Restored::Manifest(new) => {
-                batch.record_blob(&new.digest, new.size)?;
-                batch.link_children(&new.repository, new.manifest.references())?;
-                batch.index_manifest(new)?;
-                1
-            }
-            Restored::Tag { repository, tag, digest, timestamps } => {
-                u64::from(batch.restore_tag(repository, tag, digest, *timestamps)?)
-            }
-        };
-    }
-    Ok(restored)
+    Algorithm::ALL.into_iter().try_for_each(|algorithm| disk.sync(algorithm))
 }
 
 fn read_manifest(disk: &Disk, name: &Name) -> Result<NewManifest, StoreError> {
@@ -320,8 +290,8 @@ fn read_manifest(disk: &Disk, name: &Name) -> Result<NewManifest, StoreError> {
         Reference::Tag(tag) => vec![tag.clone()],
         Reference::Digest(_) => Vec::new(),
     };
-    let (repository, digest) = (name.repository.clone(), name.digest.clone());
-    Ok(NewManifest { repository, manifest, digest, size, tags, timestamps: name.timestamps })
+    let (repository, digest, may_be_sparse) = (name.repository.clone(), name.digest.clone(), name.is_sparse);
+    Ok(NewManifest { repository, manifest, digest, size, tags, timestamps: name.timestamps, may_be_sparse })
 }
 
 #[cfg(test)]

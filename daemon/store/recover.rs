@@ -7,16 +7,16 @@
 //!
 //! A corrupt index is moved aside, never deleted. An index of a newer release is refused and stays untouched.
 
+use super::blob_store::BlobStore;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::Index;
 use super::index::inspect::Inspection;
+use super::index::{self, Index};
 use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_reader;
 use super::settings::{IndexHealth, Settings};
 use super::shutdown_marker::ShutdownMarker;
-use super::sys;
 use crate::base::clock::unix_seconds;
 use crate::oci::Algorithm;
 
@@ -39,23 +39,7 @@ pub(super) enum RebuildSource {
     Unsure,
 }
 
-/// Refuses a corrupt index that no daemon uses. Inspects it only if the shutdown marker does not vouch for it.
-///
-/// # Errors
-/// [`StoreError::NeedsRecovery`] when the daemon has to repair or rebuild the index.
-pub(super) fn require_healthy(disk: &Disk, settings: &Settings) -> Result<(), StoreError> {
-    // The type of the files is checked first: opening a FIFO would block.
-    if !disk.index_files_are_regular() || disk.index_is_of_another_word_size()? {
-        return Err(StoreError::NeedsRecovery);
-    }
-    if Disk::daemon_runs(&settings.path) || disk.shutdown_marker() != ShutdownMarker::Unknown {
-        return Ok(());
-    }
-    if is_healthy(disk, settings, 0)? { Ok(()) } else { Err(StoreError::NeedsRecovery) }
-}
-
-/// Opens the index by the first rung that holds. The caller holds [`Disk::lock_index_file`], so that no command line
-/// writes between the inspection and the use.
+/// Opens the index by the first rung that holds.
 pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreError> {
     let marker = disk.take_shutdown_marker()?;
     (settings.on_opening)("opening the index");
@@ -106,8 +90,7 @@ impl RebuildSource {
     }
 }
 
-/// Moves the index aside on the operator's request and opens an empty one, unless that would lose names. The caller
-/// holds [`Disk::lock_index_file`].
+/// Moves the index aside on the operator's request and opens an empty one, unless that would lose names.
 ///
 /// # Errors
 /// [`StoreError::LayoutStale`] when a healthy index has names that `index.json` lacks.
@@ -210,18 +193,18 @@ fn has_content(disk: &Disk) -> Result<bool, StoreError> {
         return Ok(true);
     }
     for algorithm in Algorithm::ALL {
-        if disk.blobs(algorithm)?.next().transpose()?.is_some() {
+        if disk.list(algorithm)?.next().transpose()?.is_some() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Moves the index aside and opens an empty one, to be filled. The caller holds [`Disk::lock_index_file`].
+/// Moves the index aside and opens an empty one, to be filled.
 fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Result<Opened, StoreError> {
     // If no index can be opened at all, for lack of room or address space, the old one is not at fault and stays.
     disk.remove_inspected_index()?;
-    drop(sys::open_environment_file(&disk.inspected_index(), settings.index_map_size)?);
+    index::try_to_create(&disk.inspected_index(), settings.index_map_size)?;
     disk.remove_inspected_index()?;
     if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the old index is kept in {}", aside.display());
@@ -232,20 +215,7 @@ fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Resul
 
 /// Returns true if an error means a corrupt index, and not one that cannot be reached now.
 fn is_corrupt_index(error: &StoreError) -> bool {
-    use heed::{Error, MdbError};
-    matches!(
-        error,
-        StoreError::Index(
-            Error::Mdb(
-                MdbError::Invalid
-                    | MdbError::VersionMismatch
-                    | MdbError::Corrupted
-                    | MdbError::PageNotFound
-                    | MdbError::Panic
-                    | MdbError::Incompatible
-            ) | Error::Decoding(_)
-        )
-    )
+    matches!(error, StoreError::Index(error) if error.is_corruption())
 }
 
 #[cfg(test)]

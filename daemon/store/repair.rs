@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::index::deletes::{Deleted, MAX_PER_TRANSACTION, ManifestDelete};
-use super::index::writer::Batch;
+use super::index::changes::deletes::{Deleted, ManifestDelete};
+use super::index::changes::repair::{CorruptFile, DeleteBrokenManifest, DeleteTagsOfBroken, SetBlobAside};
+use super::index::tables::candidates::MAX_PER_TRANSACTION;
 use super::work::Cancel;
 use super::{Store, blocking, management};
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -19,8 +20,7 @@ impl Store {
                 return Ok(false);
             }
         }
-        let digest = digest.clone();
-        self.writer()?.submit(move |batch| batch.set_blob_aside(&digest, file)).await
+        self.writer()?.submit(SetBlobAside(CorruptFile::new(digest.clone(), file))).await
     }
 
     async fn remove_corrupt_manifest(
@@ -32,14 +32,15 @@ impl Store {
         let writer = self.writer()?;
         let (delete, mut tags) = self.find_corrupt_manifest(repository, digest).await?;
         while tags.len() > MAX_PER_TRANSACTION {
-            let (part, delete) = (tags.split_off(tags.len() - MAX_PER_TRANSACTION), Arc::clone(&delete));
-            let remove = move |batch: &mut Batch| batch.delete_tags_of_broken(&delete, &part, file);
+            let part = tags.split_off(tags.len() - MAX_PER_TRANSACTION);
+            let file = CorruptFile::new(digest.clone(), file);
+            let remove = DeleteTagsOfBroken { delete: Arc::clone(&delete), tags: part, file };
             if !writer.submit(remove).await? {
                 return Ok(false);
             }
         }
-        let removed = writer.submit(move |batch| batch.delete_broken_manifest(&delete, &tags, file)).await;
-        match removed {
+        let file = CorruptFile::new(digest.clone(), file);
+        match writer.submit(DeleteBrokenManifest { delete, tags, file }).await {
             Ok(None) => Ok(false),
             Ok(Some(Deleted::ReferrersLeft)) => {
                 management::orphan_referrers(&writer, repository, digest).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::StoreTime;
-use super::index::candidates::DatedTag;
+use super::index::tables::candidates::DatedTag;
 use crate::oci::{Pattern, RepositoryName};
 
 /// The rules of a collection.
@@ -29,6 +29,9 @@ pub struct RetentionRule {
     pub newest: Option<usize>,
     /// The age below which all tags are kept.
     pub younger: Option<Duration>,
+    /// The time for which a tag is kept after its manifest was pulled or it was set. Untagged manifests are kept for it,
+    /// too.
+    pub pulled: Option<Duration>,
     /// The names of tags that are kept.
     pub tags: Vec<Pattern>,
     /// The age at which untagged manifests are removed.
@@ -61,8 +64,13 @@ impl RetentionRule {
     }
 
     /// Returns true if the rule limits tags; otherwise it keeps all of them.
-    pub(super) fn limits_tags(&self) -> bool {
-        self.newest.is_some() || self.younger.is_some() || !self.tags.is_empty()
+    pub fn limits_tags(&self) -> bool {
+        self.newest.is_some() || self.younger.is_some() || self.pulled.is_some() || !self.tags.is_empty()
+    }
+
+    /// Returns true if a rule depends on pulls.
+    pub(super) fn any_needs_pulls(rules: &[RetentionRule]) -> bool {
+        rules.iter().any(|rule| rule.pulled.is_some())
     }
 
     /// Returns true if the rule removes tags or manifests. A rule that only names repositories keeps everything.
@@ -70,9 +78,9 @@ impl RetentionRule {
         self.limits_tags() || self.untagged.is_some()
     }
 
-    /// Returns true if the rule keeps a tag because of its age or its name.
+    /// Returns true if the rule keeps a tag because of its age or its name. `usage` decides about pulls.
     pub(super) fn keeps(&self, tag: &DatedTag, now: StoreTime) -> bool {
-        self.younger.is_some_and(|younger| tag.since.age(now) < younger)
+        [self.younger, self.pulled].into_iter().flatten().any(|period| tag.since.age(now) < period)
             || self.tags.iter().any(|pattern| pattern.matches(tag.tag.as_str()))
     }
 }
@@ -123,6 +131,7 @@ mod tests {
         for about_tags in [
             RetentionRule { newest: Some(0), ..rule(&["*"]) },
             RetentionRule { younger: Some(Duration::ZERO), ..rule(&["*"]) },
+            RetentionRule { pulled: Some(Duration::ZERO), ..rule(&["*"]) },
             RetentionRule { tags: patterns(&["v*"]), ..rule(&["*"]) },
         ] {
             assert!(about_tags.frees_content() && about_tags.limits_tags(), "{about_tags:?}");

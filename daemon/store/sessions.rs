@@ -2,7 +2,7 @@
 //!
 //! The table maps an id to its one [`Session`]. Requests, running writes and the expiry hold it as a [`Handle`], and an
 //! entry is removed only while no handle exists. So two requests for the same upload always meet at the same lock,
-//! however they interleave. `upload.rs` has the states of an upload.
+//! however they interleave; `upload_interleavings.rs` tries all interleavings. `upload.rs` has the states of an upload.
 //!
 //! The file is open, and `flock`ed, only while a handle exists, so that `holdfast gc` beside the daemon skips uploads
 //! in use. An idle session holds no descriptor, only its hashes. A file that is opened again has to have the same inode
@@ -14,15 +14,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use super::capacity::Capacity;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::hashes::Hashes;
+use super::session_lock::{Guard, Lock};
 use super::upload_files::OpenedUpload;
 use super::upload_id::UploadId;
-use crate::base::Lock;
+use super::upload_phase::{Event, Phase};
 use crate::oci::{Algorithm, RepositoryName};
 
 /// The sessions of all uploads that are in use, and of idle ones up to a limit.
@@ -56,17 +57,10 @@ pub(super) struct Session {
     state: Lock<State>,
 }
 
-/// The state of an upload; see `upload.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Open,
-    Sealed,
-    Ended,
-}
-
 /// The part of a session behind its lock.
+#[derive(Default)]
 pub(super) struct State {
-    pub(super) phase: Phase,
+    phase: Phase,
     /// The open file, while a handle exists.
     file: Option<File>,
     /// The inode of the file; zero before it is opened for the first time.
@@ -77,6 +71,20 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Returns the state after an event.
+    ///
+    /// # Errors
+    /// [`StoreError::UploadUnknown`] if the event is not legal now.
+    pub(super) fn after(&self, event: Event) -> Result<Phase, StoreError> {
+        self.phase.after(event).ok_or(StoreError::UploadUnknown)
+    }
+
+    /// Seals the upload.
+    pub(super) fn seal(&mut self) -> Result<(), StoreError> {
+        self.phase = self.after(Event::Seal)?;
+        Ok(())
+    }
+
     /// Returns the open file.
     pub(super) fn file(&self) -> Result<&File, StoreError> {
         self.file.as_ref().ok_or(StoreError::UploadUnknown)
@@ -89,24 +97,54 @@ pub(super) struct Handle {
     session: Arc<Session>,
 }
 
+/// A handle to an upload that no request used when it was claimed.
+pub(super) struct IdleClaim {
+    handle: Handle,
+    last_owner: u64,
+}
+
+impl IdleClaim {
+    /// Opens the file like [`Handle::open`].
+    ///
+    /// # Errors
+    /// As [`Handle::open`]; [`StoreError::UploadTakenOver`] also if a request has resumed the upload since the claim.
+    pub(super) fn open(&self) -> Result<Guard<'_, State>, StoreError> {
+        let state = self.handle.open()?;
+        let is_idle = self.handle.owner.load(Ordering::Acquire) == self.last_owner;
+        if is_idle { Ok(state) } else { Err(StoreError::UploadTakenOver) }
+    }
+
+    /// Removes the file and ends the upload; see [`Handle::remove`].
+    pub(super) fn remove(&self, state: &mut State) -> Result<(), StoreError> {
+        self.handle.remove(state)
+    }
+}
+
 impl Sessions {
     pub(super) fn new(limit: usize, disk: Arc<Disk>, capacity: Arc<Capacity>) -> Self {
         Sessions { table: Lock::default(), limit, disk, capacity }
     }
 
     /// Returns a handle to the one session of this id. Opening it tells whether the upload exists.
-    pub(super) fn handle(self: &Arc<Self>, id: UploadId, repository: &RepositoryName) -> Handle {
+    pub(super) fn handle(self: &Arc<Self>, id: UploadId, repository: Option<&RepositoryName>) -> Handle {
         let handle = self.take(&mut self.table.lock(), id);
-        // Fails if it is set; every request names the same repository, since the id has a checksum of it.
-        let _ = handle.repository.set(repository.clone());
+        if let Some(repository) = repository {
+            // Fails if it is set; every request names the same repository, since the id has a checksum of it.
+            let _ = handle.repository.set(repository.clone());
+        }
         handle
     }
 
-    /// Returns a handle if no other one exists.
-    pub(super) fn claim_idle(self: &Arc<Self>, id: UploadId) -> Option<Handle> {
+    /// Claims an upload that no handle refers to.
+    pub(super) fn claim_idle(self: &Arc<Self>, id: UploadId) -> Option<IdleClaim> {
         let mut table = self.table.lock();
-        let is_idle = table.get(&id).is_none_or(|entry| entry.handles == 0);
-        is_idle.then(|| self.take(&mut table, id))
+        if table.get(&id).is_some_and(|entry| entry.handles > 0) {
+            return None;
+        }
+        let handle = self.take(&mut table, id);
+        // Under the lock of the table: no request has a handle, and only requests with one change the number.
+        let last_owner = handle.owner.load(Ordering::Acquire);
+        Some(IdleClaim { handle, last_owner })
     }
 
     fn take(self: &Arc<Self>, table: &mut HashMap<UploadId, Entry>, id: UploadId) -> Handle {
@@ -138,10 +176,17 @@ impl Sessions {
             }
         }
         self.capacity.set_idle_uploads(without_session);
-        for handle in vanished.into_iter().filter_map(|id| self.claim_idle(id)) {
+        for claim in vanished.into_iter().filter_map(|id| self.claim_idle(id)) {
             // Opening ends a session whose file is gone. Other errors reach the client at its next request.
-            drop(handle.open());
+            drop(claim.open());
         }
+    }
+
+    /// Returns the numbers of sessions in the table and of their handles.
+    #[cfg(test)]
+    pub(super) fn count_for_test(&self) -> (usize, usize) {
+        let table = self.table.lock();
+        (table.len(), table.values().map(|entry| entry.handles).sum())
     }
 
     /// Evicts idle sessions above the limit, shortest first: those cost the least to hash again.
@@ -162,7 +207,6 @@ impl Sessions {
 
 impl Session {
     fn new(id: UploadId) -> Self {
-        let state = State { phase: Phase::Open, file: None, inode: 0, length: 0, hashes: Hashes::default() };
         Session {
             id,
             repository: OnceLock::new(),
@@ -170,7 +214,7 @@ impl Session {
             owner: AtomicU64::new(0),
             length: AtomicU64::new(0),
             is_counted: AtomicBool::new(false),
-            state: Lock::new(state),
+            state: Lock::default(),
         }
     }
 
@@ -184,7 +228,7 @@ impl Session {
     }
 
     /// Locks the session.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> Guard<'_, State> {
         self.state.lock()
     }
 
@@ -211,6 +255,7 @@ impl Handle {
     /// Creates the file of a new upload.
     pub(super) fn create(&self, algorithm: Algorithm) -> Result<(), StoreError> {
         let mut state = self.lock();
+        let phase = state.after(Event::Open)?;
         let file = self.sessions.disk.create_upload(&self.name())?;
         let inode = file.metadata().map(|metadata| metadata.ino());
         let inode = match inode {
@@ -221,13 +266,7 @@ impl Handle {
             }
         };
         self.is_counted.store(true, Ordering::Release);
-        *state = State {
-            phase: Phase::Open,
-            file: Some(file),
-            inode,
-            length: 0,
-            hashes: Hashes::of_empty(algorithm),
-        };
+        *state = State { phase, file: Some(file), inode, length: 0, hashes: Hashes::of_empty(algorithm) };
         Ok(())
     }
 
@@ -236,18 +275,17 @@ impl Handle {
     /// # Errors
     /// [`StoreError::UploadUnknown`] if the upload does not exist or has ended, [`StoreError::UploadTakenOver`] if
     /// another process has it locked.
-    pub(super) fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    pub(super) fn open(&self) -> Result<Guard<'_, State>, StoreError> {
         let mut state = self.lock();
-        match state.phase {
-            Phase::Open if state.file.is_some() => return Ok(state),
-            Phase::Open => {}
-            Phase::Sealed | Phase::Ended => return Err(StoreError::UploadUnknown),
+        state.after(Event::Open)?;
+        if state.file.is_some() {
+            return Ok(state);
         }
         let file = match self.sessions.disk.open_upload(&self.name())? {
             OpenedUpload::File(file) => file,
             OpenedUpload::InUse => return Err(StoreError::UploadTakenOver),
             OpenedUpload::Missing => {
-                self.end(&mut state);
+                self.end(&mut state, Event::Remove)?;
                 return Err(StoreError::UploadUnknown);
             }
         };
@@ -273,32 +311,50 @@ impl Handle {
         }
     }
 
-    /// Removes the file and ends the upload. If the file cannot be removed, the upload stays open.
+    /// Removes the file and ends the upload. If the file cannot be removed, the upload stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::UploadUnknown`] if the upload is sealed or has ended, or the error of the disk.
     pub(super) fn remove(&self, state: &mut State) -> Result<(), StoreError> {
+        self.remove_by(Event::Remove, state)
+    }
+
+    fn remove_by(&self, event: Event, state: &mut State) -> Result<(), StoreError> {
+        state.after(event)?;
         self.sessions.disk.remove_upload(&self.name())?;
-        self.end(state);
-        Ok(())
+        self.end(state, event)
     }
 
     /// Ends an upload whose file has lost its name in `uploads/`; subtracts its bytes from the capacity once.
-    pub(super) fn end(&self, state: &mut State) {
-        state.phase = Phase::Ended;
+    fn end(&self, state: &mut State, event: Event) -> Result<(), StoreError> {
+        state.phase = state.after(event)?;
         state.file = None;
         if self.is_counted.swap(false, Ordering::AcqRel) {
             self.sessions.capacity.count_off(state.length);
         }
+        Ok(())
     }
 
-    /// Opens an upload again that could not become a blob; ends it if its file was renamed to the blobs. The file is
-    /// closed, and the next request opens it by its name, so that no request ever writes to a blob.
-    pub(super) fn reopen(&self) {
+    /// Ends a sealed upload whose file became a blob.
+    pub(super) fn commit(&self) -> Result<(), StoreError> {
+        self.end(&mut self.lock(), Event::Commit)
+    }
+
+    /// Opens a sealed upload again that could not become a blob; ends it if its file was renamed to the blobs. The file
+    /// is closed, and the next request opens it by its name, so that no request ever writes to a blob.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         if matches!(self.sessions.disk.upload_length(&self.name()), Ok(None)) {
-            self.end(&mut state);
-        } else {
-            state.phase = Phase::Open;
-            state.file = None;
+            return self.end(&mut state, Event::Commit);
         }
+        state.phase = state.after(Event::Reopen)?;
+        state.file = None;
+        Ok(())
+    }
+
+    /// Removes the file of a sealed upload that the index refused.
+    pub(super) fn discard(&self) -> Result<(), StoreError> {
+        self.remove_by(Event::Discard, &mut self.lock())
     }
 }
 

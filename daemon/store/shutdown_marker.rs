@@ -3,10 +3,8 @@
 //! `index/clean` exists while no process uses the index and the last one has closed it cleanly. It contains a
 //! fingerprint of the index that it vouches for: the size, and a digest of the meta pages and of a sample of the
 //! others. An index that was truncated, replaced or damaged while the machine was off is inspected although the
-//! marker exists; damage outside of the sample is found by the inspection before a collection (`gc`). The daemon
-//! removes the marker when it starts. A command line that changes the index while no daemon runs writes the machine's
-//! boot ID into it: if it is killed the index is intact all the same, but not after a power cut. `index/suspect`
-//! exists when a process beside the daemon met damage.
+//! marker exists; damage outside of the sample is found by the inspection before a collection (`gc`). The owner
+//! of the store removes the marker when it opens the index. `index/suspect` exists after a memory fault (`faults`).
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -16,11 +14,13 @@ use std::os::unix::fs::FileExt;
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
 use super::regular_file::open_regular;
-use crate::base::clock::boot_id;
 use crate::oci::{Algorithm, Hasher};
 
 pub(super) const CLEAN: &str = "index/clean";
 pub(super) const SUSPECT: &str = "index/suspect";
+
+/// The first word of `index/clean`.
+const ENDED: &str = "ended";
 
 /// The unit of the sample in bytes: LMDB's page size on nearly every machine.
 const PAGE: u64 = 4096;
@@ -34,19 +34,8 @@ const SAMPLED_PAGES: u64 = 256;
 pub(super) enum ShutdownMarker {
     /// A process closed it cleanly.
     Clean,
-    /// A command line was killed during this boot of the machine; the index is intact.
-    Interrupted,
     /// Unknown: the index has to be inspected.
     Unknown,
-}
-
-/// The content of `index/clean`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum MarkerFile {
-    /// The index was closed cleanly and had this fingerprint.
-    Ended(Fingerprint),
-    /// A command line is changing the index, in this boot of the machine.
-    Changing { boot: String },
 }
 
 /// The size of the index file and a digest of a sample of its pages.
@@ -86,28 +75,22 @@ fn sample(pages: u64, phase: u64) -> Box<dyn Iterator<Item = u64>> {
     Box::new([0, 1].into_iter().chain(one_of_each).chain([pages - 1]))
 }
 
-impl MarkerFile {
+impl Fingerprint {
+    /// Parses the content of `index/clean`. That of a command of an earlier release, which was killed while it changed the
+    /// index, is no fingerprint.
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
-        let content = match words.next()? {
-            "ended" => MarkerFile::Ended(Fingerprint {
-                size: words.next()?.parse().ok()?,
-                phase: words.next()?.parse().ok()?,
-                digest: words.next()?.to_owned(),
-            }),
-            "changing" => MarkerFile::Changing { boot: words.next()?.to_owned() },
-            _ => return None,
-        };
-        Some(content)
+        (words.next()? == ENDED).then_some(())?;
+        Some(Fingerprint {
+            size: words.next()?.parse().ok()?,
+            phase: words.next()?.parse().ok()?,
+            digest: words.next()?.to_owned(),
+        })
     }
 
     fn text(&self) -> String {
-        match self {
-            MarkerFile::Ended(Fingerprint { size, phase, digest }) => {
-                format!("ended {size} {phase} {digest}\n")
-            }
-            MarkerFile::Changing { boot } => format!("changing {boot}\n"),
-        }
+        let Fingerprint { size, phase, digest } = self;
+        format!("{ENDED} {size} {phase} {digest}\n")
     }
 }
 
@@ -118,14 +101,11 @@ impl Disk {
             return ShutdownMarker::Unknown;
         }
         let text = open_regular(&self.path(CLEAN)).and_then(io::read_to_string).ok();
-        match text.as_deref().and_then(MarkerFile::parse) {
-            Some(MarkerFile::Ended(noted))
-                if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) =>
-            {
+        match text.as_deref().and_then(Fingerprint::parse) {
+            Some(noted) if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) => {
                 ShutdownMarker::Clean
             }
-            Some(MarkerFile::Changing { boot }) if boot == boot_id() => ShutdownMarker::Interrupted,
-            Some(MarkerFile::Ended(_) | MarkerFile::Changing { .. }) | None => ShutdownMarker::Unknown,
+            Some(_) | None => ShutdownMarker::Unknown,
         }
     }
 
@@ -152,50 +132,12 @@ impl Disk {
     pub(super) fn mark_clean(&self) {
         let phase = RandomState::new().hash_one(CLEAN);
         let write = || {
-            let text = MarkerFile::Ended(self.fingerprint(phase)?).text();
+            let text = self.fingerprint(phase)?.text();
             self.create_anew(&self.path(CLEAN))?.write_all(text.as_bytes())
         };
         // Without the marker the next start inspects the index, which costs a moment.
         if let Err(error) = write() {
             log::debug!("the shutdown marker could not be written: {error}");
-        }
-    }
-
-    /// Records, before a command line changes the index, that the index is changing, if the marker vouches for it so
-    /// far.
-    pub(super) fn mark_changing(&self) -> Result<(), StoreError> {
-        if self.shutdown_marker() != ShutdownMarker::Clean {
-            return Ok(());
-        }
-        let boot = boot_id();
-        let has_boot = !boot.is_empty();
-        let write = || -> io::Result<()> {
-            let mut file = self.create_anew(&self.path(CLEAN))?;
-            file.write_all(MarkerFile::Changing { boot }.text().as_bytes())?;
-            file.sync_all()
-        };
-        if has_boot && write().is_ok() {
-            return Ok(());
-        }
-        // A full disk takes no marker, but a collection must be possible: the marker is removed instead.
-        let remove_marker = || -> io::Result<()> {
-            self.remove(&self.path(CLEAN))?;
-            self.sync_directory(Directory::Index)
-        };
-        remove_marker().map_err(|error| StoreError::io("remove the shutdown marker of the index", error))
-    }
-
-    /// Records that a command line which has changed the index closed it cleanly.
-    pub(super) fn mark_change_ended(&self) {
-        if self.shutdown_marker() == ShutdownMarker::Interrupted {
-            self.mark_clean();
-        }
-    }
-
-    /// Records that a command line met damage in the index.
-    pub(super) fn mark_suspect(&self) {
-        if let Err(error) = self.open_or_create(&self.path(SUSPECT)) {
-            log::warn!("index/suspect could not be written: {error}");
         }
     }
 }
@@ -220,22 +162,13 @@ mod tests {
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
         disk.mark_clean();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
-        disk.mark_changing().unwrap();
-        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Interrupted);
-        disk.mark_change_ended();
-        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
-        disk.mark_changing().unwrap();
-        fs::write(disk.path(CLEAN), MarkerFile::Changing { boot: "another".into() }.text()).unwrap();
+        // As a command of an earlier release left it.
+        fs::write(disk.path(CLEAN), "changing 5f6e\n").unwrap();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
         disk.mark_clean();
-        disk.mark_suspect();
+        fs::write(disk.path(SUSPECT), "").unwrap();
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
-        disk.mark_change_ended();
-        assert_eq!(
-            disk.shutdown_marker(),
-            ShutdownMarker::Unknown,
-            "no marker is written where there was none"
-        );
+        assert!(!disk.path(SUSPECT).exists());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! On disk: a file without a name in `uploads/` (`O_TMPFILE`), gone when it is closed, also after a crash.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
@@ -162,13 +162,12 @@ impl Content {
 
 impl Disk {
     /// Creates an empty unnamed file in `uploads/`; blocking.
-    #[expect(clippy::disallowed_methods, reason = "the file has no name, and its content need not survive")]
     fn create_spool(&self) -> Result<File, StoreError> {
         self.check_writable()?;
         let directory = self.path("uploads");
         let failed = |error| StoreError::io("create a file for a large manifest", error);
         let options = OpenOptions::new().read(true).write(true).mode(0o600).to_owned();
-        match options.clone().custom_flags(libc::O_TMPFILE).open(&directory) {
+        match self.files.create(&directory, options.clone().custom_flags(libc::O_TMPFILE)) {
             Err(error) if lacks_unnamed_files(&error) => {}
             opened => return opened.map_err(failed),
         }
@@ -176,11 +175,11 @@ impl Disk {
         let process = std::process::id();
         for number in 0..NAMES {
             let path = directory.join(format!("spool-{process}-{number}"));
-            match options.clone().create_new(true).open(&path) {
+            match self.files.create(&path, options.clone().create_new(true)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 opened => {
                     let file = opened.map_err(failed)?;
-                    fs::remove_file(&path).map_err(failed)?;
+                    self.files.remove_file(&path).map_err(failed)?;
                     return Ok(file);
                 }
             }

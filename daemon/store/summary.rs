@@ -57,12 +57,12 @@ impl Store {
     /// As [`Store::read_manifest_for_page`]; blocking.
     pub(super) fn read_for_page(&self, entry: &ManifestEntry) -> Result<Option<Bytes>, StoreError> {
         let entry = Some(entry).filter(|entry| entry.size <= MAX_SHOWN);
-        entry.map(|entry| blob::read_whole(&self.0.disk, &entry.digest, entry.size)).transpose()
+        entry.map(|entry| blob::read_whole(&*self.0.disk, &entry.digest, entry.size)).transpose()
     }
 
     fn config(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         let link = self.0.index.blob(repository, digest)?.filter(|link| link.size <= MAX_SHOWN);
-        link.map(|link| blob::read_whole(&self.0.disk, digest, link.size)).transpose()
+        link.map(|link| blob::read_whole(&*self.0.disk, digest, link.size)).transpose()
     }
 
     /// Returns the summary of a manifest. A summary that cannot be read is empty and is tried again the next time.
@@ -71,7 +71,9 @@ impl Store {
             return summary;
         }
         match self.read_summary(repository, entry) {
-            Ok(summary) => {
+            // Content that is missing may come later.
+            Ok((summary, false)) => Arc::new(summary),
+            Ok((summary, true)) => {
                 let summary = Arc::new(summary);
                 self.0.summaries.keep(repository, &entry.digest, &summary);
                 summary
@@ -83,44 +85,49 @@ impl Store {
         }
     }
 
+    /// Reads the summary. Returns true with it if all content was there that it is made from.
     fn read_summary(
         &self,
         repository: &RepositoryName,
         entry: &ManifestEntry,
-    ) -> Result<Summary, StoreError> {
+    ) -> Result<(Summary, bool), StoreError> {
         let contents = ManifestView::parse(&self.read_for_page(entry)?.unwrap_or_default());
         if entry.media_type.is_index() {
             return self.index_summary(repository, &contents);
         }
         let kind = contents.kind().map(short);
         let Some(config) = contents.config.filter(|_| kind.is_none()) else {
-            return Ok(Summary { artifact: kind, ..Summary::default() });
+            return Ok((Summary { artifact: kind, ..Summary::default() }, true));
         };
+        let is_whole = self.0.index.blob(repository, &config.digest)?.is_some();
         let config = self.config(repository, &config.digest)?.unwrap_or_default();
         let config = ImageConfig::parse(&config);
-        Ok(Summary {
+        let summary = Summary {
             platforms: platforms(std::iter::once(&config.platform())),
             created: config.created.map(short),
             artifact: None,
-        })
+        };
+        Ok((summary, is_whole))
     }
 
     fn index_summary(
         &self,
         repository: &RepositoryName,
         contents: &ManifestView,
-    ) -> Result<Summary, StoreError> {
+    ) -> Result<(Summary, bool), StoreError> {
         let images = contents.manifests.items.iter().filter(|part| part.platform.is_some());
         let digests: Vec<Digest> = images.clone().take(1).map(|part| part.digest.clone()).collect();
         let first = self.0.index.manifests_among(repository, &digests)?;
+        let is_whole = first.len() == digests.len();
         // An index of indexes gets no creation time, which bounds the recursion to one level.
         let created = first.first().filter(|first| !first.media_type.is_index());
         let created = created.and_then(|first| self.summary(repository, first).created.clone());
-        Ok(Summary {
+        let summary = Summary {
             platforms: platforms(images.filter_map(|part| part.platform.as_ref())),
             created,
             artifact: contents.artifact_type.clone().map(short),
-        })
+        };
+        Ok((summary, is_whole))
     }
 }
 

@@ -1,9 +1,6 @@
-//! The unsafe code of the store: opening LMDB, early write-back (`sync_file_range`), and the signal handler for memory
-//! faults.
-#![expect(
-    unsafe_code,
-    reason = "LMDB maps its file into memory; sync_file_range and signal handlers have no safe wrapper"
-)]
+//! The unsafe code of the store: early write-back (`sync_file_range`), and the signal handler for memory faults. The
+//! mapping of the index is in `index/lmdb/mapping.rs`.
+#![expect(unsafe_code, reason = "sync_file_range and signal handlers have no safe wrapper")]
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs::File;
@@ -15,32 +12,6 @@ use std::path::Path;
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-
-use heed::{Env, EnvFlags, EnvOpenOptions};
-
-/// Opens the LMDB environment in `directory`, at its newest snapshot or at the previous one.
-pub(super) fn open_environment(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
-    let mut options = EnvOpenOptions::new();
-    options.map_size(map_size).max_dbs(16).max_readers(1024);
-    let snapshot = if previous { EnvFlags::PREV_SNAPSHOT } else { EnvFlags::empty() };
-    // SAFETY: NO_META_SYNC leaves the sync of the meta page to `index::commit`, which does it before a change counts as
-    // committed; without that sync the file is consistent, only older. PREV_SNAPSHOT only selects the meta page to
-    // read.
-    unsafe { options.flags(EnvFlags::NO_META_SYNC | snapshot) };
-    // SAFETY: no writer may bypass LMDB's lock. Only this binary opens the directory; it takes LMDB's lock for every
-    // write and never truncates the file.
-    unsafe { options.open(directory) }
-}
-
-/// Creates an LMDB environment in a single file, for a copy of the index.
-pub(super) fn open_environment_file(file: &Path, map_size: usize) -> heed::Result<Env> {
-    let mut options = EnvOpenOptions::new();
-    options.map_size(map_size).max_dbs(16);
-    // SAFETY: NO_SUB_DIR only means that the path is a file. NO_LOCK is sound because the file is created here and no
-    // other process knows it. A lock file would be sparse, and writing to its mapping on a full disk kills the process
-    // (SIGBUS).
-    unsafe { options.flags(EnvFlags::NO_SUB_DIR | EnvFlags::NO_LOCK).open(file) }
-}
 
 /// Asks the kernel to start write-back of a range of a file, without waiting, so that the sync at the end of a push has
 /// little left to write. Errors are ignored: that sync does the work then.

@@ -14,8 +14,9 @@ use super::clock::StoreTime;
 use super::error::StoreError;
 use super::gc::{CollectedItem, Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::index::Index;
-use super::index::candidates::DatedTag;
-use super::index::forecast::Forecast;
+use super::index::changes::sweep::RetireTags;
+use super::index::tables::candidates::DatedTag;
+use super::index::tables::forecast::Forecast;
 use super::retention::RetentionRule;
 use crate::oci::{AttachmentTarget, Digest, Reference, RepositoryName};
 
@@ -124,15 +125,21 @@ impl Collection<'_> {
     ) -> Result<(), StoreError> {
         let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
         let limit = rule.newest.unwrap_or(0);
-        let oldest_kept = blocking(move || oldest_kept(&index, &name, limit)).await?;
+        let oldest_kept = self.stoppable(blocking(move || oldest_kept(&index, &name, limit))).await?;
+        let usage = self.store.usage(Some(rule))?;
         let mut after = None;
         loop {
+            self.safe_point().await?;
             let (index, name, rule) = (Arc::clone(&self.store.0.index), repository.clone(), rule.clone());
+            let usage = usage.clone();
             let page = move || {
                 let mut page = index.tags_after(&name, after.as_ref(), ROWS_PER_READ)?;
                 let last = page.last().map(|last| last.tag.clone());
                 let now = index.clock.now();
                 page.retain(|tag| is_expired(tag, oldest_kept, &rule, now));
+                if let Some(usage) = &usage {
+                    usage.drop_used_tags((&index, &name), &mut page, now)?;
+                }
                 Ok((without_attached(&index, &name, page)?, last))
             };
             let (page, last) = blocking(page).await?;
@@ -146,14 +153,17 @@ impl Collection<'_> {
 
     async fn retire(&mut self, repository: &RepositoryName, tags: &[DatedTag]) -> Result<(), StoreError> {
         for part in tags.chunks(ITEMS_PER_TRANSACTION) {
+            self.safe_point().await?;
             let (name, part) = (repository.clone(), part.to_vec());
             let taken = if self.dry_run {
                 let retire = move |index: &Index, forecast: &mut Forecast| {
-                    forecast.retire_tags(index, &name, &part).map(|()| part)
+                    index.forecast_retired_tags(forecast, &name, &part).map(|()| part)
                 };
                 self.read_with_forecast(retire).await?
             } else {
-                self.store.change(part, move |batch, part| batch.retire_tags(&name, part)).await?
+                let retire =
+                    move |tags: &[DatedTag]| RetireTags { repository: name.clone(), tags: tags.to_vec() };
+                self.store.change(part, retire).await?.concat()
             };
             for DatedTag { tag, digest, .. } in taken {
                 self.report.freed_tags += 1;

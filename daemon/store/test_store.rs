@@ -1,16 +1,20 @@
 //! A store in a temporary directory, for unit tests, with a clock that the test moves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::capacity_limits::CapacityLimits;
 use super::clock::StoreTime;
 use super::gc::{CollectedItem, CollectionReport};
+use super::index::changes::Origin;
+use super::index::changes::feed::FeedBounds;
 use super::index::inspect::Inspection;
+use super::management::Delete;
+use super::push::ManifestPush;
 use super::retention::{CollectionPolicy, GracePeriods, RetentionRule};
 use super::settings::IndexHealth;
-use super::{CheckEvent, CheckOptions, CheckReport, Fault, Role, Settings, Store, StoreError};
+use super::{CheckEvent, CheckOptions, CheckReport, Fault, Role, Settings, Store, StoreError, Upload};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName};
 
 /// The grace period of the store and of its collections.
@@ -24,23 +28,19 @@ pub(super) struct TestStore {
 
 impl TestStore {
     pub(super) async fn open() -> Self {
-        Self::open_with(|_| IndexHealth::Healthy).await
+        Self::open_changed(|_| ()).await
     }
 
     /// Opens a store whose index has the given health at each inspection.
     pub(super) async fn open_with(inspect: fn(&Inspection) -> IndexHealth) -> Self {
+        Self::open_changed(|settings| settings.inspect = inspect).await
+    }
+
+    /// Opens a store with other settings than the usual ones.
+    pub(super) async fn open_changed(change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            path: directory.path().to_owned(),
-            index_map_size: 16 << 20,
-            idle_uploads: 10,
-            grace_periods: GracePeriods { grace: GRACE, retention: Arc::default() },
-            capacity: CapacityLimits { reserve: Some(0), ..CapacityLimits::default() },
-            immutable: Vec::new(),
-            inspect,
-            on_read_only: |_| (),
-            on_opening: |_| (),
-        };
+        let mut settings = settings(directory.path());
+        change(&mut settings);
         TestStore { store: Store::open(settings, Role::Daemon).await.unwrap(), directory }
     }
 
@@ -66,9 +66,9 @@ impl TestStore {
 
     pub(super) async fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
         let (repository, digest) = (name(repository), digest(content));
-        let mut upload = self.store.start_upload(&repository, Algorithm::Sha256).await.unwrap();
+        let mut upload = Upload::start(&self.store, &repository, Algorithm::Sha256).await.unwrap();
         upload.write(content).await.unwrap();
-        self.store.commit_upload(&repository, upload, &digest).await.unwrap();
+        upload.commit(digest.clone()).await.unwrap();
         digest
     }
 
@@ -99,10 +99,7 @@ impl TestStore {
         tags: &[&str],
         manifest: &serde_json::Value,
     ) -> Digest {
-        let bytes = serde_json::to_vec(manifest).unwrap();
-        let manifest = Manifest::parse(&bytes, None).unwrap();
-        let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
-        self.store.put_manifest(&name(repository), manifest, bytes.into(), None, tags).await.unwrap()
+        self.store.put_manifest(manifest_push(repository, tags, manifest)).await.unwrap()
     }
 
     /// Runs a collection or a dry run; returns the report and the items.
@@ -120,10 +117,41 @@ impl TestStore {
         let mut faults = Vec::new();
         let mut observe = |event| match event {
             CheckEvent::Fault(fault, repaired) => faults.push((fault, repaired)),
-            CheckEvent::Progress(_) => {}
+            CheckEvent::Progress(_) | CheckEvent::Position(_) => {}
         };
-        let checked = self.store.check(CheckOptions { rate: None, repair }, &mut observe).await.unwrap();
+        let checked =
+            self.store.check(CheckOptions { repair, ..CheckOptions::default() }, &mut observe).await.unwrap();
         (checked, faults)
+    }
+}
+
+/// Returns the settings of a store in this directory.
+pub(super) fn settings(directory: &Path) -> Settings {
+    Settings {
+        path: directory.to_owned(),
+        index_map_size: 16 << 20,
+        idle_uploads: 10,
+        grace_periods: GracePeriods { grace: GRACE, retention: Arc::default() },
+        capacity: CapacityLimits { reserve: Some(0), ..CapacityLimits::default() },
+        immutable: Vec::new(),
+        events: FeedBounds::default(),
+        inspect: |_| IndexHealth::Healthy,
+        on_read_only: |_| (),
+        on_opening: |_| (),
+    }
+}
+
+/// Returns the push of a manifest with these tags, by the registry itself.
+pub(super) fn manifest_push(repository: &str, tags: &[&str], manifest: &serde_json::Value) -> ManifestPush {
+    let bytes = serde_json::to_vec(manifest).unwrap();
+    ManifestPush {
+        repository: name(repository),
+        manifest: Manifest::parse(&bytes, None).unwrap(),
+        bytes: bytes.into(),
+        claimed: None,
+        tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+        may_be_sparse: false,
+        origin: Origin::system(),
     }
 }
 
@@ -138,4 +166,9 @@ pub(super) fn digest(content: &[u8]) -> Digest {
 /// The rules of a collection that the daemon starts by itself.
 pub(super) fn policy(retention: Vec<RetentionRule>) -> CollectionPolicy {
     CollectionPolicy { grace: GRACE, uploads_expire: GRACE, retention, by_operator: false }
+}
+
+/// Returns content to delete from a repository.
+pub(super) fn delete<T>(repository: &str, object: T) -> Delete<T> {
+    Delete { repository: name(repository), object, origin: Origin::system() }
 }

@@ -2,10 +2,6 @@
 //!
 //! A replacement writes `.NAME.new`, syncs it, renames it over `NAME` and syncs the directory: after a power cut the
 //! file has either its old or its new content.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "renames files of the data directory, and syncs the directory"
-)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
+use super::files::NewFile;
 
 impl Disk {
     /// Replaces a file at the top of the data directory atomically. A failure closes the latch.
     pub(super) fn replace(
         &self,
         name: &str,
-        write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
+        write: impl FnOnce(&mut io::BufWriter<NewFile<'_>>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.replace_with_mode(name, 0o640, write)
     }
@@ -30,7 +27,7 @@ impl Disk {
         &self,
         name: &str,
         mode: u32,
-        write: impl FnOnce(&mut io::BufWriter<File>) -> Result<(), StoreError>,
+        write: impl FnOnce(&mut io::BufWriter<NewFile<'_>>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.check_writable()?;
         let temporary = self.path(&format!(".{name}.new"));
@@ -46,7 +43,9 @@ impl Disk {
 
     /// Renames a corrupt `index.json` to a free name beside it.
     pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
-        fs::rename(self.path("index.json"), self.free_name(&format!("index.json.broken-{suffix}")))
+        let aside = self.free_name(&format!("index.json.broken-{suffix}"));
+        self.files
+            .rename(&self.path("index.json"), &aside)
             .map_err(|error| StoreError::io("set the corrupt index.json aside", error))
     }
 
@@ -60,9 +59,9 @@ impl Disk {
         }
         let aside = self.free_name(&format!("index.json.kept-{suffix}"));
         // Some file systems have no hard links: copy there.
-        if fs::hard_link(&layout, &aside).is_err() {
-            let mut copy =
-                OpenOptions::new().write(true).create_new(true).mode(0o640).open(&aside).map_err(failed)?;
+        if self.files.link(&layout, &aside).is_err() {
+            let options = OpenOptions::new().write(true).create_new(true).mode(0o640).to_owned();
+            let mut copy = self.files.create_new(&aside, &options).map_err(failed)?;
             io::copy(&mut File::open(&layout).map_err(failed)?, &mut copy).map_err(failed)?;
             copy.sync_all().map_err(failed)?;
         }

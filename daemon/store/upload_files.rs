@@ -3,11 +3,11 @@
 //! A file is `flock`ed for as long as it is open, so that `holdfast gc` beside the daemon skips uploads in use. A write
 //! that fails closes the latch; after one that met a full disk or a lack of resources the file is cut back to the bytes
 //! that count, so that it never holds bytes that no hash covers.
-#![expect(clippy::disallowed_methods, reason = "creates files of the data directory, with the latch checked")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ impl Disk {
         self.check_writable()?;
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o640).to_owned();
         let failed = |error| StoreError::io("create an upload", error);
-        let file = options.open(self.upload_path(name)).map_err(failed)?;
+        let file = self.files.create(&self.upload_path(name), &options).map_err(failed)?;
         self.upload_count.fetch_add(1, Ordering::Relaxed);
         match lock_upload(&file) {
             Ok(true) => Ok(file),
@@ -76,7 +76,8 @@ impl Disk {
     pub(super) fn open_upload(&self, name: &str) -> Result<OpenedUpload, StoreError> {
         let failed = |error| StoreError::io("open an upload", error);
         let path = self.upload_path(name);
-        let file = match if_exists(open_regular_with(OpenOptions::new().read(true).write(true), &path)) {
+        let open = |path: &Path| open_regular_with(OpenOptions::new().read(true).write(true), path);
+        let file = match if_exists(self.files.open(&path, open)) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(OpenedUpload::Missing),
             // The next collection sets the obstacle aside.
@@ -102,7 +103,8 @@ impl Disk {
         let failed = |error| StoreError::io("read the length of an upload", error);
         let mut length = file.metadata().map_err(failed)?.len();
         if length > hashed {
-            file.set_len(hashed)
+            self.files
+                .set_length(file, hashed)
                 .map_err(|error| self.latch_on(StoreError::io("shorten an upload", error)))?;
             length = file.metadata().map_err(failed)?.len();
         }
@@ -146,12 +148,12 @@ impl Disk {
     pub(super) fn write_upload(&self, file: &File, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_writable()?;
         let _write = self.begin_write();
-        if let Err(error) = file.write_all_at(bytes, offset) {
+        if let Err(error) = self.files.write_at(file, bytes, offset) {
             let error = self.latch_on(StoreError::io("write an upload", error));
             if matches!(error, StoreError::Full | StoreError::OutOfResources { .. }) {
                 // A short write leaves bytes that no hash covers: they must not become part of a blob.
-                let shortened =
-                    file.set_len(offset).map_err(|error| StoreError::io("shorten an upload", error));
+                let shortened = self.files.set_length(file, offset);
+                let shortened = shortened.map_err(|error| StoreError::io("shorten an upload", error));
                 match shortened.map_err(|error| self.latch_on(error)) {
                     // `check_upload_length` shortens it again before the upload is sealed.
                     Ok(()) | Err(StoreError::OutOfResources { .. }) => {}
@@ -173,7 +175,7 @@ impl Disk {
     pub(super) fn sync_upload(&self, file: &File) -> Result<(), StoreError> {
         self.check_writable()?;
         let _write = self.begin_write();
-        file.sync_data().map_err(|error| self.latch_on(StoreError::sync("sync an upload", error)))
+        self.files.sync_data(file).map_err(|error| self.latch_on(StoreError::sync("sync an upload", error)))
     }
 
     /// Lists the unfinished uploads: file name and length in bytes.

@@ -2,7 +2,7 @@
 //!
 //! Byte 9 is the hash algorithm that the upload was opened with; the last six bytes are a checksum of the others and
 //! the repository. So the file, which has the id as its name, is all that has to survive a restart, and an id is valid
-//! in its own repository only.
+//! in its own repository only. That of a loose upload, which has no repository, is valid in none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,8 +23,8 @@ pub struct UploadId(Uuid);
 pub struct ParseUploadIdError;
 
 impl UploadId {
-    /// Returns a random id for an upload to this repository.
-    pub(super) fn new(repository: &RepositoryName, algorithm: Algorithm) -> Result<Self, StoreError> {
+    /// Returns a random id for an upload to this repository, or for a loose one.
+    pub(super) fn new(repository: Option<&RepositoryName>, algorithm: Algorithm) -> Result<Self, StoreError> {
         let mut bytes = [0; 16];
         SystemRandom::new()
             .fill(&mut bytes)
@@ -34,17 +34,17 @@ impl UploadId {
             Algorithm::Sha512 => 1,
         };
         let mut id = UploadId(Uuid::new_v8(bytes));
-        let checksum = id.checksum(repository);
+        let checksum = id.checksum(repository.map_or("", RepositoryName::as_str));
         let mut bytes = id.0.into_bytes();
         bytes[10..].copy_from_slice(&checksum);
         id.0 = Uuid::new_v8(bytes);
         Ok(id)
     }
 
-    fn checksum(self, repository: &RepositoryName) -> [u8; 6] {
+    fn checksum(self, repository: &str) -> [u8; 6] {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(&self.0.as_bytes()[..10]);
-        hasher.update(repository.as_str().as_bytes());
+        hasher.update(repository.as_bytes());
         let mut checksum = [0; 6];
         checksum.copy_from_slice(&hasher.finish().bytes()[..6]);
         checksum
@@ -52,7 +52,12 @@ impl UploadId {
 
     /// Returns true if the upload was opened in this repository.
     pub(super) fn belongs_to(self, repository: &RepositoryName) -> bool {
-        self.0.as_bytes()[10..] == self.checksum(repository)
+        self.0.as_bytes()[10..] == self.checksum(repository.as_str())
+    }
+
+    /// Returns true if the upload is loose: its blob belongs to no repository yet.
+    pub(super) fn is_loose(self) -> bool {
+        self.0.as_bytes()[10..] == self.checksum("")
     }
 
     /// Returns the algorithm that the upload was opened with.
@@ -86,7 +91,7 @@ mod tests {
         let (mine, other): (RepositoryName, RepositoryName) =
             ("a/b".parse().unwrap(), "a/c".parse().unwrap());
         for algorithm in Algorithm::ALL {
-            let id = UploadId::new(&mine, algorithm).unwrap();
+            let id = UploadId::new(Some(&mine), algorithm).unwrap();
             let read: UploadId = id.to_string().parse().unwrap();
             assert_eq!(read, id);
             assert!(read.belongs_to(&mine) && !read.belongs_to(&other));

@@ -6,41 +6,43 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::Upload;
+use super::blob_store::BlobStore;
 use super::capacity::Capacity;
-use super::capacity_limits::CapacityLimits;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::Index;
+use super::test_store::TestStore;
 use super::upload_id::UploadId;
 use super::uploads::Uploads;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 
 struct Fixture {
-    directory: tempfile::TempDir,
+    test: TestStore,
     disk: Arc<Disk>,
     capacity: Arc<Capacity>,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
 }
 
 impl Fixture {
-    fn new(limit: usize) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
-        let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-        let limits = CapacityLimits { reserve: Some(0), ..CapacityLimits::default() };
-        let capacity = Arc::new(Capacity::new(directory.path().into(), limits, index));
-        let uploads =
-            Uploads::new(limit, Arc::clone(&disk), Arc::default(), Arc::clone(&capacity), Arc::default());
-        Fixture { directory, disk, capacity, uploads }
+    async fn new(limit: usize) -> Self {
+        let test = TestStore::open_changed(|settings| settings.idle_uploads = limit).await;
+        let inner = &test.store.0;
+        let (disk, capacity) = (Arc::clone(&inner.disk), Arc::clone(&inner.capacity));
+        let uploads = Arc::clone(&inner.uploads);
+        Fixture { test, disk, capacity, uploads }
     }
 
     fn file(&self, id: UploadId) -> std::path::PathBuf {
-        self.directory.path().join("uploads").join(id.to_string())
+        self.test.path("uploads").join(id.to_string())
+    }
+
+    async fn resume(&self, id: UploadId) -> Result<Upload, StoreError> {
+        Upload::resume(&self.test.store, &name(), id).await
     }
 
     /// Creates an idle upload with this content.
     async fn idle(&self, content: &[u8]) -> UploadId {
-        let mut upload = self.uploads.start(&name(), Algorithm::Sha256).unwrap();
+        let mut upload = Upload::start(&self.test.store, &name(), Algorithm::Sha256).await.unwrap();
         upload.write(content).await.unwrap();
         upload.pause().await.unwrap();
         upload.id()
@@ -66,26 +68,25 @@ fn open_descriptors_of(file: &Path) -> usize {
 
 #[tokio::test]
 async fn an_idle_upload_holds_no_descriptor_and_keeps_its_hash() {
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10).await;
     let id = fixture.idle(b"abc").await;
     assert_eq!(open_descriptors_of(&fixture.file(id)), 0);
-    let (first, second) =
-        (fixture.uploads.resume(&name(), id).unwrap(), fixture.uploads.resume(&name(), id).unwrap());
+    let (first, second) = (fixture.resume(id).await.unwrap(), fixture.resume(id).await.unwrap());
     assert_eq!(open_descriptors_of(&fixture.file(id)), 1, "two requests share one session");
     drop(first);
-    let sealed = second.seal(sha256(b"abc")).await.unwrap();
-    assert!(matches!(fixture.uploads.resume(&name(), id), Err(StoreError::UploadUnknown)));
-    sealed.reopen();
-    assert_eq!(fixture.uploads.resume(&name(), id).unwrap().length(), 3);
+    let sealed = second.seal(&sha256(b"abc")).await.unwrap();
+    assert!(matches!(fixture.resume(id).await, Err(StoreError::UploadUnknown)));
+    sealed.reopen().unwrap();
+    assert_eq!(fixture.resume(id).await.unwrap().length(), 3);
 }
 
 #[tokio::test]
 async fn an_ended_upload_refuses_every_request() {
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10).await;
     let id = fixture.idle(b"abc").await;
-    let mut old = fixture.uploads.resume(&name(), id).unwrap();
-    fixture.uploads.resume(&name(), id).unwrap().cancel().await.unwrap();
-    assert!(matches!(fixture.uploads.resume(&name(), id), Err(StoreError::UploadUnknown)));
+    let mut old = fixture.resume(id).await.unwrap();
+    fixture.resume(id).await.unwrap().cancel().await.unwrap();
+    assert!(matches!(fixture.resume(id).await, Err(StoreError::UploadUnknown)));
     old.write(b"more").await.unwrap();
     assert!(matches!(old.pause().await, Err(StoreError::UploadUnknown)));
     assert!(matches!(old.cancel().await, Err(StoreError::UploadUnknown)));
@@ -95,32 +96,32 @@ async fn an_ended_upload_refuses_every_request() {
 
 #[tokio::test]
 async fn expiry_skips_an_upload_that_is_in_use_or_has_grown() {
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10).await;
     let id = fixture.idle(b"abc").await;
     let text = id.to_string();
-    let upload = fixture.uploads.resume(&name(), id).unwrap();
+    let upload = fixture.resume(id).await.unwrap();
     assert!(!fixture.uploads.expire(&text, 3).unwrap(), "in use by a request");
     drop(upload);
     assert!(!fixture.uploads.expire(&text, 2).unwrap(), "it has another length");
     let beside = std::fs::File::open(fixture.file(id)).unwrap();
     flock(&beside, FlockOperation::LockExclusive).unwrap();
     assert!(!fixture.uploads.expire(&text, 3).unwrap(), "locked by another process");
-    assert!(matches!(fixture.uploads.resume(&name(), id), Err(StoreError::OutOfResources { .. })));
+    assert!(matches!(fixture.resume(id).await, Err(StoreError::OutOfResources { .. })));
     drop(beside);
     assert!(fixture.uploads.expire(&text, 3).unwrap());
-    assert!(matches!(fixture.uploads.resume(&name(), id), Err(StoreError::UploadUnknown)));
+    assert!(matches!(fixture.resume(id).await, Err(StoreError::UploadUnknown)));
     assert_eq!(fixture.capacity.uploads(), (0, 0));
 }
 
 #[tokio::test]
 async fn bytes_are_counted_once_through_eviction_and_removal() {
-    let fixture = Fixture::new(1);
+    let fixture = Fixture::new(1).await;
     let (small, large) = (fixture.idle(b"abc").await, fixture.idle(b"abcdef").await);
     // The shorter upload was evicted.
     assert_eq!(fixture.capacity.uploads(), (6, 3));
     fixture.uploads.recount(&fixture.files());
     assert_eq!(fixture.capacity.uploads(), (6, 3));
-    let upload = fixture.uploads.resume(&name(), small).unwrap();
+    let upload = fixture.resume(small).await.unwrap();
     assert_eq!(fixture.capacity.uploads(), (9, 0));
     drop(upload);
     assert_eq!(fixture.capacity.uploads(), (6, 3));
@@ -129,56 +130,56 @@ async fn bytes_are_counted_once_through_eviction_and_removal() {
     std::fs::remove_file(fixture.file(large)).unwrap();
     fixture.uploads.recount(&fixture.files());
     assert_eq!(fixture.capacity.uploads(), (0, 0));
-    assert!(matches!(fixture.uploads.resume(&name(), large), Err(StoreError::UploadUnknown)));
+    assert!(matches!(fixture.resume(large).await, Err(StoreError::UploadUnknown)));
     assert_eq!(fixture.capacity.uploads(), (0, 0));
 }
 
 #[tokio::test]
 async fn a_replaced_file_is_hashed_again() {
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10).await;
     let id = fixture.idle(b"abc").await;
     std::fs::write(fixture.file(id), b"other").unwrap();
-    let upload = fixture.uploads.resume(&name(), id).unwrap();
+    let upload = fixture.resume(id).await.unwrap();
     assert_eq!((upload.length(), fixture.capacity.uploads()), (5, (5, 0)));
-    let sealed = upload.seal(sha256(b"other")).await.unwrap();
+    let sealed = upload.seal(&sha256(b"other")).await.unwrap();
     // Only the file that was hashed becomes the blob.
     let digest = sha256(b"other");
-    std::fs::rename(fixture.file(id), fixture.directory.path().join("aside")).unwrap();
+    std::fs::rename(fixture.file(id), fixture.test.path("aside")).unwrap();
     std::fs::write(fixture.file(id), b"forge").unwrap();
-    assert!(matches!(fixture.disk.rename_to_blob(&sealed.file, &digest), Err(StoreError::UploadUnknown)));
-    std::fs::rename(fixture.directory.path().join("aside"), fixture.file(id)).unwrap();
-    fixture.disk.rename_to_blob(&sealed.file, &digest).unwrap();
-    sealed.committed();
+    assert!(matches!(fixture.disk.admit(&sealed.file, &digest), Err(StoreError::UploadUnknown)));
+    std::fs::rename(fixture.test.path("aside"), fixture.file(id)).unwrap();
+    fixture.disk.admit(&sealed.file, &digest).unwrap();
+    sealed.committed().unwrap();
     assert_eq!(fixture.capacity.uploads(), (0, 0));
 }
 
 #[tokio::test]
 async fn uncounted_bytes_do_not_become_part_of_a_blob() {
     use std::io::Write;
-    let fixture = Fixture::new(10);
+    let fixture = Fixture::new(10).await;
     let id = fixture.idle(b"abc").await;
-    let upload = fixture.uploads.resume(&name(), id).unwrap();
+    let upload = fixture.resume(id).await.unwrap();
     let mut file = std::fs::OpenOptions::new().append(true).open(fixture.file(id)).unwrap();
     file.write_all(b"tail").unwrap();
-    let sealed = upload.seal(sha256(b"abc")).await.unwrap();
+    let sealed = upload.seal(&sha256(b"abc")).await.unwrap();
     assert_eq!((sealed.file.length, file.metadata().unwrap().len()), (3, 3));
     sealed.discard().unwrap();
     // A file that became shorter is refused.
     let id = fixture.idle(b"abc").await;
-    let upload = fixture.uploads.resume(&name(), id).unwrap();
+    let upload = fixture.resume(id).await.unwrap();
     std::fs::OpenOptions::new().write(true).open(fixture.file(id)).unwrap().set_len(1).unwrap();
-    assert!(matches!(upload.seal(sha256(b"abc")).await, Err(StoreError::Io { .. })));
+    assert!(matches!(upload.seal(&sha256(b"abc")).await, Err(StoreError::Io { .. })));
 }
 
 #[tokio::test]
 async fn a_cancelled_catch_up_resumes_at_its_position() {
-    let fixture = Fixture::new(0);
+    let fixture = Fixture::new(0).await;
     let content = vec![7; 9 << 20];
     let id = fixture.idle(&content).await;
-    let upload = fixture.uploads.resume(&name(), id).unwrap();
+    let upload = fixture.resume(id).await.unwrap();
     // Runs one step of three, as when the client disconnects.
     let half = tokio::time::timeout(std::time::Duration::ZERO, upload.prepare(Some(Algorithm::Sha512)));
     assert!(half.await.is_err());
-    let sealed = upload.seal(Hasher::digest(Algorithm::Sha512, &content)).await.unwrap();
+    let sealed = upload.seal(&Hasher::digest(Algorithm::Sha512, &content)).await.unwrap();
     sealed.discard().unwrap();
 }

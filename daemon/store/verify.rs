@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::index::inspect::Inspection;
+use super::index_error::IndexError;
 use super::settings::IndexHealth;
-use super::{Role, Store, blocking};
+use super::{Role, Store, blocking, layout};
 
 /// The divisor of a large share: a collection that would remove more than a fifth of all content verifies the index
 /// itself, even if the process has verified it before.
@@ -53,10 +54,11 @@ impl Store {
             }
             IndexHealth::Corrupt => {
                 log::error!("the index is corrupt: rows are missing or do not agree; nothing is collected");
-                inner.disk.mark_suspect();
-                let missing = heed::Error::Decoding("rows of the index are missing".into());
-                inner.index.tables.note(&missing);
+                let missing = IndexError::Row("rows of the index are missing".into());
+                inner.index.note(&missing);
                 if inner.role == Role::Daemon {
+                    // The names of the last seconds may be in the index only; the rebuild reads them from index.json.
+                    let _ = layout::write_readable(&inner.disk, &inner.index);
                     inner.disk.latch_on(missing.into());
                 }
                 Err(StoreError::NeedsRecovery)

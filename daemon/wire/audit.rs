@@ -37,16 +37,23 @@ pub struct LoginCounts {
 
 impl LoginCounters {
     /// Logs and counts a failed log-in as `user`. An unreadable file of users is logged where it is read, and an
-    /// expired token is normal operation: neither is logged here.
-    pub fn record_failure(&self, client: IpAddr, via: &'static str, user: &str, error: &IdentifyError) {
+    /// expired token is normal operation: neither is logged here. Returns true if it is one.
+    pub fn record_failure(
+        &self,
+        client: IpAddr,
+        via: &'static str,
+        user: &str,
+        error: &IdentifyError,
+    ) -> bool {
         let (reason, counter) = match error {
             IdentifyError::WrongCredentials | IdentifyError::InvalidToken => ("wrong", &self.wrong),
             IdentifyError::Throttled { .. } => ("throttled", &self.throttled),
             // Not a guessed password: the client requests another token, or the daemon failed.
-            IdentifyError::ExpiredToken | IdentifyError::Unavailable => return,
+            IdentifyError::ExpiredToken | IdentifyError::Unavailable => return false,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         log::warn!(target: "audit", client:% = client, via = via, reason = reason, user = user; "login failed");
+        true
     }
 
     /// Counts an issued bearer token.

@@ -175,6 +175,11 @@ impl ApiError {
         status_of(self.problem.kind())
     }
 
+    /// Returns true if the connection is closed after the response.
+    pub fn closes_connection(&self) -> bool {
+        self.header == ErrorHeader::Close
+    }
+
     /// Returns the status, the error code and the reason, for the log.
     pub fn summary(&self) -> (StatusCode, &'static str, &str) {
         let reason = self.problem.cause().unwrap_or(self.problem.message());

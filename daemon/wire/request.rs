@@ -81,7 +81,7 @@ pub struct RequestBody {
     announced: Option<u64>,
     stall: Duration,
     pace: Pace,
-    received: Option<Arc<AtomicU64>>,
+    received: Option<[Arc<AtomicU64>; 2]>,
 }
 
 impl RequestBody {
@@ -94,9 +94,9 @@ impl RequestBody {
         RequestBody { incoming: Some(incoming), waits_for_continue, announced, stall, pace, received: None }
     }
 
-    /// Adds the bytes that are read to a counter.
+    /// Adds the bytes that are read to counters.
     #[must_use]
-    pub fn counted_by(mut self, received: Arc<AtomicU64>) -> Self {
+    pub fn counted_by(mut self, received: [Arc<AtomicU64>; 2]) -> Self {
         self.received = Some(received);
         self
     }
@@ -124,7 +124,7 @@ impl RequestBody {
                 Ok(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
                 Ok(None | Some(Err(_))) | Err(_) => 0,
             };
-            if let Some(received) = &self.received {
+            for received in self.received.iter().flatten() {
                 received.fetch_add(bytes, Ordering::Relaxed);
             }
             paused += waited;

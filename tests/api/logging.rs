@@ -11,10 +11,16 @@ fn start(level: &str) -> (Daemon, tempfile::NamedTempFile) {
     (daemon, log)
 }
 
-/// Stops the daemon; returns the lines of its log.
+/// Stops the daemon; returns the lines of its log without their times, which are in the order of the lines.
 fn lines(mut daemon: Daemon, log: &tempfile::NamedTempFile) -> Vec<String> {
     daemon.stop();
-    std::fs::read_to_string(log.path()).unwrap().lines().map(str::to_owned).collect()
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let lines: Vec<(&str, &str)> = text.lines().map(|line| line.split_once("Z ").unwrap()).collect();
+    assert!(
+        lines.is_sorted_by_key(|(time, _)| *time) && lines.iter().all(|(time, _)| time.len() == 19),
+        "{text}"
+    );
+    lines.into_iter().map(|(_, line)| line.to_owned()).collect()
 }
 
 #[test]
@@ -69,7 +75,7 @@ fn refused_push_is_logged_once() {
     ask("PATCH", "/v2/team/a/blobs/uploads/nonsense").body(b"").send().expect(404);
     let lines = lines(daemon, &log);
     assert_eq!(lines.len(), 3, "{lines:#?}");
-    let denied = "code=DENIED user=alice repository=other reason=\"user alice may not do this\"";
+    let denied = "code=DENIED user=alice repository=other reason=\"user alice may not push to other\"";
     assert_eq!(lines[0], format!("WARN  push refused client=127.0.0.1 status=403 {denied}"));
     let invalid = "WARN  push refused client=127.0.0.1 status=400 code=MANIFEST_INVALID user=alice \
                    repository=team/a reason=\"";
@@ -151,4 +157,33 @@ fn burst_of_lines_is_configurable() {
     let lines = lines(daemon, &log);
     let logged = lines.iter().filter(|line| line.starts_with("INFO  GET /v2/ client=")).count();
     assert!((10..=11 + seconds + 1).contains(&logged), "{logged} lines in {seconds} s");
+}
+
+#[test]
+fn push_of_an_image_is_a_line() {
+    let (daemon, log) = start("info");
+    let ask = |method: &str, path: &str, body: &[u8]| {
+        daemon.request(method, path).login("alice", "secret").body(body).send()
+    };
+    let absent = format!("/v2/a/blobs/{}", digest(b"layer"));
+    daemon.request("HEAD", &absent).login("alice", "secret").send().expect(404);
+    let mut manifest = String::from(
+        r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":"#,
+    );
+    for (content, ends) in [(b"{}".as_slice(), ",\"layers\":["), (b"layer", "]}")] {
+        let begun = ask("POST", "/v2/a/blobs/uploads/", b"").expect(202);
+        let (location, digest) = (begun.header("location").unwrap(), digest(content));
+        ask("PUT", &format!("{location}?digest={digest}"), content).expect(201);
+        let size = content.len();
+        manifest +=
+            &format!(r#"{{"mediaType":"application/octet-stream","digest":"{digest}","size":{size}}}{ends}"#);
+    }
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let put = daemon.request("PUT", "/v2/a/manifests/1").login("alice", "secret");
+    put.header("Content-Type", media_type).body(manifest.as_bytes()).send().expect(201);
+    let lines = lines(daemon, &log);
+    let requests: Vec<&String> = lines.iter().filter(|line| line.contains(" status=")).collect();
+    assert_eq!(requests.len(), 1, "{lines:#?}");
+    assert!(requests[0].starts_with("INFO  PUT /v2/a/manifests/1 "), "{lines:#?}");
+    assert!(requests[0].ends_with(&format!(" received={}", manifest.len())), "{lines:#?}");
 }

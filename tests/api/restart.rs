@@ -121,3 +121,57 @@ fn an_index_of_version_3_without_blob_totals_and_tag_order_is_rebuilt() {
     daemon.get("/v2/team/app/manifests/incomplete").expect(200);
     daemon.get(&format!("/v2/team/app/blobs/{deleted}")).expect(404);
 }
+
+#[test]
+fn an_index_of_version_4_is_rebuilt() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start_on("index-version-4", &directory);
+    for (name, tag, content) in [
+        ("team/app", "1.0", "layer one"),
+        ("team/app", "latest", "layer three"),
+        ("team/app", "signature", "sig"),
+    ] {
+        assert_eq!(layer(&daemon, name, tag), content.as_bytes());
+    }
+    let index = daemon.get("/v2/team/app/manifests/multi").expect(200).json();
+    let platforms = index["manifests"].as_array().unwrap();
+    assert_eq!(platforms.len(), 2);
+    for platform in platforms {
+        let digest = platform["digest"].as_str().unwrap();
+        layer(&daemon, "team/app", digest);
+    }
+    let untagged = "sha256:2a8449e662783ab85d436b06d54222e4d188995b56c9c29f579e59caa8f8d302";
+    assert_eq!(layer(&daemon, "team/app", untagged), b"layer two");
+    let image = daemon.get("/v2/team/app/manifests/signature").expect(200).json();
+    let subject = image["subject"]["digest"].as_str().unwrap();
+    let referrers = daemon.get(&format!("/v2/team/app/referrers/{subject}")).expect(200).json();
+    assert_eq!(referrers["manifests"].as_array().unwrap().len(), 1);
+    let tags = daemon.get("/v2/team/app/tags/list").expect(200).json();
+    assert_eq!(tags["tags"], serde_json::json!(["1.0", "latest", "multi", "signature"]));
+    // A deleted blob stays deleted in its repository.
+    daemon.get("/v2/other/manifests/x").expect(200);
+    daemon.get(&format!("/v2/other/blobs/{}", digest(b"layer one"))).expect(404);
+    // The registry got an id, which stays.
+    daemon.stop();
+    let id = registry_id(&daemon);
+    std::fs::remove_file(daemon.data.join("index/data.mdb")).unwrap();
+    daemon.start_again();
+    daemon.stop();
+    assert_eq!(registry_id(&daemon), id);
+}
+
+/// Returns the id of the registry in `index.json`.
+fn registry_id(daemon: &Daemon) -> String {
+    let file = std::fs::read(daemon.data.join("index.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    file["annotations"]["io.holdfast.id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_registry_has_an_id_of_its_own() {
+    let (mut first, mut second) = (Daemon::start(), Daemon::start());
+    first.stop();
+    second.stop();
+    let (one, other) = (registry_id(&first), registry_id(&second));
+    assert!(one != other && one.len() == 36, "{one} {other}");
+}

@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Runs `holdfast gc` beside the daemon with these rules; returns the report.
-fn collect(daemon: &Daemon, rules: &str, arguments: &[&str]) -> Value {
+/// Runs `holdfast gc` with these rules while the daemon is stopped, because a daemon applies its own; returns the report.
+fn collect(daemon: &mut Daemon, rules: &str, arguments: &[&str]) -> Value {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), rules).unwrap();
+    daemon.stop();
     let mut command = Command::new(BINARY);
     command.env_clear().args(["gc", "--json", "--data"]).arg(&daemon.data);
     let text = run(command.arg("--config").arg(file.path()).args(arguments));
+    daemon.start_again();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -50,31 +52,31 @@ fn the_order_of_tags_of_one_second_survives_a_rebuild() {
         tags
     };
     let rules = rule("keep_newest = 3");
-    assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
+    assert_eq!(taken(&collect(&mut daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
     daemon.stop();
     run(Command::new(BINARY).env_clear().args(["check", "--rebuild", "--data"]).arg(&daemon.data));
     daemon.start_again();
-    assert_eq!(taken(&collect(&daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
-    let report = collect(&daemon, &rules, &["--grace", "0s"]);
+    assert_eq!(taken(&collect(&mut daemon, &rules, &["--dry-run"])), ["3", "4", "5", "6", "8"]);
+    let report = collect(&mut daemon, &rules, &["--grace", "0s"]);
     assert_eq!(report["freed_tags"], 5, "{report}");
     assert_eq!(tags(&daemon, "app"), ["1", "2", "7"]);
 }
 
 #[test]
 fn tags_of_one_push_have_an_order() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let (digest, bytes) = daemon.push_image("seed", "1", b"layer");
     for content in [&b"{\"architecture\":\"arm64\",\"os\":\"linux\"}"[..], b"layer"] {
         daemon.push_blob("app", content);
     }
     daemon.put_manifest("app", &format!("{digest}?tag=a&tag=b&tag=c"), OCI_MANIFEST, &bytes).expect(201);
-    collect(&daemon, &rule("keep_newest = 1"), &[]);
+    collect(&mut daemon, &rule("keep_newest = 1"), &[]);
     assert_eq!(tags(&daemon, "app"), ["c"]);
 }
 
 #[test]
 fn attachment_tags_are_removed_with_their_image() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut images = Vec::new();
     for tag in ["1", "2", "3"] {
         let (image, _) = daemon.push_image("app", tag, tag.as_bytes());
@@ -84,14 +86,14 @@ fn attachment_tags_are_removed_with_their_image() {
         images.push(image);
     }
     let rules = rule("keep_newest = 2");
-    let dry = collect(&daemon, &rules, &["--dry-run"]);
+    let dry = collect(&mut daemon, &rules, &["--dry-run"]);
     assert_eq!((&dry["freed_tags"], &dry["taken"][0]["tag"]), (&json!(1), &json!("1")), "{dry}");
-    let first = collect(&daemon, &rules, &[]);
+    let first = collect(&mut daemon, &rules, &[]);
     assert_eq!(first["freed_tags"], 1, "the image stays for the grace period: {first}");
     assert_eq!(tags(&daemon, "app").len(), 2 + 3 * 4);
-    let dry = collect(&daemon, &rules, &["--dry-run", "--grace", "0s"]);
+    let dry = collect(&mut daemon, &rules, &["--dry-run", "--grace", "0s"]);
     assert_eq!((&dry["freed_tags"], &dry["freed_manifests"]), (&json!(4), &json!(5)), "{dry}");
-    let second = collect(&daemon, &rules, &["--grace", "0s"]);
+    let second = collect(&mut daemon, &rules, &["--grace", "0s"]);
     assert_eq!((&second["freed_tags"], &second["freed_manifests"]), (&json!(4), &json!(5)), "{second}");
     let remaining = tags(&daemon, "app");
     assert_eq!(remaining.len(), 2 + 2 * 4, "{remaining:?}");
@@ -104,19 +106,19 @@ fn attachment_tags_are_removed_with_their_image() {
 
 #[test]
 fn without_a_rule_attachment_tags_stay() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let (image, _) = daemon.push_image("app", "1", b"layer");
     let signature = attached(&image, ".sig");
     daemon.push_image("app", &signature, b"signature");
     daemon.request("DELETE", "/v2/app/manifests/1").send().expect(202);
-    let report = collect(&daemon, "", &["--grace", "0s"]);
+    let report = collect(&mut daemon, "", &["--grace", "0s"]);
     assert_eq!((&report["freed_tags"], &report["freed_manifests"]), (&json!(0), &json!(1)), "{report}");
     assert_eq!(tags(&daemon, "app"), [signature]);
 }
 
 #[test]
 fn attachment_tags_without_an_image_expire_by_the_rule() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let elsewhere = |name: &str| attached(&digest(name.as_bytes()), ".sig");
     // One repository has only signatures, as with COSIGN_REPOSITORY of cosign.
     for name in ["a", "b", "c"] {
@@ -125,29 +127,29 @@ fn attachment_tags_without_an_image_expire_by_the_rule() {
     }
     daemon.push_image("app", "1", b"image");
     daemon.push_image("app", &elsewhere("d"), b"d");
-    collect(&daemon, &rule("keep_newest = 2"), &[]);
+    collect(&mut daemon, &rule("keep_newest = 2"), &[]);
     let mut expected = vec![elsewhere("b"), elsewhere("c")];
     expected.sort();
     assert_eq!(tags(&daemon, "signatures"), expected);
     // Beside an image they take no place; those older than the oldest kept tag expire.
     assert_eq!(tags(&daemon, "app"), ["1".to_owned(), elsewhere("d")]);
-    collect(&daemon, &rule("keep_younger = \"1h\""), &[]);
+    collect(&mut daemon, &rule("keep_younger = \"1h\""), &[]);
     assert_eq!(tags(&daemon, "app").len(), 2);
 }
 
 #[test]
 fn a_tag_named_after_its_own_manifest_is_an_image_tag() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("app", "1", b"layer");
     daemon.put_manifest("app", &attached(&image, ""), OCI_MANIFEST, &bytes).expect(201);
     daemon.push_image("app", "2", b"other");
-    collect(&daemon, &rule("keep_newest = 1"), &[]);
+    collect(&mut daemon, &rule("keep_newest = 1"), &[]);
     assert_eq!(tags(&daemon, "app"), ["2"]);
 }
 
 #[test]
 fn referrers_are_freed_with_their_subject() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let (config, layer) = (daemon.push_blob("app", b"{}"), daemon.push_blob("app", b"signature"));
     let sign = |subject: &str| {
         let signature = image(&config, &layer, Some(subject));
@@ -164,10 +166,10 @@ fn referrers_are_freed_with_their_subject() {
         images.push((image, reference));
     }
     let rules = rule("keep_newest = 1\nremove_untagged = \"0s\"");
-    collect(&daemon, &rules, &["--grace", "0s"]);
+    collect(&mut daemon, &rules, &["--grace", "0s"]);
     // The image 1 is freed. The tag of its SBOM keeps the SBOM, and is an ordinary tag from now on.
     assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-1", "sbom-of-2"]);
-    collect(&daemon, &rules, &["--grace", "0s"]);
+    collect(&mut daemon, &rules, &["--grace", "0s"]);
     assert_eq!(tags(&daemon, "app"), ["2", "sbom-of-2"]);
     daemon.get(&format!("/v2/app/manifests/{}", images[0].1)).expect(404);
     let referrers = daemon.get(&format!("/v2/app/referrers/{}", images[1].0)).expect(200).json();

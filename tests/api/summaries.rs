@@ -31,7 +31,7 @@ fn stored_and_actual_totals(daemon: &Daemon) -> (BTreeMap<String, Totals>, BTree
             assert!(before.is_none(), "both tables have {}", text(&name));
         }
         let mut actual: BTreeMap<String, Totals> = BTreeMap::new();
-        for table in ["manifests", "tags", "links"] {
+        for table in ["manifests", "tags", "repository_blobs"] {
             for (key, row) in rows(index, txn, table) {
                 let name = text(key.split(|byte| *byte == 0).next().unwrap());
                 let (row, entry) = (&mut &row[..], actual.entry(name).or_default());

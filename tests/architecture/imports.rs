@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Path of a module below the crate, such as `["store", "index"]`.
-type Module = Vec<String>;
+pub type Module = Vec<String>;
 
 /// All modules with their files, and the names that their `use` declarations bring in.
 pub struct Imports {
@@ -43,6 +43,18 @@ impl Imports {
             target[0] == module[0] && !target.starts_with(module) && !module.starts_with(target)
         };
         targets.filter(counts).collect()
+    }
+
+    /// Returns all modules.
+    pub fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.files.keys()
+    }
+
+    /// Returns the modules of the same room that a module needs, those that it stands in and those below it included. The room
+    /// itself is named by visibilities only.
+    pub fn needed(&self, module: &Module) -> BTreeSet<Module> {
+        let targets = self.paths[module].iter().filter_map(|path| self.resolve(path, 0));
+        targets.filter(|target| target[0] == module[0] && target != module && target.len() > 1).collect()
     }
 
     /// Returns the module in whose file the named item stands, through re-exports.

@@ -126,6 +126,6 @@ fn see_activity(browser: &Chromium) {
     }
     browser.fill("#q", "back");
     browser.click("#search button");
-    browser.expect("#results", "1 event");
+    browser.expect("#results", "3 events");
     browser.expect("#events", "team/web/back");
 }

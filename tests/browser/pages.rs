@@ -8,7 +8,7 @@ use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 22] = [
+const PAGES: [(&str, &str); 23] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -23,6 +23,7 @@ const PAGES: [(&str, &str); 22] = [
     ("image-layers", "/image/hostile:1?list=layers"),
     ("delete", "/delete?name=team/app&tag=1.9&tag=latest"),
     ("push", "/push"),
+    ("import", "/import"),
     ("activity", "/activity"),
     ("maintenance", "/maintenance"),
     ("users", "/users"),

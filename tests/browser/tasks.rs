@@ -2,6 +2,7 @@
 
 use super::chromium::{Chromium, Script};
 use super::registry::Registry;
+use crate::support::media::{Image, Media};
 
 #[test]
 fn every_task_with_script() {
@@ -19,6 +20,7 @@ fn do_all(script: Script) {
     log_in(&browser);
     see_overview(&browser, &registry);
     see_how_to_push(&browser);
+    import_and_download(&browser, &registry);
     super::lists::all(&browser, &registry);
     super::maintenance::all(&browser, &registry);
     log_out(&browser);
@@ -73,6 +75,36 @@ fn see_how_to_push(browser: &Chromium) {
     assert_eq!(browser.text("#fingerprint").split(':').count(), 32);
     // Copy buttons need script.
     assert_eq!(browser.count(".copier") > 5, browser.script == Script::On);
+}
+
+/// Uploads an archive, and downloads an image of it.
+fn import_and_download(browser: &Chromium, registry: &Registry) {
+    let directory = tempfile::tempdir().unwrap();
+    let image = Image::of(&[7; 500_000]);
+    let mut media = Media::default();
+    media.layout("", &[&image], &[image.descriptor(&[("io.containerd.image.name", "hub.lan/stick/app:1")])]);
+    let archive = directory.path().join("stick.tar");
+    media.write_tar(&archive);
+    let broken = directory.path().join("broken.tar");
+    std::fs::write(&broken, "no archive").unwrap();
+    browser.open("/push");
+    browser.click("#import-link");
+    browser.wait_for_address("/import");
+    browser.write("#import-file", broken.to_str().unwrap());
+    browser.click("#import button.main");
+    // With script the form stays, and says why.
+    browser.expect(if browser.script == Script::On { "#import-error" } else { "#error" }, "archive");
+    browser.open("/import");
+    browser.write("#import-prefix", "site");
+    browser.write("#import-file", archive.to_str().unwrap());
+    browser.click("#import button.main");
+    browser.expect("#summary", "stick.tar: 1 taken");
+    browser.expect("#images", "taken");
+    assert_eq!(registry.tags("site/stick/app"), ["1"]);
+    browser.click_link("site/stick/app:1");
+    browser.wait_for_address("/image/site/stick/app:1");
+    assert_eq!(browser.property("#download", "download"), "");
+    browser.expect("#download", "Download as a tar");
 }
 
 fn log_out(browser: &Chromium) {

@@ -3,14 +3,40 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::support::*;
+
+/// Engines that run at the same time: more starve each other on two processors.
+const ENGINES: usize = 2;
+
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The place of a running engine.
+struct Place;
+
+impl Place {
+    fn take() -> Self {
+        let running = RUNNING.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = RUNNING.1.wait_while(running, |running| *running >= ENGINES);
+        *waited.unwrap_or_else(PoisonError::into_inner) += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        RUNNING.1.notify_one();
+    }
+}
 
 /// A Docker engine, stopped on drop.
 pub struct Engine {
     child: Child,
     directory: tempfile::TempDir,
+    _place: Place,
 }
 
 impl Engine {
@@ -19,6 +45,7 @@ impl Engine {
     }
 
     fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
+        let place = Place::take();
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let child = Command::new("dockerd")
@@ -30,7 +57,7 @@ impl Engine {
             .stderr(Stdio::null())
             .spawn()
             .expect("the package docker.io has to be installed");
-        let engine = Engine { child, directory };
+        let engine = Engine { child, directory, _place: place };
         let begun = Instant::now();
         while !engine.command(&["info"]).output().is_ok_and(|output| output.status.success()) {
             assert!(begun.elapsed() < Duration::from_secs(60), "the Docker engine did not start");
@@ -133,7 +160,7 @@ fn docker_pulls_docker_hub_names_from_its_mirror() {
 
 #[test]
 fn retention_keeps_the_newest_tags_of_one_docker_push() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_config("[[retention]]\nrepositories = [\"*\"]\nkeep_newest = 3\n");
     let repository = format!("127.0.0.1:{}/app", daemon.address.port());
     let engine = Engine::start();
     let directory = tempfile::tempdir().unwrap();
@@ -149,10 +176,8 @@ fn retention_keeps_the_newest_tags_of_one_docker_push() {
         ]);
     }
     engine.docker(&["push", "--all-tags", &repository]);
-    let file = directory.path().join("holdfast.toml");
-    fs::write(&file, "[[retention]]\nrepositories = [\"*\"]\nkeep_newest = 3\n").unwrap();
     let mut collect = Command::new(BINARY);
-    run(collect.env_clear().args(["gc", "--data"]).arg(&daemon.data).arg("--config").arg(&file));
+    run(collect.env_clear().args(["gc", "--data"]).arg(&daemon.data));
     let tags = daemon.get("/v2/app/tags/list").expect(200).json()["tags"].clone();
     assert_eq!(tags.as_array().unwrap().len(), 3, "{tags}");
 }

@@ -1,6 +1,7 @@
 //! Real clients: a Docker engine, containerd, skopeo, podman, and proxies between client and registry. Needs root.
 
-mod engines;
+pub mod engines;
 mod exercise;
 mod login;
 mod proxies;
+mod transfer_import;

@@ -124,12 +124,12 @@ fn digest_of(answer: &Response) -> String {
 
 #[test]
 fn nothing_is_collected_without_index_json_until_the_operator_asks() {
-    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
+    let mut daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");
     daemon.stop_without_marker();
     std::fs::write(daemon.data.join("index/data.mdb"), b"garbage").unwrap();
     std::fs::write(daemon.data.join("index.json"), b"garbage").unwrap();
-    daemon.start_again();
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "50ms"), ("HOLDFAST_GC_GRACE", "0s")]);
     daemon.get("/v2/a/manifests/1").expect(404);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let blobs = || std::fs::read_dir(daemon.data.join("blobs/sha256")).unwrap().count();

@@ -92,11 +92,7 @@ const RULES: &str = r#"
 
 #[test]
 fn a_dry_run_reports_what_a_real_run_frees() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("holdfast.toml");
-    std::fs::write(&file, RULES).unwrap();
-    let config = ["--config", file.to_str().unwrap()];
-    let mut daemon = Daemon::with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let mut daemon = Daemon::with_config(&format!("[gc]\ninterval = \"off\"\n{RULES}"));
     let mut taken = 0;
     // With a grace period a run orphans content that a later run frees.
     for (round, grace) in ["0s", "30s", "1h", "0s"].into_iter().enumerate() {
@@ -106,9 +102,8 @@ fn a_dry_run_reports_what_a_real_run_frees() {
             // No period ends between the two runs: the content that was orphaned last is twice as old as the short
             // periods, and far from the long one.
             daemon.advance_clock(Duration::from_mins(1));
-            let arguments = [&config[..], &["--grace", grace]].concat();
-            let dry = collect(&daemon, &[&arguments[..], &["--dry-run"]].concat());
-            let real = collect(&daemon, &arguments);
+            let dry = collect(&daemon, &["--grace", grace, "--dry-run"]);
+            let real = collect(&daemon, &["--grace", grace]);
             assert_eq!(comparable(dry), comparable(real.clone()), "round {round}, grace {grace}");
             let count = real["taken"].as_array().unwrap().len();
             taken += count;

@@ -148,17 +148,16 @@ fn damage_is_found_and_repaired_without_a_daemon() {
 
 /// A running daemon moves it aside at the next change of names; see `obstacles`.
 #[test]
-fn directory_in_place_of_index_json_is_a_fault_and_is_moved_aside() {
+fn directory_in_place_of_index_json_is_moved_aside() {
     let mut daemon = with_images();
     daemon.stop();
     let (whole, path) = (listed(&daemon.data), daemon.data.join("index.json"));
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     std::fs::write(path.join("x"), "kept").unwrap();
+    // A command that opens the store moves it aside, as a daemon does, before the check.
     let (code, report) = check(&daemon, &[]);
-    assert_eq!((code, kinds(&report)), (1, vec!["layout"]));
-    assert!(report.to_string().contains("is a directory, not a file"), "{report}");
-    check(&daemon, &["--repair"]);
+    assert_eq!((code, kinds(&report)), (0, vec![]), "{report}");
     assert_eq!(listed(&daemon.data), whole);
     let aside = daemon.data.join("set-aside/index.json.in-the-way-1/x");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), "kept");

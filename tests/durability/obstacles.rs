@@ -33,6 +33,10 @@ struct Registry {
     _directory: tempfile::TempDir,
 }
 
+fn place_is_in_the_trash(name: &str) -> bool {
+    name.starts_with("trash of")
+}
+
 impl Registry {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -67,6 +71,10 @@ impl Registry {
             Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&path).unwrap(),
             Ok(_) => std::fs::remove_file(&path).unwrap(),
             Err(_) => {}
+        }
+        if place_is_in_the_trash(name) {
+            // An earlier release has left it.
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         }
         match obstacle {
             Obstacle::EmptyDirectory | Obstacle::FullDirectory => {

@@ -108,13 +108,14 @@ fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
         assert_eq!(daemon.get(&format!("/v2/a/manifests/{image}")).expect(200).body, bytes);
         // A check stops instead of reporting intact blobs as unreadable, and a repair sets none of them aside.
         let file = daemon.data.join("blobs/sha256").join(&digest(b"layer")["sha256:".len()..]);
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&file);
-        command.args(["-e", "trace=openat", "-e", &format!("inject=openat:error={error}"), BINARY]);
+        // The daemon makes the check.
+        let failing = FaultInjection::fail_with(error, daemon.pid(), "openat", file.to_str());
+        let mut command = Command::new(BINARY);
         command.args(["check", "--repair", "--data"]).arg(&daemon.data).env_clear();
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(!String::from_utf8_lossy(&output.stdout).contains("unreadable"), "{output:?}");
+        drop(failing);
         daemon.get(&blob).expect(200);
     }
 }

@@ -74,7 +74,7 @@ fn read_only_user_gets_no_forms_and_can_submit_none() {
     reader.get(&format!("/raw/private@{layer}")).expect(403);
     // A missing repository and a hidden one look the same.
     reader.get("/repository/nothing").expect(403);
-    let forms: [(&str, &[(&str, &str)]); 7] = [
+    let forms: [(&str, &[(&str, &str)]); 8] = [
         ("/delete", &[("name", "team/app"), ("tag", "1")]),
         ("/delete", &[("name", "private"), ("tag", "1")]),
         ("/users/add", &[("name", "eve"), ("new", "x"), ("again", "x")]),
@@ -82,6 +82,7 @@ fn read_only_user_gets_no_forms_and_can_submit_none() {
         ("/users/remove", &[("name", "alice")]),
         ("/maintenance/collect", &[]),
         ("/maintenance/check", &[]),
+        ("/maintenance/cancel", &[("job", "gc")]),
     ];
     for (path, fields) in forms {
         reader.post(path, fields).expect(403);

@@ -40,7 +40,7 @@ fn cookies_are_secure_with_an_external_url_over_tls() {
     assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"), "{cookies:?}");
     // A client that uses another name, without TLS, can log in, too.
     let answer = daemon.request("GET", "/login").host("127.0.0.1").header("Accept", "text/html").send();
-    assert!(answer.expect(200).required_header("set-cookie").starts_with("holdfast-visit="));
+    assert!(answer.expect(200).required_header("set-cookie").starts_with("holdfast-form="));
 }
 
 #[test]

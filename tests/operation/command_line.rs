@@ -130,24 +130,61 @@ fn help_completions_and_manual_pages_are_printed() {
 
 #[test]
 fn daemon_binds_its_own_socket_without_socket_activation() {
-    use std::io::{BufRead, BufReader};
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(BINARY)
-        .env_clear()
-        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
-        .args(["serve", "--data"])
-        .arg(directory.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut child, mut lines) = serve_on("127.0.0.1:0", directory.path());
     let url = lines.find_map(|line| line.unwrap().trim().strip_prefix("listens on ").map(str::to_owned));
     let answer = run(Command::new("curl").args(["-sSf", &format!("{}/v2/", url.unwrap().trim())]));
-    // The banner tells who has access, and what to try.
-    let rest: Vec<String> = lines.take(5).map(Result::unwrap).collect();
+    // The banner tells where the admin page is, who has access, and what to try.
+    let rest: Vec<String> = lines.take(6).map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(answer, "{}");
+    assert!(rest.iter().any(|line| line.starts_with("  admin page  http://127.0.0.1:")), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("loopback only")), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("docker push localhost:")), "{rest:?}");
+}
+
+#[test]
+fn port_alone_means_all_addresses_of_ipv4_and_ipv6() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, mut lines) = serve_on(":0", directory.path());
+    let port =
+        lines.find_map(|line| line.unwrap().split_once("http://[::]:").map(|(_, port)| port.to_owned()));
+    let statuses = ["127.0.0.1", "[::1]"].map(|host| {
+        let url = format!("http://{host}:{}/v2/", port.as_ref().unwrap());
+        run(Command::new("curl").args(["-sg", "-o", "/dev/null", "-w", "%{http_code}", &url]))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Closed until there is a user, because other machines reach it.
+    assert_eq!(statuses, ["401", "401"]);
+}
+
+#[test]
+fn port_in_use_is_named_with_its_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let (child, _) = serve_on(&address, directory.path());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "cannot listen on {address}: another program uses port {}; stop it",
+        taken.local_addr().unwrap().port()
+    );
+    assert!(output.status.code() == Some(1) && text.contains(&expected), "{text}");
+}
+
+/// Starts a daemon that opens its own socket; returns it with the lines of its output.
+fn serve_on(
+    address: &str,
+    data: &std::path::Path,
+) -> (std::process::Child, std::io::Lines<impl std::io::BufRead + use<>>) {
+    use std::io::BufRead;
+    let mut command = Command::new(BINARY);
+    command.env_clear().env("HOLDFAST_LISTEN", address).args(["serve", "--data"]).arg(data);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines)
 }

@@ -63,6 +63,75 @@ fn config_check_reads_the_certificate_and_its_key() {
 }
 
 #[test]
+fn config_check_warns_of_likely_mistakes() {
+    let unit = Unit::new("");
+    let file = unit.path("htpasswd");
+    let text = format!(
+        "[auth]\nhtpasswd = {file:?}\n[[auth.rule]]\nusers = [\"ghost\", \"alice\", \"*\", \"-\"]\nrepositories = [\"*\"]\n\
+         allow = [\"pull\"]\n"
+    );
+    unit.configure(&text);
+    let warnings = || {
+        let output = unit.command().args(["config", "check"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = warnings();
+    assert!(missing.contains("does not exist, so that no user can log in"), "{missing}");
+    std::fs::write(&file, "alice:{SHA}8lGLHpFkYOPw\n").unwrap();
+    let unusable = warnings();
+    assert!(unusable.contains("user alice cannot log in: the hash is not bcrypt"), "{unusable}");
+    assert!(unusable.contains("[[auth.rule]] names ghost, but there is no such user"), "{unusable}");
+    assert_eq!(unusable.lines().count(), 2, "{unusable}");
+}
+
+#[test]
+fn config_check_takes_the_file_as_an_argument() {
+    let directory = tempfile::tempdir().unwrap();
+    let [file, data] = ["other.toml", "data"].map(|name| directory.path().join(name));
+    std::fs::write(&file, "listen = \":5000\"\n").unwrap();
+    let check = |more: &[&std::path::Path]| {
+        let mut command = Command::new(BINARY);
+        command.env_clear().args(["config", "check"]).arg(&file).arg("--data").arg(&data).args(more);
+        command
+    };
+    assert_eq!(run(&mut check(&[])), "the configuration is valid\n");
+    let twice = refusal(check(&["--config".as_ref(), &file]).env("LC_ALL", "C"));
+    assert!(twice.contains("two configuration files"), "{twice}");
+    std::fs::write(&data, "").unwrap();
+    assert!(refusal(&mut check(&[])).contains("is a file; set another path"));
+}
+
+#[test]
+fn config_check_reads_the_allowed_signers_and_the_start_warns_of_them() {
+    let unit = Unit::new("");
+    let signers = unit.path("signers");
+    unit.configure(&format!("[import]\nsigners = {signers:?}\n"));
+    let check = || {
+        let mut command = unit.command();
+        command.args(["config", "check"]);
+        command
+    };
+    let text = refusal(&mut check());
+    assert!(text.contains(signers.to_str().unwrap()) && text.contains("No such file"), "{text}");
+    for (content, reason) in [("# nothing\n", "names no signer"), ("\nops ssh-ed25519 AAAA\n", "line 2: ")] {
+        std::fs::write(&signers, content).unwrap();
+        let text = refusal(&mut check());
+        assert!(text.contains("import.signers") && text.contains(reason), "{text}");
+    }
+    let mut daemon = Daemon::start();
+    daemon.kill();
+    let log = daemon.start_again_with_log(&[("HOLDFAST_IMPORT_SIGNERS", signers.to_str().unwrap())]);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert!(text.contains("all imports are refused"), "{text}");
+    let key = unit.path("key");
+    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    std::fs::write(&signers, format!("ops {public}")).unwrap();
+    assert_eq!(run(&mut check()), "the configuration is valid\n");
+}
+
+#[test]
 fn unwritable_data_directory_is_refused_with_instructions() {
     let unit = Unit::new("");
     std::fs::create_dir(unit.path("disk")).unwrap();

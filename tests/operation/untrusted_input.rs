@@ -185,7 +185,7 @@ fn configured_headers_cannot_override_the_security_headers_of_pages() {
     let mut browser = Browser::new(&daemon);
     let page = browser.get("/").expect(200);
     assert!(page.required_header("content-security-policy").starts_with("default-src 'none'"));
-    assert!(page.required_header("set-cookie").starts_with("holdfast-visit="));
+    assert!(page.required_header("set-cookie").starts_with("holdfast-form="));
     for (name, value) in [
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),

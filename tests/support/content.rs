@@ -9,6 +9,18 @@ pub fn digest(content: &[u8]) -> String {
     Hasher::digest(Algorithm::Sha256, content).to_string()
 }
 
+/// Returns content that does not compress and is the same in each run.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
 /// Returns the manifest of an image with one layer, and perhaps a subject; the sizes are not those of the blobs.
 pub fn image(config: &str, layer: &str, subject: Option<&str>) -> Vec<u8> {
     image_of((config, 2), (layer, 5), subject)

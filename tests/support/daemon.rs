@@ -172,6 +172,11 @@ impl Daemon {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Returns true if its process has ended.
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Stops it with SIGTERM, and asserts that it exits with success.
     pub fn stop(&mut self) {
         let terminated = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

@@ -26,6 +26,11 @@ impl FaultInjection {
         Self::inject(&format!("delay_enter={}", by.as_micros()), process, calls, file)
     }
 
+    /// Kills the process when one of its threads makes one of these calls for the given time.
+    pub fn kill(process: u32, calls: &str, number: usize) -> Self {
+        Self::inject(&format!("signal=KILL:when={number}"), process, calls, None)
+    }
+
     fn inject(how: &str, process: u32, call: &str, file: Option<&str>) -> Self {
         let mut command = Command::new("strace");
         command.args(["-f", "-p", &process.to_string(), "-e", &format!("trace={call}")]);

@@ -57,12 +57,14 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
     let mut referrers = ManifestView::parse(&self::manifest(text, false)).layers.items;
     referrers.truncate(REFERRERS);
     Page {
+        presence: None,
         frame: worst_case::frame(),
         is_overview: view.is_overview(),
         name: worst_case::name(0).to_string(),
         digest: entry.digest.to_string(),
         short: short_digest(&entry.digest),
         pull: format!("'{}/{}@{}'", "h".repeat(260), worst_case::name(0), entry.digest),
+        download: format!("@{}", entry.digest),
         media_type: entry.media_type.to_string(),
         kind: kind(&entry, None),
         artifact: Some(shorten(text, TEXT)),

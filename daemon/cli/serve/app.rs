@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 use super::services::Shared;
 use crate::admin::AdminState;
 use crate::config::{Config, ConfigError};
+use crate::intake::Watch;
+use crate::jobs::Jobs;
 use crate::server::Server;
 use crate::store::Store;
 
@@ -22,6 +24,9 @@ pub(super) struct App {
     pub(super) store: Store,
     pub(super) server: Arc<Server>,
     pub(super) admin: Arc<AdminState>,
+    pub(super) jobs: Arc<Jobs>,
+    /// The archives in the import folder.
+    pub(super) watch: Arc<Watch>,
     /// True if all listening sockets are on loopback addresses.
     pub(super) loopback_only: bool,
     pub(super) shared: Shared,

@@ -13,8 +13,8 @@ use super::app::App;
 /// Maximum interval of the checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Waits until the daemon has had no connection, no administrator logged in and no unfinished upload for `service.idle`, and
-/// could start again.
+/// Waits until the daemon has had no connection for `service.idle`, has no administrator logged in, no unfinished upload, no
+/// job that runs or waits and no archive in the import folder, and could start again. Jobs that are due later do not keep it: the next daemon runs them.
 pub(super) async fn until_idle(app: Arc<App>) {
     let mut reported = String::new();
     loop {
@@ -23,7 +23,10 @@ pub(super) async fn until_idle(app: Arc<App>) {
         tokio::time::sleep(interval.max(Duration::from_millis(10))).await;
         let Some(idle) = idle else { continue };
         let is_idle = app.server.activity().idle_for.is_some_and(|time| time >= idle);
-        if !(is_idle && has_no_session(&app).await && has_no_upload(&app).await) {
+        if !(is_idle && !app.jobs.is_busy() && has_no_session(&app).await && has_no_upload(&app).await) {
+            continue;
+        }
+        if has_archive(&app).await {
             continue;
         }
         if let Err(failure) = validate_restart(&app).await {
@@ -53,10 +56,10 @@ async fn validate_restart(app: &Arc<App>) -> Result<(), Failure> {
     validated.await.map_err(Failure::failed)?
 }
 
-/// Returns true if no administrator is logged in and no job runs. Sessions are in memory, so an exit would end them.
+/// Returns true if no administrator is logged in. Sessions are in memory, so an exit would end them.
 async fn has_no_session(app: &App) -> bool {
     let services = app.server.services();
-    !app.admin.has_running_job() && services.access.logged_in(&app.admin.sessions).await == 0
+    services.access.logged_in(&app.admin.sessions).await == 0
 }
 
 async fn has_no_upload(app: &App) -> bool {
@@ -64,4 +67,14 @@ async fn has_no_upload(app: &App) -> bool {
     let uploads = tokio::task::spawn_blocking(move || store.unfinished_uploads()).await;
     // If the number is unknown, the daemon stays.
     matches!(uploads, Ok(Ok(0)))
+}
+
+/// Returns true if the import folder has an archive that will be imported soon.
+async fn has_archive(app: &Arc<App>) -> bool {
+    let Some(folder) = app.config.load().import.folder.clone() else { return false };
+    let watch = Arc::clone(&app.watch);
+    let looked = tokio::task::spawn_blocking(move || {
+        watch.is_waiting(&crate::intake::archives_in(&folder), std::time::Instant::now())
+    });
+    looked.await.unwrap_or(false)
 }

@@ -6,10 +6,13 @@ mod idle_exit;
 mod listeners;
 mod maintenance;
 mod measure;
+mod opening;
 mod reload;
 mod services;
 mod startup_banner;
 mod status_line;
+mod uploads;
+mod user_events;
 mod watchdog;
 
 use std::net::SocketAddr;
@@ -22,13 +25,16 @@ use tokio::sync::{Notify, watch};
 
 use self::app::{App, ReadConfig};
 use self::services::Shared;
+use self::status_line::LastStatus;
+use super::config_warnings::warnings;
 use super::failure::Failure;
-use super::{offline, output, settings, validate};
+use super::next_due::{Moment, NextDue};
+use super::{background, offline, validate};
 use crate::admin::AdminState;
 use crate::config::Config;
 use crate::server::{Capacity, Server, serve_health_during};
 use crate::service::{self, DescriptorBudget, InheritedSockets};
-use crate::store::{POOLED_THREADS, Role, Store};
+use crate::store::{POOLED_THREADS, Store};
 
 /// Maximum number of blocking threads: those of the store's pools, and some for passwords, certificates and long jobs, which
 /// hanging syncs cannot occupy.
@@ -36,6 +42,9 @@ const BLOCKING_THREADS: usize = POOLED_THREADS + 20;
 
 /// Time that lists may continue after the shutdown has begun.
 const LIST_GRACE: Duration = Duration::from_secs(5);
+
+/// Timeout of writing the last status. A blocked disk must not keep the daemon from ending.
+const STATUS_TIME: Duration = Duration::from_secs(2);
 
 /// Timeout of closing the store. A blocked disk must not keep the daemon from ending.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,20 +55,25 @@ pub(super) struct Options {
     /// Configuration file, as with --config
     #[arg(value_name = "FILE")]
     pub(super) file: Option<std::path::PathBuf>,
+    /// Address to listen on instead of the key `listen`, such as 0.0.0.0:5000; can be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Vec<String>,
 }
 
 /// Serves until SIGTERM, SIGINT or an idle exit.
-pub(super) fn run(read_config: ReadConfig) -> Result<(), Failure> {
+pub(super) fn run(read_config: ReadConfig, has_listen_option: bool) -> Result<(), Failure> {
     let config = read_config().map_err(|error| Failure::configuration(&error))?;
     let log = service::start_logging_as(config.log).map_err(Failure::failed)?;
-    for warning in config.warnings.iter().chain(&output::foreign_content(&config)) {
+    let problems = [validate::signers_problem(&config), validate::import_folder_problem(&config)];
+    for warning in warnings(&config).iter().chain(problems.iter().flatten()) {
         log::warn!("{warning}");
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format!("cannot start the async runtime: {error}")))?;
-    let served = runtime.block_on(serve(config, read_config)).and_then(|store| close(&store));
+    let served =
+        runtime.block_on(serve(config, read_config, has_listen_option)).and_then(|store| close(&store));
     // Blocking work that still runs belongs to requests that were cut off.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
@@ -81,7 +95,7 @@ fn close(store: &Store) -> Result<(), Failure> {
 }
 
 /// Serves until shutdown; returns the store, which the caller closes.
-async fn serve(config: Config, read_config: ReadConfig) -> Result<Store, Failure> {
+async fn serve(config: Config, read_config: ReadConfig, has_listen_option: bool) -> Result<Store, Failure> {
     let inherited = InheritedSockets::take_all().map_err(Failure::failed)?;
     let activated = !inherited.registry.is_empty();
     let listeners = if activated {
@@ -89,21 +103,29 @@ async fn serve(config: Config, read_config: ReadConfig) -> Result<Store, Failure
     } else {
         listeners::bind_all(&config.listen)?
     };
+    if activated && has_listen_option {
+        log::warn!("--listen has no effect under socket activation: holdfast.socket has the port");
+    }
     let addresses: Vec<SocketAddr> =
         listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let loopback_only = addresses.iter().all(|address| address.ip().is_loopback());
     validate::require_writable(&config.storage.path)?;
+    let seen_users = user_events::seen_before(&config.storage.path);
     let certificates = services::certificates(&config).await?;
-    let opening = Store::open(settings::store_settings(&config), Role::Daemon);
-    let (store, early) = serve_health_during(listeners, opening).await;
-    let store = store.map_err(Failure::failed)?;
+    let (opened, early) = serve_health_during(listeners, opening::open(&config, inherited.control)).await;
+    let opening::Opened { store, control, socket_file } = opened?;
     // Before the first request, so that health checks and metrics are right from the beginning.
     let _ = store.measure().await;
-    let admin = Arc::new(AdminState::new(Arc::default()).map_err(Failure::failed)?);
+    let jobs = background::open(&store).await;
+    let admin = AdminState::new(Arc::clone(&jobs)).map_err(Failure::failed)?;
+    let admin = Arc::new(admin);
     let shared = Shared::new(descriptor_budget(&config, addresses.len()));
     let signer = shared.signer(&config, &store).await?;
     let set =
         services::services(&config, store.clone(), certificates, &admin, (loopback_only, &shared, signer))?;
+    if let Some(seen) = seen_users {
+        set.access.compare_with_seen(&seen);
+    }
     let DescriptorBudget { connections, closing, waiting, uploads: _ } = shared.budget;
     let app = Arc::new(App {
         read_config,
@@ -111,6 +133,8 @@ async fn serve(config: Config, read_config: ReadConfig) -> Result<Store, Failure
         store,
         server: Arc::new(Server::new(set, Capacity { connections, closing, waiting })),
         admin,
+        jobs,
+        watch: Arc::default(),
         loopback_only,
         shared,
         activated,
@@ -119,17 +143,32 @@ async fn serve(config: Config, read_config: ReadConfig) -> Result<Store, Failure
     });
     let (stopper, stop) = watch::channel(false);
     let stopper = Arc::new(stopper);
+    app.admin.set_importer(Box::new(uploads::Uploads::new(&app)));
+    maintenance::register_jobs(&app).await;
     start_tasks(&app, &stopper)?;
     tokio::spawn(stop_lists(app.store.clone(), stop.clone()));
     // After the signal handlers are set: the reader of the banner may send signals.
     startup_banner::announce(&app, &addresses)?;
-    for socket in inherited.control {
+    for socket in control {
         tokio::spawn(control::serve(Arc::clone(&app), socket)?);
     }
     service::ready(&status_line::line(&app).await);
     Arc::clone(&app.server).serve(early, stop).await;
+    maintenance::await_end_of_jobs(&app).await;
     measure::write_at_end(&app).await;
+    let saved = async {
+        if let Some(status) = status_line::status(&app).await {
+            let next_due = NextDue::after(maintenance::next_due(&app), &Moment::now());
+            let users = app.server.services().access.seen_users();
+            app.store.save_status(&LastStatus { status, next_due, users }).await;
+        }
+    };
+    // Without it `holdfast status` shows an older state.
+    let _ = tokio::time::timeout(STATUS_TIME, saved).await;
+    // No command may connect any more: it would wait for an answer that never comes.
+    drop(socket_file);
     service::stopping();
+    log::info!("stopped");
     // Leaked on purpose: a thread that ends returns its slot in LMDB's reader table, so the map has to outlive all threads.
     std::mem::forget(app.store.clone());
     Ok(app.store.clone())
@@ -162,9 +201,10 @@ async fn stop_lists(store: Store, mut stop: watch::Receiver<bool>) {
 fn start_tasks(app: &Arc<App>, stopper: &Arc<watch::Sender<bool>>) -> Result<(), Failure> {
     tokio::spawn(stop_on_signal(Arc::clone(stopper))?);
     tokio::spawn(reload::on_hangup(Arc::clone(app))?);
-    tokio::spawn(maintenance::renew_certificates(Arc::clone(app)));
-    tokio::spawn(maintenance::collect_periodically(Arc::clone(app)));
+    tokio::spawn(maintenance::run_jobs(Arc::clone(app)));
+    tokio::spawn(maintenance::stop_jobs_at_shutdown(Arc::clone(app), stopper.subscribe()));
     tokio::spawn(status_line::keep_current(Arc::clone(app)));
+    tokio::spawn(user_events::record(Arc::clone(app)));
     tokio::spawn(measure::measure_periodically(Arc::clone(app)));
     tokio::spawn(measure::write_periodically(Arc::clone(app)));
     watchdog::start(app).map_err(|error| Failure::failed(format!("cannot start the watchdog: {error}")))?;

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::failure::Failure;
 use super::super::settings::store_settings;
-use super::super::validate::validate_for_reload;
+use super::super::validate::{import_folder_problem, signers_problem, validate_for_reload};
 use super::app::App;
 use super::{maintenance, services, status_line};
 use crate::config::Config;
@@ -62,6 +62,8 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
     service::set_level(new.log.level);
     let settings = store_settings(&new);
     app.store.reconfigure(settings.grace_periods, settings.immutable, settings.capacity);
+    app.store.set_feed_bounds(settings.events);
+    set.access.follow(&app.server.services().access);
     app.server.replace_services(set);
     app.config.store(Arc::new(new));
     app.reloaded.notify_waiters();
@@ -75,6 +77,9 @@ async fn read(app: &Arc<App>) -> Result<Config, Failure> {
     let read = tokio::task::spawn_blocking(move || {
         let config = (app.read_config)().map_err(Failure::misuse)?;
         validate_for_reload(&config)?;
+        for problem in signers_problem(&config).iter().chain(&import_folder_problem(&config)) {
+            log::warn!("{problem}");
+        }
         Ok(config)
     });
     read.await.map_err(Failure::failed)?

@@ -105,16 +105,17 @@ pub(super) fn services(
     };
     Ok(RequestServices {
         admin: config.admin.enabled.then_some(admin),
-        events: Arc::clone(&admin_state.events),
-        registry: Registry {
+        jobs: Arc::clone(&admin_state.jobs),
+        registry: Arc::new(Registry {
             store,
             addresses,
             delete: config.storage.delete,
             read_only: config.registry.read_only,
+            sparse: config.registry.sparse,
             list_max: limits.list_max,
             manifest_descriptors: limits.manifest_descriptors,
             upload_slots: Arc::clone(&shared.upload_slots),
-        },
+        }),
         access,
         certificates,
         cors: Cors::new(&config.http.headers),

@@ -39,6 +39,11 @@ fn text(
     for address in addresses {
         text += &format!("  listens on  {scheme}://{address}\n");
     }
+    if config.admin.enabled
+        && let Some(address) = addresses.first()
+    {
+        text += &format!("  admin page  {scheme}://{}/\n", for_browser(*address));
+    }
     text += &format!("  data        {data}\n");
     if let Some(names) = names(services) {
         text += &format!("  certificate for {names}\n");
@@ -62,6 +67,11 @@ fn text(
         "Try it:\n  docker tag hello-world localhost:{port}/hello:1\n  docker push localhost:{port}/hello:1\n"
     );
     text
+}
+
+/// Returns the address by which a browser on this machine reaches a socket.
+fn for_browser(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
 }
 
 /// Returns the banner for the journal: one line, since socket activation repeats it with each start.

@@ -3,16 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::daemon_status::DaemonStatus;
+use super::super::background::collection_rules;
 use super::super::format::{count, size};
-use super::super::offline::absolute;
+use super::super::next_due::NextDue;
+use super::super::offline::canonical;
 use super::app::App;
+use crate::access::SeenUsers;
+use crate::control::{Identity, StatusReport};
 use crate::service;
+use crate::store::{self, OwnerKind};
 
 /// Timeout of the store's status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval at which the line is sent, if it has changed.
 const SEND_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The content of `status.json`.
+#[derive(serde::Serialize)]
+pub(super) struct LastStatus {
+    #[serde(flatten)]
+    pub(super) status: StatusReport,
+    /// When a daemon has to run for a background job.
+    pub(super) next_due: NextDue,
+    /// The users that this daemon has seen, unless there are too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) users: Option<SeenUsers>,
+}
 
 /// Keeps the line in `systemctl status` current.
 pub(super) async fn keep_current(app: Arc<App>) {
@@ -33,8 +49,7 @@ pub(super) async fn line(app: &Arc<App>) -> String {
     if let Some(warning) = app.store.disk_delay().warning() {
         return warning;
     }
-    let Some(status) = status(app).await else { return "the disk does not answer".into() };
-    let store = status.store;
+    let Some((store, uploads)) = live(app).await else { return "the disk does not answer".into() };
     if let Some(reason) = store.read_only {
         return reason;
     }
@@ -44,23 +59,37 @@ pub(super) async fn line(app: &Arc<App>) -> String {
         count(store.counts.repositories, "repository"),
         size(store.counts.bytes),
         size(store.free_bytes),
-        count(status.requests, "request"),
-        count(status.uploads, "upload")
+        count(app.server.activity().requests, "request"),
+        count(uploads, "upload")
     )
 }
 
-/// Returns the status of the daemon; `None` if the disk does not answer.
-pub(super) async fn status(app: &Arc<App>) -> Option<DaemonStatus> {
-    let (store, uploads) = tokio::time::timeout(STATUS_TIMEOUT, app.store.live_status()).await.ok()?.ok()?;
+/// Returns the status of the store and the number of uploads; `None` if the disk does not answer.
+async fn live(app: &App) -> Option<(store::Status, usize)> {
+    tokio::time::timeout(STATUS_TIMEOUT, app.store.live_status()).await.ok()?.ok()
+}
+
+/// Returns the status of the daemon. If the disk does not answer, the content is that of the last measurement; `None` before
+/// the first one.
+pub(super) async fn status(app: &App) -> Option<StatusReport> {
+    let (store, uploads) = match live(app).await {
+        Some(live) => live,
+        None => app.store.last_status()?,
+    };
     let activity = app.server.activity();
-    Some(DaemonStatus {
+    Some(StatusReport {
+        state: app.server.services().registry.impairment(true).unwrap_or("serving").into(),
+        owner: OwnerKind::Daemon,
         version: env!("CARGO_PKG_VERSION").into(),
-        data: absolute(&app.config.load().storage.path),
+        data: canonical(&app.config.load().storage.path),
         seconds: app.began.elapsed().as_secs(),
         connections: activity.connections,
         requests: activity.requests,
         uploads,
         disk: app.store.disk_delay().warning(),
+        may_lack_names: app.store.may_lack_names(),
+        collection_rules: Some(collection_rules(&app.config.load())),
+        identity: Identity::default(),
         store,
     })
 }

@@ -2,6 +2,8 @@
 
 pub(super) mod access;
 pub(super) mod admin;
+pub(super) mod events;
+pub(super) mod import;
 pub(super) mod limits;
 pub(super) mod network;
 pub(super) mod operation;

@@ -17,7 +17,7 @@ const TOP_KEYS: &[Key<Config>] = &[key!(
     Initial::Value("[\"127.0.0.1:5000\"]"),
     listen,
     ListOrText(List(ADDRESS, 1)),
-    "The addresses to listen on, unless systemd passes sockets: ADDRESS:PORT, or \":5000\" for all addresses.",
+    "The addresses to listen on, unless systemd passes sockets: ADDRESS:PORT, or \":5000\" for all addresses, IPv4 and IPv6.",
     restart: true
 )];
 
@@ -175,9 +175,12 @@ const SERVICE_KEYS: &[Key<Config>] = &[
     ),
     key!(
         "service.control",
-        Initial::Value("\"/run/holdfast/control.sock\""),
+        Initial::Unset("\"/run/holdfast/control.sock\""),
         service.control,
-        PATH,
-        "The Unix socket through which the command line queries a running daemon."
+        Optional(PATH),
+        "The Unix socket through which the command line reaches a running daemon. If not set, it is \
+         /run/holdfast/control.sock where systemd holds that, and otherwise control.sock in the data directory. Users who \
+         may write to the socket, root and the group of the daemon, have full rights.",
+        restart: true
     ),
 ];

@@ -1,9 +1,9 @@
 //! The keys of `[log]`, `[gc]` and `[uploads]`.
 
-use crate::config::format::{Choice, Flag, Number, OrOff};
+use crate::config::format::{Choice, Flag, Number, Optional, OrOff};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::settings::Config;
-use crate::config::text_formats::{DURATION, DURATION_ABOVE_ZERO, LOG_LEVEL};
+use crate::config::text_formats::{DURATION, DURATION_ABOVE_ZERO, LOG_LEVEL, SIZE};
 
 pub(in crate::config) const LOG: Section<Config> = Section { name: "log", doc: "", keys: LOG_KEYS };
 
@@ -39,7 +39,7 @@ const LOG_KEYS: &[Key<Config>] = &[
         Initial::Value("true"),
         log.access,
         Flag,
-        "Writes a line for each request.",
+        "Writes a line for each request; those for blobs are at level debug unless they fail.",
         restart: true
     ),
 ];
@@ -65,6 +65,31 @@ const GC_KEYS: &[Key<Config>] = &[
         DURATION,
         "The grace period: how long content stays after its last use. A running push may rely on it, and pushes over slow \
          links take long. Only time in which the machine is on counts."
+    ),
+];
+
+pub(in crate::config) const CHECK: Section<Config> = Section {
+    name: "check",
+    doc: "A check reads all stored content, compares it with its digests, and changes nothing.",
+    keys: CHECK_KEYS,
+};
+
+const CHECK_KEYS: &[Key<Config>] = &[
+    key!(
+        "check.interval",
+        Initial::Value("\"off\""),
+        check.interval,
+        OrOff(DURATION_ABOVE_ZERO),
+        "The interval of checks, such as \"30d\"; \"off\" leaves them to `holdfast check`. Faults are in the log, on the \
+         admin page and in the metrics."
+    ),
+    key!(
+        "check.rate",
+        Initial::Unset("\"10MiB\""),
+        check.rate,
+        Optional(SIZE),
+        "The most bytes that a check by this interval reads per second, so that pulls stay fast. Without it a check reads as \
+         fast as the disk allows."
     ),
 ];
 

@@ -18,6 +18,15 @@ const REGISTRY_KEYS: &[Key<Config>] = &[
          users continue."
     ),
     key!(
+        "registry.sparse",
+        Initial::Value("false"),
+        registry.sparse,
+        Flag,
+        "Accepts an image whose layers or config are missing, and an index whose platforms are missing, so that a \
+         registry can have a part of an image only. A pull of the missing part gets 404. Off, a push that lost a layer \
+         fails at once; an index still needs only one of its platforms."
+    ),
+    key!(
         "registry.compatible_files",
         Initial::Value("[]"),
         registry.compatible_files,

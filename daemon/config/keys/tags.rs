@@ -16,7 +16,7 @@ const TAGS_KEYS: &[Key<Config>] = &[
         gc.policy.retention,
         Rules { keys: RETENTION_KEYS, check: check_retention },
         "Which tags are kept. Without a rule all tags are kept; the first rule that matches a repository applies to it. A \
-         tag is kept if any of the three keep_ keys keeps it. \"*\" matches any text. `holdfast gc --dry-run` shows what \
+         tag is kept if any of the four keep_ keys keeps it. \"*\" matches any text. `holdfast gc --dry-run` shows what \
          a rule would remove. Signatures and other attachments of an image (docs/retention.md) do not count, and are \
          removed with it."
     ),
@@ -55,6 +55,13 @@ const RETENTION_KEYS: &[Key<RetentionRule>] = &[
         "keeps tags that were set in the last thirty days"
     ),
     key!(
+        "retention.keep_pulled",
+        Initial::Unset("\"30d\""),
+        pulled,
+        Optional(DURATION),
+        "keeps images that were pulled in the last thirty days"
+    ),
+    key!(
         "retention.keep_tags",
         Initial::Unset("[\"v*\", \"latest\"]"),
         tags,
@@ -72,11 +79,11 @@ const RETENTION_KEYS: &[Key<RetentionRule>] = &[
 
 /// Refuses a rule that would remove every tag.
 fn check_retention(rule: &RetentionRule) -> Option<&'static str> {
-    let keeps_none =
-        rule.newest.unwrap_or(0) == 0 && rule.younger.unwrap_or_default().is_zero() && rule.tags.is_empty();
-    (keeps_none && (rule.newest.is_some() || rule.younger.is_some())).then_some(
-        "this rule of [[retention]] would keep no tag at all; set keep_newest to at least 1, or set keep_younger or \
-         keep_tags (without all three every tag is kept)",
+    let keeps_time = [rule.younger, rule.pulled].into_iter().flatten().any(|period| !period.is_zero());
+    let keeps_none = rule.newest.unwrap_or(0) == 0 && !keeps_time && rule.tags.is_empty();
+    (keeps_none && rule.limits_tags()).then_some(
+        "this rule of [[retention]] would keep no tag at all; set keep_newest to at least 1, or set keep_younger, \
+         keep_pulled or keep_tags (without all four every tag is kept)",
     )
 }
 

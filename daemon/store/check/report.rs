@@ -1,9 +1,9 @@
 //! Options and results of a check.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::index::candidates::Amount;
+use crate::store::index::tables::candidates::Amount;
 
 /// The options of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct CheckOptions {
     pub rate: Option<u64>,
     /// True to repair faults where that is possible.
     pub repair: bool,
+    /// True to leave a damaged `index.json` as it is, unless `repair` is set.
+    pub leave_layout: bool,
 }
 
 /// A fault of the data directory.
@@ -116,7 +118,7 @@ pub struct CheckProgress {
 }
 
 /// The totals of a check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// Blobs and manifests that were read.
     pub blobs: Amount,
@@ -144,6 +146,27 @@ impl CheckReport {
         self.index_faults += u64::from(fault.is_index_fault());
         self.layout_faults += u64::from(matches!(fault, Fault::Layout { .. }));
     }
+
+    /// Adds the totals of another part of the check.
+    pub(super) fn add(&mut self, other: &CheckReport) {
+        self.blobs.add_all(other.blobs);
+        self.manifests += other.manifests;
+        self.tags += other.tags;
+        self.unknown_files += other.unknown_files;
+        self.faults += other.faults;
+        self.repaired += other.repaired;
+        self.index_faults += other.index_faults;
+        self.layout_faults += other.layout_faults;
+    }
+}
+
+/// A place among the blobs at which a later check continues.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckPosition {
+    /// The last blob that was read.
+    pub after: Digest,
+    /// The totals of the blobs up to this one.
+    pub report: CheckReport,
 }
 
 /// An event of a running check.
@@ -152,4 +175,6 @@ pub enum CheckEvent {
     Fault(Fault, bool),
     /// Progress.
     Progress(CheckProgress),
+    /// The place that the check has reached.
+    Position(CheckPosition),
 }

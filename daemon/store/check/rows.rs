@@ -4,8 +4,8 @@ use super::report::Fault;
 use crate::oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::ManifestEntry;
-use crate::store::index::candidates::DatedTag;
-use crate::store::index::rows::LinkExceptionRow;
+use crate::store::index::tables::candidates::DatedTag;
+use crate::store::index::tables::rows::LinkExceptionRow;
 use crate::store::{Store, blob};
 
 impl Store {
@@ -20,7 +20,7 @@ impl Store {
             // A delete may have removed the manifest since its page was read.
             return Ok(Vec::from_iter(has(&entry.digest)?.then_some(fault)));
         }
-        let bytes = match blob::read_whole(&self.0.disk, &entry.digest, entry.size) {
+        let bytes = match blob::read_whole(&*self.0.disk, &entry.digest, entry.size) {
             Ok(bytes) => bytes,
             Err(error @ StoreError::OutOfResources { .. }) => return Err(error),
             Err(_) => return Ok(Vec::new()),
@@ -96,12 +96,13 @@ impl Store {
         Ok(self.0.index.manifest(repository, &Reference::Digest(digest.clone()))?.is_some())
     }
 
-    /// Returns true if the repository has the content, or lacks it because a client deleted it from there.
+    /// Returns true if the repository has the content, or lacks it because a client deleted it from
+    /// there or a sparse manifest was pushed without it.
     fn has_content(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let index = &self.0.index;
         Ok(index.blob(repository, digest)?.is_some()
             || self.has_manifest(repository, digest)?
-            || index.link_exception(repository, digest)? == Some(LinkExceptionRow::Deleted))
+            || index.link_exception(repository, digest)?.is_some_and(LinkExceptionRow::is_absence))
     }
 }
 

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::content::compare;
 use super::rows::missing_content;
-use super::{CheckEvent, CheckReport, Fault, least_duration};
+use super::{CheckEvent, CheckPosition, CheckReport, Fault, least_duration};
 use crate::oci::{Manifest, Reference};
+use crate::store::index::changes::Origin;
+use crate::store::index::changes::restore::RecordBlobs;
+use crate::store::push::ManifestPush;
 use crate::store::settings::IndexHealth;
 use crate::store::test_store::{TestStore, digest, name};
 use crate::store::{CheckOptions, StoreError};
@@ -111,7 +114,7 @@ async fn a_wrong_length_in_the_index_is_a_fault_of_the_index() {
     let blob = digest(b"adopted");
     std::fs::write(test.file(&blob), b"adopted").unwrap();
     let adopted = vec![(blob.clone(), 3)];
-    test.store.writer().unwrap().submit(move |batch| batch.adopt_blobs(&adopted)).await.unwrap();
+    test.store.writer().unwrap().submit(RecordBlobs(adopted)).await.unwrap();
     let (checked, faults) = test.check(true).await;
     assert_eq!(faults, [(Fault::Length { digest: blob.clone(), indexed: 3, actual: 7 }, false)]);
     assert_eq!(checked.index_faults, 1);
@@ -124,7 +127,16 @@ async fn bytes_that_are_not_a_manifest_are_a_fault_of_the_index() {
     let valid = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
     let manifest = Manifest::parse(valid, None).unwrap();
     let bytes = bytes::Bytes::from_static(b"[]");
-    let digest = test.store.put_manifest(&name("a"), manifest, bytes, None, Vec::new()).await.unwrap();
+    let push = ManifestPush {
+        repository: name("a"),
+        manifest,
+        bytes,
+        claimed: None,
+        tags: Vec::new(),
+        may_be_sparse: false,
+        origin: Origin::system(),
+    };
+    let digest = test.store.put_manifest(push).await.unwrap();
     let malformed = Fault::MalformedManifest { repository: name("a"), digest };
     assert_eq!(test.check(true).await.1, [(malformed, false)]);
 }
@@ -172,9 +184,43 @@ async fn progress_is_reported_for_each_blob() {
     let mut progress = Vec::new();
     let mut observe = |event| match event {
         CheckEvent::Progress(now) => progress.push((now.done.count, now.done.bytes, now.all.bytes)),
+        CheckEvent::Position(_) => {}
         CheckEvent::Fault(fault, _) => panic!("{fault:?}"),
     };
-    let options = CheckOptions { rate: Some(1 << 30), repair: false };
+    let options = CheckOptions { rate: Some(1 << 30), ..CheckOptions::default() };
     test.store.check(options, &mut observe).await.unwrap();
     assert_eq!((progress.len(), progress[1]), (2, (2, 8, 8)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_check_continues_after_the_last_blob_of_an_interrupted_one() {
+    let test = TestStore::open().await;
+    let mut blobs = Vec::new();
+    for content in [b"one", b"two", b"six"] {
+        blobs.push(test.push_blob("a", content).await);
+    }
+    blobs.sort();
+    // The first one is corrupt, and the interrupted check has counted that.
+    std::fs::write(test.file(&blobs[0]), b"bad").unwrap();
+    let (mut positions, mut faults) = (Vec::new(), 0);
+    let mut observe = |event| match event {
+        CheckEvent::Position(position) => positions.push(position),
+        CheckEvent::Fault(..) => faults += 1,
+        CheckEvent::Progress(_) => {}
+    };
+    let whole = test.store.check(CheckOptions::default(), &mut observe).await.unwrap();
+    assert_eq!((whole.blobs.count, whole.faults, faults), (3, 1, 1));
+    let reached: Vec<_> = positions.iter().map(|position| position.after.clone()).collect();
+    assert_eq!(reached, blobs);
+    let saved = serde_json::to_string(&positions[0]).unwrap();
+    let position: CheckPosition = serde_json::from_str(&saved).unwrap();
+    assert_eq!((position.report.blobs.count, position.report.faults), (1, 1));
+    let mut read = Vec::new();
+    let mut observe = |event| match event {
+        CheckEvent::Position(position) => read.push(position.after),
+        CheckEvent::Fault(fault, _) => panic!("{fault:?}"),
+        CheckEvent::Progress(_) => {}
+    };
+    let rest = test.store.check_from(CheckOptions::default(), Some(position), &mut observe).await.unwrap();
+    assert_eq!((rest, read.as_slice()), (whole, &blobs[1..]));
 }

@@ -1,19 +1,25 @@
 //! Collection of blobs, of rows about them, and of files that the index does not have.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::report::CollectedItem;
 use crate::oci::{Algorithm, Digest};
+use crate::store::blob_store::BlobStore;
 use crate::store::error::StoreError;
 use crate::store::index::Index;
-use crate::store::index::forecast::Forecast;
-use crate::store::index::writer::Batch;
+use crate::store::index::changes::FileFact;
+use crate::store::index::changes::link_exceptions::RemoveLinkExceptions;
+use crate::store::index::changes::sweep::{AdoptBlobs, SweepBlobs, UnlinkStaleLinks};
+use crate::store::index::tables::forecast::Forecast;
+use crate::store::index::tables::link_exceptions::LinkException;
 use crate::store::{Store, blocking};
 
 impl Collection<'_> {
     /// Frees the blobs that no manifest references, and removes repositories' links to blobs that only others need.
     pub(super) async fn blobs(&mut self) -> Result<(), StoreError> {
+        self.store.0.leases.expire(Instant::now());
         let (mut after, grace) = (None, self.policy.grace);
         loop {
             let page = move |index: &Index, forecast: &mut Forecast| {
@@ -28,9 +34,7 @@ impl Collection<'_> {
             let stale_links = if self.dry_run { Vec::new() } else { page.stale_links };
             for part in stale_links.chunks(ITEMS_PER_TRANSACTION) {
                 self.verify_before_sweep(part.len()).await?;
-                let forget = move |batch: &mut Batch, part: &[_]| {
-                    batch.unlink_stale_links(part, grace).map(|()| Vec::<()>::new())
-                };
+                let forget = |part: &[_]| UnlinkStaleLinks { links: part.to_vec(), grace };
                 self.store.change(part.to_vec(), forget).await?;
             }
             if page.next.is_none() {
@@ -41,15 +45,19 @@ impl Collection<'_> {
     }
 
     async fn sweep_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
-        let grace = self.policy.grace;
+        let (grace, leases) = (self.policy.grace, Arc::clone(&self.store.0.leases));
+        // What open imports and exports need stays, whatever its age.
+        let (spared, blobs): (Vec<_>, Vec<_>) =
+            blobs.into_iter().partition(|(digest, _)| leases.contains(digest));
+        for (_, bytes) in spared {
+            self.report.kept_young.add(bytes);
+        }
         self.verify_before_sweep(blobs.len()).await?;
         let taken = if self.dry_run {
             blobs
         } else {
-            let discard = move |batch: &mut Batch, part: &[_]| batch.sweep_blobs(part, grace);
-            let taken = self.store.sweep_items(blobs, discard).await?;
-            self.store.remove_trash(taken.iter().map(|(digest, _)| digest.clone()).collect()).await?;
-            taken
+            let sweep = |part: &[_]| SweepBlobs { blobs: part.to_vec(), grace, leases: Arc::clone(&leases) };
+            self.store.sweep_items(blobs, sweep).await?
         };
         for (digest, bytes) in taken {
             self.report.freed_blobs.add(bytes);
@@ -68,9 +76,8 @@ impl Collection<'_> {
             let (index, last) = (Arc::clone(&self.store.0.index), after.take());
             let page = blocking(move || index.link_exceptions_after(last.as_ref(), ROWS_PER_READ)).await?;
             for part in page.chunks(ITEMS_PER_TRANSACTION) {
-                let forget = |batch: &mut Batch, part: &[_]| {
-                    batch.remove_link_exceptions(part).map(|()| Vec::<()>::new())
-                };
+                self.safe_point().await?;
+                let forget = |part: &[LinkException]| RemoveLinkExceptions(part.to_vec());
                 self.store.change(part.to_vec(), forget).await?;
             }
             after = page.into_iter().next_back();
@@ -81,22 +88,26 @@ impl Collection<'_> {
     }
 
     /// Indexes the files in `blobs/` that the index does not have, such as those that a power cut leaves. They get a
-    /// grace period.
+    /// grace period; without one they are freed at once.
     pub(super) async fn unknown_files(&mut self) -> Result<(), StoreError> {
         for algorithm in Algorithm::ALL {
             let store = self.store.clone();
-            let unknown = blocking(move || store.unknown_files(algorithm)).await?;
+            let unknown = self.stoppable(blocking(move || store.unknown_files(algorithm))).await?;
             for part in unknown.chunks(ITEMS_PER_TRANSACTION) {
-                let part = part.to_vec();
+                self.safe_point().await?;
                 let found = if self.dry_run {
-                    part.len() as u64
+                    part.to_vec()
                 } else {
-                    match self.store.writer()?.submit(move |batch| batch.adopt_blobs(&part)).await {
-                        Err(error) if error.is_lack_of_space() => 0,
+                    let files = part.iter().map(|(digest, _)| FileFact::about(digest.clone())).collect();
+                    match self.store.writer()?.submit(AdoptBlobs(files)).await {
+                        Err(error) if error.is_lack_of_space() => Vec::new(),
                         found => found?,
                     }
                 };
-                self.report.found += found;
+                self.report.found += found.len() as u64;
+                if self.policy.grace.is_zero() {
+                    self.sweep_blobs(found).await?;
+                }
             }
         }
         Ok(())
@@ -110,7 +121,7 @@ impl Store {
         algorithm: Algorithm,
     ) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut unknown = Vec::new();
-        for digest in self.0.disk.blobs(algorithm)? {
+        for digest in self.0.disk.list(algorithm)? {
             let digest = digest?;
             if !self.0.index.contains_blob(&digest)? {
                 let length = self.0.disk.blob_length(&digest)?;

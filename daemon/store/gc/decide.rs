@@ -6,9 +6,8 @@ use std::time::Duration;
 use crate::oci::Digest;
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::index::candidates::CandidateWithSubject;
-use crate::store::index::candidates::OrphanCandidate;
-use crate::store::index::rows::UploadRow;
+use crate::store::index::tables::candidates::{CandidateWithSubject, OrphanCandidate};
+use crate::store::index::tables::rows::UploadRow;
 
 /// Returns true if a collection may run. After names were lost (`held`), unnamed content may belong to a lost name, so
 /// that only the operator starts a collection.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::decide;
@@ -10,10 +9,9 @@ use super::report::CollectedItem;
 use crate::oci::{Reference, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::Index;
-use crate::store::index::candidates::OrphanCandidate;
-use crate::store::index::candidates::{CandidateWithSubject, CollectedManifest};
-use crate::store::index::forecast::Forecast;
-use crate::store::index::writer::Batch;
+use crate::store::index::changes::sweep::SweepManifests;
+use crate::store::index::tables::candidates::{CandidateWithSubject, CollectedManifest, OrphanCandidate};
+use crate::store::index::tables::forecast::Forecast;
 use crate::store::retention::RetentionRule;
 use crate::store::{Store, blocking, management};
 
@@ -50,7 +48,7 @@ impl Collection<'_> {
         let with_attached = rule.is_some_and(RetentionRule::frees_content);
         for _ in 0..PASSES {
             let before = self.report.freed_tags;
-            self.manifests(repository, rule.and_then(|rule| rule.untagged), with_attached).await?;
+            self.manifests(repository, rule, with_attached).await?;
             if self.report.freed_tags == before {
                 break;
             }
@@ -58,18 +56,20 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Frees orphans and, with `untagged`, all untagged manifests of that age; with `with_attached` also the tags that
-    /// are attached to them.
+    /// Frees orphans and, by a rule with `untagged`, all untagged manifests of that age that were not pulled lately; with
+    /// `with_attached` also the tags that are attached to them.
     async fn manifests(
         &mut self,
         repository: &RepositoryName,
-        untagged: Option<Duration>,
+        rule: Option<&RetentionRule>,
         with_attached: bool,
     ) -> Result<(), StoreError> {
-        let mut after = None;
+        let untagged = rule.and_then(|rule| rule.untagged);
+        let (usage, mut after) = (self.store.usage(rule)?, None);
         loop {
+            let usage = usage.clone();
             let (store, name, grace) = (self.store.clone(), repository.clone(), self.policy.grace);
-            let (page, next) = self
+            let (page, next, seen) = self
                 .read_with_forecast(move |index, forecast| {
                     let now = index.clock.now();
                     let all = untagged.is_some();
@@ -77,16 +77,22 @@ impl Collection<'_> {
                         index.orphan_candidates(&name, after.as_ref(), ROWS_PER_READ, all, forecast)?;
                     let next =
                         page.last().filter(|_| page.len() == ROWS_PER_READ).map(|one| one.digest.clone());
+                    let seen = page.len();
                     page.retain(|one| decide::is_manifest_due(one, now, grace, untagged));
+                    if let Some(usage) = &usage {
+                        let is_due = |one: &_| decide::is_manifest_due(one, now, grace, None);
+                        usage.drop_used_manifests((index, &name), &mut page, now, is_due)?;
+                    }
                     index.retain_orphans(&name, &mut page, forecast)?;
-                    Ok((store.without_live_subject(&name, page, forecast)?, next))
+                    Ok((store.without_live_subject(&name, page, forecast)?, next, seen))
                 })
                 .await?;
+            self.waiting |= page.len() < seen;
             for part in page.chunks(ITEMS_PER_TRANSACTION) {
                 self.sweep_manifests(repository, part.to_vec(), with_attached).await?;
             }
             if next.is_none() {
-                return if self.dry_run { Ok(()) } else { self.store.finish_deletes(repository).await };
+                return if self.dry_run { Ok(()) } else { self.finish_deletes(repository).await };
             }
             after = next;
         }
@@ -98,17 +104,22 @@ impl Collection<'_> {
         manifests: Vec<CandidateWithSubject>,
         with_attached: bool,
     ) -> Result<(), StoreError> {
-        let name = repository.clone();
+        let (name, mut manifests) = (repository.clone(), manifests);
+        // An import stores the manifests of a large set in several steps, and sets its tags last.
+        manifests.retain(|(one, _)| !self.store.0.leases.contains(&one.digest));
         self.verify_before_sweep(manifests.len()).await?;
         let taken = if self.dry_run {
             let collect = move |index: &Index, forecast: &mut Forecast| {
-                forecast.sweep_manifests(index, &name, manifests, with_attached)
+                index.forecast_swept_manifests(forecast, &name, manifests, with_attached)
             };
             self.read_with_forecast(collect).await?
         } else {
-            let collect =
-                move |batch: &mut Batch, part: &[_]| batch.sweep_manifests(&name, part, with_attached);
-            self.store.sweep_items(manifests, collect).await?
+            let sweep = |part: &[CandidateWithSubject]| SweepManifests {
+                repository: name.clone(),
+                manifests: part.to_vec(),
+                attached: with_attached,
+            };
+            self.store.sweep_items(manifests, sweep).await?
         };
         for CollectedManifest { digest, tags } in taken {
             self.report.freed_manifests += 1;
@@ -120,18 +131,19 @@ impl Collection<'_> {
         }
         Ok(())
     }
-}
 
-impl Store {
     /// Orphans the referrers of deleted manifests where this has not been completed, here or by a process that ended.
-    async fn finish_deletes(&self, repository: &RepositoryName) -> Result<(), StoreError> {
-        let (index, name) = (Arc::clone(&self.0.index), repository.clone());
+    async fn finish_deletes(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
+        let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
         for digest in blocking(move || index.unfinished_deletes(&name)).await? {
-            management::orphan_referrers(&self.writer()?, repository, &digest).await?;
+            self.safe_point().await?;
+            management::orphan_referrers(&self.store.writer()?, repository, &digest).await?;
         }
         Ok(())
     }
+}
 
+impl Store {
     /// Drops the manifests whose subject is in the repository; returns the others, each with its subject.
     fn without_live_subject(
         &self,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::index::candidates::Amount;
+use crate::store::index::tables::candidates::Amount;
 
 /// An item that a collection freed, or that a dry run would free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +46,9 @@ pub enum CollectedItem {
 pub struct CollectionReport {
     /// True for a dry run, which frees nothing.
     pub dry_run: bool,
+    /// True if the run was cancelled before its end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// Repositories scanned.
     pub repositories: u64,
     /// Tags removed.
@@ -75,7 +78,14 @@ pub struct LastCollection {
     pub at: u64,
     /// Its totals.
     pub report: CollectionReport,
+    /// The state of the content at its end, if nothing was left that expires later.
+    pub(in crate::store) settled: Option<ContentState>,
 }
+
+/// The state of the content, as far as a later collection could find something to free: two equal ones have the same content
+/// and names. The numbers of objects, and that of the committed changes of names in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct ContentState(pub(in crate::store) [u64; 6]);
 
 impl CollectionReport {
     /// Returns true if items were freed or files found.

@@ -7,6 +7,7 @@ use super::collection::Collection;
 use super::decide;
 use super::report::CollectedItem;
 use crate::store::error::StoreError;
+use crate::store::index::changes::sweep::{RecordUploads, RemoveUploadRows};
 use crate::store::work::Kind;
 use crate::store::{Store, blocking};
 
@@ -16,6 +17,7 @@ const NOTED_PER_TRANSACTION: usize = 512;
 impl Collection<'_> {
     /// Frees the uploads that have not grown for `uploads_expire`.
     pub(super) async fn uploads(&mut self) -> Result<(), StoreError> {
+        self.safe_point().await?;
         let (store, expire, dry_run) = (self.store.clone(), self.policy.uploads_expire, self.dry_run);
         let (uploads, gone, expired) = blocking(move || {
             if !dry_run {
@@ -45,6 +47,7 @@ impl Collection<'_> {
             }
         }
         for (id, bytes) in uploads {
+            self.safe_point().await?;
             // A client that continues its upload at this moment wins.
             let is_taken = expired.contains(&id)
                 && (self.dry_run || self.store.expire_upload(id.clone(), bytes).await?);
@@ -63,12 +66,10 @@ impl Store {
     /// Notes the lengths of uploads, and forgets the uploads that are gone.
     async fn note_uploads(&self, uploads: &[(String, u64)], gone: Vec<Vec<u8>>) -> Result<(), StoreError> {
         for part in gone.chunks(NOTED_PER_TRANSACTION) {
-            let part = part.to_vec();
-            self.writer()?.submit(move |batch| batch.remove_upload_rows(&part)).await?;
+            self.writer()?.submit(RemoveUploadRows(part.to_vec())).await?;
         }
         for part in uploads.chunks(NOTED_PER_TRANSACTION) {
-            let part = part.to_vec();
-            self.writer()?.submit(move |batch| batch.record_uploads(&part)).await?;
+            self.writer()?.submit(RecordUploads(part.to_vec())).await?;
         }
         Ok(())
     }

@@ -1,54 +1,43 @@
-//! The index: the names, contents and references of all repositories, in LMDB.
+//! The index: the names, contents and references of all repositories.
 //!
-//! Each read has a short transaction of its own and works on mapped memory, without a system call. All writes go
+//! Each read has a short snapshot of its own and works on mapped memory, without a system call. All writes go
 //! through the one thread of [`writer`], which commits queued changes together (group commit). A change is durable
-//! once [`Index::commit`] returns. A row that does not match its checksum is an error, never an answer.
+//! once its commit returns. A row that does not match its checksum is an error, never an answer.
 //!
-//! | group | modules |
+//! | layer | modules |
 //! |---|---|
-//! | tables | `schema`, `rows`, `keys`, `table` (rows with checksums) |
-//! | opening and space | `database`, `environment`, `commit`, `preallocation`, `free_pages`, `inspect` |
-//! | reads | `lookups`, `lists`, `overview`, `names`, `entry`, `parents`, `lease` |
-//! | changes | `writer`, `batch`, `push`, `deletes`, `watches`, `attached`, `repair` |
-//! | rows that changes keep current | `link_exceptions`, `repository_stats` |
-//! | collection | `mark`, `candidates`, `sweep`, `forecast`, `dry_run` |
+//! | the terms of the event feed | `event` |
+//! | the port, rows and reads of any back end | `tables` |
+//! | changes: what a request does to the tables | `changes` |
+//! | the port of snapshots and transactions | `metadata_store` |
+//! | the back end | `lmdb`, `reads` (its snapshots) |
+//! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory) |
 //!
 //! `docs/format.md` has the tables to the byte.
 
-mod attached;
 mod batch;
-pub(super) mod candidates;
-mod commit;
-mod database;
-pub(super) mod deletes;
-mod dry_run;
-mod entry;
-mod environment;
-pub(super) mod forecast;
-mod free_pages;
-pub(super) mod inspect;
-mod keys;
-pub(super) mod lease;
-pub(super) mod link_exceptions;
-mod lists;
-mod lookups;
-mod mark;
-pub(super) mod names;
-mod overview;
-mod parents;
-mod preallocation;
-pub(super) mod push;
-mod repair;
-mod repository_stats;
-pub(super) mod rows;
-mod schema;
-pub(super) mod sweep;
-mod table;
+pub(super) mod changes;
+pub(super) mod event;
+pub(super) mod feed;
+mod lmdb;
+pub(super) mod metadata_store;
+mod page_retry;
+mod reads;
+pub(super) mod tables;
 #[cfg(test)]
 pub(super) mod test_index;
+#[cfg(test)]
+pub(super) mod test_tables;
 pub(super) mod watches;
 pub(super) mod writer;
 
-pub(super) use self::database::Index;
-pub use self::entry::{Counts, ManifestEntry, Page};
-pub(super) use self::lists::{PageEnd, RepositoryPage};
+pub use self::changes::feed::FeedBounds;
+pub use self::event::{Cause, Event, EventKind, Note, NoteKind, Origin};
+pub use self::feed::FailedLogin;
+#[cfg(test)]
+pub(super) use self::lmdb::open_environment;
+pub(super) use self::lmdb::{Index, inspect, try_to_create};
+pub use self::tables::entry::{Counts, ManifestEntry, Page};
+pub use self::tables::feed::{EventId, ParseEventIdError};
+pub use self::tables::jobs::{JobMoment, JobOutcome, JobRow};
+pub(super) use self::tables::lists::{PageEnd, RepositoryPage};

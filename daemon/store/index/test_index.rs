@@ -1,21 +1,24 @@
 //! An index with its writer and its files in a temporary directory, for unit tests.
 
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::batch::Batch;
-use super::database::Index;
+use super::changes::TypedChange;
+use super::changes::blobs::{AdmitBlob, NewBlob};
+use super::changes::feed::FeedBounds;
+use super::changes::push::NewManifest;
+use super::changes::restore::{RestoreNames, RestoredName};
 use super::inspect::Inspection;
-use super::push::NewManifest;
-use super::schema;
+use super::lmdb::Index;
+use super::tables::{Table, meta};
 use super::writer::Writer;
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName, Tag};
-use crate::store::clock::StoreTime;
 use crate::store::disk::Disk;
-use crate::store::error::StoreError;
+use crate::store::upload_files::HashedFile;
 use crate::store::{CapacityLimits, GracePeriods, IndexHealth, Settings};
 
 /// The size limit of the index.
@@ -38,7 +41,8 @@ impl TestIndex {
     pub(in crate::store) fn open(directory: tempfile::TempDir) -> Self {
         let disk = Arc::new(Disk::open(directory.path(), |_| ()).unwrap());
         let index = Arc::new(Index::open(&disk, MAP_SIZE).unwrap());
-        let (writer, thread) = Writer::start(Arc::clone(&index), Arc::clone(&disk), || ()).unwrap();
+        let (writer, thread) =
+            Writer::start(Arc::clone(&index), Arc::clone(&disk), Arc::default(), || ()).unwrap();
         TestIndex { index, disk, writer, thread, directory }
     }
 
@@ -50,36 +54,35 @@ impl TestIndex {
         directory
     }
 
-    pub(in crate::store) async fn submit<T: Send + 'static>(
-        &self,
-        change: impl FnMut(&mut Batch) -> Result<T, StoreError> + Send + 'static,
-    ) -> T {
+    pub(in crate::store) async fn submit<C: TypedChange>(&self, change: C) -> C::Reply {
         self.writer.submit(change).await.unwrap()
     }
 
     /// Stores a manifest with its file.
     pub(in crate::store) async fn push(&self, manifest: &TestManifest) {
         self.write_file(&manifest.digest, &manifest.bytes);
-        let new = manifest.new.clone();
-        let push = move |batch: &mut Batch| {
-            batch.record_blob(&new.digest, new.size)?;
-            batch.index_manifest(&new)
-        };
-        self.submit(push).await;
+        let restored = RestoredName::Manifest(Box::new(manifest.new.clone()));
+        assert_eq!(self.submit(RestoreNames(vec![restored])).await, 1);
     }
 
     /// Stores a blob with its file, and adds it to the repositories.
     pub(in crate::store) async fn push_blob(&self, repositories: &[&str], content: &str) -> Digest {
         let digest = digest(content);
-        self.write_file(&digest, content.as_bytes());
-        let repositories: Vec<RepositoryName> = repositories.iter().map(|name| repository(name)).collect();
-        let (wanted, size) = (digest.clone(), content.len() as u64);
-        let push = move |batch: &mut Batch| {
-            batch.record_blob(&wanted, size)?;
-            repositories.iter().try_for_each(|repository| batch.link_blob(repository, &wanted, size))
-        };
-        self.submit(push).await;
+        for name in repositories {
+            let file = self.write_upload("upload", content.as_bytes());
+            let blob = NewBlob { file, digest: digest.clone() };
+            self.submit(AdmitBlob { repository: Some(repository(name)), blob }).await;
+        }
         digest
+    }
+
+    /// Writes a complete upload.
+    #[expect(clippy::disallowed_methods, reason = "the test plays an upload")]
+    pub(in crate::store) fn write_upload(&self, name: &str, content: &[u8]) -> HashedFile {
+        let path = self.disk.upload_path(name);
+        std::fs::write(&path, content).unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        HashedFile { name: name.to_owned(), inode, length: content.len() as u64 }
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test plays an upload")]
@@ -96,22 +99,15 @@ impl TestIndex {
     }
 
     /// Overwrites the format version.
-    pub(in crate::store) async fn set_version(&self, version: u32) {
-        let set = move |batch: &mut Batch| {
-            schema::put_row(batch.index.tables.meta, &mut batch.txn, b"version", &version)
-        };
-        self.submit(set).await;
+    pub(in crate::store) fn set_version(&self, version: u32) {
+        let version = postcard::to_allocvec(&version).unwrap();
+        self.index.set_row(Table::Meta, meta::FORMAT, Some(&version));
     }
 
     /// Returns the names of files in the data directory that begin with `prefix`.
     pub(in crate::store) fn names(directory: &Path, prefix: &str) -> Vec<String> {
         let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with(prefix)).collect()
-    }
-
-    /// Lets store time pass.
-    pub(in crate::store) fn advance(&self, by: Duration) {
-        self.index.clock.advance_to(StoreTime::from_seconds(self.index.clock.now().seconds() + by.as_secs()));
     }
 }
 
@@ -124,6 +120,7 @@ pub(in crate::store) fn settings(path: &Path, inspect: fn(&Inspection) -> IndexH
         grace_periods: GracePeriods { grace: Duration::ZERO, retention: Arc::default() },
         capacity: CapacityLimits::default(),
         immutable: Vec::new(),
+        events: FeedBounds::default(),
         inspect,
         on_read_only: |_| (),
         on_opening: |_| (),
@@ -192,6 +189,7 @@ fn new_manifest(json: &serde_json::Value, tags: &[&str]) -> TestManifest {
         size: bytes.len() as u64,
         tags: tags.iter().map(|name| tag(name)).collect(),
         timestamps: None,
+        may_be_sparse: false,
     };
     TestManifest { new, bytes }
 }

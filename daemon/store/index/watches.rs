@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::keys;
+use super::tables::keys;
 use crate::base::Lock;
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// The watched manifests, by the keys of their rows.
 #[derive(Default)]
-pub(super) struct Watches(Lock<BTreeMap<Vec<u8>, Watched>>);
+pub(in crate::store) struct Watches(Lock<BTreeMap<Vec<u8>, Watched>>);
 
 /// The watches on one manifest.
 #[derive(Default)]
@@ -27,14 +27,23 @@ struct Watched {
 
 impl Watches {
     /// Records the tags of a push, if the manifest is watched.
-    pub(super) fn record_push(&self, key: &[u8], tags: &[Tag]) {
-        if let Some(watched) = self.0.lock().get_mut(key) {
+    pub(in crate::store) fn record_push(&self, repository: &RepositoryName, digest: &Digest, tags: &[Tag]) {
+        let mut watches = self.0.lock();
+        // Deletes that have to be told are rare.
+        if watches.is_empty() {
+            return;
+        }
+        if let Some(watched) = watches.get_mut(&keys::content_key(repository, digest)) {
             watched.tags.extend(tags.iter().cloned());
         }
     }
 
     /// Returns the tags that were recorded for a manifest.
-    pub(super) fn recorded(&self, key: &[u8]) -> BTreeSet<Tag> {
+    pub(in crate::store) fn recorded(&self, repository: &RepositoryName, digest: &Digest) -> BTreeSet<Tag> {
+        self.recorded_by_key(&keys::content_key(repository, digest))
+    }
+
+    fn recorded_by_key(&self, key: &[u8]) -> BTreeSet<Tag> {
         self.0.lock().get(key).map(|watched| watched.tags.clone()).unwrap_or_default()
     }
 }
@@ -47,7 +56,11 @@ pub(in crate::store) struct Watch {
 
 impl Watch {
     /// Watches a manifest from the next transaction of the writer on.
-    pub(super) fn new(watches: &Arc<Watches>, repository: &RepositoryName, digest: &Digest) -> Self {
+    pub(in crate::store) fn new(
+        watches: &Arc<Watches>,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Self {
         let key = keys::content_key(repository, digest);
         watches.0.lock().entry(key.clone()).or_default().watchers += 1;
         Watch { watches: Arc::clone(watches), key }
@@ -55,7 +68,7 @@ impl Watch {
 
     /// Returns the tags that were set since the watch began.
     pub(in crate::store) fn recorded(&self) -> BTreeSet<Tag> {
-        self.watches.recorded(&self.key)
+        self.watches.recorded_by_key(&self.key)
     }
 }
 
@@ -80,13 +93,12 @@ mod tests {
     fn watches_record_tags_until_the_last_is_dropped() {
         let watches = Arc::new(Watches::default());
         let (repository, digest) = ("a".parse().unwrap(), Hasher::digest(Algorithm::Sha256, b"x"));
-        let key = keys::content_key(&repository, &digest);
         let tag: Tag = "1".parse().unwrap();
-        watches.record_push(&key, std::slice::from_ref(&tag));
+        watches.record_push(&repository, &digest, std::slice::from_ref(&tag));
         let (first, second) =
             (Watch::new(&watches, &repository, &digest), Watch::new(&watches, &repository, &digest));
         assert!(first.recorded().is_empty());
-        watches.record_push(&key, std::slice::from_ref(&tag));
+        watches.record_push(&repository, &digest, std::slice::from_ref(&tag));
         drop(first);
         assert!(second.recorded().contains(&tag));
         drop(second);

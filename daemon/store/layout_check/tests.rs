@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::*;
+use crate::store::index::changes::deletes::DeleteBlob;
 use crate::store::index::inspect::Inspection;
 use crate::store::index::test_index::{TestIndex, image_index, repository, settings, tag};
 use crate::store::{IndexHealth, Role, Store};
@@ -22,7 +23,8 @@ async fn with_names() -> TestIndex {
     opened.mark_complete().await;
     let layer = opened.push_blob(&["a"], "layer").await;
     opened.push(&image_index(std::slice::from_ref(&layer), 0, &["1", "2"])).await;
-    opened.submit(move |batch| batch.delete_blob(&repository("a"), &layer, &[])).await;
+    let delete = DeleteBlob { repository: repository("a"), digest: layer, immutable: Arc::default() };
+    opened.submit(delete).await;
     layout::write(&opened.disk, &opened.index).unwrap();
     opened
 }

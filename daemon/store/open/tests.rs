@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::*;
 use crate::oci::Reference;
-use crate::store::index::rows::ManifestRow;
+use crate::store::IndexError;
+use crate::store::index::tables::rows::ManifestRow;
+use crate::store::index::tables::{ReadTables, Table};
 use crate::store::index::test_index::settings;
-use crate::store::index::writer::Batch;
 use crate::store::settings::IndexHealth;
-use crate::store::shutdown_marker::{CLEAN, SUSPECT};
+use crate::store::shutdown_marker::CLEAN;
 use crate::store::test_store::{TestStore, name};
 
 /// Returns the value of a row with another content.
@@ -26,14 +27,14 @@ fn encode(row: &ManifestRow) -> Vec<u8> {
 }
 
 /// Replaces the value of the only tag's row; its checksum is valid.
-async fn change_tag(store: &Store, change: RowChange) {
-    let change = move |batch: &mut Batch| {
-        let tags = batch.index.tables.tags;
-        let (key, value) = tags.rows(&batch.txn)?.next().unwrap()?;
-        let (key, value) = (key.to_vec(), change(postcard::from_bytes(value).unwrap()));
-        Ok(tags.put(&mut batch.txn, &key, &value)?)
+fn change_tag(store: &Store, change: RowChange) {
+    let index = &store.0.index;
+    let (key, value) = {
+        let tables = index.read().unwrap();
+        let (key, value) = tables.rows(Table::Tags).unwrap().next().unwrap().unwrap();
+        (key.to_vec(), change(postcard::from_bytes(value).unwrap()))
     };
-    store.writer().unwrap().submit(change).await.unwrap();
+    index.set_row(Table::Tags, &key, Some(&value));
 }
 
 fn read_tag(store: &Store) -> Result<(), StoreError> {
@@ -58,7 +59,7 @@ async fn daemon_does_not_vouch_for_an_index_with_a_corrupt_row() {
     for change in CORRUPT {
         let test = TestStore::open().await;
         test.push_image("a", &["1"], b"layer", None).await;
-        change_tag(&test.store, change).await;
+        change_tag(&test.store, change);
         assert!(matches!(read_tag(&test.store), Err(StoreError::Index(_))));
         test.store.close().await.unwrap();
         assert!(!test.path(CLEAN).exists());
@@ -66,38 +67,52 @@ async fn daemon_does_not_vouch_for_an_index_with_a_corrupt_row() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn command_marks_an_index_with_a_corrupt_row_as_suspect() {
+async fn command_does_not_vouch_for_an_index_with_a_corrupt_row() {
     for change in CORRUPT {
         let directory = closed_directory().await.into_directory();
         let store = open(directory.path(), Role::Command).await;
+        assert!(!directory.path().join(CLEAN).exists());
         read_tag(&store).unwrap();
         store.close().await.unwrap();
         drop(store);
-        assert!(directory.path().join(CLEAN).exists() && !directory.path().join(SUSPECT).exists());
+        assert!(directory.path().join(CLEAN).exists());
         let store = open(directory.path(), Role::Command).await;
-        change_tag(&store, change).await;
+        change_tag(&store, change);
         assert!(matches!(read_tag(&store), Err(StoreError::Index(_))));
         store.close().await.unwrap();
-        assert!(directory.path().join(SUSPECT).exists());
+        assert!(!directory.path().join(CLEAN).exists());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn command_marks_an_index_with_missing_rows_as_suspect() {
+async fn command_does_not_vouch_for_an_index_with_missing_rows() {
     let directory = closed_directory().await.into_directory();
     let store = open(directory.path(), Role::Command).await;
-    let remove = |batch: &mut Batch| Ok(batch.index.tables.repositories.delete(&mut batch.txn, b"a")?);
-    assert!(store.writer().unwrap().submit(remove).await.unwrap());
+    store.0.index.set_row(Table::Repositories, b"a", None);
     assert!(matches!(store.layout_fault(true).await, Err(StoreError::Index(_))));
     store.close().await.unwrap();
-    assert!(directory.path().join(SUSPECT).exists());
+    assert!(!directory.path().join(CLEAN).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn store_has_one_owner_until_it_is_closed() {
+    let directory = closed_directory().await.into_directory();
+    let store = open(directory.path(), Role::Command).await;
+    let process = std::process::id();
+    assert_eq!(locks::occupancy(directory.path()), locks::Occupancy::Command(process));
+    for role in [Role::Daemon, Role::Command, Role::Rebuild] {
+        let second = Store::open(settings(directory.path(), |_| IndexHealth::Healthy), role).await;
+        assert!(matches!(second, Err(StoreError::InUse(_))));
+    }
+    store.close().await.unwrap();
+    assert_eq!(locks::occupancy(directory.path()), locks::Occupancy::Free);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn daemon_does_not_vouch_for_an_index_that_failed_after_another_failure() {
     let test = TestStore::open().await;
     test.store.0.disk.latch_on(StoreError::io("sync", std::io::Error::other("the test")));
-    test.store.0.disk.latch_on(heed::Error::Decoding("the test".into()).into());
+    test.store.0.disk.latch_on(IndexError::Row("the test".into()).into());
     test.store.close().await.unwrap();
     assert!(!test.path(CLEAN).exists());
 }
@@ -106,7 +121,7 @@ async fn daemon_does_not_vouch_for_an_index_that_failed_after_another_failure() 
 async fn only_an_error_that_may_be_corruption_is_remembered() {
     for (code, is_marked) in [(libc::ENOMEM, true), (libc::EIO, true), (libc::ENOSPC, false)] {
         let test = TestStore::open().await;
-        test.store.0.index.tables.note(&heed::Error::Io(std::io::Error::from_raw_os_error(code)));
+        test.store.0.index.note(&IndexError::Io(std::io::Error::from_raw_os_error(code)));
         test.store.close().await.unwrap();
         assert_eq!(test.path(CLEAN).exists(), !is_marked);
     }

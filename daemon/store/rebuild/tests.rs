@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
-use crate::store::index::rows::LinkExceptionRow;
+use crate::store::index::changes::deletes::DeleteBlob;
+use crate::store::index::tables::names::Names;
+use crate::store::index::tables::rows::LinkExceptionRow;
 use crate::store::index::test_index::{TestIndex, TestManifest, digest, image, image_index, repository, tag};
 use crate::store::layout;
 
@@ -44,12 +46,12 @@ impl Lost {
 }
 
 fn names(index: &Index) -> Vec<String> {
-    let (txn, mut names) = (index.env.read_txn().unwrap(), Vec::new());
+    let (tables, mut names) = (index.read().unwrap(), Vec::new());
     let visit = &mut |name: &Name| {
         names.push(format!("{} {} {:?}", name.reference, name.digest, name.timestamps));
         Ok(())
     };
-    index.for_each_name(&txn, visit).unwrap();
+    tables.for_each_name(visit).unwrap();
     names
 }
 
@@ -65,7 +67,7 @@ async fn names_links_and_exceptions_are_restored() {
     opened.push(&image(&layer, None, &["1", "2"])).await;
     opened.push(&image(&deleted, None, &[])).await;
     let gone = deleted.clone();
-    opened.submit(move |batch| batch.delete_blob(&repository("a"), &gone, &[])).await;
+    opened.submit(DeleteBlob { repository: repository("a"), digest: gone, immutable: Arc::default() }).await;
     let before = (names(&opened.index), opened.index.change().unwrap(), opened.index.clock.now());
     let (opened, hold) = Lost::from(opened).rebuild(RebuildSource::Current).await;
     assert!(!hold);
@@ -86,16 +88,13 @@ async fn more_rows_than_one_batch_are_restored() {
     for number in 0..COUNT {
         opened.write_file(&digest(&number.to_string()), number.to_string().as_bytes());
     }
-    let add = |batch: &mut Batch| {
-        for number in 0..COUNT {
-            let blob = digest(&number.to_string());
-            batch.record_blob(&blob, number.to_string().len() as u64)?;
-            let (repository, kind) = (repository("a"), LinkExceptionRow::Linked);
-            batch.restore_link_exception(&LinkException { repository, digest: blob, kind })?;
-        }
-        Ok(())
-    };
-    opened.submit(add).await;
+    let numbers = || (0..COUNT).map(|number| number.to_string());
+    let blobs = numbers().map(|number| (digest(&number), number.len() as u64)).collect();
+    opened.submit(RecordBlobs(blobs)).await;
+    let kind = LinkExceptionRow::Linked;
+    let linked =
+        |number: String| LinkException { repository: repository("a"), digest: digest(&number), kind };
+    opened.submit(RestoreLinkExceptions(numbers().map(linked).collect())).await;
     let tags: Vec<String> = (0..COUNT).map(|number| format!("t{number}")).collect();
     opened.push(&image_index(&[], 0, &tags.iter().map(String::as_str).collect::<Vec<_>>())).await;
     let before = names(&opened.index);
@@ -144,7 +143,7 @@ async fn orphans_set_the_hold_only_if_names_may_be_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn hold_is_carried_over() {
     let opened = TestIndex::new();
-    opened.submit(|batch| batch.hold_collection(true)).await;
+    opened.submit(HoldCollection(true)).await;
     assert!(Lost::from(opened).rebuild(RebuildSource::Current).await.1);
 }
 
@@ -171,7 +170,9 @@ async fn trash_is_restored() {
     let layer = opened.push_blob(&["a"], "layer").await;
     let manifest: TestManifest = image(&layer, None, &["1"]);
     opened.push(&manifest).await;
-    opened.disk.move_to_trash(&layer).unwrap();
+    let trash = opened.disk.path("trash");
+    fs::create_dir(&trash).unwrap();
+    fs::rename(opened.disk.blob_path(&layer), trash.join(format!("sha256-{}", layer.hex()))).unwrap();
     let (opened, _) = Lost::from(opened).rebuild(RebuildSource::Current).await;
     assert!(opened.has_file(&layer));
     assert!(opened.index.blob(&repository("a"), &layer).unwrap().is_some());

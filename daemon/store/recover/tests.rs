@@ -140,7 +140,7 @@ async fn failed_inspection_leaves_the_index_alone() {
 async fn older_format_is_rebuilt_and_newer_format_is_refused() {
     for (version, clean) in [(3, true), (3, false), (9, false)] {
         let opened = TestIndex::new();
-        opened.set_version(version).await;
+        opened.set_version(version);
         let directory = opened.close();
         let disk = disk_of(&directory);
         if clean {
@@ -155,21 +155,6 @@ async fn older_format_is_rebuilt_and_newer_format_is_refused() {
         }
         assert_eq!(kept(directory.path()), usize::from(version == 3));
     }
-}
-
-#[tokio::test]
-async fn command_refuses_an_index_only_if_it_is_corrupt_and_untrusted() {
-    let directory = with_image().await;
-    let disk = disk_of(&directory);
-    let refuses = |inspect| require_healthy(&disk, &settings(directory.path(), inspect));
-    refuses(inspected).unwrap();
-    assert!(matches!(refuses(corrupt), Err(StoreError::NeedsRecovery)));
-    assert!(matches!(refuses(unknown), Err(StoreError::Io { .. })));
-    disk.mark_clean();
-    refuses(corrupt).unwrap();
-    fs::remove_file(directory.path().join("index/data.mdb")).unwrap();
-    fs::create_dir(directory.path().join("index/data.mdb")).unwrap();
-    assert!(matches!(refuses(inspected), Err(StoreError::NeedsRecovery)));
 }
 
 /// Writes `index.json` from the index of a directory.
@@ -215,12 +200,11 @@ async fn requested_rebuild_writes_a_damaged_index_json_from_a_healthy_index_firs
 
 #[test]
 fn only_errors_about_the_content_mean_a_corrupt_index() {
-    use heed::{Error, MdbError};
-    for error in [MdbError::Invalid, MdbError::Corrupted, MdbError::PageNotFound, MdbError::Panic] {
-        assert!(is_corrupt_index(&StoreError::Index(Error::Mdb(error))));
+    use crate::store::IndexError;
+    for error in [IndexError::Corrupt("a page".into()), IndexError::Row("a row".into())] {
+        assert!(is_corrupt_index(&StoreError::Index(error)));
     }
-    assert!(is_corrupt_index(&StoreError::Index(Error::Decoding("a row".into()))));
-    let unreachable = Error::Io(std::io::ErrorKind::PermissionDenied.into());
+    let unreachable = IndexError::Io(std::io::ErrorKind::PermissionDenied.into());
     for error in [StoreError::Index(unreachable), StoreError::Full, StoreError::PagesHeld] {
         assert!(!is_corrupt_index(&error), "{error}");
     }

@@ -127,7 +127,7 @@ fn variables_set_single_items_of_lists() {
 fn the_file_of_the_image_is_read() {
     let config = with_file(EXAMPLE, &[]).unwrap();
     assert_eq!(config.storage.path, Path::new("/var/lib/registry"));
-    assert_eq!(config.listen[0].to_string(), "0.0.0.0:5000");
+    assert_eq!(config.listen[0].to_string(), "[::]:5000");
     assert_eq!(config.http.headers["X-Content-Type-Options"], ["nosniff"]);
     assert!(config.open_because_registry_environment);
     assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);

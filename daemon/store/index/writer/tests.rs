@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use super::*;
 use crate::store::clock::{ClockRow, StoreTime};
-use crate::store::index::batch::CLOCK_SAVE_INTERVAL;
-use crate::store::index::schema;
+use crate::store::disk::Disk;
+use crate::store::index::changes::CLOCK_SAVE_INTERVAL;
+use crate::store::index::changes::marks::HoldCollection;
+use crate::store::index::changes::sweep::RemoveUploadRows;
+use crate::store::index::lmdb::Index;
+use crate::store::index::tables::{ReadTables, Table, meta};
 
 /// Starts the writer of an index of 1 MiB.
 fn start(directory: &std::path::Path) -> (Arc<Index>, Writer, JoinHandle<()>) {
     let disk = Arc::new(Disk::open(directory, |_| ()).unwrap());
     let index = Arc::new(Index::open(&disk, 1 << 20).unwrap());
-    let (writer, thread) = Writer::start(Arc::clone(&index), disk, || ()).unwrap();
+    let (writer, thread) = Writer::start(Arc::clone(&index), disk, Arc::default(), || ()).unwrap();
     (index, writer, thread)
 }
 
@@ -22,17 +26,15 @@ async fn clock_is_saved_with_every_name() {
     let later = StoreTime::from_seconds(CLOCK_SAVE_INTERVAL.as_secs() / 2);
     index.clock.advance_to(later);
     let saved = || {
-        let txn = index.env.read_txn().unwrap();
-        schema::row::<ClockRow>(index.tables.meta, &txn, schema::CLOCK).unwrap().unwrap().time()
+        let row: Option<ClockRow> = index.read().unwrap().row(Table::Meta, meta::CLOCK).unwrap();
+        row.unwrap().time()
     };
-    writer.submit(|_| Ok(())).await.unwrap();
+    writer.submit(RemoveUploadRows(Vec::new())).await.unwrap();
     assert!(saved() < later, "the clock is saved without need");
-    let given = writer.submit(|batch| {
-        batch.names_changed();
-        Ok(batch.store_time)
-    });
+    let before = index.clock.now();
+    writer.submit(HoldCollection(true)).await.unwrap();
     // After a power cut the clock continues from the saved time, so that names that are set then are newer.
-    assert!(given.await.unwrap() <= saved());
+    assert!(before <= saved());
     drop(writer);
     thread.join().unwrap();
 }
@@ -44,28 +46,20 @@ const KEYS: std::ops::Range<u32> = 0..200;
 async fn delete_waits_for_reader_that_holds_freed_pages() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
-    let row = |batch: &mut Batch, key: u32| {
-        let table = batch.index.tables.meta;
-        Ok(table.put(&mut batch.txn, &key.to_be_bytes(), &[7; 3900])?)
-    };
     for key in KEYS {
-        writer.submit(move |batch| row(batch, key)).await.unwrap();
+        index.set_row(Table::Uploads, &key.to_be_bytes(), Some(&[7; 3900]));
     }
     let looking = Duration::from_millis(500);
     let (begins, reads) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
-        let _looks = index.env.read_txn().unwrap();
+        let _looks = index.read().unwrap();
         begins.send(()).unwrap();
         std::thread::sleep(looking);
     });
     reads.recv().unwrap();
     let began = std::time::Instant::now();
     for key in KEYS {
-        let delete = move |batch: &mut Batch| {
-            let table = batch.index.tables.meta;
-            Ok(table.delete(&mut batch.txn, &key.to_be_bytes())?)
-        };
-        assert!(writer.submit(delete).await.unwrap());
+        writer.submit(RemoveUploadRows(vec![key.to_be_bytes().to_vec()])).await.unwrap();
     }
     assert!(began.elapsed() >= looking, "the reader held no pages");
     reader.join().unwrap();

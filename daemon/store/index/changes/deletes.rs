@@ -1,0 +1,167 @@
+//! The changes of a delete.
+//!
+//! The children and the referrers of a deleted manifest become orphans, which a collection removes after the grace
+//! period.
+
+use std::sync::Arc;
+
+use super::applier::Applier;
+use super::apply::{Apply, Needs};
+use crate::oci::{Digest, RepositoryName, Tag};
+use crate::store::error::StoreError;
+use crate::store::immutable::ImmutableRule;
+use crate::store::index::tables::WriteTables;
+
+/// A manifest to delete.
+#[derive(Debug)]
+pub(in crate::store) struct ManifestDelete {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) digest: Digest,
+    /// The subject of the manifest.
+    pub(in crate::store) subject: Option<Digest>,
+    /// The rules for immutable tags.
+    pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
+}
+
+/// The progress of a delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Deleted {
+    /// The delete is complete.
+    Complete,
+    /// The manifest is removed; [`OrphanReferrers`] has to orphan the rest of its referrers.
+    ReferrersLeft,
+    /// Nothing is done: the tags of the manifest have to be searched first.
+    TagsUnknown,
+}
+
+/// Removes a tag; its manifest and other tags stay.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteTag {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) tag: Tag,
+    pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
+}
+
+impl Apply for DeleteTag {
+    type Reply = ();
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<(), StoreError> {
+        to.check_tag_delete(&self.repository, &self.tag, &self.immutable)?;
+        to.delete_tag(&self.repository, &self.tag)
+    }
+}
+
+/// Removes those of some tags that still name the manifest given with them.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteTags {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) tags: Vec<(Tag, Digest)>,
+    pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
+}
+
+/// The reply to [`DeleteTags`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct TagsDeleted {
+    /// The removed tags.
+    pub(in crate::store) deleted: Vec<Tag>,
+    /// The number of tags that stay because they name another manifest now.
+    pub(in crate::store) moved: usize,
+}
+
+impl Apply for DeleteTags {
+    type Reply = TagsDeleted;
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<TagsDeleted, StoreError> {
+        for (tag, _) in &self.tags {
+            to.check_tag_delete(&self.repository, tag, &self.immutable)?;
+        }
+        to.delete_tags(&self.repository, &self.tags)
+    }
+}
+
+/// Removes those of some tags that name a manifest.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteTagsOf {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) digest: Digest,
+    pub(in crate::store) tags: Vec<Tag>,
+}
+
+impl Apply for DeleteTagsOf {
+    type Reply = ();
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<(), StoreError> {
+        to.delete_tags_of(&self.repository, &self.digest, &self.tags)
+    }
+}
+
+/// Removes a manifest from a repository together with its tags, if the repository has few tags.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteManifest(pub(in crate::store) Arc<ManifestDelete>);
+
+impl Apply for DeleteManifest {
+    type Reply = Deleted;
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Deleted, StoreError> {
+        to.delete_manifest(&self.0)
+    }
+}
+
+/// Removes a manifest from a repository with many tags.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteWatchedManifest {
+    pub(in crate::store) delete: Arc<ManifestDelete>,
+    /// The tags that were found while the manifest was watched.
+    pub(in crate::store) tags: Vec<Tag>,
+    /// The tags that were set since; the writer adds them.
+    pub(in crate::store) recorded: Vec<Tag>,
+}
+
+impl Apply for DeleteWatchedManifest {
+    type Reply = Deleted;
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Deleted, StoreError> {
+        let all: Vec<Tag> = self.recorded.iter().chain(&self.tags).cloned().collect();
+        to.delete_with_tags(&self.delete, &all)
+    }
+
+    fn needs(&mut self) -> Needs<'_> {
+        Needs::WatchedTags(&self.delete.repository, &self.delete.digest, &mut self.recorded)
+    }
+}
+
+/// Orphans the next referrers of a deleted manifest.
+#[derive(Debug)]
+pub(in crate::store) struct OrphanReferrers {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) subject: Digest,
+    /// The referrer after which they begin.
+    pub(in crate::store) after: Option<Digest>,
+}
+
+impl Apply for OrphanReferrers {
+    type Reply = Option<Digest>;
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Option<Digest>, StoreError> {
+        to.orphan_referrers(&self.repository, &self.subject, self.after.as_ref())
+    }
+}
+
+/// Removes a blob from a repository; other repositories keep it.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteBlob {
+    pub(in crate::store) repository: RepositoryName,
+    pub(in crate::store) digest: Digest,
+    pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
+}
+
+impl Apply for DeleteBlob {
+    type Reply = ();
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<(), StoreError> {
+        to.delete_blob(&self.repository, &self.digest, &self.immutable)
+    }
+}
+
+#[cfg(test)]
+mod tests;

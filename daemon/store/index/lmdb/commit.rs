@@ -1,0 +1,46 @@
+//! The commit of a transaction: LMDB's own, and the sync of the meta page that makes it durable.
+//!
+//! With its own sync LMDB writes the meta page with `O_DSYNC`, and refuses all later writes when that fails for any
+//! reason. So LMDB only writes the page (`NO_META_SYNC`), and `fdatasync` follows here. The data pages that the meta
+//! page points to are durable by then, and the pages of the previous snapshot are not overwritten before the commit
+//! after the next: at any moment the medium has one of the two snapshots, whole.
+
+use heed::{Env, RwTxn};
+
+use super::preallocation::Preallocation;
+use super::table::Databases;
+use crate::store::error::StoreError;
+use crate::store::index::tables::{Table, meta};
+use crate::store::index_error::IndexError;
+
+/// Commits a transaction of an index that is still being opened; see `Index::commit`.
+pub(super) fn commit(
+    env: &Env,
+    preallocation: &Preallocation,
+    txn: RwTxn,
+    databases: &Databases,
+) -> Result<(), StoreError> {
+    let write = |txn: RwTxn| -> Result<(), IndexError> {
+        let written = txn.commit().map_err(|error| preallocation.commit_error(env, error));
+        databases.noted(written.map_err(IndexError::from))
+    };
+    let sync =
+        || -> Result<(), StoreError> { Ok(databases.noted(env.force_sync().map_err(IndexError::from))?) };
+    write(txn)?;
+    let Err(error) = sync() else { return Ok(()) };
+    if !error.is_lack_of_resources() && !error.is_lack_of_space() {
+        return Err(error);
+    }
+    // The kernel may have dropped the page and marked it clean, so that repeating the sync would succeed without
+    // writing it. Another commit writes the other meta page, which contains this change as well.
+    let again = || -> Result<(), StoreError> {
+        let mut txn = databases.noted(env.write_txn().map_err(IndexError::from))?;
+        // Any row makes LMDB write pages; this one stays as it is.
+        databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)?;
+        write(txn)?;
+        sync()
+    };
+    again()?;
+    log::warn!("the first sync of the index failed ({error}); a second commit made it durable");
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The inspection of an index: reads every row and checks that the tables agree.
+//!
+//! LMDB trusts its file: reading a corrupt page may kill the process. So an inspection runs in a child process, and a
+//! crash counts as corruption. LMDB's list of free pages cannot be read through its interface, and a wrong one makes
+//! LMDB overwrite pages in use. So the rows are copied to a new file without that list, which then replaces the
+//! index.
+
+use std::path::Path;
+
+use heed::{CompactionOption, Env};
+
+use super::preallocation::Preallocation;
+use super::table::{self, Databases, Snapshot};
+use super::{environment, mapping};
+use crate::store::error::StoreError;
+use crate::store::index::tables::meta::{self, VERSION};
+use crate::store::index::tables::{ReadTables, Table, consistency};
+use crate::store::index_error::IndexError;
+
+/// The parameters of an inspection.
+#[derive(Clone, Copy, Debug)]
+pub struct Inspection<'a> {
+    /// The directory of the index.
+    pub directory: &'a Path,
+    /// The size limit of the index, in bytes.
+    pub map_size: usize,
+    /// Reads LMDB's previous snapshot instead of the newest.
+    pub previous: bool,
+    /// The smallest acceptable change number.
+    pub least_change: u64,
+    /// The file to copy the rows to.
+    pub copy: Option<&'a Path>,
+}
+
+/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, it is removed
+/// again.
+///
+/// # Errors
+/// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
+/// nothing about the index ([`StoreError::is_environment_error`]).
+pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
+    let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
+    let env = environment::open(directory, map_size, previous).map_err(IndexError::from)?;
+    let txn = env.read_txn().map_err(IndexError::from)?;
+    let change: Option<u64> = Databases::meta_row(&env, &txn, meta::CHANGE)?;
+    if change.unwrap_or_default() < least_change {
+        return Err(IndexError::Row("index.json is newer".into()).into());
+    }
+    let version: Option<u32> = Databases::meta_row(&env, &txn, meta::FORMAT)?;
+    if version.is_some_and(|version| version != VERSION) {
+        // Rows of other versions are not readable here: opening refuses a newer version and rebuilds an older one.
+        return Ok(());
+    }
+    let databases = Databases::find(&env, &txn).map_err(IndexError::from)?;
+    let snapshot = Snapshot::new(txn, &databases);
+    consistency::check(&snapshot)?;
+    // LMDB allows one read transaction per thread, and the copy opens one.
+    snapshot.end().map_err(IndexError::from)?;
+    copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size))
+}
+
+/// Copies an index whose rows are all readable; an error here says nothing about them.
+fn copy_to(env: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Result<(), StoreError> {
+    let copied = env.copy_to_path(copy, CompactionOption::Enabled);
+    match copied.map_err(|error| StoreError::from(IndexError::from(error))) {
+        Ok(_) => {}
+        Err(error) if error.is_environment_error() => return remove(copy),
+        Err(_) => {
+            // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
+            // used. Reading row by row does not depend on that list.
+            remove(copy)?;
+            copy_rows(env, databases, copy, map_size).or_else(|error| {
+                remove(copy)?;
+                Err(StoreError::io("copy the index", std::io::Error::other(error.to_string())))
+            })?;
+        }
+    }
+    // Without room on the disk, the margin is allocated once the old index is gone.
+    let _ = preallocate(copy, map_size);
+    Ok(())
+}
+
+/// Removes an incomplete copy, which must not be used.
+#[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
+fn remove(copy: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove an incomplete copy of the index", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The rows that one transaction copies; they stay in memory until its end.
+const AT_ONCE: usize = 10_000;
+
+/// Copies the rows one by one.
+fn copy_rows(old: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Result<(), IndexError> {
+    let env = mapping::open_environment_file(copy, map_size)?;
+    let snapshot = Snapshot::new(old.read_txn()?, databases);
+    for table in Table::ALL {
+        let mut new = env.write_txn()?;
+        let target = table::create(&env, &mut new, table)?;
+        for (number, row) in snapshot.rows(table)?.enumerate() {
+            let (key, value) = row?;
+            table::put(target, &mut new, table, (key, value))?;
+            if number % AT_ONCE == AT_ONCE - 1 {
+                new.commit()?;
+                new = env.write_txn()?;
+            }
+        }
+        new.commit()?;
+    }
+    Ok(())
+}
+
+/// Allocates the margin of a copy; see [`Preallocation`].
+fn preallocate(copy: &Path, map_size: usize) -> Result<(), IndexError> {
+    let env = mapping::open_environment_file(copy, map_size)?;
+    Preallocation::new(&env)?.refill(&env);
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The back end of the index on the disk: LMDB, with a checksum in each row. No other part of the store names it.
+
+mod commit;
+mod database;
+mod environment;
+mod free_pages;
+pub(in crate::store) mod inspect;
+mod mapping;
+mod preallocation;
+mod rows_error;
+mod table;
+mod transaction;
+
+pub(in crate::store) use self::database::{Index, try_to_create};
+
+#[cfg(test)]
+pub(in crate::store) use self::mapping::open_environment;

@@ -1,0 +1,148 @@
+//! The keys of the tables: their byte order is the order of lists in the distribution specification.
+//!
+//! A repository's name ends with a zero byte, which no name contains, so that the rows of a repository are
+//! contiguous. A digest is one byte for its algorithm and the hash.
+
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+
+/// Encodes a digest: one byte for the algorithm, then the hash.
+pub(in crate::store) fn digest_key(digest: &Digest) -> Vec<u8> {
+    let mut key = Vec::with_capacity(65);
+    push_digest(&mut key, digest);
+    key
+}
+
+fn push_digest(key: &mut Vec<u8>, digest: &Digest) {
+    key.push(code_of(digest.algorithm()));
+    key.extend_from_slice(digest.bytes());
+}
+
+/// Returns the byte by which a key begins a digest of this algorithm.
+pub(in crate::store) fn code_of(algorithm: Algorithm) -> u8 {
+    match algorithm {
+        Algorithm::Sha256 => 1,
+        Algorithm::Sha512 => 2,
+    }
+}
+
+/// Splits a key after the digest that it begins with.
+pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
+    let (&code, rest) = key.split_first()?;
+    let algorithm = match code {
+        1 => Algorithm::Sha256,
+        2 => Algorithm::Sha512,
+        _ => return None,
+    };
+    let (hash, rest) = rest.split_at_checked(algorithm.hash_len())?;
+    Some((Digest::from_hash(algorithm, hash)?, rest))
+}
+
+/// Returns the digests that stand one after the other, up to the first bytes that are none.
+pub(in crate::store) fn digests(mut rest: &[u8]) -> impl Iterator<Item = Digest> {
+    std::iter::from_fn(move || {
+        let (digest, behind) = split_digest(rest)?;
+        rest = behind;
+        Some(digest)
+    })
+}
+
+/// Returns the prefix of all keys of a repository.
+pub(in crate::store) fn repository_prefix(repository: &RepositoryName) -> Vec<u8> {
+    let mut key = Vec::with_capacity(repository.as_str().len() + 66);
+    key.extend_from_slice(repository.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+/// Returns the key of a tag.
+pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.extend_from_slice(tag.as_str().as_bytes());
+    key
+}
+
+/// Returns the key of a manifest or a blob in a repository.
+pub(in crate::store) fn content_key(repository: &RepositoryName, digest: &Digest) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    push_digest(&mut key, digest);
+    key
+}
+
+/// Splits the key of a manifest or a blob in a repository.
+pub(in crate::store) fn split_content(key: &[u8]) -> Option<(RepositoryName, Digest)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    let repository = text_after(&key[..end], 0)?.parse().ok()?;
+    let (digest, _) = split_digest(&key[end + 1..])?;
+    Some((repository, digest))
+}
+
+/// Returns the prefix of the keys of manifests or blobs in a repository whose hash begins with these bytes.
+pub(in crate::store) fn content_key_prefix(
+    repository: &RepositoryName,
+    algorithm: Algorithm,
+    hash: &[u8],
+) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.push(code_of(algorithm));
+    key.extend_from_slice(hash);
+    key
+}
+
+/// Returns the key of the reverse tables, which map a digest to the repositories that have it.
+pub(in crate::store) fn repository_key(digest: &Digest, repository: &RepositoryName) -> Vec<u8> {
+    let mut key = digest_key(digest);
+    key.extend_from_slice(repository.as_str().as_bytes());
+    key
+}
+
+/// Returns the key of a referrer, or, without `referrer`, the prefix of the keys of all referrers of a subject.
+pub(in crate::store) fn referrer_key(
+    repository: &RepositoryName,
+    subject: &Digest,
+    referrer: Option<&Digest>,
+) -> Vec<u8> {
+    let mut key = content_key(repository, subject);
+    if let Some(referrer) = referrer {
+        push_digest(&mut key, referrer);
+    }
+    key
+}
+
+/// Returns the key of the reverse edge from a digest to a manifest that references it.
+pub(in crate::store) fn edge_key(child: &Digest, parent: &Digest) -> Vec<u8> {
+    let mut key = digest_key(child);
+    push_digest(&mut key, parent);
+    key
+}
+
+/// Returns the text of a key after a prefix, if it is UTF-8.
+pub(in crate::store) fn text_after(key: &[u8], prefix: usize) -> Option<&str> {
+    std::str::from_utf8(key.get(prefix..)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Hasher;
+
+    #[test]
+    fn longest_keys_fit_into_lmdb() {
+        let repository: RepositoryName = "a".repeat(255).parse().unwrap();
+        let digest = Hasher::digest(Algorithm::Sha512, b"");
+        let tag: Tag = "t".repeat(128).parse().unwrap();
+        assert!(referrer_key(&repository, &digest, Some(&digest)).len() <= 511);
+        assert!(tag_key(&repository, &tag).len() <= 511);
+    }
+
+    #[test]
+    fn digest_round_trips_through_its_key() {
+        for algorithm in Algorithm::ALL {
+            let digest = Hasher::digest(algorithm, b"x");
+            let mut key = digest_key(&digest);
+            key.extend_from_slice(b"rest");
+            assert_eq!(split_digest(&key), Some((digest, &b"rest"[..])));
+        }
+        assert_eq!(split_digest(&[1, 2, 3]), None);
+        assert_eq!(split_digest(&[9; 40]), None);
+    }
+}
