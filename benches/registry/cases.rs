@@ -11,6 +11,7 @@ use super::maintenance;
 use super::peers::{self, BEFORE, HOLDFAST, NGINX, REGISTRY_2, Server};
 use super::push::{self, Large};
 use super::report::{Goal, Measure, Report, milliseconds};
+use super::transfer;
 
 static START: Measure = Measure { name: "start to first answer, ms", goal: Goal::Most(7.0) };
 static BINARY: Measure = Measure { name: "binary, MiB", goal: Goal::Most(8.0) };
@@ -41,7 +42,7 @@ const IMAGE: &str = "/v2/app/web/manifests/latest";
 /// A case: its name for `--only`, and its measurement in one round.
 type Case = (&'static str, fn(&Servers, usize, &mut Report) -> io::Result<()>);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("start", Servers::measure_start),
     ("head", Servers::measure_head),
     ("users", Servers::measure_head_with_users),
@@ -52,6 +53,7 @@ const CASES: [Case; 10] = [
     ("check", Servers::measure_check),
     ("store", Servers::measure_large_store),
     ("pages", Servers::measure_pages),
+    ("transfer", Servers::measure_transfer),
 ];
 
 /// The compared servers, all running, with the same content.
@@ -63,6 +65,8 @@ pub struct Servers {
     registry_2: Option<Server>,
     nginx: Option<Server>,
     idle: [Option<f64>; 3],
+    /// Size of the archive of the case `transfer`, in GiB.
+    pub archive: u64,
 }
 
 impl Servers {
@@ -78,6 +82,7 @@ impl Servers {
             registry_2: peers::registry_2(&data.join("registry"))?,
             nginx: peers::nginx(&data.join("nginx"))?,
             idle: [None; 3],
+            archive: 1,
         };
         servers.idle = servers.registries().map(|(_, server)| server.map(|server| server.memory("VmRSS")));
         servers.fill()?;
@@ -232,6 +237,15 @@ impl Servers {
             return Ok(());
         }
         super::pages::measure(&self.holdfast.data.with_file_name("pages"), report)
+    }
+
+    /// Measures transfers in the first rounds only, since each of them writes many gigabytes.
+    fn measure_transfer(&self, round: usize, report: &mut Report) -> io::Result<()> {
+        if round >= transfer::ROUNDS {
+            return Ok(());
+        }
+        settle();
+        transfer::measure(&self.holdfast.data.with_file_name("transfer"), round, self.archive, report)
     }
 
     /// Measures a large store in the first round only, since its content takes long to create.

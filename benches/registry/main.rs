@@ -14,6 +14,7 @@ mod pages;
 mod peers;
 mod push;
 mod report;
+mod transfer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ struct Arguments {
     /// Binary of an earlier build to measure in the same rounds
     #[arg(long)]
     before: Option<PathBuf>,
+    /// Size of the archive that is imported and exported, in GiB; three times as much space is needed
+    #[arg(long, default_value_t = 4)]
+    archive: u64,
     /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -43,7 +47,8 @@ fn main() -> io::Result<()> {
     empty(&data)?;
     let mut report = report::Report::default();
     {
-        let servers = cases::Servers::start(&data, &arguments.only, arguments.before.as_deref())?;
+        let mut servers = cases::Servers::start(&data, &arguments.only, arguments.before.as_deref())?;
+        servers.archive = arguments.archive;
         for round in 0..arguments.rounds {
             eprintln!("round {} of {}", round + 1, arguments.rounds);
             servers.round(round, &arguments.only, &mut report)?;

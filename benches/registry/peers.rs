@@ -95,7 +95,8 @@ fn ticks_of(process: &Path) -> Option<u64> {
     Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
 }
 
-fn status_of(process: &Path, key: &str) -> Option<f64> {
+/// Returns a value of `/proc/PID/status` in KiB.
+pub fn status_of(process: &Path, key: &str) -> Option<f64> {
     let status = std::fs::read_to_string(process.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
