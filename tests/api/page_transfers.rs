@@ -301,18 +301,18 @@ fn one_archive_at_a_time_and_none_after_its_client_has_gone() {
     browser.get("/import").expect(200);
     let form = Form::new().field("token", &browser.token).file(&bytes).end();
     let (first, rest) = form.split_at(form.len() / 2);
-    let mut stream = request(&browser).header("Content-Length", &form.len().to_string()).open();
-    stream.write_all(first).unwrap();
     let began = Instant::now();
-    loop {
+    let stream = loop {
+        let mut stream = request(&browser).header("Content-Length", &form.len().to_string()).open();
+        stream.write_all(first).unwrap();
         let answer = send(&browser, &form);
         if answer.status == 409 {
             assert!(text(&answer).contains("Another archive is being uploaded by you"));
-            break;
+            break stream;
         }
-        // The daemon has not read the first one yet.
-        assert!(began.elapsed() < Duration::from_secs(30), "{}", answer.status);
-    }
+        // The daemon has not read the first one yet, or has refused it because of the second.
+        assert!(answer.status == 200 && began.elapsed() < Duration::from_secs(60), "{}", answer.status);
+    };
     stream.shutdown(Shutdown::Both).unwrap();
     drop(stream);
     // The place is free again once the daemon has seen the end.

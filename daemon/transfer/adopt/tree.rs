@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::beneath::open_beneath;
@@ -166,7 +166,9 @@ impl Tree {
     /// Removes the content of a repository, but not the repositories below it.
     pub(super) fn remove_repository(&self, name: &RepositoryName) -> Result<(), SourceError> {
         let folder = repository_path(name);
-        // The names come last: a run that was interrupted finds the repository by them.
+        // At once: a run that is interrupted must not leave tags whose manifests or links are gone.
+        self.hide_tags(&folder.join("_manifests"))?;
+        // The manifests come last: a run that was interrupted finds the repository by them.
         for part in ["_layers", "_uploads", "_manifests"] {
             let path = folder.join(part);
             match self.folder(&path) {
@@ -186,6 +188,17 @@ impl Tree {
             folder = above;
         }
         Ok(())
+    }
+
+    /// Renames the folder of a repository's tags to a name that no reader knows.
+    fn hide_tags(&self, manifests: &Path) -> Result<(), SourceError> {
+        let renamed =
+            self.folder(manifests).and_then(|opened| renameat(&opened, "tags", &opened, "removed-tags"));
+        match renamed {
+            // There may be the rest of an earlier run, which had seen no tags then.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            Err(error) => Err(failed(&self.path.join(manifests), error)),
+        }
     }
 
     /// Removes a folder if it is empty.
