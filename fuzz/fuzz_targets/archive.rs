@@ -44,7 +44,7 @@ fn read(stream: Box<dyn Read + Send>) {
 
 /// Sets the checksum of each header. A changed archive would otherwise end at its first one.
 fn set_checksums(bytes: &mut [u8]) {
-    let mut at = 0;
+    let mut at = 0_usize;
     while let Some(header) = bytes.get_mut(at..at.saturating_add(512)) {
         if header.iter().all(|byte| *byte == 0) {
             return;
