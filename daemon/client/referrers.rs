@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::error::{ClientError, refusal};
@@ -56,6 +58,12 @@ impl RegistryClient {
                 return if is_unsupported && found.is_empty() { Ok(None) } else { Err(error) };
             }
             let (bytes, next) = read_page(&target, response).await?;
+            // Some hosts answer unknown paths with a page of theirs.
+            if !is_index(&bytes) {
+                let malformed =
+                    || ClientError::Answer(format!("{target}: the list of referrers is not an index"));
+                return if found.is_empty() { Ok(None) } else { Err(malformed()) };
+            }
             let page = referrers_of_index(&bytes, MAX_REFERRERS);
             let before = found.len();
             found.extend(page.into_keys());
@@ -92,6 +100,16 @@ fn fallback(digest: &Digest) -> Result<Reference, ClientError> {
         .map_err(|error| ClientError::Answer(format!("{digest} has no fallback tag: {error}")))
 }
 
+/// Returns true for the JSON of an index, whatever its entries are.
+fn is_index(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Entries {
+        #[serde(rename = "manifests")]
+        _manifests: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice::<Entries>(bytes).is_ok()
+}
+
 /// The manifest under a fallback tag is not an index.
 #[derive(Debug, PartialEq, Eq)]
 struct NotAnIndex;
@@ -123,6 +141,14 @@ mod tests {
             size: content.len() as u64,
             artifact_type: Some("example/signature".into()),
             annotations: [("k".to_owned(), "v".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn only_an_index_is_a_list_of_referrers() {
+        assert!(is_index(br#"{"manifests":[{"digest":1}]}"#) && is_index(br#"{"manifests":[]}"#));
+        for other in [b"<html>".as_slice(), b"{}", b"[]", br#"{"manifests":null}"#, b""] {
+            assert!(!is_index(other));
         }
     }
 

@@ -36,6 +36,8 @@ impl Backoff {
         now: SystemTime,
     ) -> Option<Duration> {
         match status {
+            // A host that only says that it is overloaded, or has no backend, is a failure like others.
+            StatusCode::SERVICE_UNAVAILABLE if retry_after(headers, now).is_none() => self.after_failure(),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 self.refusals += 1;
                 let own = FIRST_WAIT.saturating_mul(1 << (self.refusals - 1).min(5)).min(LONGEST_WAIT);
@@ -89,9 +91,10 @@ mod tests {
         }
         assert_eq!(backoff.after_failure(), None);
         let mut of_server = Backoff::default();
-        let waits =
-            (0..3).filter_map(|_| of_server.after_answer(StatusCode::BAD_GATEWAY, &HeaderMap::new(), NOW));
-        assert_eq!(waits.count(), 2);
+        for status in [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE] {
+            assert!(of_server.after_answer(status, &HeaderMap::new(), NOW).is_some());
+        }
+        assert_eq!(of_server.after_answer(StatusCode::BAD_GATEWAY, &HeaderMap::new(), NOW), None);
         for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::INSUFFICIENT_STORAGE] {
             assert_eq!(Backoff::default().after_answer(status, &HeaderMap::new(), NOW), None);
         }
@@ -108,10 +111,12 @@ mod tests {
         assert_eq!(wait(&asked("Thu, 01 Jan 1970 00:01:00 GMT")), Some(60));
         assert_eq!((wait(&asked("soon")), wait(&HeaderMap::new())), (Some(30), Some(30)));
         assert_eq!(wait(&asked("86400")), None);
+        let busy = Backoff::default().after_answer(StatusCode::SERVICE_UNAVAILABLE, &asked("40"), NOW);
+        assert_eq!(busy, Some(Duration::from_secs(40)));
         let mut patient = Backoff::default();
         let all = std::iter::from_fn(|| {
             patient
-                .after_answer(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), NOW)
+                .after_answer(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), NOW)
                 .map(|wait| wait.as_secs())
         });
         assert_eq!(all.collect::<Vec<_>>(), [30, 60, 120, 240, 480]);

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::StatusCode;
 use tokio::task::JoinError;
 
 use super::super::questions::ask_all;
 use super::super::remote::explain;
 use super::forward::{Broken, forward};
 use crate::client::{ClientError, RegistryClient};
+use crate::egress::EgressError;
 use crate::oci::{Digest, Pattern, Reference, RepositoryName, Tag};
 use crate::transfer::export::{ExportError, Fetch, ManifestText, Registry, TagEntry};
 
@@ -111,6 +113,17 @@ fn is_refusal(error: &ClientError) -> bool {
     }
 }
 
+/// Returns true for an error of one manifest: others may still be read.
+fn concerns_only_the_content(error: &ClientError) -> bool {
+    match error {
+        ClientError::Answer(_) | ClientError::Egress(EgressError::Protocol { .. }) => true,
+        ClientError::Status { status, .. } => {
+            status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
+        }
+        ClientError::Unauthorized { .. } | ClientError::Egress(_) => false,
+    }
+}
+
 /// Returns true for the patterns of tags that attach content to an image.
 fn is_attachment(pattern: &str) -> bool {
     pattern.starts_with("sha256-") || pattern.starts_with("sha512-")
@@ -167,10 +180,9 @@ impl Registry for RemoteRegistry {
         match self.client.manifest(repository, &Reference::Digest(digest.clone())).await {
             Ok(manifest) => Ok(manifest
                 .map(|manifest| ManifestText { media_type: manifest.media_type, bytes: manifest.bytes })),
-            // The images of a manifest that cannot be used are left out, and the others follow.
-            Err(ClientError::Answer(reason)) => {
-                log::warn!("{reason}");
-                Ok(None)
+            // Its images are left out, and the others follow.
+            Err(error) if concerns_only_the_content(&error) => {
+                Err(ExportError::Unreadable { digest: digest.clone(), why: explain(&error) })
             }
             Err(error) => Err(failed(error)),
         }

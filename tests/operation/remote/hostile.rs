@@ -146,3 +146,33 @@ fn answers_without_end_are_bounded() {
     let long = Stub::start("127.0.0.1", |_| (200, vec![("X", "a".repeat(100_000))], Vec::new()));
     fails(&export(&long, &directory, &[]), 1, "its answer is not HTTP/1.1");
 }
+
+#[test]
+fn a_manifest_that_is_refused_or_too_large_leaves_the_other_images() {
+    let (good, bad, large) = (Image::of(b"good"), Image::of(b"bad"), Image::of(b"large"));
+    let stub = Stub::start("127.0.0.1", move |request| {
+        let image = match request.path.as_str() {
+            path if path.starts_with("/v2/bad/") => &bad,
+            path if path.starts_with("/v2/large/") => &large,
+            _ => &good,
+        };
+        if request.method == "GET" && request.path.ends_with(&format!("/manifests/{}", bad.digest)) {
+            return (
+                403,
+                Vec::new(),
+                br#"{"errors":[{"code":"DENIED","message":"scan it first"}]}"#.to_vec(),
+            );
+        }
+        if request.method == "GET" && request.path.ends_with(&format!("/manifests/{}", large.digest)) {
+            return (200, vec![("Content-Type", OCI_MANIFEST.into())], vec![b' '; 5 << 20]);
+        }
+        serve_image(image, request)
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let output = export(&stub, &directory, &["bad:1", "large:1"]);
+    fails(&output, 1, "scan it first");
+    assert!(text(&output).contains("more than 4194304 bytes"), "{}", text(&output));
+    assert!(text(&output).contains("app:1"), "{}", text(&output));
+    let names = std::fs::read_to_string(directory.path().join("medium/index.json")).unwrap();
+    assert!(names.contains("app:1") && !names.contains("bad:1"), "{names}");
+}

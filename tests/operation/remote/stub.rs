@@ -107,21 +107,21 @@ fn serve(
     Ok(())
 }
 
-/// Answers as a registry that has one image under `app:1`, and no lists.
+/// Answers as a registry that has one image under the tag 1 of any repository, and no lists.
 pub fn serve_image(image: &Image, request: &Seen) -> Answer {
     let name = request.path.rsplit('/').next().unwrap_or_default();
     let digest = if name == "1" { image.digest.as_str() } else { name };
     match (request.path.as_str(), image.content.get(digest)) {
         ("/v2/", _) => (200, Vec::new(), b"{}".to_vec()),
         (path, _) if path.contains("/tags/list") => (403, Vec::new(), b"{}".to_vec()),
-        (path, Some(content)) if path.starts_with("/v2/app/manifests/") && digest == image.digest => {
+        (path, Some(content)) if path.contains("/manifests/") && digest == image.digest => {
             let headers = vec![
                 ("Content-Type", image.media_type.to_owned()),
                 ("Docker-Content-Digest", image.digest.clone()),
             ];
             (200, headers, content.clone())
         }
-        (path, Some(content)) if path.starts_with("/v2/app/blobs/") => (200, Vec::new(), content.clone()),
+        (path, Some(content)) if path.contains("/blobs/") => (200, Vec::new(), content.clone()),
         _ => (404, Vec::new(), b"{}".to_vec()),
     }
 }
