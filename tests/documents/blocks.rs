@@ -22,7 +22,18 @@ pub enum Mark {
 
 /// Languages of blocks. Only `sh` and `console` are commands.
 const LANGUAGES: [&str; 13] = [
-    "sh", "console", "toml", "json", "yaml", "ini", "text", "http", "powershell", "nginx", "haproxy", "caddy",
+    "sh",
+    "console",
+    "toml",
+    "json",
+    "yaml",
+    "ini",
+    "text",
+    "http",
+    "powershell",
+    "nginx",
+    "haproxy",
+    "caddy",
     "mermaid",
 ];
 
@@ -45,8 +56,13 @@ pub fn read(name: &str, text: &str) -> Vec<Block> {
         let inside = lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```");
         let text: String =
             inside.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect();
-        let mut block =
-            Block { language: language.to_owned(), text, line: number + 2, mark: Mark::Nothing, setup: String::new() };
+        let mut block = Block {
+            language: language.to_owned(),
+            text,
+            line: number + 2,
+            mark: Mark::Nothing,
+            setup: String::new(),
+        };
         before.drain(..).for_each(|comment| block.apply(name, comment));
         blocks.push(block);
     }

@@ -25,7 +25,9 @@ fn merge(old: &mut toml::Table, new: toml::Table) {
     for (name, value) in new {
         match (old.get_mut(&name), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
-            (Some(toml::Value::Array(old)), toml::Value::Array(new)) if new.iter().any(toml::Value::is_table) => {
+            (Some(toml::Value::Array(old)), toml::Value::Array(new))
+                if new.iter().any(toml::Value::is_table) =>
+            {
                 old.extend(new);
             }
             (_, value) => {
@@ -87,10 +89,13 @@ fn run_page(page: &Page, after: &str) -> Result<(), String> {
 #[test]
 fn the_commands_of_every_page_run() {
     // The page about ACME has a test of its own.
-    let is_wanted = |page: &Page| std::env::var("HOLDFAST_TEST_PAGE").map_or(true, |name| page.name.contains(&name))
-            && !page.name.ends_with(ACME_PAGE);
+    let is_wanted = |page: &Page| {
+        std::env::var("HOLDFAST_TEST_PAGE").map_or(true, |name| page.name.contains(&name))
+            && !page.name.ends_with(ACME_PAGE)
+    };
     let mut failures = Vec::new();
-    for page in pages().iter().filter(|page| page.blocks.iter().any(|block| block.runs()) && is_wanted(page)) {
+    for page in pages().iter().filter(|page| page.blocks.iter().any(|block| block.runs()) && is_wanted(page))
+    {
         failures.extend(run_page(page, "").err());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -120,11 +125,21 @@ fn configurations_in_the_documents_are_valid() {
         if page.blocks.iter().any(|block| block.runs()) {
             continue;
         }
-        for block in page.blocks.iter().filter(|block| block.language == "toml" && block.mark == Mark::Nothing) {
+        for block in
+            page.blocks.iter().filter(|block| block.language == "toml" && block.mark == Mark::Nothing)
+        {
             let file = directory.path().join("holdfast.toml");
             fs::write(&file, &block.text).unwrap();
             let mut check = Command::new(BINARY);
-            let output = check.env_clear().arg("config").arg("check").arg(&file).arg("--data").arg(directory.path()).output().unwrap();
+            let output = check
+                .env_clear()
+                .arg("config")
+                .arg("check")
+                .arg(&file)
+                .arg("--data")
+                .arg(directory.path())
+                .output()
+                .unwrap();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{}:{}: {text}", page.name, block.line);
         }
@@ -138,7 +153,8 @@ fn json_and_yaml_in_the_documents_can_be_parsed() {
             let place = format!("{}:{}", page.name, block.line);
             match block.language.as_str() {
                 "json" => {
-                    let values = serde_json::Deserializer::from_str(&block.text).into_iter::<serde_json::Value>();
+                    let values =
+                        serde_json::Deserializer::from_str(&block.text).into_iter::<serde_json::Value>();
                     values.for_each(|value| assert!(value.is_ok(), "{place}: {value:?}"));
                 }
                 "yaml" => saphyr_parser::Parser::new_from_str(&block.text)

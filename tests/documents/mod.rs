@@ -5,11 +5,9 @@
 //! output matters has `<!-- prints: TEXT -->`, one that uses what the reader has already `<!-- setup: COMMANDS -->`, and a
 //! configuration that cannot be checked `<!-- not checked: REASON -->`.
 
-mod arguments;
 mod blocks;
 mod commands;
-mod links;
-mod reference;
+mod quick;
 
 use std::fs;
 use std::path::{Path, PathBuf};

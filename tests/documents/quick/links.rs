@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Page, blocks, pages, source};
+use crate::documents::{Page, blocks, pages, source};
 
 /// Returns the targets of `[text](target)`, and of `src` and `srcset` in HTML.
 fn targets(prose: &str) -> Vec<String> {
@@ -67,7 +67,8 @@ fn the_table_of_contents_has_every_page() {
 #[test]
 fn documents_named_by_the_program_exist() {
     let mut named = 0;
-    for top in ["daemon", "packaging", "config", "tests", "SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
+    for top in ["daemon", "packaging", "config", "tests", "SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md"]
+    {
         let output = std::process::Command::new("grep")
             .args(["-rhoE", r"\bdocs/[a-z0-9/_-]+\.md", top])
             .current_dir(source())
@@ -79,4 +80,13 @@ fn documents_named_by_the_program_exist() {
         }
     }
     assert!(named > 10);
+}
+
+#[test]
+fn the_package_has_every_page() {
+    let contents = fs::read_to_string(source().join("packaging/debian/contents")).unwrap();
+    for page in pages() {
+        let path = format!("/usr/share/doc/holdfast/{}", page.name);
+        assert!(contents.lines().any(|line| line == path), "packaging/debian/contents lacks {path}");
+    }
 }

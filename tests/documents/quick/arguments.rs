@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use super::{blocks, pages};
+use crate::documents::{blocks, pages};
 use crate::support::*;
 
 /// A hidden command that explanations name.
@@ -33,7 +33,8 @@ impl CommandLine {
         let mut found = vec!["holdfast".to_owned()];
         let mut next = 0;
         while let Some(name) = found.get(next).cloned() {
-            let below = self.0[&name].iter().filter(|word| *word != "help").map(|word| format!("{name} {word}"));
+            let below =
+                self.0[&name].iter().filter(|word| *word != "help").map(|word| format!("{name} {word}"));
             found.extend(below.filter(|command| self.0.contains_key(command)));
             next += 1;
         }

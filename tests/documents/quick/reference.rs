@@ -1,6 +1,6 @@
 //! The generated pages of the reference: command line and configuration.
 //!
-//! `HOLDFAST_WRITE_DOCUMENTS=1 cargo test --test tests documents::reference` writes them again.
+//! `HOLDFAST_WRITE_DOCUMENTS=1 cargo test --test tests documents::quick::reference` writes them again.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use super::arguments::CommandLine;
-use super::{blocks, pages, source};
+use crate::documents::{blocks, pages, source};
 use crate::support::*;
 
 /// Compares a page with its text, or writes it.
@@ -21,7 +21,7 @@ fn assert_generated(path: &str, expected: &str) {
     let text = fs::read_to_string(&file).unwrap_or_default();
     assert!(
         text == expected,
-        "{path} is out of date; HOLDFAST_WRITE_DOCUMENTS=1 cargo test --test tests documents::reference writes it"
+        "{path} is out of date; HOLDFAST_WRITE_DOCUMENTS=1 cargo test --test tests documents::quick::reference writes it"
     );
 }
 
@@ -82,7 +82,10 @@ struct Section {
 }
 
 fn plain(line: &str) -> String {
-    ["\\fB", "\\fR", "\\fI"].iter().fold(line.to_owned(), |text, font| text.replace(font, "")).replace("\\-", "-")
+    ["\\fB", "\\fR", "\\fI"]
+        .iter()
+        .fold(line.to_owned(), |text, font| text.replace(font, ""))
+        .replace("\\-", "-")
 }
 
 /// Reads the manual page, which is made from the definitions of the keys.
@@ -98,10 +101,16 @@ fn sections() -> Vec<Section> {
             is_head = true;
         } else if is_head {
             let head = plain(line);
-            let (name, default) =
-                head.split_once(" = ").map_or((head.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
+            let (name, default) = head
+                .split_once(" = ")
+                .map_or((head.as_str(), None), |(name, value)| (name, Some(value.to_owned())));
             let section_name = section.title.trim_matches(['[', ']']).to_owned();
-            section.keys.push(Key { section: section_name, name: name.to_owned(), default, ..Key::default() });
+            section.keys.push(Key {
+                section: section_name,
+                name: name.to_owned(),
+                default,
+                ..Key::default()
+            });
             is_head = false;
         } else if !line.starts_with('.') {
             match section.keys.last_mut() {
@@ -154,10 +163,12 @@ fn configuration_page() -> String {
 }
 
 fn key_entry(page: &mut String, key: &Key, is_rule: bool) {
-    let full = if key.section.is_empty() { key.name.clone() } else { format!("{}.{}", key.section, key.name) };
+    let full =
+        if key.section.is_empty() { key.name.clone() } else { format!("{}.{}", key.section, key.name) };
     write!(page, "\n### {full}\n").unwrap();
     for text in &key.paragraphs {
-        let Some((value, environment)) = text.strip_prefix("Value: ").and_then(|rest| rest.split_once(" Environment: "))
+        let Some((value, environment)) =
+            text.strip_prefix("Value: ").and_then(|rest| rest.split_once(" Environment: "))
         else {
             match text.strip_prefix("Example: ") {
                 Some(example) => writeln!(page, "- Example: `{example}`").unwrap(),
@@ -186,10 +197,13 @@ fn keys_and_variables_in_the_documents_exist() {
     let sections = sections();
     let keys = sections.iter().flat_map(|section| &section.keys);
     let names: BTreeSet<String> = keys.map(|key| format!("{}.{}", key.section, key.name)).collect();
-    let titles: BTreeSet<&str> = sections.iter().map(|section| section.title.trim_matches(['[', ']'])).collect();
+    let titles: BTreeSet<&str> =
+        sections.iter().map(|section| section.title.trim_matches(['[', ']'])).collect();
     let tops: BTreeSet<&str> = names.iter().filter_map(|name| Some(name.split_once('.')?.0)).collect();
-    let variables: BTreeSet<String> =
-        names.iter().map(|name| format!("HOLDFAST_{}", name.trim_start_matches('.').replace('.', "_").to_uppercase())).collect();
+    let variables: BTreeSet<String> = names
+        .iter()
+        .map(|name| format!("HOLDFAST_{}", name.trim_start_matches('.').replace('.', "_").to_uppercase()))
+        .collect();
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let mut checked = 0;
     for page in pages() {
@@ -197,7 +211,11 @@ fn keys_and_variables_in_the_documents_exist() {
             let key = span.split(" = ").next().unwrap();
             // The page about registry:2 has its settings, and some file names look like keys.
             let is_key = key.split_once('.').is_some_and(|(top, rest)| tops.contains(top) && is_word(rest));
-            if is_key && !key.starts_with('.') && !page.name.ends_with("from-registry-2.md") && !key.ends_with(".rs") {
+            if is_key
+                && !key.starts_with('.')
+                && !page.name.ends_with("from-registry-2.md")
+                && !key.ends_with(".rs")
+            {
                 assert!(names.contains(key) || titles.contains(key), "{}: there is no key {key}", page.name);
                 checked += 1;
             }
@@ -205,7 +223,8 @@ fn keys_and_variables_in_the_documents_exist() {
         for part in page.text.split("HOLDFAST_").skip(1) {
             let end = part.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(part.len());
             let variable = format!("HOLDFAST_{}", &part[..end]);
-            let is_pattern = end == 0 || variable.starts_with("HOLDFAST_TEST") || variable.starts_with("HOLDFAST_WRITE");
+            let is_pattern =
+                end == 0 || variable.starts_with("HOLDFAST_TEST") || variable.starts_with("HOLDFAST_WRITE");
             assert!(is_pattern || variables.contains(&variable), "{}: there is no {variable}", page.name);
         }
     }
