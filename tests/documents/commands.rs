@@ -74,6 +74,7 @@ fn run_page(page: &Page, after: &str) -> Result<(), String> {
     let output = Command::new("timeout")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("TMPDIR", directory.path())
         .args(["-k", "5", "240", "unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child"])
         .arg(source().join("tests/documents/environment"))
         .args([Path::new(BINARY), &at("holdfast.toml"), &at("page")])
