@@ -2,4 +2,5 @@
 
 mod arguments;
 mod links;
+mod messages;
 mod reference;
