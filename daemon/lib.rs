@@ -1,5 +1,5 @@
 //! Holdfast: a container registry for the edge. Each module is a room; ARCHITECTURE.md defines which rooms call which, and
-//! docs/architecture.md is a guided tour: a push, a pull and a configuration key, from file to file.
+//! docs/explanation/architecture.md is a guided tour: a push, a pull and a configuration key, from file to file.
 
 pub mod access;
 pub mod admin;

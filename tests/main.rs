@@ -6,6 +6,7 @@ mod api;
 mod architecture;
 mod browser;
 mod clients;
+mod documents;
 mod durability;
 mod operation;
 mod support;

@@ -211,7 +211,7 @@ The configuration of registry:2 works here, too:
   http.tls.certificate    tls.certificate, tls.key
   storage.filesystem      storage.path; this registry has its own directory
   auth.htpasswd.path      auth.htpasswd; lines with bcrypt hashes ($2y$) stay as they are
-All settings: docs/from-registry-2.md
+All settings: docs/how-to/from-registry-2.md
 ";
 
 fn report(adopted: &Adopted) -> serde_json::Value {

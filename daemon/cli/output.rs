@@ -40,7 +40,7 @@ pub(super) fn foreign_content(config: &Config) -> Option<String> {
     foreign.is_dir().then(|| {
         format!(
             "{} has content of registry:2, which Holdfast neither serves nor changes; take it over with `holdfast adopt {}`, or \
-             run registry:2 on another port and copy the images (skopeo sync, crane copy), see docs/from-registry-2.md",
+             run registry:2 on another port and copy the images (skopeo sync, crane copy), see docs/how-to/from-registry-2.md",
             foreign.display(),
             config.storage.path.display()
         )

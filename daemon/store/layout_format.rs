@@ -1,4 +1,4 @@
-//! The form of `index.json`: its annotations, its head and its entries. `docs/format.md` describes it.
+//! The form of `index.json`: its annotations, its head and its entries. `docs/reference/format.md` describes it.
 
 use uuid::Uuid;
 

@@ -15,7 +15,7 @@
 //! the next push.
 //!
 //! **On disk.** `blobs/` and `index.json` are an OCI image layout; `index/` has the LMDB index, `uploads/` unfinished
-//! uploads. `docs/format.md` has it to the byte.
+//! uploads. `docs/reference/format.md` has it to the byte.
 //!
 //! The modules, in groups from the interface down to the ground. A file needs only files of its own group and of those below;
 //! `tests/architecture` reads this table and refuses arrows that run back up. A module below another one is in its group,

@@ -1,6 +1,6 @@
 //! Audit log: failed log-ins and refused pushes, one WARN line each, for programs such as fail2ban.
 //!
-//! The format is documented in `docs/logging.md` and does not change within a major version. The client address is the
+//! The format is documented in `docs/reference/logging.md` and does not change within a major version. The client address is the
 //! first field, so that an anchored regular expression matches it before any text that the client sent.
 
 use std::net::IpAddr;

@@ -83,7 +83,7 @@ fn files_named_in_the_documents_exist() {
     for paper in [
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
-        "docs/architecture.md",
+        "docs/explanation/architecture.md",
         "docs/decisions/0007-hand-written-parsers.md",
     ] {
         let text = fs::read_to_string(root.join(paper)).unwrap();

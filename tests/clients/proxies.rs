@@ -1,4 +1,4 @@
-//! Real reverse proxies: nginx, `HAProxy` and Caddy with the configurations of `docs/proxies.md`, and with common mistakes.
+//! Real reverse proxies: nginx, `HAProxy` and Caddy with the configurations of `docs/how-to/proxies.md`, and with common mistakes.
 //!
 //! Needs the packages nginx, haproxy and caddy, curl, openssl, skopeo and a Docker engine.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::engines::Engine;
 use crate::support::*;
 
-const MANUAL: &str = include_str!("../../docs/proxies.md");
+const MANUAL: &str = include_str!("../../docs/how-to/proxies.md");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

@@ -1,6 +1,6 @@
 //! Direct access to the rows of the index, and the clock of the store, which tests move forward.
 //!
-//! Rows are postcard, followed by a CRC-32 of the name of the table, the key and the value; see docs/format.md.
+//! Rows are postcard, followed by a CRC-32 of the name of the table, the key and the value; see docs/reference/format.md.
 
 use std::path::Path;
 use std::time::Duration;

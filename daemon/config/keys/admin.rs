@@ -45,7 +45,7 @@ const ADMIN_KEYS: &[Key<Config>] = &[
 pub(in crate::config) const METRICS: Section<Config> = Section {
     name: "metrics",
     doc: "Metrics for Prometheus, at /metrics of the same port, without names of repositories and users; see \
-          docs/monitoring.md.",
+          docs/how-to/monitoring.md.",
     keys: METRICS_KEYS,
 };
 

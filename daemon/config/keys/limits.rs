@@ -7,7 +7,7 @@ use crate::config::text_formats::{BUFFER_SIZE, DURATION_ABOVE_ZERO, HEADER_SIZE,
 
 pub(in crate::config) const LIMITS: Section<Config> = Section {
     name: "limits",
-    doc: "docs/limits.md explains how the limits work together.",
+    doc: "docs/reference/limits.md explains how the limits work together.",
     keys: LIMITS_KEYS,
 };
 

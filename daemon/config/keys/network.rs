@@ -143,7 +143,7 @@ const HTTP_KEYS: &[Key<Config>] = &[
         List(NETWORK, 0),
         "The proxies whose X-Forwarded-For, -Proto, -Host and -Port or Forwarded (RFC 7239) headers are believed: \
          addresses or networks. Name a proxy that terminates TLS here or in external_url, so that a page loaded by plain \
-         HTTP cannot make changes. docs/proxies.md has configurations for nginx, HAProxy and Caddy."
+         HTTP cannot make changes. docs/how-to/proxies.md has configurations for nginx, HAProxy and Caddy."
     ),
     key!(
         "http.headers",

@@ -17,7 +17,7 @@ const TAGS_KEYS: &[Key<Config>] = &[
         Rules { keys: RETENTION_KEYS, check: check_retention },
         "Which tags are kept. Without a rule all tags are kept; the first rule that matches a repository applies to it. A \
          tag is kept if any of the four keep_ keys keeps it. \"*\" matches any text. `holdfast gc --dry-run` shows what \
-         a rule would remove. Signatures and other attachments of an image (docs/retention.md) do not count, and are \
+         a rule would remove. Signatures and other attachments of an image (docs/how-to/retention.md) do not count, and are \
          removed with it."
     ),
     key!(

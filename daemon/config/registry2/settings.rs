@@ -1,4 +1,4 @@
-//! Every setting of registry:2 (distribution 2.8 and 3.0), and its effect here. `docs/from-registry-2.md` has the same
+//! Every setting of registry:2 (distribution 2.8 and 3.0), and its effect here. `docs/how-to/from-registry-2.md` has the same
 //! list for operators; a test compares the two.
 
 use super::place::is_below;

@@ -13,7 +13,7 @@
 //! | the back end | `lmdb`, `reads` (its snapshots) |
 //! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory) |
 //!
-//! `docs/format.md` has the tables to the byte.
+//! `docs/reference/format.md` has the tables to the byte.
 
 mod batch;
 pub(super) mod changes;

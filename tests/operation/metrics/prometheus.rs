@@ -11,7 +11,7 @@ use crate::support::*;
 
 const RULES: &str = include_str!("../../../packaging/monitoring/alerts.yml");
 const DASHBOARD: &str = include_str!("../../../packaging/monitoring/grafana-dashboard.json");
-const MANUAL: &str = include_str!("../../../docs/monitoring.md");
+const MANUAL: &str = include_str!("../../../docs/how-to/monitoring.md");
 
 #[test]
 fn promtool_accepts_the_exposition_format() {

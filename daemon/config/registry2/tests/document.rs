@@ -1,4 +1,4 @@
-//! Compares `docs/from-registry-2.md` with the table of settings, and each of its examples with its effect.
+//! Compares `docs/how-to/from-registry-2.md` with the table of settings, and each of its examples with its effect.
 
 use super::*;
 use crate::config::registry2::place::place_of;
@@ -58,7 +58,7 @@ fn entry_of(name: &str) -> String {
 
 #[test]
 fn the_document_lists_every_setting_with_its_effect() {
-    let document = include_str!("../../../../docs/from-registry-2.md");
+    let document = include_str!("../../../../docs/how-to/from-registry-2.md");
     let rows = rows(document);
     for (known, effect) in SETTINGS {
         let row = rows.iter().find(|row| entry_of(row.name) == *known);

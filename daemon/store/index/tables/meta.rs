@@ -9,7 +9,7 @@ use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 
 /// The format version of the tables, which this release reads and writes. A change to a table, a key or a row raises it
-/// (`docs/format.md`).
+/// (`docs/reference/format.md`).
 pub(in crate::store) const VERSION: u32 = 5;
 
 /// `meta` row: the format version.
