@@ -13,6 +13,7 @@ mod artifact;
 mod assets;
 mod cookies;
 mod delete;
+mod delete_repository;
 mod download;
 mod error;
 mod format;
@@ -33,6 +34,7 @@ mod repository;
 mod request;
 mod response;
 mod route;
+mod search;
 mod section;
 mod state;
 mod theme;
@@ -125,6 +127,9 @@ async fn dispatch(
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
+        Page::ConfirmDeleteRepository => delete_repository::confirm(request).await,
+        Page::DeleteRepository => delete_repository::delete(request).await,
+        Page::Search => search::show(request).await,
         Page::Users => users::show(request).await,
         Page::AddUser => users::add(request).await,
         Page::PasswordForm => users::password_form(request).await,

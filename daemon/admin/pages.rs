@@ -118,6 +118,12 @@ fn notice(query: &Query) -> Option<String> {
     let number = |name| query.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
         "deleted" => deleted(number("count"), number("moved")),
+        "repository-deleted" => {
+            "Repository deleted. A collection frees its content after the grace period.".into()
+        }
+        "partly-deleted" => {
+            format!("{} deleted so far. Delete again to continue.", count(number("count"), "manifest"))
+        }
         "added" => "User added.".into(),
         "password" => "Password changed.".into(),
         "removed" => "User removed.".into(),
