@@ -11,6 +11,7 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod clients;
 mod cookies;
 mod delete;
 mod delete_repository;
