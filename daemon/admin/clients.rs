@@ -207,7 +207,12 @@ impl Target {
         let insecure = if self.is_plain() { "insecure = true\n" } else { "" };
         let image = self.with_host("", "/hello:1");
         let trust = self.trust(
-            || ("Buildah and skopeo use the same files.", vec![self.certificate_in("/etc/containers/certs.d/")]),
+            || {
+                (
+                    "Buildah and skopeo use the same files.",
+                    vec![self.certificate_in("/etc/containers/certs.d/")],
+                )
+            },
             || {
                 let path = format!("/etc/containers/registries.conf.d/{}.conf", self.hostname);
                 let text = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true", self.host);
@@ -225,7 +230,10 @@ impl Target {
             Some(step(
                 PUSH,
                 "",
-                [run(format!("podman tag quay.io/podman/hello {image}")), run(format!("podman push {image}"))],
+                [
+                    run(format!("podman tag quay.io/podman/hello {image}")),
+                    run(format!("podman push {image}")),
+                ],
             )),
             Some(step(PULL, "", [run(format!("podman pull {image}"))])),
             Some(step(MIRROR, MIRRORED, [mirror])),
@@ -262,8 +270,9 @@ impl Target {
             ),
         );
         let user = if self.has_users { " --user USER" } else { "" };
-        let ctr =
-            |action: &str| format!("sudo ctr images {action} --hosts-dir /etc/containerd/certs.d{user} {image}");
+        let ctr = |action: &str| {
+            format!("sudo ctr images {action} --hosts-dir /etc/containerd/certs.d{user} {image}")
+        };
         let steps = [
             trust,
             self.log_in("With nerdctl:", run(format!("sudo nerdctl login {}", self.with_host("", "")))),
@@ -315,11 +324,7 @@ impl Target {
             own.then(|| step(TRUST, "", [certificate])),
             Some(configure),
             Some(step(PULL, "", [run(format!("sudo k3s crictl pull {image}"))])),
-            Some(step(
-                "Run",
-                "",
-                [run(format!("kubectl run hello --restart=Never --image={image}"))],
-            )),
+            Some(step("Run", "", [run(format!("kubectl run hello --restart=Never --image={image}"))])),
         ];
         steps.into_iter().flatten().collect()
     }
@@ -399,7 +404,8 @@ impl Target {
             self.with_hostname("/usr/local/share/ca-certificates/", ".crt"),
             self.with_host("http://", "/ca.crt")
         );
-        let remark = "For every program on Debian, Ubuntu, Alpine and their relatives. Restart those that run.";
+        let remark =
+            "For every program on Debian, Ubuntu, Alpine and their relatives. Restart those that run.";
         let steps = vec![step(TRUST, remark, [run(command)])];
         (self.trust == Trust::Authority).then_some(Client { id: "linux", label: "All of Linux", steps })
     }
@@ -438,7 +444,11 @@ mod tests {
         let texts = texts(Trust::Authority, true);
         let downloads: Vec<&String> = texts.iter().filter(|text| text.contains("curl")).collect();
         assert!(downloads.len() >= 7, "{downloads:?}");
-        assert!(downloads.iter().all(|text| text.contains("curl -fsS -o ") && text.contains("http://pi.lan:5000/ca.crt")));
+        assert!(
+            downloads
+                .iter()
+                .all(|text| text.contains("curl -fsS -o ") && text.contains("http://pi.lan:5000/ca.crt"))
+        );
         assert!(!texts.iter().any(|text| text.contains("plain-http") || text.contains("insecure")));
         assert!(texts.iter().any(|text| text.contains("\"registry-mirrors\": [\"https://pi.lan:5000\"]")));
     }
@@ -454,7 +464,9 @@ mod tests {
     #[test]
     fn plain_http_is_allowed_in_each_client() {
         let texts = texts(Trust::Plain { is_loopback: false }, false).join("\n");
-        for part in ["insecure-registries", "insecure = true", "--plain-http", "http = true", "http://pi.lan:5000"] {
+        for part in
+            ["insecure-registries", "insecure = true", "--plain-http", "http = true", "http://pi.lan:5000"]
+        {
             assert!(texts.contains(part), "{part}");
         }
         assert!(!texts.contains("https://pi.lan"), "{texts}");

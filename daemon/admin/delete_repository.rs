@@ -80,8 +80,7 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
     }
     let (started, mut deleted) = (Instant::now(), 0);
     let proceed = |_| started.elapsed() < TIME;
-    let done =
-        request.admin.store.delete_repository(&name, &request.origin(), &mut deleted, proceed).await;
+    let done = request.admin.store.delete_repository(&name, &request.origin(), &mut deleted, proceed).await;
     if deleted > 0 {
         let (user, client) = (request.identity.to_string(), request.context.client);
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {deleted} manifests of {name}");

@@ -181,8 +181,17 @@ mod tests {
 
     #[test]
     fn every_post_has_the_csrf_checks_and_no_get_has() {
-        let paths =
-            ["/", "/login", "/logout", "/theme", "/delete", "/delete/repository", "/users/add", "/users/password", "/users/remove"];
+        let paths = [
+            "/",
+            "/login",
+            "/logout",
+            "/theme",
+            "/delete",
+            "/delete/repository",
+            "/users/add",
+            "/users/password",
+            "/users/remove",
+        ];
         let more = [
             "/account",
             "/maintenance",

@@ -159,7 +159,10 @@ pub use self::index::{
 };
 pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
-pub use self::listing::{FoundNames, FoundTag, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize, NAMESPACES};
+pub use self::listing::{
+    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
+    RepositoryOverview, TagOrder, TotalSize,
+};
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;
 pub use self::measure::{Impairment, MaintenanceTotals, Measured};

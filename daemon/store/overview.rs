@@ -10,7 +10,9 @@ use super::error::StoreError;
 use super::gc::LastCollection;
 use super::index::tables::sparse::Presence;
 use super::index::{Counts, ManifestEntry};
-use super::listing::{FoundNames, ListPage, NameQuery, ListQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
+use super::listing::{
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+};
 use super::summaries::Summary;
 use super::uploads::UnfinishedUpload;
 use super::work::Kind;

@@ -32,7 +32,9 @@ use crate::oci::{
 };
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::listing::{FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
+use crate::store::listing::{
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+};
 use crate::store::work::Cancel;
 
 /// Defines methods of [`Index`] that call the method of the same name on a new snapshot.
