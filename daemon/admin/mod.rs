@@ -11,8 +11,10 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod clients;
 mod cookies;
 mod delete;
+mod delete_repository;
 mod download;
 mod error;
 mod format;
@@ -33,8 +35,11 @@ mod repository;
 mod request;
 mod response;
 mod route;
+mod search;
 mod section;
 mod state;
+mod theme;
+mod theme_form;
 mod tree;
 mod users;
 mod warnings;
@@ -70,7 +75,7 @@ impl Admin {
     ) -> (Response, Identity) {
         let page = Page::parse(&parts.method, parts.uri.path());
         if let Ok(Page::Asset(name)) = &page {
-            return (assets::answer(name), Identity::Anonymous);
+            return (assets::answer(name, &parts.headers), Identity::Anonymous);
         }
         let rebinding = RebindingPolicy::new(&self.addresses);
         if let Err(problem) = rebinding.check(&parts.headers, context.peer, access).await {
@@ -108,7 +113,7 @@ async fn dispatch(
     } else {
         Some(body)
     };
-    if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut) {
+    if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut | Page::Theme) {
         request.check_access()?;
     }
     match page {
@@ -116,6 +121,7 @@ async fn dispatch(
         Page::LoginForm => login::show(request),
         Page::LogIn => login::log_in(request).await,
         Page::LogOut => Ok(login::log_out(request)),
+        Page::Theme => Ok(theme_form::choose(request)),
         Page::Repositories => repositories::show(request).await,
         Page::Repository(name) => repository::show(request, &name).await,
         Page::Image(name, reference) => image::show(request, &name, &reference).await,
@@ -123,6 +129,9 @@ async fn dispatch(
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
+        Page::ConfirmDeleteRepository => delete_repository::confirm(request).await,
+        Page::DeleteRepository => delete_repository::delete(request).await,
+        Page::Search => search::show(request).await,
         Page::Users => users::show(request).await,
         Page::AddUser => users::add(request).await,
         Page::PasswordForm => users::password_form(request).await,

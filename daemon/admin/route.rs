@@ -12,6 +12,7 @@ pub(super) enum Page {
     LoginForm,
     LogIn,
     LogOut,
+    Theme,
     Repositories,
     Repository(RepositoryName),
     Image(RepositoryName, Reference),
@@ -19,6 +20,9 @@ pub(super) enum Page {
     Raw(RepositoryName, Digest),
     ConfirmDelete,
     Delete,
+    ConfirmDeleteRepository,
+    DeleteRepository,
+    Search,
     Users,
     AddUser,
     PasswordForm,
@@ -63,8 +67,11 @@ impl Page {
             "/" => read(Page::Overview),
             "/login" => both(Page::LoginForm, Page::LogIn),
             "/logout" => submit(Page::LogOut),
+            "/theme" => submit(Page::Theme),
             "/repositories" => read(Page::Repositories),
             "/delete" => both(Page::ConfirmDelete, Page::Delete),
+            "/delete/repository" => both(Page::ConfirmDeleteRepository, Page::DeleteRepository),
+            "/search" => read(Page::Search),
             "/users" => read(Page::Users),
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
@@ -86,7 +93,9 @@ impl Page {
         match self {
             Page::LogIn
             | Page::LogOut
+            | Page::Theme
             | Page::Delete
+            | Page::DeleteRepository
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
@@ -103,6 +112,8 @@ impl Page {
             | Page::Download(..)
             | Page::Raw(..)
             | Page::ConfirmDelete
+            | Page::ConfirmDeleteRepository
+            | Page::Search
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
@@ -170,7 +181,17 @@ mod tests {
 
     #[test]
     fn every_post_has_the_csrf_checks_and_no_get_has() {
-        let paths = ["/", "/login", "/logout", "/delete", "/users/add", "/users/password", "/users/remove"];
+        let paths = [
+            "/",
+            "/login",
+            "/logout",
+            "/theme",
+            "/delete",
+            "/delete/repository",
+            "/users/add",
+            "/users/password",
+            "/users/remove",
+        ];
         let more = [
             "/account",
             "/maintenance",

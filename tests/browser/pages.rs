@@ -8,7 +8,7 @@ use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 23] = [
+const PAGES: [(&str, &str); 26] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -22,7 +22,10 @@ const PAGES: [(&str, &str); 23] = [
     ("image-hostile", "/image/hostile:1"),
     ("image-layers", "/image/hostile:1?list=layers"),
     ("delete", "/delete?name=team/app&tag=1.9&tag=latest"),
-    ("push", "/push"),
+    ("delete-repository", "/delete/repository?name=team/app"),
+    ("search", "/search?q=e"),
+    ("search-none", "/search?q=nothing-like-it"),
+    ("set-up", "/push"),
     ("import", "/import"),
     ("activity", "/activity"),
     ("maintenance", "/maintenance"),
@@ -98,7 +101,7 @@ fn menu_fits_the_narrowest_phones() {
         for path in ["/", "/repositories", "/users"] {
             browser.open(path);
             let outside = browser.run(
-                "return Array.prototype.filter.call(document.querySelectorAll('#menu a, .who a, .who button'), \
+                "return Array.prototype.filter.call(document.querySelectorAll('#menu a, .who a.button, .who summary'), \
                  function (one) { var box = one.getBoundingClientRect(); \
                  return box.left < 0 || box.right > document.documentElement.clientWidth || !box.width || \
                  one.scrollWidth > one.clientWidth; }).map(function (one) { return one.textContent; })",
@@ -123,7 +126,8 @@ fn fill(browser: &Chromium, registry: &Registry) {
 }
 
 fn inspect(browser: &Chromium, name: &str, axe: &str, faults: &mut BTreeSet<String>) {
-    browser.run("document.querySelectorAll('details').forEach(function (one) { one.open = true; })");
+    browser
+        .run("document.querySelectorAll('details:not(.menu)').forEach(function (one) { one.open = true; })");
     for theme in ["light", "dark"] {
         for (size, width, height) in SIZES {
             browser.emulate(theme, width, height);
