@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::index::changes::feed::{FeedBounds, RecordNotes};
 use super::index::event::{Event, EventKind, Note, Origin};
 use super::index::feed::FailedLogin;
+use super::index::tables::daily::DayCounts;
 use super::index::tables::feed::{EventId, FeedReads};
 use super::inner::Inner;
 use super::work::{Cancel, Kind};
@@ -126,6 +127,7 @@ impl Store {
             Reference::Tag(tag) => Some(tag.clone()),
             Reference::Digest(_) => None,
         };
+        self.0.feed.count(DayCounts { pulls: 1, ..DayCounts::default() });
         self.0.feed.remember(Event {
             repository: Some(repository.clone()),
             tag,
