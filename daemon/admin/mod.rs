@@ -11,8 +11,10 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod configuration;
 mod cookies;
 mod delete;
+mod docs;
 mod download;
 mod error;
 mod format;
@@ -27,6 +29,7 @@ mod manifest_excerpt;
 mod overview;
 mod pager;
 mod pages;
+mod plots;
 mod push;
 mod repositories;
 mod repository;
@@ -52,7 +55,7 @@ use crate::wire::{RebindingPolicy, RequestBody, Response};
 
 pub use self::format::freed;
 pub use self::importer::{Importer, Importing, UploadedArchive};
-pub use self::state::{Admin, AdminState, Certificate, RequestContext, Settings};
+pub use self::state::{Admin, AdminState, Certificate, RequestContext, SettingInEffect, Settings};
 
 impl Admin {
     /// Returns true if a request is for the admin page: its path is not one of the API's.
@@ -137,6 +140,8 @@ async fn dispatch(
         Page::CancelJob => maintenance::cancel(request),
         Page::Activity => activity::show(request).await,
         Page::Push => push::show(request),
+        Page::Settings => configuration::show(request),
+        Page::Docs => docs::show(request),
         Page::ImportForm => import::show(request),
         Page::Import => import::import(request, body.ok_or(AdminError::NotForm)?).await,
         Page::Asset(_) => Err(AdminError::NotFound("There is no such file.".into())),

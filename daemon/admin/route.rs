@@ -33,6 +33,8 @@ pub(super) enum Page {
     CancelJob,
     Activity,
     Push,
+    Settings,
+    Docs,
     ImportForm,
     Import,
     Asset(String),
@@ -76,6 +78,8 @@ impl Page {
             "/maintenance/cancel" => submit(Page::CancelJob),
             "/activity" => read(Page::Activity),
             "/push" => read(Page::Push),
+            "/settings" => read(Page::Settings),
+            "/docs" => read(Page::Docs),
             "/import" => both(Page::ImportForm, Page::Import),
             path => read(with_name(path).ok_or(Error::NotFound)?),
         }
@@ -110,6 +114,8 @@ impl Page {
             | Page::Maintenance
             | Page::Activity
             | Page::Push
+            | Page::Settings
+            | Page::Docs
             | Page::ImportForm
             | Page::Asset(_) => false,
         }

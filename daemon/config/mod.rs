@@ -5,6 +5,7 @@
 //! with any mistake is refused as a whole, and the error names all mistakes with their places.
 
 mod definitions;
+mod effective;
 mod environment;
 mod file;
 mod format;
@@ -27,6 +28,7 @@ mod tests;
 mod text_formats;
 mod values;
 
+pub use self::effective::{EffectiveSetting, Places};
 pub use self::load::{Overrides, from_text, load};
 pub use self::problem::ConfigError;
 pub use self::reference::{KeyReference, SectionReference, reference};

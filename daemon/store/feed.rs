@@ -20,6 +20,9 @@ use crate::oci::{Reference, RepositoryName};
 /// The most rows that one read of the feed visits.
 const ROWS_PER_READ: usize = 1000;
 
+/// The durable events among which the recent ones are searched.
+const RECENT: usize = 200;
+
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -100,6 +103,33 @@ impl Store {
             activity(|| inner.index.read(), &in_memory, &filter, (skip, limit), cancel)
         };
         self.list(Kind::List, read).await
+    }
+
+    /// Returns the newest events that `filter` accepts, newest first, of the last two hundred durable ones and those in
+    /// memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn recent_events(
+        &self,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let read = move |inner: &Inner, _: &Cancel| {
+            let tables = inner.index.read()?;
+            let last = tables.feed_extent()?.next.saturating_sub(1);
+            let mut events = inner.feed.in_memory();
+            tables.visit_events(last.saturating_sub(RECENT as u64), RECENT, &mut |_, event| {
+                events.push(event);
+                true
+            })?;
+            events.retain(&filter);
+            events.sort_by_key(|event| event.time);
+            events.reverse();
+            events.truncate(limit);
+            Ok(events)
+        };
+        self.list(Kind::Page, read).await
     }
 
     /// Returns the number of events of each kind since the start of the process.
