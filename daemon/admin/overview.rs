@@ -201,9 +201,9 @@ fn held(store: &Overview) -> Vec<Segment> {
     let waiting = store.collected.map_or(0, |last| last.report.kept_young.bytes).min(store.counts.bytes);
     let parts = vec![
         ("ours", "Images", store.counts.bytes - waiting),
-        ("waiting", "Waiting for collection", waiting),
-        ("uploads", "Unfinished uploads", store.uploading),
-        ("index", "Index", store.index.0),
+        ("c4", "Waiting for collection", waiting),
+        ("c2", "Unfinished uploads", store.uploading),
+        ("c3", "Index", store.index.0),
     ];
     segments(parts, held_bytes(store))
 }
