@@ -138,6 +138,7 @@ async fn dispatch(
         Page::ChangeOwnPassword => account::change(request).await,
         Page::Maintenance => maintenance::show(request).await,
         Page::Collect => maintenance::collect(request),
+        Page::Free => maintenance::free(request),
         Page::Check => maintenance::check(request),
         Page::CancelJob => maintenance::cancel(request),
         Page::Activity => activity::show(request).await,

@@ -30,6 +30,7 @@ pub(super) enum Page {
     ChangeOwnPassword,
     Maintenance,
     Collect,
+    Free,
     Check,
     CancelJob,
     Activity,
@@ -76,6 +77,7 @@ impl Page {
             "/account" => both(Page::Account, Page::ChangeOwnPassword),
             "/maintenance" => read(Page::Maintenance),
             "/maintenance/collect" => submit(Page::Collect),
+            "/maintenance/free" => submit(Page::Free),
             "/maintenance/check" => submit(Page::Check),
             "/maintenance/cancel" => submit(Page::CancelJob),
             "/activity" => read(Page::Activity),
@@ -99,6 +101,7 @@ impl Page {
             | Page::RemoveUser
             | Page::ChangeOwnPassword
             | Page::Collect
+            | Page::Free
             | Page::Check
             | Page::CancelJob
             | Page::Import => true,
@@ -185,6 +188,7 @@ mod tests {
             "/account",
             "/maintenance",
             "/maintenance/collect",
+            "/maintenance/free",
             "/maintenance/check",
             "/maintenance/cancel",
             "/import",

@@ -42,6 +42,7 @@ pub(super) fn frame() -> Frame {
         users: true,
         maintenance: true,
         refresh: Some(2),
+        may_free: true,
         notice: Some("n".repeat(160)),
         style,
         script,

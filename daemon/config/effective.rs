@@ -5,20 +5,8 @@ use std::collections::BTreeMap;
 use super::definitions::SECTIONS;
 use super::given::Given;
 use super::item::{Shape, Value};
+use super::places::Places;
 use super::settings::Config;
-
-/// The places at which keys are set, by the full names of the keys; those of rules one after the other. Two configurations
-/// with the same settings are equal, wherever these are set.
-#[derive(Clone, Debug, Default)]
-pub struct Places(BTreeMap<&'static str, Vec<String>>);
-
-impl PartialEq for Places {
-    fn eq(&self, _: &Places) -> bool {
-        true
-    }
-}
-
-impl Eq for Places {}
 
 /// A setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,29 +23,21 @@ pub struct EffectiveSetting {
     pub restart: bool,
 }
 
-impl Places {
-    /// Returns the places of the given values.
-    pub(super) fn of(given: &Given) -> Self {
-        let mut places = BTreeMap::new();
-        for key in SECTIONS.iter().flat_map(|section| section.keys) {
-            let Some(item) = given.get(key.name) else { continue };
-            let all = match (&item.value, (key.shape)()) {
-                (Value::List(rules), Shape::Rules) => {
-                    rules.iter().map(|rule| rule.place.to_string()).collect()
-                }
-                (Value::Table(entries), Shape::Table) => {
-                    entries.first().map(|entry| vec![entry.place.to_string()]).unwrap_or_default()
-                }
-                (_, _) => vec![item.place.to_string()],
-            };
-            places.insert(key.name, all);
-        }
-        Places(places)
+/// Returns the places of the given values.
+pub(super) fn places_of(given: &Given) -> Places {
+    let mut places = BTreeMap::new();
+    for key in SECTIONS.iter().flat_map(|section| section.keys) {
+        let Some(item) = given.get(key.name) else { continue };
+        let all = match (&item.value, (key.shape)()) {
+            (Value::List(rules), Shape::Rules) => rules.iter().map(|rule| rule.place.to_string()).collect(),
+            (Value::Table(entries), Shape::Table) => {
+                entries.first().map(|entry| vec![entry.place.to_string()]).unwrap_or_default()
+            }
+            (_, _) => vec![item.place.to_string()],
+        };
+        places.insert(key.name, all);
     }
-
-    fn of_key(&self, key: &str, number: usize) -> Option<String> {
-        self.0.get(key)?.get(number).cloned()
-    }
+    Places::new(places)
 }
 
 impl Config {
@@ -77,7 +57,7 @@ impl Config {
                     section: section.name,
                     name: key.name,
                     value: value.filter(|value| !value.is_empty()).map(|value| without_credentials(&value)),
-                    source: self.places.of_key(key.name, number),
+                    source: self.places.of_key(key.name).get(number).cloned(),
                     restart: key.restart,
                 }));
             }
@@ -87,7 +67,7 @@ impl Config {
 
     /// Returns the places at which the rules of users are set.
     pub fn places_of_user_rules(&self) -> Vec<String> {
-        self.places.0.get("auth.rule").cloned().unwrap_or_default()
+        self.places.of_key("auth.rule").to_vec()
     }
 }
 

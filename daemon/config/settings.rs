@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::effective::Places;
+use super::places::Places;
 use crate::access::AuthSettings;
 use crate::server::{self, MetricsAccess};
 use crate::service::LogSettings;

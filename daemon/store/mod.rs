@@ -146,7 +146,7 @@ pub use self::error::{IndexError, StoreError};
 pub use self::feed::{Activity, EventPage, EventsRead, StoredEvent};
 #[cfg(fuzzing)]
 pub use self::fuzz::names_in_layout;
-pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest};
+pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest, WaitingContent};
 pub use self::holder::Holder;
 pub use self::immutable::ImmutableRule;
 pub use self::index::changes::name_image::{

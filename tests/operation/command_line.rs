@@ -96,7 +96,7 @@ fn user_file_outside_the_data_is_readable_by_the_group_of_the_data() {
     command.env_clear().args(["-c", "umask 077; exec \"$@\"", "sh", BINARY, "--data"]).arg(&data);
     command.env("HOLDFAST_AUTH_HTPASSWD", &users).args(["user", "add", "alice", "--password-stdin"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    child.stdin.take().unwrap().write_all(b"a secret\n").unwrap();
     assert!(child.wait().unwrap().success());
     let file = std::fs::metadata(&users).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (0, OWNER, 0o640), "the daemon cannot read it");
