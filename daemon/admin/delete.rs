@@ -109,7 +109,7 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
 
 /// Returns the parameters of the notice about the content that waits for a collection, for users who may start one; none if it
 /// takes long to find out.
-async fn waiting(request: &AdminRequest<'_>) -> String {
+pub(super) async fn waiting(request: &AdminRequest<'_>) -> String {
     if !request.may(&Operation::Maintenance) {
         return String::new();
     }
@@ -134,7 +134,7 @@ fn confirmed(form: &Query) -> (Vec<(Tag, Digest)>, usize) {
 }
 
 /// Returns the repository of a query or form, if the user may delete in it.
-fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
+pub(super) fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
     let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
     let name = name.map_err(|error| AdminError::Invalid(format!("Invalid repository name: {error}.")))?;
     if !request.admin.settings.delete {

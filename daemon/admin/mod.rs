@@ -11,9 +11,11 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod clients;
 mod configuration;
 mod cookies;
 mod delete;
+mod delete_repository;
 mod docs;
 mod download;
 mod error;
@@ -36,6 +38,7 @@ mod repository;
 mod request;
 mod response;
 mod route;
+mod search;
 mod section;
 mod state;
 mod theme;
@@ -128,6 +131,9 @@ async fn dispatch(
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
+        Page::ConfirmDeleteRepository => delete_repository::confirm(request).await,
+        Page::DeleteRepository => delete_repository::delete(request).await,
+        Page::Search => search::show(request).await,
         Page::Users => users::show(request).await,
         Page::AddUser => users::add(request).await,
         Page::PasswordForm => users::password_form(request).await,

@@ -73,7 +73,7 @@ impl Frame {
             user,
             refresh: None,
             may_free: sees_menu
-                && request.query.get("done") == Some("deleted")
+                && matches!(request.query.get("done"), Some("deleted" | "repository-deleted"))
                 && waiting(&request.query).is_some()
                 && request.may(&Operation::Maintenance),
             notice: notice(&request.query),
@@ -125,6 +125,13 @@ fn notice(query: &Query) -> Option<String> {
     let number = |name| query.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
         "deleted" => deleted(number("count"), number("moved"), waiting(query)),
+        "repository-deleted" => match waiting(query) {
+            Some(waiting) => format!("Repository deleted. {}.", waiting.sentence()),
+            None => "Repository deleted. A collection frees its content after the grace period.".into(),
+        },
+        "partly-deleted" => {
+            format!("{} deleted so far. Delete again to continue.", count(number("count"), "manifest"))
+        }
         "added" => "User added.".into(),
         "password" => "Password changed.".into(),
         "removed" => "User removed.".into(),

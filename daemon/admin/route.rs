@@ -20,6 +20,9 @@ pub(super) enum Page {
     Raw(RepositoryName, Digest),
     ConfirmDelete,
     Delete,
+    ConfirmDeleteRepository,
+    DeleteRepository,
+    Search,
     Users,
     AddUser,
     PasswordForm,
@@ -70,6 +73,8 @@ impl Page {
             "/theme" => submit(Page::Theme),
             "/repositories" => read(Page::Repositories),
             "/delete" => both(Page::ConfirmDelete, Page::Delete),
+            "/delete/repository" => both(Page::ConfirmDeleteRepository, Page::DeleteRepository),
+            "/search" => read(Page::Search),
             "/users" => read(Page::Users),
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
@@ -96,6 +101,7 @@ impl Page {
             | Page::LogOut
             | Page::Theme
             | Page::Delete
+            | Page::DeleteRepository
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
@@ -113,6 +119,8 @@ impl Page {
             | Page::Download(..)
             | Page::Raw(..)
             | Page::ConfirmDelete
+            | Page::ConfirmDeleteRepository
+            | Page::Search
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
@@ -182,8 +190,17 @@ mod tests {
 
     #[test]
     fn every_post_has_the_csrf_checks_and_no_get_has() {
-        let paths =
-            ["/", "/login", "/logout", "/theme", "/delete", "/users/add", "/users/password", "/users/remove"];
+        let paths = [
+            "/",
+            "/login",
+            "/logout",
+            "/theme",
+            "/delete",
+            "/delete/repository",
+            "/users/add",
+            "/users/password",
+            "/users/remove",
+        ];
         let more = [
             "/account",
             "/maintenance",
