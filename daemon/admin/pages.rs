@@ -36,8 +36,8 @@ pub(super) struct Frame {
     pub(super) maintenance: bool,
     /// The interval at which a browser without script reloads the page, in seconds.
     pub(super) refresh: Option<u32>,
-    /// True if the notice says that content waits which this user may free.
-    pub(super) may_free: bool,
+    /// The form that frees the waiting content of the notice, for users who may.
+    pub(super) free: Option<&'static str>,
     /// The result of the form that led to this page.
     pub(super) notice: Option<String>,
     pub(super) style: &'static str,
@@ -72,10 +72,11 @@ impl Frame {
             maintenance: sees_menu && request.may(&Operation::Maintenance),
             user,
             refresh: None,
-            may_free: sees_menu
+            free: (sees_menu
                 && matches!(request.query.get("done"), Some("deleted" | "repository-deleted"))
                 && waiting(&request.query).is_some()
-                && request.may(&Operation::Maintenance),
+                && request.may(&Operation::Maintenance))
+            .then_some("/maintenance/free"),
             notice: notice(&request.query),
             style,
             script,

@@ -36,7 +36,7 @@ pub(super) struct DayRow {
 /// The plots of a period.
 pub(super) struct Plots {
     pub(super) days: u32,
-    pub(super) plots: Vec<Plot>,
+    pub(super) all: Vec<Plot>,
     pub(super) rows: Vec<DayRow>,
     /// The dates of the first and the last day.
     pub(super) first: String,
@@ -50,12 +50,14 @@ impl Plots {
         let sum = |amount: fn(&DayCounts) -> u64| {
             totals.iter().map(|one| amount(&one.counts)).fold(0, u64::saturating_add)
         };
-        let values = |amount: fn(&DayCounts) -> u64| totals.iter().map(|one| amount(&one.counts)).collect();
+        let values = |amount: fn(&DayCounts) -> u64| -> Vec<u64> {
+            totals.iter().map(|one| amount(&one.counts)).collect()
+        };
         let stored: Vec<u64> = totals.iter().map(|one| one.stored.unwrap_or(0)).collect();
-        let plots = vec![
+        let all = vec![
             plot(("stored", "Stored"), &stored, size(last.stored.unwrap_or(0)), size),
-            counted(("pulls", "Pulls"), values(|counts| counts.pulls), sum(|counts| counts.pulls)),
-            counted(("pushes", "Pushes"), values(|counts| counts.pushes), sum(|counts| counts.pushes)),
+            counted(("pulls", "Pulls"), &values(|counts| counts.pulls), sum(|counts| counts.pulls)),
+            counted(("pushes", "Pushes"), &values(|counts| counts.pushes), sum(|counts| counts.pushes)),
             plot(
                 ("served", "Served"),
                 &values(|counts| counts.served),
@@ -65,7 +67,7 @@ impl Plots {
         ];
         Some(Plots {
             days: u32::try_from(totals.len()).unwrap_or(u32::MAX),
-            plots,
+            all,
             rows: totals.iter().rev().map(row).collect(),
             first: date(first),
             last: date(last),
@@ -73,8 +75,8 @@ impl Plots {
     }
 }
 
-fn counted(name: (&'static str, &'static str), values: Vec<u64>, sum: u64) -> Plot {
-    plot(name, &values, sum.to_string(), |top| top.to_string())
+fn counted(name: (&'static str, &'static str), values: &[u64], sum: u64) -> Plot {
+    plot(name, values, sum.to_string(), |top| top.to_string())
 }
 
 fn plot(
@@ -152,11 +154,11 @@ mod tests {
     fn each_day_with_an_amount_has_a_bar() {
         assert!(Plots::new(&[]).is_none());
         let plots = Plots::new(&totals(&[0, 1, 1000])).unwrap();
-        let pulls = &plots.plots[1];
+        let pulls = &plots.all[1];
         assert_eq!((pulls.sum.as_str(), pulls.top.as_str()), ("1001", "1000"));
         assert_eq!(pulls.path, "M200 100v-2h199v2zM400 100v-100h199v100z");
         assert_eq!((plots.first.as_str(), plots.last.as_str()), ("2026-01-01", "2026-01-03"));
         assert_eq!((plots.rows[0].pulls, plots.rows[2].stored.as_str()), (1000, "-"));
-        assert_eq!(plots.plots[2].path, "");
+        assert_eq!(plots.all[2].path, "");
     }
 }

@@ -14,7 +14,7 @@ use crate::access::{Identity, Operation, SHORTEST_PASSWORD, UserChangeKind, User
 use crate::wire::Response;
 
 /// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
-const ROWS: usize = 25;
+const ROWS: usize = 30;
 /// The places of rules that are shown.
 const PLACES: usize = 5;
 /// The longest user name, in bytes.

@@ -42,7 +42,7 @@ pub(super) fn frame() -> Frame {
         users: true,
         maintenance: true,
         refresh: Some(2),
-        may_free: true,
+        free: Some("/maintenance/free"),
         notice: Some("n".repeat(160)),
         style,
         script,

@@ -55,7 +55,7 @@ fn root_works_as_the_owner_of_the_data_directory() {
     for arguments in [&["check", "--rebuild"][..], &["gc", "--grace", "0s"], &["status"]] {
         run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&data));
     }
-    add_user(&data, "alice", "secret");
+    add_user(&data, "alice", "a secret");
     let others = run(Command::new("find").arg(&data).args(["!", "-uid", &OWNER.to_string()]));
     assert_eq!(others, "", "the daemon could not read these");
 }
@@ -71,7 +71,7 @@ fn root_follows_no_symbolic_link_in_the_data_directory() {
     std::os::unix::fs::symlink(&target, data.join("htpasswd.new")).unwrap();
     run(Command::new("chown").args(["-h", &OWNER.to_string()]).arg(&data).arg(data.join("htpasswd.new")));
     // No registry yet: the package has created the directory, and users are added first.
-    add_user(&data, "alice", "secret");
+    add_user(&data, "alice", "a secret");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
     assert_eq!(std::fs::metadata(&target).unwrap().uid(), 0);
     let users = std::fs::symlink_metadata(data.join("htpasswd")).unwrap();
