@@ -42,6 +42,7 @@ mod search;
 mod section;
 mod state;
 mod theme;
+mod theme_form;
 mod tree;
 mod users;
 mod warnings;
@@ -123,7 +124,7 @@ async fn dispatch(
         Page::LoginForm => login::show(request),
         Page::LogIn => login::log_in(request).await,
         Page::LogOut => Ok(login::log_out(request)),
-        Page::Theme => Ok(theme::choose(request)),
+        Page::Theme => Ok(theme_form::choose(request)),
         Page::Repositories => repositories::show(request).await,
         Page::Repository(name) => repository::show(request, &name).await,
         Page::Image(name, reference) => image::show(request, &name, &reference).await,

@@ -94,9 +94,10 @@ impl Frame {
         Icon { file: self.icons, id: icon }
     }
 
-    /// Returns the choices of the theme, each with its label.
-    pub(super) fn themes(&self) -> &'static [(Theme, &'static str)] {
-        &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
+    /// Returns the choices of the theme: each with its label, and true for the one in use.
+    pub(super) fn themes(&self) -> [(Theme, &'static str, bool); 3] {
+        [(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
+            .map(|(theme, label)| (theme, label, theme == self.theme))
     }
 
     /// Returns true if the menu has the activity of other users.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_memory;
+mod admin_search;
 mod admin_size;
 mod auth;
 mod check;

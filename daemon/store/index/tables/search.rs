@@ -67,7 +67,7 @@ pub(in crate::store) trait Searches: ReadTables {
             found.tags_total += 1;
             if found.tags_total > query.skipped && found.tags.len() < query.limit {
                 let digest = digest_of(self, value)?;
-                if let (Ok(tag), Some((digest, _))) = (tag.parse(), keys::split_digest(&digest)) {
+                if let (Ok(tag), Some((digest, _))) = (tag.parse(), keys::split_digest(digest)) {
                     found.tags.push(FoundTag { repository: repository.clone(), tag, digest });
                 }
             }
