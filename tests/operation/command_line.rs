@@ -79,7 +79,7 @@ fn root_follows_no_symbolic_link_in_the_data_directory() {
     // A file that root's editor has replaced belongs to the owner again after a change.
     run(Command::new("chown").arg("0").arg(data.join("htpasswd")));
     run(Command::new("chmod").arg("644").arg(data.join("htpasswd")));
-    add_user(&data, "bob", "secret");
+    add_user(&data, "bob", "a secret");
     assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), OWNER);
 }
 
