@@ -9,7 +9,7 @@ use crate::store::{DayCounts, DayTotals};
 /// The periods that a user may choose, in days.
 pub(super) const PERIODS: [u32; 2] = [30, 90];
 /// The width and the height of a plot, in units of its view box.
-const WIDTH: u64 = 600;
+const WIDTH: u64 = 900;
 const HEIGHT: u64 = 100;
 
 /// A plot of one amount over some days.
@@ -20,7 +20,7 @@ pub(super) struct Plot {
     pub(super) sum: String,
     /// The top of the scale.
     pub(super) top: String,
-    /// The path, in the view box `0 0 600 100`.
+    /// The path, in the view box `0 0 900 100`.
     pub(super) path: String,
 }
 
@@ -156,7 +156,7 @@ mod tests {
         let plots = Plots::new(&totals(&[0, 1, 1000])).unwrap();
         let pulls = &plots.all[1];
         assert_eq!((pulls.sum.as_str(), pulls.top.as_str()), ("1001", "1000"));
-        assert_eq!(pulls.path, "M200 100v-2h199v2zM400 100v-100h199v100z");
+        assert_eq!(pulls.path, "M300 100v-2h299v2zM600 100v-100h299v100z");
         assert_eq!((plots.first.as_str(), plots.last.as_str()), ("2026-01-01", "2026-01-03"));
         assert_eq!((plots.rows[0].pulls, plots.rows[2].stored.as_str()), (1000, "-"));
         assert_eq!(plots.all[2].path, "");
