@@ -24,6 +24,8 @@ use nix::unistd::{getegid, geteuid};
 
 use crate::base::{Durability, replace_file};
 
+/// The shortest password that can be set, in code points. Earlier passwords stay valid.
+pub const SHORTEST_PASSWORD: usize = 8;
 /// The longest password that bcrypt does not truncate, in bytes.
 const LONGEST_PASSWORD: usize = 72;
 
@@ -65,8 +67,10 @@ pub enum HtpasswdError {
         "invalid user name \"{0}\"; use 1 to 64 bytes of letters, digits, and . _ - @ +, but not - alone"
     )]
     Name(String),
-    /// The password is empty, or bcrypt would truncate it.
-    #[error("a password must have 1 to 72 bytes and no zero byte; choose another one")]
+    /// The password is too short, or bcrypt would truncate it.
+    #[error(
+        "a password must have at least {SHORTEST_PASSWORD} characters, at most {LONGEST_PASSWORD} bytes and no zero byte; choose another one"
+    )]
     Password,
     /// The user already exists.
     #[error("user {0} already exists; use `holdfast user passwd {0}` to change the password")]
@@ -203,6 +207,7 @@ impl Htpasswd {
         if self.position(name).is_some() {
             return Err(HtpasswdError::Exists(name.clone()));
         }
+        check_new_password(password)?;
         self.set(name, password, COST)
     }
 
@@ -212,13 +217,11 @@ impl Htpasswd {
     /// Returns [`HtpasswdError::Unknown`] or [`HtpasswdError::Password`].
     pub fn change(&mut self, name: &UserName, password: &str) -> Result<(), HtpasswdError> {
         self.position(name).ok_or_else(|| HtpasswdError::Unknown(name.clone()))?;
+        check_new_password(password)?;
         self.set(name, password, COST)
     }
 
     pub(super) fn set(&mut self, name: &UserName, password: &str, cost: u32) -> Result<(), HtpasswdError> {
-        if password.is_empty() || is_truncated(password) {
-            return Err(HtpasswdError::Password);
-        }
         let line = format!("{name}:{}", bcrypt::hash(password, cost)?);
         match self.position(name) {
             Some(at) => self.lines[at] = line,
@@ -293,6 +296,12 @@ const COST: u32 = 10;
 /// The highest bcrypt cost that is verified, the highest that Apache's `htpasswd` makes: 2^17 rounds take a small board
 /// a minute, and each further step doubles that.
 const HIGHEST_COST: u32 = 17;
+
+/// Refuses a password that may not be set: on the command line, on the admin page, and for one's own account.
+fn check_new_password(password: &str) -> Result<(), HtpasswdError> {
+    let is_short = password.chars().count() < SHORTEST_PASSWORD;
+    if is_short || is_truncated(password) { Err(HtpasswdError::Password) } else { Ok(()) }
+}
 
 /// Returns true for a password of which bcrypt would use only the beginning.
 pub(super) fn is_truncated(password: &str) -> bool {

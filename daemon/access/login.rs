@@ -179,18 +179,18 @@ mod tests {
         let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
         let alice: UserName = "alice".parse().unwrap();
         assert_eq!(
-            access.log_in(&sessions, "alice", "one", HERE).await,
+            access.log_in(&sessions, "alice", "password one", HERE).await,
             Err(IdentifyError::WrongCredentials)
         );
-        access.add_user(&alice, "one".into()).await.unwrap();
+        access.add_user(&alice, "password one".into()).await.unwrap();
         assert_eq!(
-            access.log_in(&sessions, "alice", "two", HERE).await,
+            access.log_in(&sessions, "alice", "password two", HERE).await,
             Err(IdentifyError::WrongCredentials)
         );
-        let secret = access.log_in(&sessions, "alice", "one", HERE).await.unwrap();
+        let secret = access.log_in(&sessions, "alice", "password one", HERE).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice.clone()));
-        access.confirm(&alice, "one", HERE).await.unwrap();
-        access.change_password(&alice, "two".into()).await.unwrap();
+        access.confirm(&alice, "password one", HERE).await.unwrap();
+        access.change_password(&alice, "password two".into()).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::Anonymous);
         assert_eq!(access.logged_in(&sessions).await, 0);
     }
@@ -200,10 +200,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let access = access(directory.path());
         let (alice, bob): (UserName, UserName) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        access.add_user(&alice, "one".into()).await.unwrap();
+        access.add_user(&alice, "password one".into()).await.unwrap();
         assert!(matches!(access.remove_user(&alice).await, Err(HtpasswdError::Last(_))));
         assert!(matches!(access.remove_user(&bob).await, Err(HtpasswdError::Unknown(_))));
-        access.add_user(&bob, "one".into()).await.unwrap();
+        access.add_user(&bob, "password one".into()).await.unwrap();
         access.remove_user(&alice).await.unwrap();
         assert_eq!(access.users().await, ["bob"]);
         // Lines that log in no user are not counted.
@@ -225,7 +225,7 @@ mod tests {
         let access = with_rules(directory.path(), vec![rule(&["alice", "carol"], "*", &all)]);
         let names: [UserName; 3] = ["alice", "bob", "carol"].map(|name| name.parse().unwrap());
         for name in &names {
-            access.add_user(name, "one".into()).await.unwrap();
+            access.add_user(name, "password one".into()).await.unwrap();
         }
         let [alice, bob, carol] = names;
         assert_eq!(access.last_user().await, None);
@@ -241,13 +241,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (access, sessions) = (access(directory.path()), Sessions::new().unwrap());
         let alice: UserName = "alice".parse().unwrap();
-        access.add_user(&alice, "one".into()).await.unwrap();
-        access.confirm(&alice, "one", HERE).await.unwrap();
+        access.add_user(&alice, "password one".into()).await.unwrap();
+        access.confirm(&alice, "password one", HERE).await.unwrap();
         for guess in 0..PER_NAME.0 {
             let guess = access.confirm(&alice, &format!("guess {guess}"), HERE).await;
             assert_eq!(guess, Err(IdentifyError::WrongCredentials));
         }
-        let secret = access.renew_password(&sessions, &alice, "two".into()).await.unwrap();
+        let secret = access.renew_password(&sessions, &alice, "password two".into()).await.unwrap();
         assert_eq!(access.session(&sessions, Some(&secret)).await, Identity::User(alice));
     }
 }

@@ -83,7 +83,7 @@ impl Rule {
     }
 
     /// Returns true if the rule is for a user, or for the anonymous user.
-    fn applies_to(&self, user: Option<&str>) -> bool {
+    pub(super) fn applies_to(&self, user: Option<&str>) -> bool {
         match user {
             Some(user) => self.users.iter().any(|name| name == "*" || name == user),
             None => self.users.iter().any(|name| name == ANONYMOUS),

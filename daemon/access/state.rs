@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::credential_cache::CredentialCache;
 use super::htpasswd::{Htpasswd, HtpasswdError};
+use super::last_logins::LastLogins;
 use super::rules::{Anonymous, Rule};
 use super::settings::{AuthSettings, Challenge, Settings};
 use super::throttle::Throttle;
@@ -29,6 +30,7 @@ pub struct Access {
     pub(super) users: ArcSwap<Users>,
     latch: UsersLatch,
     pub(super) changes: UserChanges,
+    pub(super) last_logins: LastLogins,
     pub(super) clock: Clock,
     started: Instant,
     /// The time of the last check of the htpasswd file's metadata, in milliseconds after `started`.
@@ -62,6 +64,7 @@ impl Access {
         Ok(Access {
             cache: CredentialCache::new(settings.auth.remember, clock.clone())?,
             changes: UserChanges::new(Arc::clone(&users)),
+            last_logins: LastLogins::default(),
             users: ArcSwap::new(users),
             latch,
             started: clock.now(),
@@ -90,9 +93,15 @@ impl Access {
         self.changes.compare_with_seen(seen);
     }
 
-    /// Continues the record of such changes from that of the previous configuration.
+    /// Continues the record of such changes, and of log-ins, from that of the previous configuration.
     pub fn follow(&self, before: &Access) {
+        self.last_logins.follow(&before.last_logins);
         self.changes.follow(&before.changes);
+    }
+
+    /// Returns the time of a user's last log-in in this process, in seconds since 1970.
+    pub fn last_login(&self, user: &str) -> Option<u64> {
+        self.last_logins.of(user)
     }
 
     /// Returns the user of this name, if there is one who can log in.

@@ -34,7 +34,7 @@ impl Access {
         // Not the recent snapshot: a user who was added just now has to get in.
         let users = self.current_users().await;
         if let Some(outcome) = self.known_outcome(&tag, &users, policy) {
-            return outcome.map(|user| (user, users));
+            return self.noted(outcome).map(|user| (user, users));
         }
         let address = throttle::network(client);
         let recognised = self.cache.recognises(&tag, &users.hashes);
@@ -46,7 +46,7 @@ impl Access {
         // Another request may have verified the same credentials while this one waited.
         let users = self.current_users().await;
         if let Some(outcome) = self.known_outcome(&tag, &users, policy) {
-            return outcome.map(|user| (user, users));
+            return self.noted(outcome).map(|user| (user, users));
         }
         let (decoy, asked, credentials) =
             (self.cache.number_of(&credentials.name), Arc::clone(&users), credentials.clone());
@@ -66,7 +66,13 @@ impl Access {
         self.throttle.note_success(address);
         let hash = users.hashes.get(user.as_str()).ok_or(IdentifyError::WrongCredentials)?;
         self.cache.insert_right(tag, users.stamp, user.clone(), hash);
+        self.last_logins.note(&user);
         Ok((user, users))
+    }
+
+    /// Notes a log-in, if there is one.
+    fn noted(&self, outcome: Result<UserName, IdentifyError>) -> Result<UserName, IdentifyError> {
+        outcome.inspect(|user| self.last_logins.note(user))
     }
 
     /// Returns the outcome for credentials that need no verification.

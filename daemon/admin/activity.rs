@@ -13,6 +13,8 @@ use crate::access::{Action, Identity, Operation, Permit};
 use crate::base::clock;
 use crate::base::human::count;
 use crate::oci::{Actor, ActorKind};
+#[cfg(test)]
+use crate::store::Origin;
 use crate::store::{Activity, Cause, Event, EventKind};
 use crate::wire::Response;
 
@@ -23,11 +25,32 @@ const SHORT_DIGEST: usize = 19;
 /// The longest name of an actor, and the longest address.
 const SHORT: usize = 64;
 
+/// The choices of the filter by kind: value and name.
+const KINDS: [(&str, &str); 6] = [
+    ("", "All events"),
+    ("push", "Pushes"),
+    ("pull", "Pulls"),
+    ("delete", "Deletions"),
+    ("user", "Users and log-ins"),
+    ("maintenance", "Maintenance"),
+];
+/// The choices of the filter by time: value, name and seconds.
+const PERIODS: [(&str, &str, Option<u64>); 5] = [
+    ("", "Any time", None),
+    ("1h", "Last hour", Some(3600)),
+    ("1d", "Last 24 hours", Some(86400)),
+    ("7d", "Last 7 days", Some(7 * 86400)),
+    ("30d", "Last 30 days", Some(30 * 86400)),
+];
+
 #[derive(Template)]
 #[template(path = "activity.html")]
 struct Page {
     frame: Frame,
     search: String,
+    /// The choices of both filters: value, name, and whether it is chosen.
+    kinds: Vec<(&'static str, &'static str, bool)>,
+    periods: Vec<(&'static str, &'static str, bool)>,
     events: Vec<Row>,
     summary: String,
     /// The start of the daemon, which pulls are recorded from.
@@ -35,19 +58,20 @@ struct Page {
     pager: Pager,
 }
 
-struct Row {
-    when: When,
-    action: String,
-    user: String,
+/// An event as a row of a list.
+pub(super) struct Row {
+    pub(super) when: When,
+    pub(super) action: String,
+    pub(super) user: String,
     client: String,
     /// The repository; `None` for an event about none.
-    repository: Option<String>,
+    pub(super) repository: Option<String>,
     /// The name of the repository, or the subject, as far as it is shown.
-    name: String,
+    pub(super) name: String,
     /// The tag or the digest, or what happened to the subject.
-    reference: String,
+    pub(super) reference: String,
     /// The address of the image; none for a deleted one.
-    link: Option<String>,
+    pub(super) link: Option<String>,
 }
 
 /// Shows the events that the user may see.
@@ -59,9 +83,21 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     }
     let permit = request.permit()?;
     let (search, page) = (search_text(&request.query), Pager::wanted(&request.query));
+    let chosen = |name, choices: &[&'static str]| {
+        let wanted = request.query.get(name);
+        choices.iter().find(|choice| Some(**choice) == wanted).copied().unwrap_or_default()
+    };
+    let (kind, period) =
+        (chosen("kind", &KINDS.map(|kind| kind.0)), chosen("since", &PERIODS.map(|one| one.0)));
+    let oldest = oldest(period, clock::unix_seconds());
     let wanted = {
         let search = search.clone();
-        move |event: &Event| is_found(event, &search) && may_see(event, &permit, sees_all)
+        move |event: &Event| {
+            event.time >= oldest
+                && is_of_kind(event.kind, kind)
+                && is_found(event, &search)
+                && may_see(event, &permit, sees_all)
+        }
     };
     let Activity { events, total } = request.admin.store.activity(wanted, (page - 1) * ROWS, ROWS).await?;
     let since = clock::unix_seconds().saturating_sub(request.admin.state.started.elapsed().as_secs());
@@ -70,15 +106,41 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         events: events.into_iter().map(row).collect(),
         summary: count(total, "event"),
         since: When::at(since),
-        pager: Pager::new(page, ROWS, total, "/activity", &[("q", &search)]),
+        pager: Pager::new(
+            page,
+            ROWS,
+            total,
+            "/activity",
+            &[("q", &search), ("kind", kind), ("since", period)],
+        ),
+        kinds: KINDS.map(|(value, name)| (value, name, value == kind)).into(),
+        periods: PERIODS.map(|(value, name, _)| (value, name, value == period)).into(),
         search,
     };
     render(OK, &page)
 }
 
+/// Returns the time from which on a period shows events.
+fn oldest(period: &str, now: u64) -> u64 {
+    let chosen = PERIODS.iter().find(|(value, _, _)| *value == period);
+    chosen.and_then(|(_, _, seconds)| *seconds).map_or(0, |seconds| now.saturating_sub(seconds))
+}
+
+/// Returns true if the filter shows events of a kind.
+fn is_of_kind(kind: EventKind, filter: &str) -> bool {
+    let value = match kind {
+        EventKind::Push | EventKind::Tag => "push",
+        EventKind::Pull => "pull",
+        EventKind::Untag | EventKind::Delete | EventKind::Evict | EventKind::Expire => "delete",
+        EventKind::User | EventKind::Login => "user",
+        EventKind::Repair | EventKind::Job | EventKind::State => "maintenance",
+    };
+    filter.is_empty() || filter == value
+}
+
 /// Returns true if a reader may see an event: one about a repository that the reader may pull from, or, with the right to
 /// maintenance, one about users, log-ins, jobs and the state of the registry.
-fn may_see(event: &Event, permit: &Permit, sees_all: bool) -> bool {
+pub(super) fn may_see(event: &Event, permit: &Permit, sees_all: bool) -> bool {
     match &event.repository {
         Some(repository) => permit.may(Action::Pull, repository),
         None => sees_all,
@@ -92,7 +154,8 @@ fn is_found(event: &Event, search: &str) -> bool {
     search.is_empty() || in_repository || actor == search || event.subject.as_deref() == Some(search)
 }
 
-fn row(event: Event) -> Row {
+/// Returns the row of an event.
+pub(super) fn row(event: Event) -> Row {
     let (action, is_there) = action(&event);
     let digest = event.digest.as_ref().map(ToString::to_string);
     let reference = match (&event.tag, &digest) {
@@ -174,11 +237,28 @@ fn by(cause: &Cause) -> String {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    use super::super::worst_case;
+    use super::*;
+
+    /// Returns a row whose texts are the longest.
+    pub(crate) fn largest_row(number: usize) -> Row {
+        let actor = Actor { name: "u".repeat(64), kind: ActorKind::Local };
+        let client = Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".into());
+        let origin = Origin { cause: Cause::Api, actor, client, agent: None };
+        row(Event {
+            repository: Some(worst_case::name(number)),
+            tag: Some(worst_case::tag(number)),
+            ..Event::new(EventKind::Pull, 0, &origin)
+        })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::worst_case;
     use super::*;
     use crate::oci::Digest;
-    use crate::store::Origin;
 
     fn event(kind: EventKind) -> Event {
         let actor = Actor { name: "u".repeat(64), kind: ActorKind::Local };
@@ -212,6 +292,8 @@ mod tests {
             let search = "\"".repeat(128);
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
+                kinds: KINDS.map(|(value, name)| (value, name, true)).into(),
+                periods: PERIODS.map(|(value, name, _)| (value, name, true)).into(),
                 events: (0..ROWS).map(|number| row(worst(number))).collect(),
                 summary: "100000 events".into(),
                 since: When::at(0),
@@ -231,6 +313,15 @@ mod tests {
             let is_there = matches!(kind, EventKind::Push | EventKind::Tag | EventKind::Pull);
             assert_eq!(row.link.is_some(), is_there, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn filters_select_by_kind_and_time() {
+        for kind in EventKind::ALL {
+            let filters = KINDS.iter().filter(|(value, _)| is_of_kind(kind, value)).count();
+            assert_eq!(filters, 2, "{kind:?} has all events and one filter");
+        }
+        assert_eq!((oldest("", 100), oldest("1h", 5000), oldest("7d", 100)), (0, 1400, 0));
     }
 
     #[test]

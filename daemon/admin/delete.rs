@@ -1,13 +1,15 @@
 //! Deletes tags, after a confirmation that lists them.
 
+use std::time::Duration;
+
 use askama::Template;
 
 use super::error::AdminError;
 use super::format::short_digest;
-use super::pages::{Frame, render};
+use super::pages::{self, Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Action, Identity};
+use crate::access::{Action, Identity, Operation};
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::Delete;
@@ -15,6 +17,8 @@ use crate::wire::{Query, Response};
 
 /// The tags in one confirmation.
 const ROWS: usize = 40;
+/// The longest time in which a delete finds out what waits for a collection.
+const WAITING_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Template)]
 #[template(path = "delete.html")]
@@ -98,7 +102,22 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         0 => String::new(),
         moved => format!("&moved={moved}"),
     };
-    Ok(see_other(&format!("{path}?done=deleted&count={}{moved}", deleted.len())))
+    // The notice about tags that were kept has no place for it.
+    let waiting = if moved.is_empty() { waiting(request).await } else { String::new() };
+    Ok(see_other(&format!("{path}?done=deleted&count={}{moved}{waiting}", deleted.len())))
+}
+
+/// Returns the parameters of the notice about the content that waits for a collection, for users who may start one; none if it
+/// takes long to find out.
+pub(super) async fn waiting(request: &AdminRequest<'_>) -> String {
+    if !request.may(&Operation::Maintenance) {
+        return String::new();
+    }
+    let waiting = request.admin.store.waiting_content(&request.admin.settings.policy);
+    match tokio::time::timeout(WAITING_TIME, waiting).await {
+        Ok(Ok(Some(waiting))) => pages::waiting_parameters(&waiting),
+        Ok(Ok(None) | Err(_)) | Err(_) => String::new(),
+    }
 }
 
 /// Returns the tags of a form, each with the digest that the confirmation showed, and the number of tags without a digest:

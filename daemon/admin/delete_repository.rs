@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use askama::Template;
 
-use super::delete::repository;
+use super::delete::{repository, waiting};
 use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
@@ -86,7 +86,7 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {deleted} manifests of {name}");
     }
     Ok(see_other(&if done? {
-        "/repositories?done=repository-deleted".to_owned()
+        format!("/repositories?done=repository-deleted{}", waiting(request).await)
     } else {
         format!("/delete/repository?name={name}&done=partly-deleted&count={deleted}")
     }))

@@ -78,8 +78,10 @@ pub(super) fn short_digest(digest: &Digest) -> String {
 
 /// Summarises in one line how much a collection freed.
 pub fn freed(report: &CollectionReport) -> String {
+    let waiting = report.waiting.map(|waiting| waiting.sentence());
     if !report.did_work() {
-        return "nothing to free".into();
+        return waiting
+            .map_or_else(|| "nothing to free".into(), |waiting| format!("nothing freed yet: {waiting}"));
     }
     let bytes = report.freed_blobs.bytes + report.freed_uploads.bytes;
     let images = count(report.freed_manifests, "image");
@@ -89,6 +91,9 @@ pub fn freed(report: &CollectionReport) -> String {
         if number > 0 {
             text += &format!(", {}", count(number, noun));
         }
+    }
+    if let Some(waiting) = waiting {
+        text += &format!("; {waiting}");
     }
     text
 }

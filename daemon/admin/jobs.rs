@@ -36,6 +36,14 @@ pub(super) struct ShownRun {
     pub(super) pager: Pager,
 }
 
+/// A job that runs or waits.
+pub(super) struct RunningJob {
+    pub(super) title: String,
+    pub(super) text: String,
+    /// The progress in percent, if the job knows it.
+    pub(super) percent: Option<u64>,
+}
+
 /// A job in the schedule.
 pub(super) struct ScheduledJob {
     pub(super) title: String,
@@ -90,6 +98,20 @@ fn show(job: &JobView, run: RunView, page: usize, path: &str) -> ShownRun {
         notes: notes.iter().map(|note| shorten(note, SENTENCE)).collect(),
         pager: Pager::new(page, ROWS, kept, path, &[]),
     }
+}
+
+/// Returns the jobs that run or wait.
+pub(super) fn running(jobs: &[JobView]) -> Vec<RunningJob> {
+    let shown = jobs.iter().filter(|job| !job.routine).filter_map(|job| {
+        let run = job.run.as_ref().filter(|run| run.outcome.is_none())?;
+        let text = match job.state {
+            JobState::Running => shorten(&run.progress.line, NAME),
+            JobState::Waiting => shorten(&format!("waiting: {}", job.reason), NAME),
+            JobState::Idle | JobState::Paused => return None,
+        };
+        Some(RunningJob { title: title(&job.name), text, percent: run.progress.percent() })
+    });
+    shown.take(JOBS).collect()
 }
 
 /// Returns the jobs with their last and next runs.

@@ -28,6 +28,8 @@ struct Page {
     job: Option<ShownRun>,
     is_running: bool,
     grace_period: String,
+    /// True if the last collection left content that waits for its grace period.
+    is_waiting: bool,
     collected: Option<(When, String)>,
     jobs: Vec<ScheduledJob>,
 }
@@ -45,6 +47,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         job,
         is_running,
         grace_period: duration(request.admin.settings.policy.grace),
+        is_waiting: store.collected.is_some_and(|last| last.report.waiting.is_some()),
         collected: store.collected.map(|last| (When::at(last.at), freed(&last.report))),
         jobs: schedule(&jobs),
     };
@@ -55,6 +58,12 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
 pub(super) fn collect(request: &AdminRequest) -> Result<Response, AdminError> {
     check_may(request)?;
     start(request, COLLECTION, json!({}), "collection")
+}
+
+/// Starts a collection without a grace period.
+pub(super) fn free(request: &AdminRequest) -> Result<Response, AdminError> {
+    check_may(request)?;
+    start(request, COLLECTION, json!({ "grace": "0s" }), "collection without a grace period")
 }
 
 /// Starts a check, or joins the running one.
@@ -126,6 +135,7 @@ mod tests {
                 job: shown_run(&jobs, 2, PATH),
                 is_running: true,
                 grace_period: "11 months".into(),
+                is_waiting: true,
                 collected: Some((When::at(0), "f".repeat(160))),
                 jobs: schedule(&jobs),
             });

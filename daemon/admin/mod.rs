@@ -12,9 +12,11 @@ mod activity;
 mod artifact;
 mod assets;
 mod clients;
+mod configuration;
 mod cookies;
 mod delete;
 mod delete_repository;
+mod docs;
 mod download;
 mod error;
 mod format;
@@ -29,6 +31,7 @@ mod manifest_excerpt;
 mod overview;
 mod pager;
 mod pages;
+mod plots;
 mod push;
 mod repositories;
 mod repository;
@@ -57,7 +60,7 @@ use crate::wire::{RebindingPolicy, RequestBody, Response};
 
 pub use self::format::freed;
 pub use self::importer::{Importer, Importing, UploadedArchive};
-pub use self::state::{Admin, AdminState, Certificate, RequestContext, Settings};
+pub use self::state::{Admin, AdminState, Certificate, RequestContext, SettingInEffect, Settings};
 
 impl Admin {
     /// Returns true if a request is for the admin page: its path is not one of the API's.
@@ -142,10 +145,13 @@ async fn dispatch(
         Page::ChangeOwnPassword => account::change(request).await,
         Page::Maintenance => maintenance::show(request).await,
         Page::Collect => maintenance::collect(request),
+        Page::Free => maintenance::free(request),
         Page::Check => maintenance::check(request),
         Page::CancelJob => maintenance::cancel(request),
         Page::Activity => activity::show(request).await,
         Page::Push => push::show(request),
+        Page::Settings => configuration::show(request),
+        Page::Docs => docs::show(request),
         Page::ImportForm => import::show(request),
         Page::Import => import::import(request, body.ok_or(AdminError::NotForm)?).await,
         Page::Asset(_) => Err(AdminError::NotFound("There is no such file.".into())),

@@ -1,26 +1,31 @@
-//! The first page: disk usage, totals, running uploads and the state of the registry.
+//! The first page: warnings, disk usage, totals, plots, running work, recent events and the state of the registry.
 
 use askama::Template;
 
+use super::activity;
 use super::error::AdminError;
 use super::format::{When, freed};
+use super::jobs::{self, RunningJob};
 use super::limits::{NAME, shorten};
 use super::pages::{Frame, render};
+use super::plots::{PERIODS, Plots};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::state::Certificate;
 use super::warnings::{self, Warning};
-use crate::access::{Action, Operation, Permit};
+use crate::access::{Action, Identity, Operation, Permit};
 use crate::base::human::{duration, size};
 use crate::store::{
-    Counts, ListQuery, Overview, Repositories, RepositoryOrder, RepositoryOverview, UnfinishedUpload,
+    Counts, Event, ListQuery, Overview, Repositories, RepositoryOrder, RepositoryOverview, UnfinishedUpload,
 };
 use crate::wire::Response;
 
 /// The repositories among the largest that are shown.
 const LARGEST: usize = 5;
 /// The running uploads that are shown.
-const UPLOADS: usize = 20;
+const UPLOADS: usize = 12;
+/// The recent events that are shown.
+const EVENTS: usize = 6;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -28,8 +33,16 @@ struct Page {
     frame: Frame,
     warnings: Vec<Warning>,
     disk: Vec<Segment>,
+    /// The parts of what the registry itself holds; empty for users with limited rights.
+    held: Vec<Segment>,
+    /// The bytes that the registry itself holds.
+    held_bytes: String,
     totals: Totals,
+    plots: Option<Plots>,
+    periods: [u32; 2],
     largest: Vec<Bar>,
+    jobs: Vec<RunningJob>,
+    events: Vec<activity::Row>,
     uploads: Vec<Upload>,
     more_uploads: usize,
     /// True if the user may see the state of the whole registry.
@@ -41,7 +54,8 @@ struct Page {
     logged_in: Option<usize>,
 }
 
-/// The totals of the repositories that the user may see.
+/// The totals of the repositories that the user may see. With limited rights, `stored` counts shared content once for each
+/// repository.
 struct Totals {
     repositories: u64,
     tags: u64,
@@ -90,16 +104,33 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let listed =
         request.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
     let visible = listed.await?;
+    let (reader, all) = (permit.clone(), request.may(&Operation::Maintenance));
+    let recent = move |event: &Event| activity::may_see(event, &reader, all);
+    // Anonymous readers do not see the names and addresses of other users.
+    let events = if request.identity == Identity::Anonymous && !all {
+        Vec::new()
+    } else {
+        request.admin.store.recent_events(recent, EVENTS).await?
+    };
     let frame = Frame::new(request, "overview");
     let logged_in =
         if frame.users { Some(request.access.logged_in(&request.admin.state.sessions).await) } else { None };
     let sees_all = request.may(&Operation::Maintenance);
     let uploads = uploads(&store, &permit, sees_all);
+    let wanted = request.query.get("days").and_then(|days| days.parse().ok());
+    let days = PERIODS.into_iter().find(|days| Some(*days) == wanted).unwrap_or(PERIODS[0]);
+    let plots = if sees_all { Plots::new(&request.admin.store.daily_totals(days).await?) } else { None };
     let is_implicitly_open = request.access.is_implicitly_open().await;
     let page = Page {
         frame,
         warnings: warnings::all(request, &store, sees_all, is_implicitly_open),
         disk: disk(&store, sees_all),
+        held: if sees_all { held(&store) } else { Vec::new() },
+        held_bytes: size(held_bytes(&store)),
+        plots,
+        periods: PERIODS,
+        jobs: if sees_all { jobs::running(&request.admin.state.jobs.list()) } else { Vec::new() },
+        events: events.into_iter().map(activity::row).collect(),
         totals: if sees_all { all_totals(&store) } else { totals(&visible) },
         largest: bars(&visible.listing.items),
         more_uploads: uploads.len().saturating_sub(UPLOADS),
@@ -148,7 +179,7 @@ fn uploads<'a>(store: &'a Overview, permit: &Permit, sees_all: bool) -> Vec<&'a 
 /// Returns the parts of the disk. Users with limited rights do not see how much of it the registry uses.
 fn disk(store: &Overview, sees_all: bool) -> Vec<Segment> {
     let used = store.total_bytes.saturating_sub(store.free_bytes);
-    let ours = store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0).min(used);
+    let ours = held_bytes(store).min(used);
     let reserve = store.reserve_bytes.min(store.free_bytes);
     let free = ("free", "Free for pushes", store.free_bytes.saturating_sub(reserve));
     let reserve = ("reserve", "Reserve", reserve);
@@ -157,10 +188,35 @@ fn disk(store: &Overview, sees_all: bool) -> Vec<Segment> {
     } else {
         vec![("others", "In use", used), free, reserve]
     };
+    segments(parts, store.total_bytes)
+}
+
+/// Returns the bytes of blobs, uploads and the index.
+fn held_bytes(store: &Overview) -> u64 {
+    store.counts.bytes.saturating_add(store.uploading).saturating_add(store.index.0)
+}
+
+/// Returns the parts of what the registry itself holds. The content that waits for a collection is known since the last one.
+fn held(store: &Overview) -> Vec<Segment> {
+    let waiting = store
+        .collected
+        .and_then(|last| last.report.waiting)
+        .map_or(0, |waiting| waiting.blobs.bytes)
+        .min(store.counts.bytes);
+    let parts = vec![
+        ("ours", "Images", store.counts.bytes - waiting),
+        ("c4", "Waiting for collection", waiting),
+        ("c2", "Unfinished uploads", store.uploading),
+        ("c3", "Index", store.index.0),
+    ];
+    segments(parts, held_bytes(store))
+}
+
+fn segments(parts: Vec<(&'static str, &'static str, u64)>, whole: u64) -> Vec<Segment> {
     let mut start = 0;
     let segments = parts.into_iter().map(|(class, name, bytes)| {
         // The smallest part that is not empty stays visible.
-        let width = share(bytes, store.total_bytes.max(1)).max(u64::from(bytes > 0) * 4);
+        let width = share(bytes, whole).max(u64::from(bytes > 0) * 4);
         let segment = Segment { class, name, size: size(bytes), start, width };
         start += width;
         segment
@@ -194,7 +250,7 @@ fn certificate_state(certificate: &Certificate) -> CertificateState {
 
 #[cfg(test)]
 mod tests {
-    use super::super::worst_case;
+    use super::super::{plots, worst_case};
     use super::*;
 
     #[test]
@@ -221,11 +277,22 @@ mod tests {
             start: 1000,
             width: 1000,
         };
+        let job = |_| RunningJob {
+            title: label.clone(),
+            text: shorten(&worst_case::texts()[0], NAME),
+            percent: Some(100),
+        };
         let warning = |_| Warning::new(true, worst_case::texts()[0].clone());
         worst_case::assert_small(&Page {
             frame: worst_case::frame(),
             warnings: (0..9).map(warning).collect(),
             disk: (0..4).map(segment).collect(),
+            held: (0..4).map(segment).collect(),
+            held_bytes: "1023.9 GiB".into(),
+            plots: plots::testing::largest(),
+            periods: PERIODS,
+            jobs: (0..10).map(job).collect(),
+            events: (0..EVENTS).map(activity::testing::largest_row).collect(),
             totals: Totals {
                 repositories: u64::MAX,
                 tags: u64::MAX,

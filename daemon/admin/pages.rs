@@ -16,6 +16,7 @@ use super::theme::Theme;
 use crate::access::{Identity, Operation};
 use crate::base::clock;
 use crate::base::human::count;
+use crate::store::{Amount, WaitingContent};
 use crate::wire::{Query, Response, with_bytes};
 
 /// The header, menu and footer around a page.
@@ -35,6 +36,8 @@ pub(super) struct Frame {
     pub(super) maintenance: bool,
     /// The interval at which a browser without script reloads the page, in seconds.
     pub(super) refresh: Option<u32>,
+    /// The form that frees the waiting content of the notice, for users who may.
+    pub(super) free: Option<&'static str>,
     /// The result of the form that led to this page.
     pub(super) notice: Option<String>,
     pub(super) style: &'static str,
@@ -69,6 +72,11 @@ impl Frame {
             maintenance: sees_menu && request.may(&Operation::Maintenance),
             user,
             refresh: None,
+            free: (sees_menu
+                && matches!(request.query.get("done"), Some("deleted" | "repository-deleted"))
+                && waiting(&request.query).is_some()
+                && request.may(&Operation::Maintenance))
+            .then_some("/maintenance/free"),
             notice: notice(&request.query),
             style,
             script,
@@ -118,10 +126,11 @@ impl HtmlSafe for Icon {}
 fn notice(query: &Query) -> Option<String> {
     let number = |name| query.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
-        "deleted" => deleted(number("count"), number("moved")),
-        "repository-deleted" => {
-            "Repository deleted. A collection frees its content after the grace period.".into()
-        }
+        "deleted" => deleted(number("count"), number("moved"), waiting(query)),
+        "repository-deleted" => match waiting(query) {
+            Some(waiting) => format!("Repository deleted. {}.", waiting.sentence()),
+            None => "Repository deleted. A collection frees its content after the grace period.".into(),
+        },
         "partly-deleted" => {
             format!("{} deleted so far. Delete again to continue.", count(number("count"), "manifest"))
         }
@@ -139,10 +148,28 @@ fn notice(query: &Query) -> Option<String> {
     })
 }
 
-fn deleted(number: u32, moved: u32) -> String {
+/// Returns the parameters by which a notice describes waiting content.
+pub(super) fn waiting_parameters(waiting: &WaitingContent) -> String {
+    let WaitingContent { manifests, blobs, until } = waiting;
+    format!("&manifests={manifests}&blobs={}&bytes={}&until={until}", blobs.count, blobs.bytes)
+}
+
+/// Reads the parameters of [`waiting_parameters`].
+fn waiting(query: &Query) -> Option<WaitingContent> {
+    let number = |name| query.get(name)?.parse::<u64>().ok();
+    let blobs = Amount { count: number("blobs")?, bytes: number("bytes")? };
+    Some(WaitingContent { manifests: number("manifests")?, blobs, until: number("until")? })
+}
+
+fn deleted(number: u32, moved: u32, waiting: Option<WaitingContent>) -> String {
     let deleted = format!("{} deleted.", count(number, "tag"));
     match moved {
-        0 => format!("{deleted} The next collection frees what is no longer referenced."),
+        0 => match waiting {
+            Some(waiting) => format!("{deleted} {}.", waiting.sentence()),
+            None => {
+                format!("{deleted} Collections free what is no longer referenced, after its grace period.")
+            }
+        },
         1 => format!("{deleted} 1 tag was kept: it now names a different image from the one you confirmed."),
         _ => format!(
             "{deleted} {moved} tags were kept: they now name different images from those you confirmed."

@@ -33,10 +33,13 @@ pub(super) enum Page {
     ChangeOwnPassword,
     Maintenance,
     Collect,
+    Free,
     Check,
     CancelJob,
     Activity,
     Push,
+    Settings,
+    Docs,
     ImportForm,
     Import,
     Asset(String),
@@ -79,10 +82,13 @@ impl Page {
             "/account" => both(Page::Account, Page::ChangeOwnPassword),
             "/maintenance" => read(Page::Maintenance),
             "/maintenance/collect" => submit(Page::Collect),
+            "/maintenance/free" => submit(Page::Free),
             "/maintenance/check" => submit(Page::Check),
             "/maintenance/cancel" => submit(Page::CancelJob),
             "/activity" => read(Page::Activity),
             "/push" => read(Page::Push),
+            "/settings" => read(Page::Settings),
+            "/docs" => read(Page::Docs),
             "/import" => both(Page::ImportForm, Page::Import),
             path => read(with_name(path).ok_or(Error::NotFound)?),
         }
@@ -101,6 +107,7 @@ impl Page {
             | Page::RemoveUser
             | Page::ChangeOwnPassword
             | Page::Collect
+            | Page::Free
             | Page::Check
             | Page::CancelJob
             | Page::Import => true,
@@ -121,6 +128,8 @@ impl Page {
             | Page::Maintenance
             | Page::Activity
             | Page::Push
+            | Page::Settings
+            | Page::Docs
             | Page::ImportForm
             | Page::Asset(_) => false,
         }
@@ -196,6 +205,7 @@ mod tests {
             "/account",
             "/maintenance",
             "/maintenance/collect",
+            "/maintenance/free",
             "/maintenance/check",
             "/maintenance/cancel",
             "/import",

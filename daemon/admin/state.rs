@@ -37,6 +37,25 @@ pub struct Settings {
     pub policy: CollectionPolicy,
     /// True if the registry listens on loopback addresses only.
     pub loopback_only: bool,
+    /// The configuration in effect.
+    pub configuration: Vec<SettingInEffect>,
+    /// The places at which the rules of users are set.
+    pub rule_places: Vec<String>,
+}
+
+/// A setting of the configuration in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingInEffect {
+    /// The section; empty for keys outside of sections.
+    pub section: &'static str,
+    /// The full name of the key.
+    pub name: &'static str,
+    /// The value as TOML; `None` if the key is not set.
+    pub value: Option<String>,
+    /// The place at which it is set; `None` for the default.
+    pub source: Option<String>,
+    /// True if a change takes effect only at the next restart.
+    pub restart: bool,
 }
 
 /// The state of the admin page that outlives a reload of the configuration.

@@ -4,16 +4,19 @@ use askama::Template;
 use http::StatusCode;
 
 use super::error::AdminError;
-use super::limits::{SENTENCE, shorten};
+use super::format::When;
+use super::limits::{NAME, SENTENCE, TEXT, shorten};
 use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Identity, Operation, UserChangeKind, UserName};
+use crate::access::{Identity, Operation, SHORTEST_PASSWORD, UserChangeKind, UserName};
 use crate::wire::Response;
 
 /// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
-const ROWS: usize = 45;
+const ROWS: usize = 30;
+/// The places of rules that are shown.
+const PLACES: usize = 5;
 /// The longest user name, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -25,6 +28,11 @@ struct Page {
     /// The number of users on all pages.
     total: usize,
     pager: Pager,
+    /// True if rules name users.
+    has_rules: bool,
+    /// The first places at which rules are set.
+    rule_places: Vec<String>,
+    shortest_password: usize,
     /// The name that was entered, if the form is shown again.
     name: String,
     error: Option<String>,
@@ -36,6 +44,12 @@ struct Row {
     is_own: bool,
     /// True if this is the last user with full rights, who cannot be removed.
     is_last: bool,
+    /// True for full rights.
+    is_full: bool,
+    /// The rights in words; empty without any.
+    rights: String,
+    /// The last log-in since the daemon started.
+    last_login: Option<When>,
 }
 
 #[derive(Template)]
@@ -44,6 +58,7 @@ struct PasswordForm {
     frame: Frame,
     name: String,
     is_own: bool,
+    shortest_password: usize,
     error: Option<String>,
 }
 
@@ -81,7 +96,7 @@ pub(super) async fn password_form(request: &AdminRequest<'_>) -> Result<Response
     check_may(request)?;
     let name = existing_name(request).await?;
     let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
-    render(OK, &PasswordForm { frame, name, is_own, error: None })
+    render(OK, &PasswordForm { frame, name, is_own, shortest_password: SHORTEST_PASSWORD, error: None })
 }
 
 /// Sets the password of another user.
@@ -93,7 +108,8 @@ pub(super) async fn set_password(request: &AdminRequest<'_>) -> Result<Response,
             let name = entered_name(request.field("name"));
             let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
             let error = Some(shorten(&why, SENTENCE));
-            render(StatusCode::UNPROCESSABLE_ENTITY, &PasswordForm { frame, name, is_own, error })
+            let form = PasswordForm { frame, name, is_own, shortest_password: SHORTEST_PASSWORD, error };
+            render(StatusCode::UNPROCESSABLE_ENTITY, &form)
         }
         Err(error) => Err(error),
     }
@@ -175,15 +191,33 @@ async fn list(
 ) -> Result<Response, AdminError> {
     let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { OK };
     let last = request.access.last_user().await;
-    let row = |name: String| Row {
-        is_own: is_own(request, &name),
-        is_last: last.as_ref().is_some_and(|last| last.as_str() == name),
-        name,
+    let row = |name: String| {
+        let rights = request.access.rights(&name);
+        Row {
+            is_own: is_own(request, &name),
+            is_last: last.as_ref().is_some_and(|last| last.as_str() == name),
+            is_full: rights.is_full,
+            rights: shorten(&rights.sentences.join("; "), TEXT),
+            last_login: request.access.last_login(&name).map(When::at),
+            name,
+        }
     };
     let (all, page) = (request.access.users().await, Pager::wanted(&request.query));
     let (total, pager) = (all.len(), Pager::new(page, ROWS, all.len(), "/users", &[]));
     let users = page_of(all, page, ROWS).into_iter().map(row).collect();
-    render(status, &Page { frame: Frame::new(request, "users"), users, total, pager, name, error })
+    let rule_places = request.admin.settings.rule_places.iter().take(PLACES);
+    let page = Page {
+        frame: Frame::new(request, "users"),
+        users,
+        total,
+        pager,
+        has_rules: request.access.has_rules_for_users(),
+        rule_places: rule_places.map(|place| shorten(place, NAME)).collect(),
+        shortest_password: SHORTEST_PASSWORD,
+        name,
+        error,
+    };
+    render(status, &page)
 }
 
 /// Returns the new password of a form, if both fields have the same.
@@ -215,12 +249,22 @@ mod tests {
 
     #[test]
     fn largest_page_is_small() {
-        let row = |_| Row { name: "@".repeat(LONGEST_NAME), is_own: false, is_last: false };
+        let row = |_| Row {
+            name: "@".repeat(LONGEST_NAME),
+            is_own: false,
+            is_last: false,
+            is_full: true,
+            rights: "r".repeat(TEXT),
+            last_login: Some(When::at(0)),
+        };
         worst_case::assert_small(&Page {
             frame: worst_case::frame(),
             users: (0..ROWS).map(row).collect(),
             total: 1_000_000,
             pager: Pager::new(500, ROWS, 1_000_000, "/users", &[]),
+            has_rules: true,
+            rule_places: vec!["p".repeat(NAME); PLACES],
+            shortest_password: SHORTEST_PASSWORD,
             name: entered_name(&worst_case::texts()[0]),
             error: Some("e".repeat(SENTENCE)),
         });
@@ -230,7 +274,9 @@ mod tests {
     fn largest_forms_are_small() {
         let name = || entered_name(&worst_case::texts()[0]);
         let (frame, error) = (worst_case::frame(), Some("e".repeat(SENTENCE)));
-        worst_case::assert_small(&PasswordForm { frame, name: name(), is_own: false, error });
+        let form =
+            PasswordForm { frame, name: name(), is_own: false, shortest_password: SHORTEST_PASSWORD, error };
+        worst_case::assert_small(&form);
         worst_case::assert_small(&Confirmation { frame: worst_case::frame(), name: name(), is_own: true });
     }
 }

@@ -4,12 +4,10 @@ use super::format::When;
 use super::limits::{SENTENCE, shorten};
 use super::request::AdminRequest;
 use super::state::Certificate;
-use crate::base::clock;
+use crate::base::clock::{self, RELEASED};
 use crate::base::human::size;
 use crate::store::Overview;
 
-/// The earliest date of this release: an earlier wall clock is wrong. 2026-01-01, in seconds since 1970.
-const RELEASED: u64 = 1_767_225_600;
 /// The remaining validity below which a certificate from files is a warning, in seconds.
 const EXPIRES_SOON: u64 = 21 * 86400;
 

@@ -42,6 +42,7 @@ pub(super) fn frame() -> Frame {
         users: true,
         maintenance: true,
         refresh: Some(2),
+        free: Some("/maintenance/free"),
         notice: Some("n".repeat(160)),
         style,
         script,

@@ -9,6 +9,9 @@ use std::{fs, io};
 
 use nix::time::{ClockId, clock_gettime};
 
+/// The earliest date of this release, in seconds since 1970: an earlier wall clock is wrong. 2026-01-01.
+pub const RELEASED: u64 = 1_767_225_600;
+
 /// The clocks of the system, or in unit tests a clock that the test sets.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {

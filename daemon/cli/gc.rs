@@ -6,6 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::background::{COLLECTION, collection_rules};
@@ -14,6 +15,7 @@ use super::job_report::{Waiting, amount, number, text};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use super::{Failure, print};
 use crate::config::{Config, DataSource};
+use crate::store::WaitingContent;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -126,6 +128,9 @@ fn summary(report: &Value) -> String {
     text += &format!("kept {} that manifests reference\n", amount(report, "kept_needed", "blob"));
     text += &format!("kept {} within the grace period\n", amount(report, "kept_young", "blob"));
     text += &format!("kept {} that have not expired\n", amount(report, "kept_uploads", "upload"));
+    if let Ok(waiting) = WaitingContent::deserialize(&report["waiting"]) {
+        text += &format!("{}\n", waiting.sentence());
+    }
     if number(report, "found") > 0 {
         text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
     }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::definitions::{SECTIONS, finish, key};
+use super::effective::places_of;
 use super::environment::Variables;
 use super::file;
 use super::given::Given;
@@ -145,6 +146,7 @@ pub(super) fn from_sources(
         Some(Place::File { .. }) => DataSource::UsualFile,
         Some(Place::Name(_)) => DataSource::Named,
     };
+    config.places = places_of(&given);
     config.warnings = effects.warnings;
     config.sources = effects.sources;
     if config.open_because_registry_environment {

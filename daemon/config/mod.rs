@@ -5,6 +5,7 @@
 //! with any mistake is refused as a whole, and the error names all mistakes with their places.
 
 mod definitions;
+mod effective;
 mod environment;
 mod file;
 mod format;
@@ -14,6 +15,7 @@ mod item;
 mod key;
 mod keys;
 mod load;
+mod places;
 mod problem;
 mod reference;
 mod registry2;
@@ -27,7 +29,9 @@ mod tests;
 mod text_formats;
 mod values;
 
+pub use self::effective::EffectiveSetting;
 pub use self::load::{Overrides, from_text, load};
+pub use self::places::Places;
 pub use self::problem::ConfigError;
 pub use self::reference::{KeyReference, SectionReference, reference};
 pub use self::registry2::DATA as REGISTRY_2_DATA;

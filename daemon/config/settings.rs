@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::places::Places;
 use crate::access::AuthSettings;
 use crate::server::{self, MetricsAccess};
 use crate::service::LogSettings;
@@ -56,6 +57,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The variables of the environment and the settings of registry:2 that had an effect.
     pub sources: Vec<String>,
+    /// The places at which keys are set.
+    pub places: Places,
 }
 
 /// The source of the path of the data directory.

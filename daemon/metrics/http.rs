@@ -76,6 +76,8 @@ pub struct HttpCounters {
     routes: [Route; ROUTES.len()],
     received: Arc<AtomicU64>,
     sent: AtomicU64,
+    /// The bytes of manifests and blobs among those sent.
+    content: AtomicU64,
 }
 
 #[derive(Default)]
@@ -90,6 +92,9 @@ struct Route {
 impl HttpCounters {
     /// Counts a request when its response has been sent, with the number of body bytes sent.
     pub fn count(&self, endpoint: Endpoint, method: &Method, status: u16, took: Duration, sent: u64) {
+        if matches!(endpoint, Endpoint::Manifest | Endpoint::Blob) && *method == Method::GET {
+            self.content.fetch_add(sent, Ordering::Relaxed);
+        }
         let route = &self.routes[endpoint as usize];
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
         let code = CODES.binary_search(&status).unwrap_or(CODES.len());
@@ -99,6 +104,11 @@ impl HttpCounters {
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         route.microseconds.fetch_add(microseconds, Ordering::Relaxed);
         self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes of manifests and blobs that were sent since the last call.
+    pub fn take_content_sent(&self) -> u64 {
+        self.content.swap(0, Ordering::Relaxed)
     }
 
     /// Returns the counter of received body bytes.

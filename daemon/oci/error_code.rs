@@ -34,6 +34,48 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All codes, in the order of the enum.
+    pub const ALL: [ErrorCode; 14] = [
+        ErrorCode::BlobUnknown,
+        ErrorCode::BlobUploadInvalid,
+        ErrorCode::BlobUploadUnknown,
+        ErrorCode::DigestInvalid,
+        ErrorCode::ManifestBlobUnknown,
+        ErrorCode::ManifestInvalid,
+        ErrorCode::ManifestUnknown,
+        ErrorCode::NameInvalid,
+        ErrorCode::NameUnknown,
+        ErrorCode::SizeInvalid,
+        ErrorCode::Unauthorized,
+        ErrorCode::Denied,
+        ErrorCode::Unsupported,
+        ErrorCode::TooManyRequests,
+    ];
+
+    /// Returns a sentence for people: the meaning, and what to do.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            ErrorCode::BlobUnknown => "The repository does not have this blob.",
+            ErrorCode::BlobUploadInvalid => "The upload cannot be continued like this.",
+            ErrorCode::BlobUploadUnknown => "The upload does not exist: it ended, was cancelled or expired.",
+            ErrorCode::DigestInvalid => "The digest is malformed, or does not match the content.",
+            ErrorCode::ManifestBlobUnknown => {
+                "The manifest references content that the repository does not have. Push that first."
+            }
+            ErrorCode::ManifestInvalid => "The manifest is not valid. The message says why.",
+            ErrorCode::ManifestUnknown => "The repository does not have this manifest or tag.",
+            ErrorCode::NameInvalid => "The name of the repository is not valid.",
+            ErrorCode::NameUnknown => "The repository does not exist.",
+            ErrorCode::SizeInvalid => "The length does not match the content, or exceeds a limit.",
+            ErrorCode::Unauthorized => "Log in, or get another token.",
+            ErrorCode::Denied => "The user may not do this.",
+            ErrorCode::Unsupported => "The operation does not exist here, or the configuration disables it.",
+            ErrorCode::TooManyRequests => {
+                "Too many requests or failed log-ins. Wait as long as Retry-After says."
+            }
+        }
+    }
+
     /// Returns the identifier of the specification.
     pub fn as_str(self) -> &'static str {
         match self {

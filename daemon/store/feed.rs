@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::index::changes::feed::{FeedBounds, RecordNotes};
 use super::index::event::{Event, EventKind, Note, Origin};
 use super::index::feed::FailedLogin;
+use super::index::tables::daily::DayCounts;
 use super::index::tables::feed::{EventId, FeedReads};
 use super::inner::Inner;
 use super::work::{Cancel, Kind};
@@ -18,6 +19,9 @@ use crate::oci::{Reference, RepositoryName};
 
 /// The most rows that one read of the feed visits.
 const ROWS_PER_READ: usize = 1000;
+
+/// The durable events among which the recent ones are searched.
+const RECENT: usize = 200;
 
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +105,33 @@ impl Store {
         self.list(Kind::List, read).await
     }
 
+    /// Returns the newest events that `filter` accepts, newest first, of the last two hundred durable ones and those in
+    /// memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn recent_events(
+        &self,
+        filter: impl Fn(&Event) -> bool + Send + 'static,
+        limit: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let read = move |inner: &Inner, _: &Cancel| {
+            let tables = inner.index.read()?;
+            let last = tables.feed_extent()?.next.saturating_sub(1);
+            let mut events = inner.feed.in_memory();
+            tables.visit_events(last.saturating_sub(RECENT as u64), RECENT, &mut |_, event| {
+                events.push(event);
+                true
+            })?;
+            events.retain(&filter);
+            events.sort_by_key(|event| event.time);
+            events.reverse();
+            events.truncate(limit);
+            Ok(events)
+        };
+        self.list(Kind::Page, read).await
+    }
+
     /// Returns the number of events of each kind since the start of the process.
     pub fn event_counts(&self) -> Vec<(EventKind, u64)> {
         self.0.feed.counts()
@@ -126,6 +157,7 @@ impl Store {
             Reference::Tag(tag) => Some(tag.clone()),
             Reference::Digest(_) => None,
         };
+        self.0.feed.count(DayCounts { pulls: 1, ..DayCounts::default() });
         self.0.feed.remember(Event {
             repository: Some(repository.clone()),
             tag,

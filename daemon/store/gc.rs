@@ -23,20 +23,22 @@ mod trash;
 mod uploads;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) use self::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
-pub use self::report::{CollectedItem, CollectionReport, LastCollection};
+pub use self::report::{CollectedItem, CollectionReport, LastCollection, WaitingContent};
 pub use self::stop::StopRequest;
 
 use self::report::ContentState;
 use super::error::StoreError;
 use super::index::changes::marks::HoldCollection;
+use super::index::tables::candidates::Amount;
 use super::index::{Counts, EventKind};
 use super::retention::CollectionPolicy;
 use super::{Store, blocking};
+use crate::base::clock::unix_seconds;
 
 impl Store {
     /// Runs a collection, or a dry run, which changes nothing. Calls `observe` with each item that is freed.
@@ -98,12 +100,56 @@ impl Store {
             Err(_) if collection.stop.is_obeyed() => true,
             Err(error) => return Err(error),
         };
+        let Collection { report, stop, waiting, .. } = collection;
+        // What a manifest refers to begins to wait when that manifest is freed, which a dry run does not see.
+        let may_wait = waiting || report.kept_young.count > 0 || (dry_run && report.freed_manifests > 0);
+        let content =
+            if may_wait && !cancelled { self.waiting_after(policy, report, stop).await? } else { None };
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let report = CollectionReport { cancelled, milliseconds, ..collection.report };
+        let report = CollectionReport { cancelled, milliseconds, waiting: content, ..report };
         if !dry_run {
-            self.note_collection(report, collection.waiting);
+            self.note_collection(report, waiting);
         }
         Ok(report)
+    }
+
+    /// Returns the content that a collection will free once its grace period has ended, and that one without a grace period
+    /// would free now.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn waiting_content(
+        &self,
+        policy: &CollectionPolicy,
+    ) -> Result<Option<WaitingContent>, StoreError> {
+        let nothing = CollectionReport { dry_run: true, ..CollectionReport::default() };
+        self.waiting_after(policy, nothing, StopRequest::never()).await
+    }
+
+    /// As [`Store::waiting_content`], after a collection with this report. A stop leaves it unknown.
+    async fn waiting_after(
+        &self,
+        policy: &CollectionPolicy,
+        after: CollectionReport,
+        stop: StopRequest<'_>,
+    ) -> Result<Option<WaitingContent>, StoreError> {
+        let without_grace = CollectionPolicy { grace: Duration::ZERO, ..policy.clone() };
+        let mut ignore = |_| ();
+        let mut forecast = Collection::new(self, &without_grace, (true, stop), &mut ignore)?;
+        match forecast.run_on_index().await {
+            Err(_) if forecast.stop.is_obeyed() => return Ok(None),
+            forecast => forecast?,
+        }
+        let all = forecast.report;
+        // What a dry run would free now does not wait.
+        let due = if after.dry_run { after } else { CollectionReport::default() };
+        let manifests = all.freed_manifests.saturating_sub(due.freed_manifests);
+        let blobs = Amount {
+            count: all.freed_blobs.count.saturating_sub(due.freed_blobs.count),
+            bytes: all.freed_blobs.bytes.saturating_sub(due.freed_blobs.bytes),
+        };
+        let until = unix_seconds().saturating_add(policy.grace.as_secs());
+        Ok((blobs.count > 0).then_some(WaitingContent { manifests, blobs, until }))
     }
 
     /// Returns true if a later collection by these rules may find content to free, even if nothing changes any more: something
@@ -152,7 +198,7 @@ impl Store {
         let is_whole = !report.cancelled && report.found == 0;
         let is_settled = is_whole && !waiting && report.kept_young.count + report.kept_uploads.count == 0;
         let settled = if is_settled { self.content_state() } else { None };
-        let at = crate::base::clock::unix_seconds();
+        let at = unix_seconds();
         *self.0.last_collection.lock() = Some(LastCollection { at, report, settled });
         let freed = report.freed_blobs.bytes + report.freed_uploads.bytes;
         self.0.measurements.totals.lock().freed_bytes += freed;

@@ -27,7 +27,7 @@
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
 //! | collection | `gc`, `tag_retention` |
 //! | check | `check`, `layout_check` |
-//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `verify`, `usage`, `feed`, `job_records`, `identity`, `secret`, `health`, `status` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status` |
 //! | lists of the admin page | `overview`, `summary` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
@@ -50,6 +50,7 @@ mod capacity;
 mod capacity_limits;
 mod check;
 mod clock;
+mod daily;
 mod delay;
 mod discovery;
 mod disk;
@@ -138,13 +139,14 @@ mod work;
 pub use self::blob::BlobReader;
 pub use self::capacity_limits::{CapacityLimits, NameLimits};
 pub use self::check::{CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault};
+pub use self::daily::DayTotals;
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::{IndexError, StoreError};
 pub use self::feed::{Activity, EventPage, EventsRead, StoredEvent};
 #[cfg(fuzzing)]
 pub use self::fuzz::names_in_layout;
-pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest};
+pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest, WaitingContent};
 pub use self::holder::Holder;
 pub use self::immutable::ImmutableRule;
 pub use self::index::changes::name_image::{
@@ -154,8 +156,8 @@ pub use self::index::inspect::{Inspection, inspect};
 pub use self::index::tables::candidates::Amount;
 pub use self::index::tables::sparse::Presence;
 pub use self::index::{
-    Cause, Counts, Event, EventId, EventKind, FailedLogin, FeedBounds, JobMoment, JobOutcome, JobRow,
-    ManifestEntry, Note, NoteKind, Origin, Page, ParseEventIdError,
+    Cause, Counts, Day, DayCounts, Event, EventId, EventKind, FailedLogin, FeedBounds, JobMoment, JobOutcome,
+    JobRow, ManifestEntry, Note, NoteKind, Origin, Page, ParseEventIdError,
 };
 pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};

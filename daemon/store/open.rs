@@ -129,6 +129,7 @@ impl Store {
     pub async fn close(&self) -> Result<(), StoreError> {
         self.record_pulls().await;
         self.0.feed.flush_logins();
+        self.0.feed.flush_days();
         let writer = self.0.writer.lock().take();
         if let Some(writer) = writer {
             // Best effort: a read-only store keeps the row of the last commit.

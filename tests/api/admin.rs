@@ -233,29 +233,34 @@ fn users_are_added_changed_and_removed_except_the_last() {
     let mut post = |path: &str, name: &str, new: &str, again: &str| {
         browser.post(path, &[("name", name), ("new", new), ("again", again)])
     };
-    post("/users/add", "bob", "one", "other").expect(422);
-    post("/users/add", "a:b", "one", "one").expect(422);
-    post("/users/add", "bob", "", "").expect(422);
+    post("/users/add", "bob", "password one", "other").expect(422);
+    post("/users/add", "a:b", "password one", "password one").expect(422);
+    for short in ["", "seven 7"] {
+        let refused = text(&post("/users/add", "bob", short, short).expect(422));
+        assert!(refused.contains("at least 8 characters"), "{refused}");
+    }
     assert_eq!(
-        post("/users/add", "bob", "one", "one").expect(303).required_header("location"),
+        post("/users/add", "bob", "password one", "password one").expect(303).required_header("location"),
         "/users?done=added"
     );
     assert!(text(&post("/users/add", "bob", "x", "x").expect(422)).contains("User bob already exists."));
-    assert!(may("bob", "one"));
-    post("/users/password", "bob", "two", "other").expect(422);
+    assert!(may("bob", "password one"));
+    post("/users/password", "bob", "password two", "other").expect(422);
     assert_eq!(
-        post("/users/password", "bob", "two", "two").expect(303).required_header("location"),
+        post("/users/password", "bob", "password two", "password two")
+            .expect(303)
+            .required_header("location"),
         "/users?done=password"
     );
-    post("/users/password", "unknown", "two", "two").expect(422);
-    assert!(may("bob", "two") && !may("bob", "one"));
+    post("/users/password", "unknown", "password two", "password two").expect(422);
+    assert!(may("bob", "password two") && !may("bob", "password one"));
     let form = browser.page("/users/password?name=bob");
     assert!(form.contains("name=\"name\" value=\"bob\" autocomplete=\"username\" readonly"), "{form}");
     browser.get("/users/password?name=unknown").expect(404);
     assert!(browser.page("/users/remove?name=bob").contains("Remove user bob?"));
     browser.get("/users/remove?name=unknown").expect(404);
     browser.post("/users/remove", &[("name", "bob")]).expect(303);
-    assert!(!may("bob", "two"));
+    assert!(!may("bob", "password two"));
     let answer = browser.post("/users/remove", &[("name", "alice")]).expect(422);
     assert!(text(&answer).contains("the last user who can log in"));
     assert!(may("alice", "secret"));

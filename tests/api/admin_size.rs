@@ -263,7 +263,7 @@ fn many_users_are_on_several_pages() {
     let others = (0..150).map(|number| format!("{number:03}{}:{hash}\n", "@".repeat(61)));
     std::fs::write(&file, lines + &others.collect::<String>()).unwrap();
     let mut browser = Browser::of(&daemon, "alice", "secret");
-    let shown: usize = (1..=4)
+    let shown: usize = (1..=6)
         .map(|page| {
             let page = check(&mut browser, &format!("/users?page={page}"));
             page.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap().matches("<tr>").count()

@@ -24,6 +24,7 @@ mod large_bodies;
 mod limits;
 mod logging;
 mod management;
+mod page_data;
 mod page_transfers;
 mod proxy;
 mod pull;

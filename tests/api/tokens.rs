@@ -234,14 +234,14 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
     begin(&daemon, &alice).expect(202);
     begin(&daemon, &bob).expect(202);
 
-    holdfast(&["user", "passwd", "alice", "--password-stdin"], &daemon.data, "another");
+    holdfast(&["user", "passwd", "alice", "--password-stdin"], &daemon.data, "another one");
     holdfast(&["user", "remove", "bob"], &daemon.data, "");
     for token in [&alice, &bob] {
         let refused = begin(&daemon, token).expect(401);
         assert!(refused.required_header("www-authenticate").ends_with("error=\"invalid_token\""));
     }
 
-    let alice = token(&daemon, scope, login("alice", "another"));
+    let alice = token(&daemon, scope, login("alice", "another one"));
     begin(&daemon, &alice).expect(202);
     let secret = daemon.data.join("secret");
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
@@ -251,7 +251,7 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
         |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap(),
     ];
     for damage in damages {
-        let token = token(&daemon, scope, login("alice", "another"));
+        let token = token(&daemon, scope, login("alice", "another one"));
         begin(&daemon, &token).expect(202);
         daemon.stop();
         damage(&secret);
@@ -264,7 +264,7 @@ fn token_ends_with_its_password_user_and_key_but_survives_restarts() {
     fs::remove_file(&secret).unwrap();
     fs::create_dir(&secret).unwrap();
     daemon.start_again();
-    begin(&daemon, &token(&daemon, scope, login("alice", "another"))).expect(202);
+    begin(&daemon, &token(&daemon, scope, login("alice", "another one"))).expect(202);
 }
 
 #[test]

@@ -34,13 +34,13 @@ fn fill_in(browser: &Chromium, form: &str, new: &str, again: &str) {
 fn add_users(browser: &Chromium, registry: &Registry) {
     browser.open("/users");
     browser.fill("#add-name", "bob");
-    fill_in(browser, "add", "one", "other");
+    fill_in(browser, "add", "password one", "other");
     browser.expect("#error", "The two passwords differ");
     assert_eq!(browser.property("#add-name", "value"), "bob", "the name is kept");
-    fill_in(browser, "add", "one", "one");
+    fill_in(browser, "add", "password one", "password one");
     browser.expect("#notice", "added");
     browser.expect("#users", "bob");
-    assert!(registry.accepts("bob", "one"));
+    assert!(registry.accepts("bob", "password one"));
 }
 
 fn set_a_password(browser: &Chromium, registry: &Registry) {
@@ -54,12 +54,12 @@ fn set_a_password(browser: &Chromium, registry: &Registry) {
     browser.expect("h1", "Set password of bob");
     browser.click("#cancel");
     browser.click("#users a[href=\"/users/password?name=bob\"]");
-    fill_in(browser, "set", "two", "other");
+    fill_in(browser, "set", "password two", "other");
     browser.expect("#error", "The two passwords differ");
     assert_eq!(browser.property("#set-name", "value"), "bob", "the name is kept");
-    fill_in(browser, "set", "two", "two");
+    fill_in(browser, "set", "password two", "password two");
     browser.expect("#notice", "Password changed.");
-    assert!(registry.accepts("bob", "two") && !registry.accepts("bob", "one"));
+    assert!(registry.accepts("bob", "password two") && !registry.accepts("bob", "password one"));
 }
 
 fn remove_a_user(browser: &Chromium, registry: &Registry) {
@@ -71,26 +71,26 @@ fn remove_a_user(browser: &Chromium, registry: &Registry) {
     browser.click("#confirm");
     browser.expect("#notice", "removed");
     assert!(!browser.text("#users").contains("bob"));
-    assert!(!registry.accepts("bob", "two"));
+    assert!(!registry.accepts("bob", "password two"));
 }
 
-/// Changes the password of alice, and back again for the steps that follow.
+/// Changes the password of alice, twice.
 fn change_own_password(browser: &Chromium, registry: &Registry) {
     let change = |old: &str, new: &str| {
         browser.open("/account");
         browser.fill("#old", old);
         fill_in(browser, "own", new, new);
     };
-    change("wrong", "new");
+    change("wrong", "a new one");
     browser.expect("#error", "The old password is wrong");
-    change("secret", "new");
+    change("secret", "a new one");
     browser.expect("#notice", "Your password is changed");
-    assert!(registry.accepts("alice", "new"));
+    assert!(registry.accepts("alice", "a new one"));
     browser.click("#account summary");
     browser.click("#logout");
-    enter(browser, "alice", "new");
+    enter(browser, "alice", "a new one");
     browser.wait_for_address("/");
-    change("new", "secret");
+    change("a new one", "a secret");
     browser.expect("#notice", "Your password is changed");
 }
 

@@ -61,18 +61,18 @@ docker rmi newimage registry.lan/newimage
 docker pull registry.lan/newimage
 
 echo '--- with the tools of Holdfast'
-printf secret | "$holdfast" user add alice --password-stdin --data "$1/own"
+printf "a secret" | "$holdfast" user add alice --password-stdin --data "$1/own"
 HOLDFAST_LISTEN=:5000 HOLDFAST_TLS_MODE=auto HOLDFAST_TLS_NAMES=pi.lan HOLDFAST_STORAGE_PATH=$1/own "$holdfast" &
 started="$started $!"
 answers curl -sf http://pi.lan:5000/ca.crt
 docker tag registry.lan/newimage pi.lan:5000/team/hello:1
-if docker login -u alice -p secret pi.lan:5000; then echo 'trusted without its authority' >&2; exit 1; fi
+if docker login -u alice -p "a secret" pi.lan:5000; then echo 'trusted without its authority' >&2; exit 1; fi
 mkdir -p /etc/docker/certs.d/pi.lan:5000
 curl -so /etc/docker/certs.d/pi.lan:5000/ca.crt http://pi.lan:5000/ca.crt
-docker login -u alice -p secret pi.lan:5000
+docker login -u alice -p "a secret" pi.lan:5000
 docker push pi.lan:5000/team/hello:1
 docker rmi registry.lan/newimage pi.lan:5000/team/hello:1
 docker pull pi.lan:5000/team/hello:1
 docker logout pi.lan:5000
 if docker pull pi.lan:5000/team/hello:1; then echo 'pulled without login' >&2; exit 1; fi
-curl -sSf --cacert /etc/docker/certs.d/pi.lan:5000/ca.crt -u alice:secret https://pi.lan:5000/v2/team/hello/tags/list
+curl -sSf --cacert /etc/docker/certs.d/pi.lan:5000/ca.crt -u "alice:a secret" https://pi.lan:5000/v2/team/hello/tags/list

@@ -106,7 +106,7 @@ fn check_every_mode(name: &str, client: &dyn Client) {
         let other = format!("{host}/public/other:1");
         client.push(&other).expect(false);
         assert!(client.log_in(&host, "secret"));
-        change_password(&daemon, "alice", "another");
+        change_password(&daemon, "alice", "another one");
         client.push(&other).expect(false);
         client.pull(&private).expect(mode.opens_private() && !client.pings());
         client.log_out(&host);

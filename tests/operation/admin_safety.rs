@@ -51,13 +51,15 @@ fn own_password_is_changed_with_the_old_one_and_ends_other_sessions() {
     let mut change = |old: &str, new: &str, again: &str| {
         here.post("/account", &[("old", old), ("new", new), ("again", again)])
     };
-    assert!(text(&change("wrong", "new", "new").expect(422)).contains("The old password is wrong"));
-    change("secret", "new", "other").expect(422);
+    assert!(
+        text(&change("wrong", "a new one", "a new one").expect(422)).contains("The old password is wrong")
+    );
+    change("secret", "a new one", "other").expect(422);
     change("secret", "", "").expect(422);
-    change("secret", "new", "new").expect(303);
+    change("secret", "a new one", "a new one").expect(303);
     assert!(here.page("/account?done=own-password").contains("Your password is changed"));
     there.get("/").expect(303);
-    daemon.request("GET", "/v2/").login("alice", "new").send().expect(200);
+    daemon.request("GET", "/v2/").login("alice", "a new one").send().expect(200);
 }
 
 #[test]
@@ -69,7 +71,8 @@ fn administrators_cannot_set_their_own_password_without_the_old_one() {
     assert!(users.contains("/users/password?name=bob") && !users.contains("/users/password?name=alice"));
     let form = alice.page("/users/password?name=alice");
     assert!(form.contains("href=\"/account\">Your password") && !form.contains("name=\"new\""), "{form}");
-    let taken = alice.post("/users/password", &[("name", "alice"), ("new", "x"), ("again", "x")]);
+    let taken =
+        alice.post("/users/password", &[("name", "alice"), ("new", "password x"), ("again", "password x")]);
     let page = text(&taken.expect(422));
     assert!(page.contains("changed with the old one") && page.contains("href=\"/account\">Your password"));
     daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
@@ -82,8 +85,10 @@ fn password_changes_are_logged_with_their_user() {
     let log = daemon.start_again_with_log(&[("HOLDFAST_LOG_LEVEL", "info")]);
     add_user(&daemon.data, "bob", "secret");
     let mut alice = Browser::of(&daemon, "alice", "secret");
-    alice.post("/users/password", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
-    alice.post("/account", &[("old", "secret"), ("new", "y"), ("again", "y")]).expect(303);
+    alice
+        .post("/users/password", &[("name", "bob"), ("new", "password x"), ("again", "password x")])
+        .expect(303);
+    alice.post("/account", &[("old", "secret"), ("new", "password y"), ("again", "password y")]).expect(303);
     daemon.stop();
     let text = std::fs::read_to_string(log.path()).unwrap();
     for line in ["changed the password of bob", "alice changed their own password"] {
@@ -95,8 +100,8 @@ fn password_changes_are_logged_with_their_user() {
 fn session_ends_with_its_user_and_after_its_timeout() {
     let mut daemon = with_images();
     let mut alice = Browser::of(&daemon, "alice", "secret");
-    alice.post("/users/add", &[("name", "bob"), ("new", "x"), ("again", "x")]).expect(303);
-    let mut bob = Browser::of(&daemon, "bob", "x");
+    alice.post("/users/add", &[("name", "bob"), ("new", "password x"), ("again", "password x")]).expect(303);
+    let mut bob = Browser::of(&daemon, "bob", "password x");
     bob.page("/");
     alice.post("/users/remove", &[("name", "bob")]).expect(303);
     bob.get("/").expect(303);

@@ -55,7 +55,7 @@ fn root_works_as_the_owner_of_the_data_directory() {
     for arguments in [&["check", "--rebuild"][..], &["gc", "--grace", "0s"], &["status"]] {
         run(Command::new(BINARY).env_clear().args(arguments).arg("--data").arg(&data));
     }
-    add_user(&data, "alice", "secret");
+    add_user(&data, "alice", "a secret");
     let others = run(Command::new("find").arg(&data).args(["!", "-uid", &OWNER.to_string()]));
     assert_eq!(others, "", "the daemon could not read these");
 }
@@ -71,7 +71,7 @@ fn root_follows_no_symbolic_link_in_the_data_directory() {
     std::os::unix::fs::symlink(&target, data.join("htpasswd.new")).unwrap();
     run(Command::new("chown").args(["-h", &OWNER.to_string()]).arg(&data).arg(data.join("htpasswd.new")));
     // No registry yet: the package has created the directory, and users are added first.
-    add_user(&data, "alice", "secret");
+    add_user(&data, "alice", "a secret");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
     assert_eq!(std::fs::metadata(&target).unwrap().uid(), 0);
     let users = std::fs::symlink_metadata(data.join("htpasswd")).unwrap();
@@ -79,7 +79,7 @@ fn root_follows_no_symbolic_link_in_the_data_directory() {
     // A file that root's editor has replaced belongs to the owner again after a change.
     run(Command::new("chown").arg("0").arg(data.join("htpasswd")));
     run(Command::new("chmod").arg("644").arg(data.join("htpasswd")));
-    add_user(&data, "bob", "secret");
+    add_user(&data, "bob", "a secret");
     assert_eq!(std::fs::metadata(data.join("htpasswd")).unwrap().uid(), OWNER);
 }
 
@@ -96,7 +96,7 @@ fn user_file_outside_the_data_is_readable_by_the_group_of_the_data() {
     command.env_clear().args(["-c", "umask 077; exec \"$@\"", "sh", BINARY, "--data"]).arg(&data);
     command.env("HOLDFAST_AUTH_HTPASSWD", &users).args(["user", "add", "alice", "--password-stdin"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    child.stdin.take().unwrap().write_all(b"a secret\n").unwrap();
     assert!(child.wait().unwrap().success());
     let file = std::fs::metadata(&users).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (0, OWNER, 0o640), "the daemon cannot read it");

@@ -55,12 +55,16 @@ fn hash_above_the_highest_cost_logs_in_no_user() {
 }
 
 #[test]
-fn password_that_bcrypt_would_truncate_is_refused() {
+fn password_that_is_short_or_that_bcrypt_would_truncate_is_refused() {
     let name = "a".parse().unwrap();
     let mut file = Htpasswd::default();
-    for password in ["", "a\0b", &"x".repeat(73)] {
-        assert!(matches!(file.set(&name, password, 4), Err(HtpasswdError::Password)));
+    // Seven characters, in more than eight bytes.
+    for password in ["", "seven 7", "äöüäöü7", "12345678\0", &"x".repeat(73)] {
+        assert!(matches!(file.add(&name, password), Err(HtpasswdError::Password)), "{password}");
     }
+    file.set(&name, "short", 4).unwrap();
+    assert!(matches!(file.change(&name, "short"), Err(HtpasswdError::Password)));
+    assert!(check_new_password("eight 88").is_ok() && check_new_password("äöüäöüäö").is_ok());
     assert!("a:b".parse::<UserName>().is_err() && "".parse::<UserName>().is_err());
 }
 

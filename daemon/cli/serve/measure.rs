@@ -22,10 +22,17 @@ pub(super) async fn measure_periodically(app: Arc<App>) {
         tokio::time::sleep(MEASURE_INTERVAL).await;
         // The store itself records failures and delays of the disk.
         let _ = app.store.measure().await;
+        count_served(&app);
+        app.store.write_overdue_days().await;
         if round % PROBE_EVERY == 0 {
             let _ = app.store.probe().await;
         }
     }
+}
+
+/// Adds the bytes that were served to the totals of the day.
+pub(super) fn count_served(app: &App) {
+    app.store.count_served(app.server.services().http.take_content_sent());
 }
 
 /// Writes `metrics.file` every minute, if it is set.

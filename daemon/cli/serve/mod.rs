@@ -155,6 +155,7 @@ async fn serve(config: Config, read_config: ReadConfig, has_listen_option: bool)
     service::ready(&status_line::line(&app).await);
     Arc::clone(&app.server).serve(early, stop).await;
     maintenance::await_end_of_jobs(&app).await;
+    measure::count_served(&app);
     measure::write_at_end(&app).await;
     let saved = async {
         if let Some(status) = status_line::status(&app).await {

@@ -6,8 +6,8 @@ use tokio::sync::OnceCell;
 
 use super::super::failure::Failure;
 use crate::access::{self, Access, Anonymous, Challenge, Rule, TokenSigner, UsersLatch};
-use crate::admin::{self, Admin, AdminState};
-use crate::config::{Config, TlsMode};
+use crate::admin::{self, Admin, AdminState, SettingInEffect};
+use crate::config::{Config, EffectiveSetting, TlsMode};
 use crate::metrics::HttpCounters;
 use crate::registry::{Registry, UploadSlots};
 use crate::server::{MetricsAccess, RequestServices};
@@ -98,6 +98,8 @@ pub(super) fn services(
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
+            configuration: config.effective_settings().into_iter().map(setting).collect(),
+            rule_places: config.places_of_user_rules(),
         },
         state: Arc::clone(admin_state),
         store: store.clone(),
@@ -125,6 +127,12 @@ pub(super) fn services(
         http: Arc::clone(&shared.http),
         logins: Arc::clone(&admin_state.logins),
     })
+}
+
+/// Returns a setting as the admin page shows it.
+fn setting(setting: EffectiveSetting) -> SettingInEffect {
+    let EffectiveSetting { section, name, value, source, restart } = setting;
+    SettingInEffect { section, name, value, source, restart }
 }
 
 /// Returns true if only this machine can reach the registry: its sockets are on loopback, and no proxy or external URL is

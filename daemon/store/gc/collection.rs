@@ -59,12 +59,17 @@ impl<'a> Collection<'a> {
 
     /// Frees all that is due.
     pub(super) async fn run(&mut self) -> Result<(), StoreError> {
-        self.repositories().await?;
-        self.blobs().await?;
+        self.run_on_index().await?;
         self.link_exceptions().await?;
         self.sparse_marks().await?;
         self.unknown_files().await?;
         self.uploads().await
+    }
+
+    /// Frees the manifests and blobs of the index that are due.
+    pub(super) async fn run_on_index(&mut self) -> Result<(), StoreError> {
+        self.repositories().await?;
+        self.blobs().await
     }
 
     /// Passes a safe point: fails if the run has to stop. Before each read of the index, and before each transaction.

@@ -1,7 +1,10 @@
 //! Results of a collection.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::macros::format_description;
 
+use crate::base::human::{count, size};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::index::tables::candidates::Amount;
 
@@ -67,8 +70,43 @@ pub struct CollectionReport {
     pub kept_uploads: Amount,
     /// Files in `blobs/` that were not in the index; they are indexed and get a grace period.
     pub found: u64,
+    /// The content that waits for the end of its grace period; `None` if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingContent>,
     /// Duration of the collection in milliseconds.
     pub milliseconds: u64,
+}
+
+/// Content that no image needs any more, and that a collection frees once its grace period has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingContent {
+    /// Untagged manifests.
+    pub manifests: u64,
+    /// Blobs, manifests among them.
+    pub blobs: Amount,
+    /// The time at which the last grace period has ended, in seconds since 1970.
+    pub until: u64,
+}
+
+impl WaitingContent {
+    /// Returns the sentence that the page, `gc` and `gc --dry-run` say.
+    pub fn sentence(&self) -> String {
+        let manifests = match self.manifests {
+            0 => String::new(),
+            number => format!(" of {}", count(number, "deleted image")),
+        };
+        let verb = if self.blobs.count == 1 { "waits" } else { "wait" };
+        let blobs = count(self.blobs.count, "blob");
+        let (bytes, until) = (size(self.blobs.bytes), date(self.until));
+        format!("{blobs}{manifests} ({bytes}) {verb} for the end of the grace period, {until} at the latest")
+    }
+}
+
+/// Formats a time for people.
+fn date(seconds: u64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let time = i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
+    time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "an unknown time".into())
 }
 
 /// The last collection of this process.
@@ -98,6 +136,18 @@ impl CollectionReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_content_is_described_with_its_end() {
+        let blobs = Amount { count: 3, bytes: 2048 };
+        let waiting = WaitingContent { manifests: 1, blobs, until: 1_767_225_600 };
+        assert_eq!(
+            waiting.sentence(),
+            "3 blobs of 1 deleted image (2.0 KiB) wait for the end of the grace period, 2026-01-01 00:00 UTC at the latest"
+        );
+        let one = WaitingContent { manifests: 0, blobs: Amount { count: 1, bytes: 5 }, until: 0 };
+        assert!(one.sentence().starts_with("1 blob (5 B) waits for the end"));
+    }
 
     #[test]
     fn freed_items_and_found_files_are_reported_as_work() {

@@ -28,7 +28,13 @@ async fn collect(test: &TestStore, policy: &CollectionPolicy) -> (CollectionRepo
     let (forecast, expected) = test.collect(policy, true).await.unwrap();
     let (report, items) = test.collect(policy, false).await.unwrap();
     assert_eq!(items, expected);
-    let comparable = |report| CollectionReport { dry_run: false, milliseconds: 0, ..report };
+    // A real run notes referrers of freed manifests that a dry run does not find: those of which the manifest is corrupt.
+    let comparable = |report: CollectionReport| CollectionReport {
+        dry_run: false,
+        milliseconds: 0,
+        waiting: None,
+        ..report
+    };
     assert_eq!(comparable(report), comparable(forecast));
     (report, items)
 }

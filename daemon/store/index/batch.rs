@@ -79,8 +79,8 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
         self.establish_facts(jobs, watches)?;
         let ready: Vec<usize> = (0..jobs.len()).filter(|number| jobs[*number].result.is_none()).collect();
         let applied = self.apply(jobs, &ready, wall_time)?;
-        let Applied { results, files, unused, events } = applied;
-        self.feed.committed(&events);
+        let Applied { results, files, unused, events, days } = applied;
+        self.feed.committed(&events, &days);
         for (number, result) in ready.into_iter().zip(results) {
             jobs[number].result = Some(result);
         }
@@ -98,7 +98,7 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
         let jobs = || ready.iter().map(|number| &jobs[*number]);
         let admitted = jobs().filter_map(|job| Some(job.admission.as_ref()?.1.clone())).collect();
         let changes = jobs().map(|job| (&job.change, &job.origin)).collect();
-        let feed = self.feed.begin();
+        let feed = self.feed.begin(wall_time);
         let mut transaction = Transaction { changes, admitted, grows: false, wall_time, feed };
         let applied = self.metadata.commit(&mut transaction);
         let grows = transaction.grows;

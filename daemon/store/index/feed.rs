@@ -1,6 +1,7 @@
 //! The state of the event feed in memory: its bounds, counters, a notification for readers, pulls, and failed log-ins
-//! that wait for a transaction.
+//! and counts of days that wait for a transaction.
 
+mod daily;
 mod failed_logins;
 mod recent;
 
@@ -9,11 +10,14 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use self::daily::DailyCounters;
 pub use self::failed_logins::FailedLogin;
 use self::failed_logins::FailedLogins;
 use self::recent::Recent;
+use super::changes::daily::RecordedDays;
 use super::changes::feed::{FeedBounds, FeedInput, Written};
 use super::event::{Event, EventKind, Note, NoteKind, Origin};
+use super::tables::daily::{Day, DayCounts};
 use crate::base::Lock;
 use crate::base::clock::unix_seconds;
 
@@ -26,6 +30,7 @@ pub(in crate::store) struct Feed {
     next: watch::Sender<u64>,
     recent: Recent,
     logins: FailedLogins,
+    days: DailyCounters,
 }
 
 impl Default for Feed {
@@ -36,6 +41,7 @@ impl Default for Feed {
             next: watch::Sender::new(0),
             recent: Recent::default(),
             logins: FailedLogins::default(),
+            days: DailyCounters::default(),
         }
     }
 }
@@ -52,13 +58,19 @@ impl Feed {
     }
 
     /// Returns what the next transaction writes beside the events of its changes.
-    pub(super) fn begin(&self) -> FeedInput {
-        FeedInput { bounds: *self.bounds.lock(), pending: self.logins.take_due(Instant::now()) }
+    pub(super) fn begin(&self, wall_time: u64) -> FeedInput {
+        let (bounds, now) = (*self.bounds.lock(), Instant::now());
+        let (pending, days) = (self.logins.take_due(now), self.days.take_due(now, wall_time));
+        FeedInput { bounds, pending, days }
     }
 
     /// Notes that the transaction which began with [`Feed::begin`] is committed.
-    pub(super) fn committed(&self, written: &Written) {
-        self.logins.written(Instant::now());
+    pub(super) fn committed(&self, written: &Written, days: &RecordedDays) {
+        let now = Instant::now();
+        self.logins.written(now);
+        self.days.committed(days, now);
+        let pushes = written.counts[EventKind::Push as usize];
+        self.count(DayCounts { pushes, ..DayCounts::default() });
         for (counter, number) in self.counts.iter().zip(written.counts) {
             counter.fetch_add(number, Ordering::Relaxed);
         }
@@ -70,6 +82,27 @@ impl Feed {
     /// Notes that the transaction which began with [`Feed::begin`] has failed.
     pub(super) fn failed(&self) {
         self.logins.give_back();
+        self.days.give_back();
+    }
+
+    /// Adds to the totals of today, in memory.
+    pub(in crate::store) fn count(&self, counts: DayCounts) {
+        self.days.note(counts, unix_seconds());
+    }
+
+    /// Has the counts of the days written with the next transaction. Returns true if there are any.
+    pub(in crate::store) fn flush_days(&self) -> bool {
+        self.days.flush()
+    }
+
+    /// Returns true if counts of the days have waited for an hour.
+    pub(in crate::store) fn has_overdue_days(&self) -> bool {
+        self.days.is_overdue(Instant::now())
+    }
+
+    /// Returns the counts of the days that are not in the index yet.
+    pub(in crate::store) fn waiting_days(&self) -> Vec<(Day, DayCounts)> {
+        self.days.waiting()
     }
 
     /// Returns the number of committed events of each kind since the start of the process.

@@ -5,6 +5,7 @@ pub(in crate::store) mod memory;
 
 use std::collections::BTreeSet;
 
+use super::changes::daily::{self, RecordedDays};
 use super::changes::feed::{FeedInput, FeedWriter, Written};
 use super::changes::{self, Change, FileActions, Now, Origin, Reply};
 use super::tables::{ReadTables, Table, WriteTables, keys};
@@ -47,7 +48,7 @@ pub(in crate::store) struct Transaction<'a> {
     pub(in crate::store) grows: bool,
     /// Wall-clock time, in seconds since 1970.
     pub(in crate::store) wall_time: u64,
-    /// The bounds of the event feed, and events that wait for a transaction.
+    /// The bounds of the event feed, and events and counts that wait for a transaction.
     pub(in crate::store) feed: FeedInput,
 }
 
@@ -58,6 +59,8 @@ pub(in crate::store) struct Applied {
     pub(in crate::store) results: Vec<Result<Reply, StoreError>>,
     /// The events that were written.
     pub(in crate::store) events: Written,
+    /// The outcome for the daily totals.
+    pub(in crate::store) days: RecordedDays,
     /// The work on files after the commit: only on blobs that have no row at the end of the transaction.
     pub(in crate::store) files: FileActions,
     /// The admitted blobs that have no row at the end of the transaction.
@@ -114,6 +117,7 @@ pub(super) fn apply_all(
     }
     feed.append(tables, &transaction.feed.pending)?;
     applied.events = feed.finish(tables, trims_feed)?;
+    applied.days = daily::record(tables, &transaction.feed.days)?;
     // A later change of the same transaction may have brought a blob back.
     for list in [&mut applied.files.unlink, &mut applied.files.set_aside] {
         for digest in std::mem::take(list) {

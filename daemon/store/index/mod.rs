@@ -37,6 +37,7 @@ pub use self::feed::FailedLogin;
 #[cfg(test)]
 pub(super) use self::lmdb::open_environment;
 pub(super) use self::lmdb::{Index, inspect, try_to_create};
+pub use self::tables::daily::{Day, DayCounts};
 pub use self::tables::entry::{Counts, ManifestEntry, Page};
 pub use self::tables::feed::{EventId, ParseEventIdError};
 pub use self::tables::jobs::{JobMoment, JobOutcome, JobRow};

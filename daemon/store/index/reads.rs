@@ -11,6 +11,7 @@ use super::lmdb::Index;
 use super::tables::candidates::{
     BlobPage, CandidateWithSubject, CollectedManifest, DatedTag, OrphanCandidate,
 };
+use super::tables::daily::{Daily, DailyRow, Day};
 use super::tables::entry::{Counts, ManifestEntry, Page};
 use super::tables::forecast::Forecast;
 use super::tables::jobs::{JobRow, JobRows};
@@ -77,6 +78,8 @@ reads! {
     fn holes(repository: &RepositoryName, digest: &Digest) -> Vec<Digest>;
     fn may_have_holes(repository: &RepositoryName, digest: &Digest, budget: &mut u32) -> bool;
     fn presence(repository: &RepositoryName, digest: &Digest, config: Option<&Digest>) -> Option<Presence>;
+    fn days_from(first: Day) -> Vec<(Day, DailyRow)>;
+    fn day_before(day: Day) -> Option<(Day, DailyRow)>;
     fn job_rows() -> Vec<(String, JobRow)>;
     fn vanished_uploads(there: &[(String, u64)]) -> Vec<Vec<u8>>;
     fn upload_row(name: &str) -> Option<UploadRow>;

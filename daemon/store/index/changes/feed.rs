@@ -14,6 +14,7 @@ use super::apply::Apply;
 use super::outcome::Now;
 use crate::store::error::StoreError;
 use crate::store::index::event::{Event, EventKind, Note};
+use crate::store::index::tables::daily::{Day, DayCounts};
 use crate::store::index::tables::feed::{EventRow, FeedReads, event_key, event_number};
 use crate::store::index::tables::{Table, WriteTables, meta};
 use crate::store::index_error::IndexError;
@@ -38,13 +39,15 @@ impl Default for FeedBounds {
     }
 }
 
-/// The part of the feed in a transaction.
+/// The part of the feed and of the daily totals in a transaction.
 #[derive(Debug, Default)]
 pub(in crate::store) struct FeedInput {
     /// The bounds.
     pub(in crate::store) bounds: FeedBounds,
     /// Events that wait in memory for the next transaction.
     pub(in crate::store) pending: Vec<Event>,
+    /// Counts for the rows of their days.
+    pub(in crate::store) days: Vec<(Day, DayCounts)>,
 }
 
 /// The events that a transaction wrote.

@@ -9,7 +9,7 @@
 //! | frame | `change` (the enum), `apply`, `applier`, `outcome` |
 //! | requests | `blobs`, `push`, `deletes`, `leases`, `uses` (pulls) |
 //! | transfers | `name_image` |
-//! | the event feed | `feed` |
+//! | beside the changes | `feed` (events), `daily` (totals of days) |
 //! | collection | `sweep` |
 //! | repair and rebuild | `repair`, `restore`, `marks`, `identity` |
 //! | background jobs | `jobs` |
@@ -20,6 +20,7 @@ mod apply;
 mod attached;
 pub(in crate::store) mod blobs;
 mod change;
+pub(in crate::store) mod daily;
 pub(in crate::store) mod deletes;
 pub(in crate::store) mod feed;
 pub(in crate::store) mod identity;

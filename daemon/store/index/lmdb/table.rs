@@ -15,8 +15,8 @@ use crate::store::index_failure::IndexFailure;
 
 const CHECKSUM: usize = 4;
 
-/// The table that version 5 got last: an index of an earlier build lacks it until it is opened.
-const ADDED: Table = Table::Synced;
+/// The tables that version 5 got last: an index of an earlier build lacks them until it is opened.
+const ADDED: [Table; 2] = [Table::Daily, Table::Synced];
 
 /// The databases of all tables, and the mark of their index.
 pub(super) struct Databases {
@@ -41,7 +41,7 @@ impl Databases {
         let mut list = [None; Table::ALL.len()];
         for (database, table) in list.iter_mut().zip(Table::ALL) {
             *database = match table {
-                ADDED => env.open_database(txn, Some(table.name()))?,
+                table if ADDED.contains(&table) => env.open_database(txn, Some(table.name()))?,
                 table => Some(open(env, txn, table)?),
             };
         }
@@ -322,7 +322,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let env = mapping::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
-        for table in Table::ALL.into_iter().filter(|table| *table != ADDED) {
+        for table in Table::ALL.into_iter().filter(|table| !ADDED.contains(table)) {
             create(&env, &mut txn, table).unwrap();
         }
         txn.commit().unwrap();
@@ -330,20 +330,29 @@ mod tests {
         let tables = Databases::find(&env, &txn).unwrap();
         txn.commit().unwrap();
         let snapshot = Snapshot::new(env.read_txn().unwrap(), &tables);
-        assert_eq!((snapshot.get(ADDED, b"a").unwrap(), snapshot.len(ADDED).unwrap()), (None, 0));
-        assert_eq!(snapshot.rows(ADDED).unwrap().count() + snapshot.prefix(ADDED, b"").unwrap().count(), 0);
-        assert!(snapshot.at_or_after(ADDED, b"").unwrap().is_none());
+        for added in ADDED {
+            assert_eq!((snapshot.get(added, b"a").unwrap(), snapshot.len(added).unwrap()), (None, 0));
+            assert_eq!(
+                snapshot.rows(added).unwrap().count() + snapshot.prefix(added, b"").unwrap().count(),
+                0
+            );
+            assert!(snapshot.at_or_after(added, b"").unwrap().is_none());
+        }
         snapshot.end().unwrap();
         let mut txn = env.write_txn().unwrap();
-        assert!(matches!(tables.put(&mut txn, ADDED, b"a", b""), Err(IndexError::Full)));
+        for added in ADDED {
+            assert!(matches!(tables.put(&mut txn, added, b"a", b""), Err(IndexError::Full)));
+        }
         let tables = Databases::create(&env, &mut txn).unwrap();
-        tables.put(&mut txn, ADDED, b"a", b"").unwrap();
+        for added in ADDED {
+            tables.put(&mut txn, added, b"a", b"").unwrap();
+        }
         txn.commit().unwrap();
         // Any other table that is missing means damage.
         let directory = tempfile::tempdir().unwrap();
         let env = mapping::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
-        for table in [Table::Meta, ADDED] {
+        for table in [&[Table::Meta], &ADDED[..]].concat() {
             create(&env, &mut txn, table).unwrap();
         }
         txn.commit().unwrap();

@@ -3,7 +3,7 @@
 //! | group | modules |
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
-//! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced` |
+//! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
 //! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
@@ -11,6 +11,7 @@
 
 pub(in crate::store) mod candidates;
 pub(in crate::store) mod consistency;
+pub(in crate::store) mod daily;
 pub(in crate::store) mod dry_run;
 pub(in crate::store) mod entry;
 pub(in crate::store) mod feed;

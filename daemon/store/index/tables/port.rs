@@ -52,13 +52,15 @@ pub(in crate::store) enum Table {
     Events,
     /// Name of a background job → `JobRow`.
     Jobs,
+    /// Day since 1970, big-endian → `DailyRow`: the totals of a day; see `daily`.
+    Daily,
     /// Rule, repository, tag → `SyncedRow`: the last copy of a tag from another registry; see `synced`.
     Synced,
 }
 
 impl Table {
     /// All tables, in the order of the enum.
-    pub(in crate::store) const ALL: [Table; 20] = [
+    pub(in crate::store) const ALL: [Table; 21] = [
         Table::Meta,
         Table::Repositories,
         Table::Tags,
@@ -78,6 +80,7 @@ impl Table {
         Table::Uses,
         Table::Events,
         Table::Jobs,
+        Table::Daily,
         Table::Synced,
     ];
 
@@ -103,6 +106,7 @@ impl Table {
             Table::Uses => "uses",
             Table::Events => "events",
             Table::Jobs => "jobs",
+            Table::Daily => "daily",
             Table::Synced => "synced",
         }
     }
