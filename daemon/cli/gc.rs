@@ -6,6 +6,7 @@ use std::io::Write;
 
 use clap::Args;
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::background::{COLLECTION, collection_rules};
@@ -14,6 +15,7 @@ use super::job_report::{Waiting, amount, number, text};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use super::{Failure, print};
 use crate::config::{Config, DataSource};
+use crate::store::WaitingContent;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -124,7 +126,11 @@ fn summary(report: &Value) -> String {
         amount(report, "freed_uploads", "upload")
     );
     text += &format!("kept {} that manifests reference\n", amount(report, "kept_needed", "blob"));
-    text += &format!("kept {} within the grace period\n", amount(report, "kept_young", "blob"));
+    let waiting = WaitingContent::deserialize(&report["waiting"]).unwrap_or_default();
+    text += &match waiting.sentence() {
+        Some(sentence) => format!("{sentence}; `holdfast gc --grace 0s` frees at once\n"),
+        None => "nothing waits for the end of its grace period\n".to_owned(),
+    };
     text += &format!("kept {} that have not expired\n", amount(report, "kept_uploads", "upload"));
     if number(report, "found") > 0 {
         text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
@@ -180,7 +186,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("kept 0 blobs (0 B) within the grace period\n") && !text.contains("found"),
+            text.contains("nothing waits for the end of its grace period\n") && !text.contains("found"),
             "{text}"
         );
         let dry = summary(&CollectionReport { dry_run: true, found: 1, ..report });

@@ -48,7 +48,9 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     })?;
     match deleted {
         None => print("nothing was deleted\n"),
-        Some(0) => print("the next collection frees the space, see holdfast gc\n"),
+        Some(0) => print(
+            "the space is freed after the grace period (gc.grace); `holdfast gc` says when, `holdfast gc --grace 0s` frees it at once\n",
+        ),
         Some(failed) => Err(Failure::failed(format!("{} not deleted, see above", count(failed, "name")))),
     }
 }
@@ -98,7 +100,7 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
 
 fn others(shared: usize) -> String {
     match shared.saturating_sub(1) {
-        0 => "and its manifest, which no other tag names, with the next collection".into(),
+        0 => "and its manifest, which no other tag names, after the grace period".into(),
         1 => "while 1 other tag keeps its manifest".into(),
         more => format!("while {} keep its manifest", count(more, "other tag")),
     }

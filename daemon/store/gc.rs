@@ -21,6 +21,7 @@ mod tests;
 mod transactions;
 mod trash;
 mod uploads;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +31,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) use self::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 pub use self::report::{CollectedItem, CollectionReport, LastCollection};
 pub use self::stop::StopRequest;
+pub use self::waiting::WaitingContent;
 
 use self::report::ContentState;
 use super::error::StoreError;

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::waiting::WaitingContent;
+use crate::base::human::{count, size};
+
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::index::tables::candidates::Amount;
 
@@ -63,6 +66,8 @@ pub struct CollectionReport {
     pub kept_needed: Amount,
     /// Unreferenced blobs within the grace period.
     pub kept_young: Amount,
+    /// Content that waits for the end of its grace period, also by manifests without a tag.
+    pub waiting: WaitingContent,
     /// Uploads that have not expired.
     pub kept_uploads: Amount,
     /// Files in `blobs/` that were not in the index; they are indexed and get a grace period.
@@ -93,11 +98,49 @@ impl CollectionReport {
         let files = self.freed_blobs.count + self.freed_uploads.count + self.found;
         self.freed_tags + self.freed_manifests + files > 0
     }
+
+    /// Says in one line how much was freed, or would be, and what waits.
+    pub fn outcome(&self) -> String {
+        match self.waiting.sentence() {
+            Some(waiting) => format!("{}; {waiting}", self.freed()),
+            None if !self.did_work() => "nothing to free, and nothing waits".to_owned(),
+            None => self.freed(),
+        }
+    }
+
+    fn freed(&self) -> String {
+        if !self.did_work() {
+            return "nothing due yet".to_owned();
+        }
+        let bytes = self.freed_blobs.bytes + self.freed_uploads.bytes;
+        let images = count(self.freed_manifests, "image");
+        let blobs = count(self.freed_blobs.count, "blob");
+        let verb = if self.dry_run { "would be freed" } else { "freed" };
+        let mut text = format!("{} {verb}: {images}, {blobs}", size(bytes));
+        for (number, noun) in [(self.freed_tags, "tag"), (self.freed_uploads.count, "upload")] {
+            if number > 0 {
+                text += &format!(", {}", count(number, noun));
+            }
+        }
+        text
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_to_free_is_said_only_if_nothing_waits() {
+        assert_eq!(CollectionReport::default().outcome(), "nothing to free, and nothing waits");
+        let waiting =
+            WaitingContent { manifests: 1, until: Some(1_764_102_667), ..WaitingContent::default() };
+        let report = CollectionReport { waiting, ..CollectionReport::default() };
+        assert_eq!(report.outcome(), "nothing due yet; 1 image waits until 2025-11-25 20:31 UTC");
+        let report =
+            CollectionReport { freed_manifests: 1, freed_blobs: Amount { count: 2, bytes: 11 }, ..report };
+        assert!(report.outcome().starts_with("11 B freed: 1 image, 2 blobs; 1 image waits until"));
+    }
 
     #[test]
     fn freed_items_and_found_files_are_reported_as_work() {
