@@ -11,6 +11,7 @@ use super::offline::absolute;
 use crate::access::Htpasswd;
 use crate::config::{Config, TlsMode};
 use crate::intake::{Folder, check_place};
+use crate::service::{AccessLog, check_access_file};
 use crate::transfer::signers_file;
 use crate::{store, tls};
 
@@ -32,6 +33,9 @@ pub(super) fn validate_for_reload(config: &Config) -> Result<(), Failure> {
 /// Validates the files beside the data, with the rights of this process.
 fn validate_files(config: &Config) -> Result<(), Failure> {
     Htpasswd::read(&config.auth.settings.htpasswd).map_err(Failure::misuse)?;
+    if let AccessLog::File(path) = &config.log.access {
+        check_access_file(path).map_err(Failure::misuse)?;
+    }
     validate_certificate(config)
 }
 
