@@ -14,11 +14,11 @@ pub(super) fn with_groups_and_examples(command: Command) -> Command {
         "{{about}}\n\n{{usage-heading}} {{usage}}\n{}\n{}\n{{options}}\n\n{}{{after-help}}",
         groups(&command, &styles),
         heading("Options", &styles),
-        examples(EXAMPLES.iter().take(FIRST), &styles)
+        examples(EXAMPLES.iter().take(FIRST), &styles).trim_end()
     );
     let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
     let command = command.help_template(template).after_help(
-        "\nWithout a command holdfast runs the registry. `holdfast help COMMAND` explains a command; see also man holdfast and \
+        "Without a command holdfast runs the registry. `holdfast help COMMAND` explains a command; see also man holdfast and \
          man holdfast.toml.",
     );
     names.into_iter().fold(command, |command, name| {

@@ -71,7 +71,9 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                 let list: Vec<RepositoryItem> =
                     ls::items(client, &format!("repositories?repository={repository}")).await?;
                 let Some(one) = list.first() else {
-                    return Err(Failure::failed(format!("the repository {repository} does not exist")));
+                    return Err(Failure::failed(format!(
+                        "the repository {repository} does not exist; `holdfast ls` lists the repositories"
+                    )));
                 };
                 let (tags, manifests) = (count(one.tags, "tag"), count(one.manifests, "manifest"));
                 let line =
@@ -82,7 +84,9 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                 let tag = reference.to_string();
                 let list = ls::tags(client, &repository, Some(&tag)).await?;
                 let Some(one) = list.first() else {
-                    return Err(Failure::failed(format!("{repository}:{tag} does not exist")));
+                    return Err(Failure::failed(format!(
+                        "{repository}:{tag} does not exist; `holdfast ls {repository}` lists the tags"
+                    )));
                 };
                 let line = format!(
                     "{repository}:{tag} ({}), {}",

@@ -38,7 +38,7 @@ pub struct AccessFile {
 impl AccessFile {
     /// Opens the file and starts its thread.
     pub(super) fn start(path: &Path) -> Result<Self, ServiceError> {
-        let file = check_access_file(path)?;
+        let file = open(path)?;
         let (events, receiver) = channel();
         let handle = AccessFile { events, waiting: Arc::default(), dropped: Arc::default() };
         let (waiting, dropped) = (Arc::clone(&handle.waiting), Arc::clone(&handle.dropped));
@@ -77,7 +77,11 @@ impl AccessFile {
 ///
 /// # Errors
 /// [`ServiceError::AccessLog`] with the path and a remedy.
-pub fn check_access_file(path: &Path) -> Result<File, ServiceError> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log is not data: it is neither synced nor part of the store"
+)]
+fn open(path: &Path) -> Result<File, ServiceError> {
     let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
     opened.map_err(|error| ServiceError::AccessLog(path.display().to_string(), error))
 }
@@ -129,7 +133,7 @@ impl Writer {
             return;
         }
         let was_open = self.file.is_some();
-        let written = match self.file.take().map_or_else(|| check_access_file(&self.path), Ok) {
+        let written = match self.file.take().map_or_else(|| open(&self.path), Ok) {
             Ok(mut file) => match file.write_all(lines.as_bytes()) {
                 Ok(()) => Ok(file),
                 Err(error) => Err(ServiceError::AccessLog(self.path.display().to_string(), error)),

@@ -13,7 +13,7 @@ mod logger;
 mod notify;
 mod text_line;
 
-pub use self::access_file::{AccessFile, check_access_file};
+pub use self::access_file::AccessFile;
 pub use self::descriptors::{DescriptorBudget, raise_descriptor_limit};
 pub use self::error::ServiceError;
 pub use self::inherited_sockets::InheritedSockets;

@@ -131,6 +131,10 @@ fn config_check_takes_the_file_as_an_argument() {
     assert!(twice.contains("two configuration files"), "{twice}");
     std::fs::write(&data, "").unwrap();
     assert!(refusal(&mut check(&[])).contains("is a file; set another path"));
+    // Below a file of another user, too, and before the directory exists.
+    let impossible =
+        refusal(Command::new(BINARY).env_clear().args(["config", "check", "--data", "/dev/null/data"]));
+    assert!(impossible.contains("/dev/null is a file; set another path"), "{impossible}");
 }
 
 #[test]

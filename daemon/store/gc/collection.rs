@@ -22,6 +22,7 @@ pub(in crate::store) const ROWS_PER_READ: usize = 1000;
 pub(in crate::store) const ITEMS_PER_TRANSACTION: usize = 32;
 
 /// A run of a collection, or a dry run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub(in crate::store) struct Collection<'a> {
     pub(in crate::store) store: &'a Store,
     pub(super) policy: &'a CollectionPolicy,
