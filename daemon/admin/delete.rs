@@ -115,8 +115,8 @@ pub(super) async fn waiting(request: &AdminRequest<'_>) -> String {
     }
     let waiting = request.admin.store.waiting_content(&request.admin.settings.policy);
     match tokio::time::timeout(WAITING_TIME, waiting).await {
-        Ok(Ok(Some(waiting))) => pages::waiting_parameters(&waiting),
-        Ok(Ok(None) | Err(_)) | Err(_) => String::new(),
+        Ok(Ok(waiting)) if !waiting.is_empty() => pages::waiting_parameters(&waiting),
+        Ok(Ok(_) | Err(_)) | Err(_) => String::new(),
     }
 }
 

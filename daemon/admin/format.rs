@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use crate::base::clock;
-use crate::base::human::{self, count, size};
+use crate::base::human::{self, size};
 use crate::oci::Digest;
 use crate::store::{CollectionReport, TotalSize};
 
@@ -76,26 +76,9 @@ pub(super) fn short_digest(digest: &Digest) -> String {
     digest.hex()[..12].to_owned()
 }
 
-/// Summarises in one line how much a collection freed.
+/// Summarises in one line how much a collection freed, and what waits.
 pub fn freed(report: &CollectionReport) -> String {
-    let waiting = report.waiting.map(|waiting| waiting.sentence());
-    if !report.did_work() {
-        return waiting
-            .map_or_else(|| "nothing to free".into(), |waiting| format!("nothing freed yet: {waiting}"));
-    }
-    let bytes = report.freed_blobs.bytes + report.freed_uploads.bytes;
-    let images = count(report.freed_manifests, "image");
-    let blobs = count(report.freed_blobs.count, "blob");
-    let mut text = format!("{} freed: {images}, {blobs}", size(bytes));
-    for (number, noun) in [(report.freed_tags, "tag"), (report.freed_uploads.count, "upload")] {
-        if number > 0 {
-            text += &format!(", {}", count(number, noun));
-        }
-    }
-    if let Some(waiting) = waiting {
-        text += &format!("; {waiting}");
-    }
-    text
+    report.outcome()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         job,
         is_running,
         grace_period: duration(request.admin.settings.policy.grace),
-        is_waiting: store.collected.is_some_and(|last| last.report.waiting.is_some()),
+        is_waiting: store.collected.is_some_and(|last| !last.report.waiting.is_empty()),
         collected: store.collected.map(|last| (When::at(last.at), freed(&last.report))),
         jobs: schedule(&jobs),
     };

@@ -198,11 +198,7 @@ fn held_bytes(store: &Overview) -> u64 {
 
 /// Returns the parts of what the registry itself holds. The content that waits for a collection is known since the last one.
 fn held(store: &Overview) -> Vec<Segment> {
-    let waiting = store
-        .collected
-        .and_then(|last| last.report.waiting)
-        .map_or(0, |waiting| waiting.blobs.bytes)
-        .min(store.counts.bytes);
+    let waiting = store.collected.map_or(0, |last| last.report.waiting.blobs.bytes).min(store.counts.bytes);
     let parts = vec![
         ("ours", "Images", store.counts.bytes - waiting),
         ("c4", "Waiting for collection", waiting),

@@ -128,7 +128,7 @@ fn notice(query: &Query) -> Option<String> {
     Some(match query.get("done")? {
         "deleted" => deleted(number("count"), number("moved"), waiting(query)),
         "repository-deleted" => match waiting(query) {
-            Some(waiting) => format!("Repository deleted. {}.", waiting.sentence()),
+            Some(waiting) => format!("Repository deleted. {waiting}."),
             None => "Repository deleted. A collection frees its content after the grace period.".into(),
         },
         "partly-deleted" => {
@@ -150,22 +150,25 @@ fn notice(query: &Query) -> Option<String> {
 
 /// Returns the parameters by which a notice describes waiting content.
 pub(super) fn waiting_parameters(waiting: &WaitingContent) -> String {
-    let WaitingContent { manifests, blobs, until } = waiting;
-    format!("&manifests={manifests}&blobs={}&bytes={}&until={until}", blobs.count, blobs.bytes)
+    let WaitingContent { manifests, blobs, from, until } = waiting;
+    let numbers = format!("&manifests={manifests}&blobs={}&bytes={}", blobs.count, blobs.bytes);
+    let time = |name: &str, time: &Option<u64>| time.map_or(String::new(), |time| format!("&{name}={time}"));
+    numbers + &time("from", from) + &time("until", until)
 }
 
-/// Reads the parameters of [`waiting_parameters`].
-fn waiting(query: &Query) -> Option<WaitingContent> {
+/// Reads the parameters of [`waiting_parameters`], and returns the sentence for them.
+fn waiting(query: &Query) -> Option<String> {
     let number = |name| query.get(name)?.parse::<u64>().ok();
     let blobs = Amount { count: number("blobs")?, bytes: number("bytes")? };
-    Some(WaitingContent { manifests: number("manifests")?, blobs, until: number("until")? })
+    let (from, until) = (number("from"), number("until"));
+    WaitingContent { manifests: number("manifests")?, blobs, from, until }.sentence()
 }
 
-fn deleted(number: u32, moved: u32, waiting: Option<WaitingContent>) -> String {
+fn deleted(number: u32, moved: u32, waiting: Option<String>) -> String {
     let deleted = format!("{} deleted.", count(number, "tag"));
     match moved {
         0 => match waiting {
-            Some(waiting) => format!("{deleted} {}.", waiting.sentence()),
+            Some(waiting) => format!("{deleted} {waiting}."),
             None => {
                 format!("{deleted} Collections free what is no longer referenced, after its grace period.")
             }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// Formats a size: `11 B`, `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
@@ -23,6 +25,13 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
 /// Replaces control characters, which could control a terminal or break a line: clients and archives decide a part of the text.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Formats a time, in seconds since 1970, to the minute: `2026-11-25 20:31 UTC`.
+pub fn date(seconds: u64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let time = i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
+    time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "unknown".into())
 }
 
 /// Formats a duration in its largest unit, rounded down: `3 days`, `1 minute`, `0 seconds`.

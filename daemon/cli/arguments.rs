@@ -1,9 +1,11 @@
 //! Arguments of the command line. Help, manual pages and completions are generated from these definitions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::help::with_groups_and_examples;
 use super::{
     adopt, check, export, gc, import, inspect, inventory, jobs, ls, manual, owner, rm, serve, show, status,
     user,
@@ -83,5 +85,11 @@ pub(super) enum Command {
 
 /// Returns the definition of the command line, for completions and manual pages.
 pub(super) fn command() -> clap::Command {
-    Arguments::command()
+    with_groups_and_examples(Arguments::command())
+}
+
+/// Parses a command line.
+pub(super) fn parse(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let mut matches = command().try_get_matches_from(arguments)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
 }

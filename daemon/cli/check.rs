@@ -11,11 +11,15 @@ use serde_json::{Value, json};
 
 use super::background::{CHECK, DAMAGED_INDEX};
 use super::format::{count, size};
-use super::job_report::{amount, number, text, waits_for};
+use super::job_report::{amount, number, text, text as text_of, waits_for};
 use super::owner::{Access, Client, Event, Invocation, RequestError, with_owner};
 use super::{Failure, print};
+use crate::base::human::printable;
 use crate::config::Config;
 use crate::control::Detail;
+
+/// The maximum number of images that a line names.
+const SHOWN: usize = 10;
 
 /// Interval between updates of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -41,6 +45,7 @@ pub(super) struct Options {
 struct Checked {
     report: Value,
     faults: Vec<Value>,
+    to_push: ToPush,
     /// True if this command has opened the store, because no daemon runs.
     owns_store: bool,
 }
@@ -49,7 +54,7 @@ struct Checked {
 pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -> Result<(), Failure> {
     let rate = options.rate.as_deref().map(|rate| crate::config::bytes("--rate", rate));
     rate.transpose().map_err(Failure::misuse)?;
-    let Checked { report, faults, .. } = check_and_repair(options, config, invocation)?;
+    let Checked { report, faults, to_push, .. } = check_and_repair(options, config, invocation)?;
     if options.json {
         let mut text = report.clone();
         text["list"] = faults.into();
@@ -57,7 +62,7 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     } else {
         print(&summary(&report))?;
     }
-    match conclusion(&report, options.repair) {
+    match conclusion(&report, &to_push, options.repair) {
         Some(conclusion) => Err(Failure::failed(conclusion)),
         None => Ok(()),
     }
@@ -93,9 +98,10 @@ fn print_warning(text: &str) {
 }
 
 /// Returns the number of faults and what the operator does next; `None` if there are no faults.
-fn conclusion(report: &Value, repair: bool) -> Option<String> {
-    let [all, of_index, of_layout, repaired] =
-        ["faults", "index_faults", "layout_faults", "repaired"].map(|field| number(report, field));
+fn conclusion(report: &Value, to_push: &ToPush, repair: bool) -> Option<String> {
+    let [all, of_index, of_layout, repaired, set_aside] =
+        ["faults", "index_faults", "layout_faults", "repaired", "set_aside"]
+            .map(|field| number(report, field));
     let faults = count(all, "fault");
     let next = match (all, of_index) {
         (0, _) => return None,
@@ -104,9 +110,15 @@ fn conclusion(report: &Value, repair: bool) -> Option<String> {
             _ => "index.json was rewritten from the index".to_owned(),
         },
         (_, 0) if repair => {
-            format!("{repaired} of them repaired; push the images named above again")
+            let done = [(repaired, "repaired"), (set_aside, "set aside")]
+                .into_iter()
+                .filter(|(number, _)| *number > 0);
+            let done: Vec<String> = done.map(|(number, verb)| format!("{number} {verb}")).collect();
+            let done = if done.is_empty() { String::new() } else { format!("{}; ", done.join(", ")) };
+            format!("{done}{}", to_push.advice())
         }
-        (_, 0) => "run `holdfast check --repair`, then push these images again".to_owned(),
+        (_, 0) if to_push.needs_repair => format!("run `holdfast check --repair`, then {}", to_push.advice()),
+        (_, 0) => to_push.advice(),
         _ => "the index contradicts itself: stop the daemon and run `holdfast check --repair`".to_owned(),
     };
     Some(format!("{faults}; {next}"))
@@ -126,22 +138,106 @@ async fn check(client: &mut Client, options: &Options) -> Result<Checked, Reques
     if let Some(rate) = &options.rate {
         wanted["rate"] = rate.as_str().into();
     }
-    let mut faults = Vec::new();
+    let (mut faults, mut to_push) = (Vec::new(), ToPush::default());
     let mut bar = Bar { shown: None, terminal: std::io::stderr().is_terminal() };
     let mut observe = |event| match event {
         Event::Progress(progress) => bar.show(&progress),
-        Event::Item(mut item) if options.json => faults.push(item["fault"].take()),
-        Event::Item(item) => {
+        Event::Item(mut item) => {
+            to_push.add(&item);
+            if options.json {
+                faults.push(fault_with_images(&mut item));
+                return;
+            }
             bar.clear();
-            let suffix = if item["repaired"] == true { " (repaired)" } else { "" };
             // A closed pipe must not stop the check.
-            let _ = writeln!(std::io::stdout(), "{}{suffix}", line(&item["fault"]));
+            let _ = writeln!(std::io::stdout(), "{}{}", line(&item["fault"]), suffix(&item));
         }
     };
     let checked = client.stream(Method::POST, &format!("jobs/{CHECK}"), Some(&wanted), &mut observe).await;
     bar.clear();
     let report = checked?.remove("report").unwrap_or_default();
-    Ok(Checked { report, faults, owns_store: client.owns_store() })
+    Ok(Checked { report, faults, to_push, owns_store: client.owns_store() })
+}
+
+/// Returns a fault for the JSON output, with the images that it concerns.
+fn fault_with_images(item: &mut Value) -> Value {
+    let mut fault = item["fault"].take();
+    for field in ["outcome", "images"] {
+        if !item[field].is_null() {
+            fault[field] = item[field].take();
+        }
+    }
+    fault
+}
+
+/// Returns the names of the images that an item concerns.
+fn images(item: &Value) -> impl Iterator<Item = &str> {
+    item["images"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Formats the images that a fault concerns, and its state after a repair.
+fn suffix(item: &Value) -> String {
+    let mut text = String::new();
+    let names: Vec<String> = images(item).take(SHOWN).map(printable).collect();
+    if !names.is_empty() {
+        let more =
+            if images(item).count() > SHOWN || item["more_images"] == true { " and others" } else { "" };
+        text += &format!("; needed by {}{more}", names.join(", "));
+    }
+    match (text_of(item, "outcome"), text_of(&item["fault"], "kind")) {
+        ("repaired", _) => text += " (repaired)",
+        // There is no file to set aside.
+        ("set-aside", "missing") => text += " (waits for the next push)",
+        ("set-aside", _) => text += " (set aside in damaged/)",
+        _ => {}
+    }
+    text
+}
+
+/// The images that clients have to push, so that all faults heal.
+#[derive(Default)]
+struct ToPush {
+    names: Vec<String>,
+    has_more: bool,
+    /// True if a repair has to come first.
+    needs_repair: bool,
+}
+
+impl ToPush {
+    /// Adds what a fault needs: one of its images, or each of them.
+    fn add(&mut self, item: &Value) {
+        match text_of(item, "outcome") {
+            "repaired" => return,
+            "found" => self.needs_repair = true,
+            _ => {}
+        }
+        let push_each = item["push_each"] == true;
+        if !push_each && images(item).any(|image| self.names.iter().any(|name| name == image)) {
+            return;
+        }
+        let needed = images(item).take(if push_each { usize::MAX } else { 1 });
+        for name in needed {
+            if self.names.iter().any(|known| known == name) {
+                continue;
+            }
+            if self.names.len() == SHOWN {
+                self.has_more = true;
+                return;
+            }
+            self.names.push(name.to_owned());
+        }
+    }
+
+    /// Returns what to do, as the end of a sentence.
+    fn advice(&self) -> String {
+        let names: Vec<String> = self.names.iter().map(|name| printable(name)).collect();
+        match names.as_slice() {
+            [] => "no image needs this content".to_owned(),
+            [one] if !self.has_more => format!("push {one} again, which heals all of them"),
+            names if self.has_more => format!("push {} and the others named above again", names.join(", ")),
+            names => format!("push {} again, which heals all of them", names.join(", ")),
+        }
+    }
 }
 
 /// Progress line on stderr, shown only on a terminal.
@@ -215,6 +311,9 @@ fn summary(report: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::{ToPush, suffix};
     use crate::oci::{Algorithm, Hasher, RepositoryName};
     use crate::store::{CheckReport, Fault};
 
@@ -228,7 +327,11 @@ mod tests {
     }
 
     fn conclusion(report: &CheckReport, repair: bool) -> Option<String> {
-        super::conclusion(&serde_json::to_value(report).unwrap(), repair)
+        let mut to_push = ToPush::default();
+        let outcome = if repair { "set-aside" } else { "found" };
+        to_push.add(&json!({ "outcome": outcome, "images": ["a:1", "b:1"] }));
+        to_push.add(&json!({ "outcome": outcome, "images": ["a:1"] }));
+        super::conclusion(&serde_json::to_value(report).unwrap(), &to_push, repair)
     }
 
     #[test]
@@ -268,12 +371,43 @@ mod tests {
             assert!(conclusion.contains(words), "{conclusion}");
         };
         let corrupt = CheckReport { faults: 2, ..healthy };
-        says(&corrupt, false, "2 faults; run `holdfast check --repair`");
-        says(&CheckReport { repaired: 1, ..corrupt }, true, "1 of them repaired; push the images");
+        says(&corrupt, false, "2 faults; run `holdfast check --repair`, then push a:1 again, which heals");
+        says(
+            &CheckReport { repaired: 1, set_aside: 1, ..corrupt },
+            true,
+            "1 repaired, 1 set aside; push a:1 again",
+        );
         says(&CheckReport { index_faults: 1, ..corrupt }, false, "stop the daemon");
         let layout = CheckReport { faults: 1, layout_faults: 1, ..healthy };
         says(&layout, false, "`holdfast check --repair` rewrites index.json");
         says(&CheckReport { repaired: 1, ..layout }, true, "index.json was rewritten");
+    }
+
+    #[test]
+    fn one_image_is_enough_for_a_layer_and_each_for_a_manifest() {
+        let mut to_push = ToPush::default();
+        to_push.add(&json!({ "outcome": "repaired", "images": ["z:1"] }));
+        assert_eq!(to_push.advice(), "no image needs this content");
+        to_push.add(&json!({ "outcome": "need-push", "images": ["a:1", "a:2"] }));
+        assert_eq!(to_push.advice(), "push a:1 again, which heals all of them");
+        to_push.add(&json!({ "outcome": "set-aside", "images": ["a:1", "b:1"], "push_each": true }));
+        assert_eq!(to_push.advice(), "push a:1, b:1 again, which heals all of them");
+        assert!(!to_push.needs_repair);
+        for number in 0..20 {
+            to_push.add(&json!({ "outcome": "found", "images": [format!("c:{number}")] }));
+        }
+        assert!(to_push.advice().ends_with("and the others named above again") && to_push.needs_repair);
+    }
+
+    #[test]
+    fn a_blob_that_was_set_aside_is_not_called_repaired() {
+        let item = |outcome: &str, kind: &str| {
+            suffix(&json!({ "outcome": outcome, "images": ["a:1"], "fault": { "kind": kind } }))
+        };
+        assert_eq!(item("set-aside", "rotten"), "; needed by a:1 (set aside in damaged/)");
+        assert_eq!(item("set-aside", "missing"), "; needed by a:1 (waits for the next push)");
+        assert_eq!(item("repaired", "incomplete"), "; needed by a:1 (repaired)");
+        assert_eq!(item("found", "rotten"), "; needed by a:1");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(foreign_content(config));
     warnings.extend(missing_htpasswd(config));
     warnings.extend(unknown_users(config));
+    warnings.extend(retention_by_time(config));
     warnings
 }
 
@@ -39,11 +40,37 @@ fn unknown_users(config: &Config) -> Vec<String> {
     let is_unknown = |name: &String| {
         !["*", "-"].contains(&name.as_str()) && !known.iter().any(|user| user.as_str() == name)
     };
-    let unknown = settings.rules.iter().flat_map(|rule| rule.users.iter().filter(|name| is_unknown(name)));
+    let in_rules =
+        settings.rules.iter().flat_map(|rule| rule.users.iter().map(|name| ("[[auth.rule]]", name)));
+    let in_admin = config.admin.users.iter().map(|name| ("admin.users", name));
+    let unknown = in_rules.chain(in_admin).filter(|(_, name)| is_unknown(name));
     unknown
-        .map(|name| {
+        .map(|(place, name)| {
+            format!("{place} names {name}, but there is no such user; `holdfast user list` lists the users")
+        })
+        .collect()
+}
+
+/// Returns a warning for each rule of [[retention]] that keeps tags for a time only: a repository without pushes or pulls loses all
+/// of them. A rule that keeps no tag at any time is an error.
+fn retention_by_time(config: &Config) -> Vec<String> {
+    let rules = config.gc.policy.retention.iter();
+    let by_time = rules.filter(|rule| {
+        let has_period = rule.younger.is_some() || rule.pulled.is_some();
+        has_period && rule.newest.unwrap_or(0) == 0 && rule.tags.is_empty()
+    });
+    by_time
+        .map(|rule| {
+            let patterns: Vec<String> = rule.repositories.iter().map(ToString::to_string).collect();
+            let periods: Vec<&str> = [("keep_younger", rule.younger), ("keep_pulled", rule.pulled)]
+                .into_iter()
+                .filter_map(|(key, period)| period.map(|_| key))
+                .collect();
             format!(
-                "[[auth.rule]] names {name}, but there is no such user; `holdfast user list` lists the users"
+                "[[retention]] for {} keeps tags by {} only: a repository that rests longer loses every tag; add keep_newest = 1 \
+                 to keep the newest",
+                patterns.join(", "),
+                periods.join(" and ")
             )
         })
         .collect()

@@ -126,11 +126,12 @@ fn summary(report: &Value) -> String {
         amount(report, "freed_uploads", "upload")
     );
     text += &format!("kept {} that manifests reference\n", amount(report, "kept_needed", "blob"));
-    text += &format!("kept {} within the grace period\n", amount(report, "kept_young", "blob"));
+    let waiting = WaitingContent::deserialize(&report["waiting"]).unwrap_or_default();
+    text += &match waiting.sentence() {
+        Some(sentence) => format!("{sentence}; `holdfast gc --grace 0s` frees at once\n"),
+        None => "nothing waits for the end of its grace period\n".to_owned(),
+    };
     text += &format!("kept {} that have not expired\n", amount(report, "kept_uploads", "upload"));
-    if let Ok(waiting) = WaitingContent::deserialize(&report["waiting"]) {
-        text += &format!("{}\n", waiting.sentence());
-    }
     if number(report, "found") > 0 {
         text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
     }
@@ -185,7 +186,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("kept 0 blobs (0 B) within the grace period\n") && !text.contains("found"),
+            text.contains("nothing waits for the end of its grace period\n") && !text.contains("found"),
             "{text}"
         );
         let dry = summary(&CollectionReport { dry_run: true, found: 1, ..report });

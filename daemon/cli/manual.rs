@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use clap_mangen::Man;
 use roff::{Roff, bold, italic, roman};
 
+use super::examples::{EXAMPLES, GROUPS};
 use super::{Failure, print};
 use crate::config::{KeyReference, SectionReference, reference};
 
@@ -51,38 +52,6 @@ const FILES: Entries = (
     ],
 );
 
-const EXAMPLES: Entries = (
-    "EXAMPLES",
-    &[
-        (
-            "sudo holdfast user add alice",
-            "Add the first user; a registry without users refuses all clients of other machines.",
-        ),
-        (
-            "sudo systemctl try-reload-or-restart holdfast",
-            "Apply a changed configuration without interrupting a transfer.",
-        ),
-        ("sudo holdfast ls team/app", "List the tags of a repository, newest first."),
-        ("sudo holdfast rm team/app:1.4", "Delete a tag; asks first."),
-        (
-            "sudo holdfast adopt /var/lib/docker-registry",
-            "Copy the images of registry:2 from its data directory, which may be in use.",
-        ),
-        ("sudo holdfast import /media/usb", "Import the images of a medium; see --dry-run for their names."),
-        ("sudo holdfast gc --dry-run", "Show what a collection would free."),
-        (
-            "sudo systemctl edit holdfast-wake.timer",
-            "Change when a service that sleeps is started for background jobs that are due.",
-        ),
-        (
-            "sudo holdfast export 'team/*' --platform linux/arm64 -o /media/usb/",
-            "Write images to a stick, for a registry without a network, or for docker, podman, skopeo and containerd.",
-        ),
-        ("holdfast export app:1 -o - | ssh site docker load", "Send an image to another machine."),
-        ("journalctl -u holdfast REPOSITORY=team/app", "Show the requests to a repository and their users."),
-    ],
-);
-
 /// Returns holdfast(1): one page for all commands.
 fn command_line(command: clap::Command) -> std::io::Result<String> {
     let command = command.subcommand_value_name("command");
@@ -100,27 +69,34 @@ fn command_line(command: clap::Command) -> std::io::Result<String> {
     description.to_writer(&mut text)?;
     page.render_options_section(&mut text)?;
     heading("SH", "COMMANDS").to_writer(&mut text)?;
-    for below in command.get_subcommands() {
-        commands(&mut text, below, "holdfast")?;
+    for name in GROUPS.iter().flat_map(|(_, names)| names.iter()) {
+        if let Some(below) = command.find_subcommand(name) {
+            commands(&mut text, below, "holdfast")?;
+        }
     }
     let mut rest = heading("SH", "EXIT STATUS");
     rest.text([roman(
         "0: success; 1: failure; 2: wrong usage or invalid configuration; 130: interrupted by a signal.",
     )]);
-    for (name, entries) in [FILES, EXAMPLES] {
-        rest.control("SH", [name]);
-        for (term, text) in entries {
-            rest.control("TP", []);
-            rest.text([bold(*term)]);
-            rest.text([roman(*text)]);
-        }
-    }
+    let (name, entries) = FILES;
+    section(&mut rest, name, entries.iter().copied());
+    section(&mut rest, "EXAMPLES", EXAMPLES.iter().map(|example| (example.line, example.purpose)));
     rest.control("SH", ["SEE ALSO"]);
     rest.text([bold("holdfast.toml"), roman("(5), "), bold("systemctl"), roman("(1), ")]);
     rest.text([bold("journalctl"), roman("(1)")]);
     rest.to_writer(&mut text)?;
     let text = String::from_utf8(text).map_err(std::io::Error::other)?;
     Ok(without_repeated_preamble(&text))
+}
+
+/// Adds a section of terms with their explanations.
+fn section<'a>(page: &mut Roff, name: &str, entries: impl Iterator<Item = (&'a str, &'a str)>) {
+    page.control("SH", [name]);
+    for (term, text) in entries {
+        page.control("TP", []);
+        page.text([bold(term)]);
+        page.text([roman(text)]);
+    }
 }
 
 /// Removes the definition of the apostrophe from all parts but the first: each part is rendered like a page of its own.

@@ -30,14 +30,14 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     }
     let Some(file) = &config.metrics.file else {
         return Err(Failure::failed(
-            "no daemon can be asked (service.control, or listen and metrics.access), and metrics.file, which keeps the \
-             last metrics, is not set",
+            "no daemon answers; start it (`holdfast serve`, or systemctl start holdfast), or set metrics.file, which keeps the \
+             metrics of the last exit",
         ));
     };
     match fs::read_to_string(file) {
         Ok(text) => print(&text),
         Err(error) => Err(Failure::failed(format!(
-            "no daemon can be asked (service.control, or listen and metrics.access), and cannot read {}: {error}",
+            "no daemon answers, and cannot read {}: {error}; start the daemon, which writes it each minute",
             file.display()
         ))),
     }

@@ -11,10 +11,12 @@ mod completions;
 mod config_warnings;
 mod control_client;
 mod control_sink;
+mod examples;
 mod export;
 mod failure;
 mod format;
 mod gc;
+mod help;
 mod import;
 mod inspect;
 mod inventory;
@@ -45,8 +47,6 @@ mod wake;
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::Parser;
-
 use self::arguments::{Arguments, Command};
 use self::failure::Failure;
 use self::output::{print, print_warnings};
@@ -57,7 +57,7 @@ use crate::service;
 
 /// Runs a command line in an environment; returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(String, String)>) -> u8 {
-    let arguments = match Arguments::try_parse_from(with_serve(arguments)) {
+    let arguments = match arguments::parse(with_serve(arguments)) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version go to stdout and are no errors. A failure to print cannot be reported anywhere.

@@ -48,7 +48,9 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     })?;
     match deleted {
         None => print("nothing was deleted\n"),
-        Some(0) => print("the next collection frees the space, see holdfast gc\n"),
+        Some(0) => print(
+            "the space is freed after the grace period (gc.grace); `holdfast gc` says when, `holdfast gc --grace 0s` frees it at once\n",
+        ),
         Some(failed) => Err(Failure::failed(format!("{} not deleted, see above", count(failed, "name")))),
     }
 }
@@ -69,7 +71,9 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                 let list: Vec<RepositoryItem> =
                     ls::items(client, &format!("repositories?repository={repository}")).await?;
                 let Some(one) = list.first() else {
-                    return Err(Failure::failed(format!("the repository {repository} does not exist")));
+                    return Err(Failure::failed(format!(
+                        "the repository {repository} does not exist; `holdfast ls` lists the repositories"
+                    )));
                 };
                 let (tags, manifests) = (count(one.tags, "tag"), count(one.manifests, "manifest"));
                 let line =
@@ -80,7 +84,9 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                 let tag = reference.to_string();
                 let list = ls::tags(client, &repository, Some(&tag)).await?;
                 let Some(one) = list.first() else {
-                    return Err(Failure::failed(format!("{repository}:{tag} does not exist")));
+                    return Err(Failure::failed(format!(
+                        "{repository}:{tag} does not exist; `holdfast ls {repository}` lists the tags"
+                    )));
                 };
                 let line = format!(
                     "{repository}:{tag} ({}), {}",
@@ -98,7 +104,7 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
 
 fn others(shared: usize) -> String {
     match shared.saturating_sub(1) {
-        0 => "and its manifest, which no other tag names, with the next collection".into(),
+        0 => "and its manifest, which no other tag names, after the grace period".into(),
         1 => "while 1 other tag keeps its manifest".into(),
         more => format!("while {} keep its manifest", count(more, "other tag")),
     }

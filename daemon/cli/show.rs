@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::config_warnings::{unusable_logins, warnings};
+use super::validate::{require_access_log_directory, require_possible};
 use super::{
     Failure, import_folder_problem, metrics, print, print_warnings, privileges, signers_problem,
     validate_certificate, validate_for_reload,
@@ -27,6 +28,8 @@ pub(super) enum Command {
 
 /// Checks the files that a daemon needs. Only the owner of the data can tell what the daemon may read and write.
 fn check(config: &Config) -> Result<(), Failure> {
+    require_possible(&config.storage.path)?;
+    require_access_log_directory(config)?;
     if privileges::owns(&config.storage.path) {
         validate_for_reload(config)
     } else {

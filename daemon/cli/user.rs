@@ -1,6 +1,6 @@
 //! `holdfast user`.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 
 use clap::Subcommand;
 
@@ -83,6 +83,10 @@ fn list(names: &[UserName], json: bool) -> Result<(), Failure> {
     let names: Vec<&str> = names.iter().map(UserName::as_str).collect();
     if json {
         return print(&format!("{}\n", serde_json::json!({ "users": names })));
+    }
+    if names.is_empty() {
+        // A closed stderr cannot be reported anywhere.
+        let _ = writeln!(std::io::stderr(), "no users yet; `holdfast user add NAME` adds one");
     }
     print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
 }

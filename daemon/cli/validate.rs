@@ -11,6 +11,7 @@ use super::offline::absolute;
 use crate::access::Htpasswd;
 use crate::config::{Config, TlsMode};
 use crate::intake::{Folder, check_place};
+use crate::service::{AccessLog, ServiceError};
 use crate::transfer::signers_file;
 use crate::{store, tls};
 
@@ -32,6 +33,12 @@ pub(super) fn validate_for_reload(config: &Config) -> Result<(), Failure> {
 /// Validates the files beside the data, with the rights of this process.
 fn validate_files(config: &Config) -> Result<(), Failure> {
     Htpasswd::read(&config.auth.settings.htpasswd).map_err(Failure::misuse)?;
+    if let AccessLog::File(path) = &config.log.access {
+        let written = if path.exists() { path.as_path() } else { path.parent().unwrap_or(path) };
+        access(written, AccessFlags::W_OK).map_err(|error| {
+            Failure::misuse(ServiceError::AccessLog(path.display().to_string(), error.into()))
+        })?;
+    }
     validate_certificate(config)
 }
 
@@ -76,9 +83,13 @@ pub(super) fn import_folder_problem(config: &Config) -> Option<String> {
     problem.err().map(|error| named(&error))
 }
 
-/// Refuses a data directory that cannot be written to, and says what to do: the service's sandbox may forbid it.
-pub(super) fn require_writable(data: &Path) -> Result<(), Failure> {
-    let existing = data.ancestors().find(|path| path.exists()).unwrap_or(data);
+fn nearest_existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(path)
+}
+
+/// Refuses a data directory that cannot exist, whichever user runs the daemon.
+pub(super) fn require_possible(data: &Path) -> Result<(), Failure> {
+    let existing = nearest_existing(data);
     if existing.exists() && !existing.is_dir() {
         return Err(Failure::failed(format!(
             "storage.path: {} cannot be a directory, because {} is a file; set another path",
@@ -86,6 +97,25 @@ pub(super) fn require_writable(data: &Path) -> Result<(), Failure> {
             absolute(existing)
         )));
     }
+    Ok(())
+}
+
+/// Refuses an access log whose directory does not exist, whichever user runs the daemon.
+pub(super) fn require_access_log_directory(config: &Config) -> Result<(), Failure> {
+    let AccessLog::File(path) = &config.log.access else { return Ok(()) };
+    match path.parent() {
+        Some(directory) if !directory.is_dir() => {
+            let error = std::io::Error::from(std::io::ErrorKind::NotFound);
+            Err(Failure::misuse(ServiceError::AccessLog(path.display().to_string(), error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a data directory that cannot be written to, and says what to do: the service's sandbox may forbid it.
+pub(super) fn require_writable(data: &Path) -> Result<(), Failure> {
+    require_possible(data)?;
+    let existing = nearest_existing(data);
     match access(existing, AccessFlags::W_OK | AccessFlags::X_OK) {
         Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
             "cannot write to {0}: {1}; make the registry's user its owner, and for a service with data outside of \

@@ -4,6 +4,7 @@
 //! default. Each key is defined once, in `keys/`; `key.rs` lists all that follows from a definition. A configuration
 //! with any mistake is refused as a whole, and the error names all mistakes with their places.
 
+mod access_log;
 mod definitions;
 mod effective;
 mod environment;

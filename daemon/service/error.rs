@@ -14,4 +14,10 @@ pub enum ServiceError {
     /// The log cannot be started.
     #[error("cannot start the log: {0}")]
     Log(String),
+    /// The file of the access log cannot be written.
+    #[error(
+        "cannot write the access log {0}: {1}; create its directory for the registry's user, for a service with LogsDirectory= \
+         (systemctl edit holdfast), or set another log.access"
+    )]
+    AccessLog(String, io::Error),
 }

@@ -4,6 +4,7 @@
 //! logged once the queue has room. The lines that one client can cause are limited (`client_limit.rs`).
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -14,6 +15,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 use time::OffsetDateTime;
 
+use super::access_file::AccessFile;
 use super::client_limit::{self, Decision, Limiter};
 use super::entry::Entry;
 use super::error::ServiceError;
@@ -33,8 +35,20 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Target of access log lines.
 const ACCESS_TARGET: &str = "access";
 
+/// The place of the line that each request has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// With the other lines.
+    #[default]
+    On,
+    /// Nowhere.
+    Off,
+    /// In a file of its own.
+    File(PathBuf),
+}
+
 /// Level, form and limits of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// Least severe level that is written.
     pub level: LevelFilter,
@@ -42,8 +56,8 @@ pub struct LogSettings {
     pub json: bool,
     /// Writes the time into lines of text.
     pub time: bool,
-    /// Writes a line for each request.
-    pub access: bool,
+    /// The place of the line that each request has.
+    pub access: AccessLog,
     /// Burst of lines that one address can cause.
     pub lines_per_address: u32,
 }
@@ -53,15 +67,24 @@ const UNLIMITED: u32 = u32::MAX;
 
 impl LogSettings {
     /// Returns the line of a record for stderr.
-    fn line(self, record: &Record) -> String {
+    fn line(&self, record: &Record) -> String {
+        self.line_with(record, self.time)
+    }
+
+    /// Returns the line of a record for a file, which always has the time.
+    fn line_of_file(&self, record: &Record) -> String {
+        self.line_with(record, true)
+    }
+
+    fn line_with(&self, record: &Record, has_time: bool) -> String {
         let now = OffsetDateTime::now_utc();
-        if self.json { json_line::line_at(record, now) } else { line(record, self.time.then_some(now)) }
+        if self.json { json_line::line_at(record, now) } else { line(record, has_time.then_some(now)) }
     }
 }
 
 impl From<LevelFilter> for LogSettings {
     fn from(level: LevelFilter) -> Self {
-        LogSettings { level, json: false, time: false, access: true, lines_per_address: UNLIMITED }
+        LogSettings { level, json: false, time: false, access: AccessLog::On, lines_per_address: UNLIMITED }
     }
 }
 
@@ -75,10 +98,21 @@ impl Default for LogSettings {
 pub struct LogGuard {
     events: Sender<Event>,
     done: Receiver<()>,
+    access_file: Option<AccessFile>,
+}
+
+impl LogGuard {
+    /// Returns the file of the access log, if it has one.
+    pub fn access_file(&self) -> Option<AccessFile> {
+        self.access_file.clone()
+    }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
+        if let Some(file) = &self.access_file {
+            file.flush();
+        }
         if self.events.send(Event::End).is_ok() {
             // A log that hangs must not delay the exit for long.
             let _ = self.done.recv_timeout(FLUSH_TIMEOUT);
@@ -146,6 +180,7 @@ struct Logger {
     queue: Arc<Queue>,
     to_journal: bool,
     settings: LogSettings,
+    access_file: Option<AccessFile>,
 }
 
 impl Logger {
@@ -160,7 +195,8 @@ impl Logger {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= log::max_level() && (self.settings.access || metadata.target() != ACCESS_TARGET)
+        metadata.level() <= log::max_level()
+            && (self.settings.access != AccessLog::Off || metadata.target() != ACCESS_TARGET)
     }
 
     fn log(&self, record: &Record) {
@@ -177,6 +213,9 @@ impl Log for Logger {
                     return;
                 }
             }
+        }
+        if let Some(file) = self.access_file.as_ref().filter(|_| record.target() == ACCESS_TARGET) {
+            return file.write(self.settings.line_of_file(record));
         }
         let event = self.event(record);
         let size = event.size();
@@ -201,30 +240,39 @@ pub fn start_logging(level: LevelFilter) -> Result<LogGuard, ServiceError> {
 /// Starts the log.
 ///
 /// # Errors
-/// [`ServiceError::Log`] if a log was started before, or its thread cannot be.
+/// [`ServiceError::Log`] if a log was started before, or its thread cannot be; [`ServiceError::AccessLog`].
 pub fn start_logging_as(settings: LogSettings) -> Result<LogGuard, ServiceError> {
     let failed = |error: &dyn std::fmt::Display| ServiceError::Log(error.to_string());
     log::set_max_level(settings.level);
     let has_journal = has_journal();
     let journal = has_journal.then(JournalLog::new).transpose().map_err(|error| failed(&error))?;
+    let access_file = match &settings.access {
+        AccessLog::File(path) => Some(AccessFile::start(path)?),
+        AccessLog::On | AccessLog::Off => None,
+    };
     let (events, receiver) = channel();
     let (ended, done) = channel();
     let queue = Arc::new(Queue::new(settings.lines_per_address));
-    let logger =
-        Logger { events: events.clone(), queue: Arc::clone(&queue), to_journal: has_journal, settings };
+    let logger = Logger {
+        events: events.clone(),
+        queue: Arc::clone(&queue),
+        to_journal: has_journal,
+        settings: settings.clone(),
+        access_file: access_file.clone(),
+    };
     let thread = std::thread::Builder::new().name("log".into());
     thread
         .spawn(move || {
             match journal {
                 Some(journal) => send_entries(&journal, &receiver, &queue),
-                None => write_lines(&receiver, &queue, settings),
+                None => write_lines(&receiver, &queue, &settings),
             }
             // Fails if the guard has timed out.
             let _ = ended.send(());
         })
         .map_err(|error| failed(&error))?;
     log::set_boxed_logger(Box::new(logger)).map_err(|error| failed(&error))?;
-    Ok(LogGuard { events, done })
+    Ok(LogGuard { events, done, access_file })
 }
 
 /// Returns true if the log goes to the journal, and stderr is not read by a person.
@@ -258,7 +306,7 @@ fn send_entries(journal: &JournalLog, events: &Receiver<Event>, queue: &Queue) {
     }
 }
 
-fn write_lines(events: &Receiver<Event>, queue: &Queue, settings: LogSettings) {
+fn write_lines(events: &Receiver<Event>, queue: &Queue, settings: &LogSettings) {
     let form = |entry: &Entry| entry.with_record(|record| settings.line(record));
     let mut stderr = std::io::stderr();
     let mut lines = String::with_capacity(BATCH_BYTES);

@@ -7,15 +7,19 @@
 //! and it repairs nothing.
 
 mod content;
+mod images;
 mod report;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::report::{CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault};
+pub use self::report::{
+    Affected, CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault, FaultFound, Outcome,
+};
 
 use super::error::StoreError;
 use super::index::ManifestEntry;
@@ -24,6 +28,9 @@ use super::index::changes::repair::RestoreLink;
 use super::index::tables::candidates::Amount;
 use super::{Role, Store, blocking};
 use crate::oci::{Algorithm, Digest, RepositoryName};
+
+/// The maximum number of blobs set aside that a check remembers, so that it does not report the manifests that miss them as well.
+const SET_ASIDE: usize = 10_000;
 
 /// The number of rows in one read of the index.
 const ROWS_PER_READ: usize = 1000;
@@ -63,7 +70,14 @@ impl Store {
         start: Option<CheckPosition>,
         observe: &mut (dyn FnMut(CheckEvent) + Send),
     ) -> Result<CheckReport, StoreError> {
-        let mut check = Check { store: self, options, observe, checked: CheckReport::default(), began: None };
+        let mut check = Check {
+            store: self,
+            options,
+            observe,
+            checked: CheckReport::default(),
+            began: None,
+            set_aside: BTreeSet::new(),
+        };
         let index_is_healthy = check.index().await?;
         // A repair acts on rows: in a damaged index these may be wrong.
         check.options.repair &= index_is_healthy;
@@ -87,6 +101,8 @@ struct Check<'a> {
     checked: CheckReport,
     /// The time at which the first blob was read, and the bytes that were read before, if the rate is limited.
     began: Option<(Instant, u64)>,
+    /// The blobs that this check has set aside.
+    set_aside: BTreeSet<Digest>,
 }
 
 impl Check<'_> {
@@ -94,7 +110,7 @@ impl Check<'_> {
     async fn index(&mut self) -> Result<bool, StoreError> {
         match self.store.verify_index().await {
             Err(StoreError::NeedsRecovery) => {
-                self.fault(Fault::Index, false);
+                self.fault(Fault::Index, Outcome::Found);
                 Ok(false)
             }
             verified => verified.map(|()| true),
@@ -107,7 +123,7 @@ impl Check<'_> {
         let Some(problem) = self.store.layout_fault(index_is_healthy).await? else { return Ok(()) };
         let repair = index_is_healthy && (self.options.repair || self.may_rewrite_layout());
         let repaired = repair && self.store.rewrite_layout().await?;
-        self.fault(Fault::Layout { problem }, repaired);
+        self.fault(Fault::Layout { problem }, if repaired { Outcome::Repaired } else { Outcome::Found });
         Ok(())
     }
 
@@ -153,8 +169,17 @@ impl Check<'_> {
         }
         let repair = self.options.repair && !fault.is_index_fault();
         // Only the file that was read is moved: a push may have replaced it since.
-        let repaired = repair && self.store.move_aside(digest, inode).await?;
-        self.fault(fault, repaired);
+        // Its tags are gone once a corrupt manifest is set aside.
+        let affected = self.store.affected_by(digest).await?;
+        let outcome = if repair && self.store.move_aside(digest, inode).await? {
+            if self.set_aside.len() < SET_ASIDE {
+                self.set_aside.insert(digest.clone());
+            }
+            Outcome::SetAside
+        } else {
+            Outcome::Found
+        };
+        self.fault_of_images(fault, outcome, affected);
         Ok(())
     }
 
@@ -166,9 +191,13 @@ impl Check<'_> {
         tokio::time::sleep(least_duration(read, rate).saturating_sub(began.elapsed())).await;
     }
 
-    fn fault(&mut self, fault: Fault, repaired: bool) {
-        self.checked.count(&fault, repaired);
-        (self.observe)(CheckEvent::Fault(fault, repaired));
+    fn fault(&mut self, fault: Fault, outcome: Outcome) {
+        self.fault_of_images(fault, outcome, Affected::default());
+    }
+
+    fn fault_of_images(&mut self, fault: Fault, outcome: Outcome, affected: Affected) {
+        self.checked.count(&fault, outcome);
+        (self.observe)(CheckEvent::Fault(FaultFound { fault, outcome, affected }));
     }
 
     async fn repositories(&mut self) -> Result<(), StoreError> {
@@ -210,25 +239,41 @@ impl Check<'_> {
         let (store, name, entry) = (self.store.clone(), repository.clone(), entry.clone());
         let faults = blocking(move || store.faults_of_manifest(&name, &entry)).await?;
         for fault in faults {
-            let repaired = match &fault {
-                // The blob may be there although its row is not.
-                Fault::Incomplete { repository, missing, .. } if self.options.repair => {
-                    let (repository, digest) = (repository.clone(), missing.clone());
-                    let writer = self.store.writer()?;
-                    writer.submit(RestoreLink { repository, file: FileFact::about(digest) }).await?
+            if let Fault::Incomplete { repository, missing, .. } = &fault {
+                if self.set_aside.contains(missing) {
+                    // The fault of the blob has named this image.
+                    continue;
                 }
-                _ => false,
-            };
-            self.fault(fault, repaired);
+                let outcome = self.complete(repository, missing).await?;
+                let affected = self.store.affected_by(missing).await?;
+                self.fault_of_images(fault, outcome, affected);
+            } else {
+                self.fault(fault, Outcome::Found);
+            }
         }
         Ok(())
+    }
+
+    /// Adds a blob that a manifest requires to its repository, if this check repairs and the blob is there although its row is not.
+    async fn complete(
+        &mut self,
+        repository: &RepositoryName,
+        missing: &Digest,
+    ) -> Result<Outcome, StoreError> {
+        if self.options.repair {
+            let (repository, file) = (repository.clone(), FileFact::about(missing.clone()));
+            let is_there = self.store.writer()?.submit(RestoreLink { repository, file }).await?;
+            return Ok(if is_there { Outcome::Repaired } else { Outcome::NeedsPush });
+        }
+        let is_there = self.store.0.index.contains_blob(missing)?;
+        Ok(if is_there { Outcome::Found } else { Outcome::NeedsPush })
     }
 
     /// Checks the totals in the row of a repository against its other rows.
     async fn totals(&mut self, repository: &RepositoryName) -> Result<(), StoreError> {
         let (index, name) = (Arc::clone(&self.store.0.index), repository.clone());
         if !blocking(move || index.repository_stats_match(&name)).await? {
-            self.fault(Fault::Miscounted { repository: repository.clone() }, false);
+            self.fault(Fault::Miscounted { repository: repository.clone() }, Outcome::Found);
         }
         Ok(())
     }
@@ -242,7 +287,7 @@ impl Check<'_> {
             let page = move || store.faults_of_repository_blobs(&name, after.as_ref(), ROWS_PER_READ);
             let (last, faults) = blocking(page).await?;
             for fault in faults {
-                self.fault(fault, false);
+                self.fault(fault, Outcome::Found);
             }
             after = last;
             if after.is_none() {
@@ -264,7 +309,7 @@ impl Check<'_> {
             self.checked.tags += page.len() as u64;
             for one in dangling {
                 let (repository, tag, digest) = (repository.clone(), one.tag, one.digest);
-                self.fault(Fault::Dangling { repository, tag, digest }, false);
+                self.fault(Fault::Dangling { repository, tag, digest }, Outcome::Found);
             }
             after = page.into_iter().next_back().map(|last| last.tag);
             if after.is_none() {

@@ -21,20 +21,21 @@ mod tests;
 mod transactions;
 mod trash;
 mod uploads;
+mod waiting;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) use self::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
-pub use self::report::{CollectedItem, CollectionReport, LastCollection, WaitingContent};
+pub use self::report::{CollectedItem, CollectionReport, LastCollection};
 pub use self::stop::StopRequest;
+pub use self::waiting::WaitingContent;
 
 use self::report::ContentState;
 use super::error::StoreError;
 use super::index::changes::marks::HoldCollection;
-use super::index::tables::candidates::Amount;
 use super::index::{Counts, EventKind};
 use super::retention::CollectionPolicy;
 use super::{Store, blocking};
@@ -100,56 +101,26 @@ impl Store {
             Err(_) if collection.stop.is_obeyed() => true,
             Err(error) => return Err(error),
         };
-        let Collection { report, stop, waiting, .. } = collection;
-        // What a manifest refers to begins to wait when that manifest is freed, which a dry run does not see.
-        let may_wait = waiting || report.kept_young.count > 0 || (dry_run && report.freed_manifests > 0);
-        let content =
-            if may_wait && !cancelled { self.waiting_after(policy, report, stop).await? } else { None };
+        let Collection { report, waiting, .. } = collection;
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let report = CollectionReport { cancelled, milliseconds, waiting: content, ..report };
+        let report = CollectionReport { cancelled, milliseconds, ..report };
         if !dry_run {
             self.note_collection(report, waiting);
         }
         Ok(report)
     }
 
-    /// Returns the content that a collection will free once its grace period has ended, and that one without a grace period
-    /// would free now.
+    /// Returns the content that waits for the end of its grace period.
     ///
     /// # Errors
     /// Those of the index.
-    pub async fn waiting_content(
-        &self,
-        policy: &CollectionPolicy,
-    ) -> Result<Option<WaitingContent>, StoreError> {
-        let nothing = CollectionReport { dry_run: true, ..CollectionReport::default() };
-        self.waiting_after(policy, nothing, StopRequest::never()).await
-    }
-
-    /// As [`Store::waiting_content`], after a collection with this report. A stop leaves it unknown.
-    async fn waiting_after(
-        &self,
-        policy: &CollectionPolicy,
-        after: CollectionReport,
-        stop: StopRequest<'_>,
-    ) -> Result<Option<WaitingContent>, StoreError> {
-        let without_grace = CollectionPolicy { grace: Duration::ZERO, ..policy.clone() };
+    pub async fn waiting_content(&self, policy: &CollectionPolicy) -> Result<WaitingContent, StoreError> {
         let mut ignore = |_| ();
-        let mut forecast = Collection::new(self, &without_grace, (true, stop), &mut ignore)?;
-        match forecast.run_on_index().await {
-            Err(_) if forecast.stop.is_obeyed() => return Ok(None),
-            forecast => forecast?,
-        }
-        let all = forecast.report;
-        // What a dry run would free now does not wait.
-        let due = if after.dry_run { after } else { CollectionReport::default() };
-        let manifests = all.freed_manifests.saturating_sub(due.freed_manifests);
-        let blobs = Amount {
-            count: all.freed_blobs.count.saturating_sub(due.freed_blobs.count),
-            bytes: all.freed_blobs.bytes.saturating_sub(due.freed_blobs.bytes),
-        };
-        let until = unix_seconds().saturating_add(policy.grace.as_secs());
-        Ok((blobs.count > 0).then_some(WaitingContent { manifests, blobs, until }))
+        let dry_run = (true, StopRequest::never());
+        let mut collection = Collection::new(self, policy, dry_run, &mut ignore)?;
+        collection.run_on_index().await?;
+        collection.note_waiting().await?;
+        Ok(collection.report.waiting)
     }
 
     /// Returns true if a later collection by these rules may find content to free, even if nothing changes any more: something

@@ -27,7 +27,7 @@
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
 //! | collection | `gc`, `tag_retention` |
 //! | check | `check`, `layout_check` |
-//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status` |
 //! | lists of the admin page | `overview`, `summary` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
@@ -39,7 +39,7 @@
 //! | the index: tables | `index/tables` |
 //! | limits | `work`, `holder`, `buffers`, `blob` |
 //! | files | `files`, `disk`, `thread_locks`, `upload_files`, `blob_store` (the port of blobs), `blob_files`, `index_files`, `top_files`, `obstacles`, `shutdown_marker` |
-//! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `check/report` |
+//! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `gc/waiting`, `check/report` |
 //! | ground | `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
 
 mod blob;
@@ -63,6 +63,7 @@ mod files;
 mod fuzz;
 mod gc;
 mod hashes;
+mod heal;
 mod health;
 mod holder;
 mod identity;
@@ -138,7 +139,9 @@ mod work;
 
 pub use self::blob::BlobReader;
 pub use self::capacity_limits::{CapacityLimits, NameLimits};
-pub use self::check::{CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault};
+pub use self::check::{
+    Affected, CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault, FaultFound, Outcome,
+};
 pub use self::daily::DayTotals;
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};

@@ -14,7 +14,9 @@ use super::management::Delete;
 use super::push::ManifestPush;
 use super::retention::{CollectionPolicy, GracePeriods, RetentionRule};
 use super::settings::IndexHealth;
-use super::{CheckEvent, CheckOptions, CheckReport, Fault, Role, Settings, Store, StoreError, Upload};
+use super::{
+    CheckEvent, CheckOptions, CheckReport, Fault, Outcome, Role, Settings, Store, StoreError, Upload,
+};
 use crate::oci::{Algorithm, Digest, Hasher, Manifest, RepositoryName};
 
 /// The grace period of the store and of its collections.
@@ -116,7 +118,10 @@ impl TestStore {
     pub(super) async fn check(&self, repair: bool) -> (CheckReport, Vec<(Fault, bool)>) {
         let mut faults = Vec::new();
         let mut observe = |event| match event {
-            CheckEvent::Fault(fault, repaired) => faults.push((fault, repaired)),
+            CheckEvent::Fault(found) => {
+                let is_changed = matches!(found.outcome, Outcome::Repaired | Outcome::SetAside);
+                faults.push((found.fault, is_changed));
+            }
             CheckEvent::Progress(_) | CheckEvent::Position(_) => {}
         };
         let checked =

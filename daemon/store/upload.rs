@@ -254,7 +254,9 @@ impl Upload {
         let (writer, is_loose) = (store.writer()?, repository.is_none());
         detached(async move {
             let sealed = self.seal(&digest).await?;
-            let blob = NewBlob { file: sealed.file.clone(), digest };
+            // Without an answer, `holdfast check --repair` restores what is missed.
+            let is_missed = store.is_missed(&digest).unwrap_or_default();
+            let blob = NewBlob { file: sealed.file.clone(), digest: digest.clone() };
             let committed = writer.submit(AdmitBlob { repository, blob }).await;
             match &committed {
                 // The file is a blob now, or was removed or replaced by other hands.
@@ -262,6 +264,9 @@ impl Upload {
                 // No client knows a loose upload, so that none could continue it.
                 Err(_) if is_loose => store.0.work.run(Kind::Write, move || sealed.discard()).await?,
                 Err(_) => store.0.work.run(Kind::Write, move || sealed.reopen()).await?,
+            }
+            if committed.is_ok() && is_missed {
+                store.restore_links(&digest).await;
             }
             committed
         })

@@ -350,7 +350,7 @@ fn collection_and_check_are_started_and_followed() {
         assert!(page.contains(&format!("<h2>{name}</h2>")), "{page}");
     }
     assert!(browser.page("/maintenance").contains("No faults found"));
-    assert!(browser.page("/").contains("nothing to free"));
+    assert!(browser.page("/").contains("nothing to free, and nothing waits"));
 }
 
 #[test]

@@ -55,6 +55,44 @@ fn content_of_a_deleted_image_is_freed_and_shared_content_stays() {
 }
 
 #[test]
+fn a_collection_says_what_waits_how_much_and_until_when() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"of the first");
+    daemon.push_image("a", "2", b"of the second");
+    let says = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        run(command.env_clear().args(["gc", "--data"]).arg(&daemon.data).args(arguments))
+    };
+    assert!(says(&[]).contains("nothing waits for the end of its grace period"));
+    // The tag alone: the manifest waits, and with it the content that only it references.
+    delete(&daemon, "/v2/a/manifests/2");
+    let (dry, real) = (says(&["--dry-run"]), says(&[]));
+    let sentence =
+        |text: &str| text.lines().find(|line| line.contains(" wait")).unwrap_or_default().to_owned();
+    assert!(sentence(&dry).starts_with("1 image, 2 blobs ("), "{dry}");
+    assert!(
+        sentence(&dry).contains(") wait until 2")
+            && sentence(&dry).contains(" UTC; `holdfast gc --grace 0s`")
+    );
+    let report = collect(&daemon, &[]);
+    let bytes = report["waiting"]["blobs"]["bytes"].as_u64().unwrap();
+    assert_eq!(sentence(&real).split(" until").next(), sentence(&dry).split(" until").next());
+    let day = Duration::from_hours(24).as_secs();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let until = report["waiting"]["until"].as_u64().unwrap();
+    assert!((now + day - 60..=now + day).contains(&until), "{report}");
+    let jobs = run(Command::new(BINARY).env_clear().args(["jobs", "--data"]).arg(&daemon.data));
+    assert!(jobs.contains("nothing due yet; 1 image, 2 blobs ("), "{jobs}");
+    // What was said to wait is what goes.
+    let freed = collect(&daemon, &["--grace", "0s"]);
+    assert_eq!(
+        (freed["freed_blobs"]["bytes"].as_u64(), &freed["waiting"]["manifests"]),
+        (Some(bytes), &0.into())
+    );
+    assert!(says(&[]).contains("nothing waits"));
+}
+
+#[test]
 fn a_deleted_index_is_freed_with_its_platforms_and_referrers() {
     let daemon = Daemon::start();
     let (platform, platform_bytes) = daemon.push_image("a", "arm64", b"of a platform");

@@ -57,6 +57,52 @@ fn failed_login_is_logged_once() {
 }
 
 #[test]
+fn access_log_goes_to_a_file_that_a_reload_opens_again() {
+    let mut daemon = Daemon::with_user("alice", "secret", &[]);
+    daemon.stop();
+    let directory = tempfile::tempdir().unwrap();
+    let [file, rotated] = ["access.log", "access.log.1"].map(|name| directory.path().join(name));
+    let log = daemon.start_again_with_log(&[
+        ("HOLDFAST_LOG_LEVEL", "info"),
+        ("HOLDFAST_LOG_FORMAT", "json"),
+        ("HOLDFAST_LOG_ACCESS", file.to_str().unwrap()),
+    ]);
+    daemon.request("GET", "/v2/").login("alice", "secret").send().expect(200);
+    daemon.request("GET", "/v2/").login("alice", "wrong").send().expect(401);
+    std::fs::rename(&file, &rotated).unwrap();
+    run(std::process::Command::new("kill").args(["-HUP", &daemon.pid().to_string()]));
+    unit::await_logged(&log, "configuration reloaded");
+    daemon.get("/v2/_catalog").expect(401);
+    daemon.stop();
+    let [first, second, rest] = [rotated, file, log.path().to_owned()].map(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        text.lines().map(line).collect::<Vec<_>>()
+    });
+    let statuses: Vec<i64> = first.iter().map(|line| line["status"].as_i64().unwrap()).collect();
+    assert_eq!((statuses, &first[0]["user"]), (vec![200, 401], &"alice".into()));
+    assert_eq!((second.len(), &second[0]["msg"]), (1, &"GET /v2/_catalog".into()));
+    assert!(rest.iter().any(|line| line["msg"] == "login failed"), "{rest:?}");
+    assert!(rest.iter().all(|line| line["msg"] != "GET /v2/"), "{rest:?}");
+    assert_eq!(rest.last().unwrap()["msg"], "stopped");
+}
+
+#[test]
+fn access_log_that_cannot_be_written_refuses_the_start_with_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("missing/access.log");
+    for arguments in [&["config", "check"][..], &["serve"]] {
+        let mut command = std::process::Command::new(BINARY);
+        command.env_clear().env("HOLDFAST_LOG_ACCESS", &file).env("HOLDFAST_LISTEN", "127.0.0.1:0");
+        let output =
+            command.args(arguments).arg("--data").arg(directory.path().join("data")).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("cannot write the access log"), "{text}");
+        assert!(text.contains("LogsDirectory=") && text.trim_end().lines().count() == 1, "{text}");
+    }
+}
+
+#[test]
 fn refused_push_is_logged_once() {
     let rules =
         "[[auth.rule]]\nusers = [\"alice\"]\nrepositories = [\"team/*\"]\nallow = [\"pull\", \"push\"]\n";

@@ -46,6 +46,49 @@ fn unfinished(daemon: &Daemon) -> Vec<TcpStream> {
 }
 
 #[test]
+fn idle_connections_of_tls_and_of_the_control_socket_do_not_delay_a_stop() {
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", "auto")]);
+    daemon.kill();
+    let log = daemon.start_again_with_log(&[("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_LOG_LEVEL", "info")]);
+    let address = daemon.address.to_string();
+    // Idle after a request, and in the middle of a head, both over TLS.
+    let mut clients: Vec<std::process::Child> =
+        ["GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /v2/ HT"]
+            .into_iter()
+            .map(|head| {
+                let mut client = std::process::Command::new("openssl");
+                client.args(["s_client", "-quiet", "-connect", &address]);
+                let piped = std::process::Stdio::piped;
+                let mut client = client.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+                client.stdin.as_mut().unwrap().write_all(head.as_bytes()).unwrap();
+                client
+            })
+            .collect();
+    let mut answer = [0; 12];
+    clients[0].stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let idle = connect_from(ATTACKER, daemon.address).unwrap();
+    let control: Vec<_> = ["", "GET /_holdfast/v1/sta"]
+        .into_iter()
+        .map(|head| {
+            let mut stream =
+                std::os::unix::net::UnixStream::connect(daemon.data.join("control.sock")).ok()?;
+            stream.write_all(head.as_bytes()).ok().map(|()| stream)
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    assert!(daemon.stop_within(Duration::from_secs(15)), "{:?}", begun.elapsed());
+    drop((idle, control));
+    for mut client in clients {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert!(text.trim_end().ends_with("INFO  stopped"), "{text}");
+}
+
+#[test]
 fn shutdown_finishes_requests_and_does_not_wait_for_unfinished_heads() {
     for mode in ["off", "auto"] {
         let mut daemon = Daemon::with_env(&[("HOLDFAST_TLS_MODE", mode)]);

@@ -17,6 +17,10 @@ fn collect(daemon: &Daemon, arguments: &[&str]) -> Value {
 
 /// Removes the fields of a report that differ from run to run.
 fn comparable(mut report: Value) -> Value {
+    // The two runs are at different times.
+    for field in ["from", "until"] {
+        report["waiting"][field].take();
+    }
     let fields = report.as_object_mut().unwrap();
     for name in ["dry_run", "milliseconds"] {
         fields.remove(name).unwrap();

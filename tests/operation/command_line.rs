@@ -30,6 +30,46 @@ fn errors_are_one_line_with_their_exit_code() {
 }
 
 #[test]
+fn unknown_names_say_where_the_known_ones_are() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"layer");
+    let data = daemon.data.to_str().unwrap();
+    for (arguments, expected) in [
+        (&["ls", "none"][..], "repository none does not exist; `holdfast ls` lists the repositories"),
+        (&["ls", "a:none"], "`holdfast ls REPOSITORY` lists the tags"),
+        (&["rm", "--yes", "none"], "does not exist; `holdfast ls` lists the repositories"),
+        (&["rm", "--yes", "a:none"], "a:none does not exist; `holdfast ls a` lists the tags"),
+        (&["jobs", "run", "none"], "`holdfast jobs` lists all jobs"),
+        (&["user", "remove", "none"], "`holdfast user list` lists the users"),
+    ] {
+        let output = holdfast(&[arguments, &["--data", data]].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains(expected), "{arguments:?}: {text}");
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    }
+    let output = holdfast(&["user", "list", "--data", data]);
+    assert!(output.stdout.is_empty() && output.stderr.starts_with(b"no users yet; "), "{output:?}");
+}
+
+#[test]
+fn help_groups_the_commands_and_shows_examples() {
+    let text = |arguments: &[&str]| String::from_utf8(holdfast(arguments).stdout).unwrap();
+    let help = text(&["--help"]);
+    for group in ["Service:", "Users:", "Images:", "Transfer:", "Maintenance:", "Configuration:", "Examples:"]
+    {
+        assert!(help.contains(&format!("\n{group}\n")), "{group}: {help}");
+    }
+    let examples = help.split("Examples:").nth(1).unwrap();
+    let lines = examples
+        .lines()
+        .filter(|line| line.starts_with("  holdfast ") || line.starts_with("  sudo holdfast "));
+    assert_eq!(lines.count(), 3, "{help}");
+    assert_eq!(text(&["help", "gc"]), text(&["gc", "--help"]));
+    assert!(text(&["help", "gc"]).contains("Examples:\n  sudo holdfast gc --dry-run"));
+    assert!(text(&["man"]).contains("sudo holdfast gc \\-\\-dry\\-run"));
+}
+
+#[test]
 fn status_reports_what_the_daemon_holds() {
     let daemon = Daemon::start();
     daemon.push_image("a", "1", b"layer");

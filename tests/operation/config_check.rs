@@ -86,6 +86,37 @@ fn config_check_warns_of_likely_mistakes() {
 }
 
 #[test]
+fn the_start_warns_of_what_config_check_warns_of() {
+    let rules = "[[auth.rule]]\nusers = [\"ghost\"]\nrepositories = [\"*\"]\nallow = [\"pull\"]\n\
+                 [[retention]]\nrepositories = [\"ci/*\"]\nkeep_younger = \"30d\"\n";
+    let mut daemon = Daemon::with_config(rules);
+    std::fs::write(daemon.data.join("htpasswd"), "alice:{SHA}8lGLHpFkYOPw\n").unwrap();
+    daemon.stop();
+    let log = daemon.start_again_with_log(&[]);
+    daemon.stop();
+    let started = std::fs::read_to_string(log.path()).unwrap();
+    let unit = Unit::new("");
+    unit.configure(&format!("{rules}\n[auth]\nhtpasswd = {:?}\n", daemon.data.join("htpasswd")));
+    let checked =
+        String::from_utf8(unit.command().args(["config", "check"]).output().unwrap().stderr).unwrap();
+    for warning in [
+        "[[auth.rule]] names ghost, but there is no such user",
+        "[[retention]] for ci/* keeps tags by keep_younger only",
+        "user alice cannot log in: the hash is not bcrypt",
+    ] {
+        assert!(started.contains(warning) && checked.contains(warning), "{warning}\n{started}\n{checked}");
+    }
+    // A missing file is a warning of both as well.
+    let missing = daemon.data.join("nowhere");
+    daemon.start_again_with_env(&[]);
+    daemon.stop();
+    let log = daemon.start_again_with_log(&[("HOLDFAST_AUTH_HTPASSWD", missing.to_str().unwrap())]);
+    daemon.stop();
+    let started = std::fs::read_to_string(log.path()).unwrap();
+    assert!(started.contains("does not exist, so that no user can log in"), "{started}");
+}
+
+#[test]
 fn config_check_takes_the_file_as_an_argument() {
     let directory = tempfile::tempdir().unwrap();
     let [file, data] = ["other.toml", "data"].map(|name| directory.path().join(name));
@@ -100,6 +131,10 @@ fn config_check_takes_the_file_as_an_argument() {
     assert!(twice.contains("two configuration files"), "{twice}");
     std::fs::write(&data, "").unwrap();
     assert!(refusal(&mut check(&[])).contains("is a file; set another path"));
+    // Below a file of another user, too, and before the directory exists.
+    let impossible =
+        refusal(Command::new(BINARY).env_clear().args(["config", "check", "--data", "/dev/null/data"]));
+    assert!(impossible.contains("/dev/null is a file; set another path"), "{impossible}");
 }
 
 #[test]

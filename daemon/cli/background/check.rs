@@ -8,7 +8,9 @@ use super::{CHECK, CurrentConfig, check_position, record_outcome, stopped_by};
 use crate::base::Lock;
 use crate::base::human::{count, size};
 use crate::jobs::{Class, JobContext, JobEnd, JobSpec, Jobs, Progress, Schedule};
-use crate::store::{CheckEvent, CheckOptions, CheckProgress, CheckReport, Store, StoreError};
+use crate::store::{
+    CheckEvent, CheckOptions, CheckProgress, CheckReport, FaultFound, Outcome, Store, StoreError,
+};
 
 /// The options of a check that is started by hand.
 #[derive(Default, Deserialize)]
@@ -67,9 +69,9 @@ async fn check(context: JobContext, store: Store, scheduled_rate: Option<u64>) -
     let reached = Lock::new(start.clone());
     let mut observe = |event: CheckEvent| match event {
         CheckEvent::Progress(progress) => context.progress(progress_of(progress)),
-        CheckEvent::Fault(fault, repaired) => {
-            context.item(&json!({ "fault": fault, "repaired": repaired }));
-            context.note(describe(&fault));
+        CheckEvent::Fault(found) => {
+            context.item(&item(&found));
+            context.note(describe(&found));
         }
         CheckEvent::Position(position) => *reached.lock() = Some(position),
     };
@@ -110,6 +112,19 @@ async fn check(context: JobContext, store: Store, scheduled_rate: Option<u64>) -
     }
 }
 
+/// Returns a fault as the command gets it.
+fn item(found: &FaultFound) -> Value {
+    let FaultFound { fault, outcome, affected } = found;
+    json!({
+        "fault": fault,
+        "outcome": outcome,
+        "repaired": *outcome == Outcome::Repaired,
+        "images": affected.images,
+        "more_images": affected.has_more,
+        "push_each": affected.push_each,
+    })
+}
+
 fn progress_of(CheckProgress { done, all }: CheckProgress) -> Progress {
     let line = format!(
         "{} of {}, {} of {} read",
@@ -140,7 +155,12 @@ fn summarise(report: &CheckReport, repair: bool) -> String {
     match report.faults {
         0 => format!("No faults found: {read}."),
         faults if repair => {
-            format!("{} found, {} of them repaired; {read}.", count(faults, "fault"), report.repaired)
+            format!(
+                "{} found: {} repaired, {} set aside until the next push; {read}.",
+                count(faults, "fault"),
+                report.repaired,
+                report.set_aside
+            )
         }
         faults => format!(
             "{} found; {read}. On the registry's machine, holdfast check --repair sets damaged content aside, so that the \
@@ -174,6 +194,9 @@ mod tests {
         let report = CheckReport { faults: 2, repaired: 1, ..CheckReport::default() };
         assert!(summarise(&CheckReport::default(), false).starts_with("No faults found: 0 blobs"));
         assert!(summarise(&report, false).starts_with("2 faults found; "));
-        assert!(summarise(&report, true).starts_with("2 faults found, 1 of them repaired; "));
+        assert!(
+            summarise(&report, true)
+                .starts_with("2 faults found: 1 repaired, 0 set aside until the next push; ")
+        );
     }
 }

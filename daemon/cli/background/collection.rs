@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{COLLECTION, CurrentConfig, record_outcome, stopped_by};
-use crate::admin::freed;
 use crate::base::human::{count, size};
 use crate::config::Config;
 use crate::jobs::{Class, JobContext, JobEnd, JobSpec, Jobs, Progress, Schedule};
@@ -82,12 +81,12 @@ async fn collect(context: JobContext, store: Store, policy: CollectionPolicy) ->
                 log_report(&report);
             }
             if report.did_work() && !context.is_dry() {
-                record_outcome(&store, context.user(), COLLECTION, &freed(&report)).await;
+                record_outcome(&store, context.user(), COLLECTION, &report.outcome()).await;
             }
             let end = if report.cancelled {
-                JobEnd { text: format!("Cancelled; until then {}.", freed(&report)), ..JobEnd::cancelled() }
+                JobEnd { text: format!("Cancelled; until then {}.", report.outcome()), ..JobEnd::cancelled() }
             } else {
-                JobEnd::ok(freed(&report))
+                JobEnd::ok(report.outcome())
             };
             end.with_report(serde_json::to_value(report).unwrap_or_default())
         }

@@ -1,9 +1,18 @@
 //! Faults of a check as sentences.
 
-use crate::store::Fault;
+use crate::store::{Fault, FaultFound};
 
-/// Describes a fault.
-pub(super) fn describe(fault: &Fault) -> String {
+/// Describes a fault, with the images that it concerns.
+pub(super) fn describe(found: &FaultFound) -> String {
+    let fault = describe_fault(&found.fault);
+    match found.affected.images.as_slice() {
+        [] => fault,
+        [one] if !found.affected.has_more => format!("{fault}; of {one}"),
+        [one, ..] => format!("{fault}; of {one} and others"),
+    }
+}
+
+fn describe_fault(fault: &Fault) -> String {
     match fault {
         Fault::Missing { digest } => format!("{digest} is missing on the disk"),
         Fault::Length { digest, indexed, actual } => {

@@ -46,13 +46,25 @@ pub(in crate::cli) enum RequestError {
     Failed(Failure),
 }
 
+/// Returns what to do after an error whose message does not say it.
+fn next_step(code: &str) -> Option<&'static str> {
+    match code {
+        "name_unknown" => Some("`holdfast ls` lists the repositories"),
+        "manifest_unknown" => Some("`holdfast ls REPOSITORY` lists the tags"),
+        _ => None,
+    }
+}
+
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Refused(Detail { message, hint: Some(hint), .. }) => {
                 Failure::failed(format!("{message}; {hint}"))
             }
-            RequestError::Refused(Detail { message, .. }) => Failure::failed(message),
+            RequestError::Refused(Detail { code, message, hint: None }) => match next_step(&code) {
+                Some(next) => Failure::failed(format!("{message}; {next}")),
+                None => Failure::failed(message),
+            },
             RequestError::Failed(failure) => failure,
         }
     }

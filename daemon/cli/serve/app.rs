@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 use crate::intake::Watch;
 use crate::jobs::Jobs;
 use crate::server::Server;
+use crate::service::AccessFile;
 use crate::store::Store;
 
 /// Reads the configuration, at the start and for each reload.
@@ -35,4 +36,6 @@ pub(super) struct App {
     pub(super) began: Instant,
     /// Wakes the tasks whose intervals a reload may have changed.
     pub(super) reloaded: Notify,
+    /// The file of the access log, which a reload opens again.
+    pub(super) access_file: Option<AccessFile>,
 }

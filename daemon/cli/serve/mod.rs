@@ -33,7 +33,7 @@ use super::{background, offline, validate};
 use crate::admin::AdminState;
 use crate::config::Config;
 use crate::server::{Capacity, Server, serve_health_during};
-use crate::service::{self, DescriptorBudget, InheritedSockets};
+use crate::service::{self, AccessFile, DescriptorBudget, InheritedSockets};
 use crate::store::{POOLED_THREADS, Store};
 
 /// Maximum number of blocking threads: those of the store's pools, and some for passwords, certificates and long jobs, which
@@ -63,7 +63,7 @@ pub(super) struct Options {
 /// Serves until SIGTERM, SIGINT or an idle exit.
 pub(super) fn run(read_config: ReadConfig, has_listen_option: bool) -> Result<(), Failure> {
     let config = read_config().map_err(|error| Failure::configuration(&error))?;
-    let log = service::start_logging_as(config.log).map_err(Failure::failed)?;
+    let log = service::start_logging_as(config.log.clone()).map_err(Failure::failed)?;
     let problems = [validate::signers_problem(&config), validate::import_folder_problem(&config)];
     for warning in warnings(&config).iter().chain(problems.iter().flatten()) {
         log::warn!("{warning}");
@@ -72,8 +72,11 @@ pub(super) fn run(read_config: ReadConfig, has_listen_option: bool) -> Result<()
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format!("cannot start the async runtime: {error}")))?;
-    let served =
-        runtime.block_on(serve(config, read_config, has_listen_option)).and_then(|store| close(&store));
+    let started = serve(config, read_config, has_listen_option, log.access_file());
+    let served = runtime.block_on(started).and_then(|store| close(&store));
+    if served.is_ok() {
+        log::info!("stopped");
+    }
     // Blocking work that still runs belongs to requests that were cut off.
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
@@ -95,7 +98,12 @@ fn close(store: &Store) -> Result<(), Failure> {
 }
 
 /// Serves until shutdown; returns the store, which the caller closes.
-async fn serve(config: Config, read_config: ReadConfig, has_listen_option: bool) -> Result<Store, Failure> {
+async fn serve(
+    config: Config,
+    read_config: ReadConfig,
+    has_listen_option: bool,
+    access_file: Option<AccessFile>,
+) -> Result<Store, Failure> {
     let inherited = InheritedSockets::take_all().map_err(Failure::failed)?;
     let activated = !inherited.registry.is_empty();
     let listeners = if activated {
@@ -140,6 +148,7 @@ async fn serve(config: Config, read_config: ReadConfig, has_listen_option: bool)
         activated,
         began: Instant::now(),
         reloaded: Notify::new(),
+        access_file,
     });
     let (stopper, stop) = watch::channel(false);
     let stopper = Arc::new(stopper);
@@ -169,7 +178,6 @@ async fn serve(config: Config, read_config: ReadConfig, has_listen_option: bool)
     // No command may connect any more: it would wait for an answer that never comes.
     drop(socket_file);
     service::stopping();
-    log::info!("stopped");
     // Leaked on purpose: a thread that ends returns its slot in LMDB's reader table, so the map has to outlive all threads.
     std::mem::forget(app.store.clone());
     Ok(app.store.clone())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::super::config_warnings::warnings;
 use super::super::failure::Failure;
 use super::super::settings::store_settings;
 use super::super::validate::{import_folder_problem, signers_problem, validate_for_reload};
@@ -19,6 +20,10 @@ pub(super) fn on_hangup(app: Arc<App>) -> Result<impl Future<Output = ()>, Failu
     Ok(async move {
         while hangup.recv().await.is_some() {
             service::reloading();
+            // Also with an invalid configuration: logrotate has renamed the file.
+            if let Some(file) = &app.access_file {
+                file.reopen();
+            }
             match reload(&app).await {
                 Ok(()) => log::info!("configuration reloaded"),
                 Err(failure) => log::error!("keeping the old configuration: {}", failure.line),
@@ -47,9 +52,6 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
         &app.admin,
         (app.loopback_only, &app.shared, signer),
     )?;
-    for warning in &new.warnings {
-        log::warn!("{warning}");
-    }
     for key in needs_restart {
         if key == "listen" && app.activated {
             log::warn!(
@@ -77,7 +79,8 @@ async fn read(app: &Arc<App>) -> Result<Config, Failure> {
     let read = tokio::task::spawn_blocking(move || {
         let config = (app.read_config)().map_err(Failure::misuse)?;
         validate_for_reload(&config)?;
-        for problem in signers_problem(&config).iter().chain(&import_folder_problem(&config)) {
+        let problems = [signers_problem(&config), import_folder_problem(&config)];
+        for problem in warnings(&config).iter().chain(problems.iter().flatten()) {
             log::warn!("{problem}");
         }
         Ok(config)

@@ -1,6 +1,7 @@
 //! The keys of `[log]`, `[gc]` and `[uploads]`.
 
-use crate::config::format::{Choice, Flag, Number, Optional, OrOff};
+use crate::config::access_log::AccessLogPlace;
+use crate::config::format::{Choice, Number, Optional, OrOff};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::settings::Config;
 use crate::config::text_formats::{DURATION, DURATION_ABOVE_ZERO, LOG_LEVEL, SIZE};
@@ -38,8 +39,10 @@ const LOG_KEYS: &[Key<Config>] = &[
         "log.access",
         Initial::Value("true"),
         log.access,
-        Flag,
-        "Writes a line for each request; those for blobs are at level debug unless they fail.",
+        AccessLogPlace,
+        "The access log, a line for each request; those for blobs are at level debug unless they fail. true writes it with the \
+         other lines, false nowhere, and a path to a file of its own, which a reload (SIGHUP) opens again after logrotate has \
+         renamed it.",
         restart: true
     ),
 ];

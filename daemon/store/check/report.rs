@@ -130,19 +130,37 @@ pub struct CheckReport {
     pub unknown_files: u64,
     /// Faults.
     pub faults: u64,
-    /// Faults that were repaired: corrupt blobs moved aside, which clients have to push again, and missing blobs found.
+    /// Faults that were repaired: blobs that were there and not in the index, and a damaged `index.json`.
     pub repaired: u64,
+    /// Blobs that were corrupt or missing and that the index no longer has: clients have to push them again.
+    #[serde(default)]
+    pub set_aside: u64,
     /// Faults of the index, which a rebuild repairs.
     pub index_faults: u64,
     /// Faults of `index.json`, which is rewritten from the index.
     pub layout_faults: u64,
 }
 
+/// The state of a fault after it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A repair can do something about it.
+    Found,
+    /// The repair has removed corrupt or lost content from the index, and moved its file to `damaged/`: a push brings it again.
+    SetAside,
+    /// Only a push brings the content again.
+    NeedsPush,
+    /// The repair has repaired it.
+    Repaired,
+}
+
 impl CheckReport {
     /// Counts a fault.
-    pub(super) fn count(&mut self, fault: &Fault, repaired: bool) {
+    pub(super) fn count(&mut self, fault: &Fault, outcome: Outcome) {
         self.faults += 1;
-        self.repaired += u64::from(repaired);
+        self.repaired += u64::from(outcome == Outcome::Repaired);
+        self.set_aside += u64::from(outcome == Outcome::SetAside);
         self.index_faults += u64::from(fault.is_index_fault());
         self.layout_faults += u64::from(matches!(fault, Fault::Layout { .. }));
     }
@@ -155,6 +173,7 @@ impl CheckReport {
         self.unknown_files += other.unknown_files;
         self.faults += other.faults;
         self.repaired += other.repaired;
+        self.set_aside += other.set_aside;
         self.index_faults += other.index_faults;
         self.layout_faults += other.layout_faults;
     }
@@ -169,10 +188,32 @@ pub struct CheckPosition {
     pub report: CheckReport,
 }
 
+/// The images that a fault concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// The names: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` of a manifest without a tag.
+    pub images: Vec<String>,
+    /// True if there are more.
+    pub has_more: bool,
+    /// True if each of them has to be pushed: a corrupt manifest loses its tags. For a layer or config one is enough.
+    pub push_each: bool,
+}
+
+/// A fault that a check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultFound {
+    /// The fault.
+    pub fault: Fault,
+    /// Its state after a repair.
+    pub outcome: Outcome,
+    /// The images that it concerns.
+    pub affected: Affected,
+}
+
 /// An event of a running check.
 pub enum CheckEvent {
-    /// A fault, and whether it was repaired.
-    Fault(Fault, bool),
+    /// A fault.
+    Fault(FaultFound),
     /// Progress.
     Progress(CheckProgress),
     /// The place that the check has reached.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::content::compare;
 use super::rows::missing_content;
-use super::{CheckEvent, CheckPosition, CheckReport, Fault, least_duration};
+use super::{CheckEvent, CheckPosition, CheckReport, Fault, Outcome, least_duration};
 use crate::oci::{Manifest, Reference};
 use crate::store::index::changes::Origin;
 use crate::store::index::changes::restore::RecordBlobs;
@@ -49,13 +49,19 @@ fn the_rate_limits_the_duration() {
 fn faults_are_counted_by_their_repair() {
     let (digest, repository) = (digest(b"x"), name("a"));
     let mut checked = CheckReport::default();
-    checked.count(&Fault::Missing { digest: digest.clone() }, true);
-    checked.count(&Fault::Unreadable { digest: digest.clone(), error: String::new() }, false);
-    checked.count(&Fault::Miscounted { repository: repository.clone() }, false);
-    checked.count(&Fault::MalformedManifest { repository, digest }, false);
-    checked.count(&Fault::Layout { problem: String::new() }, true);
-    let expected =
-        CheckReport { faults: 5, repaired: 2, index_faults: 2, layout_faults: 1, ..CheckReport::default() };
+    checked.count(&Fault::Missing { digest: digest.clone() }, Outcome::SetAside);
+    checked.count(&Fault::Unreadable { digest: digest.clone(), error: String::new() }, Outcome::Found);
+    checked.count(&Fault::Miscounted { repository: repository.clone() }, Outcome::Found);
+    checked.count(&Fault::MalformedManifest { repository, digest }, Outcome::Found);
+    checked.count(&Fault::Layout { problem: String::new() }, Outcome::Repaired);
+    let expected = CheckReport {
+        faults: 5,
+        repaired: 1,
+        set_aside: 1,
+        index_faults: 2,
+        layout_faults: 1,
+        ..CheckReport::default()
+    };
     assert_eq!(checked, expected);
 }
 
@@ -88,7 +94,8 @@ async fn a_corrupt_blob_is_moved_aside_and_its_image_is_incomplete() {
     assert_eq!(test.check(false).await.1, [(corrupt.clone(), false)]);
     assert!(test.file(&layer).exists(), "a check without repair changes nothing");
     let incomplete = Fault::Incomplete { repository: name("a"), digest: image, missing: layer.clone() };
-    assert_eq!(test.check(true).await.1, [(corrupt, true), (incomplete, false)]);
+    assert_eq!(test.check(true).await.1, [(corrupt, true)], "one damage is one fault");
+    assert_eq!(test.check(false).await.1, [(incomplete, false)]);
     assert!(!test.file(&layer).exists() && test.path("damaged").exists());
     test.push_blob("a", b"layer").await;
     assert_eq!(test.check(false).await.1, []);
@@ -102,7 +109,7 @@ async fn a_missing_blob_and_a_corrupt_manifest_are_repaired_by_forgetting_them()
     std::fs::remove_file(test.file(&unused)).unwrap();
     std::fs::write(test.file(&image), b"{}").unwrap();
     let (checked, faults) = test.check(true).await;
-    assert_eq!((checked.faults, checked.repaired), (2, 2), "{faults:?}");
+    assert_eq!((checked.faults, checked.repaired, checked.set_aside), (2, 0, 2), "{faults:?}");
     assert!(faults.contains(&(Fault::Missing { digest: unused }, true)));
     assert!(test.store.manifest(&name("a"), &Reference::Tag("1".parse().unwrap())).is_err());
     assert_eq!(test.check(false).await.1, []);
@@ -185,7 +192,7 @@ async fn progress_is_reported_for_each_blob() {
     let mut observe = |event| match event {
         CheckEvent::Progress(now) => progress.push((now.done.count, now.done.bytes, now.all.bytes)),
         CheckEvent::Position(_) => {}
-        CheckEvent::Fault(fault, _) => panic!("{fault:?}"),
+        CheckEvent::Fault(found) => panic!("{found:?}"),
     };
     let options = CheckOptions { rate: Some(1 << 30), ..CheckOptions::default() };
     test.store.check(options, &mut observe).await.unwrap();
@@ -218,7 +225,7 @@ async fn a_check_continues_after_the_last_blob_of_an_interrupted_one() {
     let mut read = Vec::new();
     let mut observe = |event| match event {
         CheckEvent::Position(position) => read.push(position.after),
-        CheckEvent::Fault(fault, _) => panic!("{fault:?}"),
+        CheckEvent::Fault(found) => panic!("{found:?}"),
         CheckEvent::Progress(_) => {}
     };
     let rest = test.store.check_from(CheckOptions::default(), Some(position), &mut observe).await.unwrap();

@@ -239,8 +239,8 @@ async fn check(store: &Store, what: &str) {
     let mut faults = Vec::new();
     let options = CheckOptions { rate: None, repair: false, leave_layout: false };
     let mut observe = |event| {
-        if let CheckEvent::Fault(fault, _) = event {
-            faults.push(fault);
+        if let CheckEvent::Fault(found) = event {
+            faults.push(found.fault);
         }
     };
     store.check(options, &mut observe).await.unwrap();

@@ -28,6 +28,7 @@ impl Collection<'_> {
             let page = self.read_with_forecast(page).await?;
             self.report.kept_needed.add_all(page.live);
             self.report.kept_young.add_all(page.leased);
+            self.remaining.add_all(page.remaining);
             for part in page.orphans.chunks(ITEMS_PER_TRANSACTION) {
                 self.sweep_blobs(part.to_vec()).await?;
             }

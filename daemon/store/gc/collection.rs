@@ -1,14 +1,18 @@
 //! State of one run of a collection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::report::{CollectedItem, CollectionReport};
 use super::stop::StopRequest;
+use super::waiting::WaitingContent;
 use crate::base::Lock;
+use crate::base::clock::unix_seconds;
 use crate::store::error::StoreError;
 use crate::store::index::Index;
+use crate::store::index::tables::candidates::{Amount, Remaining};
 use crate::store::index::tables::forecast::Forecast;
-use crate::store::retention::CollectionPolicy;
+use crate::store::retention::{CollectionPolicy, RetentionRule};
 use crate::store::verify::Share;
 use crate::store::{Store, blocking};
 
@@ -18,12 +22,17 @@ pub(in crate::store) const ROWS_PER_READ: usize = 1000;
 pub(in crate::store) const ITEMS_PER_TRANSACTION: usize = 32;
 
 /// A run of a collection, or a dry run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub(in crate::store) struct Collection<'a> {
     pub(in crate::store) store: &'a Store,
     pub(super) policy: &'a CollectionPolicy,
     pub(in crate::store) dry_run: bool,
     pub(in crate::store) observe: &'a mut (dyn FnMut(CollectedItem) + Send),
     pub(in crate::store) report: CollectionReport,
+    /// The remaining times of what waits for its grace period.
+    pub(super) remaining: Remaining,
+    /// True for a look at what waits; see [`Collection::preview`].
+    pub(super) is_preview: bool,
     /// True if this run has seen manifests that are not due yet.
     pub(super) waiting: bool,
     pub(super) stop: StopRequest<'a>,
@@ -49,6 +58,8 @@ impl<'a> Collection<'a> {
             dry_run,
             observe,
             report: CollectionReport { dry_run, ..CollectionReport::default() },
+            remaining: Remaining::default(),
+            is_preview: false,
             waiting: false,
             stop,
             share: Share::of(counts.blobs.saturating_add(counts.manifests)),
@@ -63,7 +74,43 @@ impl<'a> Collection<'a> {
         self.link_exceptions().await?;
         self.sparse_marks().await?;
         self.unknown_files().await?;
-        self.uploads().await
+        self.uploads().await?;
+        self.note_waiting().await
+    }
+
+    /// Notes in the report what waits for the end of its grace period.
+    pub(super) async fn note_waiting(&mut self) -> Result<(), StoreError> {
+        let mut waiting = WaitingContent { blobs: self.report.kept_young, ..self.report.waiting };
+        if waiting.manifests > 0 {
+            let later = self.preview().await?;
+            // A dry run leaves in place what it would free.
+            let now = if self.dry_run { self.report.freed_blobs } else { Amount::default() };
+            waiting.manifests = later.freed_manifests;
+            waiting.blobs.count = later.freed_blobs.count.saturating_sub(now.count);
+            waiting.blobs.bytes = later.freed_blobs.bytes.saturating_sub(now.bytes);
+        }
+        waiting.set_times(self.remaining, unix_seconds());
+        self.report.waiting = waiting;
+        Ok(())
+    }
+
+    /// Returns what a collection without grace periods would free after this one.
+    async fn preview(&mut self) -> Result<CollectionReport, StoreError> {
+        let at_once = |rule: &RetentionRule| RetentionRule {
+            untagged: rule.untagged.map(|_| Duration::ZERO),
+            ..rule.clone()
+        };
+        let policy = CollectionPolicy {
+            grace: Duration::ZERO,
+            retention: self.policy.retention.iter().map(at_once).collect(),
+            ..self.policy.clone()
+        };
+        let mut ignore = |_| {};
+        let mut later = Collection::new(self.store, &policy, (true, StopRequest::never()), &mut ignore)?;
+        later.is_preview = true;
+        later.forecast = Arc::clone(&self.forecast);
+        self.stop.stoppable(later.run_on_index()).await?;
+        Ok(later.report)
     }
 
     /// Frees the manifests and blobs of the index that are due.
@@ -100,6 +147,9 @@ impl<'a> Collection<'a> {
     /// otherwise.
     pub(super) async fn verify_before_sweep(&mut self, count: usize) -> Result<(), StoreError> {
         self.safe_point().await?;
+        if self.is_preview {
+            return Ok(());
+        }
         let is_large = self.share.take(count as u64);
         let is_due = !self.store.index_is_verified() || (is_large && !self.verified);
         if count > 0 && is_due {

@@ -28,6 +28,18 @@ pub(super) fn is_manifest_due(
     (candidate.by_delete && age >= grace) || untagged.is_some_and(|untagged| age >= untagged)
 }
 
+/// Returns the time after which a manifest that is not due becomes due; `None` if no time makes it due.
+pub(super) fn remaining_time(
+    candidate: &OrphanCandidate,
+    now: StoreTime,
+    grace: Duration,
+    untagged: Option<Duration>,
+) -> Option<Duration> {
+    let by_delete = candidate.by_delete.then_some(grace);
+    let age = candidate.since.age(now);
+    by_delete.into_iter().chain(untagged).min().map(|period| period.saturating_sub(age))
+}
+
 /// Returns true if an upload has expired: for the time `expire` its file has had the length that an earlier collection
 /// noted (`row`). An upload without a note is new.
 pub(super) fn is_upload_due(row: Option<&UploadRow>, length: u64, now: StoreTime, expire: Duration) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
 use super::decide;
@@ -10,7 +11,9 @@ use crate::oci::{Reference, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::Index;
 use crate::store::index::changes::sweep::SweepManifests;
-use crate::store::index::tables::candidates::{CandidateWithSubject, CollectedManifest, OrphanCandidate};
+use crate::store::index::tables::candidates::{
+    CandidateWithSubject, CollectedManifest, OrphanCandidate, Remaining,
+};
 use crate::store::index::tables::forecast::Forecast;
 use crate::store::retention::RetentionRule;
 use crate::store::{Store, blocking, management};
@@ -18,6 +21,31 @@ use crate::store::{Store, blocking, management};
 /// The maximum number of passes over a repository: each pass may free signatures of manifests that the one before
 /// freed.
 const PASSES: usize = 4;
+
+/// The manifests of a page that are not due yet.
+struct Early {
+    /// True if there are any, also those that a tag or another manifest holds.
+    is_waiting: bool,
+    /// The number of those that become due by time alone.
+    orphans: u64,
+    remaining: Remaining,
+}
+
+impl Early {
+    fn among(
+        mut manifests: Vec<OrphanCandidate>,
+        retain_orphans: impl FnOnce(&mut Vec<OrphanCandidate>) -> Result<(), StoreError>,
+        remaining_time: impl Fn(&OrphanCandidate) -> Option<Duration>,
+    ) -> Result<Self, StoreError> {
+        let is_waiting = !manifests.is_empty();
+        manifests.retain(|one| remaining_time(one).is_some());
+        retain_orphans(&mut manifests)?;
+        let mut early =
+            Early { is_waiting, orphans: manifests.len() as u64, remaining: Remaining::default() };
+        manifests.iter().filter_map(remaining_time).for_each(|time| early.remaining.add(time));
+        Ok(early)
+    }
+}
 
 impl Collection<'_> {
     /// Frees the tags and manifests of all repositories.
@@ -28,7 +56,7 @@ impl Collection<'_> {
             for repository in &page.items {
                 self.report.repositories += 1;
                 let rule = RetentionRule::of(&self.policy.retention, repository);
-                if let Some(rule) = rule.filter(|rule| rule.limits_tags()) {
+                if let Some(rule) = rule.filter(|rule| rule.limits_tags() && !self.is_preview) {
                     self.tags(repository, rule).await?;
                 }
                 self.manifests_and_attached(repository, rule).await?;
@@ -69,7 +97,7 @@ impl Collection<'_> {
         loop {
             let usage = usage.clone();
             let (store, name, grace) = (self.store.clone(), repository.clone(), self.policy.grace);
-            let (page, next, seen) = self
+            let (page, next, early) = self
                 .read_with_forecast(move |index, forecast| {
                     let now = index.clock.now();
                     let all = untagged.is_some();
@@ -77,17 +105,28 @@ impl Collection<'_> {
                         index.orphan_candidates(&name, after.as_ref(), ROWS_PER_READ, all, forecast)?;
                     let next =
                         page.last().filter(|_| page.len() == ROWS_PER_READ).map(|one| one.digest.clone());
-                    let seen = page.len();
-                    page.retain(|one| decide::is_manifest_due(one, now, grace, untagged));
+                    let (due, early): (Vec<_>, Vec<_>) =
+                        page.into_iter().partition(|one| decide::is_manifest_due(one, now, grace, untagged));
+                    page = due;
+                    let early = Early::among(
+                        early,
+                        |early| index.retain_orphans(&name, early, forecast),
+                        |one| decide::remaining_time(one, now, grace, untagged),
+                    )?;
+                    let before = page.len();
                     if let Some(usage) = &usage {
                         let is_due = |one: &_| decide::is_manifest_due(one, now, grace, None);
                         usage.drop_used_manifests((index, &name), &mut page, now, is_due)?;
                     }
                     index.retain_orphans(&name, &mut page, forecast)?;
-                    Ok((store.without_live_subject(&name, page, forecast)?, next, seen))
+                    let page = store.without_live_subject(&name, page, forecast)?;
+                    let is_waiting = early.is_waiting || page.len() < before;
+                    Ok((page, next, Early { is_waiting, ..early }))
                 })
                 .await?;
-            self.waiting |= page.len() < seen;
+            self.waiting |= early.is_waiting;
+            self.report.waiting.manifests += early.orphans;
+            self.remaining.add_all(early.remaining);
             for part in page.chunks(ITEMS_PER_TRANSACTION) {
                 self.sweep_manifests(repository, part.to_vec(), with_attached).await?;
             }

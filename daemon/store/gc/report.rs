@@ -1,9 +1,8 @@
 //! Results of a collection.
 
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use serde::Serialize;
 
+use super::waiting::WaitingContent;
 use crate::base::human::{count, size};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::index::tables::candidates::Amount;
@@ -66,47 +65,14 @@ pub struct CollectionReport {
     pub kept_needed: Amount,
     /// Unreferenced blobs within the grace period.
     pub kept_young: Amount,
+    /// Content that waits for the end of its grace period, also by manifests without a tag.
+    pub waiting: WaitingContent,
     /// Uploads that have not expired.
     pub kept_uploads: Amount,
     /// Files in `blobs/` that were not in the index; they are indexed and get a grace period.
     pub found: u64,
-    /// The content that waits for the end of its grace period; `None` if nothing does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<WaitingContent>,
     /// Duration of the collection in milliseconds.
     pub milliseconds: u64,
-}
-
-/// Content that no image needs any more, and that a collection frees once its grace period has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitingContent {
-    /// Untagged manifests.
-    pub manifests: u64,
-    /// Blobs, manifests among them.
-    pub blobs: Amount,
-    /// The time at which the last grace period has ended, in seconds since 1970.
-    pub until: u64,
-}
-
-impl WaitingContent {
-    /// Returns the sentence that the page, `gc` and `gc --dry-run` say.
-    pub fn sentence(&self) -> String {
-        let manifests = match self.manifests {
-            0 => String::new(),
-            number => format!(" of {}", count(number, "deleted image")),
-        };
-        let verb = if self.blobs.count == 1 { "waits" } else { "wait" };
-        let blobs = count(self.blobs.count, "blob");
-        let (bytes, until) = (size(self.blobs.bytes), date(self.until));
-        format!("{blobs}{manifests} ({bytes}) {verb} for the end of the grace period, {until} at the latest")
-    }
-}
-
-/// Formats a time for people.
-fn date(seconds: u64) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-    let time = i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
-    time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "an unknown time".into())
 }
 
 /// The last collection of this process.
@@ -131,6 +97,32 @@ impl CollectionReport {
         let files = self.freed_blobs.count + self.freed_uploads.count + self.found;
         self.freed_tags + self.freed_manifests + files > 0
     }
+
+    /// Says in one line how much was freed, or would be, and what waits.
+    pub fn outcome(&self) -> String {
+        match self.waiting.sentence() {
+            Some(waiting) => format!("{}; {waiting}", self.freed()),
+            None if !self.did_work() => "nothing to free, and nothing waits".to_owned(),
+            None => self.freed(),
+        }
+    }
+
+    fn freed(&self) -> String {
+        if !self.did_work() {
+            return "nothing due yet".to_owned();
+        }
+        let bytes = self.freed_blobs.bytes + self.freed_uploads.bytes;
+        let images = count(self.freed_manifests, "image");
+        let blobs = count(self.freed_blobs.count, "blob");
+        let verb = if self.dry_run { "would be freed" } else { "freed" };
+        let mut text = format!("{} {verb}: {images}, {blobs}", size(bytes));
+        for (number, noun) in [(self.freed_tags, "tag"), (self.freed_uploads.count, "upload")] {
+            if number > 0 {
+                text += &format!(", {}", count(number, noun));
+            }
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -138,15 +130,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_content_is_described_with_its_end() {
-        let blobs = Amount { count: 3, bytes: 2048 };
-        let waiting = WaitingContent { manifests: 1, blobs, until: 1_767_225_600 };
-        assert_eq!(
-            waiting.sentence(),
-            "3 blobs of 1 deleted image (2.0 KiB) wait for the end of the grace period, 2026-01-01 00:00 UTC at the latest"
-        );
-        let one = WaitingContent { manifests: 0, blobs: Amount { count: 1, bytes: 5 }, until: 0 };
-        assert!(one.sentence().starts_with("1 blob (5 B) waits for the end"));
+    fn nothing_to_free_is_said_only_if_nothing_waits() {
+        assert_eq!(CollectionReport::default().outcome(), "nothing to free, and nothing waits");
+        let waiting =
+            WaitingContent { manifests: 1, until: Some(1_764_102_667), ..WaitingContent::default() };
+        let report = CollectionReport { waiting, ..CollectionReport::default() };
+        assert_eq!(report.outcome(), "nothing due yet; 1 image waits until 2025-11-25 20:31 UTC");
+        let report =
+            CollectionReport { freed_manifests: 1, freed_blobs: Amount { count: 2, bytes: 11 }, ..report };
+        assert!(report.outcome().starts_with("11 B freed: 1 image, 2 blobs; 1 image waits until"));
     }
 
     #[test]

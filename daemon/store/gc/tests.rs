@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{CollectedItem, CollectionReport, StopRequest};
+use super::{CollectedItem, CollectionReport, StopRequest, WaitingContent};
 use crate::oci::{Algorithm, Digest, Pattern, Reference};
 use crate::store::index::changes::marks::HoldCollection;
 use crate::store::retention::{CollectionPolicy, RetentionRule};
@@ -32,7 +32,7 @@ async fn collect(test: &TestStore, policy: &CollectionPolicy) -> (CollectionRepo
     let comparable = |report: CollectionReport| CollectionReport {
         dry_run: false,
         milliseconds: 0,
-        waiting: None,
+        waiting: WaitingContent::default(),
         ..report
     };
     assert_eq!(comparable(report), comparable(forecast));

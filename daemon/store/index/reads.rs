@@ -23,6 +23,7 @@ use super::tables::mark::Mark;
 use super::tables::meta::Meta;
 use super::tables::names::{Name, Names};
 use super::tables::overview::{Overviews, SharedTag};
+use super::tables::parents::References;
 use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
 use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
@@ -70,6 +71,7 @@ reads! {
     fn blobs_after(after: Option<&Digest>, limit: usize) -> Vec<(Digest, u64)>;
     fn repository_blobs_after(repository: &RepositoryName, after: Option<&Digest>, limit: usize) -> Vec<(Digest, u64)>;
     fn count_unreferenced_blobs() -> u64;
+    fn referencing_manifests(digest: &Digest, limit: usize) -> Vec<(RepositoryName, Digest)>;
     fn link_exception(repository: &RepositoryName, digest: &Digest) -> Option<LinkExceptionRow>;
     fn link_exceptions_after(after: Option<&LinkException>, limit: usize) -> Vec<LinkException>;
     fn last_pull(repository: &RepositoryName, digest: &Digest) -> Option<StoreDay>;

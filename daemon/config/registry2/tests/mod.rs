@@ -12,6 +12,7 @@ use crate::access::Anonymous;
 use crate::config::environment::Variables;
 use crate::config::load::from_sources;
 use crate::config::{Config, ConfigError, Overrides, TlsMode, load};
+use crate::service::AccessLog;
 
 const FILE: &str = "/etc/docker/registry/config.yml";
 
@@ -65,7 +66,11 @@ fn values_of_the_environment_are_yaml() {
     .unwrap();
     assert_eq!((config.auth.realm.as_str(), config.auth.settings.htpasswd.to_str()), ("r", Some("/p")));
     assert_eq!(config.auth.settings.anonymous, Some(Anonymous::None));
-    assert!(!config.open_because_registry_environment && !config.storage.delete && !config.log.access);
+    assert!(
+        !config.open_because_registry_environment
+            && !config.storage.delete
+            && config.log.access == AccessLog::Off
+    );
     assert_eq!(config.http.headers["X-Frame-Options"], ["DENY"]);
     assert_eq!(config.http.headers["Access-Control-Allow-Origin"], ["http://ui.lan"]);
     assert_eq!(config.tls.mode, TlsMode::Files { certificate: "/c".into(), key: "/k".into() });

@@ -1,5 +1,7 @@
 //! The types that mark and sweep share: what a collection finds, and what it has removed.
 
+use std::time::Duration;
+
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
 
@@ -30,6 +32,30 @@ impl Amount {
     }
 }
 
+/// The shortest and the longest remaining time of content that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct Remaining(Option<(Duration, Duration)>);
+
+impl Remaining {
+    /// Adds the remaining time of one item.
+    pub(in crate::store) fn add(&mut self, time: Duration) {
+        self.0 = Some(self.0.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
+    }
+
+    /// Returns the shortest and the longest time.
+    pub(in crate::store) fn range(self) -> Option<(Duration, Duration)> {
+        self.0
+    }
+
+    /// Adds those of other items.
+    pub(in crate::store) fn add_all(&mut self, other: Remaining) {
+        if let Some((first, last)) = other.0 {
+            self.add(first);
+            self.add(last);
+        }
+    }
+}
+
 /// One page of the files in `blobs/`, classified by the mark phase.
 #[derive(Default)]
 pub(in crate::store) struct BlobPage {
@@ -37,6 +63,8 @@ pub(in crate::store) struct BlobPage {
     pub live: Amount,
     /// Unreferenced files within their grace period.
     pub leased: Amount,
+    /// Their remaining times.
+    pub remaining: Remaining,
     /// Orphaned files and their lengths.
     pub orphans: Vec<(Digest, u64)>,
     /// Stale links: repositories that have a referenced blob without a manifest that needs it there.

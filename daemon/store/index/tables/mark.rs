@@ -119,8 +119,11 @@ pub(in crate::store) trait Mark: ReadTables {
             if self.is_referenced(&digest, key, forecast)? {
                 page.live.add(row.size);
                 self.find_stale_links(&digest, key, (now, grace), &mut page.stale_links)?;
-            } else if forecast.leased_at(key, row.leased_at).age(now) < grace {
+            } else if let age = forecast.leased_at(key, row.leased_at).age(now)
+                && age < grace
+            {
                 page.leased.add(row.size);
+                page.remaining.add(grace.saturating_sub(age));
             } else if self.is_widely_linked(key)? {
                 // Its links are removed first, some in each transaction.
                 self.find_stale_links(&digest, key, (now, grace), &mut page.stale_links)?;

@@ -27,6 +27,28 @@ pub(in crate::store) trait References: ReadTables {
         Ok(self.parent_in(repository, digest, &[], &mut budget)?.is_some() || budget == 0)
     }
 
+    /// Returns manifests that reference this digest, each with a repository that has it, at most `limit`; those of one manifest
+    /// come one after the other.
+    fn referencing_manifests(
+        &self,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<(RepositoryName, Digest)>, StoreError> {
+        let (key, mut found) = (keys::digest_key(digest), Vec::new());
+        for row in self.prefix(Table::Parents, &key)? {
+            let parent = &row?.0[key.len()..];
+            let Some((manifest, _)) = keys::split_digest(parent) else { continue };
+            for link in self.prefix(Table::ManifestRepositories, parent)? {
+                if found.len() == limit {
+                    return Ok(found);
+                }
+                let name = keys::text_after(link?.0, parent.len()).and_then(|name| name.parse().ok());
+                found.extend(name.map(|repository| (repository, manifest.clone())));
+            }
+        }
+        Ok(found)
+    }
+
     /// As [`References::is_referenced_in`]; manifests that the forecast removes do not count.
     fn remains_referenced_in(
         &self,

@@ -1,0 +1,88 @@
+//! Content that waits for the end of its grace period: what it is, how much, and until when. The commands and the admin page say it
+//! by the same sentence.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::human::{count, date, size};
+use crate::store::index::tables::candidates::{Amount, Remaining};
+
+/// What a collection has left to later ones, because its grace period has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingContent {
+    /// Manifests without a tag.
+    pub manifests: u64,
+    /// The files that are freed then, with those of the manifests.
+    pub blobs: Amount,
+    /// The time at which the first of them is due, in seconds since 1970.
+    pub from: Option<u64>,
+    /// The time at which the last of them is due.
+    pub until: Option<u64>,
+}
+
+impl WaitingContent {
+    /// Sets the times, counted from `now` in seconds since 1970.
+    pub(in crate::store) fn set_times(&mut self, remaining: Remaining, now: u64) {
+        let at = |time: Duration| now.saturating_add(time.as_secs());
+        let times = remaining.range();
+        self.from = times.map(|(first, _)| at(first));
+        self.until = times.map(|(_, last)| at(last));
+    }
+
+    /// Returns true if nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.manifests + self.blobs.count == 0
+    }
+
+    /// Says what waits, how much, and until when: `1 image, 3 blobs (1.5 GiB) wait until 2026-11-28 00:25 UTC`.
+    pub fn sentence(&self) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut parts = Vec::new();
+        if self.manifests > 0 {
+            parts.push(count(self.manifests, "image"));
+        }
+        if self.blobs.count > 0 {
+            parts.push(format!("{} ({})", count(self.blobs.count, "blob"), size(self.blobs.bytes)));
+        }
+        let verb = if self.manifests + self.blobs.count == 1 { "waits" } else { "wait" };
+        let times = match (self.from, self.until) {
+            (Some(from), Some(until)) if until.saturating_sub(from) >= 60 => {
+                format!("until {}, the first until {}", date(until), date(from))
+            }
+            (_, Some(until)) => format!("until {}", date(until)),
+            // An open import or export holds it.
+            (_, None) => "for a transfer that runs".to_owned(),
+        };
+        Some(format!("{} {verb} {times}", parts.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentence_says_what_waits_how_much_and_until_when() {
+        let mut waiting = WaitingContent {
+            manifests: 1,
+            blobs: Amount { count: 3, bytes: 3 << 29 },
+            ..WaitingContent::default()
+        };
+        let mut remaining = Remaining::default();
+        remaining.add(Duration::from_hours(2));
+        waiting.set_times(remaining, 1_764_102_667);
+        assert_eq!(waiting.sentence().unwrap(), "1 image, 3 blobs (1.5 GiB) wait until 2025-11-25 22:31 UTC");
+        let mut earlier = Remaining::default();
+        earlier.add(Duration::from_hours(1));
+        remaining.add_all(earlier);
+        waiting.set_times(remaining, 1_764_102_667);
+        let text = waiting.sentence().unwrap();
+        assert!(text.ends_with("until 2025-11-25 22:31 UTC, the first until 2025-11-25 21:31 UTC"), "{text}");
+        assert_eq!(WaitingContent::default().sentence(), None);
+        let one = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
+        assert_eq!(one.sentence().unwrap(), "1 blob (11 B) waits for a transfer that runs");
+    }
+}
