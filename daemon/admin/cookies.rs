@@ -1,7 +1,7 @@
-//! The two cookies of the admin page.
+//! The cookies of the admin page.
 //!
 //! Over TLS their names have the prefix `__Host-`, so that neither another host of the domain nor plain HTTP can set them.
-//! The value is a secret of 64 hexadecimal digits.
+//! The value is a secret of 64 hexadecimal digits, or the name of a theme.
 
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -13,6 +13,8 @@ pub(super) enum Cookie {
     Session,
     /// Binds the CSRF token of a client that is not logged in.
     PreSession,
+    /// Remembers the theme; not a secret.
+    Theme,
 }
 
 impl Cookie {
@@ -20,27 +22,43 @@ impl Cookie {
         let name = match self {
             Cookie::Session => "holdfast",
             Cookie::PreSession => "holdfast-form",
+            Cookie::Theme => "holdfast-theme",
         };
         if secure { format!("__Host-{name}") } else { name.to_owned() }
     }
 
     /// Returns the value in the headers of a request, if it has the form of a secret.
     pub(super) fn value(self, secure: bool, headers: &HeaderMap) -> Option<String> {
+        let is_secret =
+            |value: &&str| value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.find(secure, headers, is_secret)
+    }
+
+    /// Returns the first value in the headers of a request that `is_valid`.
+    pub(super) fn find(
+        self,
+        secure: bool,
+        headers: &HeaderMap,
+        is_valid: impl FnMut(&&str) -> bool,
+    ) -> Option<String> {
         let name = self.name(secure);
         let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut values = pairs.flat_map(|text| text.split(';')).filter_map(|pair| {
             let (known, value) = pair.trim().split_once('=')?;
             (known == name).then_some(value)
         });
-        let is_secret =
-            |value: &&str| value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-        values.find(is_secret).map(str::to_owned)
+        values.find(is_valid).map(str::to_owned)
     }
 
     /// Formats the `Set-Cookie` that stores a value.
     pub(super) fn set(self, secure: bool, value: &str) -> String {
         let flag = if secure { "; Secure" } else { "" };
-        format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{flag}", self.name(secure))
+        let age = match self {
+            Cookie::Session | Cookie::PreSession => "",
+            // The longest time that browsers keep a cookie.
+            Cookie::Theme => "; Max-Age=34560000",
+        };
+        format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{age}{flag}", self.name(secure))
     }
 
     /// Formats the `Set-Cookie` that deletes the cookie.

@@ -74,7 +74,7 @@ fn form(
 }
 
 /// Returns the path to redirect to after a log-in; `/` for anything but a path of this host, which would be an open redirect.
-fn local_path(path: Option<&str>) -> String {
+pub(super) fn local_path(path: Option<&str>) -> String {
     let is_local = |path: &&str| {
         let is_path = path.starts_with('/') && !path.starts_with("//") && !path.starts_with("/login");
         // Browsers treat a backslash as a slash, and skip control characters.

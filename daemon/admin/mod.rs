@@ -35,6 +35,7 @@ mod response;
 mod route;
 mod section;
 mod state;
+mod theme;
 mod tree;
 mod users;
 mod warnings;
@@ -70,7 +71,7 @@ impl Admin {
     ) -> (Response, Identity) {
         let page = Page::parse(&parts.method, parts.uri.path());
         if let Ok(Page::Asset(name)) = &page {
-            return (assets::answer(name), Identity::Anonymous);
+            return (assets::answer(name, &parts.headers), Identity::Anonymous);
         }
         let rebinding = RebindingPolicy::new(&self.addresses);
         if let Err(problem) = rebinding.check(&parts.headers, context.peer, access).await {
@@ -108,7 +109,7 @@ async fn dispatch(
     } else {
         Some(body)
     };
-    if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut) {
+    if !matches!(page, Page::LoginForm | Page::LogIn | Page::LogOut | Page::Theme) {
         request.check_access()?;
     }
     match page {
@@ -116,6 +117,7 @@ async fn dispatch(
         Page::LoginForm => login::show(request),
         Page::LogIn => login::log_in(request).await,
         Page::LogOut => Ok(login::log_out(request)),
+        Page::Theme => Ok(theme::choose(request)),
         Page::Repositories => repositories::show(request).await,
         Page::Repository(name) => repository::show(request, &name).await,
         Page::Image(name, reference) => image::show(request, &name, &reference).await,

@@ -1,6 +1,9 @@
 //! The frame around every page, the pages for errors, and the rendering of templates.
 
+use std::fmt;
+
 use askama::Template;
+use askama::filters::HtmlSafe;
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -9,6 +12,7 @@ use super::error::AdminError;
 use super::limits::{SENTENCE, shorten};
 use super::request::AdminRequest;
 use super::response::see_other;
+use super::theme::Theme;
 use crate::access::{Identity, Operation};
 use crate::base::clock;
 use crate::base::human::count;
@@ -35,7 +39,13 @@ pub(super) struct Frame {
     pub(super) notice: Option<String>,
     pub(super) style: &'static str,
     pub(super) script: &'static str,
-    pub(super) icon: &'static str,
+    /// The logo, which also is the icon of the browser's tab.
+    pub(super) mark: &'static str,
+    /// The file with the drawings of all icons.
+    pub(super) icons: &'static str,
+    pub(super) theme: Theme,
+    /// The text of the search field, on the page with its results.
+    pub(super) searched: String,
     /// The wall clock of the registry, which the script compares with the browser's.
     pub(super) now: u64,
     pub(super) version: &'static str,
@@ -44,7 +54,7 @@ pub(super) struct Frame {
 impl Frame {
     /// Returns the frame of the page with the menu entry `here`.
     pub(super) fn new(request: &AdminRequest, here: &'static str) -> Self {
-        let [style, script, icon] = assets::paths();
+        let [style, script, mark, icons] = assets::paths();
         let user = match &request.identity {
             Identity::User(name) => Some(name.to_string()),
             Identity::Anonymous | Identity::Local(_) => None,
@@ -62,10 +72,23 @@ impl Frame {
             notice: notice(&request.query),
             style,
             script,
-            icon,
+            mark,
+            icons,
+            theme: request.theme(),
+            searched: String::new(),
             now: clock::unix_seconds(),
             version: env!("CARGO_PKG_VERSION"),
         }
+    }
+
+    /// Returns the drawing of an icon, for a template: `{{ frame.draw("tag") }}`. The text beside it says the same.
+    pub(super) fn draw(&self, icon: &'static str) -> Icon {
+        Icon { file: self.icons, id: icon }
+    }
+
+    /// Returns the choices of the theme, each with its label.
+    pub(super) fn themes(&self) -> &'static [(Theme, &'static str)] {
+        &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
     }
 
     /// Returns true if the menu has the activity of other users.
@@ -73,6 +96,21 @@ impl Frame {
         self.sees_menu && (self.user.is_some() || self.maintenance)
     }
 }
+
+/// An icon of `icons.svg`.
+pub(super) struct Icon {
+    file: &'static str,
+    id: &'static str,
+}
+
+impl fmt::Display for Icon {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Icon { file, id } = self;
+        write!(out, "<svg class=\"icon\" aria-hidden=\"true\"><use href=\"/assets/{file}#{id}\"/></svg>")
+    }
+}
+
+impl HtmlSafe for Icon {}
 
 /// Returns the notice for the parameter `done`, which the redirect after a form sets. The texts are fixed, so that a link
 /// cannot put its own text on the page.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, REFERER, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -10,6 +10,7 @@ use super::cookies::Cookie;
 use super::error::AdminError;
 use super::response::protect;
 use super::state::{Admin, RequestContext};
+use super::theme::Theme;
 use crate::access::{self, Access, Action, IdentifyError, Identity, Operation, Permit, UserChangeKind};
 use crate::intake::Multipart;
 use crate::oci::{ErrorCode, Problem, ProblemKind, RepositoryName};
@@ -263,6 +264,28 @@ impl<'a> AdminRequest<'a> {
     /// Returns the path and query to return to after a log-in. The result of a form and the overview have none.
     pub(super) fn return_path(&self) -> Option<&str> {
         (self.method != Method::POST && self.path != "/").then_some(self.path.as_str())
+    }
+
+    /// Returns path and query of the page with the form that was sent, from the header `Referer`.
+    pub(super) fn referring_path(&self) -> Option<&str> {
+        let page = self.headers.get(REFERER)?.to_str().ok()?;
+        let (_, rest) = page.split_once("://")?;
+        rest.find('/').map(|at| &rest[at..])
+    }
+
+    /// Returns the theme of the browser's cookie.
+    pub(super) fn theme(&self) -> Theme {
+        let is_name = |value: &&str| Theme::parse(value) != Theme::System;
+        let value = Cookie::Theme.find(self.secure, &self.headers, is_name);
+        Theme::parse(value.as_deref().unwrap_or_default())
+    }
+
+    /// Remembers a theme in the browser.
+    pub(super) fn set_theme(&mut self, theme: Theme) {
+        self.cookies.push(match theme {
+            Theme::System => Cookie::Theme.expire(self.secure),
+            Theme::Light | Theme::Dark => Cookie::Theme.set(self.secure, theme.name()),
+        });
     }
 
     /// Returns true if the client wants the headers only.

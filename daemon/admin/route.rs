@@ -12,6 +12,7 @@ pub(super) enum Page {
     LoginForm,
     LogIn,
     LogOut,
+    Theme,
     Repositories,
     Repository(RepositoryName),
     Image(RepositoryName, Reference),
@@ -63,6 +64,7 @@ impl Page {
             "/" => read(Page::Overview),
             "/login" => both(Page::LoginForm, Page::LogIn),
             "/logout" => submit(Page::LogOut),
+            "/theme" => submit(Page::Theme),
             "/repositories" => read(Page::Repositories),
             "/delete" => both(Page::ConfirmDelete, Page::Delete),
             "/users" => read(Page::Users),
@@ -86,6 +88,7 @@ impl Page {
         match self {
             Page::LogIn
             | Page::LogOut
+            | Page::Theme
             | Page::Delete
             | Page::AddUser
             | Page::SetPassword
@@ -170,7 +173,8 @@ mod tests {
 
     #[test]
     fn every_post_has_the_csrf_checks_and_no_get_has() {
-        let paths = ["/", "/login", "/logout", "/delete", "/users/add", "/users/password", "/users/remove"];
+        let paths =
+            ["/", "/login", "/logout", "/theme", "/delete", "/users/add", "/users/password", "/users/remove"];
         let more = [
             "/account",
             "/maintenance",

@@ -216,14 +216,51 @@
     warning.hidden = false;
   }
 
+  // The key / goes to the search field; Escape and a click elsewhere close an open menu.
+  function addKeys() {
+    var field = byId("find");
+    document.addEventListener("keydown", function (event) {
+      var at = event.target, isText = /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) && !/^(checkbox|radio)$/.test(at.type);
+      if (event.key === "/" && field && !isText && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        field.focus();
+        field.select();
+      } else if (event.key === "Escape") {
+        closeMenus(null);
+      }
+    });
+    document.addEventListener("click", function (event) { closeMenus(event.target); });
+  }
+
+  function closeMenus(except) {
+    all("details.menu[open]").forEach(function (menu) {
+      if (!except || !menu.contains(except)) { menu.open = false; }
+    });
+  }
+
+  // Remembers the chosen tab of each set until it is chosen again: the client of the commands, for example.
+  function rememberTabs(within) {
+    all(".tabset[data-remember]", within).forEach(function (set) {
+      var key = "tab " + set.getAttribute("data-remember"), tabs = all("input[type=radio]", set);
+      try {
+        tabs.forEach(function (tab) {
+          if (tab.value === localStorage.getItem(key)) { tab.checked = true; }
+          tab.addEventListener("change", function () { localStorage.setItem(key, tab.value); });
+        });
+      } catch (error) { /* Storage is blocked. */ }
+    });
+  }
+
   function enhance(within) {
     addCopyButtons(within);
     addSelection();
     rememberFolding(within);
+    rememberTabs(within);
   }
 
   enhance(document);
   searchLists();
+  addKeys();
   compareClocks();
   schedulePoll();
 })();

@@ -4,9 +4,10 @@ use askama::Template;
 
 use super::assets;
 use super::pages::Frame;
+use super::theme::Theme;
 use crate::oci::{Digest, RepositoryName, Tag};
 
-/// The bound of a page with its style sheet, script and icon, in bytes.
+/// The bound of a page with its style sheet, script and icons, in bytes.
 const LARGEST: usize = 60 << 10;
 
 /// Returns the texts that take the most bytes: characters that are escaped, and those of four bytes.
@@ -31,7 +32,7 @@ pub(super) fn digest() -> Digest {
 
 /// Returns the frame with every entry, the longest title and user name, and the longest notice.
 pub(super) fn frame() -> Frame {
-    let [style, script, icon] = assets::paths();
+    let [style, script, mark, icons] = assets::paths();
     Frame {
         title: "\"".repeat(64),
         here: "overview",
@@ -44,7 +45,10 @@ pub(super) fn frame() -> Frame {
         notice: Some("n".repeat(160)),
         style,
         script,
-        icon,
+        mark,
+        icons,
+        theme: Theme::System,
+        searched: "\"".repeat(128),
         now: 1_800_000_000,
         version: env!("CARGO_PKG_VERSION"),
     }

@@ -56,7 +56,9 @@ impl Chromium {
         });
         // These addresses cause no network traffic.
         events
-            .filter(|url| !["data:", "about:", "chrome:"].iter().any(|kind| url.starts_with(kind)))
+            .filter(|url| {
+                !["data:", "about:", "chrome:", "chrome-untrusted:"].iter().any(|kind| url.starts_with(kind))
+            })
             .collect()
     }
 

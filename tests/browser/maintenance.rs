@@ -86,6 +86,7 @@ fn change_own_password(browser: &Chromium, registry: &Registry) {
     change("secret", "new");
     browser.expect("#notice", "Your password is changed");
     assert!(registry.accepts("alice", "new"));
+    browser.click("#account summary");
     browser.click("#logout");
     enter(browser, "alice", "new");
     browser.wait_for_address("/");

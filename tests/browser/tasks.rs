@@ -42,7 +42,7 @@ pub fn log_in(browser: &Chromium) {
     assert_eq!(browser.property("#name", "value"), "alice", "the name is kept");
     enter(browser, "alice", "secret");
     browser.wait_for_address("/activity?q=x");
-    browser.expect("#account-link", "alice");
+    browser.expect("#account summary", "alice");
 }
 
 fn see_overview(browser: &Chromium, registry: &Registry) {
@@ -63,7 +63,7 @@ fn see_overview(browser: &Chromium, registry: &Registry) {
 }
 
 fn see_how_to_push(browser: &Chromium) {
-    browser.click_link("Push");
+    browser.click_link("Set up");
     browser.wait_for_address("/push");
     let host = browser.origin.strip_prefix("https://").unwrap().to_owned();
     browser.expect("#docker-login", &format!("docker login {host}"));
@@ -108,6 +108,7 @@ fn import_and_download(browser: &Chromium, registry: &Registry) {
 }
 
 fn log_out(browser: &Chromium) {
+    browser.click("#account summary");
     browser.click("#logout");
     browser.expect("#notice", "You are logged out.");
     browser.open("/");
