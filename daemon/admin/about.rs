@@ -6,8 +6,8 @@ use super::request::AdminRequest;
 use crate::oci::{Digest, ImageConfig, ManifestView, Reference, RepositoryName};
 use crate::store::ManifestEntry;
 
-/// The longest address that becomes a link.
-const LONGEST_ADDRESS: usize = 300;
+/// The longest address that becomes a link, in bytes of HTML.
+const LONGEST_ADDRESS: usize = 200;
 /// The longest description.
 const DESCRIPTION: usize = 2 * TEXT;
 
@@ -56,9 +56,11 @@ impl About {
 /// Returns an address if it is one of the web. Others, such as `javascript:`, never become links.
 fn web_address(text: &str) -> Option<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let is_valid = text.len() <= LONGEST_ADDRESS
+    let is_valid = shorten(text, LONGEST_ADDRESS) == text
         && rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
-        && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'\\'));
+        && rest
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'<' | b'>' | b'\\'));
     is_valid.then(|| text.to_owned())
 }
 
@@ -78,7 +80,8 @@ pub(super) async fn about(
         contents = view(request, &child).await;
         about = about.or(About::of(|key| contents.annotations.get(key)));
     }
-    let config: Option<Digest> = contents.config.filter(|_| about.description.is_none()).map(|part| part.digest);
+    let config: Option<Digest> =
+        contents.config.filter(|_| about.description.is_none()).map(|part| part.digest);
     if let Some(config) = config {
         let bytes = store.read_config(name, &config).await.unwrap_or_default().unwrap_or_default();
         let config = ImageConfig::parse(&bytes);
@@ -98,7 +101,7 @@ async fn view(request: &AdminRequest<'_>, entry: &ManifestEntry) -> ManifestView
 impl About {
     /// Returns the longest description.
     pub(super) fn longest(text: &str) -> Self {
-        let address = || Some(format!("https://{}", "&".repeat(LONGEST_ADDRESS - 8)));
+        let address = || Some(format!("https://{}", "a".repeat(LONGEST_ADDRESS - 8)));
         About {
             title: Some(shorten(text, NAME)),
             description: Some(shorten(text, DESCRIPTION)),
@@ -143,7 +146,8 @@ mod tests {
                 pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
             })
         };
-        let about = of(&[("title", "One"), ("licenses", " ")]).or(of(&[("title", "Two"), ("licenses", "MIT")]));
+        let about =
+            of(&[("title", "One"), ("licenses", " ")]).or(of(&[("title", "Two"), ("licenses", "MIT")]));
         assert_eq!((about.title.as_deref(), about.licences.as_deref()), (Some("One"), Some("MIT")));
         assert!(About::default().is_empty());
     }

@@ -7,14 +7,19 @@
 //!
 //! The size of every page is bounded by constants, see `limits.rs`.
 
+mod about;
 mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod compare;
 mod cookies;
+mod copy;
 mod delete;
+mod document;
 mod download;
 mod error;
+mod file;
 mod format;
 mod image;
 mod import;
@@ -27,6 +32,7 @@ mod manifest_excerpt;
 mod overview;
 mod pager;
 mod pages;
+mod pull_command;
 mod push;
 mod repositories;
 mod repository;
@@ -37,6 +43,7 @@ mod section;
 mod state;
 mod theme;
 mod tree;
+mod untagged;
 mod users;
 mod warnings;
 #[cfg(test)]
@@ -123,6 +130,10 @@ async fn dispatch(
         Page::Image(name, reference) => image::show(request, &name, &reference).await,
         Page::Download(name, reference) => download::download(request, &name, &reference).await,
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
+        Page::Compare => compare::show(request).await,
+        Page::Copy => copy::copy(request).await,
+        Page::ConfirmDeleteUntagged => untagged::confirm(request),
+        Page::DeleteUntagged => untagged::delete(request).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
         Page::Users => users::show(request).await,

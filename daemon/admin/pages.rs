@@ -118,6 +118,8 @@ fn notice(query: &Query) -> Option<String> {
     let number = |name| query.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
         "deleted" => deleted(number("count"), number("moved")),
+        "deleted-manifests" => deleted_manifests(number("count"), number("moved")),
+        "copied" => "Copied. No content was moved.".into(),
         "added" => "User added.".into(),
         "password" => "Password changed.".into(),
         "removed" => "User removed.".into(),
@@ -130,6 +132,14 @@ fn notice(query: &Query) -> Option<String> {
         "logged-out" => "You are logged out.".into(),
         _ => return None,
     })
+}
+
+fn deleted_manifests(number: u32, kept: u32) -> String {
+    let deleted = format!("{} deleted.", count(number, "manifest"));
+    match kept {
+        0 => format!("{deleted} A collection frees their content after the grace period."),
+        _ => format!("{deleted} {} kept: tagged meanwhile.", count(kept, "manifest")),
+    }
 }
 
 fn deleted(number: u32, moved: u32) -> String {

@@ -30,7 +30,12 @@ impl Pulled {
 }
 
 /// Returns the commands for `image`, the host and the repository, with `reference`: `:TAG` or `@DIGEST`.
-pub(super) fn pull_commands(image: &str, reference: &str, pulled: Pulled, is_signed: bool) -> Vec<PullCommand> {
+pub(super) fn pull_commands(
+    image: &str,
+    reference: &str,
+    pulled: Pulled,
+    is_signed: bool,
+) -> Vec<PullCommand> {
     let whole = shell_argument(&format!("{image}{reference}"));
     let command = |client, id, command: String| PullCommand { client, id, command };
     let mut commands = match pulled {

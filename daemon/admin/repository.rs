@@ -5,7 +5,7 @@ use askama::Template;
 use super::about::{About, about};
 use super::error::AdminError;
 use super::format::{When, short_digest, whole_size};
-use super::limits::{NAME, shorten};
+use super::limits::{NAME, html_bytes, shorten};
 use super::pager::{ListView, Pager, Sorting};
 use super::pages::{Frame, render};
 use super::pull_command::{PullCommand, Pulled, pull_commands};
@@ -19,9 +19,11 @@ use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
-const ROWS: usize = 20;
-/// The platforms that a row shows; the page of the image has all.
-const PLATFORMS: usize = 6;
+const ROWS: usize = 18;
+/// The length of the platforms that a row shows, in bytes of HTML; the page of the image has all.
+const PLATFORMS: usize = 110;
+/// The bytes of HTML around a platform.
+const AROUND: usize = "<span class=\"nowrap\"></span>, ".len();
 
 #[derive(Template)]
 #[template(path = "repository.html")]
@@ -52,7 +54,9 @@ struct Row {
     /// The platforms of an image, or the type of an artifact.
     platforms: Vec<String>,
     more_platforms: usize,
-    badges: Vec<&'static str>,
+    is_signed: bool,
+    /// The kinds of the other attachments, in words.
+    attached: String,
     size: String,
     created: Option<When>,
     pushed: When,
@@ -67,8 +71,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         return untagged::show(request, name).await;
     }
     let store = &request.admin.store;
-    let mut view =
-        ListView::new(&request.query, ("pushed", TagOrder::Pushed), &[("name", TagOrder::Name)]);
+    let mut view = ListView::new(&request.query, ("pushed", TagOrder::Pushed), &[("name", TagOrder::Name)]);
     // The newest first, unless a column header was chosen.
     if request.query.get("dir").is_none() {
         view.descending = view.order == TagOrder::Pushed;
@@ -108,24 +111,44 @@ fn pulls(image: &str, tag: &TagOverview) -> Vec<PullCommand> {
 }
 
 fn sortings(search: &str, active: (&str, bool)) -> [Sorting; 2] {
-    [("Tag", "name", false), ("Pushed", "pushed", true)].map(|column| Sorting::new(column, "", search, active))
+    [("Tag", "name", false), ("Pushed", "pushed", true)]
+        .map(|column| Sorting::new(column, "", search, active))
 }
 
 fn row(tag: &TagOverview) -> Row {
     let summary = &tag.summary;
     let all = summary.artifact.as_ref().map_or(&summary.platforms[..], std::slice::from_ref);
+    let (platforms, more_platforms) = shown_platforms(all);
+    let attached = tag.attached.iter().filter(|kind| **kind != Attachment::Signature).map(|kind| kind.word());
     Row {
         tag: tag.tag.to_string(),
         digest: tag.entry.digest.to_string(),
         short: short_digest(&tag.entry.digest),
-        platforms: all.iter().take(PLATFORMS).map(|text| shorten(text, NAME / 2)).collect(),
-        more_platforms: all.len().saturating_sub(PLATFORMS),
-        badges: tag.attached.iter().map(|kind| kind.word()).collect(),
+        platforms,
+        more_platforms,
+        is_signed: tag.attached.contains(&Attachment::Signature),
+        attached: attached.collect::<Vec<_>>().join(", "),
         size: whole_size(tag.size),
         created: summary.created.as_deref().and_then(When::parse),
         pushed: When::at(tag.entry.pushed),
         others: tag.shared.saturating_sub(1),
     }
+}
+
+/// Returns the first platforms, as many as fit in a row, and the number of others.
+fn shown_platforms(all: &[String]) -> (Vec<String>, usize) {
+    let (mut shown, mut used) = (Vec::new(), 0);
+    for platform in all {
+        let text = shorten(platform, NAME);
+        // Only characters that take five bytes make it longer than its text.
+        used += html_bytes(&text) + if shown.is_empty() { 0 } else { AROUND };
+        if !shown.is_empty() && used > PLATFORMS {
+            break;
+        }
+        shown.push(text);
+    }
+    let more = all.len() - shown.len();
+    (shown, more)
 }
 
 #[cfg(test)]

@@ -18,8 +18,12 @@ pub(super) enum Page {
     Image(RepositoryName, Reference),
     Download(RepositoryName, Reference),
     Raw(RepositoryName, Digest),
+    Compare,
+    Copy,
     ConfirmDelete,
     Delete,
+    ConfirmDeleteUntagged,
+    DeleteUntagged,
     Users,
     AddUser,
     PasswordForm,
@@ -67,6 +71,9 @@ impl Page {
             "/theme" => submit(Page::Theme),
             "/repositories" => read(Page::Repositories),
             "/delete" => both(Page::ConfirmDelete, Page::Delete),
+            "/delete/untagged" => both(Page::ConfirmDeleteUntagged, Page::DeleteUntagged),
+            "/compare" => read(Page::Compare),
+            "/copy" => submit(Page::Copy),
             "/users" => read(Page::Users),
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
@@ -90,6 +97,8 @@ impl Page {
             | Page::LogOut
             | Page::Theme
             | Page::Delete
+            | Page::DeleteUntagged
+            | Page::Copy
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
@@ -105,7 +114,9 @@ impl Page {
             | Page::Image(..)
             | Page::Download(..)
             | Page::Raw(..)
+            | Page::Compare
             | Page::ConfirmDelete
+            | Page::ConfirmDeleteUntagged
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
@@ -173,8 +184,19 @@ mod tests {
 
     #[test]
     fn every_post_has_the_csrf_checks_and_no_get_has() {
-        let paths =
-            ["/", "/login", "/logout", "/theme", "/delete", "/users/add", "/users/password", "/users/remove"];
+        let paths = [
+            "/",
+            "/login",
+            "/logout",
+            "/theme",
+            "/delete",
+            "/delete/untagged",
+            "/copy",
+            "/compare",
+            "/users/add",
+            "/users/password",
+            "/users/remove",
+        ];
         let more = [
             "/account",
             "/maintenance",

@@ -66,10 +66,11 @@ impl List {
     pub(super) const fn overview_rows(self) -> usize {
         match self {
             List::Platforms => 18,
-            List::Layers => 22,
+            List::Layers => 14,
             List::Settings => 14,
             List::Labels => 10,
-            List::Tags | List::Annotations | List::History => 8,
+            List::History => 9,
+            List::Tags | List::Annotations => 8,
             List::Referrers => 4,
         }
     }

@@ -69,11 +69,8 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
 }
 
 fn row(one: &Untagged) -> Row {
-    let with = |verb, digest: &Digest| Kept::With {
-        verb,
-        digest: digest.to_string(),
-        short: short_digest(digest),
-    };
+    let with =
+        |verb, digest: &Digest| Kept::With { verb, digest: digest.to_string(), short: short_digest(digest) };
     Row {
         digest: one.entry.digest.to_string(),
         short: short_digest(&one.entry.digest),

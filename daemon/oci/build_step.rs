@@ -123,7 +123,8 @@ fn find_shell(text: &str, skipped: usize) -> Option<(usize, usize)> {
                 if is_command_option(option) {
                     return Some((start, options.at));
                 }
-                let is_option = option.starts_with(['-', '/']) || matches!(option, "pipefail" | "errexit" | "nounset");
+                let is_option =
+                    option.starts_with(['-', '/']) || matches!(option, "pipefail" | "errexit" | "nounset");
                 if !is_option {
                     break;
                 }
@@ -164,9 +165,9 @@ fn is_shell(word: &str) -> bool {
 /// Returns true for the option after which the command follows: `-c`, `-ec`, `/C`, `-Command`.
 fn is_command_option(option: &str) -> bool {
     let is_cluster = option.len() < 8
-        && option.strip_prefix('-').is_some_and(|flags| {
-            flags.ends_with('c') && flags.bytes().all(|byte| byte.is_ascii_lowercase())
-        });
+        && option
+            .strip_prefix('-')
+            .is_some_and(|flags| flags.ends_with('c') && flags.bytes().all(|byte| byte.is_ascii_lowercase()));
     is_cluster || matches!(option, "/C" | "/c" | "-Command" | "-command")
 }
 
@@ -174,15 +175,17 @@ fn is_command_option(option: &str) -> bool {
 /// command itself, as in the shell form of an instruction.
 fn command_list(text: &str) -> Option<String> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
-    let words = go_strings(inner)
-        .unwrap_or_else(|| inner.split_whitespace().map(|word| word.trim_matches([',', '"']).to_owned()).collect());
+    let words = go_strings(inner).unwrap_or_else(|| {
+        inner.split_whitespace().map(|word| word.trim_matches([',', '"']).to_owned()).collect()
+    });
     if let [shell, option, command] = &words[..]
         && matches!(shell.as_str(), "/bin/sh" | "/bin/bash")
         && option == "-c"
     {
         return Some(command.clone());
     }
-    let quoted: Vec<String> = words.iter().map(|word| serde_json::Value::from(word.as_str()).to_string()).collect();
+    let quoted: Vec<String> =
+        words.iter().map(|word| serde_json::Value::from(word.as_str()).to_string()).collect();
     Some(format!("[{}]", quoted.join(", ")))
 }
 
@@ -226,7 +229,8 @@ fn plain_list(text: &str) -> Option<String> {
         return Some(String::new());
     }
     if let Some(map) = text.strip_prefix("map[").and_then(|rest| rest.strip_suffix(']')) {
-        let keys: Vec<&str> = map.split_whitespace().map(|key| key.strip_suffix(":{}").unwrap_or(key)).collect();
+        let keys: Vec<&str> =
+            map.split_whitespace().map(|key| key.strip_suffix(":{}").unwrap_or(key)).collect();
         return Some(keys.join(" "));
     }
     let list = text.strip_prefix('[')?.strip_suffix(']')?;

@@ -158,7 +158,8 @@ impl Bill {
             bill.name = text_at(json, &["name"]);
             bill.created = text_at(json, &["creationInfo", "created"]);
             items(at(json, &["creationInfo", "creators"]).unwrap_or_default(), |creator| {
-                let tool = text(creator).and_then(|creator| creator.strip_prefix("Tool: ").map(str::to_owned));
+                let tool =
+                    text(creator).and_then(|creator| creator.strip_prefix("Tool: ").map(str::to_owned));
                 bill.tool = tool;
                 bill.tool.is_none()
             });
@@ -215,7 +216,8 @@ fn tool_of_cyclonedx(json: &str) -> Option<String> {
 
 impl Package {
     fn of_spdx(json: &str) -> Option<Self> {
-        let licence = |name| text_at(json, &[name]).filter(|text| !matches!(text.as_str(), "NOASSERTION" | "NONE"));
+        let licence =
+            |name| text_at(json, &[name]).filter(|text| !matches!(text.as_str(), "NOASSERTION" | "NONE"));
         Some(Package {
             name: text_at(json, &["name"])?,
             version: text_at(json, &["versionInfo"]),
@@ -240,7 +242,9 @@ impl Package {
 
     fn matches(&self, search: &str) -> bool {
         let has = |text: &str| text.to_lowercase().contains(search);
-        search.is_empty() || has(&self.name) || [&self.version, &self.licence].into_iter().flatten().any(|text| has(text))
+        search.is_empty()
+            || has(&self.name)
+            || [&self.version, &self.licence].into_iter().flatten().any(|text| has(text))
     }
 }
 
@@ -267,10 +271,8 @@ impl Statement {
         let first = |paths: &[&[&str]]| paths.iter().find_map(|path| text_at(predicate, path));
         self.builder = first(&[&["builder", "id"], &["runDetails", "builder", "id"]]);
         self.build_type = first(&[&["buildType"], &["buildDefinition", "buildType"]]);
-        self.started =
-            first(&[&["metadata", "buildStartedOn"], &["runDetails", "metadata", "startedOn"]]);
-        self.finished =
-            first(&[&["metadata", "buildFinishedOn"], &["runDetails", "metadata", "finishedOn"]]);
+        self.started = first(&[&["metadata", "buildStartedOn"], &["runDetails", "metadata", "startedOn"]]);
+        self.finished = first(&[&["metadata", "buildFinishedOn"], &["runDetails", "metadata", "finishedOn"]]);
         let parameters = ["buildDefinition", "externalParameters"];
         let [definition, external] = parameters;
         let vcs = at(predicate, &["metadata", "https://mobyproject.org/buildkit@v1#metadata", "vcs"])
@@ -364,7 +366,10 @@ mod tests {
                 {"name": "musl", "versionInfo": 7, "licenseConcluded": "MIT"}, 7, {"versionInfo": "1"}]});
         let bill = bill(&document, &all());
         assert_eq!((bill.format.as_str(), bill.tool.as_deref()), ("SPDX 2.3", Some("syft-1.0")));
-        assert_eq!(bill.packages, [package("zlib", Some("1.3"), Some("Zlib")), package("musl", None, Some("MIT"))]);
+        assert_eq!(
+            bill.packages,
+            [package("zlib", Some("1.3"), Some("Zlib")), package("musl", None, Some("MIT"))]
+        );
         assert_eq!((bill.total, bill.matching), (2, 2));
     }
 
@@ -375,7 +380,10 @@ mod tests {
             "components": [{"group": "org", "name": "a", "version": "1", "licenses": [{"license": {"id": "MIT"}},
                 {"license": {"name": "Own"}}], "components": [{"name": "b", "licenses": [{"expression": "A OR B"}]}]}]});
         let bill = bill(&document, &all());
-        assert_eq!(bill.packages, [package("org/a", Some("1"), Some("MIT, Own")), package("b", None, Some("A OR B"))]);
+        assert_eq!(
+            bill.packages,
+            [package("org/a", Some("1"), Some("MIT, Own")), package("b", None, Some("A OR B"))]
+        );
         assert_eq!((bill.format.as_str(), bill.tool.as_deref()), ("CycloneDX 1.5", Some("trivy 0.5")));
     }
 
@@ -398,7 +406,10 @@ mod tests {
                 "metadata": {"buildStartedOn": "2026-01-01T00:00:00Z"}}});
         let old = statement(&old);
         assert_eq!(old.builder.as_deref(), Some("https://ci/1"));
-        assert_eq!((old.source.as_deref(), old.commit.as_deref()), (Some("git+https://git/app"), Some("c0ffee")));
+        assert_eq!(
+            (old.source.as_deref(), old.commit.as_deref()),
+            (Some("git+https://git/app"), Some("c0ffee"))
+        );
         assert_eq!(old.subjects, [("app".to_owned(), "sha256:00".to_owned())]);
         let new = json!({"predicateType": "https://slsa.dev/provenance/v1", "predicate": {"buildDefinition":
             {"buildType": "t", "externalParameters": {"workflow": {"repository": "https://forge/app"}},
@@ -430,14 +441,17 @@ mod tests {
 
     #[test]
     fn wrong_types_and_deep_nesting_are_left_out() {
-        let document = json!({"spdxVersion": "SPDX-2.3", "name": [], "creationInfo": 7, "packages": {"a": 1}});
+        let document =
+            json!({"spdxVersion": "SPDX-2.3", "name": [], "creationInfo": 7, "packages": {"a": 1}});
         assert_eq!(bill(&document, &all()).total, 0);
         assert_eq!(parse(&json!([1]), &all()), None);
         assert_eq!(parse(&json!({"spdxVersion": 2}), &all()), None);
         assert_eq!(parse(&json!({"payload": "%%"}), &all()), None);
         let (open, close) = ("{\"components\":[".repeat(100_000), "]}".repeat(100_000));
         let deep = format!("{{\"bomFormat\":\"CycloneDX\",\"components\":[{open}{close}]}}");
-        assert!(matches!(Document::parse(deep.as_bytes(), &all()), Some(Document::Bill(bill)) if bill.total == 0));
+        assert!(
+            matches!(Document::parse(deep.as_bytes(), &all()), Some(Document::Bill(bill)) if bill.total == 0)
+        );
     }
 
     proptest! {

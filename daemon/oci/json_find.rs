@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::Deserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::lenient::BoundedText;
@@ -13,7 +13,8 @@ use super::lenient::BoundedText;
 pub(super) fn member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let mut found = None;
     // The visitor ends at the member, which serde reports as an error.
-    let _ = serde_json::Deserializer::from_str(json).deserialize_map(MemberVisitor { name, found: &mut found });
+    let _ =
+        serde_json::Deserializer::from_str(json).deserialize_map(MemberVisitor { name, found: &mut found });
     found
 }
 
@@ -121,7 +122,10 @@ mod tests {
             seen.len() < 2
         });
         assert_eq!(seen, ["1", "\"x\""]);
-        assert_eq!((text_at(json, &["e"]), text_at(json, &["a", "z"]), text_at(json, &[""])), (None, None, None));
+        assert_eq!(
+            (text_at(json, &["e"]), text_at(json, &["a", "z"]), text_at(json, &[""])),
+            (None, None, None)
+        );
         assert_eq!((member("[1]", "a"), member("{\"a\":", "a"), member("", "a")), (None, None, None));
         let deep = format!("{{\"x\":{}{},\"a\":\"b\"}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert_eq!(text_at(&deep, &["a"]), Some("b".into()));

@@ -17,7 +17,8 @@ const REFERRERS: usize = 16;
 /// The maximum length of an attached manifest that is read for a badge, in bytes.
 const LARGEST: u64 = 64 << 10;
 /// The annotations that have the type of the predicate of an in-toto statement.
-const PREDICATES: [&str; 3] = ["in-toto.io/predicate-type", "dev.sigstore.bundle.predicateType", "predicateType"];
+const PREDICATES: [&str; 3] =
+    ["in-toto.io/predicate-type", "dev.sigstore.bundle.predicateType", "predicateType"];
 
 impl Store {
     /// Returns the attachment tags of a manifest.
@@ -51,8 +52,7 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<BTreeSet<Attachment>, StoreError> {
         let mut found: BTreeSet<Attachment> = summary.attached.iter().copied().collect();
-        let (referrers, _) =
-            self.0.index.referrers_overview(repository, &entry.digest, REFERRERS, cancel)?;
+        let (referrers, _) = self.0.index.referrers_overview(repository, &entry.digest, REFERRERS, cancel)?;
         found.extend(referrers.iter().filter_map(kind));
         for tag in AttachmentTarget::tags_of(&entry.digest) {
             let Some(attached) = self.0.index.manifest(repository, &Reference::Tag(tag.clone()))? else {
