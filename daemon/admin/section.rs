@@ -65,7 +65,7 @@ impl List {
     /// Returns the number of rows on the overview, where all lists together have to fit.
     pub(super) const fn overview_rows(self) -> usize {
         match self {
-            List::Platforms => 18,
+            List::Platforms => 11,
             List::Layers => 14,
             List::Settings => 14,
             List::Labels => 10,
