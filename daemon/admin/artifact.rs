@@ -1,11 +1,12 @@
-//! Prepares the content of a manifest for its page: layers with the commands that made them, settings, labels,
+//! Prepares the content of a manifest for its page: layers with their states, build steps, settings, labels,
 //! annotations. All texts are untrusted and are cut to a fixed length.
 
 use super::format::short_digest;
-use super::limits::{NAME, shorten};
+use super::limits::{NAME, TEXT, shorten};
 use super::section::{List, Section, View};
 use crate::base::human::size;
-use crate::oci::{self, DescriptorView, ImageConfig, ManifestView};
+use crate::oci::{self, Attachment, DescriptorView, ImageConfig, ManifestView};
+use crate::store::ContentState;
 
 /// The annotations of a referrer that are shown.
 const NOTES: usize = 2;
@@ -16,10 +17,21 @@ pub(super) struct Layer {
     pub(super) digest: String,
     pub(super) short: String,
     pub(super) size: String,
-    /// The command that made the layer, or the name of the file; the media type if both are unknown.
+    /// The name of the file; the media type if it has none.
     pub(super) origin: String,
-    /// True if the command or the name is known.
-    pub(super) is_known: bool,
+    /// The state of content that cannot be pulled.
+    pub(super) fault: Option<&'static str>,
+    /// True if a page shows what is in it: an SBOM, a statement or a signature.
+    pub(super) is_document: bool,
+}
+
+/// A build step of an image.
+pub(super) struct Step {
+    pub(super) number: usize,
+    /// The line of a Dockerfile.
+    pub(super) line: String,
+    /// The length of its layer, if it made one.
+    pub(super) size: Option<String>,
 }
 
 /// A setting of an image, a label or an annotation.
@@ -28,17 +40,41 @@ pub(super) struct Setting {
     pub(super) values: Vec<String>,
 }
 
-/// Returns the layers, each with its command where the history is complete.
-pub(super) fn layers(view: View, contents: &ManifestView, config: &ImageConfig) -> Section<Layer> {
-    let is_complete = is_complete(contents, config);
-    let mut steps = config.layer_history().map(|step| command(step.created_by.as_deref()));
+/// Returns the layers, each with its state.
+pub(super) fn layers(view: View, contents: &ManifestView, states: &[ContentState]) -> Section<Layer> {
     let all = contents.layers.items.iter().chain(&contents.blobs.items);
-    let rows = all.enumerate().map(|(at, part)| {
-        let step = if is_complete { steps.next() } else { None };
-        (at + 1, part, step.unwrap_or_default())
-    });
+    let states = states.iter().copied().chain(std::iter::repeat(ContentState::Here));
+    let rows = all.zip(states).enumerate().map(|(at, (part, state))| (at + 1, part, state));
     let section = view.section(List::Layers, rows.collect(), contents.layers.more + contents.blobs.more);
-    section.map(|(number, part, step)| layer(view, number, part, step))
+    section.map(|(number, part, state)| layer(view, number, part, state))
+}
+
+/// Returns the word for content that cannot be pulled.
+pub(super) fn fault(state: ContentState) -> Option<&'static str> {
+    match state {
+        ContentState::Here => None,
+        ContentState::Missing => Some("not here"),
+        ContentState::Damaged => Some("damaged"),
+    }
+}
+
+fn layer(view: View, number: usize, part: &DescriptorView, state: ContentState) -> Layer {
+    let media_type = part.media_type.as_deref().unwrap_or("unknown");
+    let (title, longest) = (part.title(), if view.is_overview() { NAME } else { TEXT });
+    Layer {
+        number,
+        digest: part.digest.to_string(),
+        short: short_digest(&part.digest),
+        size: part.size.map_or_else(|| "unknown".into(), size),
+        origin: shorten(title.unwrap_or(media_type), longest),
+        fault: fault(state),
+        is_document: [Some(media_type), title].into_iter().flatten().any(is_document),
+    }
+}
+
+/// Returns true for the media type or the file name of a document that a page shows.
+fn is_document(text: &str) -> bool {
+    Attachment::of_type(text).is_some() && !text.ends_with("+xml")
 }
 
 /// Returns true if the history has one step for each layer, so that steps can be matched to layers.
@@ -47,35 +83,27 @@ fn is_complete(contents: &ManifestView, config: &ImageConfig) -> bool {
     is_whole && config.layer_history().count() == contents.layers.items.len()
 }
 
-fn layer(view: View, number: usize, part: &DescriptorView, step: String) -> Layer {
-    let origin = part.title().map_or(step, str::to_owned);
-    let is_known = !origin.is_empty();
-    let media_type = || part.media_type.clone().unwrap_or_else(|| "unknown".into());
-    Layer {
-        number,
-        digest: part.digest.to_string(),
-        short: short_digest(&part.digest),
-        size: part.size.map_or_else(|| "unknown".into(), size),
-        origin: shorten(&if is_known { origin } else { media_type() }, view.text_length()),
-        is_known,
-    }
-}
-
-/// Returns the steps of the history that are not shown beside a layer.
-pub(super) fn history(view: View, contents: &ManifestView, config: &ImageConfig) -> Section<String> {
+/// Returns the lines of the Dockerfile with the lengths of their layers, before they are cut.
+pub(super) fn steps(contents: &ManifestView, config: &ImageConfig) -> Vec<(String, Option<u64>)> {
     let is_complete = is_complete(contents, config);
-    let steps = config.history.items.iter().filter(|step| !is_complete || !step.creates_layer());
-    let section = view.section(List::History, steps.collect(), config.history.more);
-    section.map(|step| {
+    let mut layers = contents.layers.items.iter();
+    let steps = config.history.items.iter().map(|step| {
+        let layer = if is_complete && step.creates_layer() { layers.next() } else { None };
         let text = step.created_by.as_deref().or(step.comment.as_deref());
-        shorten(&command(text), view.text_length())
-    })
+        (oci::dockerfile_step(text.unwrap_or_default()), layer.and_then(|layer| layer.size))
+    });
+    steps.collect()
 }
 
-/// Strips the prefix that Docker puts before the command of a step.
-fn command(text: Option<&str>) -> String {
-    let text = text.unwrap_or_default();
-    text.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(text).trim().to_owned()
+/// Returns the history of an image.
+pub(super) fn history(view: View, contents: &ManifestView, config: &ImageConfig) -> Section<Step> {
+    let steps = steps(contents, config).into_iter().enumerate().collect();
+    let section = view.section(List::History, steps, config.history.more);
+    section.map(|(at, (line, length))| Step {
+        number: at + 1,
+        line: shorten(&line, view.text_length()),
+        size: length.map(size),
+    })
 }
 
 /// Returns the settings of an image. A row is a value; values of one setting are grouped.
@@ -145,15 +173,28 @@ mod tests {
             format!(r#"{{"layers":[{{"digest":"{digest}","size":1}},{{"digest":"{digest}","size":2}}]}}"#);
         let contents = ManifestView::parse(text.as_bytes());
         let config = |history: &str| ImageConfig::parse(format!(r#"{{"history":[{history}]}}"#).as_bytes());
-        let layers = |config| layers(View::overview(), &contents, config).rows;
-        let history = |config| history(View::overview(), &contents, config).rows;
-        let step = r#"{"created_by":"/bin/sh -c #(nop) COPY x"}"#;
-        let complete = config(&[step, step].join(","));
-        let shown = layers(&complete);
-        assert_eq!((shown[0].origin.as_str(), shown.len()), ("COPY x", 2));
-        assert!(history(&complete).is_empty(), "no step is shown twice");
-        let incomplete = config(step);
-        assert!(!layers(&incomplete)[0].is_known);
-        assert_eq!(history(&incomplete).len(), 1);
+        let history = |config: ImageConfig| history(View::overview(), &contents, &config).rows;
+        let (step, setting) = (
+            r#"{"created_by":"/bin/sh -c #(nop) COPY x"}"#,
+            r#"{"created_by":"ENV A=b","empty_layer":true}"#,
+        );
+        let complete = history(config(&[step, setting, step].join(",")));
+        assert_eq!(complete[0].line, "COPY x");
+        let sizes: Vec<_> = complete.iter().map(|step| step.size.as_deref()).collect();
+        assert_eq!(sizes, [Some("1 B"), None, Some("2 B")]);
+        assert!(history(config(step))[0].size.is_none());
+    }
+
+    #[test]
+    fn content_that_is_not_here_has_a_fault() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let layer = |media_type| format!(r#"{{"digest":"{digest}","size":1,"mediaType":"{media_type}"}}"#);
+        let list = [layer("application/spdx+json"), layer("application/x"), layer("text/spdx+xml")].join(",");
+        let contents = ManifestView::parse(format!(r#"{{"layers":[{list}]}}"#).as_bytes());
+        let states = [ContentState::Damaged, ContentState::Missing];
+        let rows = layers(View::overview(), &contents, &states).rows;
+        let faults: Vec<_> = rows.iter().map(|row| row.fault).collect();
+        assert_eq!(faults, [Some("damaged"), Some("not here"), None]);
+        assert_eq!(rows.iter().map(|row| row.is_document).collect::<Vec<_>>(), [true, false, false]);
     }
 }

@@ -3,19 +3,21 @@
 use askama::Template;
 use bytes::Bytes;
 
-use super::artifact::{self, Layer, Setting};
+use super::artifact::{self, Layer, Setting, Step};
 use super::error::AdminError;
-use super::format::{When, shell_argument, short_digest, whole_size};
+use super::format::{When, short_digest, whole_size};
 use super::limits::{NAME, TEXT, shorten};
 use super::manifest_excerpt::manifest_excerpt;
 use super::pages::{Frame, render};
+use super::pull_command::{PullCommand, Pulled, pull_commands};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::section::{List, Section, View};
-use crate::access::Action;
-use crate::base::human::size;
-use crate::oci::{self, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
-use crate::store::{ManifestEntry, Presence, StoreError};
+use super::{document, file};
+use crate::access::{Action, Identity};
+use crate::base::human::{count, size};
+use crate::oci::{self, Attachment, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
+use crate::store::{ContentState, ManifestEntry, Presence, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
 /// The tags of an image that are read for their own list; the page of the repository has all.
@@ -33,8 +35,9 @@ struct Page {
     name: String,
     digest: String,
     short: String,
-    /// The argument of `docker pull`.
-    pull: String,
+    /// The repository with `:TAG`, or with the beginning of the digest.
+    title: String,
+    pulls: Vec<PullCommand>,
     /// The reference of the download: `:TAG` or `@DIGEST`.
     download: String,
     media_type: String,
@@ -44,6 +47,8 @@ struct Page {
     size: String,
     /// The part of a sparse manifest that is here.
     presence: Option<String>,
+    /// The warning that content of the image is damaged.
+    damage: Option<String>,
     pushed: When,
     created: Option<When>,
     tags: Section<String>,
@@ -52,10 +57,12 @@ struct Page {
     platforms: Section<Child>,
     layers: Section<Layer>,
     settings: Section<Setting>,
-    history: Section<String>,
+    history: Section<Step>,
     labels: Section<Setting>,
     annotations: Section<Setting>,
     subject: Option<(String, String)>,
+    /// The tags that attach content to this manifest.
+    attached: Vec<String>,
     referrers: Section<Referrer>,
     /// True if the referrers of the fallback tag are left out, because its index is too large.
     referrers_incomplete: bool,
@@ -65,6 +72,8 @@ struct Page {
     /// The digest of the image's configuration.
     config: Option<String>,
     may_delete: bool,
+    /// True if the page has the form that copies the image.
+    may_copy: bool,
 }
 
 /// A manifest of an index.
@@ -74,6 +83,8 @@ struct Child {
     short: String,
     /// Its size with everything it references; none if the repository does not have it.
     size: Option<String>,
+    /// The state of a manifest that cannot be pulled.
+    fault: Option<&'static str>,
 }
 
 /// An artifact whose subject is this manifest.
@@ -98,13 +109,23 @@ struct Documents {
     too_large: Option<&'static str>,
 }
 
-/// Shows the overview of a manifest, or one of its lists.
+/// Shows the overview of a manifest or one of its lists, a document in it, or sends one of its files.
 pub(super) async fn show(
     request: &AdminRequest<'_>,
     name: &RepositoryName,
     reference: &Reference,
 ) -> Result<Response, AdminError> {
     request.check(Action::Pull, name)?;
+    for (parameter, is_file) in [("file", true), ("document", false)] {
+        let Some(blob) = request.query.get(parameter) else { continue };
+        let unknown = |_| AdminError::NotFound("There is no such file.".into());
+        let (blob, manifest) =
+            (blob.parse().map_err(unknown)?, request.admin.store.manifest(name, reference)?.digest);
+        return match is_file {
+            true => file::send(request, name, &manifest, &blob).await,
+            false => document::show(request, name, &manifest, &blob).await,
+        };
+    }
     // Bounds the memory of manifests that are read at once.
     let _permit = request.admin.store.acquire_read_permit().await?;
     let entry = request.admin.store.manifest(name, reference)?;
@@ -174,21 +195,30 @@ async fn page(
     let shown_tags = if view.shows_alone(List::Tags) { TAGS } else { List::Tags.overview_rows() };
     let (tags, all_tags) = store.tags_of(name, &entry.digest, shown_tags).await?;
     let named = named(reference, entry, tags.first());
-    let pull = shell_argument(&format!("{}/{name}{named}", request.display_host()));
     let more_tags = all_tags.saturating_sub(tags.len());
-    let (mut platforms, layers) = platforms_or_layers(view, entry, &contents, &config);
+    let (states, damage) = damage(request, name, entry, &contents).await?;
+    let (mut platforms, layers) = platforms_or_layers(view, entry, &contents, &states);
     measure(request, name, &mut platforms.rows).await?;
     let annotations = (contents.annotations.pairs.as_slice(), contents.annotations.more);
     let referrers = store.referrers_overview(name, &entry.digest, REFERRERS).await?;
+    let attached = store.attachment_tags(name, &entry.digest).await?;
     let presence = presence(request, name, entry, &contents).await?;
     let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
+    let host = request.display_host();
+    let pulled = Pulled::of(artifact_type.as_deref());
+    let is_signed =
+        attached.iter().any(|tag| Attachment::of_tag(tag.as_str()) == Some(Attachment::Signature));
     Ok(Page {
         frame: Frame::new(request, "repositories"),
+        title: title(name, reference, entry),
+        pulls: pull_commands(&format!("{host}/{name}"), &named, pulled, is_signed),
+        damage,
+        attached: attached.iter().map(Tag::to_string).collect(),
+        may_copy: may_copy(request, name),
         is_overview: view.is_overview(),
         name: name.to_string(),
         digest: entry.digest.to_string(),
         short: short_digest(&entry.digest),
-        pull,
         download: named,
         media_type: entry.media_type.to_string(),
         kind: kind(entry, artifact_type.as_deref()),
@@ -214,6 +244,41 @@ async fn page(
         config: config_digest.map(|digest| digest.to_string()),
         may_delete: request.may_delete(name),
     })
+}
+
+/// Returns the heading: the repository with the tag, or with the beginning of the digest.
+fn title(name: &RepositoryName, reference: &Reference, entry: &ManifestEntry) -> String {
+    match reference {
+        Reference::Tag(tag) => format!("{name}:{tag}"),
+        Reference::Digest(_) => format!("{name}@{}", short_digest(&entry.digest)),
+    }
+}
+
+/// Returns true if the user may push to this repository, or may have that right elsewhere.
+fn may_copy(request: &AdminRequest, name: &RepositoryName) -> bool {
+    let is_user = matches!(request.identity, Identity::User(_));
+    request.admin.settings.push && (is_user || request.check(Action::Push, name).is_ok())
+}
+
+/// Returns the states of the layers, files or platforms of a manifest, and the warning if some of its content is damaged.
+async fn damage(
+    request: &AdminRequest<'_>,
+    name: &RepositoryName,
+    entry: &ManifestEntry,
+    contents: &ManifestView,
+) -> Result<(Vec<ContentState>, Option<String>), AdminError> {
+    let parts = contents.layers.items.iter().chain(&contents.blobs.items).chain(&contents.manifests.items);
+    let config = contents.config.as_ref().map_or(&entry.digest, |config| &config.digest);
+    let all = [config, &entry.digest].into_iter().chain(parts.map(|part| &part.digest));
+    let mut states = request.admin.store.content_states(name, all.cloned().collect()).await?;
+    let damaged = states.iter().filter(|state| **state == ContentState::Damaged).count();
+    let warning = format!(
+        "{} of this image {} missing or corrupt on the disk. Push the image again to repair it.",
+        count(damaged, "file"),
+        if damaged == 1 { "is" } else { "are" }
+    );
+    states.drain(..2);
+    Ok((states, (damaged > 0).then_some(warning)))
 }
 
 /// Returns the part of a sparse manifest that is here.
@@ -255,21 +320,24 @@ fn platforms_or_layers(
     view: View,
     entry: &ManifestEntry,
     contents: &ManifestView,
-    config: &ImageConfig,
+    states: &[ContentState],
 ) -> (Section<Child>, Section<Layer>) {
     let (none, number) = (ManifestView::default(), contents.layers.items.len() + contents.blobs.items.len());
     let has_platforms = entry.media_type.is_index() || number == 0;
     let (platforms, layers) = if has_platforms { (contents, &none) } else { (&none, contents) };
     let manifests = &platforms.manifests;
-    let children = view.section(List::Platforms, manifests.items.iter().collect(), manifests.more);
-    (children.map(child), artifact::layers(view, layers, config))
+    let states_of_children = states.iter().copied().chain(std::iter::repeat(ContentState::Here));
+    let children = manifests.items.iter().zip(states_of_children).collect();
+    let children = view.section(List::Platforms, children, manifests.more);
+    (children.map(child), artifact::layers(view, layers, states))
 }
 
-fn child(part: &oci::DescriptorView) -> Child {
+fn child((part, state): (&oci::DescriptorView, ContentState)) -> Child {
     Child {
         platform: shorten(&platform(part), NAME),
         short: short_digest(&part.digest),
         size: None,
+        fault: artifact::fault(state),
         digest: part.digest.to_string(),
     }
 }
@@ -277,9 +345,10 @@ fn child(part: &oci::DescriptorView) -> Child {
 fn platform(part: &oci::DescriptorView) -> String {
     match &part.platform {
         Some(platform) if !platform.is_unknown() => platform.to_string(),
-        Some(_) | None => {
-            part.reference_type().or(part.artifact_type.as_deref()).unwrap_or("no platform").to_owned()
-        }
+        Some(_) | None => match part.reference_type() {
+            Some("attestation-manifest") => "Attestation".to_owned(),
+            other => other.or(part.artifact_type.as_deref()).unwrap_or("no platform").to_owned(),
+        },
     }
 }
 

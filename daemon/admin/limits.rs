@@ -30,6 +30,11 @@ pub(super) fn shorten(text: &str, longest: usize) -> String {
     text.to_owned()
 }
 
+/// Returns the bytes of a text in a rendered template.
+pub(super) fn html_bytes(text: &str) -> usize {
+    text.chars().map(html_length).sum()
+}
+
 /// Returns the bytes of a character in a rendered template; askama escapes with numeric entities of five bytes.
 fn html_length(c: char) -> usize {
     if matches!(c, '"' | '\'' | '&' | '<' | '>') { "&#34;".len() } else { c.len_utf8() }

@@ -7,18 +7,23 @@
 //!
 //! The size of every page is bounded by constants, see `limits.rs`.
 
+mod about;
 mod account;
 mod activity;
 mod artifact;
 mod assets;
 mod clients;
+mod compare;
 mod configuration;
 mod cookies;
+mod copy;
 mod delete;
 mod delete_repository;
 mod docs;
+mod document;
 mod download;
 mod error;
+mod file;
 mod format;
 mod image;
 mod import;
@@ -32,6 +37,7 @@ mod overview;
 mod pager;
 mod pages;
 mod plots;
+mod pull_command;
 mod push;
 mod repositories;
 mod repository;
@@ -44,6 +50,7 @@ mod state;
 mod theme;
 mod theme_form;
 mod tree;
+mod untagged;
 mod users;
 mod warnings;
 #[cfg(test)]
@@ -130,6 +137,10 @@ async fn dispatch(
         Page::Image(name, reference) => image::show(request, &name, &reference).await,
         Page::Download(name, reference) => download::download(request, &name, &reference).await,
         Page::Raw(name, digest) => image::raw(request, &name, &digest).await,
+        Page::Compare => compare::show(request).await,
+        Page::Copy => copy::copy(request).await,
+        Page::ConfirmDeleteUntagged => untagged::confirm(request),
+        Page::DeleteUntagged => untagged::delete(request).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
         Page::ConfirmDeleteRepository => delete_repository::confirm(request).await,

@@ -52,6 +52,26 @@ impl Pager {
         (self.page > 1).then(|| self.link((self.page - 1).min(self.pages)))
     }
 
+    /// Returns the numbers of the first and last page and those around this one, each with its address; `None` stands
+    /// for numbers that are left out.
+    pub(super) fn numbers(&self) -> Vec<Option<(usize, String)>> {
+        let around = self.page.saturating_sub(1)..=self.page + 1;
+        let shown = (1..=self.pages.min(1)).chain(around).chain([self.pages]);
+        let mut numbers: Vec<Option<(usize, String)>> = Vec::new();
+        let mut last = 0;
+        for page in shown.filter(|page| (1..=self.pages).contains(page)) {
+            if page <= last {
+                continue;
+            }
+            if page > last + 1 {
+                numbers.push(None);
+            }
+            numbers.push(Some((page, self.link(page))));
+            last = page;
+        }
+        numbers
+    }
+
     /// Returns the address of the next page.
     pub(super) fn next(&self) -> Option<String> {
         (self.page < self.pages).then(|| self.link(self.page + 1))
@@ -151,6 +171,12 @@ mod tests {
         assert_eq!((pager(1).previous(), pager(1).next()), (None, Some("/x?q=a+b&page=2".into())));
         assert_eq!((pager(3).previous(), pager(3).next()), (Some("/x?q=a+b&page=2".into()), None));
         assert_eq!(pager(99).previous(), Some("/x?q=a+b&page=3".into()), "beyond the end");
+        let numbers = |page, pages| {
+            let numbers = Pager { page, pages, base: String::new() }.numbers().into_iter();
+            numbers.map(|number| number.map_or(0, |(page, _)| page)).collect::<Vec<_>>()
+        };
+        assert_eq!((numbers(1, 1), numbers(2, 3)), (vec![1], vec![1, 2, 3]));
+        assert_eq!(numbers(5, 9), [1, 0, 4, 5, 6, 0, 9]);
         assert_eq!(page_of((0..25).collect(), 3, 10), [20, 21, 22, 23, 24]);
         assert!(page_of(vec![1], usize::MAX, 10).is_empty());
     }

@@ -134,6 +134,8 @@ fn notice(query: &Query) -> Option<String> {
         "partly-deleted" => {
             format!("{} deleted so far. Delete again to continue.", count(number("count"), "manifest"))
         }
+        "deleted-manifests" => deleted_manifests(number("count"), number("moved")),
+        "copied" => "Copied. No content was moved.".into(),
         "added" => "User added.".into(),
         "password" => "Password changed.".into(),
         "removed" => "User removed.".into(),
@@ -162,6 +164,14 @@ fn waiting(query: &Query) -> Option<String> {
     let blobs = Amount { count: number("blobs")?, bytes: number("bytes")? };
     let (from, until) = (number("from"), number("until"));
     WaitingContent { manifests: number("manifests")?, blobs, from, until }.sentence()
+}
+
+fn deleted_manifests(number: u32, kept: u32) -> String {
+    let deleted = format!("{} deleted.", count(number, "manifest"));
+    match kept {
+        0 => format!("{deleted} A collection frees their content after the grace period."),
+        _ => format!("{deleted} {} kept: tagged meanwhile.", count(kept, "manifest")),
+    }
 }
 
 fn deleted(number: u32, moved: u32, waiting: Option<String>) -> String {

@@ -1,36 +1,46 @@
-//! A repository: the list of its tags.
+//! A repository: its tags, with the attachments of each image, and its manifests without a tag.
 
 use askama::Template;
 
+use super::about::{About, about};
 use super::error::AdminError;
-use super::format::{When, shell_argument, short_digest, whole_size};
-use super::limits::{NAME, shorten};
+use super::format::{When, short_digest, whole_size};
+use super::limits::{NAME, html_bytes, shorten};
 use super::pager::{ListView, Pager, Sorting};
 use super::pages::{Frame, render};
+use super::pull_command::{PullCommand, Pulled, pull_commands};
 use super::request::AdminRequest;
 use super::response::OK;
+use super::untagged;
 use crate::access::Action;
 use crate::base::human::count;
-use crate::oci::RepositoryName;
-use crate::store::{TagOrder, TagOverview};
+use crate::oci::{Attachment, RepositoryName};
+use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
-const ROWS: usize = 20;
+const ROWS: usize = 18;
+/// The length of the platforms that a row shows, in bytes of HTML; the page of the image has all.
+const PLATFORMS: usize = 110;
+/// The bytes of HTML around a platform.
+const AROUND: usize = "<span class=\"nowrap\"></span>, ".len();
 
 #[derive(Template)]
 #[template(path = "repository.html")]
 struct Page {
     frame: Frame,
     name: String,
+    about: About,
     /// The reference of an image up to `:TAG`.
     image: String,
-    /// The argument that pulls the first tag of the list.
-    pull: Option<String>,
+    /// The commands that pull the first tag of the list.
+    pulls: Vec<PullCommand>,
     search: String,
     sort: &'static str,
     direction: &'static str,
-    sortings: Vec<Sorting>,
+    /// The columns that sort the list: tag and time of the push.
+    by_tag: Sorting,
+    by_pushed: Sorting,
     tags: Vec<Row>,
     summary: String,
     may_delete: bool,
@@ -42,7 +52,11 @@ struct Row {
     digest: String,
     short: String,
     /// The platforms of an image, or the type of an artifact.
-    platforms: String,
+    platforms: Vec<String>,
+    more_platforms: usize,
+    is_signed: bool,
+    /// The kinds of the other attachments, in words.
+    attached: String,
     size: String,
     created: Option<When>,
     pushed: When,
@@ -50,23 +64,39 @@ struct Row {
     others: usize,
 }
 
-/// Shows the tags.
+/// Shows the tags, or with `?tab=untagged` the manifests without a tag.
 pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
     request.check(Action::Pull, name)?;
-    let view = ListView::new(&request.query, ("name", TagOrder::Name), &[("pushed", TagOrder::Pushed)]);
-    let listing = request.admin.store.tags_overview(name, view.list_query(ROWS)).await?;
-    let path = format!("/repository/{name}");
+    if request.query.get("tab") == Some("untagged") {
+        return untagged::show(request, name).await;
+    }
+    let store = &request.admin.store;
+    let mut view = ListView::new(&request.query, ("pushed", TagOrder::Pushed), &[("name", TagOrder::Name)]);
+    // The newest first, unless a column header was chosen.
+    if request.query.get("dir").is_none() {
+        view.descending = view.order == TagOrder::Pushed;
+    }
+    let listing = store.tags_overview(name, view.list_query(ROWS)).await?;
+    let newest = ListQuery { order: TagOrder::Pushed, descending: true, limit: 1, ..ListQuery::default() };
+    let newest = store.tags_overview(name, newest).await?.items;
+    let about = match newest.first() {
+        Some(newest) => about(request, name, &newest.entry).await?,
+        None => About::default(),
+    };
     let image = format!("{}/{name}", request.display_host());
+    let [by_tag, by_pushed] = sortings(&view.search, (view.sort, view.descending));
     let page = Page {
         frame: Frame::new(request, "repositories"),
         name: name.to_string(),
-        pull: listing.items.first().map(|first| shell_argument(&format!("{image}:{}", first.tag))),
+        about,
+        pulls: listing.items.first().map(|first| pulls(&image, first)).unwrap_or_default(),
         image,
-        sortings: sortings(&path, &view.search, (view.sort, view.descending)),
+        by_tag,
+        by_pushed,
         tags: listing.items.iter().map(row).collect(),
         summary: count(listing.total, "tag"),
         may_delete: request.may_delete(name),
-        pager: view.pager(ROWS, listing.total, &path),
+        pager: view.pager(ROWS, listing.total, ""),
         sort: view.sort,
         direction: view.direction(),
         search: view.search,
@@ -74,24 +104,51 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
     render(OK, &page)
 }
 
-fn sortings(path: &str, search: &str, active: (&str, bool)) -> Vec<Sorting> {
-    let columns = [("Tag", "name", false), ("Pushed", "pushed", true)];
-    columns.into_iter().map(|column| Sorting::new(column, path, search, active)).collect()
+fn pulls(image: &str, tag: &TagOverview) -> Vec<PullCommand> {
+    let is_signed = tag.attached.contains(&Attachment::Signature);
+    let pulled = Pulled::of(tag.summary.artifact.as_deref());
+    pull_commands(image, &format!(":{}", tag.tag), pulled, is_signed)
+}
+
+fn sortings(search: &str, active: (&str, bool)) -> [Sorting; 2] {
+    [("Tag", "name", false), ("Pushed", "pushed", true)]
+        .map(|column| Sorting::new(column, "", search, active))
 }
 
 fn row(tag: &TagOverview) -> Row {
     let summary = &tag.summary;
-    let platforms = summary.artifact.clone().unwrap_or_else(|| summary.platforms.join(", "));
+    let all = summary.artifact.as_ref().map_or(&summary.platforms[..], std::slice::from_ref);
+    let (platforms, more_platforms) = shown_platforms(all);
+    let attached = tag.attached.iter().filter(|kind| **kind != Attachment::Signature).map(|kind| kind.word());
     Row {
         tag: tag.tag.to_string(),
         digest: tag.entry.digest.to_string(),
         short: short_digest(&tag.entry.digest),
-        platforms: shorten(&platforms, NAME),
+        platforms,
+        more_platforms,
+        is_signed: tag.attached.contains(&Attachment::Signature),
+        attached: attached.collect::<Vec<_>>().join(", "),
         size: whole_size(tag.size),
         created: summary.created.as_deref().and_then(When::parse),
         pushed: When::at(tag.entry.pushed),
         others: tag.shared.saturating_sub(1),
     }
+}
+
+/// Returns the first platforms, as many as fit in a row, and the number of others.
+fn shown_platforms(all: &[String]) -> (Vec<String>, usize) {
+    let (mut shown, mut used) = (Vec::new(), 0);
+    for platform in all {
+        let text = shorten(platform, NAME);
+        // Only characters that take five bytes make it longer than its text.
+        used += html_bytes(&text) + if shown.is_empty() { 0 } else { AROUND };
+        if !shown.is_empty() && used > PLATFORMS {
+            break;
+        }
+        shown.push(text);
+    }
+    let more = all.len() - shown.len();
+    (shown, more)
 }
 
 #[cfg(test)]
@@ -106,6 +163,8 @@ mod tests {
     #[test]
     fn largest_page_is_small() {
         for text in worst_case::texts() {
+            let kinds =
+                [Attachment::Signature, Attachment::Sbom, Attachment::Provenance, Attachment::Attestation];
             let tag = |number| TagOverview {
                 tag: worst_case::tag(number),
                 entry: ManifestEntry {
@@ -120,22 +179,27 @@ mod tests {
                     platforms: vec![text.clone(); 16],
                     created: Some("2001-01-01T00:00:00Z".into()),
                     artifact: None,
+                    attached: Vec::new(),
                 }),
+                attached: kinds.into(),
             };
             let (name, search) = (worst_case::name(0).to_string(), "\"".repeat(128));
-            let (path, image) = (format!("/repository/{name}"), format!("{}/{name}", "h".repeat(260)));
+            let image = format!("{}/{name}", "h".repeat(260));
             let parameters = [("q", search.as_str()), ("sort", "pushed"), ("dir", "down")];
+            let [by_tag, by_pushed] = sortings(&search, ("pushed", true));
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
-                pull: Some(format!("'{image}:{}'", worst_case::tag(0))),
+                about: About::longest(&text),
+                pulls: pulls(&image, &tag(0)),
                 image,
                 sort: "pushed",
                 direction: "down",
-                sortings: sortings(&path, &search, ("pushed", true)),
+                by_tag,
+                by_pushed,
                 tags: (0..ROWS).map(|number| row(&tag(number))).collect(),
                 summary: count(1_000_000_u64, "tag"),
                 may_delete: true,
-                pager: Pager::new(500, ROWS, 1_000_000, &path, &parameters),
+                pager: Pager::new(500, ROWS, 1_000_000, "", &parameters),
                 search,
                 name,
             });

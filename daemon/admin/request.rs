@@ -15,7 +15,7 @@ use crate::access::{self, Access, Action, IdentifyError, Identity, Operation, Pe
 use crate::intake::Multipart;
 use crate::oci::{ErrorCode, Problem, ProblemKind, RepositoryName};
 use crate::queue::FairPermit;
-use crate::store::{Cause, FailedLogin, Holder, Note, NoteKind, Origin};
+use crate::store::{Cause, FailedLogin, Holder, Note, NoteKind, Origin, StoreError};
 use crate::wire::{CsrfPolicy, Query, RequestBody, Response};
 
 /// The largest form, in bytes: one with all tags of a page fits.
@@ -165,6 +165,15 @@ impl<'a> AdminRequest<'a> {
             Identity::Anonymous | Identity::Local(_) => AdminError::NeedsLogin,
             Identity::User(_) => AdminError::Denied("This user may not do this in this repository."),
         })
+    }
+
+    /// Checks that the user may pull from a repository that is the source of something. Without that right the repository
+    /// does not exist for the user, as in the API.
+    pub(super) fn check_source(&self, name: &RepositoryName) -> Result<(), AdminError> {
+        match self.check(Action::Pull, name) {
+            Err(AdminError::Denied(_)) => Err(StoreError::NameUnknown(name.clone()).into()),
+            checked => checked,
+        }
     }
 
     /// Returns true if the user has a permission that is not about one repository.

@@ -18,11 +18,15 @@ pub(super) enum Page {
     Image(RepositoryName, Reference),
     Download(RepositoryName, Reference),
     Raw(RepositoryName, Digest),
+    Compare,
+    Copy,
     ConfirmDelete,
     Delete,
     ConfirmDeleteRepository,
     DeleteRepository,
     Search,
+    ConfirmDeleteUntagged,
+    DeleteUntagged,
     Users,
     AddUser,
     PasswordForm,
@@ -75,6 +79,9 @@ impl Page {
             "/delete" => both(Page::ConfirmDelete, Page::Delete),
             "/delete/repository" => both(Page::ConfirmDeleteRepository, Page::DeleteRepository),
             "/search" => read(Page::Search),
+            "/delete/untagged" => both(Page::ConfirmDeleteUntagged, Page::DeleteUntagged),
+            "/compare" => read(Page::Compare),
+            "/copy" => submit(Page::Copy),
             "/users" => read(Page::Users),
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
@@ -102,6 +109,8 @@ impl Page {
             | Page::Theme
             | Page::Delete
             | Page::DeleteRepository
+            | Page::DeleteUntagged
+            | Page::Copy
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
@@ -118,9 +127,11 @@ impl Page {
             | Page::Image(..)
             | Page::Download(..)
             | Page::Raw(..)
+            | Page::Compare
             | Page::ConfirmDelete
             | Page::ConfirmDeleteRepository
             | Page::Search
+            | Page::ConfirmDeleteUntagged
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
@@ -197,6 +208,9 @@ mod tests {
             "/theme",
             "/delete",
             "/delete/repository",
+            "/delete/untagged",
+            "/copy",
+            "/compare",
             "/users/add",
             "/users/password",
             "/users/remove",

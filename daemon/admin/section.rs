@@ -65,11 +65,12 @@ impl List {
     /// Returns the number of rows on the overview, where all lists together have to fit.
     pub(super) const fn overview_rows(self) -> usize {
         match self {
-            List::Platforms => 18,
-            List::Layers => 22,
+            List::Platforms => 11,
+            List::Layers => 14,
             List::Settings => 14,
             List::Labels => 10,
-            List::Tags | List::Annotations | List::History => 8,
+            List::History => 9,
+            List::Tags | List::Annotations => 8,
             List::Referrers => 4,
         }
     }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub users: Vec<String>,
     /// True if tags can be deleted here.
     pub delete: bool,
+    /// True if images can be copied here.
+    pub push: bool,
     /// The grace period and retention rules of collections that are started here.
     pub policy: CollectionPolicy,
     /// True if the registry listens on loopback addresses only.

@@ -8,11 +8,15 @@
 mod actor;
 pub mod annotations;
 mod attached;
+mod attachment;
+mod build_step;
 mod count;
 mod digest;
+mod document;
 mod error_code;
 mod hasher;
 mod image_config;
+mod json_find;
 mod json_text;
 mod lenient;
 mod listed;
@@ -27,7 +31,10 @@ mod reference;
 
 pub use actor::{Actor, ActorKind};
 pub use attached::AttachmentTarget;
+pub use attachment::Attachment;
+pub use build_step::dockerfile_step;
 pub use digest::{Algorithm, Digest, ParseDigestError};
+pub use document::{Bill, Document, Package, PackageFilter, Signed, Statement};
 pub use error_code::ErrorCode;
 pub use hasher::Hasher;
 pub use image_config::{HistoryEntry, ImageConfig, RuntimeSetting};

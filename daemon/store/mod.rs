@@ -27,8 +27,8 @@
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
 //! | collection | `gc`, `tag_retention` |
 //! | check | `check`, `layout_check` |
-//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status` |
-//! | lists of the admin page | `overview`, `summary` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
+//! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
@@ -42,6 +42,7 @@
 //! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `gc/waiting`, `check/report` |
 //! | ground | `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
 
+mod attachments;
 mod blob;
 mod blob_files;
 mod blob_store;
@@ -50,6 +51,8 @@ mod capacity;
 mod capacity_limits;
 mod check;
 mod clock;
+mod contents;
+mod copy;
 mod daily;
 mod delay;
 mod discovery;
@@ -120,6 +123,7 @@ mod top_files;
 mod transfer_content;
 mod transfer_leases;
 mod transfers;
+mod untagged;
 mod upload;
 mod upload_files;
 mod upload_id;
@@ -142,6 +146,8 @@ pub use self::capacity_limits::{CapacityLimits, NameLimits};
 pub use self::check::{
     Affected, CheckEvent, CheckOptions, CheckPosition, CheckProgress, CheckReport, Fault, FaultFound, Outcome,
 };
+pub use self::contents::{ContentState, MAX_DOCUMENT};
+pub use self::copy::{CopyOutcome, ImageCopy};
 pub use self::daily::DayTotals;
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
@@ -183,6 +189,7 @@ pub use self::summaries::{ReadPermit, Summary};
 pub use self::transfer_content::SizedDigest;
 pub use self::transfer_leases::{Purpose, TransferError};
 pub use self::transfers::{OwnTransfer, Transfer};
+pub use self::untagged::{KeptUntagged, Untagged};
 pub use self::upload::Upload;
 pub use self::upload_id::{ParseUploadIdError, UploadId};
 pub use self::uploads::UnfinishedUpload;

@@ -1,5 +1,6 @@
 //! Queries of the admin page: lists with their totals, and the state of the store and its disk.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::listing::{
 use super::summaries::Summary;
 use super::uploads::UnfinishedUpload;
 use super::work::Kind;
-use crate::oci::{self, Digest, ManifestView, RepositoryName, Tag};
+use crate::oci::{self, Attachment, Digest, ManifestView, RepositoryName, Tag};
 
 /// The maximum number of rows that are read to add up the sizes on one page.
 const SIZE_ROWS: usize = 100_000;
@@ -34,6 +35,8 @@ pub struct TagOverview {
     pub size: TotalSize,
     /// The summary of the manifest.
     pub summary: Arc<Summary>,
+    /// The kinds of its attachments.
+    pub attached: BTreeSet<Attachment>,
 }
 
 /// A tag in a list of all tags.
@@ -164,7 +167,8 @@ impl Store {
             for (tag, entry, shared) in items {
                 let summary = store.summary(&repository, &entry);
                 let size = store.0.index.total_size(&repository, &entry.digest, &mut rows, cancel)?;
-                tags.push(TagOverview { tag, entry, shared, size, summary });
+                let attached = store.attachments(&repository, &entry, &summary, cancel)?;
+                tags.push(TagOverview { tag, entry, shared, size, summary, attached });
             }
             Ok(ListPage { items: tags, total })
         })

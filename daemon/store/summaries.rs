@@ -11,7 +11,7 @@ use lru::LruCache;
 use super::error::StoreError;
 use super::holder::Holder;
 use crate::base::Lock;
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Attachment, Digest, RepositoryName};
 use crate::queue::{FairPermit, FairPool, Limits};
 
 /// The number of summaries in the cache.
@@ -30,6 +30,8 @@ pub struct Summary {
     pub created: Option<String>,
     /// The type of an artifact; `None` for an image.
     pub artifact: Option<String>,
+    /// The kinds of the attestations within an index.
+    pub attached: Vec<Attachment>,
 }
 
 /// The cache of summaries, and the pool of permits.

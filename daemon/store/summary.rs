@@ -106,6 +106,7 @@ impl Store {
             platforms: platforms(std::iter::once(&config.platform())),
             created: config.created.map(short),
             artifact: None,
+            attached: Vec::new(),
         };
         Ok((summary, is_whole))
     }
@@ -122,7 +123,11 @@ impl Store {
         // An index of indexes gets no creation time, which bounds the recursion to one level.
         let created = first.first().filter(|first| !first.media_type.is_index());
         let created = created.and_then(|first| self.summary(repository, first).created.clone());
+        let attested = contents.manifests.items.iter().find(|part| part.reference_type().is_some());
+        let attested: Vec<Digest> = attested.map(|part| part.digest.clone()).into_iter().collect();
+        let attested = self.0.index.manifests_among(repository, &attested)?;
         let summary = Summary {
+            attached: attested.first().map(|entry| self.statements(entry)).unwrap_or_default(),
             platforms: platforms(images.filter_map(|part| part.platform.as_ref())),
             created,
             artifact: contents.artifact_type.clone().map(short),

@@ -74,6 +74,9 @@ fn pages_show_pushed_images() {
     assert!(sorted.find("team/app").unwrap() < sorted.find("team/other").unwrap());
     let repository = browser.page("/repository/team/app");
     let place = |tag: &str| repository.find(&format!("/image/team/app:{tag}\"")).unwrap();
+    assert!(place("latest") < place("1.10") && place("1.10") < place("1.9"), "the newest first");
+    let repository = browser.page("/repository/team/app?sort=name");
+    let place = |tag: &str| repository.find(&format!("/image/team/app:{tag}\"")).unwrap();
     assert!(place("1.9") < place("1.10") && place("1.10") < place("latest"));
     for shown in ["linux/arm/v7", "2 more tags", "docker pull registry/team/app:"] {
         assert!(repository.contains(shown), "{shown} is not in {repository}");

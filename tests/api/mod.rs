@@ -1,6 +1,7 @@
 //! API tests: the real binary over real sockets, without root and without other programs. The quick tier runs these.
 
 mod admin;
+mod admin_images;
 mod admin_memory;
 mod admin_search;
 mod admin_size;

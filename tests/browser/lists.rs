@@ -5,7 +5,7 @@ use super::interaction::wait_for;
 use super::registry::{MANY_TAGS, Registry};
 
 /// The tags on a page.
-const PAGE: usize = 20;
+const PAGE: usize = 18;
 
 pub fn all(browser: &Chromium, registry: &Registry) {
     find_a_repository(browser);
@@ -72,7 +72,12 @@ fn find_a_tag(browser: &Chromium) {
     browser.click("a[href=\"/repository/team/app\"]");
     browser.wait_for_address("/repository/team/app");
     let tags = browser.texts("#tags tbody th a");
-    assert_eq!(tags, ["1.2", "1.9", "1.10", "2.0-rc.1", "latest"], "in natural order");
+    assert_eq!(tags.len(), 5, "{tags:?}");
+    browser.click("#tags thead a");
+    wait_for("natural order", || {
+        let tags = browser.texts("#tags tbody th a");
+        if tags == ["1.2", "1.9", "1.10", "2.0-rc.1", "latest"] { Ok(()) } else { Err(format!("{tags:?}")) }
+    });
     browser.expect("#tags", "linux/arm/v7");
     browser.expect("#tags", "2 more tags");
     let digest = browser.property("#tags td.digest code", "dataset")["copy"].as_str().unwrap().to_owned();
@@ -89,14 +94,14 @@ fn page_through_tags(browser: &Chromium) {
     browser.open("/repository/busy");
     assert_eq!(browser.count("#tags tbody tr"), PAGE);
     browser.click("#next");
-    browser.expect(".pager", "Page 2 of 3");
+    browser.expect(".pager [aria-current]", "2");
     assert_eq!(browser.count("#tags tbody tr"), PAGE);
     browser.click("#next");
-    browser.expect(".pager", "Page 3 of 3");
+    browser.expect(".pager [aria-current]", "3");
     assert_eq!(browser.count("#tags tbody tr"), MANY_TAGS - 2 * PAGE);
     browser.open("/repository/busy?page=2");
     browser.click("#previous");
-    browser.expect(".pager", "Page 1 of 3");
+    browser.expect(".pager [aria-current]", "1");
 }
 
 fn view_image(browser: &Chromium) {
@@ -107,15 +112,14 @@ fn view_image(browser: &Chromium) {
     browser.expect("#platform", "linux/arm/v7");
     browser.expect("#same", "1.9");
     browser.expect("#same", "latest");
-    browser.expect("#layers", "COPY app /bin/app");
+    browser.expect("#history", "COPY app /bin/app");
     browser.expect("#layers", "72 B");
     for part in ["/bin/app --all", "COLOUR=green", "8080/tcp", "app:app", "/data"] {
         browser.expect("#config", part);
     }
     browser.expect("#labels", "vendor");
     browser.expect("#annotations", "hand-made");
-    browser.click("#history summary");
-    browser.expect("#history ol", "ENV COLOUR=green");
+    browser.expect("#history", "ENV COLOUR=green");
     browser.click("#raw summary");
     browser.expect("#raw pre", "schemaVersion");
     browser.click("#raw a");
@@ -130,7 +134,7 @@ fn view_platforms(browser: &Chromium) {
     for (platform, command) in [("linux/amd64", "COPY app-amd64"), ("linux/arm64", "COPY app-arm64")] {
         browser.open("/image/multi:1");
         browser.click_link(platform);
-        browser.expect("#layers", command);
+        browser.expect("#history", command);
         browser.expect("#platform", platform);
     }
 }

@@ -49,7 +49,8 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
         media_type: media_type.parse().unwrap(),
         pushed: 0,
     };
-    let (mut platforms, layers) = platforms_or_layers(view, &entry, &contents, &config);
+    let states = vec![ContentState::Damaged; 60];
+    let (mut platforms, layers) = platforms_or_layers(view, &entry, &contents, &states);
     for child in &mut platforms.rows {
         child.size = Some("more than 1023.9 GiB".into());
     }
@@ -57,13 +58,22 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
     let mut referrers = ManifestView::parse(&self::manifest(text, false)).layers.items;
     referrers.truncate(REFERRERS);
     Page {
-        presence: None,
+        presence: Some("18446744073709551615 of 18446744073709551615 platforms here".into()),
+        title: format!("{}:{}", worst_case::name(0), worst_case::tag(0)),
+        damage: Some("d".repeat(140)),
+        attached: vec![worst_case::tag(0).to_string(); 4],
+        may_copy: true,
         frame: worst_case::frame(),
         is_overview: view.is_overview(),
         name: worst_case::name(0).to_string(),
         digest: entry.digest.to_string(),
         short: short_digest(&entry.digest),
-        pull: format!("'{}/{}@{}'", "h".repeat(260), worst_case::name(0), entry.digest),
+        pulls: pull_commands(
+            &format!("[{}]/{}", "h".repeat(260), worst_case::name(0)),
+            &format!("@{}", entry.digest),
+            Pulled::Image,
+            true,
+        ),
         download: format!("@{}", entry.digest),
         media_type: entry.media_type.to_string(),
         kind: kind(&entry, None),

@@ -96,6 +96,7 @@ pub(super) fn services(
             title: config.admin.title.clone(),
             users: config.admin.users.clone(),
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
+            push: !config.registry.read_only,
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
             configuration: config.effective_settings().into_iter().map(setting).collect(),

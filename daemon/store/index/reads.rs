@@ -28,6 +28,7 @@ use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
 use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
 use super::tables::stats::Stats;
+use super::tables::untagged::{UntaggedManifest, UntaggedManifests};
 use super::tables::uses::{StoreDay, Uses};
 use crate::oci::{
     AttachmentTarget, DescriptorView, Digest, ListedDescriptor, Reference, RepositoryName, Tag,
@@ -154,6 +155,22 @@ impl Index {
     ) -> Result<BlobPage, StoreError> {
         let now = self.clock.now();
         self.read()?.blob_page(after, limit, (now, grace), forecast)
+    }
+
+    /// As [`UntaggedManifests::untagged`], with the age of each manifest in seconds.
+    pub(in crate::store) fn untagged(
+        &self,
+        repository: &RepositoryName,
+        part: (usize, usize),
+        cancel: &Cancel,
+    ) -> Result<(Vec<(UntaggedManifest, u64)>, usize), StoreError> {
+        let now = self.clock.now();
+        let (found, total) = self.read()?.untagged(repository, part, cancel)?;
+        let with_age = |manifest: UntaggedManifest| {
+            let age = manifest.since.age(now).as_secs();
+            (manifest, age)
+        };
+        Ok((found.into_iter().map(with_age).collect(), total))
     }
 
     /// Returns all tags of a repository that name a manifest, found in short reads.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
-//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `parents`, `lease` |
+//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
@@ -35,6 +35,7 @@ pub(in crate::store) mod search;
 pub(in crate::store) mod sparse;
 pub(in crate::store) mod stats;
 pub(in crate::store) mod synced;
+pub(in crate::store) mod untagged;
 pub(in crate::store) mod uses;
 
 pub(in crate::store) use self::port::{Bounds, ReadTables, Row, Table, WriteTables};

@@ -14,7 +14,7 @@ use super::lookups::Lookups;
 use super::meta::Meta;
 use super::port::{ReadTables, Table};
 use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
-use crate::oci::{self, Digest, Reference, RepositoryName, Tag};
+use crate::oci::{self, AttachmentTarget, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::index_error::IndexError;
@@ -117,7 +117,8 @@ pub(in crate::store) trait Overviews: ReadTables {
         Ok(is_here && self.get(Table::Referrers, &key)?.is_none())
     }
 
-    /// Returns a page of the tags of a repository.
+    /// Returns a page of the tags of a repository. An attachment tag is left out if its manifest is in the repository: the
+    /// page shows it there.
     fn tags_overview(
         &self,
         repository: &RepositoryName,
@@ -130,7 +131,9 @@ pub(in crate::store) trait Overviews: ReadTables {
             cancel.check()?;
             let (key, value) = row?;
             let Some(tag) = keys::text_after(key, prefix.len()) else { continue };
-            all.push((tag, self.decode(value)?));
+            if !self.is_folded(repository, tag)? {
+                all.push((tag, self.decode(value)?));
+            }
         }
         let digests: Vec<&[u8]> = all.iter().map(|(_, row)| row.digest).collect();
         all.retain(|(tag, _)| tag.contains(&part.search));
@@ -145,6 +148,16 @@ pub(in crate::store) trait Overviews: ReadTables {
         };
         let page = sorted_page(all, part.skip(), part.limit, order);
         Ok(ListPage { total, items: with_shares(self, page, &digests)? })
+    }
+
+    /// Returns true for an attachment tag of a manifest that the repository has.
+    fn is_folded(&self, repository: &RepositoryName, tag: &str) -> Result<bool, StoreError> {
+        // Cheaper than parsing each tag.
+        if !tag.starts_with("sha") {
+            return Ok(false);
+        }
+        let target = tag.parse().ok().and_then(|tag| AttachmentTarget::of(&tag));
+        target.map_or(Ok(false), |target| self.has_attached_subject(repository, &target))
     }
 
     /// Returns those of the given tags that exist.

@@ -1,0 +1,180 @@
+//! The manifests of a repository without a tag, with the reason why each is kept; and their delete.
+
+use askama::Template;
+
+use super::error::AdminError;
+use super::format::{When, short_digest, whole_size};
+use super::pager::Pager;
+use super::pages::{Frame, render};
+use super::request::AdminRequest;
+use super::response::{OK, see_other};
+use crate::access::{Action, Identity};
+use crate::base::human::count;
+use crate::oci::{Digest, RepositoryName};
+use crate::store::{Delete, KeptUntagged, StoreError, Untagged};
+use crate::wire::{Query, Response};
+
+/// The manifests on a page.
+const ROWS: usize = 20;
+
+#[derive(Template)]
+#[template(path = "untagged.html")]
+struct Page {
+    frame: Frame,
+    name: String,
+    rows: Vec<Row>,
+    summary: String,
+    may_delete: bool,
+    pager: Pager,
+}
+
+struct Row {
+    digest: String,
+    short: String,
+    kind: &'static str,
+    size: String,
+    pushed: When,
+    kept: Kept,
+}
+
+/// The reason why a manifest is kept, for the template.
+enum Kept {
+    With { verb: &'static str, digest: String, short: String },
+    Until(When),
+    Always,
+}
+
+#[derive(Template)]
+#[template(path = "delete_untagged.html")]
+struct Confirmation {
+    frame: Frame,
+    name: String,
+    digests: Vec<String>,
+    summary: String,
+}
+
+/// Shows the list.
+pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
+    let page = Pager::wanted(&request.query);
+    let listing = request.admin.store.untagged(name, page - 1, ROWS).await?;
+    let page = Page {
+        frame: Frame::new(request, "repositories"),
+        name: name.to_string(),
+        rows: listing.items.iter().map(row).collect(),
+        summary: count(listing.total, "manifest"),
+        may_delete: request.may_delete(name),
+        pager: Pager::new(page, ROWS, listing.total, "", &[("tab", "untagged")]),
+    };
+    render(OK, &page)
+}
+
+fn row(one: &Untagged) -> Row {
+    let with =
+        |verb, digest: &Digest| Kept::With { verb, digest: digest.to_string(), short: short_digest(digest) };
+    Row {
+        digest: one.entry.digest.to_string(),
+        short: short_digest(&one.entry.digest),
+        kind: if one.entry.media_type.is_index() { "Index" } else { "Manifest" },
+        size: whole_size(one.size),
+        pushed: When::at(one.entry.pushed),
+        kept: match &one.kept {
+            KeptUntagged::PartOf(digest) => with("Part of", digest),
+            KeptUntagged::AttachedTo(digest) => with("Attached to", digest),
+            KeptUntagged::Until(time) => Kept::Until(When::at(*time)),
+            KeptUntagged::Always => Kept::Always,
+        },
+    }
+}
+
+/// Asks before manifests are deleted.
+pub(super) fn confirm(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let name = repository(request, &request.query)?;
+    let digests: Vec<String> = digests(&request.query).iter().map(Digest::to_string).collect();
+    if digests.is_empty() {
+        return Err(AdminError::Invalid("No manifest is selected. Go back and select manifests.".into()));
+    }
+    let summary = count(digests.len(), "manifest");
+    let frame = Frame::new(request, "repositories");
+    render(OK, &Confirmation { frame, name: name.to_string(), digests, summary })
+}
+
+/// Deletes the manifests of a confirmed form that have no tag meanwhile.
+pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
+    let (name, store) = (repository(request, &request.form)?, &request.admin.store);
+    let (mut deleted, mut kept) = (0_u32, 0_u32);
+    for digest in digests(&request.form) {
+        // A delete of a manifest takes its tags with it.
+        if store.tags_of(&name, &digest, 1).await?.1 > 0 {
+            kept += 1;
+            continue;
+        }
+        let delete = Delete { repository: name.clone(), object: digest.clone(), origin: request.origin() };
+        match store.delete_manifest(delete).await {
+            Ok(()) => deleted += 1,
+            Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (user, client) = (request.identity.to_string(), request.context.client);
+        log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {digest} of {name}");
+    }
+    let path = if store.has_repository(&name)? {
+        format!("/repository/{name}?tab=untagged&")
+    } else {
+        "/repositories?".into()
+    };
+    Ok(see_other(&format!("{path}done=deleted-manifests&count={deleted}&moved={kept}")))
+}
+
+fn digests(from: &Query) -> Vec<Digest> {
+    from.all("digest").take(ROWS).filter_map(|digest| digest.parse().ok()).collect()
+}
+
+/// Returns the repository of a query or form, if the user may delete in it.
+fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
+    let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
+    let name = name.map_err(|error| AdminError::Invalid(format!("Invalid repository name: {error}.")))?;
+    request.check(Action::Pull, &name)?;
+    if request.may_delete(&name) {
+        return Ok(name);
+    }
+    Err(match request.identity {
+        Identity::Anonymous | Identity::Local(_) => AdminError::NeedsLogin,
+        Identity::User(_) => AdminError::Denied("You may not delete in this repository."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::worst_case;
+    use super::*;
+    use crate::oci::MediaType;
+    use crate::store::{ManifestEntry, TotalSize};
+
+    #[test]
+    fn largest_pages_are_small() {
+        let one = || Untagged {
+            entry: ManifestEntry {
+                digest: worst_case::digest(),
+                size: u64::MAX,
+                media_type: MediaType::OCI_INDEX.parse().unwrap(),
+                pushed: 0,
+            },
+            size: TotalSize { bytes: u64::MAX, is_more: true },
+            kept: KeptUntagged::AttachedTo(worst_case::digest()),
+        };
+        worst_case::assert_small(&Page {
+            frame: worst_case::frame(),
+            name: worst_case::name(0).to_string(),
+            rows: (0..ROWS).map(|_| row(&one())).collect(),
+            summary: count(1_000_000_u64, "manifest"),
+            may_delete: true,
+            pager: Pager::new(500, ROWS, 1_000_000, "", &[("tab", "untagged")]),
+        });
+        worst_case::assert_small(&Confirmation {
+            frame: worst_case::frame(),
+            name: worst_case::name(0).to_string(),
+            digests: vec![worst_case::digest().to_string(); ROWS],
+            summary: count(ROWS, "manifest"),
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! The kinds of content that people attach to an image: signatures, SBOMs, provenance.
+
+/// The kind of an attachment of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attachment {
+    /// A signature.
+    Signature,
+    /// A list of the packages in the image.
+    Sbom,
+    /// A statement on how the image was built.
+    Provenance,
+    /// A statement of another kind.
+    Attestation,
+}
+
+impl Attachment {
+    /// Returns the kind of an artifact type, or of the media type of a layer.
+    pub fn of_type(artifact_type: &str) -> Option<Self> {
+        let text = artifact_type.to_ascii_lowercase();
+        let has = |part: &str| text.contains(part);
+        match () {
+            () if has("spdx") || has("cyclonedx") || has("sbom") || has("syft") => Some(Attachment::Sbom),
+            () if has("slsa") || has("provenance") => Some(Attachment::Provenance),
+            () if has("in-toto") || has("dsse") || has("attestation") => Some(Attachment::Attestation),
+            () if has("signature") || has("cosign") || has("sigstore") || has("simplesigning") => {
+                Some(Attachment::Signature)
+            }
+            () => None,
+        }
+    }
+
+    /// Returns the kind of the predicate of an in-toto statement.
+    pub fn of_predicate(predicate_type: &str) -> Self {
+        match Attachment::of_type(predicate_type) {
+            Some(kind @ (Attachment::Sbom | Attachment::Provenance)) => kind,
+            Some(Attachment::Signature | Attachment::Attestation) | None => Attachment::Attestation,
+        }
+    }
+
+    /// Returns the kind of an attachment tag.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        match tag.rsplit_once('.')?.1 {
+            "sig" => Some(Attachment::Signature),
+            "sbom" => Some(Attachment::Sbom),
+            "att" => Some(Attachment::Attestation),
+            _ => None,
+        }
+    }
+
+    /// Returns the word for the kind on a page.
+    pub fn word(self) -> &'static str {
+        match self {
+            Attachment::Signature => "signed",
+            Attachment::Sbom => "SBOM",
+            Attachment::Provenance => "provenance",
+            Attachment::Attestation => "attestation",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_predicates_and_tags_have_a_kind() {
+        use Attachment::{Attestation, Provenance, Sbom, Signature};
+        for (text, kind) in [
+            ("application/spdx+json", Some(Sbom)),
+            ("application/vnd.cyclonedx+json", Some(Sbom)),
+            ("application/vnd.dev.cosign.artifact.sig.v1+json", Some(Signature)),
+            ("application/vnd.cncf.notary.signature", Some(Signature)),
+            ("application/vnd.dev.sigstore.bundle.v0.3+json", Some(Signature)),
+            ("application/vnd.in-toto+json", Some(Attestation)),
+            ("application/vnd.cncf.helm.config.v1+json", None),
+        ] {
+            assert_eq!(Attachment::of_type(text), kind, "{text}");
+        }
+        assert_eq!(Attachment::of_predicate("https://slsa.dev/provenance/v1"), Provenance);
+        assert_eq!(Attachment::of_predicate("https://spdx.dev/Document"), Sbom);
+        assert_eq!(Attachment::of_predicate("https://example.org/signature"), Attestation);
+        assert_eq!(Attachment::of_tag("sha256-00.sig"), Some(Signature));
+        assert_eq!((Attachment::of_tag("sha256-00"), Attachment::of_tag("1.0")), (None, None));
+    }
+}
