@@ -115,7 +115,7 @@ fn confirmed(form: &Query) -> (Vec<(Tag, Digest)>, usize) {
 }
 
 /// Returns the repository of a query or form, if the user may delete in it.
-fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
+pub(super) fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
     let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
     let name = name.map_err(|error| AdminError::Invalid(format!("Invalid repository name: {error}.")))?;
     if !request.admin.settings.delete {

@@ -12,10 +12,12 @@ mod account;
 mod activity;
 mod artifact;
 mod assets;
+mod clients;
 mod compare;
 mod cookies;
 mod copy;
 mod delete;
+mod delete_repository;
 mod document;
 mod download;
 mod error;
@@ -39,9 +41,11 @@ mod repository;
 mod request;
 mod response;
 mod route;
+mod search;
 mod section;
 mod state;
 mod theme;
+mod theme_form;
 mod tree;
 mod untagged;
 mod users;
@@ -124,7 +128,7 @@ async fn dispatch(
         Page::LoginForm => login::show(request),
         Page::LogIn => login::log_in(request).await,
         Page::LogOut => Ok(login::log_out(request)),
-        Page::Theme => Ok(theme::choose(request)),
+        Page::Theme => Ok(theme_form::choose(request)),
         Page::Repositories => repositories::show(request).await,
         Page::Repository(name) => repository::show(request, &name).await,
         Page::Image(name, reference) => image::show(request, &name, &reference).await,
@@ -136,6 +140,9 @@ async fn dispatch(
         Page::DeleteUntagged => untagged::delete(request).await,
         Page::ConfirmDelete => delete::confirm(request).await,
         Page::Delete => delete::delete(request).await,
+        Page::ConfirmDeleteRepository => delete_repository::confirm(request).await,
+        Page::DeleteRepository => delete_repository::delete(request).await,
+        Page::Search => search::show(request).await,
         Page::Users => users::show(request).await,
         Page::AddUser => users::add(request).await,
         Page::PasswordForm => users::password_form(request).await,

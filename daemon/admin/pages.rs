@@ -86,9 +86,10 @@ impl Frame {
         Icon { file: self.icons, id: icon }
     }
 
-    /// Returns the choices of the theme, each with its label.
-    pub(super) fn themes(&self) -> &'static [(Theme, &'static str)] {
-        &[(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
+    /// Returns the choices of the theme: each with its label, and true for the one in use.
+    pub(super) fn themes(&self) -> [(Theme, &'static str, bool); 3] {
+        [(Theme::System, "System"), (Theme::Light, "Light"), (Theme::Dark, "Dark")]
+            .map(|(theme, label)| (theme, label, theme == self.theme))
     }
 
     /// Returns true if the menu has the activity of other users.
@@ -120,6 +121,12 @@ fn notice(query: &Query) -> Option<String> {
         "deleted" => deleted(number("count"), number("moved")),
         "deleted-manifests" => deleted_manifests(number("count"), number("moved")),
         "copied" => "Copied. No content was moved.".into(),
+        "repository-deleted" => {
+            "Repository deleted. A collection frees its content after the grace period.".into()
+        }
+        "partly-deleted" => {
+            format!("{} deleted so far. Delete again to continue.", count(number("count"), "manifest"))
+        }
         "added" => "User added.".into(),
         "password" => "Password changed.".into(),
         "removed" => "User removed.".into(),

@@ -1,9 +1,10 @@
-//! The commands that push an image to this registry, by the host that the browser uses.
+//! The commands that set up clients for this registry, by the host that the browser uses.
 
 use askama::Template;
 
+use super::clients::{Client, Target, Trust};
 use super::error::AdminError;
-use super::format::shell_argument;
+use super::limits::{SENTENCE, shorten};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
@@ -13,53 +14,49 @@ use crate::wire::Response;
 #[template(path = "push.html")]
 struct Page {
     frame: Frame,
-    /// The host with its port, as in the address bar.
-    host: String,
-    /// The host without its port.
-    hostname: String,
-    trust: Trust,
+    target: Target,
+    clients: Vec<Client>,
     fingerprint: Option<String>,
-    has_users: bool,
     may_push: bool,
+    missing: Option<MissingName>,
 }
 
-impl Page {
-    /// Returns a shell argument that contains the host.
-    fn with_host(&self, before: &str, after: &str) -> String {
-        shell_argument(&format!("{before}{}{after}", self.host))
-    }
-
-    /// Returns a shell argument that contains the host without its port.
-    fn with_hostname(&self, before: &str, after: &str) -> String {
-        shell_argument(&format!("{before}{}{after}", self.hostname))
-    }
-}
-
-/// The preparation that clients need before they connect.
-enum Trust {
-    /// Trust the registry's own authority.
-    Authority,
-    /// None here: the certificate was issued by another authority.
-    OtherAuthority,
-    /// Allow plain HTTP; clients allow it for loopback anyway.
-    Plain { is_loopback: bool },
+/// A name in the address bar that the registry's certificate does not have.
+struct MissingName {
+    /// The line of the configuration that adds it; none for a certificate from files.
+    line: Option<String>,
 }
 
 /// Shows the commands.
 pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
     let host = request.display_host();
     let hostname = without_port(&host).to_owned();
-    let own = request.context.certificate.as_ref().filter(|certificate| certificate.is_own);
+    let certificate = request.context.certificate.as_ref();
+    let own = certificate.filter(|certificate| certificate.is_own);
     let trust = match (own, request.secure) {
         (Some(_), _) => Trust::Authority,
         (None, true) => Trust::OtherAuthority,
         (None, false) => Trust::Plain { is_loopback: is_loopback(&hostname) },
     };
-    let fingerprint = own.and_then(|own| own.fingerprint.clone());
-    let has_users = request.access.has_users();
-    let frame = Frame::new(request, "push");
-    let may_push = super::import::may_push(request);
-    render(OK, &Page { frame, host, hostname, trust, fingerprint, has_users, may_push })
+    let missing = certificate.filter(|one| request.context.tls && !one.covers_host);
+    let page = Page {
+        frame: Frame::new(request, "push"),
+        missing: missing.map(|certificate| MissingName {
+            line: certificate.is_own.then(|| names_line(&certificate.configured, &hostname)),
+        }),
+        fingerprint: own.and_then(|own| own.fingerprint.clone()),
+        may_push: super::import::may_push(request),
+        clients: Vec::new(),
+        target: Target { host, hostname, trust, has_users: request.access.has_users() },
+    };
+    render(OK, &Page { clients: page.target.clients(), ..page })
+}
+
+/// Returns the line of the configuration with the names that it has, and one more.
+fn names_line(configured: &[String], name: &str) -> String {
+    let name = name.trim_matches(['[', ']']).to_owned();
+    let all: Vec<String> = configured.iter().cloned().chain([name]).collect();
+    shorten(&format!("names = {all:?}"), SENTENCE)
 }
 
 fn without_port(host: &str) -> &str {
@@ -92,16 +89,22 @@ mod tests {
     }
 
     #[test]
+    fn missing_name_is_added_to_the_configured_ones() {
+        assert_eq!(names_line(&[], "hub.lan"), "names = [\"hub.lan\"]");
+        assert_eq!(names_line(&["pi.lan".into()], "[fe80::1]"), "names = [\"pi.lan\", \"fe80::1\"]");
+    }
+
+    #[test]
     fn largest_page_is_small() {
         for trust in [Trust::Authority, Trust::OtherAuthority, Trust::Plain { is_loopback: false }] {
+            let target = Target { host: "[".repeat(260), hostname: "[".repeat(260), trust, has_users: true };
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
-                host: "[".repeat(260),
-                hostname: "[".repeat(260),
-                trust,
+                clients: target.clients(),
+                target,
                 fingerprint: Some("f".repeat(95)),
-                has_users: true,
                 may_push: true,
+                missing: Some(MissingName { line: Some(names_line(&["\"".repeat(2000)], "x")) }),
             });
         }
     }

@@ -24,6 +24,9 @@ pub(super) enum Page {
     Delete,
     ConfirmDeleteUntagged,
     DeleteUntagged,
+    ConfirmDeleteRepository,
+    DeleteRepository,
+    Search,
     Users,
     AddUser,
     PasswordForm,
@@ -74,6 +77,8 @@ impl Page {
             "/delete/untagged" => both(Page::ConfirmDeleteUntagged, Page::DeleteUntagged),
             "/compare" => read(Page::Compare),
             "/copy" => submit(Page::Copy),
+            "/delete/repository" => both(Page::ConfirmDeleteRepository, Page::DeleteRepository),
+            "/search" => read(Page::Search),
             "/users" => read(Page::Users),
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
@@ -99,6 +104,7 @@ impl Page {
             | Page::Delete
             | Page::DeleteUntagged
             | Page::Copy
+            | Page::DeleteRepository
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
@@ -117,6 +123,8 @@ impl Page {
             | Page::Compare
             | Page::ConfirmDelete
             | Page::ConfirmDeleteUntagged
+            | Page::ConfirmDeleteRepository
+            | Page::Search
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
@@ -193,6 +201,7 @@ mod tests {
             "/delete/untagged",
             "/copy",
             "/compare",
+            "/delete/repository",
             "/users/add",
             "/users/password",
             "/users/remove",

@@ -93,6 +93,10 @@ pub struct Certificate {
     pub until: Option<u64>,
     /// The SHA-256 fingerprint of the authority's certificate, for people to compare.
     pub fingerprint: Option<String>,
+    /// True if it is valid for the host of the request.
+    pub covers_host: bool,
+    /// The names that the configuration adds to it.
+    pub configured: Vec<String>,
     /// True if the wall clock is behind a time that was seen before.
     pub clock_is_behind: bool,
 }

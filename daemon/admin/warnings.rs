@@ -134,7 +134,14 @@ mod tests {
     const NOW: u64 = RELEASED + 86400;
 
     fn certificate(is_own: bool, until: u64) -> Certificate {
-        Certificate { is_own, until: Some(until), fingerprint: None, clock_is_behind: false }
+        Certificate {
+            is_own,
+            until: Some(until),
+            fingerprint: None,
+            covers_host: true,
+            configured: Vec::new(),
+            clock_is_behind: false,
+        }
     }
 
     #[test]

@@ -11,14 +11,12 @@ use super::error::{ControlError, Detail};
 use super::events::{End, Reporter, respond};
 use super::request::Request;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::store::{Cause, Delete, Origin, Store, StoreError};
+use crate::store::{Cause, Delete, Origin, Store};
 
 /// Maximum length of the body, in bytes.
 const MAX_BODY: usize = 1 << 20;
 /// Maximum number of names in a request.
 const MAX_NAMES: usize = 1000;
-/// Manifests that one read returns.
-const PAGE: usize = 500;
 
 /// The body of the request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,42 +146,12 @@ async fn delete_repository(
     reporter: &Reporter,
     deleted: &mut u64,
 ) -> Result<(), ControlError> {
-    // Before the first manifest: a repository with a tag that must stay is kept as a whole.
-    store.check_repository_delete(repository).await?;
-    loop {
-        let (mut after, before, mut refused) = (None, *deleted, None);
-        loop {
-            let page = store.manifests_of(repository, after, PAGE).await?;
-            for entry in &page {
-                if reporter.is_cancelled() {
-                    return Err(ControlError::refused(
-                        "cancelled",
-                        format!("{repository} was deleted in part"),
-                    ));
-                }
-                let delete = Delete {
-                    repository: repository.clone(),
-                    object: entry.digest.clone(),
-                    origin: origin.clone(),
-                };
-                match store.delete_manifest(delete).await {
-                    Ok(()) => *deleted += 1,
-                    Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
-                    // A manifest that an index references may go once that index has gone, in another pass.
-                    Err(error @ StoreError::ContentKept { .. }) => refused = Some(error),
-                    Err(error) => return Err(error.into()),
-                }
-                reporter.progress(&json!({ "repository": repository.as_str(), "manifests": *deleted }));
-            }
-            match page.last().filter(|_| page.len() == PAGE) {
-                Some(entry) => after = Some(entry.digest.clone()),
-                None => break,
-            }
-        }
-        match refused {
-            None => return Ok(()),
-            Some(error) if *deleted == before => return Err(error.into()),
-            Some(_) => {}
-        }
+    let proceed = |count| {
+        reporter.progress(&json!({ "repository": repository.as_str(), "manifests": count }));
+        !reporter.is_cancelled()
+    };
+    if store.delete_repository(repository, origin, deleted, proceed).await? {
+        return Ok(());
     }
+    Err(ControlError::refused("cancelled", format!("{repository} was deleted in part")))
 }

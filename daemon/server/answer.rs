@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue, ORIGIN};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
@@ -88,7 +88,7 @@ impl RequestServices {
         let mut response = match (early, page) {
             (Some(response), _) => response,
             (None, Some(admin)) => {
-                let context = self.admin_context(from, activity);
+                let context = self.admin_context(&parts.headers, from, activity);
                 record.endpoint = Endpoint::Page;
                 let (response, identity) = admin.answer(parts, body, context, &self.access).await;
                 record.user = identity.to_string();
@@ -156,14 +156,15 @@ impl RequestServices {
 
     /// Returns the context of a request for the admin page: facts of the server and the certificate, whose rooms `admin` does
     /// not call.
-    fn admin_context(&self, from: Source, activity: &ActivityTracker) -> RequestContext {
+    fn admin_context(&self, headers: &HeaderMap, from: Source, activity: &ActivityTracker) -> RequestContext {
+        let name = requested_name(headers);
         RequestContext {
             client: from.client,
             peer: from.peer,
             tls: from.transport == Transport::Tls,
             requests: activity.activity().requests,
             unnamed_proxy: activity.has_unnamed_proxy(),
-            certificate: self.certificates.as_deref().map(certificate),
+            certificate: self.certificates.as_deref().map(|one| certificate(one, name)),
         }
     }
 
@@ -297,12 +298,14 @@ fn accepts_html(parts: &Parts) -> bool {
 }
 
 /// Returns the facts of the certificate that the admin page shows.
-fn certificate(certificates: &Certificates) -> Certificate {
+fn certificate(certificates: &Certificates, requested: Option<&str>) -> Certificate {
     let facts = certificates.info();
     Certificate {
         is_own: facts.fingerprint.is_some(),
         until: facts.expires.and_then(|until| until.try_into().ok()),
         fingerprint: facts.fingerprint,
+        covers_host: requested.is_none_or(|name| certificates.covers(name)),
+        configured: certificates.configured_names().to_vec(),
         clock_is_behind: facts.clock_is_behind,
     }
 }

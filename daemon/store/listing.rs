@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::oci::RepositoryName;
+use crate::oci::{Digest, RepositoryName, Tag};
 
 /// The maximum depth of namespaces in the list of repositories.
 pub const NAMESPACES: usize = 4;
@@ -98,5 +98,105 @@ impl<O> ListQuery<O> {
     /// Returns the number of items on the pages before this one.
     pub(super) fn skip(&self) -> usize {
         self.page.saturating_mul(self.limit)
+    }
+}
+
+/// A search for names of repositories and tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameQuery {
+    /// A string that the names contain, in lower case.
+    repository: String,
+    /// A string that the tags contain.
+    tag: String,
+    /// True if a tag has to be in a repository that matches: the text is `REPOSITORY:TAG`.
+    is_pair: bool,
+    /// The tags before the page.
+    pub(super) skipped: usize,
+    /// The maximum number of repositories, and that of tags.
+    pub(super) limit: usize,
+    /// The maximum number of rows that are read.
+    pub(super) rows: usize,
+}
+
+impl NameQuery {
+    /// Parses a text: part of a repository's name or of a tag, or `REPOSITORY:TAG` with a part of each. The page of tags,
+    /// from 0, has at most `limit` of them; at most `rows` rows are read.
+    pub fn parse(text: &str, page: usize, limit: usize, rows: usize) -> Self {
+        let pair = text.rsplit_once(':');
+        let (repository, tag) = pair.unwrap_or((text, text));
+        NameQuery {
+            repository: repository.to_lowercase(),
+            tag: tag.to_owned(),
+            is_pair: pair.is_some(),
+            skipped: page.saturating_mul(limit),
+            limit,
+            rows,
+        }
+    }
+
+    pub(super) fn matches_repository(&self, name: &RepositoryName) -> bool {
+        !self.is_pair && name.as_str().contains(&self.repository)
+    }
+
+    /// Returns true if tags of a repository may match.
+    pub(super) fn searches_tags_of(&self, name: &RepositoryName) -> bool {
+        !self.is_pair || name.as_str().contains(&self.repository)
+    }
+
+    pub(super) fn matches_tag(&self, tag: &str) -> bool {
+        tag.contains(&self.tag)
+    }
+}
+
+/// A tag that a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTag {
+    /// Its repository.
+    pub repository: RepositoryName,
+    /// The tag.
+    pub tag: Tag,
+    /// The manifest that it points to.
+    pub digest: Digest,
+}
+
+/// The names that a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundNames {
+    /// The first repositories, by name.
+    pub repositories: Vec<RepositoryName>,
+    /// The number of all repositories found.
+    pub repositories_total: usize,
+    /// The tags of the page.
+    pub tags: Vec<FoundTag>,
+    /// The number of all tags found.
+    pub tags_total: usize,
+    /// False if the search stopped at its limit of rows.
+    pub is_complete: bool,
+}
+
+impl FoundNames {
+    pub(super) fn count_repository(&mut self, name: &RepositoryName, query: &NameQuery) {
+        self.repositories_total += 1;
+        if self.repositories.len() < query.limit {
+            self.repositories.push(name.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_query_is_one_text_or_a_repository_with_a_tag() {
+        let matches = |text: &str, name: &str, tag: &str| {
+            let (query, name) = (NameQuery::parse(text, 0, 10, 10), name.parse().unwrap());
+            (query.matches_repository(&name), query.searches_tags_of(&name) && query.matches_tag(tag))
+        };
+        assert_eq!(matches("App", "team/app", "1.0"), (true, false));
+        assert_eq!(matches("1.0", "team/app", "1.0-rc"), (false, true));
+        assert_eq!(matches("app:1", "team/app", "1.0"), (false, true));
+        assert_eq!(matches("web:1", "team/app", "1.0"), (false, false));
+        assert_eq!(matches("app:", "team/app", "1.0"), (false, true));
     }
 }

@@ -166,7 +166,8 @@ pub use self::index::{
 pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
-    ListPage, ListQuery, NAMESPACES, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize,
+    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
+    RepositoryOverview, TagOrder, TotalSize,
 };
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;

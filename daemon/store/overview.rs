@@ -11,7 +11,9 @@ use super::error::StoreError;
 use super::gc::LastCollection;
 use super::index::tables::sparse::Presence;
 use super::index::{Counts, ManifestEntry};
-use super::listing::{ListPage, ListQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
+use super::listing::{
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+};
 use super::summaries::Summary;
 use super::uploads::UnfinishedUpload;
 use super::work::Kind;
@@ -130,6 +132,18 @@ impl Store {
     ) -> Result<Repositories, StoreError> {
         self.list(Kind::Page, move |inner, cancel| inner.index.repositories_overview(&part, &wanted, cancel))
             .await
+    }
+
+    /// Searches the names of the repositories for which `wanted` returns true, and those of their tags.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn search_names(
+        &self,
+        query: NameQuery,
+        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
+    ) -> Result<FoundNames, StoreError> {
+        self.list(Kind::Page, move |inner, cancel| inner.index.search_names(&query, &wanted, cancel)).await
     }
 
     /// Returns a page of the tags of a repository.

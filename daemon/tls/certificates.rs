@@ -156,6 +156,16 @@ impl Certificates {
         self.served.names()
     }
 
+    /// Returns true if the certificate in use is valid for a name or address.
+    pub fn covers(&self, name: &str) -> bool {
+        self.served.covers(name)
+    }
+
+    /// Returns the names that the configuration adds to a certificate from the own authority.
+    pub fn configured_names(&self) -> &[String] {
+        self.served.configured_names()
+    }
+
     /// Notes the host that a client requested. It is logged once if it is not a SAN of a certificate from the own
     /// authority.
     pub fn note_requested_name(&self, name: &str) {

@@ -48,13 +48,13 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Returns true if a certificate with the SANs `names` is valid for `name`, which is canonical (RFC 9525 section 6.3: a
 /// wildcard covers one label).
-fn covers(names: &BTreeSet<String>, name: &str) -> bool {
+pub(super) fn covers(names: &BTreeSet<String>, name: &str) -> bool {
     let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
     names.contains(name) || wildcard.is_some_and(|wildcard| names.contains(&wildcard))
 }
 
 /// Returns a name as certificates have it: in lower case and without a trailing dot; an address in its short form.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name.parse::<IpAddr>().map_or(name, |address| address.to_canonical().to_string())
 }
@@ -62,6 +62,10 @@ fn canonical(name: &str) -> String {
 impl MissingNames {
     pub(super) fn new(configured: Vec<String>) -> Self {
         Self::with_clock(configured, Clock::system())
+    }
+
+    pub(super) fn configured(&self) -> &[String] {
+        &self.configured
     }
 
     fn with_clock(configured: Vec<String>, clock: Clock) -> Self {

@@ -40,6 +40,14 @@ impl ServedCertificate {
         self.names.load().iter().cloned().collect()
     }
 
+    pub(super) fn covers(&self, name: &str) -> bool {
+        names::covers(&self.names.load(), &names::canonical(name))
+    }
+
+    pub(super) fn configured_names(&self) -> &[String] {
+        self.missing.as_ref().map_or(&[], MissingNames::configured)
+    }
+
     /// Logs a name that a client requested, if it is not a SAN of the certificate.
     pub(super) fn note_requested_name(&self, name: &str) {
         if let Some(missing) = &self.missing {

@@ -1,5 +1,6 @@
 //! Pages stay below 60 KiB and their memory stays bounded, whatever was pushed; every row is reached by paging.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -18,11 +19,15 @@ fn long_name(number: usize) -> String {
     format!("{number:03}/{}", "a/".repeat(124) + "b")
 }
 
-fn assets(browser: &mut Browser) -> usize {
+/// Returns the length of all files of a page, each once, as browsers load them: compressed.
+pub fn assets(browser: &mut Browser) -> usize {
     let page = browser.page("/");
-    let names = page.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
-    let names: Vec<String> = names.collect();
-    names.iter().map(|name| browser.get(&format!("/assets/{name}")).expect(200).body.len()).sum()
+    let names = page.split("/assets/").skip(1).map(|rest| rest.split(['"', '#']).next().unwrap());
+    let names: BTreeSet<&str> = names.collect();
+    let load = |name: &str| {
+        browser.request("GET", &format!("/assets/{name}")).header("Accept-Encoding", "gzip").send()
+    };
+    names.into_iter().map(|name| load(name).expect(200).body.len()).sum()
 }
 
 /// Loads a page and checks its size.

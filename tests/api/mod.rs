@@ -3,6 +3,7 @@
 mod admin;
 mod admin_images;
 mod admin_memory;
+mod admin_search;
 mod admin_size;
 mod auth;
 mod check;

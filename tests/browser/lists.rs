@@ -19,6 +19,7 @@ pub fn all(browser: &Chromium, registry: &Registry) {
     cancel_a_delete(browser, registry);
     delete_several(browser, registry);
     delete_an_image_by_its_tags(browser, registry);
+    delete_a_repository(browser, registry);
 }
 
 fn find_a_repository(browser: &Chromium) {
@@ -189,4 +190,18 @@ fn delete_an_image_by_its_tags(browser: &Chromium, registry: &Registry) {
     browser.click("#confirm");
     browser.expect("#none", "This repository has images, but no tags.");
     assert!(registry.tags("team/web/back").is_empty());
+}
+
+fn delete_a_repository(browser: &Chromium, registry: &Registry) {
+    browser.open("/delete/repository?name=multi");
+    browser.expect("h1", "Delete the repository multi?");
+    browser.expect("#content", "1 tag and 3 manifests");
+    browser.click("#cancel");
+    browser.wait_for_address("/repository/multi");
+    assert_eq!(registry.tags("multi"), ["1"]);
+    browser.open("/delete/repository?name=multi");
+    browser.click("#confirm");
+    browser.wait_for_address("/repositories?done=repository-deleted");
+    browser.expect("#notice", "Repository deleted.");
+    assert_eq!(browser.count("a[href=\"/repository/multi\"]"), 0);
 }

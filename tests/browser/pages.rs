@@ -8,7 +8,7 @@ use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 23] = [
+const PAGES: [(&str, &str); 26] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -22,7 +22,10 @@ const PAGES: [(&str, &str); 23] = [
     ("image-hostile", "/image/hostile:1"),
     ("image-layers", "/image/hostile:1?list=layers"),
     ("delete", "/delete?name=team/app&tag=1.9&tag=latest"),
-    ("push", "/push"),
+    ("delete-repository", "/delete/repository?name=team/app"),
+    ("search", "/search?q=e"),
+    ("search-none", "/search?q=nothing-like-it"),
+    ("set-up", "/push"),
     ("import", "/import"),
     ("activity", "/activity"),
     ("maintenance", "/maintenance"),

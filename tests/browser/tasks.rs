@@ -21,6 +21,8 @@ fn do_all(script: Script) {
     see_overview(&browser, &registry);
     see_how_to_push(&browser);
     import_and_download(&browser, &registry);
+    choose_theme(&browser);
+    search_everything(&browser);
     super::lists::all(&browser, &registry);
     super::maintenance::all(&browser, &registry);
     log_out(&browser);
@@ -69,12 +71,63 @@ fn see_how_to_push(browser: &Chromium) {
     browser.expect("#docker-login", &format!("docker login {host}"));
     browser.expect("#docker-tag", &format!("docker tag hello-world {host}/hello:1"));
     browser.expect("#docker-push", &format!("docker push {host}/hello:1"));
-    for system in ["Docker on Linux", "containerd", "podman", "macOS", "Windows"] {
-        browser.expect("#trust", system);
+    for (client, part) in [
+        ("podman", "podman push"),
+        ("containerd", "hosts.toml"),
+        ("k3s", "registries.yaml"),
+        ("helm", "helm push app-1.0.0.tgz oci://"),
+        ("oras", "oras push --ca-file ca.crt"),
+        ("buildx", "docker buildx build"),
+        ("windows", "Import-Certificate"),
+        ("macos", "add-trusted-cert"),
+        ("linux", "update-ca-certificates"),
+    ] {
+        browser.click(&format!("label[for=client-{client}]"));
+        browser.expect(&format!("#{client}"), part);
+        assert_eq!(browser.texts("#clients > .panel").len(), 1, "{client}");
     }
+    browser.click("#trust summary");
     assert_eq!(browser.text("#fingerprint").split(':').count(), 32);
     // Copy buttons need script.
     assert_eq!(browser.count(".copier") > 5, browser.script == Script::On);
+}
+
+/// Chooses a theme, which the next pages keep.
+fn choose_theme(browser: &Chromium) {
+    let theme = || browser.run("return document.documentElement.getAttribute('data-theme')");
+    browser.open("/repositories?q=team");
+    for name in ["dark", "light", "system"] {
+        browser.click("#account summary");
+        browser.click(&format!("#theme [value={name}]"));
+        browser.expect("h1", "Repositories");
+        browser.wait_for_address("/repositories?q=team");
+        super::interaction::wait_for(
+            name,
+            || if theme() == name { Ok(()) } else { Err(theme().to_string()) },
+        );
+        let pressed = format!("#theme [value={name}][aria-pressed=true]");
+        assert_eq!(browser.count(&pressed), 1, "{pressed}");
+    }
+}
+
+/// Finds repositories and tags from another page.
+fn search_everything(browser: &Chromium) {
+    browser.open("/activity");
+    if browser.script == Script::On {
+        browser.press("/rc.1");
+        browser.press(&super::interaction::ENTER.to_string());
+    } else {
+        browser.write("#find", "rc.1");
+        browser.write("#find", &super::interaction::ENTER.to_string());
+    }
+    browser.wait_for_address("/search?q=rc.1");
+    browser.expect("#summary", "0 repositories, 1 tag");
+    browser.click_link("2.0-rc.1");
+    browser.wait_for_address("/image/team/app:2.0-rc.1");
+    browser.open("/search?q=team/");
+    browser.expect("#repositories", "team/web/front");
+    browser.open("/search?q=nothing-like-it");
+    browser.expect("#none", "Nothing matches");
 }
 
 /// Uploads an archive, and downloads an image of it.

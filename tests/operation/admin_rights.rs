@@ -53,6 +53,23 @@ fn with_rules(rules: &str) -> Daemon {
 }
 
 #[test]
+fn read_only_user_deletes_no_repository_and_finds_only_what_they_may_pull() {
+    let daemon = with_rules(READ_ONLY);
+    let mut reader = Browser::of(&daemon, "reader", "secret");
+    assert!(reader.page("/search?q=1").contains("/image/team/app:1\""));
+    assert!(reader.page("/search?q=private").contains("Nothing matches."));
+    for name in ["team/app", "private"] {
+        reader.get(&format!("/delete/repository?name={name}")).expect(403);
+        reader.page("/push");
+        reader.post("/delete/repository", &[("name", name), ("state", "1-1-1-1")]).expect(403);
+    }
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    for path in ["/image/team/app:1", "/image/private:1"] {
+        alice.page(path);
+    }
+}
+
+#[test]
 fn read_only_user_gets_no_forms_and_can_submit_none() {
     let daemon = with_rules(READ_ONLY);
     let mut reader = Browser::of(&daemon, "reader", "secret");
@@ -61,7 +78,7 @@ fn read_only_user_gets_no_forms_and_can_submit_none() {
         !page.contains("type=\"checkbox\"") && !page.contains("/users") && !page.contains("/maintenance"),
         "{page}"
     );
-    for path in ["/", "/repositories", "/activity"] {
+    for path in ["/", "/repositories", "/activity", "/search?q=1", "/search?q=a:1"] {
         let page = reader.page(path);
         assert!(!page.contains("private"), "{path}: {page}");
     }

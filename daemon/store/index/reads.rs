@@ -23,6 +23,7 @@ use super::tables::meta::Meta;
 use super::tables::names::{Name, Names};
 use super::tables::overview::{Overviews, SharedTag};
 use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
+use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
 use super::tables::stats::Stats;
 use super::tables::untagged::{UntaggedManifest, UntaggedManifests};
@@ -32,7 +33,9 @@ use crate::oci::{
 };
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
-use crate::store::listing::{ListPage, ListQuery, Repositories, RepositoryOrder, TagOrder, TotalSize};
+use crate::store::listing::{
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+};
 use crate::store::work::Cancel;
 
 /// Defines methods of [`Index`] that call the method of the same name on a new snapshot.
@@ -96,6 +99,7 @@ reads! {
     fn repositories_overview(
         part: &ListQuery<RepositoryOrder>, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel
     ) -> Repositories;
+    fn search_names(query: &NameQuery, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel) -> FoundNames;
     fn referrers_overview(
         repository: &RepositoryName, subject: &Digest, limit: usize, cancel: &Cancel
     ) -> (Vec<DescriptorView>, usize);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced` |
-//! | reads of requests | `lookups`, `lists`, `overview`, `names`, `untagged`, `parents`, `lease` |
+//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
@@ -30,6 +30,7 @@ pub(in crate::store) mod overview;
 pub(in crate::store) mod parents;
 pub(in crate::store) mod port;
 pub(in crate::store) mod rows;
+pub(in crate::store) mod search;
 pub(in crate::store) mod sparse;
 pub(in crate::store) mod stats;
 pub(in crate::store) mod synced;
