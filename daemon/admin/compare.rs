@@ -215,8 +215,8 @@ fn setting((name, a, b): (String, Option<String>, Option<String>)) -> SettingRow
     SettingRow { name: shorten(&name, NAME), a: a.map(short), b: b.map(short) }
 }
 
-fn shown_line(line: Line) -> Line {
-    Line { text: shorten(&line.text, TEXT), ..line }
+fn shown_line(Line { change, text }: Line) -> Line {
+    Line { change, text: shorten(&text, TEXT) }
 }
 
 /// Returns the settings and labels of an image: names and values. Each variable of the environment is one of its own.

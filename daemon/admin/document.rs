@@ -103,7 +103,7 @@ fn page(
     };
     match document {
         Document::Bill(bill) => page.add_bill(bill, search, number),
-        Document::Statement(statement) => page.add_statement(statement, search, number),
+        Document::Statement(statement) => page.add_statement(*statement, search, number),
         Document::Signed(signed) => page.add_signature(signed),
     }
     page
@@ -216,7 +216,7 @@ mod tests {
                 more_materials: 1_000_000,
                 bill: Some(bill.clone()),
             };
-            assert_small(Document::Statement(statement));
+            assert_small(Document::Statement(Box::new(statement)));
             assert_small(Document::Bill(bill));
             assert_small(Document::Signed(Signed { reference: one(), digest: one(), optional: pairs }));
         }

@@ -25,10 +25,11 @@ const TAGS: usize = 4000;
 /// The referrers that are read; the API has all. Each may take 64 KiB of memory.
 const REFERRERS: usize = List::Referrers.rows();
 /// The length of the excerpt of the manifest, in bytes of HTML.
-const EXCERPT: usize = 1600;
+const EXCERPT: usize = 1500;
 
 #[derive(Template)]
 #[template(path = "image.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each switches one part of the template")]
 struct Page {
     frame: Frame,
     is_overview: bool,
@@ -121,9 +122,10 @@ pub(super) async fn show(
         let unknown = |_| AdminError::NotFound("There is no such file.".into());
         let (blob, manifest) =
             (blob.parse().map_err(unknown)?, request.admin.store.manifest(name, reference)?.digest);
-        return match is_file {
-            true => file::send(request, name, &manifest, &blob).await,
-            false => document::show(request, name, &manifest, &blob).await,
+        return if is_file {
+            file::send(request, name, &manifest, &blob).await
+        } else {
+            document::show(request, name, &manifest, &blob).await
         };
     }
     // Bounds the memory of manifests that are read at once.

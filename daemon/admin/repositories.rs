@@ -14,7 +14,7 @@ use crate::store::{Repositories, RepositoryOrder};
 use crate::wire::Response;
 
 /// The repositories on a page.
-const ROWS: usize = 40;
+const ROWS: usize = 38;
 const PATH: &str = "/repositories";
 
 #[derive(Template)]

@@ -66,8 +66,7 @@ impl List {
     pub(super) const fn overview_rows(self) -> usize {
         match self {
             List::Platforms => 11,
-            List::Layers => 14,
-            List::Settings => 14,
+            List::Layers | List::Settings => 14,
             List::Labels => 10,
             List::History => 9,
             List::Tags | List::Annotations => 8,

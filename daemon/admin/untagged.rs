@@ -103,14 +103,13 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
     let (name, store) = (repository(request, &request.form)?, &request.admin.store);
     let (mut deleted, mut kept) = (0_u32, 0_u32);
     for digest in digests(&request.form) {
-        // A delete of a manifest takes its tags with it.
-        if store.tags_of(&name, &digest, 1).await?.1 > 0 {
-            kept += 1;
-            continue;
-        }
         let delete = Delete { repository: name.clone(), object: digest.clone(), origin: request.origin() };
-        match store.delete_manifest(delete).await {
-            Ok(()) => deleted += 1,
+        match store.delete_untagged_manifest(delete).await {
+            Ok(true) => deleted += 1,
+            Ok(false) => {
+                kept += 1;
+                continue;
+            }
             Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
             Err(error) => return Err(error.into()),
         }

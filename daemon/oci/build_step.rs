@@ -240,10 +240,10 @@ fn plain_list(text: &str) -> Option<String> {
 
 /// Formats the Go struct of a health check: its test, then durations as strings, then the number of retries as a
 /// character or a number.
-fn health_check(text: &str) -> Option<String> {
-    let (test, rest) = split_list(text.strip_prefix("&{")?.strip_suffix('}')?)?;
-    let test = go_strings(test)?;
-    let (kind, words) = test.split_first()?;
+fn health_check(value: &str) -> Option<String> {
+    let (list, rest) = split_list(value.strip_prefix("&{")?.strip_suffix('}')?)?;
+    let words = go_strings(list)?;
+    let (kind, words) = words.split_first()?;
     let (mut durations, mut rest) = (Vec::new(), rest.trim_start());
     while let Some((duration, after)) = go_string(rest) {
         durations.push(duration);

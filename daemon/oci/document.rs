@@ -20,7 +20,7 @@ pub enum Document {
     /// A list of packages.
     Bill(Bill),
     /// An in-toto statement.
-    Statement(Statement),
+    Statement(Box<Statement>),
     /// The payload of a signature.
     Signed(Signed),
 }
@@ -128,8 +128,9 @@ impl Document {
                 optional: pairs(member(json, "optional").unwrap_or_default()),
             }));
         }
-        text_at(json, &["predicateType"])
-            .map(|predicate_type| Document::Statement(Statement::of_json(json, predicate_type, filter)))
+        text_at(json, &["predicateType"]).map(|predicate_type| {
+            Document::Statement(Box::new(Statement::of_json(json, predicate_type, filter)))
+        })
     }
 }
 
@@ -347,7 +348,7 @@ mod tests {
     #[track_caller]
     fn statement(value: &serde_json::Value) -> Statement {
         match parse(value, &all()) {
-            Some(Document::Statement(statement)) => statement,
+            Some(Document::Statement(statement)) => *statement,
             other => panic!("{other:?}"),
         }
     }

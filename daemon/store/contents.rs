@@ -35,12 +35,11 @@ impl Store {
             let mut states = Vec::with_capacity(digests.len());
             for digest in &digests {
                 cancel.check()?;
-                let size = match inner.index.blob(&repository, digest)? {
-                    Some(row) => Some(row.size),
-                    None => {
-                        let reference = Reference::Digest(digest.clone());
-                        inner.index.manifest(&repository, &reference)?.map(|entry| entry.size)
-                    }
+                let size = if let Some(row) = inner.index.blob(&repository, digest)? {
+                    Some(row.size)
+                } else {
+                    let reference = Reference::Digest(digest.clone());
+                    inner.index.manifest(&repository, &reference)?.map(|entry| entry.size)
                 };
                 states.push(match size {
                     None => ContentState::Missing,

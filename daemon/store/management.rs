@@ -10,8 +10,8 @@ use super::error::StoreError;
 use super::immutable::ImmutableRule;
 use super::index::changes::Origin;
 use super::index::changes::deletes::{
-    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteWatchedManifest, Deleted,
-    ManifestDelete, OrphanReferrers, TagsDeleted,
+    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteUntaggedManifest,
+    DeleteWatchedManifest, Deleted, ManifestDelete, OrphanReferrers, TagsDeleted,
 };
 use super::index::tables::candidates::MAX_PER_TRANSACTION;
 use super::index::watches::Watch;
@@ -89,6 +89,36 @@ impl Store {
                 orphan_referrers(&writer, &repository, &digest).await?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a manifest from a repository unless a tag points to it; returns true if it was deleted.
+    ///
+    /// # Errors
+    /// Those of [`Store::delete_manifest`].
+    pub async fn delete_untagged_manifest(&self, delete: Delete<Digest>) -> Result<bool, StoreError> {
+        let (store, writer) = (self.clone(), self.writer()?);
+        self.record_pulls_soon(&writer);
+        detached(async move {
+            let Delete { repository, object: digest, origin } = delete;
+            // Tags that are set from here on are recorded, and those of before are searched.
+            let _watch = writer.watch(&repository, &digest);
+            let subject = store.subject_to_delete(&repository, &digest).await?;
+            let (inner, wanted) = (Arc::clone(&store.0), (repository.clone(), digest.clone()));
+            let search = move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.0, &wanted.1, cancel);
+            if !store.0.work.run_cancellable(Kind::List, search).await?.is_empty() {
+                return Ok(false);
+            }
+            let immutable = store.0.immutable.load_full();
+            let delete =
+                ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject, immutable };
+            let change = DeleteUntaggedManifest { delete: Arc::new(delete), recorded: Vec::new() };
+            let Some(deleted) = writer.submit_by(origin, change).await? else { return Ok(false) };
+            if deleted == Deleted::ReferrersLeft {
+                orphan_referrers(&writer, &repository, &digest).await?;
+            }
+            Ok(true)
         })
         .await
     }

@@ -168,7 +168,7 @@ fn largest_content_is_shown_in_pages() {
     for (list, row, count) in [
         ("tags", "<li><a href=\"/image/", 60),
         ("layers", "data-label=\"No.\"", 120),
-        ("config", "<code>", 60 + 2 + 2 + 2 + 5 + 5),
+        ("config", "<code>", 60 + 4 + 5 + 5),
         ("labels", "<dt>", 100),
         ("annotations", "<dt>", 60),
         ("referrers", "<th scope=\"row\">", 20),

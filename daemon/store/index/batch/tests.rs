@@ -12,7 +12,9 @@ use crate::store::blob_store::memory::{MemoryBlobs, Step};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::index::changes::TypedChange;
 use crate::store::index::changes::blobs::{AdmitBlob, MountBlob, Mounted, NewBlob};
-use crate::store::index::changes::deletes::{DeleteManifest, DeleteWatchedManifest, Deleted, ManifestDelete};
+use crate::store::index::changes::deletes::{
+    DeleteManifest, DeleteTagsOf, DeleteUntaggedManifest, DeleteWatchedManifest, Deleted, ManifestDelete,
+};
 use crate::store::index::changes::marks::SaveClock;
 use crate::store::index::changes::push::PutManifest;
 use crate::store::index::changes::repair::{CorruptFile, SetBlobAside};
@@ -350,4 +352,35 @@ fn tag_set_during_the_search_is_deleted_with_its_manifest() {
     let tags = fixture.metadata.tables().tags_after(&repository("a"), None, 10_000).unwrap();
     assert_eq!(tags.len(), 1999);
     assert!(tags.iter().all(|one| one.digest != digest));
+}
+
+#[test]
+fn tag_set_since_a_manifest_was_found_untagged_keeps_it() {
+    let fixture = Fixture::default();
+    fixture.submit(fixture.put_manifest("1", &image_index(&[], 0, &[]))).unwrap();
+    let digest = image_index(&[], 0, &[]).digest.clone();
+    let delete = Arc::new(ManifestDelete {
+        repository: repository("a"),
+        digest: digest.clone(),
+        subject: None,
+        immutable: Arc::default(),
+    });
+    let change = || DeleteUntaggedManifest { delete: Arc::clone(&delete), recorded: Vec::new() };
+    let watch = Watch::new(&fixture.watches, &repository("a"), &digest);
+    // In the transaction of the delete itself, and before it.
+    let (push, _) = job(fixture.put_manifest("2", &image_index(&[], 0, &["late"])));
+    let (last, deleted) = job(change());
+    fixture.commit(vec![push, last]).unwrap();
+    assert_eq!(reply::<DeleteUntaggedManifest>(&deleted).unwrap(), None);
+    assert_eq!(fixture.submit(change()).unwrap(), None);
+    drop(watch);
+    fixture
+        .submit(DeleteTagsOf { repository: repository("a"), digest: digest.clone(), tags: vec![tag("late")] })
+        .unwrap();
+    let _watch = Watch::new(&fixture.watches, &repository("a"), &digest);
+    assert_eq!(fixture.submit(change()).unwrap(), Some(Deleted::Complete));
+    assert!(matches!(
+        fixture.submit(change()),
+        Err(StoreError::NameUnknown(_) | StoreError::ManifestUnknown(_))
+    ));
 }

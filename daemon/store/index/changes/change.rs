@@ -7,8 +7,8 @@ use super::applier::Applier;
 use super::apply::{Apply, Needs};
 use super::blobs::{AdmitBlob, MountBlob, Mounted};
 use super::deletes::{
-    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteWatchedManifest, Deleted,
-    OrphanReferrers, TagsDeleted,
+    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteUntaggedManifest,
+    DeleteWatchedManifest, Deleted, OrphanReferrers, TagsDeleted,
 };
 use super::feed::RecordNotes;
 use super::identity::Identify;
@@ -113,6 +113,7 @@ changes! {
     DeleteManifest => Deleted,
     /// Removes a manifest whose tags were searched beside the writer.
     DeleteWatchedManifest => Deleted,
+    DeleteUntaggedManifest => Option<Deleted>,
     /// Orphans some referrers of a deleted manifest; returns the last of them if there may be more.
     OrphanReferrers => Option<Digest>,
     /// Removes a blob from a repository.

@@ -130,6 +130,28 @@ impl Apply for DeleteWatchedManifest {
     }
 }
 
+/// Removes a manifest from a repository, unless it has a tag.
+#[derive(Debug)]
+pub(in crate::store) struct DeleteUntaggedManifest {
+    /// A manifest that had no tag while it was watched.
+    pub(in crate::store) delete: Arc<ManifestDelete>,
+    /// The tags that were set since; the writer adds them.
+    pub(in crate::store) recorded: Vec<Tag>,
+}
+
+impl Apply for DeleteUntaggedManifest {
+    /// The progress; `None` if the manifest has a tag.
+    type Reply = Option<Deleted>;
+
+    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Option<Deleted>, StoreError> {
+        if self.recorded.is_empty() { to.delete_with_tags(&self.delete, &[]).map(Some) } else { Ok(None) }
+    }
+
+    fn needs(&mut self) -> Needs<'_> {
+        Needs::WatchedTags(&self.delete.repository, &self.delete.digest, &mut self.recorded)
+    }
+}
+
 /// Orphans the next referrers of a deleted manifest.
 #[derive(Debug)]
 pub(in crate::store) struct OrphanReferrers {
