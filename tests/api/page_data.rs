@@ -123,14 +123,14 @@ fn deletion_says_what_waits_in_the_words_of_gc_and_frees_it_now() {
     let mut browser = Browser::new(&daemon);
     let to = browser.delete("a", &["1"]).expect(303).required_header("location");
     let page = browser.page(&to);
-    let sentence = "2 blobs of 1 deleted image (4.4 KiB) wait for the end of the grace period, ";
+    let sentence = "1 image, 2 blobs (4.4 KiB) wait until ";
     assert!(page.contains(sentence) && page.contains("Free it now"), "{page}");
     for arguments in [&["gc", "--dry-run"][..], &["gc"]] {
         let mut command = Command::new(BINARY);
         let output = run(command.env_clear().args(arguments).arg("--data").arg(&daemon.data));
         assert!(output.contains(sentence), "{output}");
     }
-    assert!(browser.page("/maintenance").contains(&format!("nothing freed yet: {sentence}")));
+    assert!(browser.page("/maintenance").contains(&format!("nothing due yet; {sentence}")));
     assert!(!browser.page("/").contains("nothing to free"));
     let freed = browser.post("/maintenance/free", &[]).expect(303);
     assert!(freed.required_header("location").contains("done=started"), "{}", text(&freed));
