@@ -4,7 +4,7 @@ mod difference;
 
 use askama::Template;
 
-use self::difference::{Line, changed_values, diff, without_unchanged};
+use self::difference::{Change, Line, changed_values, diff, without_unchanged};
 use super::artifact::steps;
 use super::error::AdminError;
 use super::format::short_digest;
@@ -161,9 +161,12 @@ fn page(
         |image: &Image| steps(&image.contents, &image.config).into_iter().map(|step| step.0).collect();
     let (lines_a, lines_b): (Vec<String>, Vec<String>) = (lines(a), lines(b));
     let history = diff(&lines_a, &lines_b);
-    let config = |image: &Image| image.contents.config.as_ref().map(|config| config.digest.clone());
-    let is_equal = only_a.is_empty() && only_b.is_empty() && config(a) == config(b);
-    let history = if is_equal { Vec::new() } else { without_unchanged(history) };
+    let history = if history.iter().any(|line| line.change != Change::Same) {
+        without_unchanged(history)
+    } else {
+        Vec::new()
+    };
+    let is_equal = only_a.is_empty() && only_b.is_empty() && settings.is_empty() && history.is_empty();
     let shared: u64 = both.iter().filter_map(|layer| layer.size).fold(0, u64::saturating_add);
     let shown = platform.map(|text| shorten(&text, NAME));
     let link = |text: String| {
@@ -237,7 +240,6 @@ fn values(config: &ImageConfig) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::super::worst_case;
-    use super::difference::Change;
     use super::*;
 
     fn image(text: &str, number: usize) -> Image {

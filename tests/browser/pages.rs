@@ -8,7 +8,7 @@ use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 26] = [
+const PAGES: [(&str, &str); 30] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -34,6 +34,10 @@ const PAGES: [(&str, &str); 26] = [
     ("set-own-password", "/users/password?name=alice"),
     ("remove-user", "/users/remove?name=alice"),
     ("account", "/account"),
+    ("repository-untagged", "/repository/team/app?tab=untagged"),
+    ("compare", "/compare?name=team/app&a=1.2&b=1.10"),
+    ("settings", "/settings"),
+    ("api", "/docs"),
     ("failure", "/nothing"),
 ];
 const SIZES: [(&str, u32, u32); 2] = [("phone", 390, 844), ("desktop", 1280, 900)];
@@ -107,7 +111,7 @@ fn menu_fits_the_narrowest_phones() {
                  one.scrollWidth > one.clientWidth; }).map(function (one) { return one.textContent; })",
             );
             assert_eq!(outside.as_array().unwrap(), &Vec::<serde_json::Value>::new(), "{path} at {width}");
-            assert_eq!(browser.count("#menu a"), 6);
+            assert_eq!(browser.count("#menu a"), 8);
             let wide = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
             assert!(wide.as_i64().unwrap() <= 0, "{path} at {width} is {wide} pixels too wide");
         }
