@@ -15,6 +15,8 @@ use crate::oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName, Tag
 
 /// The maximum number of manifests of an image that is copied.
 const MAX_MANIFESTS: usize = 256;
+/// The maximum number of references between manifests that wait at once; several may be to the same one.
+const MAX_REFERENCES: usize = 4 * MAX_MANIFESTS;
 /// The maximum number of blobs of an image that is copied.
 const MAX_BLOBS: usize = 4000;
 /// The number of blobs that are mounted at once: the index commits them together.
@@ -44,7 +46,7 @@ pub enum CopyOutcome {
     TooLarge,
 }
 
-/// The content of an image, manifests before those that reference them.
+/// The content of an image. Manifests come before those that reference them.
 struct Plan {
     manifests: Vec<ManifestEntry>,
     blobs: BTreeSet<Digest>,
@@ -83,27 +85,38 @@ impl Store {
     /// Returns the content of an image; `None` if it is more than a copy takes.
     async fn plan(&self, copy: &ImageCopy, entry: ManifestEntry) -> Result<Option<Plan>, StoreError> {
         let mut plan = Plan { manifests: Vec::new(), blobs: BTreeSet::new() };
-        let (mut open, mut seen) = (vec![entry.clone()], BTreeSet::from([entry.digest]));
-        while let Some(entry) = open.pop() {
+        // An entry returns to the stack below those that it references, and comes into the plan after them.
+        let (mut open, mut seen) = (vec![(entry, false)], BTreeSet::new());
+        while let Some((entry, is_expanded)) = open.pop() {
+            if is_expanded {
+                plan.manifests.push(entry);
+                continue;
+            }
+            if !seen.insert(entry.digest.clone()) {
+                continue;
+            }
             let manifest = self.parsed(&entry).await?.0;
+            open.push((entry, true));
             for reference in manifest.references() {
                 match reference.kind {
-                    ReferenceKind::Manifest if seen.insert(reference.digest.clone()) => {
+                    ReferenceKind::Manifest => {
                         let reference = Reference::Digest(reference.digest.clone());
-                        open.extend(self.0.index.manifest(&copy.from, &reference)?);
+                        open.extend(
+                            self.0.index.manifest(&copy.from, &reference)?.map(|entry| (entry, false)),
+                        );
                     }
-                    ReferenceKind::Manifest => {}
                     ReferenceKind::Blob | ReferenceKind::Foreign => {
                         plan.blobs.insert(reference.digest.clone());
                     }
                 }
             }
-            plan.manifests.push(entry);
-            if plan.manifests.len() + open.len() > MAX_MANIFESTS || plan.blobs.len() > MAX_BLOBS {
+            if plan.manifests.len() + open.len() > MAX_REFERENCES
+                || seen.len() > MAX_MANIFESTS
+                || plan.blobs.len() > MAX_BLOBS
+            {
                 return Ok(None);
             }
         }
-        plan.manifests.reverse();
         Ok(Some(plan))
     }
 

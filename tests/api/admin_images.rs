@@ -125,29 +125,102 @@ fn copy_gives_an_image_another_name_without_moving_bytes() {
     }
 }
 
+const RULES: &str = r#"
+[[immutable]]
+repositories = ["team/fixed"]
+tags = ["1"]
+[[auth.rule]]
+users = ["alice"]
+repositories = ["*"]
+allow = ["pull", "push", "delete", "catalog"]
+[[auth.rule]]
+users = ["bob"]
+repositories = ["team/*"]
+allow = ["pull", "push"]
+[[auth.rule]]
+users = ["bob"]
+repositories = ["public/*"]
+allow = ["pull"]
+"#;
+
 #[test]
 fn copy_keeps_immutable_tags_and_needs_both_rights() {
-    let daemon = Daemon::with_user("alice", "secret", &[("HOLDFAST_REGISTRY_READ_ONLY", "false")]);
-    let push = |name: &str, tag: &str, note: &str| {
-        let config = b"{}";
-        let login = |method: &str, path: &str| daemon.request(method, path).login("alice", "secret");
-        let path = format!("/v2/{name}/blobs/uploads/?digest={}", digest(config));
-        login("POST", &path).body(config).send().expect(201);
-        let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
-            "annotations": {"note": note}, "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": digest(config), "size": 2}});
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for name in ["alice", "bob"] {
+        add_user(&data, name, "a long password");
+    }
+    let daemon = Daemon::with_config_at(&data, RULES);
+    let mut alice = Browser::of(&daemon, "alice", "a long password");
+    let mut bob = Browser::of(&daemon, "bob", "a long password");
+    let request = |method: &str, path: &str| daemon.request(method, path).login("alice", "a long password");
+    let push = |name: &str, note: &str| {
+        request("POST", &format!("/v2/{name}/blobs/uploads/?digest={}", digest(b"{}")))
+            .body(b"{}")
+            .send()
+            .expect(201);
+        let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [], "annotations": {"note": note},
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(b"{}"), "size": 2}});
         let bytes = serde_json::to_vec(&manifest).unwrap();
-        let put = login("PUT", &format!("/v2/{name}/manifests/{tag}")).header("Content-Type", OCI_MANIFEST);
+        let put = request("PUT", &format!("/v2/{name}/manifests/1")).header("Content-Type", OCI_MANIFEST);
         put.body(&bytes).send().expect(201);
         digest(&bytes)
     };
-    let image = push("app", "1", "one");
+    let (fixed, other) = (push("team/fixed", "one"), push("team/app", "two"));
+    let (public, private) = (push("public/app", "three"), push("private/app", "four"));
+    let copy = |browser: &mut Browser, from: &str, digest: &str, to: &str| {
+        browser.post("/copy", &[("name", from), ("digest", digest), ("to", to), ("tag", "1")])
+    };
+    let tag_of = |name: &str| {
+        let head = request("HEAD", &format!("/v2/{name}/manifests/1")).send();
+        (head.status == 200).then(|| head.required_header("docker-content-digest"))
+    };
+    copy(&mut Browser::new(&daemon), "team/app", &other, "team/new").expect(303);
+    assert_eq!(tag_of("team/new"), None);
+    copy(&mut bob, "private/app", &private, "team/new").expect(404);
+    copy(&mut bob, "public/app", &public, "private/app").expect(403);
+    copy(&mut alice, "team/app", &other, "team/fixed").expect(403);
+    copy(&mut alice, "team/app", &fixed, "team/new").expect(404);
+    assert_eq!(tag_of("team/new"), None);
+    assert_eq!(tag_of("private/app"), Some(private));
+    assert_eq!(tag_of("team/fixed"), Some(fixed.clone()));
+    copy(&mut bob, "public/app", &public, "team/new").expect(303);
+    assert_eq!(tag_of("team/new"), Some(public));
+    copy(&mut bob, "team/fixed", &fixed, "team/fixed").expect(303);
+}
+
+#[test]
+fn nested_indexes_that_share_an_image_are_copied() {
+    let daemon = Daemon::start();
+    let image = push_image_with(&daemon, "app", &["1"], &config(), &json!({}));
+    let size = |digest: &str| {
+        daemon
+            .request("HEAD", &format!("/v2/app/manifests/{digest}"))
+            .send()
+            .expect(200)
+            .required_header("content-length")
+    };
+    let put_index = |reference: Option<&str>, entries: &[(&str, &str)]| {
+        let entry = |(media_type, digest): &(&str, &str)| json!({"mediaType": media_type, "digest": digest, "size": size(digest).parse::<u64>().unwrap()});
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
+            "manifests": entries.iter().map(entry).collect::<Vec<_>>()});
+        let bytes = serde_json::to_vec(&index).unwrap();
+        let reference = reference.map_or_else(|| digest(&bytes), str::to_owned);
+        daemon.put_manifest("app", &reference, OCI_INDEX, &bytes).expect(201);
+        digest(&bytes)
+    };
+    let inner = put_index(None, &[(OCI_MANIFEST, &image)]);
+    // Whichever order the entries have, the inner index needs the image first.
+    let outer = put_index(Some("2"), &[(OCI_INDEX, &inner), (OCI_MANIFEST, &image)]);
+    let reversed = put_index(Some("3"), &[(OCI_MANIFEST, &image), (OCI_INDEX, &inner)]);
     let mut browser = Browser::new(&daemon);
-    browser.get("/login");
-    let fields = [("name", "app"), ("digest", image.as_str()), ("to", "app"), ("tag", "2")];
-    assert_ne!(browser.post("/copy", &fields).status, 200);
-    let answer = daemon.request("GET", "/v2/app/tags/list").login("alice", "secret").send().expect(200);
-    assert_eq!(answer.json()["tags"], json!(["1"]), "an anonymous client copies nothing");
+    browser.page("/repositories");
+    for (digest, to) in [(&outer, "one"), (&reversed, "two")] {
+        browser.post("/copy", &[("name", "app"), ("digest", digest), ("to", to), ("tag", "1")]).expect(303);
+        for reference in ["1", &inner, &image] {
+            daemon.get(&format!("/v2/{to}/manifests/{reference}")).expect(200);
+        }
+    }
 }
 
 #[test]
