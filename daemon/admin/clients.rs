@@ -312,7 +312,7 @@ impl Target {
         ));
         let configure = step(
             "Configure each node",
-            "On RKE2: /etc/rancher/rke2/registries.yaml, and restart rke2-server or rke2-agent. The part mirrors makes this \
+            "On RKE2: /etc/rancher/rke2/registries.yaml, and restart rke2-server or rke2-agent. The section mirrors makes this \
              registry the first source of Docker Hub's images.",
             [
                 file("/etc/rancher/k3s/registries.yaml", text.trim_end().into()),
@@ -382,7 +382,7 @@ impl Target {
         let create = "docker buildx create --name holdfast --use --buildkitd-config buildkitd.toml";
         let builder = step(
             "Create a builder",
-            "The part docker.io makes this registry the first source of Docker Hub's images; leave it out if it is not.",
+            "The section docker.io makes this registry the first source of Docker Hub's images; leave it out if you do not want that.",
             [file("buildkitd.toml", mirror), run(create.into())],
         );
         let build = format!(
@@ -404,8 +404,7 @@ impl Target {
             self.with_hostname("/usr/local/share/ca-certificates/", ".crt"),
             self.with_host("http://", "/ca.crt")
         );
-        let remark =
-            "For every program on Debian, Ubuntu, Alpine and their relatives. Restart those that run.";
+        let remark = "For every program on Debian, Ubuntu, Alpine and their relatives. Restart programs that are already running.";
         let steps = vec![step(TRUST, remark, [run(command)])];
         (self.trust == Trust::Authority).then_some(Client { id: "linux", label: "All of Linux", steps })
     }

@@ -104,8 +104,12 @@ async fn manifest(
 ) -> Result<(Reference, ManifestView), AdminError> {
     let store = &request.admin.store;
     let entry = store.manifest(name, &reference)?;
-    let bytes = store.read_manifest_for_page(&entry).await?.unwrap_or_default();
+    let bytes = store.read_manifest_for_page(&entry).await?.ok_or_else(|| too_large("manifest"))?;
     Ok((reference, ManifestView::parse(&bytes)))
+}
+
+fn too_large(what: &str) -> AdminError {
+    AdminError::Invalid(format!("A {what} is missing, or too large to be compared here."))
 }
 
 /// Returns the platforms that both indexes have.
@@ -138,7 +142,9 @@ async fn image(
         contents = manifest(request, name, Reference::Digest(child.digest.clone())).await?.1;
     }
     let config = match &contents.config {
-        Some(config) => store.read_config(name, &config.digest).await?.unwrap_or_default(),
+        Some(config) => {
+            store.read_config(name, &config.digest).await?.ok_or_else(|| too_large("configuration"))?
+        }
         None => bytes::Bytes::new(),
     };
     Ok(Image { reference, contents, config: ImageConfig::parse(&config) })
@@ -166,7 +172,9 @@ fn page(
     } else {
         Vec::new()
     };
-    let is_equal = only_a.is_empty() && only_b.is_empty() && settings.is_empty() && history.is_empty();
+    let has_more = a.contents.layers.more > 0 || b.contents.layers.more > 0;
+    let is_equal =
+        !has_more && only_a.is_empty() && only_b.is_empty() && settings.is_empty() && history.is_empty();
     let shared: u64 = both.iter().filter_map(|layer| layer.size).fold(0, u64::saturating_add);
     let shown = platform.map(|text| shorten(&text, NAME));
     let link = |text: String| {
@@ -228,12 +236,12 @@ fn values(config: &ImageConfig) -> Vec<(String, String)> {
     for setting in config.settings() {
         if setting.name == "Environment" {
             let pairs = setting.values.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-            values.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            values.extend(pairs.map(|(name, value)| (format!("Variable {name}"), value.to_owned())));
         } else {
             values.push((setting.name.to_owned(), setting.values.join(" ")));
         }
     }
-    values.extend(config.labels().0.iter().cloned());
+    values.extend(config.labels().0.iter().map(|(name, value)| (format!("Label {name}"), value.clone())));
     values
 }
 

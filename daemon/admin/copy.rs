@@ -1,7 +1,7 @@
 //! The form that copies an image to another repository, or gives it another tag. No bytes move.
 
 use super::error::AdminError;
-use super::request::AdminRequest;
+use super::request::{AdminRequest, PLACE_TIMEOUT};
 use super::response::see_other;
 use crate::access::Action;
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -26,6 +26,10 @@ pub(super) async fn copy(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     request.check_source(&from)?;
     request.check(Action::Push, &to)?;
     let copy = ImageCopy { from, digest, to, tag, origin: request.origin() };
+    // It reads manifests into memory, as a download does.
+    let place = request.admin.state.downloads.acquire(request.holder());
+    let place = tokio::time::timeout(PLACE_TIMEOUT, place).await;
+    let _place = place.ok().and_then(Result::ok).ok_or(AdminError::Busy)?;
     match request.admin.store.copy_image(&copy).await? {
         CopyOutcome::Copied => {}
         CopyOutcome::TooLarge => {

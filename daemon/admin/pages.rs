@@ -170,7 +170,7 @@ fn deleted_manifests(number: u32, kept: u32) -> String {
     let deleted = format!("{} deleted.", count(number, "manifest"));
     match kept {
         0 => format!("{deleted} A collection frees their content after the grace period."),
-        _ => format!("{deleted} {} kept: tagged meanwhile.", count(kept, "manifest")),
+        _ => format!("{deleted} {} kept, with a tag or as a part of another image.", count(kept, "manifest")),
     }
 }
 

@@ -103,7 +103,7 @@
   // Loads the page that the form would open, and replaces the results.
   function loadResults(form, input) {
     var wanted = input.value;
-    var query = all("input[name]", form).map(function (field) {
+    var query = all("input[name], select[name]", form).map(function (field) {
       return encodeURIComponent(field.name) + "=" + encodeURIComponent(field.value);
     }).join("&");
     var address = form.getAttribute("action") + "?" + query;
@@ -136,10 +136,11 @@
     var button = byId("delete-selected");
     var head = form && form.querySelector("thead th.check");
     if (!boxes.length || !button || !head) { return; }
+    var noun = form.getAttribute("data-noun");
     var selectAll = document.createElement("input");
     selectAll.type = "checkbox";
     selectAll.id = "select-all";
-    selectAll.setAttribute("aria-label", "Select all tags on this page");
+    selectAll.setAttribute("aria-label", "Select all " + noun + "s on this page");
     head.appendChild(selectAll);
     var last = null;
     function visibleBoxes() {
@@ -148,7 +149,7 @@
     function update() {
       var number = boxes.filter(function (box) { return box.checked; }).length;
       button.disabled = number === 0;
-      button.textContent = number ? "Delete " + number + (number === 1 ? " tag…" : " tags…") : "Delete selected tags…";
+      button.textContent = number ? "Delete " + number + " " + noun + (number === 1 ? "…" : "s…") : "Delete selected " + noun + "s…";
       selectAll.checked = number > 0 && visibleBoxes().every(function (box) { return box.checked; });
     }
     selectAll.addEventListener("change", function () {

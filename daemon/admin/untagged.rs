@@ -2,13 +2,13 @@
 
 use askama::Template;
 
+use super::delete::repository;
 use super::error::AdminError;
 use super::format::{When, short_digest, whole_size};
 use super::pager::Pager;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::{OK, see_other};
-use crate::access::{Action, Identity};
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{Delete, KeptUntagged, StoreError, Untagged};
@@ -29,6 +29,8 @@ struct Page {
 }
 
 struct Row {
+    /// True for a part of another image, which could not be pulled without it.
+    is_part: bool,
     digest: String,
     short: String,
     kind: &'static str,
@@ -72,6 +74,7 @@ fn row(one: &Untagged) -> Row {
     let with =
         |verb, digest: &Digest| Kept::With { verb, digest: digest.to_string(), short: short_digest(digest) };
     Row {
+        is_part: matches!(one.kept, KeptUntagged::PartOf(_)),
         digest: one.entry.digest.to_string(),
         short: short_digest(&one.entry.digest),
         kind: if one.entry.media_type.is_index() { "Index" } else { "Manifest" },
@@ -106,11 +109,11 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         let delete = Delete { repository: name.clone(), object: digest.clone(), origin: request.origin() };
         match store.delete_untagged_manifest(delete).await {
             Ok(true) => deleted += 1,
-            Ok(false) => {
+            Ok(false) | Err(StoreError::ContentKept { .. }) => {
                 kept += 1;
                 continue;
             }
-            Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => {}
+            Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) => continue,
             Err(error) => return Err(error.into()),
         }
         let (user, client) = (request.identity.to_string(), request.context.client);
@@ -126,20 +129,6 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
 
 fn digests(from: &Query) -> Vec<Digest> {
     from.all("digest").take(ROWS).filter_map(|digest| digest.parse().ok()).collect()
-}
-
-/// Returns the repository of a query or form, if the user may delete in it.
-fn repository(request: &AdminRequest, from: &Query) -> Result<RepositoryName, AdminError> {
-    let name = from.get("name").unwrap_or_default().parse::<RepositoryName>();
-    let name = name.map_err(|error| AdminError::Invalid(format!("Invalid repository name: {error}.")))?;
-    request.check(Action::Pull, &name)?;
-    if request.may_delete(&name) {
-        return Ok(name);
-    }
-    Err(match request.identity {
-        Identity::Anonymous | Identity::Local(_) => AdminError::NeedsLogin,
-        Identity::User(_) => AdminError::Denied("You may not delete in this repository."),
-    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) const EXAMPLES: &[Example] = &[
     example("ls", "sudo holdfast ls team/app", "List the tags of a repository, newest first."),
     example("ls", "sudo holdfast ls", "List all repositories."),
     example("rm", "sudo holdfast rm team/app:1.4", "Delete a tag; asks first."),
-    example("status", "holdfast status --wait", "Wait until the registry is ready, for scripts."),
+    example("status", "sudo holdfast status --wait", "Wait until the registry is ready, for scripts."),
     example(
         "adopt",
         "sudo holdfast adopt /var/lib/docker-registry",
@@ -56,7 +56,7 @@ pub(super) const EXAMPLES: &[Example] = &[
     ),
     example(
         "export",
-        "holdfast export app:1 -o - | ssh site docker load",
+        "sudo holdfast export app:1 -o - | ssh site docker load",
         "Send an image to another machine.",
     ),
     example(
@@ -67,7 +67,7 @@ pub(super) const EXAMPLES: &[Example] = &[
     example(
         "check",
         "sudo holdfast check --repair",
-        "Set damaged content aside, and show which images to push again.",
+        "Move corrupt blobs aside, and show which images to push again.",
     ),
     example("jobs", "sudo holdfast jobs run check", "Start a check now, and show its progress."),
     example(

@@ -55,7 +55,9 @@ fn run(command: &str) -> String {
 /// Returns the instruction after the mark of the classic builder, which a shell with few options precedes.
 fn after_nop(text: &str) -> Option<&str> {
     let (shell, instruction) = text.split_once(NOP)?;
-    let is_shell = shell.len() < 200 && !shell.contains(['"', '\'', '&', ';', '\n']);
+    let (arguments, call) = arguments_count(shell).unwrap_or((0, shell));
+    // A command before the mark is not the builder's.
+    let is_shell = find_shell(call, arguments).is_some_and(|(_, end)| call[end..].trim().is_empty());
     is_shell.then_some(instruction.trim())
 }
 
@@ -72,7 +74,8 @@ fn instruction_line(text: &str) -> String {
         "EXPOSE" | "VOLUME" => plain_list(rest),
         "HEALTHCHECK" => health_check(rest),
         "ADD" | "COPY" => copied(rest),
-        "ONBUILD" => Some(instruction_line(rest)),
+        // An ONBUILD in an ONBUILD is not valid, and is not followed.
+        "ONBUILD" if !rest.starts_with("ONBUILD") => Some(instruction_line(rest)),
         _ => None,
     };
     format!("{name} {}", arguments.as_deref().unwrap_or(rest)).trim_end().to_owned()
@@ -119,6 +122,7 @@ fn find_shell(text: &str, skipped: usize) -> Option<(usize, usize)> {
     while let Some((start, word)) = words.next() {
         if number >= skipped && is_shell(word) {
             let mut options = Words { text, at: words.at };
+            // What was read as an option begins no call that succeeds, so that no word is read again.
             while let Some((_, option)) = options.next() {
                 if is_command_option(option) {
                     return Some((start, options.at));
@@ -128,6 +132,7 @@ fn find_shell(text: &str, skipped: usize) -> Option<(usize, usize)> {
                 if !is_option {
                     break;
                 }
+                words.at = options.at;
             }
         }
         number += 1;

@@ -165,7 +165,7 @@ fn an_unreadable_blob_is_an_error_of_its_pull_and_a_check_reports_it() {
     };
     assert!(check(&[]).contains(&format!("unreadable   {blob}: Input/output error")));
     daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200);
-    assert!(check(&["--repair"]).contains("(repaired)"));
+    assert!(check(&["--repair"]).contains("(set aside in damaged/)"));
     daemon.get(&format!("/v2/a/blobs/{blob}")).expect(404);
     assert_eq!(daemon.push_image("a", "2", &content).0, image);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{blob}")).expect(200).body, content);

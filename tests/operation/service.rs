@@ -114,7 +114,7 @@ fn metrics_are_those_of_the_daemon_or_of_its_last_exit() {
     let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let none = print();
     let error = String::from_utf8_lossy(&none.stderr).into_owned();
-    assert!(none.status.code() == Some(1) && error.contains("no daemon can be asked"), "{error}");
+    assert!(none.status.code() == Some(1) && error.contains("no daemon answers"), "{error}");
     let mut child = Process(unit.start(&[]));
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(200);

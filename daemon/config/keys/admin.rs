@@ -23,8 +23,8 @@ const ADMIN_KEYS: &[Key<Config>] = &[
         Initial::Value("[]"),
         admin.users,
         List(USER, 0),
-        "The users that may open the page; if empty, every user may. [\"*\"] means every user as well; anonymous clients \
-         never may."
+        "The users that may open the page; if empty, every user may, and clients without a log-in see the pages about what \
+         they may pull. [\"*\"] means every user, and no client without a log-in."
     ),
     key!(
         "admin.delete",

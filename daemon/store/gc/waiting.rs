@@ -32,7 +32,7 @@ impl WaitingContent {
 
     /// Returns true if nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.manifests + self.blobs.count == 0
+        self.manifests == 0 && self.blobs.count == 0
     }
 
     /// Says what waits, how much, and until when: `1 image, 3 blobs (1.5 GiB) wait until 2026-11-28 00:25 UTC`.
@@ -47,14 +47,14 @@ impl WaitingContent {
         if self.blobs.count > 0 {
             parts.push(format!("{} ({})", count(self.blobs.count, "blob"), size(self.blobs.bytes)));
         }
-        let verb = if self.manifests + self.blobs.count == 1 { "waits" } else { "wait" };
+        let verb = if self.manifests.saturating_add(self.blobs.count) == 1 { "waits" } else { "wait" };
         let times = match (self.from, self.until) {
             (Some(from), Some(until)) if until.saturating_sub(from) >= 60 => {
                 format!("until {}, the first until {}", date(until), date(from))
             }
             (_, Some(until)) => format!("until {}", date(until)),
             // An open import or export holds it.
-            (_, None) => "for a transfer that runs".to_owned(),
+            (_, None) => "for a running transfer".to_owned(),
         };
         Some(format!("{} {verb} {times}", parts.join(", ")))
     }
@@ -83,6 +83,6 @@ mod tests {
         assert!(text.ends_with("until 2025-11-25 22:31 UTC, the first until 2025-11-25 21:31 UTC"), "{text}");
         assert_eq!(WaitingContent::default().sentence(), None);
         let one = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
-        assert_eq!(one.sentence().unwrap(), "1 blob (11 B) waits for a transfer that runs");
+        assert_eq!(one.sentence().unwrap(), "1 blob (11 B) waits for a running transfer");
     }
 }

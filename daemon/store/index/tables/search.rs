@@ -34,6 +34,13 @@ pub(in crate::store) trait Searches: ReadTables {
             if query.matches_repository(&name) {
                 found.count_repository(&name, query);
             }
+        }
+        // After all repositories: one with many tags must not hide others.
+        let mut rows = query.rows;
+        for row in self.rows(Table::Repositories)? {
+            cancel.check()?;
+            let parsed = keys::text_after(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok());
+            let Some(name) = parsed.filter(|name| wanted(name)) else { continue };
             if query.searches_tags_of(&name)
                 && self.search_tags(&name, query, &mut rows, &mut found, cancel)?.is_break()
             {
