@@ -103,7 +103,7 @@ impl Writer {
                 Event::Line(line) => lines.push_str(&line),
                 Event::Reopen => {
                     self.write(&mut lines);
-                    self.file = None;
+                    self.reopen();
                 }
                 Event::End(ended) => {
                     self.write(&mut lines);
@@ -126,6 +126,13 @@ impl Writer {
             };
         }
         self.write(&mut lines);
+    }
+
+    /// Opens the file by its path at once, so that a failure is logged when the rotation has caused it.
+    fn reopen(&mut self) {
+        self.file = open(&self.path)
+            .inspect_err(|error| log::error!("{error}; its lines are dropped until it can be written"))
+            .ok();
     }
 
     fn write(&mut self, lines: &mut String) {

@@ -118,6 +118,8 @@ impl Store {
         let mut ignore = |_| ();
         let dry_run = (true, StopRequest::never());
         let mut collection = Collection::new(self, policy, dry_run, &mut ignore)?;
+        // It is only a look: the index is not verified for it.
+        collection.is_preview = true;
         collection.run_on_index().await?;
         collection.note_waiting().await?;
         Ok(collection.report.waiting)

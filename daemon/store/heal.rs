@@ -15,6 +15,8 @@ use crate::oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName};
 
 /// The maximum number of manifests whose repositories one push restores.
 const MANIFESTS: usize = 1000;
+/// The maximum length of the manifests that one push reads for it, in bytes. Clients decide how large they are.
+const MANIFEST_BYTES: u64 = 8 << 20;
 
 impl Store {
     /// Returns true if manifests reference a blob that no repository has.
@@ -45,6 +47,7 @@ impl Store {
         let mut found = BTreeSet::new();
         // The repositories of one manifest come one after the other.
         let mut last: Option<(Digest, bool)> = None;
+        let mut read = 0;
         for (repository, parent) in index.referencing_manifests(digest, MANIFESTS)? {
             if found.contains(&repository)
                 || index.blob(&repository, digest)?.is_some()
@@ -53,9 +56,18 @@ impl Store {
                 continue;
             }
             let known = last.as_ref().filter(|(known, _)| *known == parent).map(|(_, requires)| *requires);
-            let requires = match known {
-                Some(requires) => requires,
-                None => self.requires(&repository, &parent, digest)?,
+            let requires = if let Some(requires) = known {
+                requires
+            } else {
+                let by_digest = Reference::Digest(parent.clone());
+                read += index.manifest(&repository, &by_digest)?.map_or(0, |entry| entry.size);
+                if read > MANIFEST_BYTES {
+                    log::warn!(
+                        "not all repositories get {digest} back; `holdfast check --repair` does the rest"
+                    );
+                    break;
+                }
+                self.requires(&repository, &parent, digest)?
             };
             last = Some((parent, requires));
             if requires {

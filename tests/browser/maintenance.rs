@@ -101,7 +101,7 @@ fn collect(browser: &Chromium) {
     browser.expect("#job", "by alice");
     browser.find("#outcome");
     browser.click(".brand");
-    browser.expect("#collected", "free");
+    browser.expect("#collected", "nothing due yet");
 }
 
 /// Follows a check of a few seconds: the page shows its progress and its end without a reload.

@@ -29,7 +29,7 @@ pub(in crate::store) fn record(
     days: &[(Day, DayCounts)],
 ) -> Result<RecordedDays, StoreError> {
     let stored = tables.bytes()?;
-    if days.is_empty() || tables.is_nearly_full()? {
+    if days.is_empty() || !tables.has_table(Table::Daily) || tables.is_nearly_full()? {
         return Ok(RecordedDays { stored, is_written: false });
     }
     let newest = tables.daily_extent()?.map(|(_, newest)| newest);

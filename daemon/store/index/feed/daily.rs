@@ -28,6 +28,8 @@ struct State {
     /// The stored bytes of the last row, and after the last transaction.
     stored: (Option<u64>, Option<u64>),
     last_write: Option<Instant>,
+    /// The last time at which overdue counts were made due; they may have found no room.
+    last_try: Option<Instant>,
     started: Instant,
     is_flushed: bool,
 }
@@ -43,6 +45,7 @@ impl Default for DailyCounters {
             writing: Vec::new(),
             stored: (None, None),
             last_write: None,
+            last_try: None,
             started: Instant::now(),
             is_flushed: false,
         }))
@@ -124,9 +127,13 @@ impl DailyCounters {
 
     /// Returns true if counts have waited so long that they are written without a change.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        let state = self.0.lock();
-        let since = state.last_write.unwrap_or(state.started);
-        state.has_news() && now.duration_since(since) >= FLUSH_INTERVAL
+        let state = &mut *self.0.lock();
+        let since = state.last_write.max(state.last_try).unwrap_or(state.started);
+        let is_overdue = state.has_news() && now.saturating_duration_since(since) >= FLUSH_INTERVAL;
+        if is_overdue {
+            state.last_try = Some(now);
+        }
+        is_overdue
     }
 
     /// Returns the counts that are not written yet.

@@ -82,6 +82,11 @@ impl Databases {
         self.list[table as usize].as_ref()
     }
 
+    /// Returns true if the index has a table.
+    pub(super) fn has(&self, table: Table) -> bool {
+        self.of(table).is_some()
+    }
+
     /// Returns a table for a write; an index without it has no room.
     fn writable(&self, table: Table) -> Result<&Database<Bytes, Bytes>, IndexError> {
         self.of(table).ok_or(IndexError::Full)

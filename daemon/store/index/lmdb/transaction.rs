@@ -40,6 +40,10 @@ impl WriteTables for Transaction<'_> {
         self.check_usage()
     }
 
+    fn has_table(&self, table: Table) -> bool {
+        self.databases.has(table)
+    }
+
     fn is_nearly_full(&self) -> Result<bool, IndexError> {
         let (_, limit) = self.limits;
         let nearly = limit - limit / 8;

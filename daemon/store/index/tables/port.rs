@@ -188,6 +188,11 @@ pub(in crate::store) trait WriteTables: ReadTables {
     /// Returns true if the tables are about to reach the reserve for deletes, or the disk has no room to extend them.
     fn is_nearly_full(&self) -> Result<bool, IndexError>;
 
+    /// Returns true if rows of this table can be written: an index of an earlier release that was opened without room lacks tables.
+    fn has_table(&self, _table: Table) -> bool {
+        true
+    }
+
     /// Encodes and stores one row.
     fn put_row<T: Serialize>(&mut self, table: Table, key: &[u8], row: &T) -> Result<(), IndexError> {
         let bytes = postcard::to_allocvec(row).map_err(|error| IndexError::Row(error.to_string()));
