@@ -111,7 +111,7 @@ fn check(browser: &Chromium) {
     browser.click("#check button");
     browser.expect("#job h2", "Check running");
     browser.expect("#progress", "read");
-    assert_eq!(browser.count("main button[disabled]"), 2, "one job at a time");
+    assert_eq!(browser.count("main button[disabled]"), 3, "one job at a time");
     browser.find("#outcome");
     browser.expect("#outcome", "No faults found");
     browser.expect("#job h2", "Check");
