@@ -22,33 +22,46 @@ pub(in crate::store) trait Searches: ReadTables {
     ) -> Result<FoundNames, StoreError> {
         let mut found = FoundNames { is_complete: true, ..FoundNames::default() };
         let mut rows = query.rows;
-        for row in self.rows(Table::Repositories)? {
-            cancel.check()?;
-            let parsed = keys::text_after(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok());
-            let Some(name) = parsed.filter(|name| wanted(name)) else { continue };
+        self.visit_repositories(wanted, cancel, |name| {
             if rows == 0 {
                 found.is_complete = false;
-                break;
+                return Ok(ControlFlow::Break(()));
             }
             rows -= 1;
-            if query.matches_repository(&name) {
-                found.count_repository(&name, query);
+            if query.matches_repository(name) {
+                found.count_repository(name, query);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         // After all repositories: one with many tags must not hide others.
         let mut rows = query.rows;
+        self.visit_repositories(wanted, cancel, |name| {
+            if !query.searches_tags_of(name) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let searched = self.search_tags(name, query, &mut rows, &mut found, cancel)?;
+            found.is_complete &= searched.is_continue();
+            Ok(searched)
+        })?;
+        Ok(found)
+    }
+
+    /// Visits the repositories that the filter accepts, until a visit breaks.
+    fn visit_repositories(
+        &self,
+        wanted: &dyn Fn(&RepositoryName) -> bool,
+        cancel: &Cancel,
+        mut visit: impl FnMut(&RepositoryName) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
         for row in self.rows(Table::Repositories)? {
             cancel.check()?;
             let parsed = keys::text_after(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok());
             let Some(name) = parsed.filter(|name| wanted(name)) else { continue };
-            if query.searches_tags_of(&name)
-                && self.search_tags(&name, query, &mut rows, &mut found, cancel)?.is_break()
-            {
-                found.is_complete = false;
+            if visit(&name)?.is_break() {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Adds the tags of a repository that match; breaks when no more rows may be read.
