@@ -52,7 +52,7 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<BTreeSet<Attachment>, StoreError> {
         let mut found: BTreeSet<Attachment> = summary.attached.iter().copied().collect();
-        let (referrers, _) = self.0.index.referrers_overview(repository, &entry.digest, REFERRERS, cancel)?;
+        let referrers = self.0.index.first_referrers(repository, &entry.digest, REFERRERS, cancel)?;
         found.extend(referrers.iter().filter_map(kind));
         for tag in AttachmentTarget::tags_of(&entry.digest) {
             let Some(attached) = self.0.index.manifest(repository, &Reference::Tag(tag.clone()))? else {

@@ -19,8 +19,8 @@ const MAX_MANIFESTS: usize = 256;
 const MAX_REFERENCES: usize = 4 * MAX_MANIFESTS;
 /// The maximum number of blobs of an image that is copied.
 const MAX_BLOBS: usize = 4000;
-/// The number of blobs that are mounted at once: the index commits them together.
-const AT_ONCE: usize = 32;
+/// The number of changes that are made at once: the index commits them together.
+pub(super) const AT_ONCE: usize = 32;
 
 /// An image to copy.
 #[derive(Clone, Debug)]
@@ -161,8 +161,9 @@ impl Store {
     }
 }
 
-/// Returns the error of a mount. A blob that the source lacks is reported by the put of its manifest.
-fn finished(
+/// Returns the error of a change that was made beside others. A mount of a blob that the source lacks is no error: the put of its
+/// manifest reports it.
+pub(super) fn finished(
     mounted: Option<Result<Result<bool, StoreError>, tokio::task::JoinError>>,
 ) -> Result<(), StoreError> {
     match mounted {

@@ -121,7 +121,7 @@ impl Store {
         // It is only a look: the index is not verified for it.
         collection.is_preview = true;
         collection.run_on_index().await?;
-        collection.note_waiting().await?;
+        collection.note_waiting().await;
         Ok(collection.report.waiting)
     }
 

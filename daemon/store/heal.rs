@@ -6,6 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task::JoinSet;
+
+use super::copy::{AT_ONCE, finished};
 use super::error::StoreError;
 use super::index::changes::FileFact;
 use super::index::changes::repair::RestoreLink;
@@ -29,9 +32,16 @@ impl Store {
     pub(super) async fn restore_links(&self, digest: &Digest) {
         let (store, wanted) = (self.clone(), digest.clone());
         let restored = async {
+            let mut links = JoinSet::new();
             for repository in blocking(move || store.repositories_that_miss(&wanted)).await? {
-                let file = FileFact::about(digest.clone());
-                self.writer()?.submit(RestoreLink { repository, file }).await?;
+                if links.len() >= AT_ONCE {
+                    finished(links.join_next().await)?;
+                }
+                let (writer, file) = (self.writer()?, FileFact::about(digest.clone()));
+                links.spawn(async move { writer.submit(RestoreLink { repository, file }).await });
+            }
+            while let Some(linked) = links.join_next().await {
+                finished(Some(linked))?;
             }
             Ok::<(), StoreError>(())
         };

@@ -78,7 +78,7 @@ impl Store {
         let by_delete = manifest.by_delete.then_some(grace);
         // A manifest that cannot be read has no known subject.
         let bytes = self.read_for_page(&manifest.entry).unwrap_or_default().unwrap_or_default();
-        if let Some(subject) = ManifestView::parse(&bytes).subject.filter(|_| by_delete.is_none()) {
+        if let Some(subject) = ManifestView::parse(&bytes).subject {
             let among = self.0.index.manifests_among(repository, std::slice::from_ref(&subject.digest))?;
             if !among.is_empty() {
                 return Ok(KeptUntagged::AttachedTo(subject.digest));
@@ -86,7 +86,7 @@ impl Store {
         }
         let periods = [by_delete, untagged].into_iter().flatten();
         Ok(periods.min().map_or(KeptUntagged::Always, |period| {
-            KeptUntagged::Until(unix_seconds() + period.as_secs().saturating_sub(age))
+            KeptUntagged::Until(unix_seconds().saturating_add(period.as_secs().saturating_sub(age)))
         }))
     }
 }

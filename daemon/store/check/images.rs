@@ -36,7 +36,8 @@ impl Store {
                 break;
             }
             if affected.push_each || self.needs_blob(&repository, &manifest, digest)? {
-                self.name_images(&repository, &manifest, DEPTH, &mut names)?;
+                let mut visited = BTreeSet::new();
+                self.name_images(&repository, &manifest, DEPTH, (&mut names, &mut visited))?;
             }
         }
         affected.has_more |= names.len() > NAMES;
@@ -62,8 +63,12 @@ impl Store {
         repository: &RepositoryName,
         manifest: &Digest,
         depth: usize,
-        names: &mut BTreeSet<String>,
+        (names, visited): (&mut BTreeSet<String>, &mut BTreeSet<Digest>),
     ) -> Result<(), StoreError> {
+        // Each look reads all tags of the repository.
+        if visited.len() >= MANIFESTS || !visited.insert(manifest.clone()) {
+            return Ok(());
+        }
         let index = &self.0.index;
         let (tags, _) = index.tags_of(repository, manifest, NAMES, &Cancel::default())?;
         if !tags.is_empty() {
@@ -80,7 +85,7 @@ impl Store {
             if names.len() > NAMES {
                 break;
             }
-            self.name_images(repository, &parent, depth - 1, names)?;
+            self.name_images(repository, &parent, depth - 1, (names, visited))?;
         }
         Ok(())
     }

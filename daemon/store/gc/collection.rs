@@ -21,6 +21,9 @@ pub(in crate::store) const ROWS_PER_READ: usize = 1000;
 /// The number of items in one transaction: other changes wait for it.
 pub(in crate::store) const ITEMS_PER_TRANSACTION: usize = 32;
 
+/// The waiting manifests up to which their layers are counted as well.
+const MANIFESTS_IN_PREVIEW: u64 = 10_000;
+
 /// A run of a collection, or a dry run.
 #[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub(in crate::store) struct Collection<'a> {
@@ -75,23 +78,29 @@ impl<'a> Collection<'a> {
         self.sparse_marks().await?;
         self.unknown_files().await?;
         self.uploads().await?;
-        self.note_waiting().await
+        self.note_waiting().await;
+        Ok(())
     }
 
     /// Notes in the report what waits for the end of its grace period.
-    pub(super) async fn note_waiting(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn note_waiting(&mut self) {
         let mut waiting = WaitingContent { blobs: self.report.kept_young, ..self.report.waiting };
-        if waiting.manifests > 0 {
-            let later = self.preview().await?;
-            // A dry run leaves in place what it would free.
-            let now = if self.dry_run { self.report.freed_blobs } else { Amount::default() };
-            waiting.manifests = later.freed_manifests;
-            waiting.blobs.count = later.freed_blobs.count.saturating_sub(now.count);
-            waiting.blobs.bytes = later.freed_blobs.bytes.saturating_sub(now.bytes);
+        // The forecast is in memory.
+        if (1..=MANIFESTS_IN_PREVIEW).contains(&waiting.manifests) {
+            match self.preview().await {
+                Ok(later) => {
+                    // A dry run leaves in place what it would free.
+                    let now = if self.dry_run { self.report.freed_blobs } else { Amount::default() };
+                    waiting.manifests = later.freed_manifests;
+                    waiting.blobs.count = later.freed_blobs.count.saturating_sub(now.count);
+                    waiting.blobs.bytes = later.freed_blobs.bytes.saturating_sub(now.bytes);
+                }
+                // The collection itself is complete.
+                Err(error) => log::debug!("the layers of what waits are not counted: {error}"),
+            }
         }
         waiting.set_times(self.remaining, unix_seconds());
         self.report.waiting = waiting;
-        Ok(())
     }
 
     /// Returns what a collection without grace periods would free after this one.

@@ -105,6 +105,9 @@ reads! {
         part: &ListQuery<RepositoryOrder>, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel
     ) -> Repositories;
     fn search_names(query: &NameQuery, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel) -> FoundNames;
+    fn first_referrers(
+        repository: &RepositoryName, subject: &Digest, limit: usize, cancel: &Cancel
+    ) -> Vec<DescriptorView>;
     fn referrers_overview(
         repository: &RepositoryName, subject: &Digest, limit: usize, cancel: &Cancel
     ) -> (Vec<DescriptorView>, usize);

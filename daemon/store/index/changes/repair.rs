@@ -11,7 +11,9 @@ use super::deletes::{Deleted, ManifestDelete};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::index::event::EventKind;
-use crate::store::index::tables::rows::BlobRow;
+use crate::store::index::tables::link_exceptions::LinkExceptions;
+use crate::store::index::tables::parents::References;
+use crate::store::index::tables::rows::{BlobRow, LinkExceptionRow};
 use crate::store::index::tables::{Table, WriteTables, keys};
 
 /// A file that was found corrupt, and the file that has its name when the change is applied.
@@ -112,7 +114,7 @@ impl Apply for SetBlobAside {
     }
 }
 
-/// Adds a blob to a repository again if its file exists.
+/// Adds a blob to a repository again if its file exists, and the repository still requires it: it was found in an earlier snapshot.
 #[derive(Debug)]
 pub(in crate::store) struct RestoreLink {
     pub(in crate::store) repository: RepositoryName,
@@ -124,6 +126,12 @@ impl Apply for RestoreLink {
 
     fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<bool, StoreError> {
         let Some(size) = self.file.length() else { return Ok(false) };
+        let exception = to.tables.link_exception(&self.repository, &self.file.digest)?;
+        if exception.is_some_and(LinkExceptionRow::is_absence)
+            || !to.tables.may_be_referenced_in(&self.repository, &self.file.digest)?
+        {
+            return Ok(false);
+        }
         to.record_blob(&self.file.digest, size)?;
         to.link_blob(&self.repository, &self.file.digest, size)?;
         to.emit_content(EventKind::Repair, Some(&self.repository), &self.file.digest);

@@ -24,6 +24,9 @@ use crate::store::listing::{
 use crate::store::version_order;
 use crate::store::work::Cancel;
 
+/// The length of a descriptor, in bytes, above which it is not read for the badges of a list.
+const LONG_DESCRIPTOR: usize = 64 << 10;
+
 /// A row of the table `tags`, decoded without copying.
 #[derive(Deserialize)]
 struct TagRow<'a> {
@@ -103,6 +106,27 @@ pub(in crate::store) trait Overviews: ReadTables {
             }
         }
         Ok((found, more))
+    }
+
+    /// Returns the first referrers of a manifest, without those of long descriptors.
+    fn first_referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Vec<oci::DescriptorView>, StoreError> {
+        let prefix = keys::referrer_key(repository, subject, None);
+        let mut found = Vec::new();
+        for row in self.prefix(Table::Referrers, &prefix)?.take(limit) {
+            cancel.check()?;
+            let (_, value) = row?;
+            if value.len() <= LONG_DESCRIPTOR {
+                let part = serde_json::from_slice(value).map_err(|error| IndexError::Row(error.to_string()));
+                found.push(self.noted(part)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns true if the repository has a manifest that does not name `subject` as its subject itself.
