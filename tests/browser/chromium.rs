@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 use super::registry::Registry;
 use super::webdriver::Session;
+use crate::support::unused_address;
 
 const PACKAGES: &str = "install the packages chromium, chromium-driver and libnss3-tools";
+const STARTS: usize = 5;
 const FLAGS: [&str; 15] = [
     // Chromium ends when chromedriver closes this pipe.
     "--remote-debugging-pipe",
@@ -109,10 +111,23 @@ struct Driver {
 }
 
 impl Driver {
+    /// Another process may take the port before chromedriver listens, which then exits.
     fn start(home: &Path) -> Self {
+        let mut printed = String::new();
+        for _ in 0..STARTS {
+            match Self::try_start(home) {
+                Ok(driver) => return driver,
+                Err(output) => printed = output,
+            }
+        }
+        panic!("chromedriver did not start {STARTS} times; {PACKAGES}; its last output was: {printed}");
+    }
+
+    /// Returns what it printed if it exited.
+    fn try_start(home: &Path) -> Result<Self, String> {
         // The driver ends even if the test process is killed.
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "chromedriver", "--port=0"])
+            .args(["--pdeathsig", "KILL", "chromedriver", &format!("--port={}", unused_address().port())])
             .env("HOME", home)
             .env("TMPDIR", home)
             .env_remove("XDG_CONFIG_HOME")
@@ -125,8 +140,15 @@ impl Driver {
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut driver = Driver { child, home: home.to_str().unwrap().to_owned(), port: 0 };
-        driver.port = output.lines().map_while(Result::ok).find_map(|line| port(&line)).expect(PACKAGES);
-        driver
+        let mut printed = String::new();
+        for line in output.lines().map_while(Result::ok) {
+            if let Some(port) = port(&line) {
+                driver.port = port;
+                return Ok(driver);
+            }
+            printed = printed + &line + "\n";
+        }
+        Err(printed)
     }
 
     fn address(&self) -> std::net::SocketAddr {

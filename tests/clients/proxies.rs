@@ -3,7 +3,7 @@
 //! Needs the packages nginx, haproxy and caddy, curl, openssl, skopeo and a Docker engine.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Proxy {
     fn start(kind: Kind, daemon: &Daemon, mistakes: &[Mistake]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         make_certificate(directory.path());
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = unused_address();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let mut block = configuration_in_manual(kind);
         for (right, wrong) in mistakes {

@@ -1,6 +1,6 @@
 //! A failing disk: system calls of the running daemon return EIO; and an index that is full.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ fn an_index_that_cannot_be_written_at_the_start_still_serves_pulls() {
     let mut daemon = Daemon::start();
     let (image, bytes) = daemon.push_image("a", "1", b"layer");
     daemon.stop();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = unused_address().port();
     let mut command = Command::new("strace");
     command.args([
         "-f",

@@ -1,6 +1,6 @@
 //! The daemon under a service manager: watchdog, status, metrics and health by the command line.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -131,7 +131,7 @@ fn metrics_are_those_of_the_daemon_or_of_its_last_exit() {
 #[test]
 fn status_waits_for_a_daemon_without_socket_activation() {
     let directory = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = unused_address().port();
     let command = |arguments: &[&str]| {
         let mut command = Command::new(BINARY);
         command.env_clear().args(arguments).arg("--data").arg(directory.path());

@@ -14,6 +14,7 @@ pub mod index_rows;
 pub mod kill_points;
 pub mod load;
 pub mod media;
+mod port;
 pub mod registry2;
 pub mod small_disk;
 pub mod unit;
@@ -21,6 +22,7 @@ pub mod unit;
 pub use self::content::{digest, image, noise};
 pub use self::daemon::{Daemon, add_user, startup_line};
 pub use self::http::{Request, Response, connect_from};
+pub use self::port::unused_address;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -1,13 +1,13 @@
 //! Debian's `docker-registry` (registry:2).
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::media::Image;
-use super::{Request, digest, run};
+use super::{Request, digest, run, unused_address};
 
 /// A running registry:2, killed on drop.
 pub struct Registry2 {
@@ -29,7 +29,7 @@ impl Registry2 {
 
     fn start_with(user: Option<(&'static str, &'static str)>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = unused_address();
         let configuration = directory.path().join("config.yml");
         let mut text = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -124,7 +123,7 @@ impl Prometheus {
         let configuration = format!("rule_files: [alerts.yml]\n{}", block.replace("30s", "1s"));
         fs::write(at("prometheus.yml"), configuration).unwrap();
         fs::write(at("alerts.yml"), RULES).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = unused_address().to_string();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", at("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", at("data").display()))
