@@ -1,6 +1,6 @@
 //! Order of cipher suites: ChaCha20-Poly1305 first where the processor has no instructions for AES.
 //!
-//! A client on a PC offers AES-128-GCM first. A Raspberry Pi 1 to 4 and most ARMv7 gateways would compute it in software,
+//! A client on a PC offers AES-128-GCM first. A Raspberry Pi 1 to 4 and most 32-bit gateways would compute it in software,
 //! although ChaCha20-Poly1305 is several times cheaper there, and cheap on the client too.
 
 use rustls::crypto::CryptoProvider;
