@@ -30,11 +30,11 @@
 //! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
-//! | `index.json` | `layout`, `layout_reader`, `layout_format`, `layout_checksum` |
+//! | `index.json` | `layout`, `layout_writer`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
 //! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
 //! | the index: LMDB | `index/lmdb` |
-//! | the index: its port | `index/metadata_store` |
+//! | the index: its port | `index/metadata_store`, `index/changed_names` |
 //! | the index: changes | `index/changes` |
 //! | the index: tables | `index/tables` |
 //! | limits | `work`, `holder`, `buffers`, `blob` |
@@ -85,7 +85,9 @@ mod layout;
 mod layout_check;
 mod layout_checksum;
 mod layout_format;
+mod layout_journal;
 mod layout_reader;
+mod layout_writer;
 mod listing;
 mod locks;
 mod management;
