@@ -89,6 +89,11 @@ impl Disk {
         Ok(self.blob_length(digest)? == Some(length))
     }
 
+    /// Returns a manifest that is kept in memory, unless its file was reported as damaged.
+    pub(super) fn kept_manifest(&self, digest: &Digest) -> Option<Bytes> {
+        self.manifests.find(digest).filter(|_| !self.is_reported(digest))
+    }
+
     /// Warns of a missing or damaged blob, once per blob.
     pub(super) fn report_damaged(&self, digest: &Digest) {
         if self.reported.insert(digest) {
@@ -126,6 +131,7 @@ impl BlobStore for Disk {
                 self.rename_over(&path, &blob).map_err(failed)?;
                 self.count_ended_upload();
                 self.reported.forget(digest);
+                self.manifests.forget(digest);
                 Ok(())
             }
             Some(_) => {
@@ -161,6 +167,7 @@ impl BlobStore for Disk {
 
     fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
+        self.manifests.forget(digest);
         let failed = |error| self.latch_on(StoreError::io("remove a blob", error));
         let blob = self.blob_path(digest);
         if !self.set_obstacle_aside(&blob).map_err(failed)? {
@@ -171,6 +178,7 @@ impl BlobStore for Disk {
 
     fn set_aside(&self, digest: &Digest) -> Result<(), StoreError> {
         self.check_writable()?;
+        self.manifests.forget(digest);
         let aside = self.path("damaged");
         let name = format!("{}-{}", digest.algorithm(), digest.hex());
         self.make_directory(&aside)

@@ -18,6 +18,7 @@ use super::delay::{DiskDelay, Operation, Operations};
 use super::error::StoreError;
 use super::files::Files;
 use super::latch::Latch;
+use super::manifest_cache::ManifestCache;
 use super::regular_file::open_regular;
 use super::reported::Reported;
 use super::thread_locks::ThreadLocks;
@@ -60,6 +61,7 @@ pub(super) struct Disk {
     pub(super) upload_count: AtomicU64,
     /// The damaged blobs that the log has named.
     pub(super) reported: Reported,
+    pub(super) manifests: ManifestCache,
     /// Open unless the data directory is only read.
     directories: Option<Directories>,
 }
@@ -78,6 +80,7 @@ impl Disk {
             writes: Operations::default(),
             upload_count: AtomicU64::new(0),
             reported: Reported::default(),
+            manifests: ManifestCache::default(),
             directories: None,
         }
     }

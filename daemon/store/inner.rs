@@ -43,6 +43,8 @@ pub(super) struct Threads {
     pub(super) writer: JoinHandle<()>,
     /// Returns true if `index.json` has everything that the index has.
     pub(super) layout: JoinHandle<bool>,
+    /// Set before an idle exit: the journal of names may stay.
+    pub(super) exits_idle: Arc<AtomicBool>,
 }
 
 /// The state of the store.

@@ -1,16 +1,11 @@
 //! The data directory as an OCI Image Layout: `oci-layout` and `index.json`.
 //!
 //! `index.json` names every manifest of every repository, so that the index can be rebuilt from it and other tools
-//! can read the card. A thread rewrites it soon after changes of names settle, by atomic replacement: at any moment
-//! the file is whole. When rows of the index are corrupt, the entries that they had in the old file are kept, and the
-//! store becomes read-only.
+//! can read the card. It is written as a whole, by atomic replacement: at any moment the file is whole. When rows of
+//! the index are corrupt, the entries that they had in the old file are kept, and the store becomes read-only.
+//! `layout_writer.rs` decides when it is written, and when changes go to its journal instead.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-use serde::Serialize;
 
 use super::disk::Disk;
 use super::error::StoreError;
@@ -19,32 +14,15 @@ use super::index::tables::ReadTables;
 use super::index::tables::link_exceptions::{LinkException, LinkExceptions};
 use super::index::tables::meta::Meta;
 use super::index::tables::names::{Name, Named, Names};
-use super::index::tables::rows::{LinkExceptionRow, NameTimestamps};
 use super::index_error::IndexError;
 use super::layout_checksum::{Checksum, ChecksumWriter};
 use super::layout_format::{
-    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, ID, LINK_EXCEPTIONS, LINKED, MISSING, NOW, ORDER,
-    PUSHED, REF_NAME, REPOSITORY, SINCE, SPARSE, TAIL,
+    CHANGE, Entry, EntryVisitor, HOLD, Head, ID, LINK_EXCEPTIONS, NOW, NameEntry, StoredException, TAIL,
 };
 use super::layout_reader::read_entries;
-use crate::oci::{Digest, Reference};
 
 /// The link exceptions that one read of the index returns.
 const PAGE: usize = 1000;
-
-/// The time that names must not change before `index.json` is rewritten (debounce).
-const SETTLED: Duration = Duration::from_secs(1);
-/// The maximum delay of a rewrite while names keep changing, and the interval of retries after a failed rewrite.
-const MAX_DELAY: Duration = Duration::from_secs(10);
-
-#[derive(Serialize)]
-struct NameEntry<'a> {
-    #[serde(rename = "mediaType")]
-    media_type: &'a str,
-    digest: &'a Digest,
-    size: u64,
-    annotations: BTreeMap<&'static str, String>,
-}
 
 /// Writes `oci-layout` if it is missing.
 pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
@@ -57,7 +35,7 @@ pub(super) fn write_marker(disk: &Disk) -> Result<(), StoreError> {
     })
 }
 
-/// Writes `index.json` from the index.
+/// Writes `index.json` from the index, and removes its journal.
 ///
 /// # Errors
 /// [`StoreError::Index`] when rows of the index are corrupt. The file has been written then, with the entries that
@@ -81,6 +59,7 @@ pub(super) fn write_readable(disk: &Disk, index: &Index) -> Result<(), StoreErro
 fn write_names(disk: &Disk, index: &Index, rows_missing: bool) -> Result<(), StoreError> {
     let _lock = disk.lock_layout();
     let mut damage = rows_missing.then(|| IndexError::Row("rows of the index are missing".into()).into());
+    let mut change = 0;
     let written = disk.replace("index.json", |file| {
         let mut list = List::new(file);
         list.begin()?;
@@ -99,8 +78,13 @@ fn write_names(disk: &Disk, index: &Index, rows_missing: bool) -> Result<(), Sto
             keep_unreadable_names(&mut list, disk, index, &named)?;
         }
         damage = named.damage;
+        change = named.change;
         list.end(Head { change: named.change, now: index.clock.now(), hold, id })
     });
+    if written.is_ok() {
+        index.changed_names.forget(change);
+        disk.remove_journal();
+    }
     match (written, damage) {
         (Err(error @ StoreError::Index(_)), _) | (Ok(()), Some(error)) => Err(disk.latch_on(error)),
         (written, _) => written,
@@ -192,18 +176,11 @@ impl<W: Write> List<W> {
 
     /// Writes a link exception; all of them come before the manifests. A file without any has no such list.
     fn add_exception(&mut self, exception: &LinkException) -> Result<(), StoreError> {
-        let LinkException { repository, digest, kind } = exception;
-        let kind = match kind {
-            LinkExceptionRow::Deleted => DELETED,
-            LinkExceptionRow::Linked => LINKED,
-            LinkExceptionRow::Missing => MISSING,
-        };
         let separator =
-            if std::mem::take(&mut self.first) { format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n".into() };
-        // Neither names nor digests contain characters that JSON would escape.
-        self.write(&format!(
-            "{separator}{{\"repository\":\"{repository}\",\"digest\":\"{digest}\",\"kind\":\"{kind}\"}}"
-        ))
+            if std::mem::take(&mut self.first) { &format!("\"{LINK_EXCEPTIONS}\":[\n") } else { ",\n" };
+        self.write(separator)?;
+        let entry = serde_json::to_string(&StoredException::of(exception));
+        self.write(&entry.map_err(|error| write_error(error.into()))?)
     }
 
     fn begin_manifests(&mut self) -> Result<(), StoreError> {
@@ -214,7 +191,8 @@ impl<W: Write> List<W> {
     fn add(&mut self, name: &Name) -> Result<(), StoreError> {
         self.entry.clear();
         self.entry.extend_from_slice(if std::mem::take(&mut self.first) { b"\n" } else { b",\n" });
-        serde_json::to_writer(&mut self.entry, &entry(name)).map_err(|error| write_error(error.into()))?;
+        serde_json::to_writer(&mut self.entry, &NameEntry::of(name))
+            .map_err(|error| write_error(error.into()))?;
         self.file.write(&self.entry).map_err(write_error)
     }
 
@@ -231,65 +209,14 @@ fn write_error(error: std::io::Error) -> StoreError {
     StoreError::io("write index.json", error)
 }
 
-fn entry(name: &Name) -> NameEntry<'_> {
-    let Name { repository, reference, digest, size, media_type, timestamps, is_sparse } = name;
-    let mut annotations = BTreeMap::from([(REPOSITORY, repository.to_string())]);
-    if let Reference::Tag(tag) = reference {
-        annotations.insert(REF_NAME, format!("{repository}:{tag}"));
-    }
-    if *is_sparse {
-        annotations.insert(SPARSE, "true".to_owned());
-    }
-    if let Some(NameTimestamps { pushed, since, order }) = timestamps {
-        annotations.insert(SINCE, since.seconds().to_string());
-        annotations.insert(PUSHED, pushed.to_string());
-        annotations.insert(ORDER, order.to_string());
-    }
-    NameEntry { media_type: media_type.as_str(), digest, size: *size, annotations }
-}
-
-/// Rewrites `index.json` after names have changed, until the sender is dropped. Returns true if the file is up to
-/// date then.
-pub(super) fn keep_current(disk: &Disk, index: &Index, changed: &Receiver<()>) -> bool {
-    let mut current = true;
-    loop {
-        // After a failed rewrite the next attempt follows even if nothing changes.
-        let is_open = if current {
-            changed.recv().is_ok()
-        } else {
-            changed.recv_timeout(MAX_DELAY) != Err(RecvTimeoutError::Disconnected)
-        };
-        if !is_open && current {
-            return true;
-        }
-        debounce(changed);
-        let written = write(disk, index);
-        match &written {
-            Ok(()) | Err(StoreError::ReadOnly) => {}
-            Err(error) if current => {
-                log::error!("index.json could not be written and will be retried: {error}");
-            }
-            Err(error) => log::debug!("index.json still cannot be written: {error}"),
-        }
-        current = written.is_ok();
-        if !is_open {
-            return current;
-        }
-    }
-}
-
-/// Waits until changes have settled, or for [`MAX_DELAY`].
-fn debounce(changed: &Receiver<()>) {
-    let first = Instant::now();
-    while first.elapsed() < MAX_DELAY && changed.recv_timeout(SETTLED).is_ok() {}
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::oci::Reference;
     use crate::store::clock::StoreTime;
+    use crate::store::index::tables::rows::{LinkExceptionRow, NameTimestamps};
     use crate::store::layout_reader::parse;
 
     fn written(names: &[Name], exceptions: &[LinkException], head: Head) -> Vec<u8> {

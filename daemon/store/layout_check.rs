@@ -83,7 +83,7 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
         }
         Ok(())
     });
-    let LayoutRead { head, checksum } = match read {
+    let LayoutRead { head, checksum, is_cut } = match read {
         Ok(Some(read)) => read,
         Ok(None) => return Ok(Outcome::Behind(index.change()?)),
         Err(error) if error.is_lack_of_resources() => return Err(error),
@@ -97,6 +97,9 @@ fn compare(disk: &Disk, index: &Index, index_is_healthy: bool) -> Result<Outcome
     }
     // The snapshot is newer than the open file, so that it has every change that the file has.
     let (head_now, indexed) = sum_of(index, &state)?;
+    if is_cut {
+        return Ok(Outcome::Damaged("the end of names.journal is damaged".into()));
+    }
     Ok(match head.change.cmp(&head_now.change) {
         std::cmp::Ordering::Less => Outcome::Behind(head_now.change),
         std::cmp::Ordering::Greater => Outcome::Damaged(format!(
@@ -177,7 +180,9 @@ impl Inner {
                 std::thread::sleep(RETRY_INTERVAL);
             }
         }
-        // A second comparison, since the file may have been replaced after the first, for example by a repair.
+        // A second comparison, since the file may have been replaced after the first, for example by a repair, and the
+        // journal may have been read while the daemon appended to it.
+        std::thread::sleep(RETRY_INTERVAL);
         Ok(match self.compare_layout(index_is_healthy)? {
             Outcome::Damaged(why) => Some(why),
             Outcome::Current | Outcome::Behind(_) => None,

@@ -1,30 +1,25 @@
-//! Reading `index.json` entry by entry, so that memory does not grow with the number of names.
+//! Reading `index.json` and its journal entry by entry, so that memory does not grow with the number of names.
 //!
 //! The head (change number, store time, hold) is at the end of the file, where Holdfast writes it, and a start reads
 //! only that. A file in another form, such as one that another tool has rewritten, is read as a whole.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::clock::StoreTime;
 use super::disk::Disk;
 use super::error::StoreError;
-use super::index::tables::link_exceptions::LinkException;
-use super::index::tables::names::Name;
-use super::index::tables::rows::{LinkExceptionRow, NameTimestamps};
 use super::layout_checksum::{Checksum, ChecksumReader};
 use super::layout_format::{
-    CHANGE, DELETED, Entry, EntryVisitor, HOLD, Head, ID, LINK_EXCEPTIONS, LINKED, MISSING, NOW, ORDER,
-    PUSHED, REF_NAME, REPOSITORY, SINCE, SPARSE, TAIL,
+    Entry, EntryVisitor, Head, LINK_EXCEPTIONS, StoredException, TAIL, head_of, name_of,
 };
-use super::regular_file::{if_exists, open_regular};
-use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
+use super::layout_journal::{self, Condition, Journal};
+use super::regular_file::{if_exists, is_obstacle_error, open_regular};
+use super::top_files::JOURNAL;
 
 /// The bytes at the end of the file that are searched for the head, which is much shorter.
 const TAIL_BYTES: u64 = 4096;
@@ -33,38 +28,89 @@ const TAIL_BYTES: u64 = 4096;
 pub(super) struct LayoutRead {
     pub(super) head: Head,
     pub(super) checksum: Checksum,
+    /// True if the last batch of the journal was cut off: the newest changes may be lost.
+    pub(super) is_cut: bool,
 }
 
-/// Reads the head; without a file it is empty.
+/// Reads the head of `index.json` with its journal; without a file it is empty.
 ///
 /// # Errors
 /// [`StoreError::Io`] of kind `InvalidData` when the file is not an image index.
 pub(super) fn read_head(disk: &Disk) -> Result<Head, StoreError> {
+    let journal = read_journal(disk)?;
     let Some(file) = open(disk)? else { return Ok(Head::default()) };
-    match head_at_end(&file).map_err(|error| StoreError::io("read index.json", error))? {
-        Some(head) => Ok(head),
-        None => read(file, &mut |_| Ok(())).map(|read| read.head),
-    }
+    let head = head_of_file(&file)?;
+    Ok(journal.filter(|journal| journal.is_newer_than(&head)).map_or(head, |journal| journal.head))
 }
 
-/// Calls `visit` with every entry in file order, and returns the head and the result of the checksum. Skips entries
-/// of other tools, which name no repository. Without a file there are no entries.
+/// Reads the head of `index.json` alone, if the file ends as Holdfast writes it, and its length in bytes.
+pub(super) fn read_head_of_file(disk: &Disk) -> Result<Option<(Head, u64)>, StoreError> {
+    let Some(file) = open(disk)? else { return Ok(None) };
+    let length = file.metadata().map_err(read_error)?.len();
+    Ok(head_at_end(&file).map_err(read_error)?.map(|head| (head, length)))
+}
+
+/// Calls `visit` with every entry, link exceptions before names, and returns the head and the result of the checksum.
+/// Skips entries of other tools, which name no repository. Without a file there are no entries.
 ///
 /// # Errors
 /// As [`read_head`], or the error of `visit`. The entries before the damage have been visited then.
 pub(super) fn read_entries(disk: &Disk, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
-    let empty = || LayoutRead { head: Head::default(), checksum: Checksum::Absent };
+    let empty = || LayoutRead { head: Head::default(), checksum: Checksum::Absent, is_cut: false };
     Ok(read_existing(disk, visit)?.unwrap_or_else(empty))
 }
 
 /// As [`read_entries`]; returns `None` without a file.
 pub(super) fn read_existing(disk: &Disk, visit: &mut EntryVisitor) -> Result<Option<LayoutRead>, StoreError> {
-    open(disk)?.map(|file| read(file, visit)).transpose()
+    // First the journal: one that is older than the file which is opened then is ignored.
+    let journal = read_journal(disk)?;
+    let Some(file) = open(disk)? else { return Ok(None) };
+    let Some(journal) = journal else { return read(&file, visit).map(Some) };
+    let newer = match head_of_file(&file) {
+        Ok(head) => journal.is_newer_than(&head),
+        Err(error) if error.is_lack_of_resources() => return Err(error),
+        // The entries before the damage are visited below.
+        Err(_) => false,
+    };
+    (&file).rewind().map_err(read_error)?;
+    if !newer {
+        let read = read(&file, visit)?;
+        return Ok(Some(LayoutRead { is_cut: journal.is_empty(), ..read }));
+    }
+    let read = journal.replay(|visit| read(&file, visit), visit)?;
+    let checksum = journal.verdict(&read.head, read.checksum);
+    Ok(Some(LayoutRead { head: journal.head, checksum, is_cut: journal.condition == Condition::Cut }))
+}
+
+/// Reads the journal; `None` if there is no such file.
+pub(super) fn read_journal(disk: &Disk) -> Result<Option<Journal>, StoreError> {
+    let failed = |error| StoreError::io("read names.journal", error);
+    let file = match if_exists(open_regular(&disk.path(JOURNAL))) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        // The next write sets it aside.
+        Err(error) if is_obstacle_error(&error) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(layout_journal::MAX_LENGTH).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(Journal::parse(&bytes)))
 }
 
 fn open(disk: &Disk) -> Result<Option<File>, StoreError> {
-    if_exists(open_regular(&disk.path("index.json")))
-        .map_err(|error| StoreError::io("read index.json", error))
+    if_exists(open_regular(&disk.path("index.json"))).map_err(read_error)
+}
+
+fn read_error(error: io::Error) -> StoreError {
+    StoreError::io("read index.json", error)
+}
+
+/// Returns the head of a file; reads all of it if it is in another form than that of Holdfast.
+fn head_of_file(file: &File) -> Result<Head, StoreError> {
+    match head_at_end(file).map_err(read_error)? {
+        Some(head) => Ok(head),
+        None => read(file, &mut |_| Ok(())).map(|read| read.head),
+    }
 }
 
 /// Reads the head from the last bytes of a file that Holdfast has written.
@@ -82,10 +128,10 @@ fn parse_tail(tail: &[u8]) -> Option<Head> {
     serde_json::from_slice(annotations).ok().map(|annotations| head_of(&annotations))
 }
 
-fn read(file: File, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
+fn read(file: &File, visit: &mut EntryVisitor) -> Result<LayoutRead, StoreError> {
     let mut reader = ChecksumReader::new(file);
     let head = parse(BufReader::with_capacity(64 << 10, &mut reader), visit)?;
-    Ok(LayoutRead { head, checksum: reader.verdict() })
+    Ok(LayoutRead { head, checksum: reader.verdict(), is_cut: false })
 }
 
 /// Parses the file.
@@ -103,19 +149,6 @@ pub(super) fn parse(bytes: impl Read, visit: &mut EntryVisitor) -> Result<Head, 
             Err(StoreError::Io { action: "read index.json".into(), source })
         }
     }
-}
-
-fn head_of(annotations: &BTreeMap<String, String>) -> Head {
-    Head {
-        change: number(annotations, CHANGE).unwrap_or_default(),
-        now: StoreTime::from_seconds(number(annotations, NOW).unwrap_or_default()),
-        hold: annotations.contains_key(HOLD),
-        id: annotations.get(ID).and_then(|id| id.parse().ok()),
-    }
-}
-
-fn number(annotations: &BTreeMap<String, String>, name: &str) -> Option<u64> {
-    annotations.get(name)?.parse().ok()
 }
 
 /// Parses the object of the file, and passes on the entries of its lists.
@@ -146,11 +179,13 @@ impl<'de> Visitor<'de> for FileSeed<'_, '_> {
                 "manifests" => {
                     has_manifests = true;
                     let (visit, refused) = (&mut *self.visit, &mut *self.refused);
-                    map.next_value_seed(ListSeed { entry: name_of, visit, refused })?;
+                    let entry = |descriptor| name_of(descriptor).map(Entry::Name);
+                    map.next_value_seed(ListSeed { entry, visit, refused })?;
                 }
                 LINK_EXCEPTIONS => {
                     let (visit, refused) = (&mut *self.visit, &mut *self.refused);
-                    map.next_value_seed(ListSeed { entry: StoredException::read, visit, refused })?;
+                    let entry = |stored: StoredException| stored.read().map(Entry::Exception);
+                    map.next_value_seed(ListSeed { entry, visit, refused })?;
                 }
                 "annotations" => head = head_of(&map.next_value()?),
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -194,53 +229,12 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListSeed<'_, '_, T> {
     }
 }
 
-/// A link exception in the form of the file.
-#[derive(Deserialize)]
-struct StoredException {
-    repository: String,
-    digest: Digest,
-    kind: String,
-}
-
-impl StoredException {
-    /// Returns the exception; `None` for a kind of a newer release.
-    fn read(self) -> Option<Entry> {
-        let kind = match self.kind.as_str() {
-            DELETED => LinkExceptionRow::Deleted,
-            LINKED => LinkExceptionRow::Linked,
-            MISSING => LinkExceptionRow::Missing,
-            _ => return None,
-        };
-        let repository = self.repository.parse().ok()?;
-        Some(Entry::Exception(LinkException { repository, digest: self.digest, kind }))
-    }
-}
-
-fn name_of(descriptor: Descriptor) -> Option<Entry> {
-    let annotations = &descriptor.annotations;
-    let repository: RepositoryName = annotations.get(REPOSITORY)?.parse().ok()?;
-    let reference = match annotations.get(REF_NAME) {
-        Some(name) => Reference::Tag(name.rsplit_once(':')?.1.parse().ok()?),
-        None => Reference::Digest(descriptor.digest.clone()),
-    };
-    let timestamps = number(annotations, SINCE).zip(number(annotations, PUSHED));
-    // Files of other tools and older releases have no sequence number.
-    let order = number(annotations, ORDER).unwrap_or_default();
-    let timestamps = timestamps.map(|(since, pushed)| NameTimestamps {
-        pushed,
-        since: StoreTime::from_seconds(since),
-        order,
-    });
-    let is_sparse = annotations.contains_key(SPARSE);
-    let Descriptor { digest, size, media_type, .. } = descriptor;
-    Some(Entry::Name(Name { repository, reference, digest, size, media_type, timestamps, is_sparse }))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::clock::StoreTime;
 
     const FILE: &str = concat!(
         r#"{"schemaVersion":2,"manifests":["#,

@@ -6,7 +6,7 @@
 //! was closed in good order, unless the index failed, and gives the directory up.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
@@ -20,6 +20,7 @@ use super::index::Index;
 use super::index::feed::Feed;
 use super::index::writer::Writer;
 use super::inner::{Inner, Store, Threads};
+use super::layout_writer::LayoutWriter;
 use super::locks;
 use super::locks::Ownership;
 use super::measure::Measurements;
@@ -122,6 +123,14 @@ impl Store {
         .await
     }
 
+    /// Leaves the journal of a large `index.json` when the store is closed: the next connection starts the daemon again,
+    /// and a write of the whole file each time would wear out the card.
+    pub fn keep_journal_at_close(&self) {
+        if let Some(threads) = &*self.0.threads.lock() {
+            threads.exits_idle.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Closes the store: refuses further changes, commits the accepted ones, and writes `index.json`.
     ///
     /// # Errors
@@ -181,7 +190,7 @@ async fn start_threads(
         Writer::start(Arc::clone(index), Arc::clone(disk), Arc::clone(feed), move || {
             let _ = wake.try_send(());
         })?;
-    let mut may_lack_names = false;
+    let (mut may_lack_names, was_rebuilt) = (false, source.is_some());
     if let Some(source) = source {
         may_lack_names = rebuild::rebuild(disk, index, &writer, (source, opening)).await?;
     } else if !index.is_complete()? {
@@ -189,19 +198,21 @@ async fn start_threads(
         writer.mark_complete().await?;
     }
     // Only now: an index that is half rebuilt must never overwrite the index.json that it is rebuilt from.
-    let layout = start_layout(disk, index, changes)?;
-    Ok((writer, Threads { writer: writer_thread, layout }, may_lack_names))
+    let exits_idle = Arc::default();
+    let layout = start_layout(disk, index, changes, (layout_is_due || was_rebuilt, &exits_idle))?;
+    Ok((writer, Threads { writer: writer_thread, layout, exits_idle }, may_lack_names))
 }
 
 fn start_layout(
     disk: &Arc<Disk>,
     index: &Arc<Index>,
     changes: Receiver<()>,
+    (is_stale, exits_idle): (bool, &Arc<AtomicBool>),
 ) -> Result<JoinHandle<bool>, StoreError> {
-    let (disk, index) = (Arc::clone(disk), Arc::clone(index));
+    let (disk, index, exits_idle) = (Arc::clone(disk), Arc::clone(index), Arc::clone(exits_idle));
     let thread = std::thread::Builder::new().name("layout".into());
     thread
-        .spawn(move || layout::keep_current(&disk, &index, &changes))
+        .spawn(move || LayoutWriter::new(&disk, &index, is_stale).keep_current(&changes, &exits_idle))
         .map_err(|error| StoreError::io("start the layout writer", error))
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::blob::{self, BlobReader, Source};
+use super::disk::Disk;
 use super::error::StoreError;
 use super::holder::Holder;
 use super::index::ManifestEntry;
@@ -17,8 +18,9 @@ use super::index::changes::TypedChange;
 use super::index::changes::leases::{RenewBlobLease, RenewManifestLease};
 use super::index::tables::lease::Lease;
 use super::inner::Store;
+use super::manifest_cache::LARGEST_KEPT;
 use super::work::Kind;
-use crate::oci::{Digest, Reference, RepositoryName};
+use crate::oci::{Digest, Hasher, Reference, RepositoryName};
 
 /// The longest wait of a response for the renewal of a lease. A disk whose syncs hang must not stop pulls.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -104,14 +106,17 @@ impl Store {
         Err(StoreError::NameUnknown(repository.clone()))
     }
 
-    /// Reads a manifest that [`Store::manifest`] returned.
+    /// Returns the bytes of a manifest that [`Store::manifest`] returned, from memory if they were read before.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if its file is missing or too short.
+    /// [`StoreError::Damaged`] if its file is missing, too short, or has other bytes.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
+        if let Some(bytes) = self.0.disk.kept_manifest(&entry.digest) {
+            return Ok(bytes);
+        }
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
         let read = move || {
-            let bytes = blob::read_whole(&*disk, &digest, size);
+            let bytes = read_verified(&disk, &digest, size);
             if let Err(StoreError::Damaged(digest)) = &bytes {
                 disk.report_damaged(digest);
             }
@@ -156,7 +161,8 @@ impl Store {
         self.0.disk.is_reported(digest)
     }
 
-    /// Returns true if the file of a blob or a manifest exists with the length that the index has. A client that is
+    /// Returns true if the file of a blob or a manifest exists with the length that the index has; after a report of
+    /// damage a small one is also verified. A client that is
     /// told that content exists skips the upload, which would replace a damaged file.
     ///
     /// # Errors
@@ -164,7 +170,7 @@ impl Store {
     pub async fn has_file(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
         let (inner, digest) = (Arc::clone(&self.0), digest.clone());
         let look = move || {
-            let is_there = inner.disk.has_blob(&digest, length)?;
+            let is_there = inner.disk.has_blob(&digest, length)? && is_sound(&inner.disk, &digest, length)?;
             // Not damage if a collection took it after the lookup.
             if is_there {
                 inner.disk.forget_report(&digest);
@@ -205,5 +211,27 @@ impl Store {
             opened => opened,
         };
         self.0.work.run(Kind::Read, open).await
+    }
+}
+
+/// Reads a manifest, verifies it against its digest, and keeps it in memory if it is small; blocking.
+fn read_verified(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
+    let bytes = blob::read_whole(disk, digest, size)?;
+    if Hasher::digest(digest.algorithm(), &bytes) != *digest {
+        return Err(StoreError::Damaged(digest.clone()));
+    }
+    disk.manifests.keep(digest, &bytes);
+    Ok(bytes)
+}
+
+/// Returns false if a small blob was reported as damaged and its bytes are still wrong; blocking.
+fn is_sound(disk: &Disk, digest: &Digest, length: u64) -> Result<bool, StoreError> {
+    if length > LARGEST_KEPT || !disk.is_reported(digest) {
+        return Ok(true);
+    }
+    match read_verified(disk, digest, length) {
+        Ok(_) => Ok(true),
+        Err(StoreError::Damaged(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn rebuild(
 ) -> Result<bool, StoreError> {
     progress("rebuilding the index: reading index.json");
     let reader = Arc::clone(disk);
-    let ValidatedLayout { head, names: all, is_damaged } = super::blocking(move || {
+    let ValidatedLayout { head, names: all, is_damaged, is_cut } = super::blocking(move || {
         restore_trash(&reader)?;
         validate_layout(&reader)
     })
@@ -75,7 +75,8 @@ pub(super) async fn rebuild(
     }
     let index = Arc::clone(index);
     let orphans = super::blocking(move || index.count_unreferenced_blobs()).await?;
-    let hold = head.hold || is_damaged || orphans > 0 && (omitted > 0 || source == RebuildSource::Unsure);
+    let hold =
+        head.hold || is_damaged || orphans > 0 && (omitted > 0 || is_cut || source == RebuildSource::Unsure);
     if hold {
         log::error!(
             "names may be lost, and {orphans} blobs belong to no known image: nothing is collected until the operator runs \
@@ -240,6 +241,8 @@ struct ValidatedLayout {
     names: u64,
     /// The file is unreadable or corrupt, so that names may be lost.
     is_damaged: bool,
+    /// The end of the journal was cut off, so that the newest names may be lost.
+    is_cut: bool,
 }
 
 /// Reads `index.json` to its end and counts its names. An unreadable file is moved aside and counts as empty. A file
@@ -257,10 +260,10 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
                 "index.json is corrupt as well and has been moved aside: the names of the images are lost"
             );
             disk.set_layout_aside(&aside())?;
-            Ok(ValidatedLayout { head: Head::default(), names: 0, is_damaged: true })
+            Ok(ValidatedLayout { head: Head::default(), names: 0, is_damaged: true, is_cut: false })
         }
         read => {
-            let LayoutRead { head, checksum } = read?;
+            let LayoutRead { head, checksum, is_cut } = read?;
             let is_damaged = checksum == Checksum::Wrong;
             if is_damaged {
                 let kept = disk.keep_layout_beside(&aside())?;
@@ -269,7 +272,7 @@ fn validate_layout(disk: &Disk) -> Result<ValidatedLayout, StoreError> {
                     kept.display()
                 );
             }
-            Ok(ValidatedLayout { head, names, is_damaged })
+            Ok(ValidatedLayout { head, names, is_damaged, is_cut })
         }
     }
 }

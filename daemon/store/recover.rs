@@ -55,6 +55,13 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
         disk.install_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
+            // A clean index of an earlier day, from a backup, vouches for itself, but its names are old. A flipped bit in
+            // the number of index.json is no reason to drop a healthy index.
+            Ok(index)
+                if index.is_complete()? && index.change()? < least_change && !layout_is_corrupt(disk)? =>
+            {
+                "index.json is newer".to_owned()
+            }
             Ok(index) => {
                 let rebuild = !index.is_complete()? && has_content(disk)?;
                 let rebuild = rebuild.then_some(RebuildSource::Unsure);

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
 use super::files::NewFile;
+use super::regular_file::{if_exists, open_regular_with};
+
+/// The journal of names, beside `index.json`.
+pub(super) const JOURNAL: &str = "names.journal";
 
 impl Disk {
     /// Replaces a file at the top of the data directory atomically. A failure closes the latch.
@@ -41,23 +45,56 @@ impl Disk {
         self.sync_directory(Directory::Root).map_err(failed)
     }
 
-    /// Renames a corrupt `index.json` to a free name beside it.
-    pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
-        let aside = self.free_name(&format!("index.json.broken-{suffix}"));
-        self.files
-            .rename(&self.path("index.json"), &aside)
-            .map_err(|error| StoreError::io("set the corrupt index.json aside", error))
+    /// Writes a batch of the journal of names at this offset, which is its length, and syncs it. A failure closes the
+    /// latch.
+    pub(super) fn append_to_journal(&self, batch: &[u8], offset: u64) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let failed = |error| self.latch_on(StoreError::io("write names.journal", error));
+        let path = self.path(JOURNAL);
+        if offset == 0 {
+            let mut file = self.create_anew(&path).map_err(failed)?;
+            file.write_all(batch).and_then(|()| file.sync_data()).map_err(failed)?;
+            return self.sync_directory(Directory::Root).map_err(failed);
+        }
+        let open = |path: &Path| open_regular_with(OpenOptions::new().write(true), path);
+        let file = self.files.open(&path, open).map_err(failed)?;
+        self.files.write_at(&file, batch, offset).map_err(failed)?;
+        self.files.sync_data(&file).map_err(failed)
     }
 
-    /// Links `index.json` to a second name, under which it survives its replacement; returns that path. A link of an
-    /// earlier attempt is used again.
+    /// Removes the journal of names, which has nothing that `index.json` lacks. One that stays is ignored.
+    pub(super) fn remove_journal(&self) {
+        if let Err(error) = self.remove(&self.path(JOURNAL)) {
+            log::debug!("names.journal stays: {error}");
+        }
+    }
+
+    /// Renames a corrupt `index.json`, and its journal, to free names beside it.
+    pub(super) fn set_layout_aside(&self, suffix: &str) -> Result<(), StoreError> {
+        for name in ["index.json", JOURNAL] {
+            let aside = self.free_name(&format!("{name}.broken-{suffix}"));
+            if_exists(self.files.rename(&self.path(name), &aside))
+                .map_err(|error| StoreError::io("set the corrupt index.json aside", error))?;
+        }
+        Ok(())
+    }
+
+    /// Links `index.json`, and its journal, to second names, under which they survive their replacement; returns the
+    /// path of the first. Links of an earlier attempt are used again.
     pub(super) fn keep_layout_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let failed = |error| StoreError::io("keep index.json", error);
-        let layout = self.path("index.json");
-        if let Some(kept) = self.other_name_of(&layout, "index.json.kept-").map_err(failed)? {
+        if self.path(JOURNAL).exists() {
+            self.keep_beside(JOURNAL, suffix)?;
+        }
+        self.keep_beside("index.json", suffix)
+    }
+
+    fn keep_beside(&self, name: &str, suffix: &str) -> Result<PathBuf, StoreError> {
+        let failed = |error| StoreError::io(format!("keep {name}"), error);
+        let layout = self.path(name);
+        if let Some(kept) = self.other_name_of(&layout, &format!("{name}.kept-")).map_err(failed)? {
             return Ok(kept);
         }
-        let aside = self.free_name(&format!("index.json.kept-{suffix}"));
+        let aside = self.free_name(&format!("{name}.kept-{suffix}"));
         // Some file systems have no hard links: copy there.
         if self.files.link(&layout, &aside).is_err() {
             let options = OpenOptions::new().write(true).create_new(true).mode(0o640).to_owned();

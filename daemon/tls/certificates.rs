@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 
 use super::authority::{Authority, Leaf};
+use super::cipher_order::CipherOrder;
 use super::client_auth::ClientRequirements;
 use super::clock::CertificateClock;
 use super::error::TlsError;
@@ -95,6 +96,14 @@ impl Certificates {
     /// # Errors
     /// Returns [`TlsError`].
     pub fn open_for(source: Source, clients: &ClientRequirements) -> Result<Self, TlsError> {
+        Self::open_in_order(source, clients, CipherOrder::of_this_processor())
+    }
+
+    pub(super) fn open_in_order(
+        source: Source,
+        clients: &ClientRequirements,
+        order: CipherOrder,
+    ) -> Result<Self, TlsError> {
         let (issuer, certified, missing) = match source {
             Source::Auto { directory, names } => {
                 let clock = CertificateClock::open(&directory);
@@ -118,10 +127,12 @@ impl Certificates {
             }
         };
         let served = Arc::new(ServedCertificate::new(certified, missing));
-        let mut config =
-            clients.server_config()?.with_cert_resolver(Arc::clone(&served) as Arc<dyn ResolvesServerCert>);
+        let mut config = clients
+            .server_config(order)?
+            .with_cert_resolver(Arc::clone(&served) as Arc<dyn ResolvesServerCert>);
         // No HTTP/2 (docs/decisions), so that ALPN (RFC 7301) offers HTTP/1.1 only.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ignore_client_order = order.ignores_the_client();
         Ok(Certificates { issuer, served, config: Arc::new(config) })
     }
 

@@ -8,6 +8,7 @@ use rustls::server::{VerifierBuilderError, WantsServerCert, WebPkiClientVerifier
 use rustls::version::{TLS12, TLS13};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier};
 
+use super::cipher_order::CipherOrder;
 use super::error::TlsError;
 use super::files::read_certificates;
 
@@ -26,12 +27,17 @@ impl ClientRequirements {
     /// # Errors
     /// Returns [`TlsError`].
     pub fn validate(&self) -> Result<(), TlsError> {
-        self.server_config().map(drop)
+        self.server_config(CipherOrder::Client).map(drop)
     }
 
     /// Starts the configuration of a server with these requirements.
-    pub(super) fn server_config(&self) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsError> {
-        let provider = Arc::new(ring::default_provider());
+    pub(super) fn server_config(
+        &self,
+        order: CipherOrder,
+    ) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsError> {
+        let mut provider = ring::default_provider();
+        order.sort(&mut provider);
+        let provider = Arc::new(provider);
         let versions: &[_] = if self.only_tls_1_3 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let builder: ConfigBuilder<ServerConfig, WantsVerifier> =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;

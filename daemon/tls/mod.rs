@@ -5,6 +5,7 @@
 
 mod authority;
 mod certificates;
+mod cipher_order;
 mod client_auth;
 mod clock;
 mod error;

@@ -127,3 +127,46 @@ fn an_index_needs_a_platform_that_is_not_damaged() {
     daemon.put_manifest("a", &first, OCI_MANIFEST, &first_bytes).expect(201);
     daemon.put_manifest("a", "index", OCI_INDEX, &index).expect(201);
 }
+
+/// The file has the right length and other bytes, as after a bit flip on a worn card.
+#[test]
+fn a_manifest_with_a_flipped_bit_is_never_served() {
+    let daemon = Daemon::start();
+    let (layer, config) = (&b"the layer"[..], &b"{}"[..]);
+    push(&daemon, "a", "1", layer, config);
+    let manifest = image(&digest(config), &digest(layer), None);
+    let by_digest = format!("/v2/a/manifests/{}", digest(&manifest));
+    let path = file(&daemon, &digest(&manifest));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    for _ in 0..3 {
+        let served = daemon.get("/v2/a/manifests/1");
+        assert!(served.status >= 400, "{}", served.status);
+        daemon.request("HEAD", "/v2/a/manifests/1").send().expect(404);
+        daemon.request("HEAD", &by_digest).send().expect(404);
+    }
+    assert_eq!(push(&daemon, "a", "1", layer, config), 0);
+    assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, manifest);
+    daemon.request("HEAD", "/v2/a/manifests/1").send().expect(200);
+    // From memory now: the right bytes, while the check reads the file.
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(daemon.get("/v2/a/manifests/1").expect(200).body, manifest);
+    let mut check = Command::new(BINARY);
+    check.env_clear().args(["check", "--data"]).arg(&daemon.data);
+    assert!(!check.status().unwrap().success());
+}
+
+#[test]
+fn a_deleted_manifest_is_not_served_from_memory() {
+    let daemon = Daemon::start();
+    let (manifest, bytes) = daemon.push_image("a", "1", b"layer");
+    let by_digest = format!("/v2/a/manifests/{manifest}");
+    for _ in 0..2 {
+        assert_eq!(daemon.get(&by_digest).expect(200).body, bytes);
+    }
+    daemon.get(&format!("/v2/b/manifests/{manifest}")).expect(404);
+    daemon.request("DELETE", &by_digest).send().expect(202);
+    daemon.get(&by_digest).expect(404);
+    daemon.get("/v2/a/manifests/1").expect(404);
+}

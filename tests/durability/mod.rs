@@ -21,6 +21,7 @@ pub mod lost_names;
 mod many_names;
 mod memory_faults;
 mod model;
+mod names_journal;
 mod obstacles;
 mod power_cut;
 mod races;

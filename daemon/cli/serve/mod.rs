@@ -220,7 +220,8 @@ fn start_tasks(app: &Arc<App>, stopper: &Arc<watch::Sender<bool>>) -> Result<(),
     if app.activated {
         let (app, stopper) = (Arc::clone(app), Arc::clone(stopper));
         tokio::spawn(async move {
-            idle_exit::until_idle(app).await;
+            idle_exit::until_idle(Arc::clone(&app)).await;
+            app.store.keep_journal_at_close();
             stopper.send_replace(true);
         });
     }

@@ -11,11 +11,12 @@
 //! | changes: what a request does to the tables | `changes` |
 //! | the port of snapshots and transactions | `metadata_store` |
 //! | the back end | `lmdb`, `reads` (its snapshots) |
-//! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory) |
+//! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory), `changed_names` |
 //!
 //! `docs/reference/format.md` has the tables to the byte.
 
 mod batch;
+pub(super) mod changed_names;
 pub(super) mod changes;
 pub(super) mod event;
 pub(super) mod feed;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::store::index::inspect::inspect;
-use crate::store::index::test_index::{TestIndex, digest, image, repository, settings};
+use crate::store::index::test_index::{TestIndex, digest, image, image_index, repository, settings};
 
 /// Inspects in this process.
 fn inspected(inspection: &Inspection) -> IndexHealth {
@@ -162,6 +162,37 @@ fn write_layout(directory: &tempfile::TempDir) {
     let disk = disk_of(directory);
     let index = Index::open(&disk, settings(directory.path(), inspected).index_map_size).unwrap();
     layout::write(&disk, &index).unwrap();
+}
+
+/// An operator restored the folder of the index alone, with its shutdown marker, from a backup.
+#[tokio::test]
+async fn clean_index_that_is_older_than_index_json_is_not_used() {
+    let directory = with_image().await;
+    let data = directory.path().join("index/data.mdb");
+    let old = fs::read(&data).unwrap();
+    let opened = TestIndex::open(directory);
+    opened.push(&image_index(&[], 7, &["new"])).await;
+    let directory = opened.close();
+    write_layout(&directory);
+    fs::write(&data, old).unwrap();
+    let disk = disk_of(&directory);
+    disk.mark_clean();
+    let opened = open(&disk, &settings(directory.path(), inspected)).unwrap();
+    assert_eq!((tags(&opened.index), opened.rebuild), (0, Some(RebuildSource::Unsure)));
+    assert_eq!(kept(directory.path()), 1);
+    let path = directory.path().join("index.json");
+    let layout = fs::read_to_string(&path).unwrap();
+    assert!(layout.contains("a:new"), "it has not been overwritten");
+    // With a flipped digit in the number of the file the index stays.
+    let directory = with_image().await;
+    write_layout(&directory);
+    let path = directory.path().join("index.json");
+    let layout = fs::read_to_string(&path).unwrap();
+    fs::write(&path, layout.replace("io.holdfast.change\":\"", "io.holdfast.change\":\"9")).unwrap();
+    let disk = disk_of(&directory);
+    disk.mark_clean();
+    let opened = open(&disk, &settings(directory.path(), inspected)).unwrap();
+    assert!(opened.rebuild.is_none() && opened.stale_layout && tags(&opened.index) > 0);
 }
 
 #[tokio::test]

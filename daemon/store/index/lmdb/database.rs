@@ -14,9 +14,10 @@ use super::{commit, environment, free_pages, mapping};
 use crate::store::clock::{ClockRow, StoreClock};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
+use crate::store::index::changed_names::ChangedNames;
 use crate::store::index::changes::Now;
 use crate::store::index::metadata_store::{self, Applied, Failed, MetadataStore};
-use crate::store::index::tables::meta::{self, VERSION};
+use crate::store::index::tables::meta::{self, Meta, VERSION};
 use crate::store::index::tables::{ReadTables, Table, WriteTables};
 use crate::store::index_error::IndexError;
 
@@ -28,6 +29,8 @@ pub(in crate::store) struct Index {
     pub(super) preallocation: Preallocation,
     /// The configured size limit in bytes (`storage.index_map_size`); LMDB's map is larger.
     pub(super) map_size: usize,
+    /// The names that changed since `index.json` or its journal was written.
+    pub(in crate::store) changed_names: ChangedNames,
 }
 
 impl Index {
@@ -41,7 +44,10 @@ impl Index {
         let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
         preallocation.refill(&env);
         match Self::initialize(&env, &preallocation) {
-            Ok((databases, clock)) => Ok(Index { env, databases, clock, preallocation, map_size }),
+            Ok((databases, clock)) => {
+                let changed_names = ChangedNames::default();
+                Ok(Index { env, databases, clock, preallocation, map_size, changed_names })
+            }
             // Pulls work without a write; the first change that finds room saves the clock.
             Err(full @ (StoreError::Full | StoreError::PagesHeld)) => {
                 Self::open_found(env, map_size).map_err(|_| full)
@@ -80,7 +86,8 @@ impl Index {
         };
         let clock = StoreClock::start(saved.as_ref())?;
         let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
-        Ok(Index { env, databases, clock, preallocation, map_size })
+        let changed_names = ChangedNames::default();
+        Ok(Index { env, databases, clock, preallocation, map_size, changed_names })
     }
 
     /// Begins a read. A thread has one at a time, and an old one keeps freed pages from being reused.
@@ -149,6 +156,8 @@ impl Index {
             preallocation: &self.preallocation,
             limits: (self.map_size as u64, self.push_limit()),
             grows: false,
+            changed: Vec::new(),
+            has_unknown_names: false,
         })
     }
 }
@@ -174,6 +183,9 @@ impl MetadataStore for Index {
         changes.grows = tables.grows;
         let applied = applied?;
         tables.reserve_free_pages()?;
+        // Before the commit, so that no snapshot has a change whose names are not noted.
+        let changed = std::mem::take(&mut tables.changed);
+        self.changed_names.add(changed, tables.has_unknown_names, tables.change()?);
         self.commit_txn(tables.txn).map_err(|error| {
             // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever
             // the error was; a failed sync of that page does not. Opening a transaction tells which it was.

@@ -61,6 +61,12 @@ pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u
     key
 }
 
+/// Splits the key of a tag.
+pub(in crate::store) fn split_tag(key: &[u8]) -> Option<(RepositoryName, Tag)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    Some((text_after(&key[..end], 0)?.parse().ok()?, text_after(key, end + 1)?.parse().ok()?))
+}
+
 /// Returns the key of a manifest or a blob in a repository.
 pub(in crate::store) fn content_key(repository: &RepositoryName, digest: &Digest) -> Vec<u8> {
     let mut key = repository_prefix(repository);

@@ -93,9 +93,28 @@ pub(in crate::store) trait Names: ReadTables {
         let row: Option<ManifestRow> = self.row(table, &key)?;
         row.map(|row| name(self, repository, tag, (row.timestamps(), &row))).transpose()
     }
+
+    /// Returns the name that a manifest has if it has no tag, as [`Names::for_each_name`] visits it.
+    fn untagged_name_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Name>, StoreError> {
+        let key = keys::content_key(repository, digest);
+        let Some(row) = self.row::<ManifestRow>(Table::Manifests, &key)? else { return Ok(None) };
+        let timestamps = untagged_timestamps(&row, self.row(Table::Orphans, &key)?);
+        name(self, repository, None, (timestamps, &row)).map(Some)
+    }
 }
 
 impl<T: ReadTables> Names for T {}
+
+/// Returns the timestamps of a manifest without a tag: its age counts from the loss of its last tag, which its orphan
+/// row records.
+fn untagged_timestamps(row: &ManifestRow, orphan: Option<OrphanRow>) -> NameTimestamps {
+    let since = orphan.map_or(row.since, |orphan| orphan.since.max(row.since));
+    NameTimestamps { since, ..row.timestamps() }
+}
 
 /// Returns true if the tables have as many rows as the walk has seen.
 fn row_counts_match(tables: &impl ReadTables, seen: &Seen) -> Result<bool, StoreError> {
@@ -145,12 +164,8 @@ fn names_of(
         seen.manifests += 1;
         let row: ManifestRow = tables.decode(value)?;
         if !tagged.contains(&row.digest) {
-            // The age of an untagged manifest counts from the loss of its last tag, which its orphan row records.
-            let orphan: Option<OrphanRow> =
-                damage.note(tables.row(Table::Orphans, key).map_err(StoreError::from)).flatten();
-            let since = orphan.map_or(row.since, |orphan| orphan.since.max(row.since));
-            let timestamps = NameTimestamps { since, ..row.timestamps() };
-            visit(&name(tables, repository, None, (timestamps, &row))?)?;
+            let orphan = damage.note(tables.row(Table::Orphans, key).map_err(StoreError::from)).flatten();
+            visit(&name(tables, repository, None, (untagged_timestamps(&row, orphan), &row))?)?;
         }
     }
     Ok(())
