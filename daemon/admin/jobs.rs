@@ -132,10 +132,8 @@ pub(super) fn schedule(jobs: &[JobView]) -> Vec<ScheduledJob> {
             last: job.last_end.map(|at| {
                 let outcome = job.last_outcome.map_or("", RunOutcome::word);
                 // The reason has to be whole where the operator has to act on it.
-                let (outcome, longest) = match job.routine {
-                    true => ("needs attention", SENTENCE),
-                    false => (outcome, NAME),
-                };
+                let (outcome, longest) =
+                    if job.routine { ("needs attention", SENTENCE) } else { (outcome, NAME) };
                 (When::at(at), shorten(&format!("{outcome}: {}", job.last_text), longest))
             }),
             next: job.next_due.map(When::at),

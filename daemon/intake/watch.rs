@@ -241,7 +241,9 @@ mod tests {
                 watch: Watch::default(),
                 start: Instant::now(),
             };
-            names.iter().for_each(|name| watched.write(name, name));
+            for name in names {
+                watched.write(name, name);
+            }
             watched
         }
 
