@@ -67,8 +67,9 @@ impl Row {
             Goal::Most(limit) => (format!("at most {limit}"), Some(own <= limit)),
             Goal::Least(limit) => (format!("at least {limit}"), Some(own >= limit)),
             Goal::PartOf(part, server) => {
-                let other = self.median(server);
-                (format!("at least {part:.2} of {server}"), other.map(|other| own >= part * other))
+                let other = self.median(server).filter(|other| *other > 0.0);
+                let is = other.map_or_else(String::new, |other| format!(" (is {:.2})", own / other));
+                (format!("at least {part:.2} of {server}{is}"), other.map(|other| own >= part * other))
             }
         };
         match reached {

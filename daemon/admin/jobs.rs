@@ -10,6 +10,9 @@ pub(super) const COLLECTION: &str = "gc";
 /// The name of the check.
 pub(super) const CHECK: &str = "check";
 
+/// The job of the import folder.
+const IMPORT: &str = "import";
+
 /// The sentences on a page.
 const ROWS: usize = 40;
 /// The jobs in the schedule; `holdfast jobs` lists all.
@@ -57,6 +60,7 @@ fn title(name: &str) -> String {
     match name {
         COLLECTION => "Collection".to_owned(),
         CHECK => "Check".to_owned(),
+        IMPORT => "Import folder".to_owned(),
         name => shorten(name, NAME),
     }
 }
@@ -114,9 +118,10 @@ pub(super) fn running(jobs: &[JobView]) -> Vec<RunningJob> {
     shown.take(JOBS).collect()
 }
 
-/// Returns the jobs with their last and next runs.
+/// Returns the jobs with their last and next runs. Routine ones are listed only if their last run needs attention.
 pub(super) fn schedule(jobs: &[JobView]) -> Vec<ScheduledJob> {
-    let listed = jobs.iter().filter(|job| !job.routine).take(JOBS);
+    let needs_attention = |job: &JobView| job.run.as_ref().is_some_and(|run| run.needs_attention);
+    let listed = jobs.iter().filter(|job| !job.routine || needs_attention(job)).take(JOBS);
     listed
         .map(|job| ScheduledJob {
             title: title(&job.name),
@@ -126,7 +131,10 @@ pub(super) fn schedule(jobs: &[JobView]) -> Vec<ScheduledJob> {
             },
             last: job.last_end.map(|at| {
                 let outcome = job.last_outcome.map_or("", RunOutcome::word);
-                (When::at(at), shorten(&format!("{outcome}: {}", job.last_text), NAME))
+                // The reason has to be whole where the operator has to act on it.
+                let (outcome, longest) =
+                    if job.routine { ("needs attention", SENTENCE) } else { (outcome, NAME) };
+                (When::at(at), shorten(&format!("{outcome}: {}", job.last_text), longest))
             }),
             next: job.next_due.map(When::at),
         })
@@ -199,5 +207,21 @@ mod tests {
         assert_eq!(shown(&[waiting, with("gc", JobState::Running, None, 35)]).unwrap(), "gc");
         assert_eq!(shown(&[scheduled]), None);
         assert_eq!(shown(&[JobView { routine: true, ..check }]), None);
+    }
+
+    #[test]
+    fn a_routine_job_is_listed_with_its_whole_reason_while_it_needs_attention() {
+        let reason = "a.tar: imported, but it cannot be moved; ".repeat(5);
+        let mut import = JobView { routine: true, ..job("import", &reason) };
+        let listed = schedule(&[import.clone()]);
+        let (_, text) = listed[0].last.as_ref().unwrap();
+        assert_eq!(
+            (listed[0].title.as_str(), text),
+            ("Import folder", &format!("needs attention: {reason}"))
+        );
+        if let Some(run) = &mut import.run {
+            run.needs_attention = false;
+        }
+        assert!(schedule(&[import]).is_empty());
     }
 }

@@ -106,7 +106,7 @@ struct ErrorEntry {
 }
 
 /// Returns the messages of an error answer on one line.
-fn messages(bytes: &[u8]) -> String {
+pub(super) fn messages(bytes: &[u8]) -> String {
     let Ok(Errors { errors }) = serde_json::from_slice(bytes) else { return String::new() };
     let text = |entry: ErrorEntry| if entry.message.is_empty() { entry.code } else { entry.message };
     let all = errors.into_iter().map(text).collect::<Vec<_>>().join("; ");

@@ -21,9 +21,9 @@ const PAGE: usize = 1000;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Page {
-    repositories: Option<Vec<String>>,
-    tags: Option<Vec<String>>,
+pub(super) struct Page {
+    pub(super) repositories: Option<Vec<String>>,
+    pub(super) tags: Option<Vec<String>>,
 }
 
 impl RegistryClient {
@@ -109,7 +109,7 @@ fn next_page(target: &Target, response: &Response) -> Result<Option<Target>, Cli
 }
 
 /// Returns the URL of a link to the next page.
-fn next_of(link: &str) -> Option<&str> {
+pub(super) fn next_of(link: &str) -> Option<&str> {
     let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = |parameter: &str| {
         parameter.trim().split_once('=').is_some_and(|(name, value)| {

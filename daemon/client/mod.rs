@@ -22,6 +22,8 @@ mod credentials;
 mod docker_config;
 pub mod docker_hub;
 mod error;
+#[cfg(fuzzing)]
+mod fuzz;
 mod lists;
 mod manifests;
 mod realm;
@@ -36,6 +38,8 @@ pub use self::blobs::{BlobContent, Mounted};
 pub use self::credentials::Credentials;
 pub use self::docker_config::stored_credentials;
 pub use self::error::ClientError;
+#[cfg(fuzzing)]
+pub use self::fuzz::{challenges, error_text, names_in_page, next_page};
 pub use self::manifests::{MANIFEST_TYPES, Manifest, ManifestHead, PutAnswer};
 pub use self::registry::{RegistryClient, Settings};
 pub use self::upload::{Content, UploadError, Uploaded};

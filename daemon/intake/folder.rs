@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, Dir, Mode, OFlags, accessat, mkdirat, ope
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::oci::{Algorithm, Hasher};
 use crate::transfer::source::group_parts;
 
 /// The entries of the folder that are looked at; further ones wait until these have been moved.
@@ -116,7 +117,16 @@ impl Archive {
 
     /// Returns the length of all files together.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.id.size).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.id.size))
+    }
+
+    /// Identifies the files over restarts of the machine, after which a device may have another number.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for FileEntry { name, id: FileId { device: _, inode, size, written }, .. } in &self.files {
+            hasher.update(format!("{name}\0{inode} {size} {written:?}\0").as_bytes());
+        }
+        hasher.finish().hex()
     }
 }
 
@@ -220,16 +230,15 @@ impl Folder {
             files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| files[at].clone())
         };
         let groups = group_parts(&paths);
-        Ok(groups.iter().map(|group| Archive { files: group.iter().filter_map(find).collect() }).collect())
+        let archive = |group: &Vec<PathBuf>| Archive { files: group.iter().filter_map(find).collect() };
+        let mut archives: Vec<Archive> = groups.iter().map(archive).collect();
+        archives.sort_by(|one, other| one.name().cmp(other.name()));
+        Ok(archives)
     }
 
     /// Returns the state of a file; `None` if there is no regular file of this name.
     pub(super) fn entry(&self, name: &str) -> Option<FileEntry> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(openat(&self.root, name, flags, Mode::empty()).ok()?);
-        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some(FileEntry { name: name.to_owned(), id: FileId::of(&metadata), changed })
+        entry_in(&self.root, name)
     }
 
     /// Opens the first file of an archive. Returns it with the paths of all files.
@@ -256,6 +265,15 @@ impl Folder {
     pub fn is_unchanged(&self, archive: &Archive) -> bool {
         archive.files.iter().all(|file| self.entry(&file.name).is_some_and(|now| now.id == file.id))
     }
+}
+
+/// Returns the state of a file in a directory; `None` if there is no regular file of this name.
+pub(super) fn entry_in(directory: &File, name: &str) -> Option<FileEntry> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty()).ok()?);
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let changed = (metadata.ctime(), metadata.ctime_nsec());
+    Some(FileEntry { name: name.to_owned(), id: FileId::of(&metadata), changed })
 }
 
 /// Returns true for the name of a file that is imported.
@@ -303,6 +321,10 @@ mod tests {
         let opened = open(folder.path());
         let archive = opened.archives().unwrap().remove(0);
         assert!(opened.open_archive(&archive).is_ok() && opened.is_unchanged(&archive));
+        let fingerprint = || opened.archives().unwrap()[0].fingerprint();
+        assert_eq!(fingerprint(), archive.fingerprint());
+        std::fs::write(&path, "other content").unwrap();
+        assert_ne!(fingerprint(), archive.fingerprint());
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(opened.open_archive(&archive), Err(OpenError::Changed)));
         symlink("/etc/passwd", &path).unwrap();

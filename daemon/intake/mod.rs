@@ -3,7 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | `folder` | the import folder (`import.folder`): which archives are in it |
-//! | `watch` | which of them are ready: unchanged for a minute, and not held back after a failure |
+//! | `watch` | which of them are ready: unchanged for a minute, and not held back after a failure, also of an earlier process |
 //! | `mover` | moves an archive to `done/` or `failed/`, with its report; a crash in between is repaired (`notes`) |
 //! | `report` | the report as text |
 //! | `multipart`, `stream` | the form of an upload on the admin page, and its file on the way to the engine |
@@ -27,4 +27,4 @@ pub use self::multipart::{Multipart, MultipartError, Piece};
 pub use self::possession::{LimitedUser, UserSink};
 pub use self::report::{error_report, is_done, result_report, summary};
 pub use self::stream::{ByteReader, ByteSender, byte_stream};
-pub use self::watch::Watch;
+pub use self::watch::{Pause, Watch};

@@ -6,11 +6,11 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat, renameat};
+use rustix::fs::{Mode, OFlags, RenameFlags, fsync, mkdirat, openat, renameat, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Archive, FileId, Folder, FolderError, is_archive_name};
+use super::folder::{Archive, FileId, Folder, FolderError, entry_in, is_archive_name};
 use super::notes::{NEW, read_note, remove_note, write_file, write_note};
 
 const DONE: &str = "done";
@@ -127,20 +127,32 @@ impl<'a> ArchiveMover<'a> {
 
     fn carry_out(&self, moving: &Move) -> Result<(), FolderError> {
         let (place, name) = if moving.is_done { (&self.done, DONE) } else { (&self.failed, FAILED) };
-        for (file, id) in &moving.files {
+        for (at, (file, id)) in moving.files.iter().enumerate() {
             // One that is another file now stays, and is imported itself.
             if self.folder.entry(file).is_none_or(|now| now.id != *id) {
                 continue;
             }
             match renameat(&self.folder.root, file, place, file) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(self.abandon(file, error)),
+                Err(error) => {
+                    self.move_back(&moving.files[..at], place);
+                    return Err(self.abandon(&format!("{name}/{file}"), error));
+                }
             }
         }
         let report = &moving.report_name;
         let written = write_file(place, report, moving.report.as_bytes()).and_then(|()| fsync(place));
         written.map_err(|error| self.abandon(&format!("{name}/{report}"), error))?;
         remove_note(&self.folder.root, JOURNAL).map_err(|error| self.folder.failed(JOURNAL, error))
+    }
+
+    /// Moves the first parts of an archive back, so that it stays whole. Best effort.
+    fn move_back(&self, files: &[(String, FileId)], place: &File) {
+        for (file, id) in files {
+            if entry_in(place, file).is_some_and(|moved| moved.id == *id) {
+                let _ = renameat_with(place, file, &self.folder.root, file, RenameFlags::NOREPLACE);
+            }
+        }
     }
 
     /// Forgets a move that failed.
@@ -225,6 +237,27 @@ mod tests {
         std::fs::write(path.join(JOURNAL), serde_json::to_vec(&moving).unwrap()).unwrap();
         mover.finish().unwrap();
         assert_eq!(read(path, "a.tar.002").unwrap(), "another");
+    }
+
+    #[test]
+    fn an_archive_that_cannot_be_moved_stays_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        for name in ["a.tar.001", "a.tar.002"] {
+            std::fs::write(path.join(name), name).unwrap();
+        }
+        std::fs::create_dir_all(path.join("done/a.tar.002")).unwrap();
+        let folder = folder(path);
+        let archive = folder.archives().unwrap().remove(0);
+        let mover = ArchiveMover::open(&folder).unwrap();
+        let error = mover.put(&archive, true, "report".into()).unwrap_err();
+        assert!(error.to_string().contains("a.tar.002"), "{error}");
+        let files = ["a.tar.001", "a.tar.002", "done/a.tar.001", "done/a.tar.001.txt", JOURNAL];
+        assert_eq!(files.map(|name| path.join(name).exists()), [true, true, false, false, false]);
+        assert!(folder.is_unchanged(&archive));
+        std::fs::remove_dir(path.join("done/a.tar.002")).unwrap();
+        mover.put(&archive, true, "report".into()).unwrap();
+        assert_eq!(read(path, "done/a.tar.001.txt").unwrap(), "report");
     }
 
     #[test]

@@ -22,12 +22,14 @@ fn read(content_type: &str, form: &[u8], chunk: usize) -> Result<Vec<Piece>, Mul
     }
 }
 
-fuzz_target!(|input: (&str, &[u8], u8)| {
-    let (content_type, form, chunk) = input;
-    let _ = Multipart::new(content_type);
-    let kind = "multipart/form-data; boundary=x";
+// The length of the chunks, a line with a content type, and the form.
+fuzz_target!(|bytes: &[u8]| {
+    let Some((chunk, rest)) = bytes.split_first() else { return };
+    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return };
+    let _ = Multipart::new(&String::from_utf8_lossy(&rest[..end]));
+    let (kind, form) = ("multipart/form-data; boundary=x", &rest[end + 1..]);
     let whole = read(kind, form, form.len().max(1));
-    let pieces = read(kind, form, usize::from(chunk).max(1));
+    let pieces = read(kind, form, usize::from(*chunk).max(1));
     // A head that is too long may be found in another order.
     if whole.is_ok() {
         assert_eq!(whole, pieces);

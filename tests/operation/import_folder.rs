@@ -137,13 +137,56 @@ fn signers_are_enforced() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_archive_in_its_place() {
-    let folder = Folder::new(&[("HOLDFAST_STORAGE_QUOTA", "1MiB")]);
+fn a_full_disk_leaves_the_archive_in_its_place_until_there_is_space() {
+    let mut folder = Folder::new(&[("HOLDFAST_STORAGE_QUOTA", "5MiB")]);
+    archive(&folder.path("first.tar"), "first:1", &[1; 3 << 20]);
+    folder.imported();
     archive(&folder.path("a.tar"), "app:1", &[7; 3 << 20]);
     let output = folder.import();
     let text = both(&output);
-    assert!(output.status.code() == Some(1) && text.contains("tried again in"), "{text}");
+    assert!(
+        output.status.code() == Some(1) && text.contains("tried again once there is more space"),
+        "{text}"
+    );
     assert!(folder.path("a.tar").exists() && !folder.path("failed/a.tar").exists());
+    // The job says so as long as it is so, also in a later daemon.
+    folder.daemon.stop_and_restart();
+    assert!(both(&folder.import()).contains("tried again once there is more space"));
+    let jobs = run(&mut folder.command(&["jobs", "import"]));
+    assert!(jobs.contains("a.tar: ") && jobs.contains("more space"), "{jobs}");
+    run(&mut folder.command(&["rm", "--yes", "first:1"]));
+    run(&mut folder.command(&["gc", "--grace", "0s"]));
+    folder.imported();
+    assert!(folder.has("app", "1") && folder.path("done/a.tar").exists());
+}
+
+#[test]
+fn an_archive_larger_than_the_registry_is_given_up() {
+    let folder = Folder::new(&[("HOLDFAST_STORAGE_QUOTA", "1MiB")]);
+    archive(&folder.path("a.tar"), "app:1", &[7; 3 << 20]);
+    let output = folder.import();
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    assert!(folder.path("failed/a.tar").exists() && !folder.path("a.tar").exists());
+    let report = folder.read("failed/a.tar.txt");
+    assert!(report.contains("the registry can store 1") && report.contains("storage.quota"), "{report}");
+    assert!(both(&folder.import()).contains("The folder is empty"));
+}
+
+#[test]
+fn an_archive_that_cannot_be_moved_is_named_until_it_can() {
+    let folder = Folder::new(&[]);
+    archive(&folder.path("a.tar"), "app:1", b"layer");
+    std::fs::create_dir_all(folder.path("done/a.tar")).unwrap();
+    let output = folder.import();
+    let text = both(&output);
+    assert!(
+        output.status.code() == Some(1) && text.contains("a.tar: imported, but it cannot be moved"),
+        "{text}"
+    );
+    assert!(folder.has("app", "1") && folder.path("a.tar").exists());
+    std::fs::remove_dir(folder.path("done/a.tar")).unwrap();
+    folder.imported();
+    assert!(folder.path("done/a.tar").exists() && folder.path("done/a.tar.txt").exists());
 }
 
 #[test]
@@ -292,6 +335,37 @@ fn an_archive_keeps_the_daemon_awake_and_wakes_it() {
     let mut daemon = start(&unit);
     signal(&daemon.0, "-TERM");
     assert!(daemon.0.wait().unwrap().success());
+}
+
+#[test]
+fn an_archive_that_cannot_be_moved_keeps_no_daemon_awake() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = Unit::new("");
+    unit.configure(&format!(
+        "gc.interval = \"off\"\nimport.folder = {:?}\n[service]\nidle = \"100ms\"\ncontrol = {:?}\n",
+        folder.path(),
+        unit.path("control")
+    ));
+    archive(&folder.path().join("a.tar"), "app:1", b"layer");
+    std::fs::create_dir_all(folder.path().join("done/a.tar")).unwrap();
+    let mut daemon = start(&unit);
+    assert!(!unit.command().args(["jobs", "run", "import"]).output().unwrap().status.success());
+    daemon.expect_exit();
+    // It starts no daemon, and a later one knows it.
+    run(unit.command().arg("wake"));
+    assert!(!is_called(&unit, 0), "the archive starts a daemon");
+    let mut daemon = start(&unit);
+    daemon.expect_exit();
+    assert!(folder.path().join("a.tar").exists());
+    // Another archive of this name is imported.
+    archive(&folder.path().join("a.tar"), "app:1", b"another layer");
+    let mut daemon = start(&unit);
+    std::thread::sleep(Duration::from_millis(800));
+    assert!(daemon.0.try_wait().unwrap().is_none(), "the daemon exits before the archive is imported");
+    std::fs::remove_dir(folder.path().join("done/a.tar")).unwrap();
+    run(unit.command().args(["jobs", "run", "import"]));
+    daemon.expect_exit();
+    assert!(folder.path().join("done/a.tar").exists());
 }
 
 /// Returns true if a connection waits in the control socket, within a time.

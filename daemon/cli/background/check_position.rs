@@ -7,7 +7,7 @@ use crate::base::Lock;
 use crate::store::{CheckPosition, JobRow, Store};
 
 /// The name of its record among those of the jobs. No job has a slash in its name.
-pub(super) const RECORD: &str = "check/position";
+const RECORD: &str = "check/position";
 
 /// The time after which a running check first saves its place, for the case of a power cut. Short checks write nothing.
 const FIRST_SAVE: Duration = Duration::from_secs(5);

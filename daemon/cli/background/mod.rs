@@ -5,6 +5,7 @@ mod check;
 mod check_position;
 mod collection;
 mod faults;
+mod held_archives;
 mod import_folder;
 mod records;
 

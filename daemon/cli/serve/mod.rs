@@ -170,7 +170,8 @@ async fn serve(
         if let Some(status) = status_line::status(&app).await {
             let next_due = NextDue::after(maintenance::next_due(&app), &Moment::now());
             let users = app.server.services().access.seen_users();
-            app.store.save_status(&LastStatus { status, next_due, users }).await;
+            let held_archives = app.watch.held_until_changed();
+            app.store.save_status(&LastStatus { status, next_due, held_archives, users }).await;
         }
     };
     // Without it `holdfast status` shows an older state.

@@ -25,6 +25,8 @@ pub(super) struct LastStatus {
     pub(super) status: StatusReport,
     /// When a daemon has to run for a background job.
     pub(super) next_due: NextDue,
+    /// The archives in the import folder for which no daemon has to run, by their fingerprints.
+    pub(super) held_archives: Vec<String>,
     /// The users that this daemon has seen, unless there are too many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) users: Option<SeenUsers>,

@@ -4,6 +4,7 @@ mod clients;
 mod differences;
 mod failing_writes;
 mod faults;
+mod large_on_fat;
 mod resume;
 mod round_trip;
 mod signing;
