@@ -100,8 +100,12 @@ impl Shown {
 /// Returns commands before the first command of a step: what the reader has already, and what makes a pull a real one.
 fn before(client: &str, task: &str) -> &'static str {
     match (client, task) {
-        ("docker", "Trust the registry") => "if docker login pi.local:5000; then exit 1; fi\n",
-        ("podman", "Trust the registry") => "if podman login pi.local:5000; then exit 1; fi\n",
+        ("docker", "Trust the registry" | "Allow plain HTTP") => {
+            "if docker login pi.local:5000; then exit 1; fi\n"
+        }
+        ("podman", "Trust the registry" | "Allow plain HTTP") => {
+            "if podman login pi.local:5000; then exit 1; fi\n"
+        }
         ("docker", "Pull") => "docker rmi pi.local:5000/hello:1 hello-world\n",
         ("podman", "Pull") => "podman rmi --all --force\n",
         ("containerd", "Pull") => {
@@ -176,13 +180,30 @@ fn script(client: &str, shown: &[Shown]) -> String {
     script
 }
 
-/// Returns the page of a real daemon as a browser gets it that calls the daemon by the name, with TLS.
-fn page() -> String {
-    let environment = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.local")];
+/// TLS of the registry, of which the page depends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    OwnAuthority,
+    Off,
+}
+
+impl Tls {
+    fn mode(self) -> &'static str {
+        if self == Tls::Off { "off" } else { "auto" }
+    }
+}
+
+/// Returns the page of a real daemon as a browser gets it that calls the daemon by its name.
+fn page(tls: Tls) -> String {
+    let environment = [("HOLDFAST_TLS_MODE", tls.mode()), ("HOLDFAST_TLS_NAMES", "pi.local")];
     let daemon = Daemon::with_user("alice", "correct horse", &environment);
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(at("ca.crt"), daemon.get("/ca.crt").expect(200).body).unwrap();
+    let mut url = format!("http://{HOST}");
+    if tls == Tls::OwnAuthority {
+        std::fs::write(at("ca.crt"), daemon.get("/ca.crt").expect(200).body).unwrap();
+        url = format!("https://{HOST}");
+    }
     let connection = format!("{HOST}:127.0.0.1:{}", daemon.address.port());
     let curl = |arguments: &[&str], path: &str| {
         let mut command = std::process::Command::new("curl");
@@ -196,19 +217,19 @@ fn page() -> String {
             "Accept: text/html",
         ]);
         command.args(["-b", &at("jar"), "-c", &at("jar")]).args(arguments);
-        run(command.arg(format!("https://{HOST}{path}")))
+        run(command.arg(format!("{url}{path}")))
     };
     let login = curl(&[], "/login");
     let token = between(&login, "name=\"token\" value=\"", "\"");
     let fields = format!("name=alice&password=correct+horse&next=/&token={token}");
-    curl(&["-d", &fields, "-H", &format!("Origin: https://{HOST}")], "/login");
+    curl(&["-d", &fields, "-H", &format!("Origin: {url}")], "/login");
     curl(&[], "/push")
 }
 
 /// Checks the files of the page whose programs cannot run here.
 #[test]
 fn files_of_every_client_have_their_format() {
-    let shown = shown(&page());
+    let shown = shown(&page(Tls::OwnAuthority));
     let text = |file: &str| {
         let of_file =
             shown.iter().find(|one| one.file == file).unwrap_or_else(|| panic!("{file}: {shown:#?}"));
@@ -225,26 +246,41 @@ fn files_of_every_client_have_their_format() {
 
 #[test]
 fn all_that_cannot_run_is_on_the_page() {
-    let shown = shown(&page());
+    let shown = shown(&page(Tls::OwnAuthority));
     for (client, what, reason) in NOT_RUN {
         let is_there = shown.iter().any(|one| one.client == client && one.text.starts_with(what));
         assert!(is_there, "{client}: the page has no {what:?}, which does not run because: {reason}");
     }
 }
 
-#[test]
-fn the_commands_of_every_client_run() {
-    let shown = shown(&page());
+/// Runs the tabs of all clients, each on a machine of its own.
+fn run_clients(tls: Tls) {
+    let shown = shown(&page(tls));
+    let mut configuration = package_configuration();
+    configuration["tls"].as_table_mut().unwrap().insert("mode".into(), tls.mode().into());
     let mut clients: Vec<&str> = shown.iter().map(|one| one.client.as_str()).collect();
     clients.dedup();
     let mut failures = Vec::new();
     for client in clients {
-        let script = script(client, &shown);
+        let mut script = script(client, &shown);
         if script.is_empty() {
             continue;
         }
+        if tls == Tls::Off {
+            script = script.replace("--ca-file ca.crt", "--plain-http");
+        }
         let script = format!("set -e -o pipefail\n{OPEN}holdfast user add alice\n{script}");
-        failures.extend(run_script(client, &package_configuration(), &script).err());
+        failures.extend(run_script(client, &configuration, &script).err());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn the_commands_of_every_client_run() {
+    run_clients(Tls::OwnAuthority);
+}
+
+#[test]
+fn the_commands_of_every_client_run_without_tls() {
+    run_clients(Tls::Off);
 }
