@@ -55,6 +55,9 @@ const PULL: &str = "Pull";
 const MIRROR: &str = "Use as mirror of Docker Hub";
 const MIRRORED: &str =
     "Images pushed as library/NAME or OWNER/NAME are then pulled from here under their short names.";
+/// For clients that send no password to a mirror.
+const MIRRORED_OPENLY: &str = "Images pushed as library/NAME or OWNER/NAME are then pulled from here under their short names. \
+    The client sends no password to a mirror: the registry needs anonymous = \"pull\" in the section [auth].";
 
 fn run(text: String) -> Command {
     Command { id: "", file: String::new(), text }
@@ -122,6 +125,11 @@ impl Target {
         }
     }
 
+    /// Returns the remark on a mirror of a client that sends no password to it.
+    fn mirrored_openly(&self) -> &'static str {
+        if self.has_users { MIRRORED_OPENLY } else { MIRRORED }
+    }
+
     fn log_in(&self, remark: &'static str, command: Command) -> Option<Step> {
         self.has_users.then(|| step(LOG_IN, remark, [command]))
     }
@@ -137,6 +145,7 @@ impl Target {
                 PUSH,
                 "",
                 [
+                    run("docker pull hello-world".into()),
                     named(tag, format!("docker tag hello-world {image}")),
                     named(push, format!("docker push {image}")),
                 ],
@@ -166,7 +175,7 @@ impl Target {
         );
         let mirror = step(
             MIRROR,
-            MIRRORED,
+            self.mirrored_openly(),
             [
                 file("/etc/docker/daemon.json", format!("{{ \"registry-mirrors\": [\"{}\"] }}", self.url())),
                 run("sudo systemctl restart docker".into()),
@@ -231,6 +240,7 @@ impl Target {
                 PUSH,
                 "",
                 [
+                    run("podman pull quay.io/podman/hello".into()),
                     run(format!("podman tag quay.io/podman/hello {image}")),
                     run(format!("podman push {image}")),
                 ],
@@ -243,19 +253,20 @@ impl Target {
 
     fn containerd(&self) -> Vec<Step> {
         let (url, image) = (self.url(), self.with_host("", "/hello:1"));
-        let hosts = format!("server = \"{url}\"\n[host.\"{url}\"]\n  ca = \"ca.crt\"");
         let path = format!("/etc/containerd/certs.d/{}/hosts.toml", self.host);
+        // containerd 1.6 refuses a file without a host.
+        let hosts = format!("server = \"{url}\"\n[host.\"{url}\"]");
         let trust = self.trust(
             || {
                 (
                     "The configuration of containerd needs: config_path = \"/etc/containerd/certs.d\".",
-                    vec![self.certificate_in("/etc/containerd/certs.d/"), file(path.clone(), hosts)],
+                    vec![self.certificate_in("/etc/containerd/certs.d/")],
                 )
             },
             || {
                 (
                     "The configuration of containerd needs: config_path = \"/etc/containerd/certs.d\".",
-                    vec![file(path.clone(), format!("server = \"{url}\""))],
+                    vec![file(path, hosts)],
                 )
             },
         );
@@ -280,12 +291,13 @@ impl Target {
                 PUSH,
                 "",
                 [
+                    run("sudo ctr images pull docker.io/library/hello-world:latest".into()),
                     run(format!("sudo ctr images tag docker.io/library/hello-world:latest {image}")),
                     run(ctr("push")),
                 ],
             )),
             Some(step(PULL, "", [run(ctr("pull"))])),
-            Some(step(MIRROR, MIRRORED, [mirror])),
+            Some(step(MIRROR, self.mirrored_openly(), [mirror])),
         ];
         steps.into_iter().flatten().collect()
     }

@@ -15,9 +15,16 @@ pub enum ServiceError {
     #[error("cannot start the log: {0}")]
     Log(String),
     /// The file of the access log cannot be written.
-    #[error(
-        "cannot write the access log {0}: {1}; create its directory for the registry's user, for a service with LogsDirectory= \
-         (systemctl edit holdfast), or set another log.access"
-    )]
+    #[error("cannot write the access log {0}: {1}; {remedy}, or set another log.access", remedy = access_log_remedy(.1))]
     AccessLog(String, io::Error),
+}
+
+/// Returns the first half of the remedy.
+fn access_log_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
+        _ => {
+            "create its directory for the registry's user, for a service with LogsDirectory= (systemctl edit holdfast)"
+        }
+    }
 }

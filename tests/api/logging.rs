@@ -141,20 +141,74 @@ fn long_paths_and_methods_are_cut() {
     assert!(lines.iter().all(|line| line.len() < 600), "{lines:#?}");
 }
 
-#[test]
-fn flooding_client_is_suppressed_and_counted() {
-    const REQUESTS: usize = 3000;
-    let (daemon, log) = start("info");
+/// Sends requests one after the other on a connection, without waiting for responses; returns when all were answered.
+fn flood(daemon: &Daemon, requests: usize) {
     let head = "GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n";
     let last = "GET /v2/ HTTP/1.1\r\nHost: registry\r\nConnection: close\r\n\r\n";
     let mut stream = std::net::TcpStream::connect(daemon.address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     let mut reader = stream.try_clone().unwrap();
-    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()).unwrap());
-    let begun = std::time::Instant::now();
-    std::io::Write::write_all(&mut stream, head.repeat(REQUESTS - 1).as_bytes()).unwrap();
+    let reading = std::thread::spawn(move || std::io::read_to_string(&mut reader).unwrap());
+    std::io::Write::write_all(&mut stream, head.repeat(requests - 1).as_bytes()).unwrap();
     std::io::Write::write_all(&mut stream, last.as_bytes()).unwrap();
-    assert!(reading.join().unwrap() > 0);
+    assert_eq!(reading.join().unwrap().matches("HTTP/1.1 401").count(), requests);
+}
+
+/// Returns the resident memory of a daemon, in bytes.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn access_log_on_a_full_disk_is_logged_once_and_costs_no_request() {
+    let mut daemon = Daemon::with_user("alice", "secret", &[]);
+    daemon.stop();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("access.log");
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let log = daemon.start_again_with_log(&[
+        ("HOLDFAST_LOG_LEVEL", "info"),
+        ("HOLDFAST_LOG_ACCESS", file.to_str().unwrap()),
+        ("HOLDFAST_LOG_LINES_PER_ADDRESS", "1000000"),
+    ]);
+    flood(&daemon, 1000);
+    unit::await_logged(&log, "cannot write the access log");
+    let before = resident(&daemon);
+    flood(&daemon, 10_000);
+    // The lines alone are a million bytes.
+    let grown = resident(&daemon).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown}");
+    std::fs::remove_file(&file).unwrap();
+    let begun = std::time::Instant::now();
+    while !std::fs::read_to_string(log.path()).unwrap().contains("the access log is written again") {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+        flood(&daemon, 1);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    flood(&daemon, 10);
+    let lines = lines(daemon, &log);
+    let one = |words: &str| {
+        let found: Vec<&String> = lines.iter().filter(|line| line.contains(words)).collect();
+        assert_eq!(found.len(), 1, "{words}: {lines:#?}");
+        found[0].to_owned()
+    };
+    let failure = one("cannot write the access log");
+    assert!(failure.starts_with("ERROR ") && failure.contains("free space there"), "{failure}");
+    let dropped = one("the access log is written again; ");
+    assert!(dropped.starts_with("WARN ") && dropped.ends_with(file.to_str().unwrap()), "{dropped}");
+    let number = dropped.split("; ").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
+    assert!(number >= 11_000, "{number}");
+    assert!(std::fs::read_to_string(&file).unwrap().lines().count() >= 11);
+}
+
+#[test]
+fn flooding_client_is_suppressed_and_counted() {
+    const REQUESTS: usize = 3000;
+    let (daemon, log) = start("info");
+    let begun = std::time::Instant::now();
+    flood(&daemon, REQUESTS);
     // Warnings have their own budget.
     daemon.request("GET", "/v2/").login("alice", "wrong").send().expect(401);
     let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap();

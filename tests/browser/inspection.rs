@@ -1,11 +1,12 @@
 //! Inspects the browser: its console, its requests, and the findings of axe-core.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::chromium::{Chromium, Script};
 use super::registry::Registry;
+use crate::support::tools;
 
 /// Client errors that tests provoke; Chromium logs them as errors.
 const PROVOKED: [&str; 3] = ["status of 422", "status of 403", "status of 404"];
@@ -107,14 +108,9 @@ fn describe(violation: &Value) -> Vec<String> {
 
 /// Returns the source of axe-core. `tests/run` downloads it, since its licence keeps it out of this repository.
 pub fn axe() -> String {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
-    let place: PathBuf = target.join("tools/node_modules/axe-core/axe.min.js");
+    let place = tools::place("node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(&place).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; npm install --prefix {} axe-core",
-            place.display(),
-            target.join("tools").display()
-        )
+        panic!("{}: {error}; npm install --prefix {} axe-core", place.display(), tools::place("").display())
     })
 }
 

@@ -2,6 +2,8 @@
 
 pub mod engines;
 mod exercise;
+mod formats;
 mod login;
 mod proxies;
+mod setup_page;
 mod transfer_import;

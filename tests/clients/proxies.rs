@@ -1,6 +1,6 @@
-//! Real reverse proxies: nginx, `HAProxy` and Caddy with the configurations of `docs/how-to/proxies.md`, and with common mistakes.
+//! Real reverse proxies: nginx, `HAProxy`, Caddy and Traefik with the configurations of `docs/how-to/proxies.md`, and with common mistakes.
 //!
-//! Needs the packages nginx, haproxy and caddy, curl, openssl, skopeo and a Docker engine.
+//! Needs the packages nginx, haproxy and caddy, Traefik, which `tests/run` downloads, curl, openssl, skopeo and a Docker engine.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,7 +18,10 @@ enum Kind {
     Nginx,
     HAProxy,
     Caddy,
+    Traefik,
 }
+
+const KINDS: [Kind; 4] = [Kind::Nginx, Kind::HAProxy, Kind::Caddy, Kind::Traefik];
 
 /// Mistake in a configuration: a text of the manual, and the wrong text in its place.
 type Mistake = (&'static str, &'static str);
@@ -64,10 +67,15 @@ impl Proxy {
                 );
                 replace("/etc/caddy/registry", &at("registry"));
             }
+            Kind::Traefik => {
+                replace("Host(`registry.example.com`)", "Host(`127.0.0.1`) || Host(`localhost`)");
+                replace("/etc/traefik/registry", &at("registry"));
+            }
         }
+        let traefik = || tools::client("traefik").to_str().unwrap().to_owned();
         let (program, text, arguments) = match kind {
             Kind::Nginx => (
-                "nginx",
+                "nginx".to_owned(),
                 format!(
                     "user root; daemon off; pid {}; error_log stderr; worker_processes 1;\nevents {{}}\n\
                      http {{ access_log off; client_body_temp_path {}; proxy_temp_path {};\n{block}}}\n",
@@ -77,16 +85,27 @@ impl Proxy {
                 ),
                 vec!["-e".to_owned(), "stderr".to_owned(), "-c".to_owned(), at("configuration")],
             ),
-            Kind::HAProxy => ("haproxy", block, vec!["-db".to_owned(), "-f".to_owned(), at("configuration")]),
+            Kind::HAProxy => {
+                ("haproxy".to_owned(), block, vec!["-db".to_owned(), "-f".to_owned(), at("configuration")])
+            }
             Kind::Caddy => (
-                "caddy",
+                "caddy".to_owned(),
                 format!("{{\n admin off\n auto_https disable_redirects\n}}\n{block}"),
                 ["run", "--adapter", "caddyfile", "--config", &at("configuration")].map(str::to_owned).into(),
             ),
+            Kind::Traefik => {
+                fs::write(at("registry.yaml"), &block).unwrap();
+                let text = static_configuration_of_traefik()
+                    .replace("\":443\"", &address.to_string())
+                    .replace("/etc/traefik/registry.yaml", &at("registry.yaml"));
+                let file = at("traefik.yaml");
+                fs::write(&file, &text).unwrap();
+                (traefik(), text, vec!["--configFile".to_owned(), file])
+            }
         };
         fs::write(at("configuration"), &text).unwrap();
         let log = tempfile::NamedTempFile::new().unwrap();
-        let child = Command::new(program)
+        let child = Command::new(&program)
             .args(arguments)
             .env("HOME", directory.path())
             .env("XDG_DATA_HOME", directory.path())
@@ -192,8 +211,15 @@ fn configuration_in_manual(kind: Kind) -> String {
         Kind::Nginx => "```nginx\n",
         Kind::HAProxy => "```haproxy\n",
         Kind::Caddy => "```caddy\n",
+        Kind::Traefik => "```yaml\n",
     };
     MANUAL.split_once(fence).unwrap().1.split_once("```").unwrap().0.to_owned()
+}
+
+/// Returns the second of the manual's blocks for Traefik; without a look for newer versions.
+fn static_configuration_of_traefik() -> String {
+    let block = MANUAL.split("```yaml\n").nth(2).unwrap().split_once("```").unwrap().0;
+    format!("{block}global:\n  checkNewVersion: false\n")
 }
 
 fn make_certificate(directory: &Path) {
@@ -223,7 +249,7 @@ fn the_configurations_in_the_manual_work_with_every_client() {
     fs::write(&layer, vec![3; 2 << 20]).unwrap();
     let tar = directory.path().join("layer.tar");
     run(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(directory.path()).arg("layer"));
-    for kind in [Kind::Nginx, Kind::HAProxy, Kind::Caddy] {
+    for kind in KINDS {
         let daemon = daemon_with_trusted_proxy();
         let proxy = Proxy::start(kind, &daemon, &[]);
         proxy.push_in_chunks();
@@ -281,7 +307,7 @@ fn a_proxy_that_changes_the_host_breaks_no_push_and_the_403_of_a_page_names_the_
 
 #[test]
 fn an_unnamed_proxy_in_front_of_an_open_registry_is_warned_about() {
-    for kind in [Kind::Nginx, Kind::HAProxy, Kind::Caddy] {
+    for kind in KINDS {
         let mut daemon = Daemon::start();
         daemon.stop();
         let log = daemon.start_again_with_log(&[]);

@@ -18,6 +18,8 @@ pub enum Mark {
     NotRun,
     NotChecked,
     Prints(String),
+    /// The text of a file of another program, which is written before the commands that follow run.
+    File(String),
 }
 
 /// Languages of blocks. Only `sh` and `console` are commands.
@@ -79,6 +81,7 @@ impl Block {
             "not run" => self.mark = Mark::NotRun,
             "not checked" => self.mark = Mark::NotChecked,
             "prints" => self.mark = Mark::Prints(text.to_owned()),
+            "file" => self.mark = Mark::File(text.to_owned()),
             "setup" => self.setup = format!("{text}\n"),
             other => panic!("{name}:{}: a comment before the block begins with {other:?}", self.line),
         }

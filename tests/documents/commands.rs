@@ -11,7 +11,7 @@ use crate::support::*;
 const ACME_PAGE: &str = "tls-acme.md";
 
 /// Returns the configuration of the Debian package. Without systemd the daemon makes the control socket itself.
-fn package_configuration() -> toml::Table {
+pub fn package_configuration() -> toml::Table {
     let mut make = Command::new(source().join("packaging/configuration"));
     let text = run(make.arg("package").arg(source().join("config/holdfast.toml")));
     let mut table: toml::Table = toml::from_str(&text).unwrap();
@@ -49,6 +49,11 @@ fn script(page: &Page, configuration: &mut toml::Table) -> String {
                 "{place}cat >/etc/holdfast/holdfast.toml <<'END_OF_FILE'\n{text}END_OF_FILE\n\
                  holdfast config check >&2\nsystemctl restart holdfast\n"
             ));
+        } else if let Mark::File(path) = &block.mark {
+            script.push_str(&format!(
+                "{place}{}mkdir -p \"$(dirname {path})\"\ncat >{path} <<'END_OF_FILE'\n{}END_OF_FILE\n",
+                block.setup, block.text
+            ));
         } else if block.runs() {
             script.push_str(&place);
             script.push_str(&block.setup);
@@ -66,15 +71,22 @@ fn script(page: &Page, configuration: &mut toml::Table) -> String {
 
 /// Runs a page; `after` are commands that examine what it did.
 fn run_page(page: &Page, after: &str) -> Result<(), String> {
+    let first = package_configuration();
+    let mut configuration = first.clone();
+    run_script(&page.name, &first, &(script(page, &mut configuration) + after))
+}
+
+/// Runs a script on a copy of this machine with a registry, by `tests/documents/environment`.
+pub fn run_script(name: &str, configuration: &toml::Table, script: &str) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let mut configuration = package_configuration();
-    fs::write(at("holdfast.toml"), toml::to_string(&configuration).unwrap()).unwrap();
-    fs::write(at("page"), script(page, &mut configuration) + after).unwrap();
+    fs::write(at("holdfast.toml"), toml::to_string(configuration).unwrap()).unwrap();
+    fs::write(at("page"), script).unwrap();
     let output = Command::new("timeout")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("TMPDIR", directory.path())
+        .env("DOWNLOADED_CLIENTS", tools::place("clients"))
         .args(["-k", "5", "240", "unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child"])
         .arg(source().join("tests/documents/environment"))
         .args([Path::new(BINARY), &at("holdfast.toml"), &at("page")])
@@ -84,7 +96,7 @@ fn run_page(page: &Page, after: &str) -> Result<(), String> {
         return Ok(());
     }
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Err(format!("{}: {}\n{out}\n{err}", page.name, output.status))
+    Err(format!("{name}: {}\n{out}\n{err}", output.status))
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //!
 //! A block of commands that cannot run here has a comment before it that says why: `<!-- not run: REASON -->`. A block whose
 //! output matters has `<!-- prints: TEXT -->`, one that uses what the reader has already `<!-- setup: COMMANDS -->`, and a
-//! configuration that cannot be checked `<!-- not checked: REASON -->`.
+//! configuration that cannot be checked `<!-- not checked: REASON -->`. A file of another program that the commands after it need has
+//! `<!-- file: PATH -->`.
 
-mod blocks;
-mod commands;
+pub mod blocks;
+pub mod commands;
 mod quick;
 
 use std::fs;
@@ -15,19 +16,19 @@ use std::path::{Path, PathBuf};
 use self::blocks::Block;
 
 /// A document in Markdown.
-struct Page {
+pub struct Page {
     /// Its path, from the top of the sources.
-    name: String,
-    text: String,
-    blocks: Vec<Block>,
+    pub name: String,
+    pub text: String,
+    pub blocks: Vec<Block>,
 }
 
-fn source() -> &'static Path {
+pub fn source() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns README.md and all pages of `docs/`, by name.
-fn pages() -> Vec<Page> {
+pub fn pages() -> Vec<Page> {
     let mut files = vec![source().join("README.md")];
     collect(&source().join("docs"), &mut files);
     files.sort();

@@ -1,6 +1,7 @@
 //! Durability and hostile load: power cuts, crash points, full and failing disks, corrupt indexes, races, many names.
 //! Needs root.
 
+mod access_log;
 mod broken_disk;
 mod broken_index;
 mod collection_recovery;

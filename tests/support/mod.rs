@@ -17,6 +17,7 @@ pub mod media;
 mod port;
 pub mod registry2;
 pub mod small_disk;
+pub mod tools;
 pub mod unit;
 
 pub use self::content::{digest, image, noise};

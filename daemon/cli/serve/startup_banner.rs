@@ -64,7 +64,8 @@ fn text(
     };
     let port = addresses.first().map_or(5000, SocketAddr::port);
     text += &format!(
-        "Try it:\n  docker tag hello-world localhost:{port}/hello:1\n  docker push localhost:{port}/hello:1\n"
+        "Try it:\n  docker pull hello-world\n  docker tag hello-world localhost:{port}/hello:1\n  \
+         docker push localhost:{port}/hello:1\n"
     );
     text
 }
