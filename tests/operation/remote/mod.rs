@@ -5,6 +5,7 @@ mod export_from;
 mod hostile;
 mod import_to;
 mod relay;
+mod repositories;
 mod stub;
 
 use std::path::{Path, PathBuf};
