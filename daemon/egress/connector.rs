@@ -16,12 +16,11 @@ use tokio_rustls::TlsConnector;
 use super::address::{AddressPolicy, is_address, is_public};
 use super::error::{EgressError, Remedy, chain};
 use super::proxy::{Proxies, Proxy};
+use super::race::connect_first;
 use super::target::{Origin, Scheme};
 
 /// Time for a connection: the resolver, all addresses, the proxy and TLS.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time for one address of several.
-const ADDRESS: Duration = Duration::from_secs(4);
 /// Maximum length of the answer of a proxy, in bytes.
 const PROXY_ANSWER: usize = 8 << 10;
 
@@ -91,23 +90,11 @@ async fn direct(origin: &Origin, is_any: bool) -> Result<TcpStream, EgressError>
     let found: Vec<SocketAddr> = found.map_err(|error| unknown(origin, &error))?.collect();
     let permitted: Vec<SocketAddr> =
         found.iter().copied().filter(|address| is_any || is_public(address.ip())).collect();
-    let mut reason = "it has no address".to_owned();
-    for (number, address) in permitted.iter().enumerate() {
-        let is_last = number + 1 == permitted.len();
-        let attempt = TcpStream::connect(address);
-        let connected =
-            if is_last { Ok(attempt.await) } else { tokio::time::timeout(ADDRESS, attempt).await };
-        match connected {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => reason = error.to_string(),
-            Err(_) => reason = "it does not answer".into(),
-        }
-    }
     if permitted.is_empty() && !found.is_empty() {
         let addresses = found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ");
         return Err(EgressError::NotPublic { host: origin.authority(), addresses });
     }
-    Err(unreachable(origin, reason))
+    connect_first(permitted).await.map_err(|reason| unreachable(origin, reason))
 }
 
 fn unknown(origin: &Origin, error: &io::Error) -> EgressError {
@@ -128,8 +115,9 @@ async fn through(proxy: &Proxy, origin: &Origin, is_any: bool) -> Result<TcpStre
     let failed = |reason: &dyn std::fmt::Display| {
         unreachable(origin, format!("proxy {}:{}: {reason}", proxy.host, proxy.port))
     };
-    let mut stream =
-        TcpStream::connect((proxy.host.as_str(), proxy.port)).await.map_err(|error| failed(&error))?;
+    let found = tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await;
+    let found = found.map_err(|error| failed(&error))?.collect();
+    let mut stream = connect_first(found).await.map_err(|error| failed(&error))?;
     let host = if origin.host.contains(':') { format!("[{}]", origin.host) } else { origin.host.clone() };
     let place = format!("{host}:{}", origin.port);
     let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
