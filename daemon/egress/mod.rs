@@ -38,7 +38,7 @@ pub use self::error::{EgressError, Remedy};
 pub use self::proxy::Proxies;
 pub use self::response::Response;
 pub use self::retry::Backoff;
-pub use self::roots::trusted_roots;
+pub use self::roots::{Roots, trusted_roots};
 pub use self::target::{Origin, Scheme, Target};
 
 /// The `User-Agent` of requests.
