@@ -180,9 +180,17 @@ async fn through(proxy: &Proxy, origin: &Origin, is_any: bool) -> Result<TcpStre
     }
     let line =
         String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    if line.split(' ').nth(1) == Some("200") {
-        return Ok(stream);
-    }
+    let status: u16 = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
     let clean: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
-    Err(failed(&format!("it answered {clean}")))
+    let refused = |hint: &str| EgressError::Protocol {
+        host: origin.authority(),
+        reason: format!("proxy {}:{}: it answered {clean}{hint}", proxy.host, proxy.port),
+    };
+    match status {
+        200..=299 => Ok(stream),
+        407 => Err(refused("; name its user and password in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT")),
+        // It would refuse the same host again.
+        400..=499 => Err(refused("")),
+        _ => Err(failed(&format!("it answered {clean}"))),
+    }
 }

@@ -4,6 +4,7 @@
 mod export_from;
 mod hostile;
 mod import_to;
+mod proxies;
 mod relay;
 mod repositories;
 mod stub;
