@@ -85,9 +85,8 @@ mod tests {
         let again = open(directory.path(), all());
         current.replace(Arc::clone(&again));
         assert!(current.renew(&permit, &push).await.is_ok());
-        set_password(directory.path(), "another", "two");
-        assert!(Htpasswd::read(&directory.path().join("htpasswd")).is_ok());
-        std::fs::write(directory.path().join("htpasswd"), "").unwrap();
+        let (file, user) = (directory.path().join("htpasswd"), "ci".parse().unwrap());
+        Htpasswd::edit(&file, |file| file.remove(&user)).unwrap();
         advance(&again);
         assert_eq!(current.renew(&permit, &push).await.err(), Some(Refusal::Denied));
         let local = Permit::of_local_user(LocalUser::new("root"));
