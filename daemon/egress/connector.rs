@@ -188,7 +188,10 @@ async fn through(proxy: &Proxy, origin: &Origin, is_any: bool) -> Result<TcpStre
     };
     match status {
         200..=299 => Ok(stream),
-        407 => Err(refused("; name its user and password in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT")),
+        // tinyproxy answers 401 to a wrong password.
+        401 | 407 => {
+            Err(refused("; name its user and password in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"))
+        }
         // It would refuse the same host again.
         400..=499 => Err(refused("")),
         _ => Err(failed(&format!("it answered {clean}"))),
