@@ -9,6 +9,7 @@ mod authenticate;
 mod bearer;
 mod credential_cache;
 mod credentials;
+mod current;
 mod htpasswd;
 mod identity;
 mod keyed_hash;
@@ -38,6 +39,7 @@ mod verify_queue;
 
 pub use self::bearer::Caller;
 pub use self::credentials::{Credentials, claimed_name};
+pub use self::current::CurrentAccess;
 pub use self::htpasswd::{Htpasswd, HtpasswdError, SHORTEST_PASSWORD, UserName};
 pub use self::identity::{IdentifyError, Identity, LocalUser};
 pub use self::permit::{Operation, Permit, Refusal};

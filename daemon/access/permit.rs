@@ -84,6 +84,11 @@ impl Permit {
         Permit { identity: Identity::Local(user), policy: Arc::new(Policy::unrestricted()), grants: None }
     }
 
+    /// Restricts the permit to the grants of the bearer token of another one.
+    pub(super) fn with_grants_of(self, other: &Permit) -> Self {
+        Permit { grants: other.grants.clone(), ..self }
+    }
+
     /// Restricts the permit to the grants of a bearer token.
     pub(super) fn restricted_to(self, grants: Arc<Grants>) -> Self {
         Permit { grants: Some(grants), ..self }

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::owner::Client;
 use crate::config::{Config, ImportCompression, ImportNames};
 use crate::control::{Actor, Host, TransferPurpose};
-use crate::intake::{LimitedUser, UserSink};
+use crate::intake::{ImportUser, UserSink};
 use crate::transfer::{
     Compress, ImportError, ImportOptions, Media, NameMode, NameRules, Observer, Report, SinkError,
     import_media,
@@ -50,14 +50,15 @@ pub(super) async fn import(
 pub(super) async fn import_for(
     host: Arc<dyn Host>,
     actor: Actor,
-    user: Option<LimitedUser>,
+    user: Option<ImportUser>,
     source: Source,
     observer: &mut dyn Observer,
 ) -> Result<Report, ImportError> {
     let failed = |failure: Failure| ImportError::Sink(SinkError::Disconnected(failure.line));
     let mut client = Client::in_process(Arc::clone(&host), actor).await.map_err(failed)?;
     let sink = ControlSink::open(&mut client, TransferPurpose::Import).await?;
-    let sink = if user.is_some() { sink.sending_all() } else { sink };
+    let is_limited = user.as_ref().is_some_and(ImportUser::is_limited);
+    let sink = if is_limited { sink.sending_all() } else { sink };
     // Also if the import is dropped, because its client has gone.
     let _ending = Ending(host, Uuid::try_parse(sink.id()).unwrap_or_default());
     let mut sink = UserSink::new(sink, user);

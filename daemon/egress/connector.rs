@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,12 +16,12 @@ use tokio_rustls::TlsConnector;
 use super::address::{AddressPolicy, is_address, is_public};
 use super::error::{EgressError, Remedy, chain};
 use super::proxy::{Proxies, Proxy};
+use super::race::connect_first;
+use super::roots::Roots;
 use super::target::{Origin, Scheme};
 
 /// Time for a connection: the resolver, all addresses, the proxy and TLS.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time for one address of several.
-const ADDRESS: Duration = Duration::from_secs(4);
 /// Maximum length of the answer of a proxy, in bytes.
 const PROXY_ANSWER: usize = 8 << 10;
 
@@ -35,6 +35,8 @@ pub struct Connector {
     policy: AddressPolicy,
     proxies: Proxies,
     tls: TlsConnector,
+    /// True if no authorities of the system are known.
+    has_built_in_roots: bool,
 }
 
 impl Connector {
@@ -42,12 +44,14 @@ impl Connector {
     ///
     /// # Errors
     /// None in practice: the provider has both versions of TLS.
-    pub fn new(policy: AddressPolicy, proxies: Proxies, roots: RootCertStore) -> Result<Self, rustls::Error> {
+    pub fn new(policy: AddressPolicy, proxies: Proxies, roots: Roots) -> Result<Self, rustls::Error> {
+        let Roots { store, are_built_in } = roots;
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])?
-            .with_root_certificates(roots)
+            .with_root_certificates(store)
             .with_no_client_auth();
-        Ok(Connector { policy, proxies, tls: TlsConnector::from(Arc::new(config)) })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Connector { policy, proxies, tls, has_built_in_roots: are_built_in })
     }
 
     /// Connects to a host. `is_trusted` permits all its addresses; otherwise the policy decides.
@@ -73,11 +77,50 @@ impl Connector {
             Scheme::Http => Ok(Box::new(stream)),
             Scheme::Https => {
                 let name = ServerName::try_from(origin.host.clone());
-                let name = name.map_err(|error| tls_error(origin, &io::Error::other(error)))?;
+                let name = name.map_err(|error| self.tls_error(origin, &io::Error::other(error)))?;
                 let encrypted = self.tls.connect(name, stream).await;
-                Ok(Box::new(encrypted.map_err(|error| tls_error(origin, &error))?))
+                Ok(Box::new(encrypted.map_err(|error| self.tls_error(origin, &error))?))
             }
         }
+    }
+
+    /// Describes a failed handshake.
+    fn tls_error(&self, origin: &Origin, error: &io::Error) -> EgressError {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::InvalidCertificate(reason)) = inner else {
+            return match (inner, error.kind()) {
+                (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+                    unreachable(origin, "the TLS handshake broke")
+                }
+                (Some(rustls::Error::InvalidMessage(_)), _) => EgressError::Tls {
+                    host: origin.authority(),
+                    reason: "it does not answer with TLS".into(),
+                    remedy: Some(Remedy::PlainHttp),
+                },
+                _ => EgressError::Tls { host: origin.authority(), reason: chain(error), remedy: None },
+            };
+        };
+        let (reason, remedy) = match reason {
+            CertificateError::UnknownIssuer => {
+                let mut reason = "its certificate comes from an authority that is not trusted".to_owned();
+                if self.has_built_in_roots {
+                    reason += "; this machine has no store of authorities (ca-certificates), so that those of this release count";
+                }
+                (reason, Some(Remedy::TrustAuthority))
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => {
+                let now = humantime::format_rfc3339_seconds(SystemTime::now());
+                let reason = format!(
+                    "its certificate has expired or is not valid yet; the clock of this machine says {now}"
+                );
+                (reason, None)
+            }
+            other => (format!("its certificate is not valid: {other}"), None),
+        };
+        EgressError::Tls { host: origin.authority(), reason, remedy }
     }
 }
 
@@ -91,23 +134,11 @@ async fn direct(origin: &Origin, is_any: bool) -> Result<TcpStream, EgressError>
     let found: Vec<SocketAddr> = found.map_err(|error| unknown(origin, &error))?.collect();
     let permitted: Vec<SocketAddr> =
         found.iter().copied().filter(|address| is_any || is_public(address.ip())).collect();
-    let mut reason = "it has no address".to_owned();
-    for (number, address) in permitted.iter().enumerate() {
-        let is_last = number + 1 == permitted.len();
-        let attempt = TcpStream::connect(address);
-        let connected =
-            if is_last { Ok(attempt.await) } else { tokio::time::timeout(ADDRESS, attempt).await };
-        match connected {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => reason = error.to_string(),
-            Err(_) => reason = "it does not answer".into(),
-        }
-    }
     if permitted.is_empty() && !found.is_empty() {
         let addresses = found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ");
         return Err(EgressError::NotPublic { host: origin.authority(), addresses });
     }
-    Err(unreachable(origin, reason))
+    connect_first(permitted).await.map_err(|reason| unreachable(origin, reason))
 }
 
 fn unknown(origin: &Origin, error: &io::Error) -> EgressError {
@@ -128,8 +159,9 @@ async fn through(proxy: &Proxy, origin: &Origin, is_any: bool) -> Result<TcpStre
     let failed = |reason: &dyn std::fmt::Display| {
         unreachable(origin, format!("proxy {}:{}: {reason}", proxy.host, proxy.port))
     };
-    let mut stream =
-        TcpStream::connect((proxy.host.as_str(), proxy.port)).await.map_err(|error| failed(&error))?;
+    let found = tokio::net::lookup_host((proxy.host.as_str(), proxy.port)).await;
+    let found = found.map_err(|error| failed(&error))?.collect();
+    let mut stream = connect_first(found).await.map_err(|error| failed(&error))?;
     let host = if origin.host.contains(':') { format!("[{}]", origin.host) } else { origin.host.clone() };
     let place = format!("{host}:{}", origin.port);
     let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
@@ -148,45 +180,20 @@ async fn through(proxy: &Proxy, origin: &Origin, is_any: bool) -> Result<TcpStre
     }
     let line =
         String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    if line.split(' ').nth(1) == Some("200") {
-        return Ok(stream);
-    }
+    let status: u16 = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
     let clean: String = line.chars().filter(|c| !c.is_control()).take(100).collect();
-    Err(failed(&format!("it answered {clean}")))
-}
-
-/// Describes a failed handshake.
-fn tls_error(origin: &Origin, error: &io::Error) -> EgressError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::InvalidCertificate(reason)) = inner else {
-        return match (inner, error.kind()) {
-            (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
-                unreachable(origin, "the TLS handshake broke")
-            }
-            (Some(rustls::Error::InvalidMessage(_)), _) => EgressError::Tls {
-                host: origin.authority(),
-                reason: "it does not answer with TLS".into(),
-                remedy: Some(Remedy::PlainHttp),
-            },
-            _ => EgressError::Tls { host: origin.authority(), reason: chain(error), remedy: None },
-        };
+    let refused = |hint: &str| EgressError::Protocol {
+        host: origin.authority(),
+        reason: format!("proxy {}:{}: it answered {clean}{hint}", proxy.host, proxy.port),
     };
-    let (reason, remedy) = match reason {
-        CertificateError::UnknownIssuer => {
-            let reason = "its certificate comes from an authority that is not trusted";
-            (reason.to_owned(), Some(Remedy::TrustAuthority))
+    match status {
+        200..=299 => Ok(stream),
+        // tinyproxy answers 401 to a wrong password.
+        401 | 407 => {
+            Err(refused("; name its user and password in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"))
         }
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => {
-            let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            let reason = format!(
-                "its certificate has expired or is not valid yet; the clock of this machine says {now}"
-            );
-            (reason, None)
-        }
-        other => (format!("its certificate is not valid: {other}"), None),
-    };
-    EgressError::Tls { host: origin.authority(), reason, remedy }
+        // It would refuse the same host again.
+        400..=499 => Err(refused("")),
+        _ => Err(failed(&format!("it answered {clean}"))),
+    }
 }

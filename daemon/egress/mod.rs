@@ -5,7 +5,7 @@
 //! | `target` | URLs of requests, and the `Location` of an answer |
 //! | `address` | the policy: which addresses of a host may be connected to |
 //! | `proxy`, `roots` | proxies of the environment, trusted authorities |
-//! | `connector` | from a host to a connection: resolver, policy, proxy, TLS |
+//! | `connector`, `race` | from a host to a connection: resolver, policy, happy eyeballs, proxy, TLS |
 //! | `body`, `pool`, `client`, `response` | requests over connections that are kept, redirects, and answers in bounded memory |
 //! | `retry` | pauses after failures, `Retry-After` |
 //!
@@ -24,6 +24,7 @@ mod connector;
 mod error;
 mod pool;
 mod proxy;
+mod race;
 mod response;
 mod retry;
 mod roots;
@@ -37,7 +38,7 @@ pub use self::error::{EgressError, Remedy};
 pub use self::proxy::Proxies;
 pub use self::response::Response;
 pub use self::retry::Backoff;
-pub use self::roots::trusted_roots;
+pub use self::roots::{Roots, trusted_roots};
 pub use self::target::{Origin, Scheme, Target};
 
 /// The `User-Agent` of requests.

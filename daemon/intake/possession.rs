@@ -3,12 +3,14 @@
 //! An archive could name a digest of which it does not have the bytes, and so give access to content of other repositories. A user
 //! without full rights can therefore name only content whose bytes were in the archive, or that a repository has from which the
 //! user may pull. Other content counts as missing, whether the store has it or not: the answers do not tell the difference.
+//! Foreign layers never do: the registry gives no access to one that the transfer did not bring.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::access::{Action, Permit};
+use super::rights::Rights;
+use crate::access::{Action, CurrentAccess, Permit};
 use crate::oci::{Digest, Manifest, MediaType, ReferenceKind, RepositoryName};
 use crate::store::{OwnTransfer, Purpose, Store, TransferError};
 use crate::transfer::{
@@ -21,9 +23,15 @@ const MISSING: usize = 100;
 /// The repositories of a digest of which the rights are checked.
 const REPOSITORIES: usize = 1000;
 
-/// A limited user.
-pub struct LimitedUser {
-    permit: Permit,
+/// The user of an import.
+pub struct ImportUser {
+    rights: Rights,
+    /// `None` for full rights.
+    limits: Option<Limits>,
+}
+
+/// The limits of a user without full rights.
+struct Limits {
     store: Store,
     /// A transfer of its own, which leases content that the engine does not send.
     transfer: OwnTransfer,
@@ -33,38 +41,67 @@ pub struct LimitedUser {
     delivered: HashSet<Digest>,
 }
 
-/// The sink of a user; without a limited one it is the sink behind it. The sink behind it has to read all content that it gets,
-/// also if it has it.
+/// The sink of a user; without one it is the sink behind it. For a limited user the sink behind it has to read all content that
+/// it gets, also if it has it.
 pub struct UserSink<S> {
     inner: S,
-    user: Option<LimitedUser>,
+    user: Option<ImportUser>,
 }
 
-impl LimitedUser {
-    /// Makes a limited user.
+/// A limited user, and the permit of now.
+#[derive(Clone, Copy)]
+struct LimitedUser<'a> {
+    permit: &'a Permit,
+    limits: &'a Limits,
+}
+
+impl ImportUser {
+    /// Makes a user who may use all content of the registry.
+    pub fn with_full_rights(permit: Permit, access: CurrentAccess) -> Self {
+        ImportUser { rights: Rights::new(access, permit, true), limits: None }
+    }
+
+    /// Makes a limited user. `descriptors` is the maximum number of descriptors of a manifest.
     ///
     /// # Errors
     /// [`SinkError::Denied`] if too many transfers are open.
-    pub fn new(permit: Permit, store: Store, descriptors: usize) -> Result<Self, SinkError> {
+    pub fn limited(
+        permit: Permit,
+        access: CurrentAccess,
+        store: Store,
+        descriptors: usize,
+    ) -> Result<Self, SinkError> {
         let transfer = store.own_transfer(Purpose::Import);
         let transfer = transfer.map_err(|error| SinkError::Denied(error.to_string()))?;
-        Ok(LimitedUser { permit, store, transfer, descriptors, delivered: HashSet::new() })
+        let limits = Limits { store, transfer, descriptors, delivered: HashSet::new() };
+        Ok(ImportUser { rights: Rights::new(access, permit, false), limits: Some(limits) })
     }
 
+    /// Returns true if the user has to prove the possession of content.
+    pub fn is_limited(&self) -> bool {
+        self.limits.is_some()
+    }
+
+    fn as_limited(&self) -> Option<LimitedUser<'_>> {
+        self.limits.as_ref().map(|limits| LimitedUser { permit: &self.rights.permit, limits })
+    }
+}
+
+impl LimitedUser<'_> {
     /// Returns true if the user may use content: its bytes were in the archive, or a repository has it from which the user may
     /// pull.
     async fn may_use(&self, digest: &Digest) -> Result<bool, SinkError> {
-        if self.delivered.contains(digest) {
+        if self.limits.delivered.contains(digest) {
             return Ok(true);
         }
-        let repositories = self.store.blob_repositories(digest, REPOSITORIES).await;
+        let repositories = self.limits.store.blob_repositories(digest, REPOSITORIES).await;
         let repositories = repositories.map_err(|error| SinkError::Denied(error.to_string()))?;
         Ok(repositories.iter().any(|name| self.permit.may(Action::Pull, name)))
     }
 
     /// Refuses content that exceeds the capacity, whether the store has it or not.
     async fn check_capacity(&self, bytes: u64) -> Result<(), SinkError> {
-        self.transfer.check_room(bytes).await.map_err(|error| match error {
+        self.limits.transfer.check_room(bytes).await.map_err(|error| match error {
             TransferError::Full { .. } => SinkError::Full(error.to_string()),
             TransferError::Unknown
             | TransferError::TooMany
@@ -78,7 +115,7 @@ impl LimitedUser {
         if !self.may_use(digest).await? {
             return Ok(None);
         }
-        self.transfer.present(digest).await.map_err(|error| SinkError::Denied(error.to_string()))
+        self.limits.transfer.present(digest).await.map_err(|error| SinkError::Denied(error.to_string()))
     }
 
     /// Returns the content of a manifest that the user may not use.
@@ -92,16 +129,17 @@ impl LimitedUser {
             |error: &dyn std::fmt::Display| SinkError::Refused(format!("{}: {error}", manifest.digest));
         let media_type = manifest.media_type.as_deref().map(str::parse::<MediaType>);
         let media_type = media_type.transpose().map_err(|error| refused(&error))?;
-        let parsed = Manifest::check_size(bytes, self.descriptors)
+        let parsed = Manifest::check_size(bytes, self.limits.descriptors)
             .and_then(|()| Manifest::parse_pushed(bytes, media_type.as_ref()))
             .map_err(|error| refused(&error))?;
         let mut missing = Vec::new();
         for link in parsed.references() {
             let is_usable = match link.kind {
-                // One of this repository, or of the same set.
-                ReferenceKind::Manifest => true,
-                ReferenceKind::Blob | ReferenceKind::Foreign => {
-                    self.store.blob(repository, &link.digest).is_ok() || self.may_use(&link.digest).await?
+                // One of this repository, or of the same set; and content that clients fetch from elsewhere.
+                ReferenceKind::Manifest | ReferenceKind::Foreign => true,
+                ReferenceKind::Blob => {
+                    self.limits.store.blob(repository, &link.digest).is_ok()
+                        || self.may_use(&link.digest).await?
                 }
             };
             if !is_usable {
@@ -114,7 +152,7 @@ impl LimitedUser {
 
 impl<S: Sink> UserSink<S> {
     /// Makes the sink of a user.
-    pub fn new(inner: S, user: Option<LimitedUser>) -> Self {
+    pub fn new(inner: S, user: Option<ImportUser>) -> Self {
         UserSink { inner, user }
     }
 
@@ -123,17 +161,26 @@ impl<S: Sink> UserSink<S> {
         self.inner
     }
 
-    /// Returns the content of a set that a limited user may not use, and the repository; none for other users.
+    fn limited(&self) -> Option<LimitedUser<'_>> {
+        self.user.as_ref()?.as_limited()
+    }
+
+    /// Notes content whose bytes were in the archive.
+    fn note_delivered(&mut self, digest: &Digest) {
+        if let Some(limits) = self.user.as_mut().and_then(|user| user.limits.as_mut()) {
+            limits.delivered.insert(digest.clone());
+        }
+    }
+
+    /// Checks the rights of the user again. Returns the content of a set that a limited user may not use.
     async fn missing(&mut self, set: &ImageSet) -> Result<Vec<Item>, SinkError> {
-        let Some(user) = &self.user else { return Ok(Vec::new()) };
+        let Some(user) = &mut self.user else { return Ok(Vec::new()) };
         let repository: RepositoryName = set
             .repository
             .parse()
             .map_err(|error| SinkError::Refused(format!("{}: {error}", set.repository)))?;
-        if !user.permit.may(Action::Push, &repository) {
-            let name = user.permit.identity();
-            return Err(SinkError::Refused(format!("the user {name} may not push to {repository}")));
-        }
+        user.rights.check_push(&repository).await?;
+        let Some(user) = user.as_limited() else { return Ok(Vec::new()) };
         let mut missing = Vec::new();
         for manifest in &set.manifests {
             let bytes = match &manifest.data {
@@ -173,7 +220,7 @@ fn incomplete(set: &ImageSet, missing: &[Item]) -> ImagesAnswer {
 
 impl<S: Sink> Sink for UserSink<S> {
     async fn need(&mut self, items: &[Item]) -> Result<Vec<Item>, SinkError> {
-        let Some(user) = &self.user else { return self.inner.need(items).await };
+        let Some(user) = self.limited() else { return self.inner.need(items).await };
         let (mut usable, mut others) = (Vec::new(), Vec::new());
         for item in items {
             if user.may_use(&item.digest).await? {
@@ -193,28 +240,32 @@ impl<S: Sink> Sink for UserSink<S> {
 
     async fn put(&mut self, item: &Item, content: Chunks) -> Result<Put, SinkError> {
         // The engine asks for the length of content with an empty body, which the sink behind would take for the content.
-        if let Some(user) = &self.user
-            && let Some(size) = user.present(&item.digest).await?
-        {
+        let Some(user) = self.limited() else { return self.inner.put(item, content).await };
+        if let Some(size) = user.present(&item.digest).await? {
             return Ok(Put::Present(Some(size)));
         }
-        let put = self.inner.put(item, content).await?;
-        if let (Put::Stored, Some(user)) = (&put, &mut self.user) {
-            user.delivered.insert(item.digest.clone());
+        match self.inner.put(item, content).await? {
+            // The answer does not tell whether another repository had it.
+            Put::Stored | Put::Present(_) => {
+                self.note_delivered(&item.digest);
+                Ok(Put::Stored)
+            }
+            Put::Refused(reason) => Ok(Put::Refused(reason)),
         }
-        Ok(put)
     }
 
     async fn post(&mut self, content: Chunks) -> Result<Stored, SinkError> {
-        let stored = self.inner.post(content).await?;
-        if let Some(user) = &mut self.user {
-            user.delivered.insert(stored.digest.clone());
+        let mut stored = self.inner.post(content).await?;
+        if let Some(user) = self.limited() {
+            // As with content whose digest is known.
+            stored.present = stored.present && user.may_use(&stored.digest).await?;
+            self.note_delivered(&stored.digest);
         }
         Ok(stored)
     }
 
     async fn read(&mut self, digest: &Digest) -> Result<Option<Bytes>, SinkError> {
-        match &self.user {
+        match self.limited() {
             Some(user) if !user.may_use(digest).await? => Ok(None),
             Some(_) | None => self.inner.read(digest).await,
         }
@@ -225,7 +276,7 @@ impl<S: Sink> Sink for UserSink<S> {
     }
 
     async fn tagged(&mut self, repository: &str, tag: &str) -> Result<Option<(Digest, Bytes)>, SinkError> {
-        if let Some(user) = &self.user {
+        if let Some(user) = self.limited() {
             let name: Result<RepositoryName, _> = repository.parse();
             if !name.is_ok_and(|name| user.permit.may(Action::Pull, &name)) {
                 return Ok(None);
@@ -244,7 +295,7 @@ impl<S: Sink> Sink for UserSink<S> {
             return Ok(incomplete(set, &missing));
         }
         let mut answer = self.inner.images(set).await?;
-        if let Some(user) = &self.user {
+        if let Some(user) = self.limited() {
             let name: Result<RepositoryName, _> = set.repository.parse();
             if !name.is_ok_and(|name| user.permit.may(Action::Pull, &name)) {
                 // The image that a tag named before is for users who may pull.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::header::{HeaderValue, USER_AGENT};
 
 use super::upload_slots::UploadSlots;
-use crate::access::{self, Identity};
-use crate::oci::Problem;
+use crate::access::{self, Action, CurrentAccess, Identity, Operation};
+use crate::oci::{Problem, RepositoryName};
 use crate::store::{Cause, FailedLogin, Holder, Origin, Store, StoreError};
 use crate::wire::{Addresses, ApiError, Permitted, Query};
 
@@ -30,6 +30,8 @@ pub struct Registry {
     pub manifest_descriptors: usize,
     /// The slots of uploads whose bodies are being received.
     pub upload_slots: Arc<UploadSlots>,
+    /// The access control in effect, for pushes that took long.
+    pub access: CurrentAccess,
 }
 
 impl Registry {
@@ -64,6 +66,20 @@ impl Registry {
         Err(ApiError::disabled(
             "the registry is read-only: pushes and deletes are disabled (registry.read_only)",
         ))
+    }
+
+    /// Checks the right to push once more, after the body: the rules or the users may have changed while it came.
+    pub(super) async fn check_still_may_push(
+        &self,
+        name: &RepositoryName,
+        request: &Permitted,
+    ) -> Result<(), ApiError> {
+        let wanted = Operation::Repository { name: name.clone(), action: Action::Push };
+        let renewed = self.access.renew(&request.permit, &wanted).await;
+        renewed.map(drop).map_err(|_| {
+            let user = request.permit.identity();
+            ApiError::denied(format!("user {user} may no longer {wanted}: the rights have changed"))
+        })
     }
 
     /// Returns the largest number of items in a page of a list, from the query parameter `n`.

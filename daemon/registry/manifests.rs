@@ -150,6 +150,7 @@ impl Registry {
         request: &mut Permitted,
     ) -> Result<Response, ApiError> {
         let Received { bytes, manifest, _place } = self.receive_manifest(request).await?;
+        self.check_still_may_push(name, request).await?;
         let (expected, tags) = match &reference {
             Reference::Tag(tag) => (None, vec![tag.clone()]),
             Reference::Digest(digest) => (Some(digest.clone()), query_tags(request)?),

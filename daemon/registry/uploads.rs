@@ -47,13 +47,14 @@ impl Registry {
         let Some(digest) = digest else {
             return Ok(self.accepted(name, upload.id(), 0, StatusCode::ACCEPTED, request));
         };
-        match receive(&mut upload, request).await {
-            Ok(()) => {}
-            Err(error) => {
-                // The client does not know the URL of this upload, so that it could not continue it.
-                upload.cancel().await?;
-                return Err(error);
-            }
+        let received = match receive(&mut upload, request).await {
+            Ok(()) => self.check_still_may_push(name, request).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = received {
+            // The client does not know the URL of this upload, so that it could not continue it.
+            upload.cancel().await?;
+            return Err(error);
         }
         self.commit(name, upload, digest).await
     }
@@ -128,6 +129,7 @@ impl Registry {
         let mut upload = self.continue_upload(name, id, request).await?;
         upload.prepare(Some(digest.algorithm())).await?;
         receive(&mut upload, request).await?;
+        self.check_still_may_push(name, request).await?;
         self.commit(name, upload, digest).await
     }
 

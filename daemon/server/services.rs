@@ -60,7 +60,7 @@ pub struct RequestServices {
     /// The background jobs, for the metrics.
     pub jobs: Arc<Jobs>,
     /// Users, sessions, tokens and rules.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// The certificates, if TLS is on.
     pub certificates: Option<Arc<Certificates>>,
     /// Configured response headers, with CORS.

@@ -13,7 +13,7 @@ use super::inner::Inner;
 use super::transfer_leases::TransferError;
 use super::transfers::Transfer;
 use super::work::detached;
-use crate::oci::{Digest, Manifest, RepositoryName};
+use crate::oci::{Digest, Manifest, ReferenceKind, RepositoryName};
 
 /// A manifest of an import.
 #[derive(Clone, Debug)]
@@ -54,10 +54,17 @@ impl Transfer {
     pub async fn name_images(self: Arc<Self>, import: ImageImport) -> Result<Named, TransferError> {
         let writer = self.store.writer()?;
         let ImageImport { repository, manifests, tags, policy, sparse, dry_run, origin } = import;
-        let mut links = BTreeSet::new();
+        let (mut links, mut unlinked) = (BTreeSet::new(), BTreeSet::new());
         for one in &manifests {
             links.insert(one.digest.clone());
-            links.extend(one.manifest.references().iter().map(|link| link.digest.clone()));
+            for link in one.manifest.references() {
+                // A foreign descriptor alone gives no access to content that another repository may have.
+                if link.kind == ReferenceKind::Foreign && !self.leases(&link.digest)? {
+                    unlinked.insert(link.digest.clone());
+                } else {
+                    links.insert(link.digest.clone());
+                }
+            }
         }
         links.extend(tags.iter().map(|wanted| wanted.digest.clone()));
         self.lease(links.iter()).await?;
@@ -82,8 +89,18 @@ impl Transfer {
         let inner = &self.store.0;
         let (limits, immutable) = (inner.capacity.names(), inner.immutable.load_full());
         let manifests = new;
-        let change =
-            NameImage { repository, manifests, tags, policy, sparse, limits, immutable, damaged, dry_run };
+        let change = NameImage {
+            repository,
+            manifests,
+            tags,
+            policy,
+            sparse,
+            limits,
+            immutable,
+            damaged,
+            unlinked,
+            dry_run,
+        };
         self.store.record_pulls_soon(&writer);
         Ok(detached(async move { writer.submit_by(origin, change).await }).await?)
     }

@@ -81,7 +81,7 @@ impl Transfer {
     }
 
     /// Makes an upload a loose blob that the transfer leases; durable on return. Without `claimed` the content decides the
-    /// digest. Returns digest and length. A refused upload is removed.
+    /// digest. Returns digest and length, and true if the store had the blob before. A refused upload is removed.
     ///
     /// # Errors
     /// As [`Upload::commit`].
@@ -89,7 +89,7 @@ impl Transfer {
         &self,
         mut upload: Upload,
         claimed: Option<Digest>,
-    ) -> Result<(Digest, u64), TransferError> {
+    ) -> Result<(Digest, u64, bool), TransferError> {
         let leased = self.lease_uploaded(&mut upload, claimed).await;
         let digest = match leased {
             Ok(digest) => digest,
@@ -99,9 +99,10 @@ impl Transfer {
                 return Err(error);
             }
         };
-        let length = upload.length();
+        let (length, looked) = (upload.length(), digest.clone());
+        let is_present = self.read(move |inner| present(inner, &looked)).await?.is_some();
         upload.commit(digest.clone()).await?;
-        Ok((digest, length))
+        Ok((digest, length, is_present))
     }
 
     /// Writes the last bytes of an upload, and leases its digest.

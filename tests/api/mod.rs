@@ -6,6 +6,7 @@ mod admin_memory;
 mod admin_search;
 mod admin_size;
 mod auth;
+mod changed_rights;
 mod check;
 pub mod collection;
 mod collection_hold;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::changed_rights::{FULL, Registry, TEAM};
 use crate::support::browser::{Browser, text};
 use crate::support::media::{Image, Media};
 use crate::support::*;
@@ -351,6 +352,76 @@ fn an_upload_needs_the_right_to_push_to_each_repository() {
     let mut alice = Browser::of(&daemon, "alice", "secret");
     let page = alice.page("/activity?q=bob");
     assert!(page.contains("team/app") && page.contains("127.0.0.1"), "{page}");
+}
+
+#[test]
+fn an_upload_names_nothing_once_the_rights_of_its_user_have_changed() {
+    let less = ("alice", "team/*", "\"pull\", \"push\"");
+    for (user, rules, repository, reason) in [
+        ("bob", [FULL, ("bob", "other/*", "\"pull\", \"push\"")], "team/app", "bob may not push to team/app"),
+        ("alice", [less, TEAM], "private", "the rights of the user alice changed during the import"),
+    ] {
+        let registry = Registry::start(&[FULL, TEAM]);
+        let image = Image::of(&[7; 300_000]);
+        let bytes = archive(&[("team/app:1", &image)]);
+        let mut browser = Browser::of(&registry.daemon, user, "secret");
+        browser.get("/import").expect(200);
+        let form = Form::new().field("token", &browser.token).file(&bytes).end();
+        // The names come last.
+        let (first, rest) = form.split_at(form.len() - 4000);
+        let mut stream = request(&browser).header("Content-Length", &form.len().to_string()).open();
+        stream.write_all(first).unwrap();
+        let layer = digest(&[7; 300_000]).replace(':', "/");
+        let began = Instant::now();
+        while !registry.daemon.data.join("blobs").join(&layer).exists() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the layer does not arrive");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        registry.reload(&rules, (user, repository));
+        stream.write_all(rest).unwrap();
+        let page = text(&Response::read(&mut stream, false).expect(200));
+        assert!(page.contains("1 refused") && page.contains(reason), "{page}");
+        let path = "/v2/team/app/manifests/1";
+        let statuses = ["alice", "bob"].map(|name| status(&registry.daemon, name, path));
+        assert!(statuses.iter().all(|status| matches!(status, 403 | 404)), "{statuses:?}");
+    }
+}
+
+/// Returns an archive of an image with a layer that clients fetch from elsewhere.
+fn with_foreign_layer(name: &str, layer: &[u8]) -> (Vec<u8>, Image) {
+    let mut image = Image::of(b"own layer");
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
+    manifest["layers"].as_array_mut().unwrap().push(json!({
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "digest": digest(layer), "size": layer.len(), "urls": ["https://elsewhere.example/layer"],
+    }));
+    image.content.remove(&image.digest);
+    image.manifest = serde_json::to_vec(&manifest).unwrap();
+    image.digest = digest(&image.manifest);
+    image.content.insert(image.digest.clone(), image.manifest.clone());
+    (archive(&[(name, &image)]), image)
+}
+
+#[test]
+fn a_foreign_layer_is_not_missing_and_gives_no_access() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = with_users(&directory);
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let secret = b"a secret layer".as_slice();
+    upload(&mut alice, &[], &archive(&[("private/app:1", &Image::of(secret))])).expect(200);
+    // A layer that exists, and one that does not.
+    for (user, tag) in [("bob", "1"), ("alice", "2")] {
+        let mut browser = Browser::of(&daemon, user, "secret");
+        for layer in [secret, b"nowhere here"] {
+            let (bytes, image) = with_foreign_layer(&format!("team/app:{tag}"), layer);
+            let page = text(&upload(&mut browser, &[("move", "1")], &bytes).expect(200));
+            assert!(page.contains("1 taken") || page.contains("1 moved"), "{page}");
+            let path = format!("/v2/team/app/manifests/{}", image.digest);
+            assert_eq!(status(&daemon, "bob", &path), 200);
+            assert_eq!(status(&daemon, "bob", &format!("/v2/team/app/blobs/{}", digest(layer))), 404);
+        }
+    }
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
 }
 
 /// Returns a layout whose manifest names a layer that is not in it.

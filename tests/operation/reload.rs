@@ -15,7 +15,7 @@ fn reload_applies_new_settings_and_refuses_invalid_ones() {
     let child = Process(unit.start(&[]));
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(200);
-    // A push that continues through both reloads.
+    // A push that goes on through both reloads.
     let content = vec![5; 1 << 20];
     let location = Request::new(unit.address, "POST", "/v2/a/blobs/uploads/")
         .send()
@@ -40,8 +40,9 @@ fn reload_applies_new_settings_and_refuses_invalid_ones() {
     unit.await_notification("RELOADING=1");
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(401);
+    // The anonymous user has no rights at its end.
     push.write_all(&content[1000..]).unwrap();
-    Response::read(&mut push, false).expect(201);
+    Response::read(&mut push, false).expect(403);
     unit.configure("storage.delete = false\n");
     signal(&child.0, "-HUP");
     unit.await_notification("READY=1");

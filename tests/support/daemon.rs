@@ -119,6 +119,12 @@ impl Daemon {
         Self::in_directory(directory, Some(data), Start { arguments, ..Start::default() })
     }
 
+    /// Starts with this configuration file and this data directory.
+    pub fn with_config_file_at(data: &Path, file: &Path) -> Self {
+        let arguments = vec!["--config".to_owned(), file.to_str().unwrap().to_owned()];
+        Self::in_directory(tempfile::tempdir().unwrap(), Some(data), Start { arguments, ..Start::default() })
+    }
+
     fn in_directory(directory: tempfile::TempDir, data: Option<&Path>, start: Start) -> Self {
         Self::in_directory_on("127.0.0.1:0", directory, data, start)
     }

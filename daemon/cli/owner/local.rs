@@ -13,6 +13,7 @@ use super::super::background;
 use super::super::failure::Failure;
 use super::super::offline::{canonical, runtime};
 use super::super::settings::store_settings;
+use crate::access::CurrentAccess;
 use crate::config::Config;
 use crate::control::{Actor, BoxFuture, Host, Identity, Limits, Service, StatusReport};
 use crate::jobs::Jobs;
@@ -135,6 +136,7 @@ impl Local {
             list_max: config.limits.list_max,
             manifest_descriptors: config.limits.manifest_descriptors,
             upload_slots: Arc::new(UploadSlots::new(UPLOADS)),
+            access: CurrentAccess::default(),
         });
         let jobs = background::open_in_command(&store, config).await;
         let host = Arc::new(Offline {

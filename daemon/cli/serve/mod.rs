@@ -131,6 +131,7 @@ async fn serve(
     let signer = shared.signer(&config, &store).await?;
     let set =
         services::services(&config, store.clone(), certificates, &admin, (loopback_only, &shared, signer))?;
+    shared.access.replace(Arc::clone(&set.access));
     if let Some(seen) = seen_users {
         set.access.compare_with_seen(&seen);
     }

@@ -66,6 +66,7 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
     app.store.reconfigure(settings.grace_periods, settings.immutable, settings.capacity);
     app.store.set_feed_bounds(settings.events);
     set.access.follow(&app.server.services().access);
+    app.shared.access.replace(Arc::clone(&set.access));
     app.server.replace_services(set);
     app.config.store(Arc::new(new));
     app.reloaded.notify_waiters();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::super::failure::Failure;
-use crate::access::{self, Access, Anonymous, Challenge, Rule, TokenSigner, UsersLatch};
+use crate::access::{self, Access, Anonymous, Challenge, CurrentAccess, Rule, TokenSigner, UsersLatch};
 use crate::admin::{self, Admin, AdminState, SettingInEffect};
 use crate::config::{Config, EffectiveSetting, TlsMode};
 use crate::metrics::HttpCounters;
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     /// Signer with the key in the data directory, once a configuration needed it.
     signer: OnceCell<TokenSigner>,
     http: Arc<HttpCounters>,
+    /// The access control of the configuration in effect.
+    pub(super) access: CurrentAccess,
 }
 
 impl Shared {
@@ -35,6 +37,7 @@ impl Shared {
             users_latch: UsersLatch::default(),
             signer: OnceCell::new(),
             http: Arc::default(),
+            access: CurrentAccess::default(),
         }
     }
 
@@ -89,7 +92,7 @@ pub(super) fn services(
     let limits = &config.limits;
     let loopback_only = is_for_this_machine(config, loopback_only);
     let access = access_settings(config, loopback_only, signer);
-    let access = Access::open(access, shared.users_latch.clone()).map_err(Failure::failed)?;
+    let access = Arc::new(Access::open(access, shared.users_latch.clone()).map_err(Failure::failed)?);
     let addresses = config.http.addresses.clone();
     let admin = Admin {
         settings: admin::Settings {
@@ -118,6 +121,7 @@ pub(super) fn services(
             list_max: limits.list_max,
             manifest_descriptors: limits.manifest_descriptors,
             upload_slots: Arc::clone(&shared.upload_slots),
+            access: shared.access.clone(),
         }),
         access,
         certificates,

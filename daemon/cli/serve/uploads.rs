@@ -6,7 +6,7 @@ use super::super::own_import::{Source, import_for, options};
 use super::app::App;
 use crate::admin::{Importer, Importing, UploadedArchive};
 use crate::control::{Actor, Host};
-use crate::intake::LimitedUser;
+use crate::intake::ImportUser;
 use crate::transfer::{ImportError, Media, NameRules, Observer, Policy, Report, SinkError, Wording};
 
 /// Imports into the store of the daemon.
@@ -37,14 +37,15 @@ async fn imported(app: Arc<App>, archive: UploadedArchive) -> Result<Report, Imp
     let registry = app.registry();
     registry.check_may_push().map_err(|error| SinkError::Denied(error.problem().message().to_owned()))?;
     let actor = Actor::OnBehalfOf { identity: permit.identity().clone(), client };
+    let access = app.shared.access.clone();
     let user = if has_full_rights {
-        None
+        ImportUser::with_full_rights(permit, access)
     } else {
-        Some(LimitedUser::new(permit, app.store.clone(), registry.manifest_descriptors)?)
+        ImportUser::limited(permit, access, app.store.clone(), registry.manifest_descriptors)?
     };
     log::info!(client:% = client; "importing an uploaded archive");
     let source = Source { media: Media::Stream(name, Box::new(content)), options };
-    import_for(app, actor, user, source, &mut Silent).await
+    import_for(app, actor, Some(user), source, &mut Silent).await
 }
 
 /// Shows no progress: the browser knows how much it has sent.

@@ -63,8 +63,8 @@ async fn receive(
         let _activity = activity;
         received(body, &transfer, digest).await
     });
-    let (digest, size) = receiving.await.map_err(|_| StoreError::Closing)??;
-    let mut response = Body::json(&Stored { digest, size, present: false });
+    let stored = receiving.await.map_err(|_| StoreError::Closing)??;
+    let mut response = Body::json(&stored);
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
@@ -73,11 +73,14 @@ async fn received(
     mut body: RequestBody,
     transfer: &Transfer,
     digest: Option<Digest>,
-) -> Result<(Digest, u64), ControlError> {
+) -> Result<Stored, ControlError> {
     let algorithm = digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
     let mut upload = transfer.upload(algorithm).await?;
     match write(&mut upload, &mut body).await {
-        Ok(()) => Ok(transfer.admit(upload, digest).await?),
+        Ok(()) => {
+            let (digest, size, present) = transfer.admit(upload, digest).await?;
+            Ok(Stored { digest, size, present })
+        }
         Err(error) => {
             // No client knows the upload, so that none could continue it.
             upload.cancel().await?;

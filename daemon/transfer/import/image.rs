@@ -8,7 +8,7 @@ use super::content::CopyError;
 use super::made::{self, Kind};
 use super::plan::Target;
 use super::report::{Outcome, Row};
-use super::resolve::{Content, Node};
+use super::resolve::{Content, Node, Scope};
 use super::rows::{missing_rows, refused, rows, tags};
 use super::run::Import;
 use super::{Compress, ImportError};
@@ -20,8 +20,9 @@ const ATTEMPTS: usize = 2;
 impl<S: Sink> Import<'_, S> {
     /// Returns why the signed lists refuse an image.
     fn signed_refusal(&self, target: &Target) -> Option<String> {
-        let is_remade = |digest: &Digest| self.remade(digest).is_some();
-        self.signed.as_ref()?.refusal(&target.root, &self.nodes, is_remade)
+        let scope = self.scope(target);
+        let is_remade = |digest: &Digest| self.remade(&scope, digest).is_some();
+        self.signed.as_ref()?.refusal(&target.root, (&self.nodes, &scope), is_remade)
     }
 
     /// Imports an image; begins again if the connection broke.
@@ -33,7 +34,7 @@ impl<S: Sink> Import<'_, S> {
         loop {
             self.copied.sink.enter(&target.repository);
             let tried = match &target.root {
-                Root::Manifest { digest, .. } => match self.remade(digest) {
+                Root::Manifest { digest, .. } => match self.remade(&self.scope(target), digest) {
                     Some(image) => self.made(target, &image, Kind::Oci).await,
                     None => self.whole(target, digest).await,
                 },
@@ -63,16 +64,16 @@ impl<S: Sink> Import<'_, S> {
 
     /// Returns the image whose manifest is made again because its layers are compressed. A manifest that others refer to by
     /// its digest stays as it is.
-    fn remade(&self, digest: &Digest) -> Option<MadeImage> {
+    fn remade(&self, scope: &Scope, digest: &Digest) -> Option<MadeImage> {
         if self.options.compress != Compress::Gzip {
             return None;
         }
-        let plain = self.nodes.known.get(digest)?.plain.as_ref()?;
+        let plain = self.nodes.get(scope, digest)?.plain.as_ref()?;
         let refers = |node: &Node| {
             node.subject.as_ref() == Some(digest)
                 || node.children.iter().any(|child| child.item.digest == *digest)
         };
-        if self.nodes.known.values().any(refers) {
+        if self.nodes.all(scope).any(refers) {
             return None;
         }
         let layers = plain.layers.iter().cloned().map(ContentKey::Digest).collect();
@@ -81,15 +82,13 @@ impl<S: Sink> Import<'_, S> {
 
     /// Imports an image that has a manifest.
     async fn whole(&mut self, target: &Target, root: &Digest) -> Result<Vec<Row>, CopyError> {
-        let content =
-            self.nodes.content(&Item { digest: root.clone(), size: None }).map_err(CopyError::Refused)?;
-        if self.nodes.absent.contains(root) {
-            let missing = vec![Item { digest: root.clone(), size: None }];
-            return Ok(missing_rows(target, root, &missing));
+        let (scope, item) = (self.scope(target), Item::of_digest(root.clone()));
+        let content = self.nodes.content(&scope, &item).map_err(CopyError::Refused)?;
+        if self.nodes.is_absent(&scope, root) {
+            return Ok(missing_rows(target, root, &[item]));
         }
         content.check_platforms(&self.options.platforms).map_err(CopyError::Refused)?;
         let mut holes = self.holes(&content);
-        let scope = self.scope(target);
         let mut needed: Vec<Item> = content.blobs.clone();
         needed.retain(|item| self.missing.contains(&(scope.clone(), item.digest.clone())));
         if self.is_short {

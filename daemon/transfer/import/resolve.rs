@@ -6,7 +6,7 @@ use super::super::image_set::Item;
 use super::super::links::{Child, Link, Links};
 use super::super::platforms::PlatformFilter;
 use super::super::source::limits;
-use crate::oci::{Digest, MediaType};
+use crate::oci::{Digest, MediaType, RepositoryName};
 
 /// The links of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,14 +96,26 @@ impl Node {
     }
 }
 
+/// The repository to which content belongs, if the sink keeps it by repository.
+pub(super) type Scope = Option<RepositoryName>;
+
 /// The manifests of all images, by digest.
 #[derive(Default)]
 pub(super) struct Nodes {
-    pub(super) known: BTreeMap<Digest, Node>,
-    /// Manifests that neither the media nor the sink have.
-    pub(super) absent: BTreeSet<Digest>,
+    /// Those of the media.
+    media: BTreeMap<Digest, Node>,
+    /// Those that only the sink may have. What one repository has, another may lack.
+    sink: BTreeMap<Scope, SinkNodes>,
     /// Manifests that cannot be used.
-    pub(super) broken: BTreeMap<Digest, String>,
+    broken: BTreeMap<Digest, String>,
+}
+
+/// The manifests that no medium has.
+#[derive(Default)]
+struct SinkNodes {
+    known: BTreeMap<Digest, Node>,
+    /// Those that the sink does not have either.
+    absent: BTreeSet<Digest>,
 }
 
 /// The content of an image.
@@ -141,18 +153,63 @@ impl Content {
 }
 
 impl Nodes {
+    /// Adds a manifest of a medium.
+    pub(super) fn add_of_media(&mut self, digest: Digest, node: Result<Node, String>) {
+        match node {
+            Ok(node) => drop(self.media.insert(digest, node)),
+            Err(reason) => self.add_broken(digest, reason),
+        }
+    }
+
+    /// Adds a manifest that the sink has.
+    pub(super) fn add_of_sink(&mut self, scope: &Scope, digest: Digest, node: Result<Node, String>) {
+        match node {
+            Ok(node) => drop(self.of_sink(scope).known.insert(digest, node)),
+            Err(reason) => self.add_broken(digest, reason),
+        }
+    }
+
+    /// Adds a manifest that neither the media nor the sink have.
+    pub(super) fn add_absent(&mut self, scope: &Scope, digest: Digest) {
+        self.of_sink(scope).absent.insert(digest);
+    }
+
+    /// Adds a manifest that cannot be used, with the reason.
+    pub(super) fn add_broken(&mut self, digest: Digest, reason: String) {
+        self.broken.insert(digest, reason);
+    }
+
+    fn of_sink(&mut self, scope: &Scope) -> &mut SinkNodes {
+        self.sink.entry(scope.clone()).or_default()
+    }
+
+    /// Returns a manifest.
+    pub(super) fn get(&self, scope: &Scope, digest: &Digest) -> Option<&Node> {
+        self.media.get(digest).or_else(|| self.sink.get(scope)?.known.get(digest))
+    }
+
+    /// Returns all manifests of a scope.
+    pub(super) fn all(&self, scope: &Scope) -> impl Iterator<Item = &Node> {
+        self.media.values().chain(self.sink.get(scope).into_iter().flat_map(|sink| sink.known.values()))
+    }
+
+    /// Returns true if a manifest has been looked for, and is not there.
+    pub(super) fn is_absent(&self, scope: &Scope, digest: &Digest) -> bool {
+        self.sink.get(scope).is_some_and(|sink| sink.absent.contains(digest))
+    }
+
     /// Returns true if a manifest has been looked for.
-    pub(super) fn is_known(&self, digest: &Digest) -> bool {
-        self.known.contains_key(digest) || self.absent.contains(digest) || self.broken.contains_key(digest)
+    pub(super) fn is_known(&self, scope: &Scope, digest: &Digest) -> bool {
+        self.get(scope, digest).is_some() || self.is_absent(scope, digest) || self.broken.contains_key(digest)
     }
 
     /// Returns the content below a root.
     ///
     /// # Errors
     /// Returns the reason for which the image cannot be used, in words.
-    pub(super) fn content(&self, root: &Item) -> Result<Content, String> {
+    pub(super) fn content(&self, scope: &Scope, root: &Item) -> Result<Content, String> {
         let (mut content, mut seen) = (Content::default(), BTreeSet::new());
-        self.collect(root, 0, &mut seen, &mut content)?;
+        self.collect(scope, root, 0, &mut seen, &mut content)?;
         let mut known = BTreeSet::new();
         content.blobs.retain(|item| known.insert(item.digest.clone()));
         Ok(content)
@@ -160,6 +217,7 @@ impl Nodes {
 
     fn collect(
         &self,
+        scope: &Scope,
         item: &Item,
         depth: usize,
         seen: &mut BTreeSet<Digest>,
@@ -174,7 +232,7 @@ impl Nodes {
         if let Some(reason) = self.broken.get(&item.digest) {
             return Err(format!("{}: {reason}", item.digest));
         }
-        let Some(node) = self.known.get(&item.digest) else {
+        let Some(node) = self.get(scope, &item.digest) else {
             content.absent.push(item.clone());
             return Ok(());
         };
@@ -182,10 +240,10 @@ impl Nodes {
         for child in &node.children {
             if node.is_filtered && child.platform.is_some() {
                 content.wanted += 1;
-                let is_known = self.known.contains_key(&child.item.digest);
+                let is_known = self.get(scope, &child.item.digest).is_some();
                 content.wanted_absent.extend((!is_known).then(|| child.item.clone()));
             }
-            self.collect(&child.item, depth + 1, seen, content)?;
+            self.collect(scope, &child.item, depth + 1, seen, content)?;
         }
         content.blobs.extend(node.blobs.iter().cloned());
         content.manifests.push((item.digest.clone(), node.media_type.clone()));
@@ -224,8 +282,8 @@ mod tests {
         let content = |platform: &str| {
             let wanted = PlatformFilter::parse([platform]).unwrap();
             let mut nodes = Nodes::default();
-            nodes.known.insert(digest('e'), Node::parse(text.as_bytes(), None, &wanted).unwrap());
-            let content = nodes.content(&Item { digest: digest('e'), size: None }).unwrap();
+            nodes.add_of_media(digest('e'), Node::parse(text.as_bytes(), None, &wanted));
+            let content = nodes.content(&None, &Item::of_digest(digest('e'))).unwrap();
             (content.check_platforms(&wanted), content.missing_platforms().len())
         };
         assert_eq!(content("linux/arm"), (Ok(()), 1));
@@ -241,21 +299,33 @@ mod tests {
             digest('2')
         );
         let mut nodes = Nodes::default();
-        nodes.known.insert(
-            digest('r'.to_ascii_lowercase().min('e')),
-            Node::parse(index(&[('a', "x"), ('b', "y")]).as_bytes(), None, &PlatformFilter::default())
-                .unwrap(),
-        );
-        nodes
-            .known
-            .insert(digest('a'), Node::parse(image.as_bytes(), None, &PlatformFilter::default()).unwrap());
-        let content = nodes.content(&Item { digest: digest('e'), size: None }).unwrap();
+        let parse = |text: &str| Node::parse(text.as_bytes(), None, &PlatformFilter::default());
+        nodes.add_of_media(digest('e'), parse(&index(&[('a', "x"), ('b', "y")])));
+        nodes.add_of_media(digest('a'), parse(&image));
+        let content = nodes.content(&None, &Item::of_digest(digest('e'))).unwrap();
         assert_eq!(
             content.manifests.iter().map(|(digest, _)| digest.clone()).collect::<Vec<_>>(),
             [digest('a'), digest('e')]
         );
         assert_eq!(content.blobs, [Item { digest: digest('1'), size: Some(2) }]);
         assert_eq!(content.absent, [Item { digest: digest('b'), size: Some(1) }]);
+    }
+
+    #[test]
+    fn manifests_of_the_sink_belong_to_their_scope() {
+        let scopes = ["a", "b"].map(|name| Some(name.parse().unwrap()));
+        let parse = |text: &str| Node::parse(text.as_bytes(), None, &PlatformFilter::default());
+        let mut nodes = Nodes::default();
+        nodes.add_of_media(digest('e'), parse(&index(&[('a', "x")])));
+        nodes.add_of_sink(&scopes[0], digest('a'), parse(&index(&[])));
+        nodes.add_absent(&scopes[1], digest('a'));
+        let content = |scope| nodes.content(scope, &Item::of_digest(digest('e'))).unwrap();
+        let counts = scopes.each_ref().map(|scope| {
+            let content = content(scope);
+            (content.manifests.len(), content.absent.len(), nodes.all(scope).count())
+        });
+        assert_eq!(counts, [(2, 0, 2), (1, 1, 1)]);
+        assert!(nodes.is_known(&scopes[1], &digest('a')) && !nodes.is_known(&None, &digest('a')));
     }
 
     proptest! {

@@ -9,16 +9,13 @@ use super::super::source::{Catalog, ExportFile, Root};
 use super::content::Copied;
 use super::plan::{Target, emptiness, plan_signed};
 use super::report::{Report, Row};
-use super::resolve::{Node, Nodes};
+use super::resolve::{Node, Nodes, Scope};
 use super::signed::SignedLists;
 use super::{ImportError, ImportOptions, Observer, start};
-use crate::oci::{Digest, MediaType, RepositoryName};
+use crate::oci::{Digest, MediaType};
 
 /// Manifests at one depth, with their media types.
 type Level = BTreeMap<Digest, Option<MediaType>>;
-
-/// The repository to which content belongs, if the sink keeps it by repository.
-pub(super) type Scope = Option<RepositoryName>;
 
 /// The state of an import.
 pub(super) struct Import<'a, S> {
@@ -131,56 +128,63 @@ impl<S: Sink> Import<'_, S> {
     async fn resolve(&mut self, targets: &[Target]) -> Result<(), ImportError> {
         let at_once = if self.copied.sink.is_by_repository() { 1 } else { targets.len().max(1) };
         for group in targets.chunks(at_once) {
-            let mut level = Level::new();
+            let (mut scope, mut level, mut seen) = (None, Level::new(), BTreeSet::new());
             for target in group {
+                scope = self.scope(target);
                 self.copied.sink.enter(&target.repository);
                 if let Root::Manifest { digest, media_type } = &target.root {
                     level.entry(digest.clone()).or_insert_with(|| media_type.clone());
                 }
             }
-            level.retain(|digest, _| !self.nodes.is_known(digest));
             while !level.is_empty() {
-                level = self.read_level(level).await?;
+                seen.extend(level.keys().cloned());
+                self.read_level(&scope, &level).await?;
+                level = self.children(&scope, &level);
+                level.retain(|digest, _| !seen.contains(digest));
             }
         }
         Ok(())
     }
 
-    /// Reads manifests; returns those that they list and that are not known yet. The sink is asked once for all manifests
-    /// that the media do not have.
-    async fn read_level(&mut self, level: Level) -> Result<Level, ImportError> {
-        let (mut next, mut elsewhere) = (Level::new(), Level::new());
+    /// Reads the manifests that are not known yet. The sink is asked once for all those that the media do not have.
+    async fn read_level(&mut self, scope: &Scope, level: &Level) -> Result<(), ImportError> {
+        let mut elsewhere = Vec::new();
         for (digest, media_type) in level {
-            match self.reader.read(&digest).await {
-                Ok(Some(text)) => self.add_node(digest, media_type.as_ref(), &text, &mut next),
-                Ok(None) => drop(elsewhere.insert(digest, media_type)),
-                Err(error) => drop(self.nodes.broken.insert(digest, error.to_string())),
+            if self.nodes.is_known(scope, digest) {
+                continue;
+            }
+            match self.reader.read(digest).await {
+                Ok(Some(text)) => {
+                    let node = Node::parse(&text, media_type.as_ref(), &self.options.platforms);
+                    self.nodes.add_of_media(digest.clone(), node);
+                }
+                Ok(None) => elsewhere.push((digest, media_type)),
+                Err(error) => self.nodes.add_broken(digest.clone(), error.to_string()),
             }
         }
-        let items: Vec<Item> = elsewhere.keys().cloned().map(Item::of_digest).collect();
+        let items: Vec<Item> =
+            elsewhere.iter().map(|(digest, _)| Item::of_digest((*digest).clone())).collect();
         let missing = missing_of(self.copied.sink, &items).await?;
         for (digest, media_type) in elsewhere {
-            let is_missing = missing.contains(&digest);
-            let text = if is_missing { None } else { self.copied.read_present(&digest).await? };
-            match (text, self.copied.refused.get(&digest)) {
-                (Some(text), _) => self.add_node(digest, media_type.as_ref(), &text, &mut next),
-                (None, Some(reason)) => drop(self.nodes.broken.insert(digest, reason.clone())),
-                (None, None) => drop(self.nodes.absent.insert(digest)),
+            let is_missing = missing.contains(digest);
+            let text = if is_missing { None } else { self.copied.read_present(digest).await? };
+            match (text, self.copied.refused.get(digest)) {
+                (Some(text), _) => {
+                    let node = Node::parse(&text, media_type.as_ref(), &self.options.platforms);
+                    self.nodes.add_of_sink(scope, digest.clone(), node);
+                }
+                (None, Some(reason)) => self.nodes.add_broken(digest.clone(), reason.clone()),
+                (None, None) => self.nodes.add_absent(scope, digest.clone()),
             }
         }
-        next.retain(|digest, _| !self.nodes.is_known(digest));
-        Ok(next)
+        Ok(())
     }
 
-    fn add_node(&mut self, digest: Digest, media_type: Option<&MediaType>, text: &[u8], next: &mut Level) {
-        match Node::parse(text, media_type, &self.options.platforms) {
-            Ok(node) => {
-                let children = node.children.iter();
-                next.extend(children.map(|child| (child.item.digest.clone(), child.media_type.clone())));
-                self.nodes.known.insert(digest, node);
-            }
-            Err(reason) => drop(self.nodes.broken.insert(digest, reason)),
-        }
+    /// Returns the manifests that those of a level list.
+    fn children(&self, scope: &Scope, level: &Level) -> Level {
+        let nodes = level.keys().filter_map(|digest| self.nodes.get(scope, digest));
+        let children = nodes.flat_map(|node| &node.children);
+        children.map(|child| (child.item.digest.clone(), child.media_type.clone())).collect()
     }
 
     pub(super) fn scope(&self, target: &Target) -> Scope {
@@ -194,14 +198,15 @@ impl<S: Sink> Import<'_, S> {
             all.entry(scope).or_default().extend(blobs.into_iter().map(|item| (item.digest, item.size)));
         };
         if !self.copied.sink.is_by_repository() {
-            add(None, self.nodes.known.values().flat_map(|node| node.blobs.iter().cloned()).collect());
+            add(None, self.nodes.all(&None).flat_map(|node| node.blobs.iter().cloned()).collect());
             return all;
         }
         for target in targets {
             let root = target.digest().map(|digest| Item::of_digest(digest.clone()));
+            let scope = self.scope(target);
             // An image that cannot be used is refused when its turn comes.
-            if let Some(Ok(content)) = root.map(|root| self.nodes.content(&root)) {
-                add(self.scope(target), content.blobs);
+            if let Some(Ok(content)) = root.map(|root| self.nodes.content(&scope, &root)) {
+                add(scope, content.blobs);
             }
         }
         all

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::content_list::{ContentList, ListError};
 use super::super::image_set::Item;
 use super::super::source::{ImageEntry, ImageName, Root};
-use super::resolve::Nodes;
+use super::resolve::{Nodes, Scope};
 use crate::oci::Digest;
 
 /// Reason why an image is refused.
@@ -66,7 +66,7 @@ impl SignedLists {
     pub(super) fn refusal(
         &self,
         root: &Root,
-        nodes: &Nodes,
+        (nodes, scope): (&Nodes, &Scope),
         is_remade: impl Fn(&Digest) -> bool,
     ) -> Option<String> {
         let digest = match root {
@@ -74,7 +74,7 @@ impl SignedLists {
             Root::Manifest { .. } | Root::Made(_) => return Some(MADE.into()),
         };
         // An image that cannot be used is refused for its own reason.
-        let content = nodes.content(&Item { digest: digest.clone(), size: None }).ok()?;
+        let content = nodes.content(scope, &Item::of_digest(digest.clone())).ok()?;
         let foreign = content.manifests.iter().find(|(digest, _)| !self.digests.contains(digest));
         foreign.map(|(digest, _)| format!("manifest {digest}: {NOT_LISTED}"))
     }

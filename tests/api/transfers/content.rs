@@ -29,6 +29,13 @@ fn blobs_come_in_once_and_are_read_back() {
     // The digest is not known.
     let posted = transfer.call("POST", "/blobs", b"a stream").expect(201).json();
     assert_eq!(posted, json!({ "digest": digest(b"a stream"), "size": 8, "present": false }));
+    for (content, present) in [(b"a stream".as_slice(), true), (second, true), (b"another stream", false)] {
+        let posted = transfer.call("POST", "/blobs", content).expect(201).json();
+        assert_eq!(posted["present"], present, "{posted}");
+    }
+    let all = format!("/blobs/{}?read=all", digest(second));
+    assert_eq!(transfer.call("PUT", &all, b"a the second").code(400), "digest_invalid");
+    assert_eq!(transfer.call("PUT", &all, second).expect(201).json()["present"], true);
     assert_eq!(transfer.call("POST", "/blobs", b"").expect(201).json()["digest"], digest(b""));
     // Loose blobs belong to no repository.
     daemon.get(&format!("/v2/team/app/blobs/{}", digest(first))).expect(404);

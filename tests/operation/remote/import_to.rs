@@ -84,6 +84,31 @@ fn images_go_to_another_holdfast_with_the_credentials_of_docker() {
 }
 
 #[test]
+fn machine_without_a_store_of_authorities_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (daemon, ca) = with_tls(&directory);
+    let address = format!("localhost:{}", daemon.address.port());
+    let image = Image::of(b"x");
+    let medium = tempfile::tempdir().unwrap();
+    layout(medium.path(), &[("app:1", &image)]);
+    // As in a container image that has only the binary.
+    let import = |more: &[&str]| {
+        let hide = "for place in /etc/ssl /etc/pki; do [ ! -d $place ] || mount -t tmpfs none $place; done; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(["-m", "sh", "-c", hide, "sh", BINARY]);
+        command.args(["import", "--to", &address, "--username", USER.0, "--password-stdin"]).args(more);
+        with_input(command.arg(medium.path()), USER.1.as_bytes())
+    };
+    let refused = import(&[]);
+    fails(&refused, 1, "this machine has no store of authorities");
+    assert!(text(&refused).contains("--ca FILE"), "{}", text(&refused));
+    done(&import(&["--ca", ca.to_str().unwrap()]));
+}
+
+#[test]
 fn stream_needs_the_name_of_its_repository() {
     let registry = Registry2::start();
     let address = registry.address.to_string();

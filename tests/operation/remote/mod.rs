@@ -4,7 +4,9 @@
 mod export_from;
 mod hostile;
 mod import_to;
+mod proxies;
 mod relay;
+mod repositories;
 mod stub;
 
 use std::path::{Path, PathBuf};

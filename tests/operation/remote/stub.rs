@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::media::Image;
+use crate::support::{OCI_MANIFEST, digest};
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Seen {
     pub method: String,
     pub path: String,
     headers: BTreeMap<String, String>,
+    /// The body, if its length was announced.
+    body: Vec<u8>,
 }
 
 impl Seen {
@@ -88,9 +91,10 @@ fn serve(
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     let length: u64 = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink())?;
-    let request = Seen { method, path, headers };
-    seen.lock().unwrap().push(request.clone());
+    let mut body = Vec::new();
+    (&mut reader).take(length).read_to_end(&mut body)?;
+    let request = Seen { method, path, headers, body };
+    seen.lock().unwrap().push(Seen { body: Vec::new(), ..request.clone() });
     let (status, headers, body) = answer(&request);
     let mut text = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "Content-Length") {
@@ -123,5 +127,77 @@ pub fn serve_image(image: &Image, request: &Seen) -> Answer {
         }
         (path, Some(content)) if path.contains("/blobs/") => (200, Vec::new(), content.clone()),
         _ => (404, Vec::new(), b"{}".to_vec()),
+    }
+}
+
+/// A registry in memory.
+#[derive(Default)]
+pub struct Memory {
+    mounts: bool,
+    /// Blobs by `REPOSITORY@DIGEST`, and manifests by `REPOSITORY:REFERENCE`.
+    content: BTreeMap<String, Vec<u8>>,
+    uploads: Vec<Vec<u8>>,
+}
+
+impl Memory {
+    /// Makes a registry that mounts blobs, or begins an upload instead.
+    pub fn new(mounts: bool) -> Self {
+        Memory { mounts, ..Memory::default() }
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, request: &Seen) -> Answer {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let Some(path) = path.strip_prefix("/v2/").filter(|path| !path.is_empty()) else {
+            return (200, Vec::new(), b"{}".to_vec());
+        };
+        let query: BTreeMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        if let Some((repository, id)) = path.split_once("/blobs/uploads/") {
+            return self.upload(request, repository, id, &query);
+        }
+        let name = path.replace("/blobs/", "@").replace("/manifests/", ":");
+        if request.method != "PUT" {
+            let headers = vec![("Content-Type", OCI_MANIFEST.to_owned())];
+            let found = self.content.get(&name);
+            return found.map_or((404, Vec::new(), Vec::new()), |content| (200, headers, content.clone()));
+        }
+        let repository = name.split(':').next().unwrap();
+        self.content.insert(format!("{repository}:{}", digest(&request.body)), request.body.clone());
+        self.content.insert(name, request.body.clone());
+        (201, Vec::new(), Vec::new())
+    }
+
+    fn upload(
+        &mut self,
+        request: &Seen,
+        repository: &str,
+        id: &str,
+        query: &BTreeMap<String, String>,
+    ) -> Answer {
+        let mounted = query.get("mount").zip(query.get("from"));
+        let mounted =
+            mounted.and_then(|(digest, from)| Some((digest, self.content.get(&format!("{from}@{digest}"))?)));
+        match (request.method.as_str(), mounted, id.parse::<usize>()) {
+            ("POST", Some((digest, content)), _) if self.mounts => {
+                self.content.insert(format!("{repository}@{digest}"), content.clone());
+                (201, Vec::new(), Vec::new())
+            }
+            ("POST", ..) => {
+                self.uploads.push(Vec::new());
+                let place = format!("/v2/{repository}/blobs/uploads/{}", self.uploads.len() - 1);
+                (202, vec![("Location", place)], Vec::new())
+            }
+            ("PATCH", _, Ok(number)) => {
+                self.uploads[number].extend(&request.body);
+                (202, Vec::new(), Vec::new())
+            }
+            ("PUT", _, Ok(number)) => {
+                let content = std::mem::take(&mut self.uploads[number]);
+                assert_eq!(digest(&content), query["digest"]);
+                self.content.insert(format!("{repository}@{}", query["digest"]), content);
+                (201, Vec::new(), Vec::new())
+            }
+            _ => (204, Vec::new(), Vec::new()),
+        }
     }
 }

@@ -198,11 +198,33 @@ fn names_of_members_are_normalised_or_passed_over() {
     tar.file("../../../../../../tmp/out", b"x").file("/etc/passwd", b"x").file("a\nb", b"x");
     tar.member(Symlink, "blobs/link", 0, b"/etc/passwd").member(EntryType::Fifo, "pipe", 0, b"");
     tar.member(EntryType::Block, "disk", 0, b"").member(EntryType::Directory, "blobs/", 0, b"");
+    // A device, and sparse files in both forms, under names of content.
+    tar.member(EntryType::Char, "blobs/sha256/null", 0, b"");
+    let sparse = format!("blobs/{}", digest(b"sparse").replace(':', "/"));
+    tar.with_pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")], &sparse, b"sparse");
+    tar.member(EntryType::GNUSparse, "blobs/sha256/old", 6, b"sparse");
     tar.with_pax(&[("path", &"n".repeat(4000))], "short", b"x").with_pax(&[("path", "")], "none", b"x");
     for (name, content) in &files {
         tar.with_pax(&[("path", &format!("{long}/{name}"))], "short", content);
     }
     assert_imported(&tar.end(), &images);
+}
+
+#[test]
+fn two_images_with_one_name_are_both_refused_and_the_others_go_in() {
+    let images = [1, 2, 3].map(|seed| Image::of(&noise(seed, 5_000)));
+    let names = ["hub.lan/app0:1", "app1:1", "other.lan/app1:1"];
+    let described = |(image, name): (&Image, &&str)| image.descriptor(&[("io.containerd.image.name", *name)]);
+    let index: Vec<Value> = images.iter().zip(&names).map(described).collect();
+    let mut media = Media::default();
+    media.layout("", &images.iter().collect::<Vec<_>>(), &index);
+    for (daemon, output) in import_both(&archive(&media)) {
+        let told = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let refused = told.lines().filter(|line| line.starts_with("app1:1 ") && line.contains("refused"));
+        assert_eq!(refused.count(), 2, "{told}");
+        assert_eq!(Contents::of(&daemon).tags, [("app0:1".to_owned(), images[0].digest.clone())].into());
+    }
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
 use crate::support::unit::{Process, Unit};
+
+/// The owner of the data of a registry that root shares.
+const OWNER: &str = "65534";
 
 #[test]
 fn an_older_stick_changes_nothing_after_a_newer_one() {
@@ -96,4 +100,51 @@ fn a_daemon_stays_for_slow_content_and_a_stream_that_stops_goes_on_with_another_
     assert!(output.status.success(), "{}", text(&output));
     drop(daemon);
     assert_has(&Daemon::at(&unit.path("data")), &images);
+}
+
+#[test]
+fn root_imports_from_and_exports_to_a_directory_of_its_own_into_data_of_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let (home, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let data = home.path().join("data");
+    let mut daemon = Daemon::at(&data);
+    daemon.stop();
+    run(Command::new("chown").args(["-R", &format!("{OWNER}:{OWNER}")]).arg(&data));
+    // Only root reads and writes the medium, with a daemon of the owner or without one.
+    let (media, images) = layout(2, 50_000);
+    let stick = directory.path().join("stick");
+    media.write_to(&stick);
+    std::fs::set_permissions(&stick, PermissionsExt::from_mode(0o700)).unwrap();
+    let check = |name: &str| {
+        run(&mut import(&daemon, &stick));
+        run(&mut export(&daemon, &["--all"], &directory.path().join(name)));
+        let others = run(Command::new("find").arg(&data).args(["!", "-uid", OWNER]));
+        assert_eq!(others, "", "the daemon could not read these");
+    };
+    check("first");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
+    let ids = [format!("--reuid={OWNER}"), format!("--regid={OWNER}"), "--clear-groups".into()];
+    let mut owner = Command::new("setpriv");
+    owner
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(ids)
+        .arg(BINARY)
+        .args(serve)
+        .arg(&data);
+    let child = Process(owner.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let began = Instant::now();
+    while !data.join("control.sock").exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the daemon does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    check("second");
+    drop(child);
+    for image in &images {
+        let blob = format!("second/blobs/{}", image.digest.replace(':', "/"));
+        assert_eq!(std::fs::read(directory.path().join(blob)).unwrap(), image.manifest);
+    }
 }

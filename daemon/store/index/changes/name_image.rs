@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::applier::Applier;
 use super::apply::{Apply, Needs};
 use super::push::NewManifest;
-use crate::oci::{Digest, ReferenceKind, RepositoryName, Tag};
+use crate::oci::{Digest, ReferenceKind, ReferencedContent, RepositoryName, Tag};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
@@ -113,6 +113,8 @@ pub(in crate::store) struct NameImage {
     pub(in crate::store) immutable: Arc<Vec<ImmutableRule>>,
     /// Content whose file is not as indexed, which counts as missing.
     pub(in crate::store) damaged: BTreeSet<Digest>,
+    /// Foreign layers that the transfer did not bring: the repository gets no access to them.
+    pub(in crate::store) unlinked: BTreeSet<Digest>,
     /// Names nothing, and finds the outcome that the change has once all blobs are here.
     pub(in crate::store) dry_run: Option<OtherNames>,
 }
@@ -143,7 +145,7 @@ impl<T: WriteTables> Applier<'_, T> {
         }
         let mut stored = BTreeSet::new();
         for (new, _) in change.manifests.iter().zip(&manifests).filter(|(_, missing)| missing.is_empty()) {
-            self.link_blobs_of(&change.repository, new)?;
+            self.link_blobs_of(change, new)?;
             if self.store_manifest(change, new)? {
                 stored.insert(&new.digest);
             }
@@ -304,8 +306,14 @@ impl<T: WriteTables> Applier<'_, T> {
     }
 
     /// Links the blobs that the repository does not have yet; foreign layers only if the store has them.
-    fn link_blobs_of(&mut self, repository: &RepositoryName, new: &NewManifest) -> Result<(), StoreError> {
-        for link in new.manifest.references().iter().filter(|link| link.kind != ReferenceKind::Manifest) {
+    fn link_blobs_of(&mut self, change: &NameImage, new: &NewManifest) -> Result<(), StoreError> {
+        let NameImage { repository, unlinked, .. } = change;
+        let is_linked = |link: &&ReferencedContent| match link.kind {
+            ReferenceKind::Blob => true,
+            ReferenceKind::Foreign => !unlinked.contains(&link.digest),
+            ReferenceKind::Manifest => false,
+        };
+        for link in new.manifest.references().iter().filter(is_linked) {
             let key = keys::content_key(repository, &link.digest);
             if self.tables.get(Table::RepositoryBlobs, &key)?.is_none() {
                 let row: Option<BlobRow> = self.tables.row(Table::Blobs, &keys::digest_key(&link.digest))?;

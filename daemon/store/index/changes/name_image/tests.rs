@@ -55,6 +55,7 @@ fn import(manifests: &[&TestManifest], tags: &[(&str, &TestManifest, Option<u64>
         limits: NameLimits::default(),
         immutable: Arc::default(),
         damaged: BTreeSet::new(),
+        unlinked: BTreeSet::new(),
         dry_run: None,
     }
 }

@@ -147,6 +147,7 @@ impl Registry {
             limits: NameLimits::default(),
             immutable: Arc::default(),
             damaged: BTreeSet::new(),
+            unlinked: BTreeSet::new(),
             dry_run: None,
         };
         let named = self.test.apply(change).unwrap();
