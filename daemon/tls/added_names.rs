@@ -58,6 +58,10 @@ pub(super) fn read(directory: &Path) -> BTreeSet<String> {
     {
         log::error!("cannot read {}: {error}; the certificate lacks the names in it", path.display());
     }
+    if text.len() as u64 == LARGEST_FILE {
+        // The last line may be cut to another name.
+        text.truncate(text.rfind('\n').unwrap_or(0));
+    }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut names = BTreeSet::new();
     for line in lines {

@@ -64,7 +64,8 @@ fn administrator_adds_the_name_in_the_address_bar_and_removes_it() {
     }
     daemon.stop();
     std::fs::write(daemon.data.join("rules.toml"), rules).unwrap();
-    let settings = [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.lan")];
+    let settings =
+        [("HOLDFAST_TLS_MODE", "auto"), ("HOLDFAST_TLS_NAMES", "pi.lan"), ("HOLDFAST_LOG_LEVEL", "info")];
     let log = daemon.start_again_with_log(&settings);
     let (directory, port) = (tempfile::tempdir().unwrap(), daemon.address.port());
     let ca = directory.path().join("ca.crt");
