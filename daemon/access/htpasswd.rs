@@ -103,7 +103,7 @@ pub enum HtpasswdError {
 }
 
 /// Reads a regular file.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     // With O_NONBLOCK, opening a FIFO in place of the file does not wait for a writer.
     let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if !file.metadata()?.is_file() {
@@ -117,10 +117,28 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 impl HtpasswdError {
     /// Returns true if the process or the system lacked descriptors or memory, so that a retry may succeed.
     pub(super) fn is_lack_of_resources(&self) -> bool {
-        const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
         let HtpasswdError::Io { source, .. } = self else { return false };
-        source.raw_os_error().is_some_and(|code| CODES.contains(&code))
+        is_lack_of_resources(source)
     }
+}
+
+/// Returns true if the process or the system lacked descriptors or memory.
+pub(super) fn is_lack_of_resources(error: &io::Error) -> bool {
+    const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+/// Creates the directory of a file and locks it against other editors of its files.
+pub(super) fn lock_directory(path: &Path) -> Result<(Flock<File>, &Path), HtpasswdError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).map_err(failed("create", directory))?;
+    let unlocked = File::open(directory).map_err(failed("open", directory))?;
+    let locked = Flock::lock(unlocked, FlockArg::LockExclusive);
+    let locked = locked.map_err(|(_, error)| failed("lock", directory)(error.into()))?;
+    Ok((locked, directory))
 }
 
 /// The content of an htpasswd file.
@@ -248,14 +266,7 @@ impl Htpasswd {
         path: &Path,
         change: impl FnOnce(&mut Htpasswd) -> Result<(), HtpasswdError>,
     ) -> Result<(), HtpasswdError> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(directory).map_err(failed("create", directory))?;
-        let unlocked = File::open(directory).map_err(failed("open", directory))?;
-        let _lock = Flock::lock(unlocked, FlockArg::LockExclusive)
-            .map_err(|(_, error)| failed("lock", directory)(error.into()))?;
+        let (_lock, directory) = lock_directory(path)?;
         let mut file = Htpasswd::read(path)?;
         change(&mut file)?;
         file.replace(path, directory).map_err(failed("write", path))

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::credentials::Credentials;
 use super::htpasswd::{Htpasswd, HtpasswdError, UserName};
 use super::identity::{IdentifyError, Identity};
-use super::rules::{Rule, has_full_rights};
+use super::rule_set::RuleSet;
 use super::sessions::Sessions;
 use super::state::Access;
 use super::verify::CachePolicy;
@@ -68,7 +69,8 @@ impl Access {
 
     /// Returns the user who cannot be removed, if there is one.
     pub async fn last_user(&self) -> Option<UserName> {
-        last(&self.current_users().await.hashes, &self.settings.auth.rules).map(|(name, _)| name)
+        let users = self.current_users().await;
+        last(&users.hashes, &users.policy.rules).map(|(name, _)| name)
     }
 
     /// Adds a user.
@@ -77,7 +79,7 @@ impl Access {
     /// Returns [`HtpasswdError::Exists`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn add_user(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let (name, _expected) = (name.clone(), self.changes.expect(name.as_str()));
-        self.edit(move |file| file.add(&name, &password)).await
+        self.edit(move |file, _| file.add(&name, &password)).await
     }
 
     /// Changes the password of a user, which ends the sessions of that user.
@@ -86,7 +88,7 @@ impl Access {
     /// Returns [`HtpasswdError::Unknown`], [`HtpasswdError::Password`] or [`HtpasswdError::Io`].
     pub async fn change_password(&self, name: &UserName, password: String) -> Result<(), HtpasswdError> {
         let (name, _expected) = (name.clone(), self.changes.expect(name.as_str()));
-        self.edit(move |file| file.change(&name, &password)).await
+        self.edit(move |file, _| file.change(&name, &password)).await
     }
 
     /// Changes the password of a user who confirmed the old one, starts a new session, and returns its secret. The new
@@ -113,8 +115,8 @@ impl Access {
     /// [`HtpasswdError::Io`].
     pub async fn remove_user(&self, name: &UserName) -> Result<(), HtpasswdError> {
         let _expected = self.changes.expect(name.as_str());
-        let (name, rules) = (name.clone(), self.settings.auth.rules.clone());
-        self.edit(move |file| match last(&file.users(), &rules) {
+        let name = name.clone();
+        self.edit(move |file, rules| match last(&file.users(), rules) {
             Some((last, error)) if last == name => Err(error(last)),
             Some(_) | None => file.remove(&name),
         })
@@ -123,7 +125,7 @@ impl Access {
 
     async fn edit(
         &self,
-        change: impl FnOnce(&mut Htpasswd) -> Result<(), HtpasswdError> + Send + 'static,
+        change: impl FnOnce(&mut Htpasswd, &RuleSet) -> Result<(), HtpasswdError> + Send + 'static,
     ) -> Result<(), HtpasswdError> {
         let path = self.settings.auth.htpasswd.clone();
         let failed = {
@@ -133,7 +135,10 @@ impl Access {
         // A semaphore of its own instead of the verification queue: hashing a password costs as much as verifying one,
         // but edits must not wait behind guesses. It is never closed.
         let _permit = self.editing.acquire().await;
-        let edited = tokio::task::spawn_blocking(move || Htpasswd::edit(&path, change)).await;
+        // After the wait: the edit before may have changed the rules.
+        let policy = Arc::clone(&self.current_users().await.policy);
+        let edit = move || Htpasswd::edit(&path, |file| change(file, &policy.rules));
+        let edited = tokio::task::spawn_blocking(edit).await;
         edited.map_err(failed)??;
         self.current_users().await;
         Ok(())
@@ -144,11 +149,11 @@ impl Access {
 type MakeError = fn(UserName) -> HtpasswdError;
 
 /// Returns the user who cannot be removed: the only one who can log in, or the only one with full rights.
-fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, MakeError)> {
+fn last(users: &HashMap<String, String>, rules: &RuleSet) -> Option<(UserName, MakeError)> {
     if users.len() == 1 {
         return Some((users.keys().next()?.parse().ok()?, HtpasswdError::Last));
     }
-    let mut with_full_rights = users.keys().filter(|name| has_full_rights(name, rules));
+    let mut with_full_rights = users.keys().filter(|name| rules.has_full_rights(name));
     let only = with_full_rights.next().filter(|_| with_full_rights.next().is_none())?;
     Some((only.parse().ok()?, HtpasswdError::LastWithFullRights))
 }
@@ -157,7 +162,7 @@ fn last(users: &HashMap<String, String>, rules: &[Rule]) -> Option<(UserName, Ma
 mod tests {
     use std::path::Path;
 
-    use super::super::rules::{Action, Anonymous};
+    use super::super::rules::{Action, Anonymous, Rule};
     use super::super::testing::{HERE, rule, settings};
     use super::super::throttle::PER_NAME;
     use super::super::users_latch::UsersLatch;

@@ -1,7 +1,8 @@
 //! The rights that follow from the settings and the current htpasswd file.
 
 use super::identity::Identity;
-use super::rules::{self, Action, Anonymous, Rule};
+use super::rule_set::RuleSet;
+use super::rules::{Action, Anonymous};
 use crate::oci::RepositoryName;
 
 /// Rights of the anonymous user and of all users.
@@ -11,13 +12,13 @@ pub(super) struct Policy {
     /// True if the anonymous user has full rights only by default: there are no users and no rules, and
     /// `auth.anonymous` is not set.
     pub(super) is_implicitly_open: bool,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: RuleSet,
 }
 
 impl Policy {
     /// Returns the policy of a permit that no setting restricts.
     pub(super) fn unrestricted() -> Self {
-        Policy { anonymous: Anonymous::None, is_implicitly_open: false, rules: Vec::new() }
+        Policy { anonymous: Anonymous::None, is_implicitly_open: false, rules: RuleSet::default() }
     }
 
     /// Returns true if an action is allowed. `repository` is `None` for the catalog.
@@ -32,19 +33,19 @@ impl Policy {
             Identity::User(name) => Some(name.as_str()),
             Identity::Local(_) => return true,
         };
-        rules::decide(user, action, repository, self.anonymous, &self.rules)
+        self.rules.decide(user, action, repository, self.anonymous)
     }
 
     /// Returns true if the anonymous user has any right.
     pub(super) fn grants_anonymous_access(&self) -> bool {
-        self.anonymous != Anonymous::None || self.rules.iter().any(Rule::grants_anonymous_access)
+        self.anonymous != Anonymous::None || self.rules.grants_anonymous_access()
     }
 
     /// Returns true for a user with full rights, who may also manage users and maintain the registry.
     pub(super) fn has_full_rights(&self, identity: &Identity) -> bool {
         match identity {
             Identity::Anonymous => false,
-            Identity::User(name) => rules::has_full_rights(name.as_str(), &self.rules),
+            Identity::User(name) => self.rules.has_full_rights(name.as_str()),
             Identity::Local(_) => true,
         }
     }

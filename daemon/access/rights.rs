@@ -1,6 +1,7 @@
-//! The rights of a user in words, by the rules of the configuration.
+//! The rights of a user in words, by all rules in effect.
 
-use super::rules::{Action, Anonymous, Rule, has_full_rights};
+use super::rule_set::RuleSet;
+use super::rules::{Action, Anonymous, Rule};
 use super::state::Access;
 
 /// The rights of a user.
@@ -15,19 +16,19 @@ pub struct Rights {
 impl Access {
     /// Returns the rights of a user.
     pub fn rights(&self, user: &str) -> Rights {
-        let anonymous = self.users.load().policy.anonymous;
-        rights(user, anonymous, &self.settings.auth.rules)
+        let users = self.users.load();
+        rights(user, users.policy.anonymous, &users.policy.rules)
     }
 
     /// Returns true if rules name users, so that not every user has full rights.
     pub fn has_rules_for_users(&self) -> bool {
-        // No user has this name.
-        !has_full_rights("", &self.settings.auth.rules)
+        !self.users.load().policy.rules.restrict_no_user()
     }
 }
 
-fn rights(user: &str, anonymous: Anonymous, rules: &[Rule]) -> Rights {
-    let is_full = has_full_rights(user, rules);
+/// Returns the rights of a user by these rules.
+pub(super) fn rights(user: &str, anonymous: Anonymous, rules: &RuleSet) -> Rights {
+    let is_full = rules.has_full_rights(user);
     if is_full {
         return Rights { is_full, sentences: vec!["full rights".into()] };
     }
@@ -36,15 +37,15 @@ fn rights(user: &str, anonymous: Anonymous, rules: &[Rule]) -> Rights {
         Anonymous::Pull => vec!["pull everywhere, as every client".into()],
         Anonymous::None => Vec::new(),
     };
-    let own = rules.iter().filter(|rule| rule.applies_to(Some(user)));
+    let own = rules.for_user(Some(user)).filter(|rule| rule.applies_to(Some(user)));
     sentences.extend(own.filter_map(sentence));
-    let of_all = rules.iter().filter(|rule| !rule.applies_to(Some(user)) && rule.applies_to(None));
+    let of_all = rules.for_user(None).filter(|rule| !rule.applies_to(Some(user)) && rule.applies_to(None));
     sentences.extend(of_all.filter_map(sentence).map(|text| format!("{text}, as every client")));
     Rights { is_full, sentences }
 }
 
 /// Describes a rule; `None` for one that allows nothing.
-fn sentence(rule: &Rule) -> Option<String> {
+pub(super) fn sentence(rule: &Rule) -> Option<String> {
     let order = [Action::Pull, Action::Push, Action::Delete, Action::Catalog];
     let has_pull = rule.allow.contains(&Action::Pull);
     let allowed = order.into_iter().filter(|action| rule.allow.contains(action));
@@ -80,6 +81,10 @@ fn joined<T: AsRef<str>>(words: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rights(user: &str, anonymous: Anonymous, rules: &[Rule]) -> Rights {
+        super::rights(user, anonymous, &RuleSet::of_configuration(rules))
+    }
 
     fn rule(users: &[&str], repositories: &[&str], allow: &[Action]) -> Rule {
         Rule {

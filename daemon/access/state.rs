@@ -1,4 +1,4 @@
-//! The state of authentication and authorization, and the reload of the htpasswd file.
+//! The state of authentication and authorization, and the reload of the htpasswd file and of the rules of the admin page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::credential_cache::CredentialCache;
 use super::htpasswd::{Htpasswd, HtpasswdError};
 use super::last_logins::LastLogins;
+use super::page_rules::PageRules;
 use super::rules::{Anonymous, Rule};
 use super::settings::{AuthSettings, Challenge, Settings};
 use super::throttle::Throttle;
@@ -60,7 +61,9 @@ impl Access {
     ) -> Result<Self, HtpasswdError> {
         let stamp = FileStamp::of(&settings.auth.htpasswd);
         let file = Htpasswd::read(&settings.auth.htpasswd)?;
-        let users = Arc::new(Users::new(&settings, stamp, &file, &latch));
+        let page = PageRules::read(&settings, None);
+        log_rules(&page);
+        let users = Arc::new(Users::new(&settings, stamp, &file, Arc::new(page), &latch));
         Ok(Access {
             cache: CredentialCache::new(settings.auth.remember, clock.clone())?,
             changes: UserChanges::new(Arc::clone(&users)),
@@ -157,16 +160,32 @@ impl Access {
     pub(super) async fn current_users(&self) -> Arc<Users> {
         let users = self.users.load_full();
         let stamp = FileStamp::of(&self.settings.auth.htpasswd);
-        if (stamp == users.stamp && users.is_readable) || self.has_just_failed(stamp) {
+        let is_same_page = FileStamp::of(&self.settings.auth.page_rules) == users.page.stamp;
+        let is_same_file = (stamp == users.stamp && users.is_readable) || self.has_just_failed(stamp);
+        if is_same_file && is_same_page {
             return users;
         }
-        let path = self.settings.auth.htpasswd.clone();
-        let read = tokio::task::spawn_blocking(move || Htpasswd::read(&path)).await;
+        let (settings, before) = (self.settings.clone(), Arc::clone(&users.page));
+        let read = tokio::task::spawn_blocking(move || {
+            let page = if is_same_page { before } else { PageRules::read(&settings, Some(&before)).into() };
+            (Htpasswd::read(&settings.auth.htpasswd), page)
+        });
+        let (read, page) = match read.await {
+            Ok((read, page)) => {
+                (read.map_err(|error| (error.is_lack_of_resources(), error.to_string())), page)
+            }
+            Err(error) => (Err((false, error.to_string())), Arc::clone(&users.page)),
+        };
+        if page != users.page {
+            log_rules(&page);
+        }
         let users = Arc::new(match read {
-            Ok(Ok(file)) => {
-                let new = Users::new(&self.settings, stamp, &file, &self.latch);
+            Ok(file) => {
+                let new = Users::new(&self.settings, stamp, &file, page, &self.latch);
                 *self.failed.lock() = None;
-                log::info!("htpasswd file reloaded, {} users", new.hashes.len());
+                if stamp != users.stamp || !users.is_readable {
+                    log::info!("htpasswd file reloaded, {} users", new.hashes.len());
+                }
                 if new.is_blank && !users.is_blank && new.policy.anonymous == Anonymous::None {
                     log::warn!(
                         "the htpasswd file is empty or missing; the registry stays closed until it has a user"
@@ -175,14 +194,13 @@ impl Access {
                 new
             }
             // A lack of descriptors or memory is not a state of the file: the users that were read before stay valid.
-            Ok(Err(error)) if users.is_readable && error.is_lack_of_resources() => {
+            Err((true, error)) if users.is_readable => {
                 if self.note_failed_read(stamp) {
                     log::warn!("{error}; the previous users stay in effect, and the read is retried");
                 }
                 return users;
             }
-            Ok(Err(error)) => self.unreadable(stamp, &error.to_string()),
-            Err(error) => self.unreadable(stamp, &error.to_string()),
+            Err((_, error)) => self.unreadable(stamp, page, &error),
         });
         self.changes.compare(&users);
         self.users.store(Arc::clone(&users));
@@ -202,13 +220,25 @@ impl Access {
     }
 
     /// Returns an empty snapshot without anonymous access, for a file that cannot be read.
-    fn unreadable(&self, stamp: Option<FileStamp>, why: &str) -> Users {
+    fn unreadable(&self, stamp: Option<FileStamp>, page: Arc<PageRules>, why: &str) -> Users {
         if self.note_failed_read(stamp) {
             log::error!("{why}; no user can log in until the file can be read");
         }
         let rules = self.settings.auth.rules.iter().map(Rule::without_anonymous).collect();
         let mut closed = self.settings.clone();
         closed.auth = AuthSettings { anonymous: Some(Anonymous::None), rules, ..closed.auth };
-        Users { is_readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), &self.latch) }
+        // The rules of the page for the anonymous user have no effect either, since `anonymous` is set.
+        Users { is_readable: false, ..Users::new(&closed, stamp, &Htpasswd::default(), page, &self.latch) }
+    }
+}
+
+/// Logs what was read of the rules of the admin page.
+fn log_rules(page: &PageRules) {
+    match &page.fault {
+        Some(fault) => log::error!("{fault}; until it is mended they grant nothing"),
+        None if page.stamp.is_some() => {
+            log::info!("{} rules of the admin page are in effect", page.rules.len())
+        }
+        None => {}
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::htpasswd::Htpasswd;
 use super::rules::{Action, Anonymous, Rule};
-use super::settings::{AuthSettings, Settings};
+use super::settings::{AuthSettings, RulesFormat, Settings};
 use super::state::{Access, STAMP_INTERVAL};
 use super::token::TokenSigner;
 use super::users_latch::UsersLatch;
@@ -19,6 +19,7 @@ pub(super) fn settings(directory: &Path, anonymous: Option<Anonymous>, open: boo
     Settings {
         auth: AuthSettings {
             htpasswd: directory.join("htpasswd"),
+            page_rules: directory.join("rules.toml"),
             anonymous,
             remember: Duration::from_mins(1),
             rules: Vec::new(),
@@ -26,10 +27,48 @@ pub(super) fn settings(directory: &Path, anonymous: Option<Anonymous>, open: boo
             token: Duration::from_mins(5),
         },
         session: Duration::from_hours(1),
+        rules_format: RulesFormat { parse: parse_rules, show: show_rules },
         signer: TokenSigner::new(&[1; 32], || 0),
         open_without_users: open,
         open_as_registry_2: false,
     }
+}
+
+const ACTIONS: [(&str, Action); 4] = [
+    ("pull", Action::Pull),
+    ("push", Action::Push),
+    ("delete", Action::Delete),
+    ("catalog", Action::Catalog),
+];
+
+/// Parses rules in a form of the tests: users, repositories and actions in a line, each with commas.
+fn parse_rules(name: &str, text: &str) -> Result<Vec<Rule>, String> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let rule = |line: &str| {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [users, repositories, allow] = parts[..] else { return Err(format!("{name}: {line}")) };
+        let list = |text: &str| -> Vec<String> {
+            text.split(',').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+        };
+        let action =
+            |name: String| ACTIONS.iter().find(|(known, _)| *known == name).map(|(_, action)| *action);
+        Ok(Rule {
+            users: list(users),
+            repositories: list(repositories).into_iter().map(Into::into).collect(),
+            allow: list(allow).into_iter().filter_map(action).collect(),
+        })
+    };
+    lines.map(rule).collect()
+}
+
+fn show_rules(rules: &[Rule]) -> String {
+    let action = |action: &Action| ACTIONS.iter().find(|(_, known)| known == action).unwrap().0;
+    let line = |rule: &Rule| {
+        let patterns: Vec<String> = rule.repositories.iter().map(ToString::to_string).collect();
+        let allow: Vec<&str> = rule.allow.iter().map(action).collect();
+        format!("{} {} {}\n", rule.users.join(","), patterns.join(","), allow.join(","))
+    };
+    rules.iter().map(line).collect()
 }
 
 /// Opens with a clock that stands still.

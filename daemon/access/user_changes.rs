@@ -39,6 +39,8 @@ pub enum UserChangeKind {
     Removed,
     /// The user got another password.
     PasswordSet,
+    /// A rule of the admin page for the name was added, changed or removed.
+    RightsSet,
 }
 
 impl UserChangeKind {
@@ -48,6 +50,7 @@ impl UserChangeKind {
             UserChangeKind::Added => "added",
             UserChangeKind::Removed => "removed",
             UserChangeKind::PasswordSet => "password set",
+            UserChangeKind::RightsSet => "rights changed",
         }
     }
 }

@@ -1,16 +1,18 @@
-//! Snapshot of the htpasswd file, and the policy that follows from it.
+//! Snapshot of the htpasswd file and of the rules of the admin page, and the policy that follows from them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::htpasswd::Htpasswd;
+use super::page_rules::PageRules;
 use super::policy::Policy;
+use super::rule_set::RuleSet;
 use super::rules::Anonymous;
 use super::settings::{Challenge, Settings};
 use super::users_latch::UsersLatch;
 use crate::base::FileStamp;
 
-/// The users of one version of the htpasswd file.
+/// The users of one version of the htpasswd file, with their rights.
 pub(super) struct Users {
     /// Stamp of the file when it was read.
     pub(super) stamp: Option<FileStamp>,
@@ -22,6 +24,8 @@ pub(super) struct Users {
     /// The highest bcrypt cost of a hash.
     pub(super) highest_cost: u32,
     pub(super) challenge: Challenge,
+    /// The rules of the admin page.
+    pub(super) page: Arc<PageRules>,
     pub(super) policy: Arc<Policy>,
     pub(super) is_readable: bool,
     /// True if the file is blank or missing.
@@ -35,16 +39,18 @@ impl Users {
         settings: &Settings,
         stamp: Option<FileStamp>,
         file: &Htpasswd,
+        page: Arc<PageRules>,
         latch: &UsersLatch,
     ) -> Self {
         let is_blank = file.is_blank();
-        let is_restricted = latch.note(is_blank) || !settings.auth.rules.is_empty();
+        let rules = RuleSet::new(&settings.auth, &page);
+        let is_restricted = latch.note(is_blank) || !rules.is_empty();
         let is_by_default = settings.auth.anonymous.is_none() && !is_restricted;
         let as_registry_2 = is_by_default && settings.open_as_registry_2;
         let is_implicitly_open = is_by_default && settings.open_without_users && !as_registry_2;
         let default = if is_implicitly_open || as_registry_2 { Anonymous::Full } else { Anonymous::None };
         let anonymous = settings.auth.anonymous.unwrap_or(default);
-        let policy = Policy { anonymous, is_implicitly_open, rules: settings.auth.rules.clone() };
+        let policy = Policy { anonymous, is_implicitly_open, rules };
         let hashes = file.users();
         let mut decoys: Vec<String> = hashes.values().cloned().collect();
         decoys.sort();
@@ -56,6 +62,7 @@ impl Users {
             decoys,
             highest_cost,
             challenge: Challenge::Basic,
+            page,
             policy: Arc::new(policy),
             is_readable: true,
             is_blank,

@@ -135,7 +135,7 @@ mod tests {
             .collect();
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(directory.path(), Some(Anonymous::None), false);
-        Users::new(&settings, None, &Htpasswd::parse(&text), &UsersLatch::default())
+        Users::new(&settings, None, &Htpasswd::parse(&text), Arc::default(), &UsersLatch::default())
     }
 
     fn verify(users: &Users, name: &str, password: &str, decoy: usize) -> Option<UserName> {

@@ -47,6 +47,64 @@ pub(super) struct Command {
     pub(super) text: String,
 }
 
+/// A task, by which the steps are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Trust,
+    LogIn,
+    Push,
+    Pull,
+    Mirror,
+}
+
+impl Task {
+    pub(super) const ALL: [Task; 5] = [Task::Trust, Task::LogIn, Task::Push, Task::Pull, Task::Mirror];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Task::ALL.into_iter().find(|task| task.name() == text)
+    }
+
+    /// Returns the value of the query and of the cookie.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Task::Trust => "trust",
+            Task::LogIn => "log-in",
+            Task::Push => "push",
+            Task::Pull => "pull",
+            Task::Mirror => "mirror",
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Task::Trust => "Trust",
+            Task::LogIn => LOG_IN,
+            Task::Push => PUSH,
+            Task::Pull => PULL,
+            Task::Mirror => "Use as mirror",
+        }
+    }
+
+    /// Returns true if the task has a step of this title.
+    fn has(self, title: &str) -> bool {
+        match title {
+            TRUST | PLAIN => self == Task::Trust,
+            LOG_IN => self == Task::LogIn,
+            PUSH | BUILD => self == Task::Push,
+            PULL | RUN => self == Task::Pull,
+            MIRROR => self == Task::Mirror,
+            // One file has the certificate, the password and the mirror.
+            NODE => matches!(self, Task::Trust | Task::LogIn | Task::Mirror),
+            BUILDER => matches!(self, Task::Trust | Task::Push | Task::Mirror),
+            _ => false,
+        }
+    }
+}
+
+const NODE: &str = "Configure each node";
+const BUILDER: &str = "Create a builder";
+const BUILD: &str = "Build and push";
+const RUN: &str = "Run";
 const TRUST: &str = "Trust the registry";
 const PLAIN: &str = "Allow plain HTTP";
 const LOG_IN: &str = "Log in";
@@ -323,7 +381,7 @@ impl Target {
             self.with_host("http://", "/ca.crt")
         ));
         let configure = step(
-            "Configure each node",
+            NODE,
             "On RKE2: /etc/rancher/rke2/registries.yaml, and restart rke2-server or rke2-agent. The section mirrors makes this \
              registry the first source of Docker Hub's images.",
             [
@@ -336,7 +394,7 @@ impl Target {
             own.then(|| step(TRUST, "", [certificate])),
             Some(configure),
             Some(step(PULL, "", [run(format!("sudo k3s crictl pull {image}"))])),
-            Some(step("Run", "", [run(format!("kubectl run hello --restart=Never --image={image}"))])),
+            Some(step(RUN, "", [run(format!("kubectl run hello --restart=Never --image={image}"))])),
         ];
         steps.into_iter().flatten().collect()
     }
@@ -393,7 +451,7 @@ impl Target {
         let mirror = format!("{settings}[registry.\"docker.io\"]\n  mirrors = [\"{host}\"]");
         let create = "docker buildx create --name holdfast --use --buildkitd-config buildkitd.toml";
         let builder = step(
-            "Create a builder",
+            BUILDER,
             "The section docker.io makes this registry the first source of Docker Hub's images; leave it out if you do not want that.",
             [file("buildkitd.toml", mirror), run(create.into())],
         );
@@ -405,7 +463,7 @@ impl Target {
             self.certificate_here().map(|step| Step { remark: "", ..step }),
             Some(builder),
             self.log_in("", run(format!("docker login {}", self.with_host("", "")))),
-            Some(step("Build and push", "", [run(build)])),
+            Some(step(BUILD, "", [run(build)])),
         ];
         steps.into_iter().flatten().collect()
     }
@@ -440,9 +498,42 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Returns the clients with the steps of a task, or with all steps.
+    pub(super) fn clients_for(&self, task: Option<Task>) -> Vec<Client> {
+        let of_task = |step: &Step| task.is_none_or(|task| task.has(step.task));
+        let clients = self.clients().into_iter().map(|client| {
+            let steps = client.steps.into_iter().filter(of_task).collect();
+            Client { steps, ..client }
+        });
+        clients.filter(|client| !client.steps.is_empty()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_step_is_of_a_task() {
+        for trust in [Trust::Authority, Trust::OtherAuthority, Trust::Plain { is_loopback: false }] {
+            let target =
+                Target { host: "pi.lan:5000".into(), hostname: "pi.lan".into(), trust, has_users: true };
+            for step in target.clients().iter().flat_map(|client| &client.steps) {
+                assert!(Task::ALL.iter().any(|task| task.has(step.task)), "{}", step.task);
+            }
+            let ids = |task| target.clients_for(task).iter().map(|client| client.id).collect::<Vec<_>>();
+            assert!(
+                ids(Some(Task::Mirror)).contains(&"docker") && !ids(Some(Task::Mirror)).contains(&"helm")
+            );
+            assert_eq!(ids(None).len(), target.clients().len());
+            assert_eq!(ids(Some(Task::Trust)).contains(&"docker"), trust != Trust::OtherAuthority);
+        }
+        assert!(
+            Task::ALL.iter().all(|task| Task::parse(task.name()) == Some(*task))
+                && Task::parse("all").is_none()
+        );
+    }
 
     fn texts(trust: Trust, has_users: bool) -> Vec<String> {
         let target = Target { host: "pi.lan:5000".into(), hostname: "pi.lan".into(), trust, has_users };

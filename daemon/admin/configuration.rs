@@ -13,7 +13,7 @@ use crate::access::{Identity, Operation};
 use crate::wire::Response;
 
 /// The settings on a page.
-const ROWS: usize = 40;
+const ROWS: usize = 30;
 /// The longest value of a setting in a list.
 const VALUE: usize = 2 * TEXT;
 
@@ -25,6 +25,13 @@ struct Page {
     tabs: Vec<(String, String, bool)>,
     rows: Vec<Row>,
     pager: Pager,
+    /// The file with the rules of the admin page.
+    page_rules: String,
+    /// The number of names that the page added to the certificate.
+    added: usize,
+    /// These names, in the section of TLS.
+    names: Vec<String>,
+    may_remove: bool,
 }
 
 struct Row {
@@ -32,6 +39,7 @@ struct Row {
     value: Option<String>,
     source: Option<String>,
     restart: bool,
+    after_restart: Option<String>,
 }
 
 /// Shows the settings of a section; those that a source sets without one.
@@ -59,12 +67,17 @@ pub(super) fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
         let link = if value.is_empty() { "/settings".into() } else { format!("/settings?section={value}") };
         (link, name.to_owned(), value == wanted.unwrap_or_default())
     };
+    let added = request.context.names.as_ref().map(|names| names.added()).unwrap_or_default();
     let parameters = [("section", wanted.unwrap_or_default())];
     let page = Page {
         frame: Frame::new(request, "settings"),
         tabs: tabs.map(tab).collect(),
         rows: page_of(shown, page, ROWS).into_iter().map(row).collect(),
         pager: Pager::new(page, ROWS, total, "/settings", &parameters),
+        page_rules: shorten(&request.admin.settings.page_rules, TEXT),
+        added: added.len(),
+        names: if wanted == Some("tls") { added } else { Vec::new() },
+        may_remove: request.may(&Operation::Users),
     };
     render(OK, &page)
 }
@@ -75,6 +88,7 @@ fn row(setting: &SettingInEffect) -> Row {
         value: setting.value.as_ref().map(|value| shorten(value, VALUE)),
         source: setting.source.as_ref().map(|source| shorten(source, NAME)),
         restart: setting.restart,
+        after_restart: setting.after_restart.as_ref().map(|value| shorten(value, NAME)),
     }
 }
 
@@ -100,14 +114,22 @@ mod tests {
                 value: Some(text.clone()),
                 source: Some(text.clone()),
                 restart: true,
+                after_restart: Some(text.clone()),
             };
             let tab = |_| ("/settings?section=registry".into(), "registry".into(), false);
-            worst_case::assert_small(&Page {
+            let page = |rows, names| Page {
                 frame: worst_case::frame(),
                 tabs: (0..20).map(tab).collect(),
-                rows: (0..ROWS).map(|_| row(&setting)).collect(),
+                rows: (0..rows).map(|_| row(&setting)).collect(),
                 pager: Pager::new(20, ROWS, 1000, "/settings", &[("section", "registry")]),
-            });
+                page_rules: shorten(&text, TEXT),
+                added: names,
+                names: vec!["n".repeat(253); names],
+                may_remove: true,
+            };
+            worst_case::assert_small(&page(ROWS, 0));
+            // The section of TLS has the names, and few keys.
+            worst_case::assert_small(&page(8, 32));
         }
     }
 }

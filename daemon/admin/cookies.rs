@@ -1,7 +1,7 @@
 //! The cookies of the admin page.
 //!
 //! Over TLS their names have the prefix `__Host-`, so that neither another host of the domain nor plain HTTP can set them.
-//! The value is a secret of 64 hexadecimal digits, or the name of a theme.
+//! The value is a secret of 64 hexadecimal digits, or the name of a theme or task.
 
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -15,6 +15,8 @@ pub(super) enum Cookie {
     PreSession,
     /// Remembers the theme; not a secret.
     Theme,
+    /// Remembers the task whose steps the page of commands shows; not a secret.
+    Task,
 }
 
 impl Cookie {
@@ -23,6 +25,7 @@ impl Cookie {
             Cookie::Session => "holdfast",
             Cookie::PreSession => "holdfast-form",
             Cookie::Theme => "holdfast-theme",
+            Cookie::Task => "holdfast-task",
         };
         if secure { format!("__Host-{name}") } else { name.to_owned() }
     }
@@ -56,7 +59,7 @@ impl Cookie {
         let age = match self {
             Cookie::Session | Cookie::PreSession => "",
             // The longest time that browsers keep a cookie.
-            Cookie::Theme => "; Max-Age=34560000",
+            Cookie::Theme | Cookie::Task => "; Max-Age=34560000",
         };
         format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{age}{flag}", self.name(secure))
     }

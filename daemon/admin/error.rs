@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{response, route};
-use crate::access::{HtpasswdError, IdentifyError};
+use crate::access::{HtpasswdError, IdentifyError, RuleError};
 use crate::oci::{ErrorCode, Problem, ProblemKind, RETRY_LATER};
 use crate::store::StoreError;
 use crate::wire::{ApiError, Response, with_bytes};
@@ -178,6 +178,27 @@ impl From<HtpasswdError> for AdminError {
             | HtpasswdError::LastWithFullRights(_) => AdminError::Invalid(sentence(&error.to_string())),
             HtpasswdError::Io { .. } | HtpasswdError::Hash(_) | HtpasswdError::Random => {
                 AdminError::Internal(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<RuleError> for AdminError {
+    fn from(error: RuleError) -> Self {
+        match error {
+            RuleError::Users(error) => error.into(),
+            RuleError::Io { .. } => AdminError::Internal(error.to_string()),
+            RuleError::Name(_)
+            | RuleError::Unknown(_)
+            | RuleError::Fixed(_)
+            | RuleError::Pattern
+            | RuleError::NoActions
+            | RuleError::TooMany
+            | RuleError::Missing
+            | RuleError::OwnRights
+            | RuleError::Outdated
+            | RuleError::Fault(_) => {
+                AdminError::Invalid(format!("{} Nothing was changed.", sentence(&error.to_string())))
             }
         }
     }

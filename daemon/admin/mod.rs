@@ -33,6 +33,7 @@ mod limits;
 mod login;
 mod maintenance;
 mod manifest_excerpt;
+mod names;
 mod overview;
 mod pager;
 mod pages;
@@ -43,6 +44,7 @@ mod repositories;
 mod repository;
 mod request;
 mod response;
+mod rights;
 mod route;
 mod search;
 mod section;
@@ -67,7 +69,9 @@ use crate::wire::{RebindingPolicy, RequestBody, Response};
 
 pub use self::format::freed;
 pub use self::importer::{Importer, Importing, UploadedArchive};
-pub use self::state::{Admin, AdminState, Certificate, RequestContext, SettingInEffect, Settings};
+pub use self::state::{
+    Admin, AdminState, Certificate, CertificateNames, NameRefusal, RequestContext, SettingInEffect, Settings,
+};
 
 impl Admin {
     /// Returns true if a request is for the admin page: its path is not one of the API's.
@@ -152,6 +156,9 @@ async fn dispatch(
         Page::SetPassword => users::set_password(request).await,
         Page::ConfirmRemoveUser => users::confirm_remove(request).await,
         Page::RemoveUser => users::remove(request).await,
+        Page::Rights => rights::show(request).await,
+        Page::ConfirmRule => rights::confirm(request).await,
+        Page::SetRule => rights::set(request).await,
         Page::Account => account::show(request),
         Page::ChangeOwnPassword => account::change(request).await,
         Page::Maintenance => maintenance::show(request).await,
@@ -161,6 +168,8 @@ async fn dispatch(
         Page::CancelJob => maintenance::cancel(request),
         Page::Activity => activity::show(request).await,
         Page::Push => push::show(request),
+        Page::AddName => names::add(request).await,
+        Page::RemoveName => names::remove(request).await,
         Page::Settings => configuration::show(request),
         Page::Docs => docs::show(request),
         Page::ImportForm => import::show(request),

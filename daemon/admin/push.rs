@@ -2,12 +2,13 @@
 
 use askama::Template;
 
-use super::clients::{Client, Target, Trust};
+use super::clients::{Client, Target, Task, Trust};
 use super::error::AdminError;
 use super::limits::{SENTENCE, shorten};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
+use crate::access::Operation;
 use crate::wire::Response;
 
 #[derive(Template)]
@@ -19,18 +20,22 @@ struct Page {
     fingerprint: Option<String>,
     may_push: bool,
     missing: Option<MissingName>,
+    /// The tasks: address, name, and whether it is shown.
+    tasks: Vec<(String, &'static str, bool)>,
 }
 
 /// A name in the address bar that the registry's certificate does not have.
 struct MissingName {
     /// The line of the configuration that adds it; none for a certificate from files.
     line: Option<String>,
+    /// True if the user may add it here.
+    can_add: bool,
 }
 
 /// Shows the commands.
-pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
-    let host = request.display_host();
-    let hostname = without_port(&host).to_owned();
+pub(super) fn show(request: &mut AdminRequest) -> Result<Response, AdminError> {
+    let (host, hostname) = (request.display_host(), hostname(request));
+    let task = chosen_task(request);
     let certificate = request.context.certificate.as_ref();
     let own = certificate.filter(|certificate| certificate.is_own);
     let trust = match (own, request.secure) {
@@ -43,13 +48,36 @@ pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
         frame: Frame::new(request, "push"),
         missing: missing.map(|certificate| MissingName {
             line: certificate.is_own.then(|| names_line(&certificate.configured, &hostname)),
+            can_add: request.context.names.is_some() && request.may(&Operation::Users),
         }),
+        tasks: tasks(task),
         fingerprint: own.and_then(|own| own.fingerprint.clone()),
         may_push: super::import::may_push(request),
         clients: Vec::new(),
         target: Target { host, hostname, trust, has_users: request.access.has_users() },
     };
-    render(OK, &Page { clients: page.target.clients(), ..page })
+    render(OK, &Page { clients: page.target.clients_for(task), ..page })
+}
+
+/// Returns the task of the query, else the one that this browser showed last.
+fn chosen_task(request: &mut AdminRequest) -> Option<Task> {
+    let Some(wanted) = request.query.get("task") else {
+        return request.remembered_task().and_then(|name| Task::parse(&name));
+    };
+    let task = Task::parse(wanted);
+    request.remember_task(task.map(Task::name));
+    task
+}
+
+fn tasks(chosen: Option<Task>) -> Vec<(String, &'static str, bool)> {
+    let all = ("/push?task=all".to_owned(), "All steps", chosen.is_none());
+    let task = |task: Task| (format!("/push?task={}", task.name()), task.label(), chosen == Some(task));
+    std::iter::once(all).chain(Task::ALL.map(task)).collect()
+}
+
+/// Returns the host of the address bar without its port.
+pub(super) fn hostname(request: &AdminRequest) -> String {
+    without_port(&request.display_host()).to_owned()
 }
 
 /// Returns the line of the configuration with the names that it has, and one more.
@@ -104,7 +132,11 @@ mod tests {
                 target,
                 fingerprint: Some("f".repeat(95)),
                 may_push: true,
-                missing: Some(MissingName { line: Some(names_line(&["\"".repeat(2000)], "x")) }),
+                missing: Some(MissingName {
+                    line: Some(names_line(&["\"".repeat(2000)], "x")),
+                    can_add: true,
+                }),
+                tasks: tasks(None),
             });
         }
     }

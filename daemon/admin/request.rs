@@ -154,7 +154,14 @@ impl<'a> AdminRequest<'a> {
     /// Returns the permit to list repositories; each repository is checked against it separately.
     pub(super) fn permit(&self) -> Result<Permit, AdminError> {
         let permit = self.access.permit(self.identity.clone(), &Operation::Catalog);
-        permit.map_err(|_| AdminError::Denied("This user may not list repositories."))
+        permit.map_err(|_| match self.access.rules_fault() {
+            None => AdminError::Denied("This user may not list repositories."),
+            // The log names the file and the mistake.
+            Some(_) => AdminError::Denied(
+                "The rules of the admin page cannot be used, and grant nothing until their file is mended. The log of the \
+                 registry says what is wrong.",
+            ),
+        })
     }
 
     /// Checks an action on a repository, by the same permit as the API.
@@ -294,6 +301,19 @@ impl<'a> AdminRequest<'a> {
         self.cookies.push(match theme {
             Theme::System => Cookie::Theme.expire(self.secure),
             Theme::Light | Theme::Dark => Cookie::Theme.set(self.secure, theme.name()),
+        });
+    }
+
+    /// Returns the name of the task that the browser remembers.
+    pub(super) fn remembered_task(&self) -> Option<String> {
+        Cookie::Task.find(self.secure, &self.headers, |_| true)
+    }
+
+    /// Remembers a task in the browser, or forgets it.
+    pub(super) fn remember_task(&mut self, task: Option<&'static str>) {
+        self.cookies.push(match task {
+            Some(task) => Cookie::Task.set(self.secure, task),
+            None => Cookie::Task.expire(self.secure),
         });
     }
 

@@ -33,6 +33,11 @@ pub(super) enum Page {
     SetPassword,
     ConfirmRemoveUser,
     RemoveUser,
+    Rights,
+    ConfirmRule,
+    SetRule,
+    AddName,
+    RemoveName,
     Account,
     ChangeOwnPassword,
     Maintenance,
@@ -86,6 +91,10 @@ impl Page {
             "/users/add" => submit(Page::AddUser),
             "/users/password" => both(Page::PasswordForm, Page::SetPassword),
             "/users/remove" => both(Page::ConfirmRemoveUser, Page::RemoveUser),
+            "/users/rights" => read(Page::Rights),
+            "/users/rule" => both(Page::ConfirmRule, Page::SetRule),
+            "/push/name" => submit(Page::AddName),
+            "/settings/name" => submit(Page::RemoveName),
             "/account" => both(Page::Account, Page::ChangeOwnPassword),
             "/maintenance" => read(Page::Maintenance),
             "/maintenance/collect" => submit(Page::Collect),
@@ -114,6 +123,9 @@ impl Page {
             | Page::AddUser
             | Page::SetPassword
             | Page::RemoveUser
+            | Page::SetRule
+            | Page::AddName
+            | Page::RemoveName
             | Page::ChangeOwnPassword
             | Page::Collect
             | Page::Free
@@ -135,6 +147,8 @@ impl Page {
             | Page::Users
             | Page::PasswordForm
             | Page::ConfirmRemoveUser
+            | Page::Rights
+            | Page::ConfirmRule
             | Page::Account
             | Page::Maintenance
             | Page::Activity
@@ -224,6 +238,10 @@ mod tests {
             "/maintenance/cancel",
             "/import",
             "/users",
+            "/users/rights",
+            "/users/rule",
+            "/push/name",
+            "/settings/name",
             "/repository/a",
         ];
         for path in paths.into_iter().chain(more) {

@@ -43,6 +43,8 @@ pub struct Settings {
     pub configuration: Vec<SettingInEffect>,
     /// The places at which the rules of users are set.
     pub rule_places: Vec<String>,
+    /// The file with the rules of the admin page.
+    pub page_rules: String,
 }
 
 /// A setting of the configuration in effect.
@@ -58,6 +60,8 @@ pub struct SettingInEffect {
     pub source: Option<String>,
     /// True if a change takes effect only at the next restart.
     pub restart: bool,
+    /// The value after a restart, if the configuration was changed since the start.
+    pub after_restart: Option<String>,
 }
 
 /// The state of the admin page that outlives a reload of the configuration.
@@ -120,8 +124,33 @@ pub struct Certificate {
     pub clock_is_behind: bool,
 }
 
+/// The names that the admin page adds to the certificate of the own authority. Changes block.
+pub trait CertificateNames: Send + Sync {
+    /// Returns the names.
+    fn added(&self) -> Vec<String>;
+    /// Adds a name, and serves a certificate with it at once.
+    ///
+    /// # Errors
+    /// Returns [`NameRefusal`].
+    fn add(&self, name: &str) -> Result<(), NameRefusal>;
+    /// Removes an added name, and serves a certificate without it at once.
+    ///
+    /// # Errors
+    /// Returns [`NameRefusal`].
+    fn remove(&self, name: &str) -> Result<(), NameRefusal>;
+}
+
+/// Reason why the names of the certificate are not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameRefusal {
+    /// The name is not accepted, as a text for the user.
+    Invalid(String),
+    /// The daemon failed, as a text for the log.
+    Failed(String),
+}
+
 /// The context of a request, as the server knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestContext {
     /// The address of the client.
     pub client: IpAddr,
@@ -135,6 +164,8 @@ pub struct RequestContext {
     pub unnamed_proxy: bool,
     /// The server certificate; none without TLS.
     pub certificate: Option<Certificate>,
+    /// The names that can be added to the certificate; none if another authority issued it.
+    pub names: Option<Arc<dyn CertificateNames>>,
 }
 
 /// The admin page.

@@ -1,6 +1,7 @@
 //! The form with which a browser chooses its theme. A cookie remembers it.
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use super::login::local_path;
 use super::request::AdminRequest;
@@ -22,7 +23,17 @@ fn return_path(path: &str) -> String {
         let end = path.find(['?', '#']).unwrap_or(path.len());
         Page::parse(&Method::GET, &path[..end]).is_ok()
     };
-    let local = local_path(Some(path));
+    let local = match path.strip_prefix("/login?next=") {
+        // The log-in form, with the page to return to after the log-in.
+        Some(next) => match local_path(percent_decode_str(next).decode_utf8().ok().as_deref()) {
+            next if next == "/" => "/login".into(),
+            next => format!(
+                "/login?next={}",
+                form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>()
+            ),
+        },
+        None => local_path(Some(path)),
+    };
     // The redirect after a form has its result as a parameter, which is not shown again.
     if is_page(&local) && !local.contains("done=") { local } else { "/".into() }
 }
@@ -34,6 +45,11 @@ mod tests {
     #[test]
     fn theme_returns_to_pages_only() {
         assert_eq!(return_path("/repositories?q=a"), "/repositories?q=a");
+        let next = "/login?next=%2Factivity%3Fq%3Dx";
+        assert_eq!(return_path(next), next);
+        for next in ["//evil.example", "%2F%2Fevil.example", "%2Flogin", "%5C", ""] {
+            assert_eq!(return_path(&format!("/login?next={next}")), "/login", "{next}");
+        }
         for path in ["/users/add", "//evil.example/", "/v2/", "/users?done=added", ""] {
             assert_eq!(return_path(path), "/", "{path}");
         }

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::error::AdminError;
 use super::format::When;
-use super::limits::{NAME, SENTENCE, TEXT, shorten};
+use super::limits::{SENTENCE, TEXT, shorten};
 use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
@@ -15,8 +15,6 @@ use crate::wire::Response;
 
 /// The users on a page. A name has up to 64 bytes and occurs six times in a row, twice percent-encoded.
 const ROWS: usize = 30;
-/// The places of rules that are shown.
-const PLACES: usize = 5;
 /// The longest user name, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -30,8 +28,6 @@ struct Page {
     pager: Pager,
     /// True if rules name users.
     has_rules: bool,
-    /// The first places at which rules are set.
-    rule_places: Vec<String>,
     shortest_password: usize,
     /// The name that was entered, if the form is shown again.
     name: String,
@@ -68,6 +64,8 @@ struct Confirmation {
     frame: Frame,
     name: String,
     is_own: bool,
+    /// True if a rule of the page is for this user, and would be for a later user of the same name.
+    has_rules: bool,
 }
 
 /// Shows the list.
@@ -79,14 +77,16 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
 /// Adds a user.
 pub(super) async fn add(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     check_may(request)?;
-    let added = match (request.field("name").parse::<UserName>(), new_password(request)) {
+    // Not without spaces around it: the command line refuses such a name as well.
+    let name = request.form.get("name").unwrap_or_default();
+    let added = match (name.parse::<UserName>(), new_password(request)) {
         (Ok(name), Ok(password)) => request.access.add_user(&name, password).await.map_err(AdminError::from),
         (Err(error), _) => Err(error.into()),
         (_, Err(error)) => Err(error),
     };
     if added.is_ok() {
-        log_change(request, &format!("added user {}", request.field("name")));
-        request.record_user_change(request.field("name"), UserChangeKind::Added).await;
+        log_change(request, &format!("added user {name}"));
+        request.record_user_change(name, UserChangeKind::Added).await;
     }
     finish(request, "added", added).await
 }
@@ -134,7 +134,9 @@ pub(super) async fn confirm_remove(request: &AdminRequest<'_>) -> Result<Respons
     check_may(request)?;
     let name = existing_name(request).await?;
     let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
-    render(OK, &Confirmation { frame, name, is_own })
+    let rules = request.access.listed_rules();
+    let has_rules = rules.iter().any(|rule| rule.is_of_page && rule.names.contains(&name));
+    render(OK, &Confirmation { frame, name, is_own, has_rules })
 }
 
 /// Removes a user.
@@ -164,7 +166,7 @@ fn is_own(request: &AdminRequest, name: &str) -> bool {
     matches!(&request.identity, Identity::User(own) if own.as_str() == name)
 }
 
-fn log_change(request: &AdminRequest, change: &str) {
+pub(super) fn log_change(request: &AdminRequest, change: &str) {
     log::info!(client:% = request.context.client, user:% = request.identity; "{change}");
 }
 
@@ -205,14 +207,12 @@ async fn list(
     let (all, page) = (request.access.users().await, Pager::wanted(&request.query));
     let (total, pager) = (all.len(), Pager::new(page, ROWS, all.len(), "/users", &[]));
     let users = page_of(all, page, ROWS).into_iter().map(row).collect();
-    let rule_places = request.admin.settings.rule_places.iter().take(PLACES);
     let page = Page {
         frame: Frame::new(request, "users"),
         users,
         total,
         pager,
         has_rules: request.access.has_rules_for_users(),
-        rule_places: rule_places.map(|place| shorten(place, NAME)).collect(),
         shortest_password: SHORTEST_PASSWORD,
         name,
         error,
@@ -234,7 +234,7 @@ pub(super) fn entered_name(name: &str) -> String {
     name[..name.floor_char_boundary(LONGEST_NAME)].to_owned()
 }
 
-fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
+pub(super) fn check_may(request: &AdminRequest) -> Result<(), AdminError> {
     match request.identity {
         _ if request.may(&Operation::Users) => Ok(()),
         Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
@@ -263,7 +263,6 @@ mod tests {
             total: 1_000_000,
             pager: Pager::new(500, ROWS, 1_000_000, "/users", &[]),
             has_rules: true,
-            rule_places: vec!["p".repeat(NAME); PLACES],
             shortest_password: SHORTEST_PASSWORD,
             name: entered_name(&worst_case::texts()[0]),
             error: Some("e".repeat(SENTENCE)),
@@ -277,6 +276,11 @@ mod tests {
         let form =
             PasswordForm { frame, name: name(), is_own: false, shortest_password: SHORTEST_PASSWORD, error };
         worst_case::assert_small(&form);
-        worst_case::assert_small(&Confirmation { frame: worst_case::frame(), name: name(), is_own: true });
+        worst_case::assert_small(&Confirmation {
+            frame: worst_case::frame(),
+            name: name(),
+            is_own: true,
+            has_rules: true,
+        });
     }
 }

@@ -40,6 +40,13 @@ pub(super) fn all(
     if let Some(warning) = store.delay.warning() {
         warnings.push(Warning::new(true, format!("Check the disk: {warning}.")));
     }
+    if let Some(fault) = request.access.rules_fault() {
+        // The path and the mistake are for users who see all of the registry.
+        let fault = if sees_all { fault.as_str() } else { "cannot use the rules of the admin page" };
+        let text =
+            format!("Some users lack rights: {fault}. Mend or remove the file, and reload the daemon.");
+        warnings.push(Warning::new(true, text));
+    }
     warnings.extend(space(store));
     if sees_all {
         warnings.extend(index(store));

@@ -1,8 +1,11 @@
 //! Warnings about a configuration that is valid but most likely not what was meant.
 
+use std::fs::File;
+use std::io::ErrorKind;
+
 use super::output::foreign_content;
-use crate::access::Htpasswd;
-use crate::config::Config;
+use crate::access::{Htpasswd, page_rules_fault};
+use crate::config::{Config, USER_RULES};
 
 /// Returns the warnings for the start and for `holdfast config check`.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -11,6 +14,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings.extend(missing_htpasswd(config));
     warnings.extend(unknown_users(config));
     warnings.extend(retention_by_time(config));
+    warnings.extend(page_rules_problem(config));
     warnings
 }
 
@@ -19,6 +23,15 @@ pub(super) fn unusable_logins(config: &Config) -> Vec<String> {
     let file = &config.auth.settings.htpasswd;
     let problems = Htpasswd::read(file).map(|users| users.problems()).unwrap_or_default();
     problems.into_iter().map(|problem| format!("{}: {problem}", file.display())).collect()
+}
+
+/// Returns why the rules of the admin page cannot be used. A start is not refused: they grant nothing then.
+pub(super) fn page_rules_problem(config: &Config) -> Option<String> {
+    let path = &config.auth.settings.page_rules;
+    // A command may run as a user who cannot read the file of the daemon.
+    let is_foreign = File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let fault = page_rules_fault(path, USER_RULES).filter(|_| !is_foreign)?;
+    Some(format!("{fault}; until it is mended they grant nothing"))
 }
 
 fn missing_htpasswd(config: &Config) -> Option<String> {

@@ -21,6 +21,8 @@ pub struct EffectiveSetting {
     pub source: Option<String>,
     /// True if a change takes effect only at the next restart.
     pub restart: bool,
+    /// The value after a restart, if the configuration was changed since the start.
+    pub after_restart: Option<String>,
 }
 
 /// Returns the places of the given values.
@@ -59,10 +61,28 @@ impl Config {
                     value: value.filter(|value| !value.is_empty()).map(|value| without_credentials(&value)),
                     source: self.places.of_key(key.name).get(number).cloned(),
                     restart: key.restart,
+                    after_restart: None,
                 }));
             }
         }
         settings
+    }
+
+    /// Returns the settings in effect after a reload with the configuration `new`, of a daemon that started with this one.
+    pub fn effective_after_reload(&self, new: &Config) -> Vec<EffectiveSetting> {
+        let changed: Vec<_> = self.keys_changed_until_restart(new).collect();
+        let started = self.effective_settings();
+        let in_effect = |setting: EffectiveSetting| {
+            let old = started.iter().find(|old| old.name == setting.name && changed.contains(&old.name));
+            match old {
+                None => setting,
+                Some(old) => EffectiveSetting {
+                    after_restart: Some(setting.value.unwrap_or_else(|| "not set".into())),
+                    ..old.clone()
+                },
+            }
+        };
+        new.effective_settings().into_iter().map(in_effect).collect()
     }
 
     /// Returns the places at which the rules of users are set.
@@ -114,6 +134,21 @@ mod tests {
         assert!(rule.source.as_deref().unwrap().starts_with("holdfast.toml:3:"), "{rule:?}");
         assert!(rule.value.as_deref().unwrap().contains("allow = [\"pull\"]\n"), "{rule:?}");
         assert_eq!(config.places_of_user_rules(), [rule.source.clone().unwrap()]);
+    }
+
+    #[test]
+    fn settings_that_need_a_restart_keep_their_values_after_a_reload() {
+        let config = |text| from_text("holdfast.toml", text, [], &Overrides::default()).unwrap();
+        let started = config("listen = [\":5000\"]\nstorage.path = \"/a\"\n");
+        let new = config("listen = [\":6000\"]\nstorage.path = \"/a\"\nlog.level = \"debug\"\n");
+        let settings = started.effective_after_reload(&new);
+        let find = |name: &str| settings.iter().find(|one| one.name == name).unwrap();
+        let listen = find("listen");
+        assert_eq!(listen.value.as_deref(), Some("[\":5000\"]"));
+        assert_eq!(listen.after_restart.as_deref(), Some("[\":6000\"]"));
+        assert_eq!(find("log.level").value.as_deref(), Some("\"debug\""));
+        assert!(settings.iter().filter(|one| one.after_restart.is_some()).count() == 1);
+        assert!(new.effective_after_reload(&new).iter().all(|one| one.after_restart.is_none()));
     }
 
     #[test]

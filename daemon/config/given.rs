@@ -29,6 +29,11 @@ impl Given {
         self.0.get(key)
     }
 
+    /// Returns the keys that are set, each with its place.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&String, &Place)> {
+        self.0.iter().map(|(key, item)| (key, &item.place))
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }

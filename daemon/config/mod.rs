@@ -28,6 +28,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod text_formats;
+mod user_rules;
 mod values;
 
 pub use self::effective::EffectiveSetting;
@@ -41,4 +42,5 @@ pub use self::settings::{
     Registry, Service, Storage, Tls, TlsMode,
 };
 pub use self::template::template;
+pub use self::user_rules::USER_RULES;
 pub use self::values::{bytes, duration};

@@ -265,12 +265,28 @@ pub(super) fn htpasswd_in(data: &Path) -> PathBuf {
     data.join("htpasswd")
 }
 
+/// Returns the file with the rules of the admin page, which is always in the data directory: the daemon can write there.
+pub(super) fn page_rules_in(data: &Path) -> PathBuf {
+    data.join("rules.toml")
+}
+
 impl Config {
     /// Keeps the data directory at `path`, and with it the htpasswd file unless that is configured.
     pub fn keep_data_in(&mut self, path: PathBuf) {
         if !self.auth.htpasswd_is_set {
             self.auth.settings.htpasswd = htpasswd_in(&path);
         }
+        self.auth.settings.page_rules = page_rules_in(&path);
         self.storage.path = path;
+    }
+
+    /// Returns the directory of the registry's own authority.
+    pub fn authority_directory(&self) -> PathBuf {
+        self.storage.path.join("tls")
+    }
+
+    /// Returns the file with the names that the admin page added to the certificate of the own authority.
+    pub fn added_names_file(&self) -> PathBuf {
+        self.authority_directory().join("names")
     }
 }

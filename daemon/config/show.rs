@@ -18,6 +18,14 @@ impl Config {
             let path = self.auth.settings.htpasswd.display().to_string();
             text += &format!("# auth.htpasswd = {path:?} unless it is set\n");
         }
+        let rules = &self.auth.settings.page_rules;
+        if rules.exists() {
+            text += &format!("# rules of the admin page: {}\n", rules.display());
+        }
+        let names = self.added_names_file();
+        if names.exists() {
+            text += &format!("# names of the certificate that the admin page added: {}\n", names.display());
+        }
         for section in &SECTIONS {
             if !section.name.is_empty() {
                 // Writing to a string cannot fail.
@@ -27,10 +35,7 @@ impl Config {
                 let Some(value) = (key.show)(self) else { continue };
                 match (key.shape)() {
                     Shape::Table => text += &table(&format!("[{}]", key.name), &value),
-                    Shape::Rules => {
-                        let rules = value.as_array().into_iter().flatten();
-                        text.extend(rules.map(|rule| table(&format!("[[{}]]", key.name), rule)));
-                    }
+                    Shape::Rules => text += &rule_tables(key.name, &value),
                     Shape::Text | Shape::Number | Shape::Flag | Shape::List => {
                         let _ = writeln!(text, "{} = {value}", key.short_name());
                     }
@@ -39,6 +44,12 @@ impl Config {
         }
         text
     }
+}
+
+/// Writes a list of rules, each as a table.
+pub(super) fn rule_tables(name: &str, rules: &toml::Value) -> String {
+    let rules = rules.as_array().into_iter().flatten();
+    rules.map(|rule| table(&format!("[[{name}]]"), rule)).collect()
 }
 
 /// Writes a table with its heading.

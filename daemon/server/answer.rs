@@ -165,6 +165,7 @@ impl RequestServices {
             requests: activity.activity().requests,
             unnamed_proxy: activity.has_unnamed_proxy(),
             certificate: self.certificates.as_deref().map(|one| certificate(one, name)),
+            names: self.certificates.clone().filter(|one| one.ca_pem().is_some()).map(|one| one as _),
         }
     }
 

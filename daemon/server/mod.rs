@@ -12,6 +12,7 @@ mod activity;
 mod admission;
 mod answer;
 mod authorize;
+mod certificate_names;
 mod connection;
 mod early;
 mod endpoints;

@@ -8,9 +8,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 
+use super::added_names::{self, NameError};
 use super::authority::{Authority, Leaf};
 use super::cipher_order::CipherOrder;
 use super::client_auth::ClientRequirements;
@@ -71,12 +73,19 @@ enum CertificateIssuer {
 /// The own authority and its leaf certificate.
 struct Auto {
     authority: Authority,
+    directory: PathBuf,
+    /// The names of the configuration.
+    configured: Vec<String>,
+    /// The names that the admin page added.
+    added: ArcSwap<BTreeSet<String>>,
+    /// Held while the file of the added names is written, and only by threads that may block.
+    editing: Lock<()>,
     clock: CertificateClock,
     issued: Lock<Issued>,
 }
 
 struct Issued {
-    /// The names of the configuration, and the addresses learned from connections.
+    /// The names of the configuration, the added ones, and the addresses learned from connections.
     names: BTreeSet<String>,
     leaf: Leaf,
 }
@@ -109,12 +118,22 @@ impl Certificates {
                 let clock = CertificateClock::open(&directory);
                 let authority = Authority::open(&directory, &clock)?;
                 let missing = MissingNames::new(names.clone());
-                let names = names.into_iter().collect();
+                let added = added_names::read(&directory);
+                let configured = names.clone();
+                let names = names.into_iter().chain(added.iter().cloned()).collect();
                 let leaf = authority.issue(&names, &clock)?;
                 let certified = leaf.certified()?;
                 let issued = Lock::new(Issued { names, leaf });
                 (
-                    CertificateIssuer::Auto(Box::new(Auto { authority, clock, issued })),
+                    CertificateIssuer::Auto(Box::new(Auto {
+                        authority,
+                        directory,
+                        configured,
+                        added: ArcSwap::from_pointee(added),
+                        editing: Lock::new(()),
+                        clock,
+                        issued,
+                    })),
                     certified,
                     Some(missing),
                 )
@@ -175,6 +194,64 @@ impl Certificates {
     /// Returns the names that the configuration adds to a certificate from the own authority.
     pub fn configured_names(&self) -> &[String] {
         self.served.configured_names()
+    }
+
+    /// Returns the names that were added to a certificate from the own authority.
+    pub fn added_names(&self) -> Vec<String> {
+        match &self.issuer {
+            CertificateIssuer::Auto(auto) => auto.added.load().iter().cloned().collect(),
+            CertificateIssuer::Files { .. } => Vec::new(),
+        }
+    }
+
+    /// Adds a name, stores it, and serves a certificate with it. Blocking.
+    ///
+    /// # Errors
+    /// Returns [`NameError`]; the old certificate stays in use.
+    pub fn add_name(&self, name: &str) -> Result<(), NameError> {
+        let CertificateIssuer::Auto(auto) = &self.issuer else { return Err(NameError::NotOwn) };
+        let name = added_names::valid_name(name)?;
+        let _editing = auto.editing.lock();
+        let names = added_names::with(&auto.added.load(), name.clone())?;
+        // A name that cannot be in a certificate is not stored.
+        auto.authority.issue(&names, &auto.clock)?;
+        added_names::write(&auto.directory, &names)?;
+        auto.added.store(Arc::new(names));
+        self.reissue(auto, |names| {
+            names.insert(name);
+        })
+    }
+
+    /// Removes an added name, and serves a certificate without it. Blocking.
+    ///
+    /// # Errors
+    /// Returns [`NameError`]; the old certificate stays in use.
+    pub fn remove_name(&self, name: &str) -> Result<(), NameError> {
+        let CertificateIssuer::Auto(auto) = &self.issuer else { return Err(NameError::NotOwn) };
+        let _editing = auto.editing.lock();
+        let mut names = BTreeSet::clone(&auto.added.load());
+        if !names.remove(name) {
+            return Err(NameError::Unknown(name.chars().take(80).collect()));
+        }
+        added_names::write(&auto.directory, &names)?;
+        auto.added.store(Arc::new(names));
+        let is_configured = auto.configured.iter().any(|one| one == name);
+        self.reissue(auto, |names| {
+            if !is_configured {
+                names.remove(name);
+            }
+        })
+    }
+
+    /// Changes the names, and serves a certificate with them.
+    fn reissue(&self, auto: &Auto, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), NameError> {
+        let mut issued = auto.issued.lock();
+        let mut names = issued.names.clone();
+        change(&mut names);
+        let leaf = auto.authority.issue(&names, &auto.clock)?;
+        self.served.replace(leaf.certified()?);
+        *issued = Issued { names, leaf };
+        Ok(())
     }
 
     /// Notes the host that a client requested. It is logged once if it is not a SAN of a certificate from the own

@@ -3,6 +3,7 @@
 //! In its sandbox the daemon sees no network interface. The address by which a client reached the machine is taken from
 //! its connection, and a certificate with that SAN is issued before the handshake begins.
 
+mod added_names;
 mod authority;
 mod certificates;
 mod cipher_order;
@@ -13,6 +14,7 @@ mod files;
 mod names;
 mod resolver;
 
+pub use self::added_names::NameError;
 pub use self::certificates::{CertificateInfo, Certificates, Source};
 pub use self::client_auth::ClientRequirements;
 pub use self::error::TlsError;

@@ -7,6 +7,7 @@ use super::tasks::enter;
 pub fn all(browser: &Chromium, registry: &Registry) {
     keep_the_last_user(browser);
     add_users(browser, registry);
+    edit_rights(browser);
     set_a_password(browser, registry);
     remove_a_user(browser, registry);
     change_own_password(browser, registry);
@@ -18,7 +19,7 @@ pub fn all(browser: &Chromium, registry: &Registry) {
 fn keep_the_last_user(browser: &Chromium) {
     browser.click_link("Users");
     browser.expect("#users", "last user, cannot be removed");
-    assert_eq!(browser.count("#users a"), 0);
+    assert_eq!(browser.count("#users a"), 1, "only its rights");
     browser.open("/users/remove?name=alice");
     browser.expect("main", "This is your own account");
     browser.click("#confirm");
@@ -41,6 +42,53 @@ fn add_users(browser: &Chromium, registry: &Registry) {
     browser.expect("#notice", "added");
     browser.expect("#users", "bob");
     assert!(registry.accepts("bob", "password one"));
+}
+
+/// Gives alice full rights and bob some by rules of the page, changes the latter, and removes both.
+fn edit_rights(browser: &Chromium) {
+    let fill = |name: &str, pattern: &str, allow: &[&str]| {
+        browser.open("/users/rights");
+        browser.fill("#rule-name", name);
+        browser.fill("#rule-pattern", pattern);
+        for action in allow {
+            browser.click(&format!("label[for=allow-{action}]"));
+        }
+        browser.click("#set-rule button");
+    };
+    browser.open("/users");
+    browser.click("#users a[href=\"/users/rights?name=bob\"]");
+    browser.expect("#now", "full rights");
+    fill("bob", "team/*", &["pull"]);
+    browser.expect("#error", "own full rights away");
+    assert_eq!(browser.property("#rule-pattern", "value"), "team/*", "the pattern is kept");
+    fill("alice", "*", &["pull", "push", "delete"]);
+    browser.expect("main", "This is the first rule that names users");
+    browser.expect("#changes", "no rights");
+    browser.click("#confirm");
+    browser.expect("#notice", "Rule saved");
+    fill("bob", "team/*", &["pull", "push"]);
+    browser.expect("#changes", "pull and push in team/*");
+    browser.click("#confirm");
+    browser.expect("#notice", "Rule saved");
+    browser.open("/users");
+    browser.expect("#users", "pull and push in team/*");
+    browser.open("/users/rights");
+    browser.click("#rules a[href^=\"/users/rights?edit=1\"]");
+    browser.expect("#rule-heading", "Change the rule");
+    browser.click("label[for=allow-push]");
+    browser.click("#set-rule button");
+    browser.expect("#rule", "pull in team/*");
+    browser.click("#confirm");
+    browser.expect("#rules", "pull in team/*");
+    for number in [1, 0] {
+        browser.open("/users/rights");
+        browser.click(&format!("#rules a[href=\"/users/rule?remove={number}\"]"));
+        browser.expect("h1", "Remove this rule?");
+        browser.click("#confirm");
+        browser.expect("#notice", "Rule removed");
+    }
+    browser.open("/users");
+    browser.expect("#rules", "every user has full rights");
 }
 
 fn set_a_password(browser: &Chromium, registry: &Registry) {

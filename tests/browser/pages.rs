@@ -8,7 +8,7 @@ use super::registry::{Registry, push_app};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 30] = [
+const PAGES: [(&str, &str); 33] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -30,6 +30,9 @@ const PAGES: [(&str, &str); 30] = [
     ("activity", "/activity"),
     ("maintenance", "/maintenance"),
     ("users", "/users"),
+    ("rights", "/users/rights?name=bob"),
+    ("set-rule", "/users/rule?name=alice&repositories=*&allow=pull&allow=push&allow=delete"),
+    ("set-up-mirror", "/push?task=mirror"),
     ("set-password", "/users/password?name=bob"),
     ("set-own-password", "/users/password?name=alice"),
     ("remove-user", "/users/remove?name=alice"),

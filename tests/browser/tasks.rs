@@ -86,6 +86,10 @@ fn see_how_to_push(browser: &Chromium) {
         browser.expect(&format!("#{client}"), part);
         assert_eq!(browser.texts("#clients > .panel").len(), 1, "{client}");
     }
+    browser.click("#tasks a[href=\"/push?task=mirror\"]");
+    browser.expect("#docker", "registry-mirrors");
+    assert_eq!((browser.count("#docker-push"), browser.count("#helm")), (0, 0));
+    browser.click("#tasks a[href=\"/push?task=all\"]");
     browser.click("#trust summary");
     assert_eq!(browser.text("#fingerprint").split(':').count(), 32);
     // Copy buttons need script.

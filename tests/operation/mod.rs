@@ -16,6 +16,8 @@ mod import_folder;
 mod metrics;
 mod names;
 mod owner;
+mod page_names;
+mod page_rights;
 mod registry2;
 mod reload;
 mod remote;

@@ -127,10 +127,16 @@ async fn serve(
     let jobs = background::open(&store).await;
     let admin = AdminState::new(Arc::clone(&jobs)).map_err(Failure::failed)?;
     let admin = Arc::new(admin);
-    let shared = Shared::new(descriptor_budget(&config, addresses.len()));
+    let shared = Shared::new(descriptor_budget(&config, addresses.len()), config.clone());
     let signer = shared.signer(&config, &store).await?;
-    let set =
-        services::services(&config, store.clone(), certificates, &admin, (loopback_only, &shared, signer))?;
+    let set = services::services(
+        &config,
+        store.clone(),
+        certificates,
+        &admin,
+        config.effective_settings(),
+        (loopback_only, &shared, signer),
+    )?;
     shared.access.replace(Arc::clone(&set.access));
     if let Some(seen) = seen_users {
         set.access.compare_with_seen(&seen);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::config_warnings::warnings;
+use super::super::config_warnings::{page_rules_problem, warnings};
 use super::super::failure::Failure;
 use super::super::settings::store_settings;
 use super::super::validate::{import_folder_problem, signers_problem, validate_for_reload};
@@ -37,8 +37,12 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
     let mut new = read(app).await?;
     let old = app.config.load_full();
     let needs_restart: Vec<_> = old.keys_changed_until_restart(&new).collect();
+    let settings_in_effect = app.shared.started.effective_after_reload(&new);
     // The store stays where it is until a restart, and with it the users and the authority in the data directory.
     new.keep_data_in(old.storage.path.clone());
+    if let Some(problem) = page_rules_problem(&new) {
+        return Err(Failure::misuse(problem));
+    }
     let certificates = if new.tls == old.tls {
         app.server.services().certificates.clone()
     } else {
@@ -50,6 +54,7 @@ async fn reload(app: &Arc<App>) -> Result<(), Failure> {
         app.store.clone(),
         certificates,
         &app.admin,
+        settings_in_effect,
         (app.loopback_only, &app.shared, signer),
     )?;
     for key in needs_restart {

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::super::failure::Failure;
 use crate::access::{self, Access, Anonymous, Challenge, CurrentAccess, Rule, TokenSigner, UsersLatch};
 use crate::admin::{self, Admin, AdminState, SettingInEffect};
-use crate::config::{Config, EffectiveSetting, TlsMode};
+use crate::config::{Config, EffectiveSetting, TlsMode, USER_RULES};
 use crate::metrics::HttpCounters;
 use crate::registry::{Registry, UploadSlots};
 use crate::server::{MetricsAccess, RequestServices};
@@ -27,11 +27,14 @@ pub(super) struct Shared {
     http: Arc<HttpCounters>,
     /// The access control of the configuration in effect.
     pub(super) access: CurrentAccess,
+    /// The configuration of the start, for the keys that need a restart.
+    pub(super) started: Config,
 }
 
 impl Shared {
-    pub(super) fn new(budget: DescriptorBudget) -> Self {
+    pub(super) fn new(budget: DescriptorBudget, started: Config) -> Self {
         Shared {
+            started,
             upload_slots: Arc::new(UploadSlots::new(budget.uploads)),
             budget,
             users_latch: UsersLatch::default(),
@@ -77,6 +80,8 @@ fn may_ask_for_tokens(config: &Config) -> bool {
             let for_anonymous = |rule: &Rule| rule.users.iter().any(|name| name == "-");
             matches!(config.auth.settings.anonymous, Some(Anonymous::Pull | Anonymous::Full))
                 || config.auth.settings.rules.iter().any(for_anonymous)
+                // The rules of the admin page may be for anonymous clients, too.
+                || config.auth.settings.page_rules.exists()
         }
     }
 }
@@ -87,6 +92,7 @@ pub(super) fn services(
     store: Store,
     certificates: Option<Arc<Certificates>>,
     admin_state: &Arc<AdminState>,
+    settings: Vec<EffectiveSetting>,
     (loopback_only, shared, signer): (bool, &Shared, TokenSigner),
 ) -> Result<RequestServices, Failure> {
     let limits = &config.limits;
@@ -102,8 +108,9 @@ pub(super) fn services(
             push: !config.registry.read_only,
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
-            configuration: config.effective_settings().into_iter().map(setting).collect(),
+            configuration: settings.into_iter().map(setting).collect(),
             rule_places: config.places_of_user_rules(),
+            page_rules: config.auth.settings.page_rules.display().to_string(),
         },
         state: Arc::clone(admin_state),
         store: store.clone(),
@@ -136,8 +143,8 @@ pub(super) fn services(
 
 /// Returns a setting as the admin page shows it.
 fn setting(setting: EffectiveSetting) -> SettingInEffect {
-    let EffectiveSetting { section, name, value, source, restart } = setting;
-    SettingInEffect { section, name, value, source, restart }
+    let EffectiveSetting { section, name, value, source, restart, after_restart } = setting;
+    SettingInEffect { section, name, value, source, restart, after_restart }
 }
 
 /// Returns true if only this machine can reach the registry: its sockets are on loopback, and no proxy or external URL is
@@ -152,7 +159,7 @@ pub(super) async fn certificates(config: &Config) -> Result<Option<Arc<Certifica
     let source = match &config.tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::Auto => {
-            let directory = config.storage.path.join("tls");
+            let directory = config.authority_directory();
             Source::Auto { directory, names: config.tls.names.clone() }
         }
         TlsMode::Files { certificate, key } => {
@@ -169,6 +176,7 @@ fn access_settings(config: &Config, loopback_only: bool, signer: TokenSigner) ->
     access::Settings {
         auth: config.auth.settings.clone(),
         session: config.admin.session,
+        rules_format: USER_RULES,
         signer,
         // A configured file of users means that users are wanted, even before it has any.
         open_without_users: loopback_only && !config.auth.htpasswd_is_set,

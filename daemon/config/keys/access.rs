@@ -4,7 +4,7 @@ use crate::access::{Action, Anonymous, Challenge, Rule};
 use crate::config::format::{Choice, Describe, Format, List, Optional};
 use crate::config::key::{Initial, Key, Section, key};
 use crate::config::rules::Rules;
-use crate::config::settings::{Config, htpasswd_in};
+use crate::config::settings::{Config, htpasswd_in, page_rules_in};
 use crate::config::text_formats::{DURATION, PATH, PATTERN, TEXT, TOKEN_LIFETIME, USER};
 
 pub(in crate::config) const AUTH: Section<Config> = Section { name: "auth", doc: "", keys: AUTH_KEYS };
@@ -79,7 +79,9 @@ const AUTH_KEYS: &[Key<Config>] = &[
         Rules { keys: RULE_KEYS, check: |_: &Rule| None },
         "The rights of users. Without a rule that names users, every user has all rights. Every user has at least the \
          rights of anonymous clients. A rule for \"-\" does not open the admin page. Users who may pull, push and delete \
-         in the repositories \"*\" also manage users and maintenance on the admin page."
+         in the repositories \"*\" also manage users and maintenance on the admin page. The admin page keeps its own rules \
+         in the file rules.toml in the data directory, in the same form. A name that a rule of the configuration has, \"*\" and \
+         \"-\" included, gets nothing by the rules of that file, and neither does \"-\" where auth.anonymous is set."
     ),
 ];
 
@@ -115,9 +117,10 @@ const RULE_KEYS: &[Key<Rule>] = &[
     ),
 ];
 
-/// Sets the default of `auth.htpasswd`: the file `htpasswd` in the data directory.
+/// Sets the files in the data directory: the default of `auth.htpasswd`, and the rules of the admin page.
 pub(in crate::config) fn finish_auth(config: &mut Config) {
     if !config.auth.htpasswd_is_set {
         config.auth.settings.htpasswd = htpasswd_in(&config.storage.path);
     }
+    config.auth.settings.page_rules = page_rules_in(&config.storage.path);
 }

@@ -203,3 +203,30 @@ fn changed_files_are_read_again() {
         assert!(certificates.refresh().unwrap_err().to_string().contains("cannot read"));
     }
 }
+
+#[test]
+fn added_name_is_served_at_once_and_after_a_restart_until_it_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = auto(directory.path());
+    let ca = certificates.ca_pem().unwrap().to_owned();
+    assert!(connect(&certificates, &ca, "elsewhere.lan").is_err());
+    certificates.add_name("Elsewhere.LAN.").unwrap();
+    connect(&certificates, &ca, "elsewhere.lan").unwrap();
+    assert!(matches!(certificates.add_name("*.lan"), Err(NameError::Invalid(_))));
+    assert!(!certificates.refresh().unwrap(), "the certificate is current");
+    drop(certificates);
+    let again = auto(directory.path());
+    assert_eq!(
+        (again.added_names(), again.configured_names()),
+        (vec!["elsewhere.lan".into()], &["hub.lan".to_owned()][..])
+    );
+    connect(&again, &ca, "elsewhere.lan").unwrap();
+    assert!(matches!(again.remove_name("hub.lan"), Err(NameError::Unknown(_))));
+    // A name that the configuration has as well stays in the certificate.
+    again.add_name("hub.lan").unwrap();
+    again.remove_name("hub.lan").unwrap();
+    again.remove_name("elsewhere.lan").unwrap();
+    connect(&again, &ca, "hub.lan").unwrap();
+    assert!(connect(&again, &ca, "elsewhere.lan").is_err());
+    assert!(auto(directory.path()).added_names().is_empty());
+}
