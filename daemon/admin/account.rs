@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use super::users::new_password;
 use crate::access::{Identity, UserChangeKind, UserName};
 use crate::wire::Response;
@@ -31,7 +31,7 @@ pub(super) async fn change(request: &mut AdminRequest<'_>) -> Result<Response, A
         Ok(secret) => {
             request.end_session();
             request.begin_session(&secret);
-            Ok(see_other("/account?done=own-password"))
+            Ok(request.see_result("/account", "own-password"))
         }
         Err(AdminError::Invalid(why)) => {
             let page = Page { frame: Frame::new(request, "account"), error: Some(why) };

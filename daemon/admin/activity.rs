@@ -82,7 +82,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         return Err(AdminError::NeedsLogin);
     }
     let permit = request.permit()?;
-    let (search, page) = (search_text(&request.query), Pager::wanted(&request.query));
+    let (search, number) = (search_text(&request.query), Pager::wanted(&request.query));
     let chosen = |name, choices: &[&'static str]| {
         let wanted = request.query.get(name);
         choices.iter().find(|choice| Some(**choice) == wanted).copied().unwrap_or_default()
@@ -99,7 +99,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
                 && may_see(event, &permit, sees_all)
         }
     };
-    let Activity { events, total } = request.admin.store.activity(wanted, (page - 1) * ROWS, ROWS).await?;
+    let Activity { events, total } = request.admin.store.activity(wanted, (number - 1) * ROWS, ROWS).await?;
     let since = clock::unix_seconds().saturating_sub(request.admin.state.started.elapsed().as_secs());
     let page = Page {
         frame: Frame::new(request, "activity"),
@@ -107,7 +107,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         summary: count(total, "event"),
         since: When::at(since),
         pager: Pager::new(
-            page,
+            number,
             ROWS,
             total,
             "/activity",
@@ -117,6 +117,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         periods: PERIODS.map(|(value, name, _)| (value, name, value == period)).into(),
         search,
     };
+    page.pager.check_page(number)?;
     render(OK, &page)
 }
 

@@ -1,6 +1,8 @@
 //! Prepares the content of a manifest for its page: layers with their states, build steps, settings, labels,
 //! annotations. All texts are untrusted and are cut to a fixed length.
 
+use std::collections::BTreeSet;
+
 use super::format::short_digest;
 use super::limits::{NAME, TEXT, shorten};
 use super::section::{List, Section, View};
@@ -32,6 +34,26 @@ pub(super) struct Step {
     pub(super) line: String,
     /// The length of its layer, if it made one.
     pub(super) size: Option<String>,
+}
+
+/// The badges of an image for its attachments.
+pub(super) struct Badges {
+    pub(super) is_signed: bool,
+    /// The kinds of the other attachments, in words.
+    pub(super) attached: String,
+    /// True if content of the image is missing or corrupt.
+    pub(super) is_damaged: bool,
+}
+
+impl Badges {
+    pub(super) fn of(attached: &BTreeSet<Attachment>, is_damaged: bool) -> Self {
+        let others = attached.iter().filter(|kind| **kind != Attachment::Signature).map(|kind| kind.word());
+        Badges {
+            is_signed: attached.contains(&Attachment::Signature),
+            attached: others.collect::<Vec<_>>().join(", "),
+            is_damaged,
+        }
+    }
 }
 
 /// A setting of an image, a label or an annotation.

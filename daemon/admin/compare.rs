@@ -13,7 +13,7 @@ use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use crate::base::human::{count, size};
-use crate::oci::{DescriptorView, ImageConfig, ManifestView, Reference, RepositoryName};
+use crate::oci::{DescriptorView, ImageConfig, ManifestView, Platform, Reference, RepositoryName};
 use crate::wire::Response;
 
 /// The rows of each list of layers.
@@ -31,7 +31,7 @@ struct Page {
     frame: Frame,
     name: String,
     sides: [Side; 2],
-    /// The platform that is compared, if both are indexes, and the others.
+    /// The platform that is compared, if one of them is an index, and those that both indexes have.
     platform: Option<String>,
     platforms: Vec<(String, String)>,
     shared: String,
@@ -87,13 +87,40 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let _permit = request.admin.store.acquire_read_permit().await?;
     let (first, second) = (manifest(request, &name, first).await?, manifest(request, &name, second).await?);
     let common = common_platforms(&first.1, &second.1);
-    let wanted = request.query.get("platform");
-    let platform = common.iter().find(|platform| Some(platform.as_str()) == wanted).or(common.first());
-    let platform = platform.cloned();
-    let a = image(request, &name, first, platform.as_deref()).await?;
-    let b = image(request, &name, second, platform.as_deref()).await?;
+    let named: Vec<String> = common.iter().map(ToString::to_string).collect();
+    let (a, b, platform) = match (is_index(&first.1), is_index(&second.1)) {
+        (true, false) => {
+            let b = image(request, &name, second, None).await?;
+            let platform = known_platform(&b);
+            (image(request, &name, first, platform.as_ref()).await?, b, platform)
+        }
+        (false, true) => {
+            let a = image(request, &name, first, None).await?;
+            let platform = known_platform(&a);
+            let b = image(request, &name, second, platform.as_ref()).await?;
+            (a, b, platform)
+        }
+        (true, true) | (false, false) => {
+            let wanted = request.query.get("platform");
+            let wanted = common.iter().find(|platform| Some(platform.to_string().as_str()) == wanted);
+            // Without a platform in common, the second image is named that lacks the first one's.
+            let platform = wanted.or(common.first()).cloned().or_else(|| platforms(&first.1).next().cloned());
+            let a = image(request, &name, first, platform.as_ref()).await?;
+            (a, image(request, &name, second, platform.as_ref()).await?, platform)
+        }
+    };
+    let platform = platform.map(|platform| platform.to_string());
     let frame = Frame::new(request, "repositories");
-    render(OK, &page(frame, &name, &a, &b, (platform, common)))
+    render(OK, &page(frame, &name, &a, &b, (platform, named)))
+}
+
+fn is_index(contents: &ManifestView) -> bool {
+    !contents.manifests.items.is_empty()
+}
+
+/// Returns the platform of an image by its configuration.
+fn known_platform(image: &Image) -> Option<Platform> {
+    Some(image.config.platform()).filter(|platform| !platform.is_unknown())
 }
 
 /// Reads the manifest of a tag or a digest.
@@ -113,32 +140,58 @@ fn too_large(what: &str) -> AdminError {
 }
 
 /// Returns the platforms that both indexes have.
-fn common_platforms(a: &ManifestView, b: &ManifestView) -> Vec<String> {
-    let names = |contents: &ManifestView| -> Vec<String> {
-        contents.manifests.items.iter().filter_map(platform_of).collect()
-    };
-    let other = names(b);
-    let mut common = names(a);
-    common.retain(|name| other.contains(name));
-    common.dedup();
+fn common_platforms(a: &ManifestView, b: &ManifestView) -> Vec<Platform> {
+    let mut common: Vec<Platform> = Vec::new();
+    for platform in platforms(a) {
+        if platforms(b).any(|other| other == platform) && !common.contains(platform) {
+            common.push(platform.clone());
+        }
+    }
     common
 }
 
-fn platform_of(part: &DescriptorView) -> Option<String> {
-    part.platform.as_ref().filter(|platform| !platform.is_unknown()).map(ToString::to_string)
+/// Returns the known platforms of an index.
+fn platforms(contents: &ManifestView) -> impl Iterator<Item = &Platform> {
+    contents.manifests.items.iter().filter_map(platform_of)
 }
 
-/// Reads the image of a manifest: of an index, that of the platform, or the first one.
+fn platform_of(part: &DescriptorView) -> Option<&Platform> {
+    part.platform.as_ref().filter(|platform| !platform.is_unknown())
+}
+
+/// Returns the manifest of a platform in an index: the same one, or one that differs only in a variant that is not given. An
+/// index without platforms, or a platform that is not known, gives the first manifest.
+fn child<'a>(
+    reference: &Reference,
+    contents: &'a ManifestView,
+    wanted: Option<&Platform>,
+) -> Result<Option<&'a DescriptorView>, AdminError> {
+    let children = &contents.manifests.items;
+    let named = platforms(contents).next().is_some();
+    let Some(wanted) = wanted.filter(|_| named) else { return Ok(children.first()) };
+    let with = |is_wanted: &dyn Fn(&Platform) -> bool| {
+        children.iter().find(|part| platform_of(part).is_some_and(is_wanted))
+    };
+    let found = with(&|platform| platform == wanted).or_else(|| with(&|platform| platform.is_like(wanted)));
+    let missing = || {
+        let has: Vec<_> = platforms(contents).take(PLATFORMS).map(ToString::to_string).collect();
+        let (label, has) = (label(reference), has.join(", "));
+        AdminError::Invalid(format!(
+            "The index {label} has no image for {wanted}, so they cannot be compared. It has {has}."
+        ))
+    };
+    found.ok_or_else(missing).map(Some)
+}
+
+/// Reads the image of a manifest: of an index, that of the platform.
 async fn image(
     request: &AdminRequest<'_>,
     name: &RepositoryName,
     (reference, mut contents): (Reference, ManifestView),
-    platform: Option<&str>,
+    platform: Option<&Platform>,
 ) -> Result<Image, AdminError> {
     let store = &request.admin.store;
-    let children = &contents.manifests.items;
-    let child = children.iter().find(|part| platform.is_some() && platform_of(part).as_deref() == platform);
-    if let Some(child) = child.or(children.first()) {
+    if let Some(child) = child(&reference, &contents, platform)? {
         contents = manifest(request, name, Reference::Digest(child.digest.clone())).await?.1;
     }
     let config = match &contents.config {
@@ -203,17 +256,24 @@ fn page(
 fn side(image: &Image, only: Vec<&DescriptorView>) -> Side {
     let layers = &image.contents.layers;
     let total = layers.items.iter().filter_map(|layer| layer.size).fold(0, u64::saturating_add);
-    let (label, reference) = match &image.reference {
-        Reference::Tag(tag) => (tag.to_string(), format!(":{tag}")),
-        Reference::Digest(digest) => (short_digest(digest), format!("@{digest}")),
-    };
     Side {
-        label,
-        reference,
+        label: label(&image.reference),
+        reference: match &image.reference {
+            Reference::Tag(tag) => format!(":{tag}"),
+            Reference::Digest(digest) => format!("@{digest}"),
+        },
         size: size(total),
         layers: layers.items.len() + layers.more,
         more: only.len().saturating_sub(LAYERS),
         only: only.into_iter().take(LAYERS).map(layer).collect(),
+    }
+}
+
+/// Returns the tag, or the beginning of the digest.
+fn label(reference: &Reference) -> String {
+    match reference {
+        Reference::Tag(tag) => tag.to_string(),
+        Reference::Digest(digest) => short_digest(digest),
     }
 }
 

@@ -8,7 +8,7 @@ use super::error::AdminError;
 use super::format::short_digest;
 use super::pages::{self, Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use crate::access::{Action, Identity, Operation};
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName, Tag};
@@ -104,7 +104,7 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
     };
     // The notice about tags that were kept has no place for it.
     let waiting = if moved.is_empty() { waiting(request).await } else { String::new() };
-    Ok(see_other(&format!("{path}?done=deleted&count={}{moved}{waiting}", deleted.len())))
+    Ok(request.see_result(&path, &format!("deleted&count={}{moved}{waiting}", deleted.len())))
 }
 
 /// Returns the parameters of the notice about the content that waits for a collection, for users who may start one; none if it

@@ -8,7 +8,7 @@ use super::delete::{repository, waiting};
 use super::error::AdminError;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use crate::base::human::{count, size};
 use crate::oci::RepositoryName;
 use crate::store::{ListQuery, RepositoryOverview};
@@ -85,11 +85,12 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         let (user, client) = (request.identity.to_string(), request.context.client);
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {deleted} manifests of {name}");
     }
-    Ok(see_other(&if done? {
-        format!("/repositories?done=repository-deleted{}", waiting(request).await)
+    Ok(if done? {
+        request.see_result("/repositories", &format!("repository-deleted{}", waiting(request).await))
     } else {
-        format!("/delete/repository?name={name}&done=partly-deleted&count={deleted}")
-    }))
+        let path = format!("/delete/repository?name={name}");
+        request.see_result(&path, &format!("partly-deleted&count={deleted}"))
+    })
 }
 
 #[cfg(test)]

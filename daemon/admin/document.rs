@@ -73,13 +73,17 @@ pub(super) async fn show(
     };
     let document = parsed.ok_or_else(|| {
         AdminError::Invalid(
-            "The document is in none of the formats that can be shown: SPDX 2 and CycloneDX in JSON, in-toto \
-             statements, and payloads of cosign. Download it instead."
+            "The document is in none of the formats that can be shown: SPDX, CycloneDX in JSON, in-toto statements, and \
+             payloads of cosign. Download it instead."
                 .into(),
         )
     })?;
     let frame = Frame::new(request, "repositories");
-    render(OK, &page(frame, (name, manifest, blob), document, search, number))
+    let page = page(frame, (name, manifest, blob), document, search, number);
+    if let Some(bill) = &page.bill {
+        bill.pager.check_page(number)?;
+    }
+    render(OK, &page)
 }
 
 fn page(

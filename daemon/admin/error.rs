@@ -16,6 +16,8 @@ use crate::wire::{ApiError, Response, with_bytes};
 pub(super) enum AdminError {
     /// The user has to log in first. A request gets a redirect to the form instead of a page with this error.
     NeedsLogin,
+    /// The list has fewer pages. A request gets a redirect to this address, the last page, instead of a page with this error.
+    BeyondLastPage(String),
     /// The user is not allowed to do this.
     Denied(&'static str),
     /// The token of the form does not belong to this session (CSRF).
@@ -41,6 +43,9 @@ impl AdminError {
         let problem = match self {
             AdminError::NeedsLogin => forbidden("This page is for users of the registry. Log in first."),
             AdminError::Denied(text) | AdminError::Forged(text) => forbidden(text),
+            AdminError::BeyondLastPage(_) => {
+                Problem::new(ProblemKind::NotFound, ErrorCode::Unsupported, "the list has no such page")
+            }
             AdminError::NotFound(text) => {
                 Problem::new(ProblemKind::NotFound, ErrorCode::Unsupported, text.as_str())
             }

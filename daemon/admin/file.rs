@@ -1,4 +1,4 @@
-//! The download of one file of an artifact: always an attachment, so that stored content never becomes a page.
+//! The download of one layer of an image or file of an artifact: always an attachment, so that stored content never becomes a page.
 
 use std::net::IpAddr;
 use std::task::{Context, Poll};
@@ -17,6 +17,14 @@ use crate::wire::{BodyError, Chunks, Response, ResponseBody, confine, empty};
 /// The longest name of a downloaded file.
 const LONGEST_NAME: usize = 120;
 
+/// The extensions of files by the ends of their media types.
+const EXTENSIONS: [(&[&str], &str); 4] = [
+    (&[".tar"], ".tar"),
+    (&[".tar+gzip", ".tar.gzip"], ".tar.gz"),
+    (&[".tar+zstd", ".tar.zstd"], ".tar.zst"),
+    (&["+json"], ".json"),
+];
+
 /// Returns the descriptor of a blob in a manifest that the user may pull.
 pub(super) async fn described(
     request: &AdminRequest<'_>,
@@ -34,7 +42,7 @@ pub(super) async fn described(
     found.ok_or_else(|| AdminError::NotFound("This manifest has no such file.".into()))
 }
 
-/// Sends a file of an artifact.
+/// Sends a layer of an image, or a file of an artifact.
 pub(super) async fn send(
     request: &AdminRequest<'_>,
     name: &RepositoryName,
@@ -54,20 +62,26 @@ pub(super) async fn send(
     confine(headers);
     headers.insert(CONTENT_LENGTH, size.into());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    let disposition = format!("attachment; filename=\"{}\"", file_name(part.title(), blob));
+    let disposition = format!("attachment; filename=\"{}\"", file_name(&part));
     let disposition = HeaderValue::from_str(&disposition);
     headers.insert(CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment")));
     Ok(response)
 }
 
-/// Returns the name of the file: the last part of its title in letters that every system accepts, or its digest.
-fn file_name(title: Option<&str>, blob: &Digest) -> String {
-    let name = title.and_then(|title| title.rsplit(['/', '\\']).next()).unwrap_or_default();
+/// Returns the name of the file: the last part of its title in letters that every system accepts, or its digest with the
+/// extension of its type.
+fn file_name(part: &DescriptorView) -> String {
+    let name = part.title().and_then(|title| title.rsplit(['/', '\\']).next()).unwrap_or_default();
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '_' };
     let name: String = name.chars().take(LONGEST_NAME).map(allowed).collect();
     // A name of dots is a directory, and one with a dot first is hidden.
     let name = name.trim_start_matches('.');
-    if name.is_empty() { blob.hex()[..12].to_owned() } else { name.to_owned() }
+    if !name.is_empty() {
+        return name.to_owned();
+    }
+    let media_type = part.media_type.as_deref().unwrap_or_default();
+    let known = EXTENSIONS.iter().find(|(ends, _)| ends.iter().any(|end| media_type.ends_with(end)));
+    format!("{}{}", &part.digest.hex()[..12], known.map_or("", |(_, extension)| extension))
 }
 
 /// The body of the download.
@@ -97,7 +111,21 @@ mod tests {
 
     #[test]
     fn file_names_are_plain() {
-        let name = |title| file_name(title, &worst_case::digest());
+        let part = |media_type: &str, title: Option<&str>| {
+            let annotations = title.map(|title| serde_json::json!({"org.opencontainers.image.title": title}));
+            let part = serde_json::json!({"digest": worst_case::digest(), "mediaType": media_type, "annotations": annotations.unwrap_or_default()});
+            file_name(&serde_json::from_str(&part.to_string()).unwrap())
+        };
+        let name = |title| part("a/b", title);
+        for (media_type, extension) in [
+            ("application/vnd.oci.image.layer.v1.tar", ".tar"),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", ".tar.gz"),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", ".tar.gz"),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", ".tar.zst"),
+            ("application/spdx+json", ".json"),
+        ] {
+            assert_eq!(part(media_type, None), format!("{}{extension}", "a".repeat(12)));
+        }
         assert_eq!(name(Some("dir/app-1.0+x.tar.gz")), "app-1.0+x.tar.gz");
         assert_eq!(name(Some("..\\..\\.bashrc")), "bashrc");
         assert_eq!(name(Some("a\"; b\r\nc")), "a___b__c");

@@ -3,7 +3,7 @@
 use askama::Template;
 use bytes::Bytes;
 
-use super::artifact::{self, Layer, Setting, Step};
+use super::artifact::{self, Badges, Layer, Setting, Step};
 use super::error::AdminError;
 use super::format::{When, short_digest, whole_size};
 use super::limits::{NAME, TEXT, shorten};
@@ -16,7 +16,7 @@ use super::section::{List, Section, View};
 use super::{document, file};
 use crate::access::{Action, Identity};
 use crate::base::human::{count, size};
-use crate::oci::{self, Attachment, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
+use crate::oci::{self, Digest, ImageConfig, ManifestView, Reference, RepositoryName, Tag};
 use crate::store::{ContentState, ManifestEntry, Presence, StoreError};
 use crate::wire::{Response, confine, with_bytes};
 
@@ -38,6 +38,7 @@ struct Page {
     short: String,
     /// The repository with `:TAG`, or with the beginning of the digest.
     title: String,
+    badges: Badges,
     pulls: Vec<PullCommand>,
     /// The reference of the download: `:TAG` or `@DIGEST`.
     download: String,
@@ -208,12 +209,12 @@ async fn page(
     let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
     let host = request.display_host();
     let pulled = Pulled::of(artifact_type.as_deref());
-    let is_signed =
-        attached.iter().any(|tag| Attachment::of_tag(tag.as_str()) == Some(Attachment::Signature));
+    let badges = Badges::of(&store.attachments_of(name, entry).await?, damage.is_some());
     Ok(Page {
         frame: Frame::new(request, "repositories"),
         title: title(name, reference, entry),
-        pulls: pull_commands(&format!("{host}/{name}"), &named, pulled, is_signed),
+        pulls: pull_commands(&format!("{host}/{name}"), &named, pulled, badges.is_signed),
+        badges,
         damage,
         attached: attached.iter().map(Tag::to_string).collect(),
         may_copy: may_copy(request, name),

@@ -9,7 +9,7 @@ use super::jobs::{CHECK, COLLECTION, ScheduledJob, ShownRun, schedule, shown_run
 use super::pager::Pager;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use crate::access::{Identity, Operation};
 use crate::base::human::duration;
 use crate::jobs::{Request, StartError};
@@ -84,7 +84,7 @@ pub(super) fn cancel(request: &AdminRequest) -> Result<Response, AdminError> {
         let (client, user) = (request.context.client, &request.identity);
         log::info!(client:% = client, user:% = user; "{job} cancelled from the admin page");
     }
-    Ok(see_other(&format!("{PATH}?done={}", if is_cancelled { "cancelled" } else { "ended" })))
+    Ok(request.see_result(PATH, if is_cancelled { "cancelled" } else { "ended" }))
 }
 
 fn start(request: &AdminRequest, job: &str, options: Value, noun: &str) -> Result<Response, AdminError> {
@@ -101,7 +101,7 @@ fn start(request: &AdminRequest, job: &str, options: Value, noun: &str) -> Resul
             return Err(AdminError::Internal(format!("cannot start the job {job}: {error}")));
         }
     };
-    Ok(see_other(&format!("{PATH}?done={done}")))
+    Ok(request.see_result(PATH, done))
 }
 
 fn user(request: &AdminRequest) -> String {

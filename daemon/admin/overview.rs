@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::activity;
 use super::error::AdminError;
-use super::format::{When, freed};
+use super::format::{When, freed, short_digest};
 use super::jobs::{self, RunningJob};
 use super::limits::{NAME, shorten};
 use super::pages::{Frame, render};
@@ -16,22 +16,28 @@ use super::warnings::{self, Warning};
 use crate::access::{Action, Identity, Operation, Permit};
 use crate::base::human::{duration, size};
 use crate::store::{
-    Counts, Event, ListQuery, Overview, Repositories, RepositoryOrder, RepositoryOverview, UnfinishedUpload,
+    Counts, DamagedImage, Event, ListQuery, Overview, Repositories, RepositoryOrder, RepositoryOverview,
+    UnfinishedUpload,
 };
 use crate::wire::Response;
 
 /// The repositories among the largest that are shown.
 const LARGEST: usize = 5;
+/// The damaged images that are shown.
+const DAMAGED: usize = 3;
 /// The running uploads that are shown.
-const UPLOADS: usize = 12;
+const UPLOADS: usize = 8;
 /// The recent events that are shown.
-const EVENTS: usize = 6;
+const EVENTS: usize = 5;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Page {
     frame: Frame,
     warnings: Vec<Warning>,
+    /// The images with missing or corrupt content that the user may pull.
+    damaged: Vec<Damaged>,
+    more_damaged: bool,
     disk: Vec<Segment>,
     /// The parts of what the registry itself holds; empty for users with limited rights.
     held: Vec<Segment>,
@@ -61,6 +67,17 @@ struct Totals {
     tags: u64,
     manifests: u64,
     stored: String,
+}
+
+/// An image with missing or corrupt content.
+struct Damaged {
+    name: String,
+    /// The name as far as it is shown.
+    label: String,
+    digest: String,
+    short: String,
+    tags: Vec<String>,
+    more_tags: usize,
 }
 
 /// A part of the disk, in the bar and its legend.
@@ -104,6 +121,9 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let listed =
         request.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
     let visible = listed.await?;
+    let may_pull = permit.clone();
+    let damaged = request.admin.store.damaged_images(DAMAGED, move |name| may_pull.may(Action::Pull, name));
+    let (damaged, more_damaged) = damaged.await?;
     let (reader, all) = (permit.clone(), request.may(&Operation::Maintenance));
     let recent = move |event: &Event| activity::may_see(event, &reader, all);
     // Anonymous readers do not see the names and addresses of other users.
@@ -124,6 +144,8 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let page = Page {
         frame,
         warnings: warnings::all(request, &store, sees_all, is_implicitly_open),
+        damaged: damaged.iter().map(damaged_row).collect(),
+        more_damaged,
         disk: disk(&store, sees_all),
         held: if sees_all { held(&store) } else { Vec::new() },
         held_bytes: size(held_bytes(&store)),
@@ -143,6 +165,17 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         logged_in,
     };
     render(OK, &page)
+}
+
+fn damaged_row(image: &DamagedImage) -> Damaged {
+    Damaged {
+        name: image.repository.to_string(),
+        label: shorten(image.repository.as_str(), NAME),
+        digest: image.digest.to_string(),
+        short: short_digest(&image.digest),
+        tags: image.tags.iter().map(ToString::to_string).collect(),
+        more_tags: image.more_tags,
+    }
 }
 
 fn bars(repositories: &[RepositoryOverview]) -> Vec<Bar> {
@@ -263,6 +296,12 @@ mod tests {
             bytes: u64::MAX,
             pushed: 0,
         };
+        let damaged = |number| DamagedImage {
+            repository: worst_case::name(number),
+            digest: worst_case::digest(),
+            tags: vec![worst_case::tag(0)],
+            more_tags: usize::MAX,
+        };
         let label = shorten(worst_case::name(0).as_str(), NAME);
         let upload =
             |_| Upload { name: label.clone(), text: "1023.9 GiB of 1023.9 GiB".into(), percent: Some(100) };
@@ -282,6 +321,8 @@ mod tests {
         worst_case::assert_small(&Page {
             frame: worst_case::frame(),
             warnings: (0..9).map(warning).collect(),
+            damaged: (0..DAMAGED).map(|number| damaged_row(&damaged(number))).collect(),
+            more_damaged: true,
             disk: (0..4).map(segment).collect(),
             held: (0..4).map(segment).collect(),
             held_bytes: "1023.9 GiB".into(),

@@ -1,5 +1,6 @@
 //! Lists in pages: the search field, the page number and the sort order of a query, and the links between them.
 
+use super::error::AdminError;
 use crate::store::ListQuery;
 use crate::wire::Query;
 
@@ -28,7 +29,7 @@ impl Pager {
         query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, 1_000_000)
     }
 
-    /// Divides a list of `total` rows into pages of `size` rows. Links go to `path` with the parameters that are not empty;
+    /// Divides a list of `total` rows into pages of `size` rows; a page beyond the last one is the last one. Links go to `path` with the parameters that are not empty;
     /// an empty path stays on the current one.
     pub(super) fn new(
         page: usize,
@@ -40,7 +41,13 @@ impl Pager {
         let given = parameters.iter().filter(|(_, value)| !value.is_empty());
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
         let base = if query.is_empty() { format!("{path}?") } else { format!("{path}?{query}&") };
-        Pager { page, pages: total.div_ceil(size).max(1), base }
+        let pages = total.div_ceil(size).max(1);
+        Pager { page: page.min(pages), pages, base }
+    }
+
+    /// Refuses a page beyond the last one, whose rows were asked of the store before the number of pages was known.
+    pub(super) fn check_page(&self, wanted: usize) -> Result<(), AdminError> {
+        if wanted <= self.pages { Ok(()) } else { Err(AdminError::BeyondLastPage(self.link(self.pages))) }
     }
 
     fn link(&self, page: usize) -> String {
@@ -49,7 +56,7 @@ impl Pager {
 
     /// Returns the address of the previous page.
     pub(super) fn previous(&self) -> Option<String> {
-        (self.page > 1).then(|| self.link((self.page - 1).min(self.pages)))
+        (self.page > 1).then(|| self.link(self.page - 1))
     }
 
     /// Returns the numbers of the first and last page and those around this one, each with its address; `None` stands
@@ -78,8 +85,9 @@ impl Pager {
     }
 }
 
-/// Returns the rows of one page, which is counted from one.
+/// Returns the rows of one page, which is counted from one; those of the last page for a page beyond it.
 pub(super) fn page_of<T>(rows: Vec<T>, page: usize, size: usize) -> Vec<T> {
+    let page = page.min(rows.len().div_ceil(size).max(1));
     rows.into_iter().skip((page - 1).saturating_mul(size)).take(size).collect()
 }
 
@@ -125,10 +133,12 @@ impl<O: Copy> ListView<O> {
         if self.descending { "down" } else { "up" }
     }
 
-    /// Returns the links between the pages of `rows` rows, which keep search and order.
-    pub(super) fn pager(&self, rows: usize, total: usize, path: &str) -> Pager {
+    /// Returns the links between the pages of `rows` rows, which keep search and order; refuses a page beyond the last one.
+    pub(super) fn pager(&self, rows: usize, total: usize, path: &str) -> Result<Pager, AdminError> {
         let parameters = [("q", self.search.as_str()), ("sort", self.sort), ("dir", self.direction())];
-        Pager::new(self.page, rows, total, path, &parameters)
+        let pager = Pager::new(self.page, rows, total, path, &parameters);
+        pager.check_page(self.page)?;
+        Ok(pager)
     }
 }
 
@@ -170,7 +180,10 @@ mod tests {
         let pager = |page| Pager::new(page, 10, 25, "/x", &[("q", "a b"), ("sort", "")]);
         assert_eq!((pager(1).previous(), pager(1).next()), (None, Some("/x?q=a+b&page=2".into())));
         assert_eq!((pager(3).previous(), pager(3).next()), (Some("/x?q=a+b&page=2".into()), None));
-        assert_eq!(pager(99).previous(), Some("/x?q=a+b&page=3".into()), "beyond the end");
+        assert_eq!((pager(99).page, pager(99).next()), (3, None), "beyond the end");
+        assert!(pager(99).check_page(3).is_ok());
+        let last = pager(99).check_page(99);
+        assert!(matches!(last, Err(AdminError::BeyondLastPage(last)) if last == "/x?q=a+b&page=3"));
         let numbers = |page, pages| {
             let numbers = Pager { page, pages, base: String::new() }.numbers().into_iter();
             numbers.map(|number| number.map_or(0, |(page, _)| page)).collect::<Vec<_>>()
@@ -178,6 +191,7 @@ mod tests {
         assert_eq!((numbers(1, 1), numbers(2, 3)), (vec![1], vec![1, 2, 3]));
         assert_eq!(numbers(5, 9), [1, 0, 4, 5, 6, 0, 9]);
         assert_eq!(page_of((0..25).collect(), 3, 10), [20, 21, 22, 23, 24]);
-        assert!(page_of(vec![1], usize::MAX, 10).is_empty());
+        assert_eq!(page_of(vec![1], usize::MAX, 10), [1], "the last page");
+        assert!(page_of(Vec::<u8>::new(), 7, 10).is_empty());
     }
 }

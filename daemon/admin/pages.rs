@@ -63,6 +63,7 @@ impl Frame {
             Identity::Anonymous | Identity::Local(_) => None,
         };
         let sees_menu = request.check_access().is_ok();
+        let result = request.result();
         Frame {
             title: request.admin.settings.title.clone(),
             here,
@@ -73,11 +74,10 @@ impl Frame {
             user,
             refresh: None,
             free: (sees_menu
-                && matches!(request.query.get("done"), Some("deleted" | "repository-deleted"))
-                && waiting(&request.query).is_some()
+                && result.is_some_and(|result| waiting(result).is_some())
                 && request.may(&Operation::Maintenance))
             .then_some("/maintenance/free"),
-            notice: notice(&request.query),
+            notice: result.and_then(notice).or_else(|| logged_out(request)),
             style,
             script,
             mark,
@@ -121,8 +121,14 @@ impl fmt::Display for Icon {
 
 impl HtmlSafe for Icon {}
 
-/// Returns the notice for the parameter `done`, which the redirect after a form sets. The texts are fixed, so that a link
-/// cannot put its own text on the page.
+/// Returns the notice after a log-out, which has no session left to seal it: it is shown to clients that are logged out.
+fn logged_out(request: &AdminRequest) -> Option<String> {
+    let is_logged_out =
+        request.identity == Identity::Anonymous && request.query.get("done") == Some("logged-out");
+    is_logged_out.then(|| "You are logged out.".into())
+}
+
+/// Returns the notice for the parameter `done`, which the redirect after a form sets and seals.
 fn notice(query: &Query) -> Option<String> {
     let number = |name| query.get(name).and_then(|number| number.parse().ok()).unwrap_or(0);
     Some(match query.get("done")? {
@@ -149,15 +155,15 @@ fn notice(query: &Query) -> Option<String> {
         "busy" => "A collection or check is already running. Try again when it has finished.".into(),
         "cancelled" => "Cancelled. The job ends at its next safe point.".into(),
         "ended" => "The job had already ended.".into(),
-        "logged-out" => "You are logged out.".into(),
         _ => return None,
     })
 }
 
 /// Returns the parameters by which a notice describes waiting content.
 pub(super) fn waiting_parameters(waiting: &WaitingContent) -> String {
-    let WaitingContent { manifests, blobs, from, until } = waiting;
-    let numbers = format!("&manifests={manifests}&blobs={}&bytes={}", blobs.count, blobs.bytes);
+    let WaitingContent { manifests, blobs, at_least, from, until } = waiting;
+    let least = if *at_least { "&least=yes" } else { "" };
+    let numbers = format!("&manifests={manifests}&blobs={}&bytes={}{least}", blobs.count, blobs.bytes);
     let time = |name: &str, time: &Option<u64>| time.map_or(String::new(), |time| format!("&{name}={time}"));
     numbers + &time("from", from) + &time("until", until)
 }
@@ -167,7 +173,8 @@ fn waiting(query: &Query) -> Option<String> {
     let number = |name| query.get(name)?.parse::<u64>().ok();
     let blobs = Amount { count: number("blobs")?, bytes: number("bytes")? };
     let (from, until) = (number("from"), number("until"));
-    WaitingContent { manifests: number("manifests")?, blobs, from, until }.sentence()
+    let at_least = query.get("least").is_some();
+    WaitingContent { manifests: number("manifests")?, blobs, at_least, from, until }.sentence()
 }
 
 fn deleted_manifests(number: u32, kept: u32) -> String {
@@ -215,6 +222,9 @@ pub(super) fn failure(request: &AdminRequest, error: &AdminError) -> Response {
         let encoded = |path: &str| form_urlencoded::byte_serialize(path.as_bytes()).collect::<String>();
         let next = request.return_path().map(|path| format!("/login?next={}", encoded(path)));
         return see_other(&next.unwrap_or_else(|| "/login".into()));
+    }
+    if let AdminError::BeyondLastPage(last) = error {
+        return see_other(last);
     }
     let (status, heading, text) = error.shape();
     let page = Failure { frame: Frame::new(request, ""), heading, text: shorten(&text, SENTENCE) };

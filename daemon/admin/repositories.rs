@@ -43,17 +43,18 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let listed =
         store.repositories_overview(view.list_query(ROWS), move |name| permit.may(Action::Pull, name));
     let Repositories { listing, namespaces, bytes, .. } = listed.await?;
+    let damage = store.known_damage().await?;
     let page = Page {
         frame: Frame::new(request, "repositories"),
         sortings: sortings(&view.search, (view.sort, view.descending)),
         lines: match view.order {
-            RepositoryOrder::Name => tree::lines(&listing.items, &namespaces),
+            RepositoryOrder::Name => tree::lines(&listing.items, &namespaces, &damage),
             RepositoryOrder::Size | RepositoryOrder::Tags | RepositoryOrder::Pushed => {
-                tree::flat(&listing.items)
+                tree::flat(&listing.items, &damage)
             }
         },
         summary: format!("{}, {}", count(listing.total, "repository"), size(bytes)),
-        pager: view.pager(ROWS, listing.total, PATH),
+        pager: view.pager(ROWS, listing.total, PATH)?,
         sort: view.sort,
         direction: view.direction(),
         search: view.search,
@@ -77,7 +78,7 @@ mod tests {
 
     use super::super::worst_case;
     use super::*;
-    use crate::store::RepositoryOverview;
+    use crate::store::{KnownDamage, RepositoryOverview};
 
     /// Each pair of repositories has namespaces of its own, as many as the tree shows, with the longest names.
     #[test]
@@ -94,7 +95,16 @@ mod tests {
         }
         let search = "\"".repeat(128);
         let parameters = [("q", search.as_str()), ("sort", "pushed"), ("dir", "down")];
-        for lines in [tree::lines(&items, &namespaces), tree::flat(&items)] {
+        let none = KnownDamage::default();
+        let damaged = |mut lines: Vec<Line>| {
+            for line in &mut lines {
+                if let Line::Repository(row) = line {
+                    row.is_damaged = true;
+                }
+            }
+            lines
+        };
+        for lines in [tree::lines(&items, &namespaces, &none), tree::flat(&items, &none)].map(damaged) {
             worst_case::assert_small(&Page {
                 frame: worst_case::frame(),
                 sort: "pushed",

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::about::{About, about};
+use super::artifact::Badges;
 use super::error::AdminError;
 use super::format::{When, short_digest, whole_size};
 use super::limits::{NAME, html_bytes, shorten};
@@ -54,9 +55,7 @@ struct Row {
     /// The platforms of an image, or the type of an artifact.
     platforms: Vec<String>,
     more_platforms: usize,
-    is_signed: bool,
-    /// The kinds of the other attachments, in words.
-    attached: String,
+    badges: Badges,
     size: String,
     created: Option<When>,
     pushed: When,
@@ -84,6 +83,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         None => About::default(),
     };
     let image = format!("{}/{name}", request.display_host());
+    let damage = store.known_damage().await?;
     let [by_tag, by_pushed] = sortings(&view.search, (view.sort, view.descending));
     let page = Page {
         frame: Frame::new(request, "repositories"),
@@ -93,10 +93,10 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         image,
         by_tag,
         by_pushed,
-        tags: listing.items.iter().map(row).collect(),
+        tags: listing.items.iter().map(|tag| row(tag, damage.is_of(name, &tag.entry.digest))).collect(),
         summary: count(listing.total, "tag"),
         may_delete: request.may_delete(name),
-        pager: view.pager(ROWS, listing.total, ""),
+        pager: view.pager(ROWS, listing.total, "")?,
         sort: view.sort,
         direction: view.direction(),
         search: view.search,
@@ -105,8 +105,8 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
 }
 
 fn pulls(image: &str, tag: &TagOverview) -> Vec<PullCommand> {
-    let is_signed = tag.attached.contains(&Attachment::Signature);
     let pulled = Pulled::of(tag.summary.artifact.as_deref());
+    let is_signed = tag.attached.contains(&Attachment::Signature);
     pull_commands(image, &format!(":{}", tag.tag), pulled, is_signed)
 }
 
@@ -115,19 +115,17 @@ fn sortings(search: &str, active: (&str, bool)) -> [Sorting; 2] {
         .map(|column| Sorting::new(column, "", search, active))
 }
 
-fn row(tag: &TagOverview) -> Row {
+fn row(tag: &TagOverview, is_damaged: bool) -> Row {
     let summary = &tag.summary;
     let all = summary.artifact.as_ref().map_or(&summary.platforms[..], std::slice::from_ref);
     let (platforms, more_platforms) = shown_platforms(all);
-    let attached = tag.attached.iter().filter(|kind| **kind != Attachment::Signature).map(|kind| kind.word());
     Row {
         tag: tag.tag.to_string(),
         digest: tag.entry.digest.to_string(),
         short: short_digest(&tag.entry.digest),
         platforms,
         more_platforms,
-        is_signed: tag.attached.contains(&Attachment::Signature),
-        attached: attached.collect::<Vec<_>>().join(", "),
+        badges: Badges::of(&tag.attached, is_damaged),
         size: whole_size(tag.size),
         created: summary.created.as_deref().and_then(When::parse),
         pushed: When::at(tag.entry.pushed),
@@ -196,7 +194,7 @@ mod tests {
                 direction: "down",
                 by_tag,
                 by_pushed,
-                tags: (0..ROWS).map(|number| row(&tag(number))).collect(),
+                tags: (0..ROWS).map(|number| row(&tag(number), true)).collect(),
                 summary: count(1_000_000_u64, "tag"),
                 may_delete: true,
                 pager: Pager::new(500, ROWS, 1_000_000, "", &parameters),

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::cookies::Cookie;
 use super::error::AdminError;
-use super::response::protect;
+use super::response::{protect, see_other};
 use super::state::{Admin, RequestContext};
 use super::theme::Theme;
 use crate::access::{self, Access, Action, IdentifyError, Identity, Operation, Permit, UserChangeKind};
@@ -29,6 +29,9 @@ const EXPIRED: AdminError =
     AdminError::Forged("The form has expired. Go back, reload the page and try again.");
 /// The longest host that is shown: a DNS name of 253 characters and a port.
 const LONGEST_HOST: usize = 260;
+
+/// The parameter that seals the result of a form, the last one of an address.
+const SEAL: &str = "&seal=";
 
 /// A request for a page.
 pub(super) struct AdminRequest<'a> {
@@ -256,6 +259,27 @@ impl<'a> AdminRequest<'a> {
         permit.map_err(|_| AdminError::NeedsLogin)
     }
 
+    /// Returns the redirect after a form, to a page that shows its result: `result` is the value of the parameter `done`, and
+    /// the parameters of its notice. The page shows it only with the seal of this browser, so that no link of another site
+    /// can make it claim anything.
+    pub(super) fn see_result(&self, path: &str, result: &str) -> Response {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let target = format!("{path}{join}done={result}");
+        let seal = self.admin.state.sessions.form_token(&self.sealed(&target));
+        see_other(&format!("{target}{SEAL}{seal}"))
+    }
+
+    /// Returns the parameters of the notice about a form that led to this page.
+    pub(super) fn result(&self) -> Option<&Query> {
+        let (target, seal) = self.path.rsplit_once(SEAL)?;
+        self.admin.state.sessions.is_form_token(&self.sealed(target), seal).then_some(&self.query)
+    }
+
+    /// Returns the text that a seal is made of; no secret of a cookie has a space.
+    fn sealed(&self, target: &str) -> String {
+        format!("{} {target}", self.secret)
+    }
+
     /// Returns the CSRF token for the forms of this page.
     pub(super) fn token(&self) -> String {
         self.admin.state.sessions.form_token(&self.secret)
@@ -263,6 +287,7 @@ impl<'a> AdminRequest<'a> {
 
     /// Starts a session in the browser.
     pub(super) fn begin_session(&mut self, secret: &str) {
+        secret.clone_into(&mut self.secret);
         self.cookies.push(Cookie::Session.set(self.secure, secret));
     }
 

@@ -51,7 +51,9 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         request.admin.store.search_names(query, move |name| permit.may(Action::Pull, name)).await?
     };
     let frame = Frame { searched: text, ..Frame::new(request, "search") };
-    render(OK, &results(frame, &found, page))
+    let results = results(frame, &found, page);
+    results.pager.check_page(page)?;
+    render(OK, &results)
 }
 
 fn results(frame: Frame, found: &FoundNames, page: usize) -> Page {

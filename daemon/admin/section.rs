@@ -65,9 +65,9 @@ impl List {
     /// Returns the number of rows on the overview, where all lists together have to fit.
     pub(super) const fn overview_rows(self) -> usize {
         match self {
-            List::Platforms => 11,
-            List::Layers | List::Settings => 14,
-            List::Labels => 10,
+            List::Settings => 14,
+            List::Layers => 13,
+            List::Platforms | List::Labels => 10,
             List::History => 9,
             List::Tags | List::Annotations => 8,
             List::Referrers => 4,

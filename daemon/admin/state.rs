@@ -35,6 +35,8 @@ pub struct Settings {
     pub delete: bool,
     /// True if images can be copied here.
     pub push: bool,
+    /// True if copies may lack content that their source lacks (`registry.sparse`).
+    pub sparse: bool,
     /// The grace period and retention rules of collections that are started here.
     pub policy: CollectionPolicy,
     /// True if the registry listens on loopback addresses only.

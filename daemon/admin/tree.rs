@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::When;
 use super::limits::{NAME, shorten};
 use crate::base::human::{count, size};
-use crate::store::{NAMESPACES, RepositoryOverview};
+use crate::store::{KnownDamage, NAMESPACES, RepositoryOverview};
 
 /// The longest key under which the script remembers that a namespace is folded, in bytes. Namespaces with the same
 /// beginning fold together.
@@ -36,24 +36,31 @@ pub(super) struct Row {
     pub(super) tags: String,
     pub(super) size: String,
     pub(super) pushed: When,
+    /// True if content of one of its images is missing or corrupt.
+    pub(super) is_damaged: bool,
 }
 
 impl Row {
     /// Returns the row of a repository within a namespace, whose path has `prefix` bytes.
-    fn new(repository: &RepositoryOverview, prefix: usize) -> Self {
+    fn new(repository: &RepositoryOverview, prefix: usize, damage: &KnownDamage) -> Self {
         Row {
             name: repository.name.to_string(),
             label: shorten(&repository.name.as_str()[prefix..], NAME),
             tags: count(repository.tags, "tag"),
             size: size(repository.bytes),
             pushed: When::at(repository.pushed),
+            is_damaged: damage.is_in(&repository.name),
         }
     }
 }
 
 /// Returns the lines for repositories in the order of their names. `counts` has the number of repositories in each
 /// namespace. Namespaces below [`NAMESPACES`] levels stay part of the repository's label.
-pub(super) fn lines(items: &[RepositoryOverview], counts: &BTreeMap<String, usize>) -> Vec<Line> {
+pub(super) fn lines(
+    items: &[RepositoryOverview],
+    counts: &BTreeMap<String, usize>,
+    damage: &KnownDamage,
+) -> Vec<Line> {
     let (mut lines, mut open): (Vec<Line>, Vec<&str>) = (Vec::new(), Vec::new());
     for repository in items {
         let name = repository.name.as_str();
@@ -76,15 +83,16 @@ pub(super) fn lines(items: &[RepositoryOverview], counts: &BTreeMap<String, usiz
             });
             open.push(path);
         }
-        lines.push(Line::Repository(Row::new(repository, open.last().map_or(0, |path| path.len()))));
+        let prefix = open.last().map_or(0, |path| path.len());
+        lines.push(Line::Repository(Row::new(repository, prefix, damage)));
     }
     lines.extend(open.iter().map(|_| Line::Close));
     lines
 }
 
 /// Returns the lines for repositories in any other order, without namespaces.
-pub(super) fn flat(items: &[RepositoryOverview]) -> Vec<Line> {
-    items.iter().map(|repository| Line::Repository(Row::new(repository, 0))).collect()
+pub(super) fn flat(items: &[RepositoryOverview], damage: &KnownDamage) -> Vec<Line> {
+    items.iter().map(|repository| Line::Repository(Row::new(repository, 0, damage))).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +114,7 @@ mod tests {
             Line::Close => ")".into(),
             Line::Repository(row) => row.label,
         };
-        lines(&items, &counts).into_iter().map(line).collect()
+        lines(&items, &counts, &KnownDamage::default()).into_iter().map(line).collect()
     }
 
     #[test]

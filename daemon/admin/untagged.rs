@@ -8,7 +8,7 @@ use super::format::{When, short_digest, whole_size};
 use super::pager::Pager;
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use crate::base::human::count;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{Delete, KeptUntagged, StoreError, Untagged};
@@ -59,13 +59,15 @@ struct Confirmation {
 pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> Result<Response, AdminError> {
     let page = Pager::wanted(&request.query);
     let listing = request.admin.store.untagged(name, page - 1, ROWS).await?;
+    let pager = Pager::new(page, ROWS, listing.total, "", &[("tab", "untagged")]);
+    pager.check_page(page)?;
     let page = Page {
         frame: Frame::new(request, "repositories"),
         name: name.to_string(),
         rows: listing.items.iter().map(row).collect(),
         summary: count(listing.total, "manifest"),
         may_delete: request.may_delete(name),
-        pager: Pager::new(page, ROWS, listing.total, "", &[("tab", "untagged")]),
+        pager,
     };
     render(OK, &page)
 }
@@ -120,11 +122,11 @@ pub(super) async fn delete(request: &AdminRequest<'_>) -> Result<Response, Admin
         log::info!(client:% = client, repository = name.as_str(), user = user.as_str(); "deleted {digest} of {name}");
     }
     let path = if store.has_repository(&name)? {
-        format!("/repository/{name}?tab=untagged&")
+        format!("/repository/{name}?tab=untagged")
     } else {
-        "/repositories?".into()
+        "/repositories".into()
     };
-    Ok(see_other(&format!("{path}done=deleted-manifests&count={deleted}&moved={kept}")))
+    Ok(request.see_result(&path, &format!("deleted-manifests&count={deleted}&moved={kept}")))
 }
 
 fn digests(from: &Query) -> Vec<Digest> {

@@ -9,7 +9,7 @@ use super::limits::{SENTENCE, TEXT, shorten};
 use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use crate::access::{Identity, Operation, SHORTEST_PASSWORD, UserChangeKind, UserName};
 use crate::wire::Response;
 
@@ -103,7 +103,7 @@ pub(super) async fn password_form(request: &AdminRequest<'_>) -> Result<Response
 pub(super) async fn set_password(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     check_may(request)?;
     match change_password(request).await {
-        Ok(()) => Ok(see_other("/users?done=password")),
+        Ok(()) => Ok(request.see_result("/users", "password")),
         Err(AdminError::Invalid(why)) => {
             let name = entered_name(request.field("name"));
             let (frame, is_own) = (Frame::new(request, "users"), is_own(request, &name));
@@ -177,7 +177,7 @@ async fn finish(
     changed: Result<(), AdminError>,
 ) -> Result<Response, AdminError> {
     match changed {
-        Ok(()) => Ok(see_other(&format!("/users?done={done}"))),
+        Ok(()) => Ok(request.see_result("/users", done)),
         Err(AdminError::Invalid(why)) => {
             let (name, error) = (entered_name(request.field("name")), shorten(&why, SENTENCE));
             list(request, name, Some(error)).await

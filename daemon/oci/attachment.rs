@@ -29,8 +29,11 @@ impl Attachment {
         }
     }
 
-    /// Returns the kind of the predicate of an in-toto statement.
+    /// Returns the kind of the predicate of an in-toto statement. Cosign signs by a statement with a predicate of its own.
     pub fn of_predicate(predicate_type: &str) -> Self {
+        if predicate_type.contains("sigstore.dev/cosign/sign/") {
+            return Attachment::Signature;
+        }
         match Attachment::of_type(predicate_type) {
             Some(kind @ (Attachment::Sbom | Attachment::Provenance)) => kind,
             Some(Attachment::Signature | Attachment::Attestation) | None => Attachment::Attestation,
@@ -79,6 +82,8 @@ mod tests {
         assert_eq!(Attachment::of_predicate("https://slsa.dev/provenance/v1"), Provenance);
         assert_eq!(Attachment::of_predicate("https://spdx.dev/Document"), Sbom);
         assert_eq!(Attachment::of_predicate("https://example.org/signature"), Attestation);
+        assert_eq!(Attachment::of_predicate("https://sigstore.dev/cosign/sign/v1"), Signature);
+        assert_eq!(Attachment::of_predicate("https://cosign.sigstore.dev/attestation/v1"), Attestation);
         assert_eq!(Attachment::of_tag("sha256-00.sig"), Some(Signature));
         assert_eq!((Attachment::of_tag("sha256-00"), Attachment::of_tag("1.0")), (None, None));
     }

@@ -1,4 +1,4 @@
-//! The documents that people attach to images, for the admin page: SBOMs (SPDX and `CycloneDX`, in JSON), in-toto
+//! The documents that people attach to images, for the admin page: SBOMs (SPDX, and `CycloneDX` in JSON), in-toto
 //! statements such as provenance, and the payload of cosign signatures.
 //!
 //! The content is untrusted input: fields of another type are left out, and the packages are counted, of which only
@@ -7,7 +7,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
+use super::bill::{Bill, Package, PackageFilter};
 use super::json_find::{at, items, member, members, text, text_at};
+use super::spdx;
 
 /// The maximum depth of components within components that is read.
 const MAX_DEPTH: usize = 4;
@@ -23,47 +25,6 @@ pub enum Document {
     Statement(Box<Statement>),
     /// The payload of a signature.
     Signed(Signed),
-}
-
-/// A page of the packages of an SBOM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bill {
-    /// The format with its version, such as `SPDX-2.3`.
-    pub format: String,
-    /// The name of the document.
-    pub name: Option<String>,
-    /// The creation time, as its tool wrote it.
-    pub created: Option<String>,
-    /// The tool that made it.
-    pub tool: Option<String>,
-    /// The number of all packages.
-    pub total: usize,
-    /// The number of packages that match the filter.
-    pub matching: usize,
-    /// The packages of the page.
-    pub packages: Vec<Package>,
-}
-
-/// A package in an SBOM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Package {
-    /// The name.
-    pub name: String,
-    /// The version.
-    pub version: Option<String>,
-    /// The licence.
-    pub licence: Option<String>,
-}
-
-/// The packages that a page shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PackageFilter {
-    /// A text in lower case that the name, the version or the licence contains.
-    pub search: String,
-    /// The number of matching packages on the pages before.
-    pub skip: usize,
-    /// The maximum number of packages on the page.
-    pub limit: usize,
 }
 
 /// An in-toto statement: provenance, or a statement of another kind.
@@ -108,6 +69,9 @@ impl Document {
     /// Reads a document; `None` if it is of no known format.
     pub fn parse(bytes: &[u8], filter: &PackageFilter) -> Option<Self> {
         let json = std::str::from_utf8(bytes).ok()?;
+        if let Some(bill) = spdx::of_tag_value(json, filter) {
+            return Some(Document::Bill(bill));
+        }
         // An envelope (DSSE), alone or in a bundle of sigstore.
         let envelope = member(json, "dsseEnvelope").unwrap_or(json);
         if let Some(payload) = member(envelope, "payload") {
@@ -118,7 +82,7 @@ impl Document {
     }
 
     fn of_json(json: &str, filter: &PackageFilter) -> Option<Self> {
-        if let Some(bill) = Bill::of_json(json, filter) {
+        if let Some(bill) = bill_of_json(json, filter) {
             return Some(Document::Bill(bill));
         }
         if let Some(critical) = member(json, "critical") {
@@ -151,56 +115,35 @@ fn pairs(json: &str) -> Vec<(String, String)> {
     pairs
 }
 
-impl Bill {
-    fn of_json(json: &str, filter: &PackageFilter) -> Option<Self> {
-        let mut bill = Bill::default();
-        if let Some(version) = text_at(json, &["spdxVersion"]) {
-            bill.format = version.replacen('-', " ", 1);
-            bill.name = text_at(json, &["name"]);
-            bill.created = text_at(json, &["creationInfo", "created"]);
-            items(at(json, &["creationInfo", "creators"]).unwrap_or_default(), |creator| {
-                let tool =
-                    text(creator).and_then(|creator| creator.strip_prefix("Tool: ").map(str::to_owned));
-                bill.tool = tool;
-                bill.tool.is_none()
-            });
-            items(member(json, "packages").unwrap_or_default(), |package| {
-                bill.add(Package::of_spdx(package), filter);
-                true
-            });
-            return Some(bill);
-        }
-        if text_at(json, &["bomFormat"])? != "CycloneDX" {
-            return None;
-        }
-        bill.format = format!("CycloneDX {}", text_at(json, &["specVersion"]).unwrap_or_default());
-        bill.name = text_at(json, &["metadata", "component", "name"]);
-        bill.created = text_at(json, &["metadata", "timestamp"]);
-        bill.tool = tool_of_cyclonedx(json);
-        bill.add_components(json, filter, 0);
-        Some(bill)
-    }
+/// Reads an SBOM in JSON; `None` if it is of no known format.
+fn bill_of_json(json: &str, filter: &PackageFilter) -> Option<Bill> {
+    spdx::of_json(json, filter)
+        .or_else(|| spdx::of_linked_data(json, filter))
+        .or_else(|| bill_of_cyclonedx(json, filter))
+}
 
-    fn add(&mut self, package: Option<Package>, filter: &PackageFilter) {
-        let Some(package) = package else { return };
-        self.total += 1;
-        if !package.matches(&filter.search) {
-            return;
-        }
-        if self.matching >= filter.skip && self.packages.len() < filter.limit {
-            self.packages.push(package);
-        }
-        self.matching += 1;
+fn bill_of_cyclonedx(json: &str, filter: &PackageFilter) -> Option<Bill> {
+    if text_at(json, &["bomFormat"])? != "CycloneDX" {
+        return None;
     }
+    let mut bill = Bill {
+        format: format!("CycloneDX {}", text_at(json, &["specVersion"]).unwrap_or_default()),
+        name: text_at(json, &["metadata", "component", "name"]),
+        created: text_at(json, &["metadata", "timestamp"]),
+        tool: tool_of_cyclonedx(json),
+        ..Bill::default()
+    };
+    add_components(&mut bill, json, filter, 0);
+    Some(bill)
+}
 
-    fn add_components(&mut self, json: &str, filter: &PackageFilter, depth: usize) {
-        let Some(components) = member(json, "components").filter(|_| depth < MAX_DEPTH) else { return };
-        items(components, |component| {
-            self.add(Package::of_cyclonedx(component), filter);
-            self.add_components(component, filter, depth + 1);
-            true
-        });
-    }
+fn add_components(bill: &mut Bill, json: &str, filter: &PackageFilter, depth: usize) {
+    let Some(components) = member(json, "components").filter(|_| depth < MAX_DEPTH) else { return };
+    items(components, |component| {
+        bill.add(package_of_cyclonedx(component), filter);
+        add_components(bill, component, filter, depth + 1);
+        true
+    });
 }
 
 /// Returns the tool of a `CycloneDX` document: the first of a list, or of a list of components.
@@ -215,38 +158,19 @@ fn tool_of_cyclonedx(json: &str) -> Option<String> {
     tool
 }
 
-impl Package {
-    fn of_spdx(json: &str) -> Option<Self> {
-        let licence =
-            |name| text_at(json, &[name]).filter(|text| !matches!(text.as_str(), "NOASSERTION" | "NONE"));
-        Some(Package {
-            name: text_at(json, &["name"])?,
-            version: text_at(json, &["versionInfo"]),
-            licence: licence("licenseConcluded").or_else(|| licence("licenseDeclared")),
-        })
-    }
-
-    fn of_cyclonedx(json: &str) -> Option<Self> {
-        let name = text_at(json, &["name"])?;
-        let mut licences = Vec::new();
-        items(member(json, "licenses").unwrap_or_default(), |one| {
-            let licence = [&["expression"][..], &["license", "id"], &["license", "name"]];
-            licences.extend(licence.into_iter().find_map(|path| text_at(one, path)));
-            licences.len() < 5
-        });
-        Some(Package {
-            name: text_at(json, &["group"]).map_or_else(|| name.clone(), |group| format!("{group}/{name}")),
-            version: text_at(json, &["version"]),
-            licence: Some(licences.join(", ")).filter(|text| !text.is_empty()),
-        })
-    }
-
-    fn matches(&self, search: &str) -> bool {
-        let has = |text: &str| text.to_lowercase().contains(search);
-        search.is_empty()
-            || has(&self.name)
-            || [&self.version, &self.licence].into_iter().flatten().any(|text| has(text))
-    }
+fn package_of_cyclonedx(json: &str) -> Option<Package> {
+    let name = text_at(json, &["name"])?;
+    let mut licences = Vec::new();
+    items(member(json, "licenses").unwrap_or_default(), |one| {
+        let licence = [&["expression"][..], &["license", "id"], &["license", "name"]];
+        licences.extend(licence.into_iter().find_map(|path| text_at(one, path)));
+        licences.len() < 5
+    });
+    Some(Package {
+        name: text_at(json, &["group"]).map_or_else(|| name.clone(), |group| format!("{group}/{name}")),
+        version: text_at(json, &["version"]),
+        licence: Some(licences.join(", ")).filter(|text| !text.is_empty()),
+    })
 }
 
 impl Statement {
@@ -258,9 +182,11 @@ impl Statement {
             statement.subjects.len() < MAX_PAIRS
         });
         let Some(predicate) = member(json, "predicate") else { return statement };
-        statement.bill = Bill::of_json(predicate, filter)
+        statement.bill = bill_of_json(predicate, filter)
             // Cosign once wrapped the document.
-            .or_else(|| Bill::of_json(member(predicate, "Data")?, filter));
+            .or_else(|| bill_of_json(member(predicate, "Data")?, filter))
+            // Cosign has a document in tag-value form as one string.
+            .or_else(|| spdx::of_tag_value(&serde_json::from_str::<String>(predicate).ok()?, filter));
         if statement.bill.is_none() {
             statement.read_provenance(predicate);
         }
@@ -359,22 +285,6 @@ mod tests {
     }
 
     #[test]
-    fn spdx_lists_packages_with_licences() {
-        let document = json!({"spdxVersion": "SPDX-2.3", "name": "app", "creationInfo":
-            {"created": "2026-01-02T03:04:05Z", "creators": ["Organization: x", "Tool: syft-1.0"]},
-            "packages": [
-                {"name": "zlib", "versionInfo": "1.3", "licenseConcluded": "NOASSERTION", "licenseDeclared": "Zlib"},
-                {"name": "musl", "versionInfo": 7, "licenseConcluded": "MIT"}, 7, {"versionInfo": "1"}]});
-        let bill = bill(&document, &all());
-        assert_eq!((bill.format.as_str(), bill.tool.as_deref()), ("SPDX 2.3", Some("syft-1.0")));
-        assert_eq!(
-            bill.packages,
-            [package("zlib", Some("1.3"), Some("Zlib")), package("musl", None, Some("MIT"))]
-        );
-        assert_eq!((bill.total, bill.matching), (2, 2));
-    }
-
-    #[test]
     fn cyclonedx_lists_components_and_those_within() {
         let document = json!({"bomFormat": "CycloneDX", "specVersion": "1.5",
             "metadata": {"tools": {"components": [{"name": "trivy", "version": "0.5"}]}, "component": {"name": "app"}},
@@ -430,6 +340,9 @@ mod tests {
         for envelope in [envelope.clone(), json!({"dsseEnvelope": envelope})] {
             assert_eq!(statement(&envelope).bill.unwrap().total, 1);
         }
+        let tag_value = "SPDXVersion: SPDX-2.3\nPackageName: a\nPackageVersion: 1\n";
+        let wrapped = json!({"predicateType": "https://spdx.dev/Document", "predicate": tag_value});
+        assert_eq!(statement(&wrapped).bill.unwrap().packages, [package("a", Some("1"), None)]);
         let signature = json!({"critical": {"identity": {"docker-reference": "pi/app"},
             "image": {"docker-manifest-digest": "sha256:00"}}, "optional": {"by": "me", "n": 1}});
         let signed = Signed {

@@ -110,6 +110,16 @@ impl Platform {
             |text: &Option<String>| text.as_deref().is_some_and(|text| !matches!(text, "" | "unknown"));
         !is_known(&self.os) && !is_known(&self.architecture)
     }
+
+    /// Returns true if both are the same platform as far as they say: a variant that one of them leaves out may be any.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let variant = |one: &Self| one.variant.clone().filter(|variant| !variant.is_empty());
+        let is_same_variant = match (variant(self), variant(other)) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        };
+        self.os == other.os && self.architecture == other.architecture && is_same_variant
+    }
 }
 
 impl fmt::Display for Platform {
@@ -151,6 +161,18 @@ mod tests {
             Platform { os: Some("unknown".into()), architecture: Some("unknown".into()), variant: None };
         assert!(unknown.is_unknown() && Platform::default().is_unknown());
         assert!(!Platform { os: Some("linux".into()), ..Platform::default() }.is_unknown());
+    }
+
+    #[test]
+    fn a_variant_that_is_left_out_may_be_any() {
+        let arm = |variant: &str| Platform {
+            os: Some("linux".into()),
+            architecture: Some("arm".into()),
+            variant: Some(variant.to_owned()),
+        };
+        let plain = Platform { variant: None, ..arm("") };
+        assert!(arm("v7").is_like(&arm("v7")) && arm("v7").is_like(&plain) && arm("").is_like(&arm("v6")));
+        assert!(!arm("v7").is_like(&arm("v6")) && !arm("v7").is_like(&Platform { os: None, ..arm("v7") }));
     }
 
     proptest! {

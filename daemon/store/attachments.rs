@@ -43,6 +43,23 @@ impl Store {
         .await
     }
 
+    /// Returns the kinds of the attachments of a manifest, as the lists of tags have them.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn attachments_of(
+        &self,
+        repository: &RepositoryName,
+        entry: &ManifestEntry,
+    ) -> Result<BTreeSet<Attachment>, StoreError> {
+        let (store, repository, entry) = (self.clone(), repository.clone(), entry.clone());
+        self.list(Kind::Page, move |_, cancel| {
+            let summary = store.summary(&repository, &entry);
+            store.attachments(&repository, &entry, &summary, cancel)
+        })
+        .await
+    }
+
     /// Returns the kinds of the attachments of a manifest; blocking.
     pub(super) fn attachments(
         &self,

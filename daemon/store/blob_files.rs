@@ -101,6 +101,16 @@ impl Disk {
         }
     }
 
+    /// Remembers a blob that a check found damaged; the check tells it.
+    pub(super) fn note_damaged(&self, digest: &Digest) {
+        self.reported.insert_checked(digest);
+    }
+
+    /// Returns the blobs that are known to be missing or damaged.
+    pub(super) fn known_damaged(&self) -> Vec<Digest> {
+        self.reported.all()
+    }
+
     /// Returns true if the blob was reported as damaged and has not been replaced since.
     pub(super) fn is_reported(&self, digest: &Digest) -> bool {
         self.reported.contains(digest)
@@ -108,7 +118,7 @@ impl Disk {
 
     /// Withdraws the report of a blob whose file exists again.
     pub(super) fn forget_report(&self, digest: &Digest) {
-        self.reported.forget(digest);
+        self.reported.forget_present(digest);
     }
 }
 

@@ -167,6 +167,7 @@ impl Check<'_> {
             // A collection removed it after its page was read.
             return Ok(());
         }
+        self.store.0.disk.note_damaged(digest);
         let repair = self.options.repair && !fault.is_index_fault();
         // Only the file that was read is moved: a push may have replaced it since.
         // Its tags are gone once a corrupt manifest is set aside.
@@ -245,6 +246,9 @@ impl Check<'_> {
                     continue;
                 }
                 let outcome = self.complete(repository, missing).await?;
+                if outcome == Outcome::NeedsPush {
+                    self.store.0.disk.note_damaged(missing);
+                }
                 let affected = self.store.affected_by(missing).await?;
                 self.fault_of_images(fault, outcome, affected);
             } else {

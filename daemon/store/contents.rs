@@ -41,12 +41,16 @@ impl Store {
                     let reference = Reference::Digest(digest.clone());
                     inner.index.manifest(&repository, &reference)?.map(|entry| entry.size)
                 };
-                states.push(match size {
+                let is_there = size.map(|size| inner.disk.has_blob(digest, size)).transpose()?;
+                if is_there == Some(false) {
+                    // The lists mark the image from now on.
+                    inner.disk.report_damaged(digest);
+                }
+                states.push(match is_there {
+                    Some(true) if !inner.disk.is_reported(digest) => ContentState::Here,
+                    Some(_) => ContentState::Damaged,
+                    None if inner.is_set_aside(&repository, digest)? => ContentState::Damaged,
                     None => ContentState::Missing,
-                    Some(size) if inner.disk.is_reported(digest) || !inner.disk.has_blob(digest, size)? => {
-                        ContentState::Damaged
-                    }
-                    Some(_) => ContentState::Here,
                 });
             }
             Ok(states)

@@ -10,7 +10,9 @@ use super::error::StoreError;
 use super::immutable::ImmutableRule;
 use super::index::ManifestEntry;
 use super::index::changes::Origin;
+use super::index::changes::push::missing_content;
 use super::push::{ManifestPush, Mount};
+use super::work::Kind;
 use crate::oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName, Tag};
 
 /// The maximum number of manifests of an image that is copied.
@@ -33,17 +35,21 @@ pub struct ImageCopy {
     pub to: RepositoryName,
     /// The tag that names it there.
     pub tag: Tag,
+    /// True if content that the source lacks may be missing in the copy as well: `registry.sparse`.
+    pub may_be_sparse: bool,
     /// The origin of the copy.
     pub origin: Origin,
 }
 
 /// The outcome of a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyOutcome {
     /// The image is there, under its tag.
     Copied,
     /// The image has more manifests or blobs than a copy takes.
     TooLarge,
+    /// A push of the image would be refused, because this content is missing. Nothing is copied.
+    Incomplete(Vec<Digest>),
 }
 
 /// The content of an image. Manifests come before those that reference them.
@@ -53,8 +59,8 @@ struct Plan {
 }
 
 impl Store {
-    /// Copies an image to another repository, or gives it another tag in its own. Content that the source lacks stays
-    /// missing if the source is sparse.
+    /// Copies an image to another repository, or gives it another tag in its own. Content that a sparse source lacks stays
+    /// missing if the copy may be sparse; otherwise the rule of a push decides.
     ///
     /// # Errors
     /// [`StoreError::TagImmutable`] before anything is copied, or those of [`Store::put_manifest`] and
@@ -62,12 +68,20 @@ impl Store {
     pub async fn copy_image(&self, copy: &ImageCopy) -> Result<CopyOutcome, StoreError> {
         let entry = self.manifest(&copy.from, &Reference::Digest(copy.digest.clone()))?;
         self.check_tag(copy)?;
-        let Some(plan) = self.plan(copy, entry).await? else { return Ok(CopyOutcome::TooLarge) };
+        let Some(mut plan) = self.plan(copy, entry).await? else { return Ok(CopyOutcome::TooLarge) };
+        if copy.from == copy.to {
+            plan.manifests.drain(..plan.manifests.len().saturating_sub(1));
+        }
+        if !copy.may_be_sparse {
+            let missing = self.missing(copy, &plan).await?;
+            if !missing.is_empty() {
+                return Ok(CopyOutcome::Incomplete(missing));
+            }
+        }
         if copy.from != copy.to {
             self.mount_all(copy, plan.blobs).await?;
         }
-        let skipped = if copy.from == copy.to { plan.manifests.len().saturating_sub(1) } else { 0 };
-        for entry in plan.manifests.into_iter().skip(skipped) {
+        for entry in plan.manifests {
             self.put_copy(copy, &entry).await?;
         }
         Ok(CopyOutcome::Copied)
@@ -120,6 +134,33 @@ impl Store {
         Ok(Some(plan))
     }
 
+    /// Returns the missing content for which a push of the manifests would be refused.
+    async fn missing(&self, copy: &ImageCopy, plan: &Plan) -> Result<Vec<Digest>, StoreError> {
+        for entry in &plan.manifests {
+            let (manifest, repositories) =
+                (self.parsed(entry).await?.0, [copy.from.clone(), copy.to.clone()]);
+            let missing = self.list(Kind::Page, move |inner, cancel| {
+                missing_content(&manifest, |digest| {
+                    cancel.check()?;
+                    for repository in &repositories {
+                        let by_digest = Reference::Digest(digest.clone());
+                        if inner.index.blob(repository, digest)?.is_some()
+                            || inner.index.manifest(repository, &by_digest)?.is_some()
+                        {
+                            return Ok(true);
+                        }
+                    }
+                    Ok(false)
+                })
+            });
+            let missing = missing.await?;
+            if !missing.is_empty() {
+                return Ok(missing);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     async fn parsed(&self, entry: &ManifestEntry) -> Result<(Manifest, bytes::Bytes), StoreError> {
         let bytes = self.read_manifest(entry).await?;
         let manifest = Manifest::parse(&bytes, Some(&entry.media_type));
@@ -154,7 +195,8 @@ impl Store {
             bytes,
             claimed: Some(entry.digest.clone()),
             tags: if is_root { vec![copy.tag.clone()] } else { Vec::new() },
-            may_be_sparse: self.presence(&copy.from, &entry.digest, None).await?.is_some(),
+            may_be_sparse: copy.may_be_sparse
+                && self.presence(&copy.from, &entry.digest, None).await?.is_some(),
             origin: copy.origin.clone(),
         };
         self.put_manifest(push).await.map(drop)

@@ -85,6 +85,19 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn days_of_a_clock_that_was_ahead_hide_no_counts_of_today() {
+        let test = TestStore::open().await;
+        let pull = DayCounts { pulls: 1, ..DayCounts::default() };
+        for (ahead, pulls) in [(10, 1), (100, 2)] {
+            test.store.0.feed.count_at(pull, unix_seconds() + ahead * 86400);
+            test.store.write_days().await;
+            test.store.0.feed.count(pull);
+            test.store.write_days().await;
+            assert_eq!(today(&test).await.counts.pulls, pulls, "{ahead} days ahead");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn pulls_cause_no_write_until_the_flush_and_totals_survive_a_restart() {
         let test = TestStore::open().await;
         let digest = test.push_image("a", &["1"], b"layer", None).await;

@@ -28,7 +28,7 @@
 //! | collection | `gc`, `tag_retention` |
 //! | check | `check`, `layout_check` |
 //! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
-//! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments` |
+//! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_writer`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
@@ -54,6 +54,7 @@ mod clock;
 mod contents;
 mod copy;
 mod daily;
+mod damage;
 mod delay;
 mod discovery;
 mod disk;
@@ -152,6 +153,7 @@ pub use self::check::{
 pub use self::contents::{ContentState, MAX_DOCUMENT};
 pub use self::copy::{CopyOutcome, ImageCopy};
 pub use self::daily::DayTotals;
+pub use self::damage::{DamagedImage, KnownDamage};
 pub use self::delay::DiskDelay;
 pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::{IndexError, StoreError};

@@ -91,7 +91,7 @@ fn manifests_without_a_tag_are_listed_with_their_reason_and_deleted() {
     let manifest = daemon.get(&format!("/v2/app/manifests/{lone}")).expect(200).body;
     daemon.put_manifest("app", "kept", OCI_MANIFEST, &manifest).expect(201);
     let answer = browser.post("/delete/untagged", &[("name", "app"), ("digest", &lone)]).expect(303);
-    assert!(answer.required_header("location").ends_with("count=0&moved=1"));
+    assert!(answer.result_address().ends_with("count=0&moved=1"));
     daemon.request("DELETE", "/v2/app/manifests/kept").send().expect(202);
     browser.post_as("/delete/untagged", &[("name", "app"), ("digest", &lone)], "http://registry").expect(403);
     browser.post("/delete/untagged", &[("name", "app"), ("digest", &lone)]).expect(303);
@@ -113,7 +113,8 @@ fn copy_gives_an_image_another_name_without_moving_bytes() {
     browser.post_as("/copy", &fields("team/new"), "http://registry").expect(403);
     for to in ["team/new", "app"] {
         let answer = browser.post("/copy", &fields(to)).expect(303);
-        assert_eq!(answer.required_header("location"), format!("/image/{to}:copied?done=copied"));
+        assert_eq!(answer.result_address(), format!("/image/{to}:copied?done=copied"));
+        assert!(browser.page(&answer.required_header("location")).contains("No content was moved."));
         assert_eq!(daemon.get(&format!("/v2/{to}/manifests/copied")).expect(200).body, bytes);
         let copy = daemon.get(&format!("/v2/{to}/manifests/{child}")).expect(200).json();
         let layer = copy["layers"][0]["digest"].as_str().unwrap().to_owned();
@@ -252,6 +253,29 @@ fn documents_are_readable_and_searched_and_everything_is_text() {
 }
 
 #[test]
+fn tag_value_and_linked_data_of_spdx_are_shown() {
+    let daemon = Daemon::start();
+    let linked = json!({"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [
+        {"type": "CreationInfo", "specVersion": "3.0.1"},
+        {"type": "software_Package", "spdxId": "urn:a", "name": "zlib", "software_packageVersion": "1.3"},
+        {"type": "Relationship", "relationshipType": "hasDeclaredLicense", "from": "urn:a", "to": ["https://spdx.org/licenses/Zlib"]}]});
+    let tag_value =
+        b"SPDXVersion: SPDX-2.3\nPackageName: zlib\nPackageVersion: 1.3\nPackageLicenseDeclared: Zlib\n";
+    let linked = serde_json::to_vec(&linked).unwrap();
+    for (media_type, content, format) in
+        [("text/spdx", &tag_value[..], "SPDX 2.3"), ("application/spdx+json", &linked, "SPDX 3.0.1")]
+    {
+        let (manifest, blob) = push_artifact(&daemon, "app", Some("s"), (media_type, "sbom", content), None);
+        let mut browser = Browser::new(&daemon);
+        assert!(browser.page("/image/app:s").contains(&format!("?document={blob}\">Read</a>")));
+        let page = browser.page(&format!("/image/app@{manifest}?document={blob}"));
+        for shown in [format, "1 package", "zlib", "1.3", "Zlib"] {
+            assert!(page.contains(shown), "{shown}: {page}");
+        }
+    }
+}
+
+#[test]
 fn provenance_is_shown_and_hostile_documents_are_refused() {
     let daemon = Daemon::start();
     let statement = json!({"predicateType": "https://slsa.dev/provenance/v0.2", "predicate": {
@@ -311,6 +335,88 @@ fn damaged_layer_is_shown_on_the_image() {
         page.contains("1 file of this image is missing or corrupt") && page.contains(">damaged</span>"),
         "{page}"
     );
+    assert!(!page.contains(&format!("?file={}", digest(b"layer"))), "{page}");
+}
+
+#[test]
+fn damaged_image_is_marked_on_the_overview_and_on_both_lists() {
+    let daemon = Daemon::with_config(RULES);
+    for name in ["alice", "bob"] {
+        add_user(&daemon.data, name, "a long password");
+    }
+    let request = |method: &str, path: &str| daemon.request(method, path).login("alice", "a long password");
+    let push = |name: &str, content: &[u8]| {
+        let upload = format!("/v2/{name}/blobs/uploads/?digest={}", digest(content));
+        request("POST", &upload).body(content).send().expect(201);
+    };
+    for name in ["team/app", "private/app", "public/whole"] {
+        let layer = name.split('/').next().unwrap().as_bytes();
+        push(name, layer);
+        push(name, b"{}");
+        let config = json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(b"{}"), "size": 2});
+        let layer = json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(layer), "size": layer.len()});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]});
+        let put = request("PUT", &format!("/v2/{name}/manifests/1")).header("Content-Type", OCI_MANIFEST);
+        put.body(&serde_json::to_vec(&manifest).unwrap()).send().expect(201);
+    }
+    let damage = |content: &[u8]| {
+        std::fs::remove_file(daemon.data.join("blobs").join(digest(content).replace(':', "/"))).unwrap();
+    };
+    damage(b"team");
+    damage(b"private");
+    let mut alice = Browser::of(&daemon, "alice", "a long password");
+    assert!(!alice.page("/").contains("id=\"damaged\""), "not known yet");
+    // A pull of the layer, and the page of the image find it.
+    request("GET", &format!("/v2/team/app/blobs/{}", digest(b"team"))).send();
+    alice.page("/image/private/app:1");
+    let page = alice.page("/");
+    assert!(
+        page.contains("id=\"damaged\"")
+            && page.contains("/image/team/app:1\"")
+            && page.contains("/image/private/app:1\""),
+        "{page}"
+    );
+    assert_eq!(alice.page("/repositories").matches(">damaged</span>").count(), 2);
+    assert!(alice.page("/repository/team/app").contains(">damaged</span>"));
+    assert!(!alice.page("/repository/public/whole").contains(">damaged</span>"));
+    let mut bob = Browser::of(&daemon, "bob", "a long password");
+    let page = bob.page("/");
+    assert!(page.contains("/image/team/app:1\"") && !page.contains("private"), "{page}");
+    push("team/app", b"team");
+    push("private/app", b"private");
+    assert!(!alice.page("/").contains("id=\"damaged\""));
+    assert!(!alice.page("/repositories").contains(">damaged</span>"));
+}
+
+#[test]
+fn layers_are_downloaded_as_files_by_users_who_may_pull() {
+    let daemon = Daemon::with_env(&[("HOLDFAST_REGISTRY_SPARSE", "true")]);
+    daemon.push_image("app", "1", b"layer");
+    let gone =
+        json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(b"gone"), "size": 4});
+    push_image_with(&daemon, "app", &["2"], &config(), &json!({"layers": [gone]}));
+    let mut browser = Browser::new(&daemon);
+    let layer = digest(b"layer");
+    assert!(browser.page("/image/app:1").contains(&format!("href=\"?file={layer}\" download>")));
+    let file = browser.get(&format!("/image/app:1?file={layer}")).expect(200);
+    assert_eq!(
+        (file.body.as_slice(), file.required_header("content-type").as_str()),
+        (&b"layer"[..], "application/octet-stream")
+    );
+    let name = file.required_header("content-disposition");
+    assert!(
+        name.starts_with(&format!("attachment; filename=\"{}", &layer["sha256:".len()..][..12])),
+        "{name}"
+    );
+    let page = browser.page("/image/app:2");
+    assert!(
+        page.contains(">not here</span>") && !page.contains(&format!("?file={}", digest(b"gone"))),
+        "{page}"
+    );
+    browser.get(&format!("/image/app:2?file={}", digest(b"gone"))).expect(404);
+    add_user(&daemon.data, "alice", "a long password");
+    Browser::new(&daemon).get(&format!("/image/app:1?file={layer}")).expect(303);
 }
 
 #[test]
@@ -324,5 +430,125 @@ fn pages_of_images_need_a_log_in() {
         "/image/team/app:1.9?file=sha256:0",
     ] {
         browser.get(path).expect(303);
+    }
+}
+
+/// Returns the badges of a page, without those of its tables.
+fn badges(page: &str) -> (bool, bool) {
+    (page.contains(">signed</span>"), page.contains(">attestation</span>"))
+}
+
+#[test]
+fn signatures_by_subject_have_the_same_badges_on_the_list_and_on_the_image() {
+    for (media_type, predicate, expected) in [
+        ("application/vnd.dev.cosign.artifact.sig.v1+json", None, (true, false)),
+        ("application/vnd.cncf.notary.signature", None, (true, false)),
+        (
+            "application/vnd.dev.sigstore.bundle.v0.3+json",
+            Some("https://sigstore.dev/cosign/sign/v1"),
+            (true, false),
+        ),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", Some("https://example.org/tested"), (false, true)),
+        ("application/x-note", None, (false, false)),
+    ] {
+        let daemon = Daemon::start();
+        let image = push_image_with(&daemon, "app", &["1"], &config(), &json!({}));
+        let annotations =
+            predicate.map_or(json!({}), |text| json!({"dev.sigstore.bundle.predicateType": text}));
+        let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
+        let fields = json!({"artifactType": media_type, "subject": subject, "annotations": annotations});
+        push_image_with(&daemon, "app", &[], &config(), &fields);
+        let mut browser = Browser::new(&daemon);
+        let (list, page) = (browser.page("/repository/app"), browser.page("/image/app:1"));
+        assert_eq!((badges(&list), badges(&page)), (expected, expected), "{media_type} {predicate:?}");
+        assert_eq!(
+            (page.contains("cosign verify"), list.contains("cosign verify")),
+            (expected.0, expected.0)
+        );
+    }
+}
+
+/// Pushes an index with an image for each platform; returns the digests of the images.
+fn push_index(daemon: &Daemon, tag: &str, platforms: &[(&str, Option<&str>)]) -> Vec<String> {
+    let mut entries = Vec::new();
+    for (architecture, variant) in platforms {
+        let mut config = config();
+        config["architecture"] = json!(architecture);
+        config["variant"] = json!(variant);
+        config["config"]["Env"] = json!([format!("OF={architecture}")]);
+        let image = push_image_with(daemon, "app", &[], &config, &json!({}));
+        let mut platform = json!({"os": "linux", "architecture": architecture});
+        if let Some(variant) = variant {
+            platform["variant"] = json!(variant);
+        }
+        entries.push(json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1, "platform": platform}));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    daemon.put_manifest("app", tag, OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+    let digests = entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned());
+    digests.collect()
+}
+
+#[test]
+fn image_and_index_are_compared_by_the_platform_of_the_image() {
+    let daemon = Daemon::start();
+    let all = push_index(&daemon, "all", &[("amd64", None), ("arm64", Some("v8")), ("arm", Some("v7"))]);
+    push_index(&daemon, "other", &[("riscv64", None)]);
+    let mut browser = Browser::new(&daemon);
+    for image in &all {
+        for path in [format!("a={image}&b=all"), format!("a=all&b={image}")] {
+            let page = browser.page(&format!("/compare?name=app&{path}"));
+            assert!(page.contains("id=\"equal\""), "{path}: {page}");
+        }
+    }
+    // A builder may leave the variant out.
+    let mut arm64 = config();
+    arm64["architecture"] = json!("arm64");
+    arm64["variant"] = Value::Null;
+    arm64["config"]["Env"] = json!(["OF=arm64"]);
+    push_image_with(&daemon, "app", &["1"], &arm64, &json!({}));
+    assert!(browser.page("/compare?name=app&a=1&b=all").contains("id=\"equal\""));
+    for path in ["a=1&b=other", "a=other&b=1"] {
+        let refused = text(&browser.get(&format!("/compare?name=app&{path}")).expect(422));
+        let words =
+            "The index other has no image for linux/arm64, so they cannot be compared. It has linux/riscv64.";
+        assert!(refused.contains(words), "{refused}");
+    }
+    let refused = text(&browser.get("/compare?name=app&a=all&b=other").expect(422));
+    assert!(refused.contains("The index other has no image for linux/amd64"), "{refused}");
+}
+
+#[test]
+fn page_beyond_the_last_one_is_the_last_one_on_every_list() {
+    let daemon = Daemon::start();
+    let image = push_image_with(&daemon, "app", &["1"], &config(), &json!({}));
+    push_image_with(&daemon, "app", &[], &config(), &json!({"annotations": {"a": "b"}}));
+    let sbom = spdx(&[json!({"name": "zlib"})]);
+    let (manifest, blob) =
+        push_artifact(&daemon, "app", None, ("application/spdx+json", "s.json", &sbom), Some(&image));
+    let mut browser = Browser::new(&daemon);
+    for (path, row) in [
+        ("/repository/app".to_owned(), "/image/app:1\""),
+        ("/repository/app?sort=name&dir=down".to_owned(), "/image/app:1\""),
+        ("/repository/app?tab=untagged".to_owned(), "data-label=\"Digest\""),
+        ("/repositories".to_owned(), "/repository/app\""),
+        ("/search?q=app".to_owned(), "/repository/app\""),
+        ("/activity".to_owned(), "id=\"events\""),
+        (format!("/image/app@{manifest}?document={blob}"), "zlib"),
+        ("/image/app:1?list=layers".to_owned(), "data-label=\"Digest\""),
+        ("/image/app:1?list=history".to_owned(), "COPY app"),
+        ("/settings?section=all".to_owned(), "storage.path"),
+    ] {
+        let join = if path.contains('?') { '&' } else { '?' };
+        let mut answer = browser.get(&format!("{path}{join}page=99"));
+        if answer.status == 303 {
+            let to = answer.required_header("location");
+            let base = path.split('?').next().unwrap();
+            let to = if to.starts_with('?') { format!("{base}{to}") } else { to };
+            assert!(to.ends_with("page=1"), "{path}: {to}");
+            answer = browser.get(&to);
+        }
+        let page = text(&answer.expect(200));
+        assert!(page.contains(row), "{path}: {page}");
     }
 }

@@ -318,14 +318,14 @@ fn page_shows_and_cancels_a_job() {
     }
     // A second start from the page joins, and a job that does not exist is no error of the server.
     let joined = browser.post("/maintenance/check", &[]).expect(303);
-    assert_eq!(joined.required_header("location"), "/maintenance?done=joined");
+    assert_eq!(joined.result_address(), "/maintenance?done=joined");
     drop(stream);
     browser.page("/maintenance");
     browser.post("/maintenance/cancel", &[("job", "nothing")]).expect(404);
     browser.post_as("/maintenance/cancel", &[("job", "check")], "http://other").expect(403);
     assert_eq!(job(&daemon, "check")["state"], "running");
     let cancelled = browser.post("/maintenance/cancel", &[("job", "check")]).expect(303);
-    assert_eq!(cancelled.required_header("location"), "/maintenance?done=cancelled");
+    assert_eq!(cancelled.result_address(), "/maintenance?done=cancelled");
     await_job(&daemon, "check", |job| job["last_outcome"] == "cancelled");
     // The run is shown until its record is saved.
     let began = Instant::now();
@@ -335,7 +335,7 @@ fn page_shows_and_cancels_a_job() {
     }
     assert!(page.contains("Cancelled.") && !page.contains("id=\"cancel\""), "{page}");
     let ended = browser.post("/maintenance/cancel", &[("job", "check")]).expect(303);
-    assert_eq!(ended.required_header("location"), "/maintenance?done=ended");
+    assert_eq!(ended.result_address(), "/maintenance?done=ended");
 }
 
 #[test]

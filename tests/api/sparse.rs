@@ -264,3 +264,41 @@ fn a_missing_configuration_is_not_called_too_large() {
     daemon.request("POST", &upload).login("alice", "secret").body(CONFIG).send().expect(201);
     assert!(browser.page("/repository/a").contains("linux/arm64"));
 }
+
+#[test]
+fn copies_of_incomplete_images_follow_the_rule_of_a_push() {
+    let mut daemon = sparse_daemon();
+    let image = image_of(&[b"one", b"two"]);
+    daemon.push_blob("a", b"one");
+    daemon.push_blob("a", CONFIG);
+    daemon.put_manifest("a", "1", OCI_MANIFEST, &image).expect(201);
+    let index = index_of(&[&image, b"platform"]);
+    daemon.put_manifest("a", "multi", OCI_INDEX, &index).expect(201);
+    let copy = |daemon: &Daemon, bytes: &[u8], to: &str, tag: &str| {
+        let mut browser = Browser::new(daemon);
+        browser.page("/repositories");
+        let digest = digest(bytes);
+        browser.post("/copy", &[("name", "a"), ("digest", &digest), ("to", to), ("tag", tag)])
+    };
+    for to in ["a", "b"] {
+        copy(&daemon, &image, to, "sparse").expect(303);
+    }
+    daemon.stop();
+    daemon.start_again_with_env(&[("HOLDFAST_GC_INTERVAL", "off")]);
+    let named = &digest(b"two")["sha256:".len()..][..12];
+    for (bytes, to) in [(&image, "a"), (&image, "c"), (&index, "c")] {
+        let refused = support::browser::text(&copy(&daemon, bytes, to, "new").expect(422));
+        assert!(
+            refused.contains(&format!("Missing: {named}.")) && refused.contains("registry.sparse"),
+            "{refused}"
+        );
+        daemon.get(&format!("/v2/{to}/manifests/new")).expect(404);
+    }
+    daemon.get("/v2/c/tags/list").expect(404);
+    // As a push, an index that has one of its platforms gets another tag.
+    let put =
+        |tag: &str, media_type: &str, bytes: &[u8]| daemon.put_manifest("a", tag, media_type, bytes).status;
+    assert_eq!((put("pushed", OCI_MANIFEST, &image), put("pushed", OCI_INDEX, &index)), (400, 201));
+    copy(&daemon, &index, "a", "new").expect(303);
+    daemon.get("/v2/a/manifests/new").expect(200);
+}

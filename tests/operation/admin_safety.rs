@@ -56,8 +56,8 @@ fn own_password_is_changed_with_the_old_one_and_ends_other_sessions() {
     );
     change("secret", "a new one", "other").expect(422);
     change("secret", "", "").expect(422);
-    change("secret", "a new one", "a new one").expect(303);
-    assert!(here.page("/account?done=own-password").contains("Your password is changed"));
+    let to = change("secret", "a new one", "a new one").expect(303).required_header("location");
+    assert!(here.page(&to).contains("Your password is changed"));
     there.get("/").expect(303);
     daemon.request("GET", "/v2/").login("alice", "a new one").send().expect(200);
 }
@@ -289,4 +289,56 @@ fn certificate_from_files_that_expires_soon_is_a_warning() {
     let page = run(Command::new("curl").args(["-sSk", "-H", "Accept: text/html", &url]));
     let warned = page.contains("expires in 8 days") || page.contains("expires in 9 days");
     assert!(warned, "{page}");
+}
+
+#[test]
+fn links_cannot_make_a_page_claim_the_result_of_a_form() {
+    let daemon = with_images();
+    let mut alice = Browser::of(&daemon, "alice", "secret");
+    let claims = [
+        "/repositories?done=deleted&count=7",
+        "/repositories?done=repository-deleted&manifests=1&blobs=2&bytes=3&until=1764102667",
+        "/delete/repository?name=team/app&done=partly-deleted&count=9",
+        "/repository/team/app?tab=untagged&done=deleted-manifests&count=7&moved=0",
+        "/image/team/app:1.9?done=copied",
+        "/users?done=added",
+        "/users?done=password",
+        "/users?done=removed",
+        "/account?done=own-password",
+        "/maintenance?done=started",
+        "/maintenance?done=cancelled",
+        "/?done=logged-out",
+    ];
+    for claim in claims {
+        for seal in ["", "&seal=", "&seal=00", &format!("&seal={}", "0".repeat(64))] {
+            let page = alice.page(&format!("{claim}{seal}"));
+            assert!(
+                !page.contains("id=\"notice\"") && !page.contains("Free it now"),
+                "{claim}{seal}: {page}"
+            );
+        }
+    }
+    let to = alice.delete("team/app", &["1.9"]).expect(303).required_header("location");
+    assert!(alice.page(&to).contains("1 tag deleted."));
+    // The seal is for these parameters on this page, and for this session.
+    let (target, seal) = to.split_once("&seal=").unwrap();
+    for changed in [
+        format!("{}&seal={seal}", target.replace("count=1", "count=2")),
+        format!("{}&seal={seal}", target.replace("/repository/team/app", "/repositories")),
+        format!("{to}&count=2"),
+        target.to_owned(),
+    ] {
+        assert!(!alice.page(&changed).contains("id=\"notice\""), "{changed}");
+    }
+    let mut again = Browser::of(&daemon, "alice", "secret");
+    assert!(!again.page(&to).contains("id=\"notice\""));
+    // A log-in redirects to a link, and seals nothing.
+    let mut other = Browser::new(&daemon);
+    other.get("/login");
+    let next = "/repositories?done=deleted&count=7";
+    let fields = [("name", "alice"), ("password", "secret"), ("next", next)];
+    let to = other.post("/login", &fields).expect(303).required_header("location");
+    assert!(!other.page(&to).contains("id=\"notice\""), "{to}");
+    let to = alice.post("/logout", &[]).expect(303).required_header("location");
+    assert!(alice.page(&to).contains("You are logged out."));
 }

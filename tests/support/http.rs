@@ -205,6 +205,13 @@ impl Response {
         self.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_owned()
     }
 
+    /// Returns the address to which a form redirects, without the seal of its result.
+    #[track_caller]
+    pub fn result_address(&self) -> String {
+        let location = self.required_header("location");
+        location.split("&seal=").next().unwrap().to_owned()
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()

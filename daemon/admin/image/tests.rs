@@ -63,6 +63,11 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
         damage: Some("d".repeat(140)),
         attached: vec![worst_case::tag(0).to_string(); 4],
         may_copy: true,
+        badges: Badges {
+            is_signed: true,
+            attached: "SBOM, provenance, attestation".into(),
+            is_damaged: true,
+        },
         frame: worst_case::frame(),
         is_overview: view.is_overview(),
         name: worst_case::name(0).to_string(),

@@ -106,6 +106,7 @@ pub(super) fn services(
             users: config.admin.users.clone(),
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
             push: !config.registry.read_only,
+            sparse: config.registry.sparse,
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
             configuration: settings.into_iter().map(setting).collect(),

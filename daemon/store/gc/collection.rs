@@ -86,19 +86,23 @@ impl<'a> Collection<'a> {
     pub(super) async fn note_waiting(&mut self) {
         let mut waiting = WaitingContent { blobs: self.report.kept_young, ..self.report.waiting };
         // The forecast is in memory.
+        let mut counted = None;
         if (1..=MANIFESTS_IN_PREVIEW).contains(&waiting.manifests) {
             match self.preview().await {
                 Ok(later) => {
                     // A dry run leaves in place what it would free.
                     let now = if self.dry_run { self.report.freed_blobs } else { Amount::default() };
-                    waiting.manifests = later.freed_manifests;
-                    waiting.blobs.count = later.freed_blobs.count.saturating_sub(now.count);
-                    waiting.blobs.bytes = later.freed_blobs.bytes.saturating_sub(now.bytes);
+                    let blobs = Amount {
+                        count: later.freed_blobs.count.saturating_sub(now.count),
+                        bytes: later.freed_blobs.bytes.saturating_sub(now.bytes),
+                    };
+                    counted = Some((later.freed_manifests, blobs));
                 }
                 // The collection itself is complete.
                 Err(error) => log::debug!("the layers of what waits are not counted: {error}"),
             }
         }
+        waiting.set_counted(counted);
         waiting.set_times(self.remaining, unix_seconds());
         self.report.waiting = waiting;
     }

@@ -15,6 +15,9 @@ pub struct WaitingContent {
     pub manifests: u64,
     /// The files that are freed then, with those of the manifests.
     pub blobs: Amount,
+    /// True if more waits than was counted: the layers of very many manifests are not.
+    #[serde(default)]
+    pub at_least: bool,
     /// The time at which the first of them is due, in seconds since 1970.
     pub from: Option<u64>,
     /// The time at which the last of them is due.
@@ -28,6 +31,15 @@ impl WaitingContent {
         let times = remaining.range();
         self.from = times.map(|(first, _)| at(first));
         self.until = times.map(|(_, last)| at(last));
+    }
+
+    /// Sets the amounts to those that a collection without grace periods would free, if they were counted: the manifests with
+    /// their layers. Without them more waits than the manifests themselves and the blobs of no manifest.
+    pub(in crate::store) fn set_counted(&mut self, counted: Option<(u64, Amount)>) {
+        match counted {
+            Some((manifests, blobs)) => (self.manifests, self.blobs) = (manifests, blobs),
+            None => self.at_least = self.manifests > 0,
+        }
     }
 
     /// Returns true if nothing waits.
@@ -56,7 +68,8 @@ impl WaitingContent {
             // An open import or export holds it.
             (_, None) => "for a running transfer".to_owned(),
         };
-        Some(format!("{} {verb} {times}", parts.join(", ")))
+        let least = if self.at_least { "at least " } else { "" };
+        Some(format!("{least}{} {verb} {times}", parts.join(", ")))
     }
 }
 
@@ -84,5 +97,24 @@ mod tests {
         assert_eq!(WaitingContent::default().sentence(), None);
         let one = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
         assert_eq!(one.sentence().unwrap(), "1 blob (11 B) waits for a running transfer");
+    }
+
+    #[test]
+    fn sentence_says_at_least_if_the_layers_were_not_counted() {
+        let blobs = Amount { count: 3, bytes: 4 };
+        let mut many =
+            WaitingContent { manifests: 10_001, blobs, until: Some(0), ..WaitingContent::default() };
+        many.set_counted(None);
+        assert_eq!(
+            many.sentence().unwrap(),
+            "at least 10001 images, 3 blobs (4 B) wait until 1970-01-01 00:00 UTC"
+        );
+        let mut few = WaitingContent { manifests: 2, ..many };
+        few.at_least = false;
+        few.set_counted(Some((3, Amount { count: 9, bytes: 9 })));
+        assert!(few.sentence().unwrap().starts_with("3 images, 9 blobs (9 B) wait until "));
+        let mut none = WaitingContent { blobs, ..WaitingContent::default() };
+        none.set_counted(None);
+        assert!(!none.at_least, "no manifest, no layers");
     }
 }

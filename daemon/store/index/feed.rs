@@ -90,6 +90,12 @@ impl Feed {
         self.days.note(counts, unix_seconds());
     }
 
+    /// As [`Feed::count`], by a clock that may be wrong.
+    #[cfg(test)]
+    pub(in crate::store) fn count_at(&self, counts: DayCounts, time: u64) {
+        self.days.note(counts, time);
+    }
+
     /// Has the counts of the days written with the next transaction. Returns true if there are any.
     pub(in crate::store) fn flush_days(&self) -> bool {
         self.days.flush()

@@ -10,10 +10,6 @@ use crate::store::index::tables::{Table, WriteTables};
 
 /// The most days that are kept.
 pub(in crate::store) const DAYS: u64 = 400;
-/// The days that a clock may be behind the newest row and count for the newest day: a machine without a battery-backed
-/// clock continues with the time of its last shutdown. A clock that is further behind shows that the row was wrong.
-const BEHIND: u32 = 31;
-
 /// The outcome of [`record`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct RecordedDays {
@@ -34,8 +30,11 @@ pub(in crate::store) fn record(
     }
     let newest = tables.daily_extent()?.map(|(_, newest)| newest);
     for (day, counts) in days {
-        let day = dated(*day, newest);
         let known: Option<DailyRow> = tables.row(Table::Daily, &day.key())?;
+        // A day before the newest row is one of a clock that is behind, or that was ahead before: its counts are its own, but what
+        // it knew of the stored bytes stays.
+        let is_late = newest.is_some_and(|newest| newest > *day);
+        let stored = known.filter(|_| is_late).map_or(stored, |row| row.stored);
         let row = known.unwrap_or_default();
         let mut sum = DayCounts { pushes: row.pushes, pulls: row.pulls, served: row.served };
         sum.add(*counts);
@@ -47,11 +46,6 @@ pub(in crate::store) fn record(
         tables.delete(Table::Daily, &oldest.key())?;
     }
     Ok(RecordedDays { stored, is_written: true })
-}
-
-/// Returns the day whose row gets the counts of `day`.
-fn dated(day: Day, newest: Option<Day>) -> Day {
-    newest.filter(|newest| (1..=BEHIND).contains(&newest.since(day))).unwrap_or(day)
 }
 
 #[cfg(test)]
@@ -78,8 +72,7 @@ mod tests {
         for _ in 0..2 {
             assert!(record(&mut tables, &[(day(0), ONE), (day(1), ONE)]).unwrap().is_written);
         }
-        // The second round counts for the newest day: its clock was behind.
-        assert_eq!(pulls(&tables), [(0, 2), (1, 6)]);
+        assert_eq!(pulls(&tables), [(0, 4), (1, 4)]);
     }
 
     #[test]
@@ -93,10 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn clock_that_is_behind_makes_no_row_unless_the_newest_row_is_far_ahead() {
-        assert_eq!(dated(day(5), None), day(5));
-        assert_eq!(dated(day(5), Some(day(4))), day(5));
-        assert_eq!(dated(day(5), Some(day(36))), day(36));
-        assert_eq!(dated(day(5), Some(day(37))), day(5));
+    fn days_of_a_clock_that_was_ahead_take_no_counts_of_today() {
+        let mut tables = Memory::default();
+        record(&mut tables, &[(day(5), ONE)]).unwrap();
+        record(&mut tables, &[(day(30), ONE)]).unwrap();
+        for _ in 0..2 {
+            record(&mut tables, &[(day(6), ONE)]).unwrap();
+        }
+        assert_eq!(pulls(&tables), [(5, 2), (6, 4), (30, 2)]);
     }
 }

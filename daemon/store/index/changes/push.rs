@@ -53,6 +53,29 @@ pub(in crate::store) struct PutManifest {
     pub(in crate::store) damaged: BTreeSet<Digest>,
 }
 
+/// Returns the missing content for which a manifest is refused; empty if it is accepted. An image needs all of its blobs, and
+/// an index one of its manifests: users mirror single platforms of an index to places without internet.
+pub(in crate::store) fn missing_content(
+    manifest: &Manifest,
+    mut has: impl FnMut(&Digest) -> Result<bool, StoreError>,
+) -> Result<Vec<Digest>, StoreError> {
+    let (mut resolved, mut missing, mut refused) = (0, Vec::new(), false);
+    for link in manifest.references() {
+        if has(&link.digest)? {
+            resolved += 1;
+        } else if link.kind != ReferenceKind::Foreign {
+            refused |= link.kind == ReferenceKind::Blob;
+            if missing.len() < MAX_MISSING_DIGESTS {
+                missing.push(link.digest.clone());
+            }
+        }
+    }
+    if !refused && resolved > 0 {
+        missing.clear();
+    }
+    Ok(missing)
+}
+
 impl Apply for PutManifest {
     type Reply = ();
 
@@ -109,26 +132,14 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
-    /// Refuses an image if any of its blobs is missing, and an index if all of its manifests are: users mirror single
-    /// platforms of an index to places without internet. If the manifest may be sparse, only content counts whose file
-    /// is not as indexed, so that the client pushes it again.
+    /// Refuses a manifest whose content is missing, see [`missing_content`]. If the manifest may be sparse, only content
+    /// counts whose file is not as indexed, so that the client pushes it again.
     fn check_references(&self, new: &NewManifest, damaged: &BTreeSet<Digest>) -> Result<(), StoreError> {
-        let (mut resolved, mut missing, mut refused) = (0, Vec::new(), false);
-        for link in new.manifest.references() {
-            let is_damaged = damaged.contains(&link.digest);
-            if !is_damaged && (new.may_be_sparse || self.tables.has_content(&new.repository, &link.digest)?) {
-                resolved += 1;
-            } else if link.kind != ReferenceKind::Foreign {
-                refused |= link.kind == ReferenceKind::Blob;
-                if missing.len() < MAX_MISSING_DIGESTS {
-                    missing.push(link.digest.clone());
-                }
-            }
-        }
-        if refused || (resolved == 0 && !missing.is_empty()) {
-            return Err(StoreError::ManifestBlobUnknown(missing));
-        }
-        Ok(())
+        let missing = missing_content(&new.manifest, |digest| {
+            let is_damaged = damaged.contains(digest);
+            Ok(!is_damaged && (new.may_be_sparse || self.tables.has_content(&new.repository, digest)?))
+        })?;
+        if missing.is_empty() { Ok(()) } else { Err(StoreError::ManifestBlobUnknown(missing)) }
     }
 
     /// Writes all rows of a manifest whose file is in `blobs/`.

@@ -58,6 +58,7 @@ impl Day {
     }
 
     /// Returns the number of days from an earlier day to this one; zero if `other` is not earlier.
+    #[cfg(test)]
     pub(in crate::store) fn since(self, other: Day) -> u32 {
         self.0.saturating_sub(other.0)
     }
