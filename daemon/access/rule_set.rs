@@ -27,12 +27,10 @@ impl RuleSet {
         let names = settings.rules.iter().flat_map(|rule| rule.users.iter().cloned());
         let anonymous = settings.anonymous.map(|_| ANONYMOUS.to_owned());
         let fixed: HashSet<String> = names.chain(anonymous).collect();
-        let page = match &page.fault {
-            Some(_) => vec![Rule::default()],
-            None => {
-                let open = page.rules.iter().filter(|rule| !fixed.contains(&rule.name));
-                open.map(PageRule::to_rule).collect()
-            }
+        let page = if page.fault.is_some() {
+            vec![Rule::default()]
+        } else {
+            page.rules.iter().filter(|rule| !fixed.contains(&rule.name)).map(PageRule::to_rule).collect()
         };
         RuleSet { configured: settings.rules.clone(), page, fixed }
     }

@@ -237,7 +237,7 @@ fn log_rules(page: &PageRules) {
     match &page.fault {
         Some(fault) => log::error!("{fault}; until it is mended they grant nothing"),
         None if page.stamp.is_some() => {
-            log::info!("{} rules of the admin page are in effect", page.rules.len())
+            log::info!("{} rules of the admin page are in effect", page.rules.len());
         }
         None => {}
     }

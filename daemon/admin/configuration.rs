@@ -26,7 +26,7 @@ struct Page {
     rows: Vec<Row>,
     pager: Pager,
     /// The file with the rules of the admin page.
-    page_rules: String,
+    rules_file: String,
     /// The number of names that the page added to the certificate.
     added: usize,
     /// These names, in the section of TLS.
@@ -74,7 +74,7 @@ pub(super) fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
         tabs: tabs.map(tab).collect(),
         rows: page_of(shown, page, ROWS).into_iter().map(row).collect(),
         pager: Pager::new(page, ROWS, total, "/settings", &parameters),
-        page_rules: shorten(&request.admin.settings.page_rules, TEXT),
+        rules_file: shorten(&request.admin.settings.page_rules, TEXT),
         added: added.len(),
         names: if wanted == Some("tls") { added } else { Vec::new() },
         may_remove: request.may(&Operation::Users),
@@ -122,7 +122,7 @@ mod tests {
                 tabs: (0..20).map(tab).collect(),
                 rows: (0..rows).map(|_| row(&setting)).collect(),
                 pager: Pager::new(20, ROWS, 1000, "/settings", &[("section", "registry")]),
-                page_rules: shorten(&text, TEXT),
+                rules_file: shorten(&text, TEXT),
                 added: names,
                 names: vec!["n".repeat(253); names],
                 may_remove: true,

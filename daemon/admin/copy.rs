@@ -4,6 +4,7 @@ use super::error::AdminError;
 use super::format::short_digest;
 use super::limits::{NAME, shorten};
 use super::request::{AdminRequest, PLACE_TIMEOUT};
+use super::state::Copies;
 use crate::access::Action;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::{CopyOutcome, ImageCopy};
@@ -24,12 +25,12 @@ pub(super) async fn copy(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     let digest = digest.map_err(|error| AdminError::Invalid(format!("Invalid digest: {error}.")))?;
     let tag = field("tag").parse::<Tag>();
     let tag = tag.map_err(|error| AdminError::Invalid(format!("Invalid tag: {error}.")))?;
-    if !request.admin.settings.push {
+    if request.admin.settings.copies == Copies::Refused {
         return Err(AdminError::Denied("The registry is read-only (registry.read_only)."));
     }
     request.check_source(&from)?;
     request.check(Action::Push, &to)?;
-    let may_be_sparse = request.admin.settings.sparse;
+    let may_be_sparse = request.admin.settings.copies == Copies::Sparse;
     let copy = ImageCopy { from, digest, to, tag, may_be_sparse, origin: request.origin() };
     // It reads manifests into memory, as a download does.
     let place = request.admin.state.downloads.acquire(request.holder());

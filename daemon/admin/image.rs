@@ -13,6 +13,7 @@ use super::pull_command::{PullCommand, Pulled, pull_commands};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::section::{List, Section, View};
+use super::state::Copies;
 use super::{document, file};
 use crate::access::{Action, Identity};
 use crate::base::human::{count, size};
@@ -260,7 +261,7 @@ fn title(name: &RepositoryName, reference: &Reference, entry: &ManifestEntry) ->
 /// Returns true if the user may push to this repository, or may have that right elsewhere.
 fn may_copy(request: &AdminRequest, name: &RepositoryName) -> bool {
     let is_user = matches!(request.identity, Identity::User(_));
-    request.admin.settings.push && (is_user || request.check(Action::Push, name).is_ok())
+    request.admin.settings.copies != Copies::Refused && (is_user || request.check(Action::Push, name).is_ok())
 }
 
 /// Returns the states of the layers, files or platforms of a manifest, and the warning if some of its content is damaged.

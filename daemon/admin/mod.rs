@@ -70,7 +70,8 @@ use crate::wire::{RebindingPolicy, RequestBody, Response};
 pub use self::format::freed;
 pub use self::importer::{Importer, Importing, UploadedArchive};
 pub use self::state::{
-    Admin, AdminState, Certificate, CertificateNames, NameRefusal, RequestContext, SettingInEffect, Settings,
+    Admin, AdminState, Certificate, CertificateNames, Copies, NameRefusal, RequestContext, SettingInEffect,
+    Settings,
 };
 
 impl Admin {

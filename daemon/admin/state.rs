@@ -33,10 +33,8 @@ pub struct Settings {
     pub users: Vec<String>,
     /// True if tags can be deleted here.
     pub delete: bool,
-    /// True if images can be copied here.
-    pub push: bool,
-    /// True if copies may lack content that their source lacks (`registry.sparse`).
-    pub sparse: bool,
+    /// The images that can be copied here.
+    pub copies: Copies,
     /// The grace period and retention rules of collections that are started here.
     pub policy: CollectionPolicy,
     /// True if the registry listens on loopback addresses only.
@@ -47,6 +45,17 @@ pub struct Settings {
     pub rule_places: Vec<String>,
     /// The file with the rules of the admin page.
     pub page_rules: String,
+}
+
+/// The images that can be copied on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// None: the registry accepts no pushes.
+    Refused,
+    /// Those that lack no content.
+    Whole,
+    /// All: a copy may lack the content that its source lacks (`registry.sparse`).
+    Sparse,
 }
 
 /// A setting of the configuration in effect.

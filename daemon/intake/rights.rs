@@ -10,12 +10,12 @@ pub(super) struct Rights {
     /// The permit that was checked last.
     pub(super) permit: Permit,
     /// True if the import began with full rights, and so without proof of possession.
-    has_full_rights: bool,
+    is_administrator: bool,
 }
 
 impl Rights {
-    pub(super) fn new(access: CurrentAccess, permit: Permit, has_full_rights: bool) -> Self {
-        Rights { access, permit, has_full_rights }
+    pub(super) fn new(access: CurrentAccess, permit: Permit, is_administrator: bool) -> Self {
+        Rights { access, permit, is_administrator }
     }
 
     /// Checks that the user may still push to a repository, with the rights that the import began with.
@@ -28,7 +28,7 @@ impl Rights {
         let Ok(permit) = self.access.renew(&self.permit, &push).await else {
             return Err(SinkError::Refused(format!("the user {user} may not push to {repository}")));
         };
-        if self.has_full_rights && self.access.renew(&self.permit, &Operation::Maintenance).await.is_err() {
+        if self.is_administrator && self.access.renew(&self.permit, &Operation::Maintenance).await.is_err() {
             return Err(SinkError::Refused(format!(
                 "the rights of the user {user} changed during the import; import the archive again"
             )));

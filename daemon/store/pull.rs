@@ -161,9 +161,9 @@ impl Store {
         self.0.disk.is_reported(digest)
     }
 
-    /// Returns true if the file of a blob or a manifest exists with the length that the index has; after a report of
-    /// damage a small one is also verified. A client that is
-    /// told that content exists skips the upload, which would replace a damaged file.
+    /// Returns true if the file of a blob or a manifest exists with the length that the index has, and no check has found
+    /// other bytes in it; after a report of damage a small one is also verified. A client that is told that content exists
+    /// skips the upload, which would replace a damaged file.
     ///
     /// # Errors
     /// [`StoreError::Io`] if the disk fails.
@@ -224,10 +224,14 @@ fn read_verified(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, Store
     Ok(bytes)
 }
 
-/// Returns false if a small blob was reported as damaged and its bytes are still wrong; blocking.
+/// Returns false if a check has found other bytes in a blob, or if a small one was reported as damaged and its bytes are
+/// still wrong; blocking.
 fn is_sound(disk: &Disk, digest: &Digest, length: u64) -> Result<bool, StoreError> {
-    if length > LARGEST_KEPT || !disk.is_reported(digest) {
+    if !disk.is_reported(digest) {
         return Ok(true);
+    }
+    if length > LARGEST_KEPT {
+        return Ok(!disk.reported.is_checked(digest));
     }
     match read_verified(disk, digest, length) {
         Ok(_) => Ok(true),

@@ -44,6 +44,11 @@ impl Reported {
         self.0.lock().contains_key(digest)
     }
 
+    /// Returns true if a check has read the blob, and it has not been replaced since.
+    pub(super) fn is_checked(&self, digest: &Digest) -> bool {
+        self.0.lock().get(digest) == Some(&true)
+    }
+
     /// Forgets a blob whose file is there, unless a check has read it: the length of a file does not tell that it is whole.
     pub(super) fn forget_present(&self, digest: &Digest) {
         let mut reported = self.0.lock();
@@ -71,7 +76,8 @@ mod tests {
         assert!(!reported.contains(&digest));
         assert!(reported.insert_checked(&digest) && !reported.insert(&digest));
         reported.forget_present(&digest);
-        assert_eq!(reported.all(), [digest.clone()]);
+        assert_eq!(reported.all(), std::slice::from_ref(&digest));
+        assert!(reported.is_checked(&digest));
         reported.forget(&digest);
         assert!(reported.all().is_empty());
     }

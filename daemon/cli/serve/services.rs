@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::super::failure::Failure;
 use crate::access::{self, Access, Anonymous, Challenge, CurrentAccess, Rule, TokenSigner, UsersLatch};
-use crate::admin::{self, Admin, AdminState, SettingInEffect};
+use crate::admin::{self, Admin, AdminState, Copies, SettingInEffect};
 use crate::config::{Config, EffectiveSetting, TlsMode, USER_RULES};
 use crate::metrics::HttpCounters;
 use crate::registry::{Registry, UploadSlots};
@@ -105,8 +105,11 @@ pub(super) fn services(
             title: config.admin.title.clone(),
             users: config.admin.users.clone(),
             delete: config.admin.delete && config.storage.delete && !config.registry.read_only,
-            push: !config.registry.read_only,
-            sparse: config.registry.sparse,
+            copies: match &config.registry {
+                registry if registry.read_only => Copies::Refused,
+                registry if registry.sparse => Copies::Sparse,
+                _ => Copies::Whole,
+            },
             policy: CollectionPolicy { by_operator: true, ..config.gc.policy.clone() },
             loopback_only,
             configuration: settings.into_iter().map(setting).collect(),

@@ -175,8 +175,6 @@ fn journal_and_index_agree_after_any_changes() {
                     appended.set(appended.get() + usize::from(!journal(&opened).is_empty()));
                 }
             }
-            drop(layout);
-            opened.close();
         });
         Ok(())
     };

@@ -184,8 +184,8 @@ impl MetadataStore for Index {
         let applied = applied?;
         tables.reserve_free_pages()?;
         // Before the commit, so that no snapshot has a change whose names are not noted.
-        let changed = std::mem::take(&mut tables.changed);
-        self.changed_names.add(changed, tables.has_unknown_names, tables.change()?);
+        let names = std::mem::take(&mut tables.changed);
+        self.changed_names.add(names, tables.has_unknown_names, tables.change()?);
         self.commit_txn(tables.txn).map_err(|error| {
             // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever
             // the error was; a failed sync of that page does not. Opening a transaction tells which it was.

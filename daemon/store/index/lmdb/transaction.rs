@@ -35,7 +35,7 @@ impl Transaction<'_> {
                 for row in before.as_deref().into_iter().chain(value) {
                     match postcard::take_from_bytes::<&[u8]>(row) {
                         Ok((digest, _)) => {
-                            self.changed.push((Table::Manifests, [repository, digest].concat()))
+                            self.changed.push((Table::Manifests, [repository, digest].concat()));
                         }
                         Err(_) => self.has_unknown_names = true,
                     }
