@@ -192,10 +192,10 @@ mod tests {
             "{text}"
         );
         let held = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
-        let text = summary(&CollectionReport { waiting: held, ..report.clone() });
+        let text = summary(&CollectionReport { waiting: held, ..report });
         assert!(text.contains("1 blob (11 B) waits for a running transfer\n"), "{text}");
         let due = WaitingContent { until: Some(0), ..held };
-        let text = summary(&CollectionReport { waiting: due, ..report.clone() });
+        let text = summary(&CollectionReport { waiting: due, ..report });
         assert!(text.contains("; `holdfast gc --grace 0s` frees at once\n"), "{text}");
         let dry = summary(&CollectionReport { dry_run: true, found: 1, ..report });
         assert!(
