@@ -66,7 +66,7 @@ fn copy_to(env: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Re
     let copied = create(copy).map_err(heed::Error::from);
     let copied = copied.and_then(|mut file| env.copy_to_file(&mut file, CompactionOption::Enabled));
     match copied.map_err(|error| StoreError::from(IndexError::from(error))) {
-        Ok(_) => {}
+        Ok(()) => {}
         Err(error) if error.is_environment_error() => return remove(copy),
         Err(_) => {
             // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
@@ -131,4 +131,21 @@ fn preallocate(copy: &Path, map_size: usize) -> Result<(), IndexError> {
     let env = mapping::open_environment_file(copy, map_size)?;
     Preallocation::new(&env)?.refill(&env);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_is_readable_by_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.mdb");
+        // One that an earlier inspection left.
+        std::fs::write(&copy, "old").unwrap();
+        let mode = create(&copy).unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, std::fs::read(&copy).unwrap().len()), (0o600, 0));
+    }
 }
