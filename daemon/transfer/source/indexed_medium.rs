@@ -12,7 +12,6 @@ use super::media::{FileInput, MediumKind};
 use super::member::{MemberName, Role};
 use super::tar::{TarKind, TarMember, Walk};
 use super::{FORMATS, directory, limits};
-use crate::base::human;
 
 /// Names of members in the error of an unknown format.
 const NAMED: usize = 5;
@@ -206,7 +205,7 @@ impl IndexedMedium {
             return Err(SourceError::TooLarge {
                 place: place(),
                 what: format!("a document of {size} bytes"),
-                limit: format!("{}, and {} for all", human::size(document), human::size(documents)),
+                limit: self.bounds.limit_of_documents(),
             });
         }
         self.documents_length = length;

@@ -304,4 +304,29 @@ mod tests {
         library.add(second, &mut NoStream).unwrap();
         assert_eq!(library.read(&digest).unwrap().unwrap(), b"right");
     }
+
+    #[test]
+    fn archives_of_the_daemon_have_narrower_limits() {
+        let catalogs = |index: &str, bounds: Bounds| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("oci-layout"), "{}").unwrap();
+            std::fs::write(directory.path().join("index.json"), index).unwrap();
+            let mut library = Library::within(bounds);
+            for medium in super::super::open_media(&[directory.path().to_owned()]).unwrap() {
+                library.add(medium, &mut NoStream)?;
+            }
+            library.catalogs(&mut |_| Ok(None))
+        };
+        let descriptor = |at: usize| format!(r#"{{"digest":"sha256:{at:064x}","size":1}}"#);
+        let all: Vec<String> = (0..Bounds::DAEMON.images + 10).map(descriptor).collect();
+        let index = format!(r#"{{"manifests":[{}]}}"#, all.join(","));
+        let bounded = catalogs(&index, Bounds::DAEMON).unwrap().remove(0);
+        assert_eq!((bounded.images.len(), bounded.refused.len()), (Bounds::DAEMON.images, 1));
+        let whole = catalogs(&index, Bounds::COMMAND).unwrap().remove(0);
+        assert_eq!((whole.images.len(), whole.refused.len()), (all.len(), 0));
+        let long = format!(r#"{{"manifests":[],"x":"{}"}}"#, "x".repeat(9 << 20));
+        let error = catalogs(&long, Bounds::DAEMON).unwrap_err().to_string();
+        assert!(error.contains("8.0 MiB") && error.contains("holdfast import"), "{error}");
+        assert!(catalogs(&long, Bounds::COMMAND).is_ok());
+    }
 }

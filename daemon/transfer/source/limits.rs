@@ -1,5 +1,7 @@
 //! Limits for what a medium may make a reader hold.
 
+use crate::base::human;
+
 /// Maximum length of a manifest or config that is read into memory, in bytes.
 pub const MANIFEST: u64 = crate::oci::MAX_MANIFEST as u64;
 /// Maximum number of members of a medium.
@@ -41,6 +43,12 @@ impl Bounds {
     /// Returns the maximum length of all documents of a medium together, in bytes.
     pub fn documents(self) -> u64 {
         2 * self.document
+    }
+
+    /// Says the limits of documents, and the command that has wider ones.
+    pub fn limit_of_documents(self) -> String {
+        let limit = format!("{}, and {} for all", human::size(self.document), human::size(self.documents()));
+        if self == Bounds::COMMAND { limit } else { format!("{limit}; holdfast import reads larger ones") }
     }
 
     /// Returns the maximum number of names and layers of all images of a medium.
