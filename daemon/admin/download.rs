@@ -25,6 +25,10 @@ use crate::wire::{BodyError, Chunks, Response, ResponseBody, confine, empty};
 /// Chunks that wait for the client; with their length the memory of a download.
 const WAITING: usize = 2;
 
+/// The maximum number of names, manifests and layers of an image that is downloaded, each time that one is listed: they are in memory
+/// while the download lasts.
+const MAX_ENTRIES: usize = 20_000;
+
 /// Sends an image as a tar.
 pub(super) async fn download(
     request: &AdminRequest<'_>,
@@ -41,7 +45,8 @@ pub(super) async fn download(
     // A tag may move meanwhile.
     let selections =
         [ExportSelection { text: String::new(), selected: selected(name, reference, &entry.digest) }];
-    let walked = walk(&mut source, &selections, &WalkOptions::default(), &BTreeSet::new()).await;
+    let options = WalkOptions { max_entries: Some(MAX_ENTRIES), ..WalkOptions::default() };
+    let walked = walk(&mut source, &selections, &options, &BTreeSet::new()).await;
     let walked = walked.map_err(|error| failed(&error, source.failure.take()))?;
     let lease = lease(store, &walked).await?;
     let plan = planned(request, &walked)?;
@@ -120,6 +125,12 @@ fn set_headers(response: &mut Response, name: &RepositoryName, reference: &Refer
 
 /// The error of a walk or a plan. `failure` is the error of the store behind it.
 fn failed(error: &ExportError, failure: Option<StoreError>) -> AdminError {
+    if let ExportError::TooLarge { limit } = error {
+        return AdminError::Invalid(format!(
+            "The image and its attachments have more than {limit} manifests and layers, which is the limit of a download. Use \
+             holdfast export."
+        ));
+    }
     failure.map_or_else(|| AdminError::Internal(format!("cannot export an image: {error}")), AdminError::from)
 }
 

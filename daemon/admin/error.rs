@@ -125,10 +125,14 @@ fn heading(kind: ProblemKind) -> &'static str {
     }
 }
 
-/// Returns a message as a sentence: with a capital letter and a full stop.
+/// Returns a message as a sentence: with a capital letter, unless it begins with a name such as `a.tar`, and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().collect::<String>());
+    let word = text.split(' ').next().unwrap_or_default().trim_end_matches([',', ':', ';']);
+    let is_word = word.chars().all(|letter| letter.is_alphabetic() || letter == '\'');
+    let first = letters
+        .next()
+        .map(|letter| if is_word { letter.to_uppercase().collect::<String>() } else { letter.to_string() });
     let end = if text.ends_with('.') { "" } else { "." };
     format!("{}{}{end}", first.unwrap_or_default(), letters.as_str())
 }
@@ -224,6 +228,13 @@ mod tests {
         AdminError::from(route::Error::Method("GET")).set_headers(&mut headers);
         AdminError::Busy.set_headers(&mut headers);
         assert!(headers[ALLOW] == "GET" && headers[RETRY_AFTER] == "5");
+    }
+
+    #[test]
+    fn a_sentence_begins_with_a_capital_letter_but_not_a_name() {
+        assert_eq!(sentence("the archive is empty"), "The archive is empty.");
+        assert_eq!(sentence("a.tar is empty"), "a.tar is empty.");
+        assert_eq!(sentence("team/app:1 has no layers."), "team/app:1 has no layers.");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! of a page is therefore bounded by its constants alone, whatever was pushed; `worst_case.rs` builds the largest page
 //! of each template in a unit test.
 
+use crate::base::human::printable_char;
+
 /// The longest text of an image on an overview page: a command, a value of a label, an environment variable.
 pub(super) const TEXT: usize = 160;
 /// The longest text of an image on a page that shows one list only.
@@ -14,8 +16,13 @@ pub(super) const NAME: usize = 96;
 /// The longest sentence in an error page, a warning or a list of faults.
 pub(super) const SENTENCE: usize = 640;
 
-/// Shortens a text to at most `longest` bytes of HTML, with an ellipsis in place of the rest.
+/// Shortens a text to at most `longest` bytes of HTML, with an ellipsis in place of the rest. Characters without a shape become
+/// U+FFFD, other than line breaks and tabs.
 pub(super) fn shorten(text: &str, longest: usize) -> String {
+    // Each character has at least one byte.
+    let beginning = text.chars().take(longest + 1);
+    let text: String =
+        beginning.map(|c| if matches!(c, '\n' | '\r' | '\t') { c } else { printable_char(c) }).collect();
     let (mut used, mut cut) = (0, 0);
     for (at, c) in text.char_indices() {
         used += html_length(c);
@@ -27,7 +34,7 @@ pub(super) fn shorten(text: &str, longest: usize) -> String {
             cut = at + c.len_utf8();
         }
     }
-    text.to_owned()
+    text
 }
 
 /// Returns the bytes of a text in a rendered template.
@@ -52,5 +59,7 @@ mod tests {
         );
         assert_eq!((shorten("a<<", 11), shorten("a<<", 10)), ("a<<".into(), "a<…".into()));
         assert_eq!((shorten("äöü", 6), shorten("äöü", 5)), ("äöü".into(), "ä…".into()));
+        assert_eq!(shorten("a\u{202e}\0\n\tb", 20), "a\u{fffd}\u{fffd}\n\tb");
+        assert_eq!(shorten("\0\0\0", 6), "\u{fffd}…");
     }
 }

@@ -22,9 +22,22 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     }
 }
 
-/// Replaces control characters, which could control a terminal or break a line: clients and archives decide a part of the text.
+/// Replaces the characters of [`is_deceptive`] by U+FFFD: clients and archives decide a part of the text.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(printable_char).collect()
+}
+
+/// Returns the character, or U+FFFD in place of one of [`is_deceptive`].
+pub fn printable_char(c: char) -> char {
+    if is_deceptive(c) { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+/// Returns true for control characters, which could control a terminal or break a line, and for characters without a shape, among
+/// them those that reorder the text around them.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Formats a time, in seconds since 1970, to the minute: `2026-11-25 20:31 UTC`.
@@ -60,7 +73,12 @@ mod tests {
 
     #[test]
     fn control_characters_are_replaced() {
-        assert_eq!(printable("a\n\u{1b}[0mä"), "a??[0mä");
+        assert_eq!(printable("a\n\u{1b}[0mä"), "a\u{fffd}\u{fffd}[0mä");
+        for hidden in ['\u{202e}', '\u{2066}', '\u{2069}', '\u{200b}', '\u{200f}', '\u{feff}', '\0', '\u{9b}']
+        {
+            assert_eq!(printable(&format!("a{hidden}b")), "a\u{fffd}b", "{hidden:?}");
+        }
+        assert_eq!(printable("日本 ä🙂"), "日本 ä🙂");
     }
 
     #[test]

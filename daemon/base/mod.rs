@@ -12,5 +12,5 @@ mod stamp;
 
 pub use clock::Clock;
 pub use lock::Lock;
-pub use replace::{Durability, replace_file};
+pub use replace::{Durability, replace_file, write_output};
 pub use stamp::FileStamp;

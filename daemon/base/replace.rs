@@ -26,6 +26,8 @@ pub enum Durability {
 /// fails, `path` is unchanged. If the final sync of the directory fails, the new content is in place but may not survive
 /// a power cut. All writers of one path share the temporary file, so that callers must serialise them.
 ///
+/// A symbolic link to a file is replaced and not followed. A device, a pipe or a socket, also behind a link, is not replaced.
+///
 /// # Errors
 /// The error of `write`, or of the operation of the file system that failed.
 pub fn replace_file(
@@ -34,6 +36,9 @@ pub fn replace_file(
     durability: Durability,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     let temporary = temporary_path(path);
     let written = write_new(&temporary, mode, durability, write).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
@@ -45,6 +50,27 @@ pub fn replace_file(
         // Without this sync a power cut may undo the rename, and with it an acknowledged change.
         Durability::Synced => File::open(directory_of(path))?.sync_all(),
         Durability::Cached => Ok(()),
+    }
+}
+
+/// Writes a file that the user names, readable by all users. An existing file is replaced as by [`replace_file`], behind a link the
+/// file to which it points. Anything else, such as a device or a pipe, is written into.
+///
+/// # Errors
+/// The error of the operation of the file system that failed.
+pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => {
+            let target = fs::canonicalize(path)?;
+            replace_file(&target, 0o644, Durability::Synced, |file| file.write_all(content))
+        }
+        Ok(_) => OpenOptions::new().write(true).open(path)?.write_all(content),
+        // A link to a file that does not exist yet.
+        Err(_) if path.is_symlink() => {
+            let target = directory_of(path).join(fs::read_link(path)?);
+            replace_file(&target, 0o644, Durability::Synced, |file| file.write_all(content))
+        }
+        Err(_) => replace_file(path, 0o644, Durability::Synced, |file| file.write_all(content)),
     }
 }
 
@@ -115,6 +141,41 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         assert!(replace(&directory.path().join("missing/file"), "x").is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (pipe, link) = (directory.path().join("pipe"), directory.path().join("link"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        for path in [&pipe, &link] {
+            assert_eq!(replace(path, "x").unwrap_err().to_string(), "it is not a regular file");
+        }
+        assert!(replace(directory.path(), "x").is_err());
+        assert!(link.is_symlink() && !pipe.is_file());
+    }
+
+    #[test]
+    fn output_goes_into_devices_and_pipes_and_through_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let full = write_output(Path::new("/dev/full"), b"x").unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let pipe = at("pipe");
+        let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+        write_output(&at("pipe"), b"piped").unwrap();
+        assert_eq!(reader.join().unwrap(), "piped");
+        for (link, target) in [("to-old", "old"), ("to-new", "new")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        fs::write(at("old"), "old").unwrap();
+        for (name, target) in [("to-old", "old"), ("to-new", "new"), ("plain", "plain")] {
+            write_output(&at(name), name.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(at(target)).unwrap(), name);
+        }
+        assert!(at("to-old").is_symlink() && at("to-new").is_symlink());
     }
 
     #[test]

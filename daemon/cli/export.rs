@@ -172,7 +172,7 @@ fn parse(options: &Options) -> Result<Parsed, Failure> {
     };
     let platforms = PlatformFilter::parse(options.platform.iter().map(String::as_str))
         .map_err(|reason| Failure::misuse(format!("--platform {reason}")))?;
-    let walk = WalkOptions { platforms, no_referrers: options.no_referrers };
+    let walk = WalkOptions { platforms, no_referrers: options.no_referrers, max_entries: None };
     let target = Target::parse(&options.output)?;
     if target.is_pipe() && options.json {
         return Err(Failure::misuse("--json and -o - both need standard output; write to a file"));

@@ -62,8 +62,11 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_free_of_control_characters() {
         let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "\u{1b}[2J".into()]];
-        assert_eq!(columns(&["NAME", "X"], rows.clone().into_iter()), "NAME  X\na     1\nlong  ?[2J\n");
-        assert_eq!(columns(&[], rows.into_iter()), "a     1\nlong  ?[2J\n");
+        assert_eq!(
+            columns(&["NAME", "X"], rows.clone().into_iter()),
+            "NAME  X\na     1\nlong  \u{fffd}[2J\n"
+        );
+        assert_eq!(columns(&[], rows.into_iter()), "a     1\nlong  \u{fffd}[2J\n");
         assert_eq!(short_digest(&format!("sha256:{}", "0".repeat(64))), "sha256:000000000000");
     }
 

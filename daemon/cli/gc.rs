@@ -128,6 +128,8 @@ fn summary(report: &Value) -> String {
     text += &format!("kept {} that manifests reference\n", amount(report, "kept_needed", "blob"));
     let waiting = WaitingContent::deserialize(&report["waiting"]).unwrap_or_default();
     text += &match waiting.sentence() {
+        // A shorter grace period frees nothing of it.
+        Some(sentence) if waiting.waits_for_transfers() => format!("{sentence}\n"),
         Some(sentence) => format!("{sentence}; `holdfast gc --grace 0s` frees at once\n"),
         None => "nothing waits for the end of its grace period\n".to_owned(),
     };
@@ -141,7 +143,7 @@ fn summary(report: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use crate::oci::{Algorithm, Hasher};
-    use crate::store::{Amount, CollectedItem, CollectionReport};
+    use crate::store::{Amount, CollectedItem, CollectionReport, WaitingContent};
 
     /// Formats an item as the daemon sends it.
     fn line(item: &CollectedItem) -> String {
@@ -189,6 +191,12 @@ mod tests {
             text.contains("nothing waits for the end of its grace period\n") && !text.contains("found"),
             "{text}"
         );
+        let held = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
+        let text = summary(&CollectionReport { waiting: held, ..report });
+        assert!(text.contains("1 blob (11 B) waits for a running transfer\n"), "{text}");
+        let due = WaitingContent { until: Some(0), ..held };
+        let text = summary(&CollectionReport { waiting: due, ..report });
+        assert!(text.contains("; `holdfast gc --grace 0s` frees at once\n"), "{text}");
         let dry = summary(&CollectionReport { dry_run: true, found: 1, ..report });
         assert!(
             dry.contains("would free 1 tag") && dry.ends_with("found 1 file missing in the index\n"),

@@ -1,6 +1,5 @@
 //! `holdfast inventory`: the digests of all content, for exports that leave it out.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use http::Method;
 use super::failure::Failure;
 use super::output::print;
 use super::owner::{Access, Invocation, Session, with_owner};
-use crate::base::{Durability, replace_file};
+use crate::base::write_output;
 use crate::config::Config;
 use crate::transfer::inventory::MAX_INVENTORY;
 
@@ -37,8 +36,8 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     })?;
     match options.output.as_deref() {
         Some(path) if path.as_os_str() != "-" => {
-            let write = replace_file(path, 0o644, Durability::Synced, |file| file.write_all(&text));
-            write.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+            let written = write_output(path, &text);
+            written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
         }
         Some(_) | None => print(&String::from_utf8_lossy(&text)),
     }

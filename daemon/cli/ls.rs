@@ -163,7 +163,7 @@ mod tests {
             shared: None,
         };
         let expected = "TAG  SIZE     PLATFORMS                PUSHED            DIGEST\n\
-            1.4  1.5 GiB  linux/amd64,linux/?[31m  2025-11-25 20:31  sha256:aaaaaaaaaaaa\n";
+            1.4  1.5 GiB  linux/amd64,linux/\u{fffd}[31m  2025-11-25 20:31  sha256:aaaaaaaaaaaa\n";
         assert_eq!(tag_table(std::slice::from_ref(&tag)), expected);
         let set_at = |name: &str, pushed, order| TagItem { tag: name.into(), pushed, order, ..tag.clone() };
         let mut list = [set_at("b", 5, 7), set_at("a", 5, 9), set_at("d", 4, 10), set_at("c", 6, 1)];

@@ -117,7 +117,12 @@ pub(super) fn require_writable(data: &Path) -> Result<(), Failure> {
     require_possible(data)?;
     let existing = nearest_existing(data);
     match access(existing, AccessFlags::W_OK | AccessFlags::X_OK) {
-        Err(error @ (Errno::EROFS | Errno::EACCES)) => Err(Failure::failed(format!(
+        Err(Errno::EROFS) => Err(Failure::failed(format!(
+            "cannot write to {0}: its file system is read-only; mount it read-write, or, for a service with data outside of \
+             /var/lib/holdfast, run systemctl edit holdfast, and set ReadWritePaths={0} under [Service]",
+            absolute(data)
+        ))),
+        Err(error @ Errno::EACCES) => Err(Failure::failed(format!(
             "cannot write to {0}: {1}; make the registry's user its owner, and for a service with data outside of \
              /var/lib/holdfast run systemctl edit holdfast, and set ReadWritePaths={0} under [Service]",
             absolute(data),

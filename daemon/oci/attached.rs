@@ -11,7 +11,7 @@ const SUFFIXES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 const DIGITS: usize = 64;
 
 /// The manifest to which an attachment tag attaches content: the algorithm and the first 32 bytes of its digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttachmentTarget {
     /// The algorithm of the digest.
     pub algorithm: Algorithm,
@@ -34,9 +34,17 @@ impl AttachmentTarget {
         Some(AttachmentTarget { algorithm, hash })
     }
 
+    /// Returns the target whose tags attach content to a manifest.
+    pub fn to(digest: &Digest) -> Self {
+        let mut hash = [0; DIGITS / 2];
+        // No algorithm has a shorter hash.
+        hash.copy_from_slice(&digest.bytes()[..DIGITS / 2]);
+        AttachmentTarget { algorithm: digest.algorithm(), hash }
+    }
+
     /// Returns true if the digest begins with the hash in the tag.
     pub fn matches(&self, digest: &Digest) -> bool {
-        digest.algorithm() == self.algorithm && digest.bytes().starts_with(&self.hash)
+        *self == AttachmentTarget::to(digest)
     }
 
     /// Returns all attachment tags of a manifest.

@@ -21,6 +21,8 @@ const LARGE: u64 = 64 << 10;
 const MAX_PUSH_TIME: Duration = Duration::from_mins(2);
 /// The most tags that one push may set.
 const MAX_TAGS: usize = 100;
+/// The maximum number of lines of `OCI-Tag` in an answer; with more tags, a line has several.
+const TAG_LINES: usize = 50;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -175,9 +177,12 @@ impl Registry {
             set(&mut response, OCI_SUBJECT, &subject.to_string());
         }
         if matches!(reference, Reference::Digest(_)) {
-            for tag in tags {
-                if let Ok(tag) = HeaderValue::from_str(tag.as_str()) {
-                    response.headers_mut().append(OCI_TAG, tag);
+            // Some clients refuse an answer of more than 100 header lines.
+            let of_line = tags.len().div_ceil(TAG_LINES).max(1);
+            for line in tags.chunks(of_line) {
+                let line: Vec<&str> = line.iter().map(Tag::as_str).collect();
+                if let Ok(line) = HeaderValue::from_str(&line.join(", ")) {
+                    response.headers_mut().append(OCI_TAG, line);
                 }
             }
         }

@@ -7,6 +7,8 @@ use log::kv::{Error, Key, Value, VisitSource};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::base::human::is_deceptive;
+
 /// Maximum length of a message, in bytes; the daemon's own errors fit.
 const MAX_MESSAGE: usize = 4096;
 /// Maximum length of a field's value, in bytes.
@@ -77,17 +79,9 @@ fn cut(text: &str, longest: usize) -> (&str, &'static str) {
 
 fn escape((text, ellipsis): (&str, &str), line: &mut String) {
     for letter in text.chars() {
-        if is_invisible(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
+        if is_deceptive(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
     }
     line.push_str(ellipsis);
-}
-
-/// Returns true for control characters, and for Unicode characters that break lines, change the text direction or are
-/// invisible.
-fn is_invisible(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -174,6 +174,10 @@ pub enum StoreError {
     Closing,
 }
 
+/// The error of a read-only file system, with its remedy.
+const READ_ONLY: &str = "its file system is read-only; mount it read-write. If it was, the kernel log (dmesg) tells which fault of \
+                         the disk changed that";
+
 impl StoreError {
     /// Classifies an error of a file operation: a full disk, a lack of resources, an obstacle, or a failure of the
     /// disk.
@@ -184,6 +188,10 @@ impl StoreError {
                 StoreError::OutOfResources { action: action.into(), source }
             }
             _ if is_obstacle_error(&source) => StoreError::Obstacle { action: action.into(), source },
+            kind @ io::ErrorKind::ReadOnlyFilesystem => {
+                let source = io::Error::new(kind, READ_ONLY);
+                StoreError::Io { action: action.into(), source }
+            }
             _ => StoreError::Io { action: action.into(), source },
         }
     }
@@ -330,5 +338,10 @@ mod tests {
         let memory = StoreError::sync("sync", io::Error::from_raw_os_error(libc::ENOMEM));
         assert!(memory.is_lack_of_resources() && memory.ends_transaction());
         assert!(!memory.is_environment_error());
+        let read_only = StoreError::io("open /data/x", io::Error::from_raw_os_error(libc::EROFS)).to_string();
+        assert!(
+            read_only.starts_with("cannot open /data/x: its file system is read-only; mount"),
+            "{read_only}"
+        );
     }
 }

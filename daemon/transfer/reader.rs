@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chunks::{ChunkSender, Chunks, Unwanted, chunks};
 use super::source::codec::Compression;
-use super::source::limits::CHUNK;
+use super::source::limits::{Bounds, CHUNK};
 use super::source::{
     Catalog, ContentKey, Library, MemberId, SourceError, StreamVisitor, open_archive, open_media, open_stream,
 };
@@ -75,9 +75,9 @@ pub(super) struct Reader {
 pub enum Media {
     /// Paths; `-` is standard input.
     Paths(Vec<PathBuf>),
-    /// The first file of an archive, which is open, and the paths of all its files.
+    /// The first file of an archive, which is open, and the paths of all its files. The limits are those of the daemon.
     Archive(File, Vec<PathBuf>),
-    /// The name and the bytes of an archive that is read once.
+    /// The name and the bytes of an archive that is read once. The limits are those of the daemon.
     Stream(String, Box<dyn Read + Send>),
 }
 
@@ -170,7 +170,11 @@ impl StreamVisitor for Visitor<'_> {
 }
 
 fn load(media: Media, gzip: bool, events: &mpsc::Sender<Event>) -> Result<Library, SourceError> {
-    let mut library = Library::default();
+    let bounds = match &media {
+        Media::Paths(_) => Bounds::COMMAND,
+        Media::Archive(..) | Media::Stream(..) => Bounds::DAEMON,
+    };
+    let mut library = Library::within(bounds);
     let mut visitor = Visitor { events, gzip };
     let media = match media {
         Media::Paths(paths) => open_media(&paths)?,

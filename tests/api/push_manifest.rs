@@ -21,6 +21,19 @@ fn push_by_digest_sets_tags_and_the_subject() {
 }
 
 #[test]
+fn an_answer_to_many_tags_has_less_than_90_header_lines() {
+    let daemon = Daemon::start();
+    let (digest, bytes) = daemon.push_image("a", "first", b"layer");
+    let tags: Vec<String> = (0..100).map(|number| format!("1.{number}")).collect();
+    let query: Vec<String> = tags.iter().map(|tag| format!("tag={tag}")).collect();
+    let reference = format!("{digest}?{}", query.join("&"));
+    let answer = daemon.put_manifest("a", &reference, OCI_MANIFEST, &bytes).expect(201);
+    let lines = answer.headers("oci-tag");
+    assert_eq!(lines.len(), 50);
+    assert_eq!(lines.join(", ").split(", ").collect::<Vec<_>>(), tags);
+}
+
+#[test]
 fn an_image_with_a_missing_blob_is_refused() {
     let daemon = Daemon::start();
     let config = daemon.push_blob("a", b"{}");

@@ -60,6 +60,7 @@ impl Registry for StoreSource {
         };
         let (mut tags, mut last) = (Vec::new(), prefix.to_owned());
         loop {
+            tokio::task::yield_now().await;
             let page = self.store.tags(&repository, Some(last), PAGE).await;
             let Some(page) = self.known(page)? else { return Ok(tags) };
             for tag in &page.items {

@@ -47,6 +47,11 @@ impl WaitingContent {
         self.manifests == 0 && self.blobs.count == 0
     }
 
+    /// Returns true if all that waits is held by open imports and exports: no grace period ends it.
+    pub fn waits_for_transfers(&self) -> bool {
+        !self.is_empty() && self.until.is_none()
+    }
+
     /// Says what waits, how much, and until when: `1 image, 3 blobs (1.5 GiB) wait until 2026-11-28 00:25 UTC`.
     pub fn sentence(&self) -> Option<String> {
         if self.is_empty() {
@@ -97,6 +102,8 @@ mod tests {
         assert_eq!(WaitingContent::default().sentence(), None);
         let one = WaitingContent { blobs: Amount { count: 1, bytes: 11 }, ..WaitingContent::default() };
         assert_eq!(one.sentence().unwrap(), "1 blob (11 B) waits for a running transfer");
+        assert!(one.waits_for_transfers() && !waiting.waits_for_transfers());
+        assert!(!WaitingContent::default().waits_for_transfers());
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub enum ExportError {
         /// The reason.
         why: String,
     },
+    /// The walk found more than its limit.
+    #[error("it has more than {limit} names, manifests and layers together")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The registry failed.
     #[error("{0}")]
     Registry(String),

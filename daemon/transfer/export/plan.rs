@@ -156,8 +156,11 @@ fn included_roots<'a>(
     excluded: &mut Vec<Exclusion>,
 ) -> Vec<&'a Root> {
     let (mut whole, mut included) = (Vec::new(), BTreeSet::new());
+    // Many tags may name one index, which is looked through once.
+    let mut faults: BTreeMap<&Digest, Option<String>> = BTreeMap::new();
     for root in &walk.roots {
-        match fault(&root.digest, walk, damaged) {
+        let fault = faults.entry(&root.digest).or_insert_with(|| fault(&root.digest, walk, damaged));
+        match fault.clone() {
             None => whole.push(root),
             Some(reason) => excluded.push(Exclusion { image: root.name(), reason }),
         }
@@ -166,7 +169,8 @@ fn included_roots<'a>(
     loop {
         let before = included.len();
         for root in &whole {
-            if root.attached_to.as_ref().is_none_or(|target| included.contains(target)) {
+            let is_included = root.attached_to.as_ref().is_none_or(|target| included.contains(target));
+            if is_included && !included.contains(&root.digest) {
                 included.extend(closure(&root.digest, walk));
             }
         }
@@ -210,18 +214,21 @@ fn fault(digest: &Digest, walk: &Walk, damaged: &BTreeMap<Digest, String>) -> Op
 
 /// Returns the manifests behind a manifest that the registry has, children first.
 fn closure(digest: &Digest, walk: &Walk) -> Vec<Digest> {
-    fn visit(digest: &Digest, walk: &Walk, depth: usize, found: &mut Vec<Digest>) {
-        let Some(node) = walk.nodes.get(digest).filter(|_| depth <= 16 && !found.contains(digest)) else {
+    type Found = (Vec<Digest>, BTreeSet<Digest>);
+    fn visit(digest: &Digest, walk: &Walk, depth: usize, found: &mut Found) {
+        let Some(node) = walk.nodes.get(digest).filter(|_| depth <= 16 && !found.1.contains(digest)) else {
             return;
         };
         for child in &node.children {
             visit(child, walk, depth + 1, found);
         }
-        found.push(digest.clone());
+        if found.1.insert(digest.clone()) {
+            found.0.push(digest.clone());
+        }
     }
-    let mut found = Vec::new();
+    let mut found = Found::default();
     visit(digest, walk, 0, &mut found);
-    found
+    found.0
 }
 
 /// The content of an export.
@@ -234,9 +241,15 @@ struct Content {
 impl Content {
     fn of(roots: &[&Root], walk: &Walk, options: &Options, damaged: &BTreeMap<Digest, String>) -> Self {
         let (mut manifests, mut seen) = (Vec::new(), BTreeSet::new());
-        for digest in roots.iter().flat_map(|root| closure(&root.digest, walk)) {
-            if seen.insert(digest.clone()) {
-                manifests.push(digest);
+        for root in roots {
+            // One that was seen came with its children.
+            if seen.contains(&root.digest) {
+                continue;
+            }
+            for digest in closure(&root.digest, walk) {
+                if seen.insert(digest.clone()) {
+                    manifests.push(digest);
+                }
             }
         }
         let mut content = Content { blobs: Vec::new(), left_out: Vec::new() };

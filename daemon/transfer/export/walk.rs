@@ -19,6 +19,9 @@ pub struct WalkOptions {
     pub platforms: PlatformFilter,
     /// True if signatures, SBOMs and other referrers are left out.
     pub no_referrers: bool,
+    /// The maximum number of names, manifests, blobs and references between them, each time that one is listed; unlimited
+    /// without it.
+    pub max_entries: Option<usize>,
 }
 
 /// All content behind a selection, as it was at the time of the walk.
@@ -90,7 +93,10 @@ pub async fn walk<R: Registry>(
         options,
         walk: Walk::default(),
         visited: BTreeSet::new(),
+        rooted: BTreeSet::new(),
+        named: BTreeSet::new(),
         attachments: BTreeMap::new(),
+        entries: 0,
     };
     walker.select(selections).await?;
     walker.follow().await?;
@@ -122,8 +128,14 @@ struct Walker<'a, R> {
     options: &'a WalkOptions,
     walk: Walk,
     visited: BTreeSet<(RepositoryName, Digest)>,
-    /// The attachment tags of each repository.
-    attachments: BTreeMap<RepositoryName, Vec<TagEntry>>,
+    /// The manifests of the roots.
+    rooted: BTreeSet<(RepositoryName, Digest)>,
+    /// The tags of the roots.
+    named: BTreeSet<(RepositoryName, Option<Tag>)>,
+    /// The attachment tags of each repository, by the manifest to which they attach content.
+    attachments: BTreeMap<RepositoryName, BTreeMap<AttachmentTarget, Vec<TagEntry>>>,
+    /// The number of entries so far; see [`WalkOptions::max_entries`].
+    entries: usize,
 }
 
 impl<R: Registry> Walker<'_, R> {
@@ -136,7 +148,7 @@ impl<R: Registry> Walker<'_, R> {
                     for entry in self.registry.tags(repository, tag).await? {
                         let is_attachment = AttachmentTarget::of(&entry.tag).is_some();
                         if !(is_attachment && is_pattern && self.options.no_referrers) {
-                            self.walk.roots.push(Root::of(entry, None));
+                            self.add_root(Root::of(entry, None))?;
                         }
                     }
                 }
@@ -145,7 +157,7 @@ impl<R: Registry> Walker<'_, R> {
                     if is_there || self.walk.unreadable.contains_key(digest) {
                         let (repository, digest) = (repository.clone(), digest.clone());
                         let root = Root { repository, tag: None, digest, pushed: None, attached_to: None };
-                        self.walk.roots.push(root);
+                        self.add_root(root)?;
                     }
                 }
             }
@@ -154,6 +166,23 @@ impl<R: Registry> Walker<'_, R> {
             }
         }
         Ok(())
+    }
+
+    fn add_root(&mut self, root: Root) -> Result<(), ExportError> {
+        self.count(1)?;
+        self.rooted.insert((root.repository.clone(), root.digest.clone()));
+        self.named.insert((root.repository.clone(), root.tag.clone()));
+        self.walk.roots.push(root);
+        Ok(())
+    }
+
+    /// Counts entries that the walk keeps in memory.
+    fn count(&mut self, more: usize) -> Result<(), ExportError> {
+        self.entries += more;
+        match self.options.max_entries {
+            Some(limit) if self.entries > limit => Err(ExportError::TooLarge { limit }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Visits everything behind the roots, with the roots that are attached to it.
@@ -167,6 +196,8 @@ impl<R: Registry> Walker<'_, R> {
                 if !self.visited.insert((root.repository.clone(), digest.clone())) {
                     continue;
                 }
+                // Reads of a local store never wait. Other tasks get their turn, and a walk whose client has gone ends.
+                tokio::task::yield_now().await;
                 let children = self.visit(&root.repository, &digest, depth).await?;
                 queue.extend(children.into_iter().map(|child| (child, depth + 1)));
                 if !self.options.no_referrers && self.walk.nodes.contains_key(&digest) {
@@ -191,10 +222,11 @@ impl<R: Registry> Walker<'_, R> {
             node.repositories.insert(repository.clone());
         } else {
             let node = node(repository, media_type, &bytes, depth, &self.options.platforms);
+            self.count(1 + node.shape.blobs().count() + node.shape.children.len())?;
             self.walk.nodes.insert(digest.clone(), node);
         }
         let node = &self.walk.nodes[digest];
-        let (blobs, children): (Vec<Digest>, _) =
+        let (blobs, children): (BTreeSet<Digest>, _) =
             (node.shape.blobs().map(|layer| layer.digest).collect(), node.children.clone());
         for blob in blobs {
             let known = self.walk.blobs.entry(blob.clone()).or_default();
@@ -228,36 +260,45 @@ impl<R: Registry> Walker<'_, R> {
         digest: &Digest,
     ) -> Result<(), ExportError> {
         for referrer in self.registry.referrers(repository, digest).await? {
-            let is_tagged =
-                self.walk.roots.iter().any(|root| root.digest == referrer && root.repository == *repository);
-            if !is_tagged {
-                self.walk.roots.push(Root {
+            if !self.rooted.contains(&(repository.clone(), referrer.clone())) {
+                self.add_root(Root {
                     repository: repository.clone(),
                     tag: None,
                     digest: referrer,
                     pushed: None,
                     attached_to: Some(digest.clone()),
-                });
+                })?;
             }
         }
         if !self.attachments.contains_key(repository) {
-            let mut tags = Vec::new();
-            for pattern in ["sha256-*", "sha512-*"] {
-                tags.extend(self.registry.tags(repository.as_str(), pattern).await?);
-            }
-            self.attachments.insert(repository.clone(), tags);
+            let found = self.attachments_of(repository).await?;
+            self.attachments.insert(repository.clone(), found);
         }
-        for entry in &self.attachments[repository] {
-            if AttachmentTarget::of(&entry.tag).is_some_and(|target| target.matches(digest)) {
-                let root = Root::of(entry.clone(), Some(digest.clone()));
-                let is_known =
-                    |known: &Root| (&known.repository, &known.tag) == (&root.repository, &root.tag);
-                if !self.walk.roots.iter().any(is_known) {
-                    self.walk.roots.push(root);
-                }
+        let target = AttachmentTarget::to(digest);
+        let attached = self.attachments.get_mut(repository).and_then(|found| found.remove(&target));
+        for entry in attached.unwrap_or_default() {
+            let root = Root::of(entry, Some(digest.clone()));
+            if !self.named.contains(&(root.repository.clone(), root.tag.clone())) {
+                self.add_root(root)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads the attachment tags of a repository.
+    async fn attachments_of(
+        &mut self,
+        repository: &RepositoryName,
+    ) -> Result<BTreeMap<AttachmentTarget, Vec<TagEntry>>, ExportError> {
+        let mut found: BTreeMap<_, Vec<TagEntry>> = BTreeMap::new();
+        for pattern in ["sha256-*", "sha512-*"] {
+            for entry in self.registry.tags(repository.as_str(), pattern).await? {
+                if let Some(target) = AttachmentTarget::of(&entry.tag) {
+                    found.entry(target).or_default().push(entry);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Finds content that a receiver misses and that the selection does not have.
@@ -329,5 +370,119 @@ fn node(
         shape,
         children,
         fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Algorithm, Hasher};
+
+    /// One repository in memory, which counts its reads.
+    #[derive(Default)]
+    struct TestRegistry {
+        manifests: BTreeMap<Digest, Vec<u8>>,
+        tags: Vec<(Tag, Digest)>,
+        reads_of_tags: usize,
+        reads_of_blobs: usize,
+    }
+
+    fn digest(text: &[u8]) -> Digest {
+        Hasher::digest(Algorithm::Sha256, text)
+    }
+
+    impl TestRegistry {
+        fn add(&mut self, text: String) -> Digest {
+            let digest = digest(text.as_bytes());
+            self.manifests.insert(digest.clone(), text.into_bytes());
+            digest
+        }
+
+        /// Adds images that list one layer `times` times, and their index as `app`.
+        fn add_index(&mut self, images: usize, times: usize) -> Vec<Digest> {
+            let layers = vec![format!(r#"{{"digest":"{}","size":1}}"#, digest(b"layer")); times].join(",");
+            let image = |at| {
+                format!(r#"{{"config":{{"digest":"{}"}},"layers":[{layers}],"n":{at}}}"#, digest(b"config"))
+            };
+            let images: Vec<Digest> = (0..images).map(|at| self.add(image(at))).collect();
+            let children: Vec<_> = images.iter().map(|child| format!(r#"{{"digest":"{child}"}}"#)).collect();
+            let index = self.add(format!(r#"{{"manifests":[{}]}}"#, children.join(",")));
+            self.tags.push(("app".parse().unwrap(), index));
+            images
+        }
+
+        async fn walk(&mut self, max_entries: Option<usize>) -> Result<Walk, ExportError> {
+            let selected = Selected::Tags { repository: "a".into(), tag: "app".into() };
+            let selections = [ExportSelection { text: String::new(), selected }];
+            let options = WalkOptions { max_entries, ..WalkOptions::default() };
+            walk(self, &selections, &options, &BTreeSet::new()).await
+        }
+    }
+
+    impl Registry for TestRegistry {
+        async fn tags(&mut self, repository: &str, tag: &str) -> Result<Vec<TagEntry>, ExportError> {
+            self.reads_of_tags += 1;
+            let matching = |known: &Tag| match tag.strip_suffix('*') {
+                Some(prefix) => known.as_str().starts_with(prefix),
+                None => known.as_str() == tag,
+            };
+            let entry = |(tag, digest): &(Tag, Digest)| TagEntry {
+                repository: repository.parse().unwrap(),
+                tag: tag.clone(),
+                digest: digest.clone(),
+                pushed: None,
+            };
+            Ok(self.tags.iter().filter(|(tag, _)| matching(tag)).map(entry).collect())
+        }
+
+        async fn manifest(
+            &mut self,
+            _: &RepositoryName,
+            digest: &Digest,
+        ) -> Result<Option<ManifestText>, ExportError> {
+            let media_type: MediaType = MediaType::OCI_MANIFEST.parse().unwrap();
+            let text = |bytes: &Vec<u8>| ManifestText { media_type, bytes: bytes.clone().into() };
+            Ok(self.manifests.get(digest).map(text))
+        }
+
+        async fn blob_size(&mut self, _: &RepositoryName, _: &Digest) -> Result<Option<u64>, ExportError> {
+            self.reads_of_blobs += 1;
+            Ok(Some(1))
+        }
+
+        async fn referrers(&mut self, _: &RepositoryName, _: &Digest) -> Result<Vec<Digest>, ExportError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn layers_that_are_listed_again_are_looked_up_once_and_count_each_time() {
+        let mut registry = TestRegistry::default();
+        registry.add_index(30, 100);
+        let walked = registry.walk(None).await.unwrap();
+        // The order of the layers stays, which docker load needs.
+        assert!(walked.nodes.values().all(|node| [0, 100].contains(&node.shape.layers.len())));
+        assert_eq!((walked.blobs.len(), registry.reads_of_blobs), (2, 60));
+        assert!(registry.walk(Some(3200)).await.is_ok());
+        assert!(matches!(registry.walk(Some(3000)).await, Err(ExportError::TooLarge { limit: 3000 })));
+    }
+
+    #[tokio::test]
+    async fn attachment_tags_are_read_once_for_all_manifests() {
+        let mut registry = TestRegistry::default();
+        let images = registry.add_index(40, 1);
+        let signature = registry.add(r#"{"layers":[]}"#.into());
+        for image in &images {
+            let tag = format!("sha256-{}.sig", image.hex()).parse().unwrap();
+            registry.tags.push((tag, signature.clone()));
+        }
+        for number in 0..200 {
+            let tag = format!("sha256-{}", digest(&[number]).hex()).parse().unwrap();
+            registry.tags.push((tag, signature.clone()));
+        }
+        let walked = registry.walk(None).await.unwrap();
+        assert_eq!((walked.roots.len(), registry.reads_of_tags), (41, 3));
+        let attached = walked.roots.iter().filter_map(|root| root.attached_to.clone());
+        assert_eq!(attached.collect::<BTreeSet<_>>(), images.into_iter().collect());
     }
 }

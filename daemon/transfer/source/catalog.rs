@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::limits;
+use super::limits::Bounds;
 use super::name::ImageName;
 use crate::oci::{Digest, MediaType};
 
 /// The images of a medium, in the order in which they stand there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     /// The name of the format.
     pub format: &'static str,
@@ -22,17 +22,38 @@ pub struct Catalog {
     pub notes: Vec<String>,
     /// The list of contents that Holdfast's export has written.
     pub export: Option<ExportFile>,
+    /// The maximum number of images and refusals together.
+    pub(in crate::transfer) max_images: usize,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Catalog::within(Bounds::COMMAND)
+    }
 }
 
 impl Catalog {
-    /// Adds an image. Beyond [`limits::IMAGES`] the rest of the medium is one refusal.
+    /// Makes an empty catalog with limits.
+    pub fn within(bounds: Bounds) -> Self {
+        Catalog {
+            format: "",
+            images: Vec::new(),
+            manifests: BTreeMap::new(),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            export: None,
+            max_images: bounds.images,
+        }
+    }
+
+    /// Adds an image. Beyond [`Bounds::images`] the rest of the medium is one refusal.
     pub fn add(&mut self, image: ImageEntry) {
         if self.has_room() {
             self.images.push(image);
         }
     }
 
-    /// Adds a refusal. Beyond [`limits::IMAGES`] the rest of the medium is one refusal.
+    /// Adds a refusal. Beyond [`Bounds::images`] the rest of the medium is one refusal.
     pub fn refuse(&mut self, refusal: Refusal) {
         if self.has_room() {
             self.refused.push(refusal);
@@ -41,14 +62,14 @@ impl Catalog {
 
     /// Returns true if nothing more is added.
     pub fn is_full(&self) -> bool {
-        self.images.len() + self.refused.len() > limits::IMAGES
+        self.images.len() + self.refused.len() > self.max_images
     }
 
     fn has_room(&mut self) -> bool {
-        if self.images.len() + self.refused.len() == limits::IMAGES {
+        if self.images.len() + self.refused.len() == self.max_images {
             let reason = format!(
                 "the medium has more than {} images and faults, which is the limit; split it into several media",
-                limits::IMAGES
+                self.max_images
             );
             self.refused.push(Refusal { name: "(further images)".to_owned(), reason });
         }
@@ -145,12 +166,12 @@ mod tests {
 
     #[test]
     fn images_beyond_the_limit_are_one_refusal() {
-        let mut catalog = Catalog::default();
-        for number in 0..limits::IMAGES + 100 {
+        let mut catalog = Catalog::within(Bounds::DAEMON);
+        for number in 0..Bounds::DAEMON.images + 100 {
             catalog.refuse(Refusal { name: number.to_string(), reason: "x".into() });
         }
-        assert_eq!(catalog.refused.len(), limits::IMAGES + 1);
-        assert_eq!(catalog.refused[limits::IMAGES].name, "(further images)");
+        assert_eq!(catalog.refused.len(), Bounds::DAEMON.images + 1);
+        assert_eq!(catalog.refused[Bounds::DAEMON.images].name, "(further images)");
         assert!(catalog.is_full());
     }
 }

@@ -79,7 +79,7 @@ pub fn images(members: &dyn Members, top: &str) -> Result<Option<Catalog>, Sourc
         return Ok(None);
     }
     let list: Capped<&RawValue> =
-        serde_json::from_slice(text).map_err(|error| SourceError::json(place, &error))?;
+        serde_json::from_slice(&text).map_err(|error| SourceError::json(place, &error))?;
     let mut reading = Reading::new(members, top);
     for text in &list.items {
         if reading.catalog.is_full() {
@@ -132,10 +132,10 @@ impl<'a> Reading<'a> {
         Reading {
             members,
             top,
-            catalog: Catalog::default(),
+            catalog: Catalog::within(members.bounds()),
             known: BTreeMap::new(),
             texts: BTreeMap::new(),
-            rest: limits::LISTED,
+            rest: members.bounds().names(),
         }
     }
 
@@ -159,7 +159,8 @@ impl<'a> Reading<'a> {
             return Err(format!("it has {} layers; the limit is {}", listed.len(), limits::LAYERS));
         }
         self.rest = self.rest.checked_sub(names.len() + listed.len()).ok_or_else(|| {
-            format!("the archive has more than {} names and layers, which is the limit", limits::LISTED)
+            let limit = self.members.bounds().names();
+            format!("the archive has more than {limit} names and layers, which is the limit")
         })?;
         let path = format!("{}{config}", self.top);
         let config = self.config(&path)?;
@@ -196,7 +197,7 @@ impl<'a> Reading<'a> {
         if text.len() as u64 > limits::MANIFEST {
             return Err(format!("its config {path} has {} bytes; the limit is 4 MiB", text.len()));
         }
-        let text: Arc<[u8]> = text.into();
+        let text: Arc<[u8]> = Arc::from(&*text);
         self.texts.insert(path.to_owned(), text.clone());
         Ok(Config::Text(text))
     }

@@ -56,10 +56,10 @@ fn images_share_a_config_and_large_configs_are_refused() {
 #[test]
 fn faulty_elements_are_bounded() {
     let mut members = TestMembers::default();
-    let list = format!("[{}0]", "0,".repeat(2 * limits::IMAGES));
+    let list = format!("[{}0]", "0,".repeat(2 * limits::Bounds::COMMAND.images));
     members.add(&DockerArchive, "manifest.json", list.as_bytes());
     let catalog = DockerArchive.catalog(&mut members).unwrap().unwrap();
-    assert_eq!(catalog.refused.len(), limits::IMAGES + 1);
+    assert_eq!(catalog.refused.len(), limits::Bounds::COMMAND.images + 1);
 }
 
 #[test]

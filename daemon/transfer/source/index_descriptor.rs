@@ -25,10 +25,10 @@ pub struct IndexDescriptor {
 
 /// An index, whose descriptors are parsed one by one.
 #[derive(Deserialize)]
-pub struct Index {
-    /// The descriptors.
-    #[serde(default)]
-    pub manifests: Capped<Box<RawValue>>,
+pub struct Index<'a> {
+    /// The descriptors, as parts of the text of the index.
+    #[serde(default, borrow)]
+    pub manifests: Capped<&'a RawValue>,
 }
 
 impl IndexDescriptor {

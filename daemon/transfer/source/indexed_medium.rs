@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use bytes::Bytes;
+
 use super::catalog::{ContentKey, MemberId};
 use super::error::SourceError;
+use super::limits::Bounds;
 use super::media::{FileInput, MediumKind};
 use super::member::{MemberName, Role};
 use super::tar::{TarKind, TarMember, Walk};
@@ -40,8 +43,9 @@ pub(super) struct IndexedMedium {
     pub(super) content: Option<MediumKind>,
     pub(super) members: Vec<Indexed>,
     pub(super) names: BTreeMap<String, usize>,
-    pub(super) documents: BTreeMap<String, Vec<u8>>,
+    pub(super) documents: BTreeMap<String, Bytes>,
     documents_length: u64,
+    bounds: Bounds,
     pub(super) first: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -57,7 +61,7 @@ pub trait StreamVisitor {
 
 impl IndexedMedium {
     /// Makes the index of a medium that has not been read.
-    pub(super) fn new(place: String, folder: Option<String>) -> Self {
+    pub(super) fn new(place: String, folder: Option<String>, bounds: Bounds) -> Self {
         IndexedMedium {
             place,
             folder,
@@ -66,6 +70,7 @@ impl IndexedMedium {
             names: BTreeMap::new(),
             documents: BTreeMap::new(),
             documents_length: 0,
+            bounds,
             first: Vec::new(),
             notes: Vec::new(),
         }
@@ -189,17 +194,18 @@ impl IndexedMedium {
         let place = || format!("{}: {name}", self.place);
         // Any JSON file may be the config of an image. Those that are no configs must not hide the images beside them.
         let is_index = INDEXES.iter().any(|index| name.as_str().ends_with(index));
-        if !is_index && (size > limits::MANIFEST || length > limits::DOCUMENT) {
+        if !is_index && (size > limits::MANIFEST || length > self.bounds.document) {
             if self.notes.len() < limits::NOTES {
                 self.notes.push(format!("skipped {name}: a document of {size} bytes"));
             }
             return Ok(());
         }
-        if size > limits::DOCUMENT || length > limits::DOCUMENTS {
+        let (document, documents) = (self.bounds.document, self.bounds.documents());
+        if size > document || length > documents {
             return Err(SourceError::TooLarge {
                 place: place(),
                 what: format!("a document of {size} bytes"),
-                limit: "32 MiB, and 64 MiB for all".into(),
+                limit: self.bounds.limit_of_documents(),
             });
         }
         self.documents_length = length;
@@ -209,7 +215,7 @@ impl IndexedMedium {
         if (read as u64) < size {
             return Err(SourceError::io(place(), super::tar::truncated()));
         }
-        self.documents.insert(name.as_str().to_owned(), text);
+        self.documents.insert(name.as_str().to_owned(), text.into());
         Ok(())
     }
 

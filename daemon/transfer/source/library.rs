@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use bytes::Bytes;
+
 use super::catalog::{Catalog, ContentKey, MemberId};
 use super::error::SourceError;
 use super::formats::is_of_registry_tree;
 use super::indexed_medium::{IndexedMedium, StreamVisitor};
+use super::limits::Bounds;
 use super::media::{Medium, MediumKind};
 use super::member::{MemberName, Role};
 use super::{FORMATS, Members, directory, limits};
@@ -17,8 +20,8 @@ use crate::oci::{Digest, Hasher};
 const LINKS: usize = 8;
 
 /// The media of an import.
-#[derive(Default)]
 pub struct Library {
+    bounds: Bounds,
     media: Vec<IndexedMedium>,
     blobs: BTreeMap<Digest, Vec<MemberId>>,
     /// Manifests that are documents and not blobs.
@@ -28,14 +31,25 @@ pub struct Library {
 /// Reads small content that no medium can give, such as that of a stream that has ended.
 pub type Fallback<'a> = dyn FnMut(&Digest) -> Result<Option<Vec<u8>>, SourceError> + 'a;
 
+impl Default for Library {
+    fn default() -> Self {
+        Library::within(Bounds::COMMAND)
+    }
+}
+
 impl Library {
+    /// Makes an empty library with limits.
+    pub fn within(bounds: Bounds) -> Self {
+        Library { bounds, media: Vec::new(), blobs: BTreeMap::new(), manifests: BTreeMap::new() }
+    }
+
     /// Adds a medium: lists a directory or an archive, or reads a stream to its end.
     ///
     /// # Errors
     /// Fails if the medium cannot be read.
     pub fn add(&mut self, medium: Medium, visitor: &mut dyn StreamVisitor) -> Result<(), SourceError> {
         let number = self.media.len();
-        let mut indexed = IndexedMedium::new(medium.place, medium.folder);
+        let mut indexed = IndexedMedium::new(medium.place, medium.folder, self.bounds);
         match medium.kind {
             MediumKind::Directory(root) => indexed.content = Some(indexed.list_directory(root)?),
             MediumKind::Archive(mut parts) => {
@@ -205,8 +219,8 @@ impl View<'_, '_> {
 }
 
 impl Members for View<'_, '_> {
-    fn document(&self, name: &str) -> Option<&[u8]> {
-        self.indexed().documents.get(name).map(Vec::as_slice)
+    fn document(&self, name: &str) -> Option<Bytes> {
+        self.indexed().documents.get(name).cloned()
     }
 
     fn documents(&self) -> Vec<String> {
@@ -244,6 +258,10 @@ impl Members for View<'_, '_> {
 
     fn place(&self) -> Option<&str> {
         self.indexed().folder.as_deref()
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.library.bounds
     }
 }
 
@@ -285,5 +303,30 @@ mod tests {
         let (_right, second) = medium(&[(&digest, b"right")]);
         library.add(second, &mut NoStream).unwrap();
         assert_eq!(library.read(&digest).unwrap().unwrap(), b"right");
+    }
+
+    #[test]
+    fn archives_of_the_daemon_have_narrower_limits() {
+        let catalogs = |index: &str, bounds: Bounds| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("oci-layout"), "{}").unwrap();
+            std::fs::write(directory.path().join("index.json"), index).unwrap();
+            let mut library = Library::within(bounds);
+            for medium in super::super::open_media(&[directory.path().to_owned()]).unwrap() {
+                library.add(medium, &mut NoStream)?;
+            }
+            library.catalogs(&mut |_| Ok(None))
+        };
+        let descriptor = |at: usize| format!(r#"{{"digest":"sha256:{at:064x}","size":1}}"#);
+        let all: Vec<String> = (0..Bounds::DAEMON.images + 10).map(descriptor).collect();
+        let index = format!(r#"{{"manifests":[{}]}}"#, all.join(","));
+        let bounded = catalogs(&index, Bounds::DAEMON).unwrap().remove(0);
+        assert_eq!((bounded.images.len(), bounded.refused.len()), (Bounds::DAEMON.images, 1));
+        let whole = catalogs(&index, Bounds::COMMAND).unwrap().remove(0);
+        assert_eq!((whole.images.len(), whole.refused.len()), (all.len(), 0));
+        let long = format!(r#"{{"manifests":[],"x":"{}"}}"#, "x".repeat(9 << 20));
+        let error = catalogs(&long, Bounds::DAEMON).unwrap_err().to_string();
+        assert!(error.contains("8.0 MiB") && error.contains("holdfast import"), "{error}");
+        assert!(catalogs(&long, Bounds::COMMAND).is_ok());
     }
 }

@@ -1,12 +1,17 @@
 //! Lists in documents from a medium, with a bounded number of elements in memory.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::limits;
+use crate::oci::annotations::{BASE_NAME, CONTAINERD_NAME, PUSHED, REF_NAME, REPOSITORY};
+
+/// The annotation in which hauler tells the kind of a descriptor.
+pub const HAULER_KIND: &str = "kind";
+/// The annotation in which hauler tells the manifest that a signature is about.
+pub const HAULER_SUBJECT: &str = "hauler.dev/subject-digest";
 
 /// The first [`limits::LISTED`] elements of a list.
 #[derive(Clone, Debug)]
@@ -53,14 +58,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// The first [`limits::ANNOTATIONS`] annotations of a descriptor.
+/// The annotations that a format asks for.
+const READ: [&str; 7] =
+    [BASE_NAME, CONTAINERD_NAME, PUSHED, REF_NAME, REPOSITORY, HAULER_KIND, HAULER_SUBJECT];
+
+/// The annotations of a descriptor that a format asks for, each cut to [`limits::ANNOTATION`] bytes. The others are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Annotations(BTreeMap<String, String>);
+pub struct Annotations(Vec<(&'static str, Box<str>)>);
 
 impl Annotations {
     /// Returns an annotation that is not empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        let found = self.0.iter().find(|(known, _)| *known == key);
+        found.map(|(_, value)| &**value).filter(|value| !value.is_empty())
     }
 }
 
@@ -80,15 +90,64 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-        let mut annotations = BTreeMap::new();
-        while annotations.len() < limits::ANNOTATIONS {
-            match all.next_entry()? {
-                Some((key, value)) => drop(annotations.insert(key, value)),
-                None => return Ok(Annotations(annotations)),
-            }
+        let mut annotations = Vec::new();
+        while let Some(Key(key)) = all.next_key()? {
+            let Some(key) = key else {
+                all.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let Value(value) = all.next_value()?;
+            // The last one of several counts.
+            annotations.retain(|(known, _)| *known != key);
+            annotations.push((key, value));
         }
-        while all.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Annotations(annotations))
+    }
+}
+
+/// The key of an annotation; `None` if no format asks for it.
+struct Key(Option<&'static str>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key of an annotation")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
+        Ok(Key(READ.into_iter().find(|key| *key == text)))
+    }
+}
+
+/// The value of an annotation, cut to its maximum length.
+struct Value(Box<str>);
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl Visitor<'_> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value(text[..text.floor_char_boundary(limits::ANNOTATION)].into()))
     }
 }
 
@@ -107,10 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn annotations_beyond_the_limit_are_ignored() {
-        let all: Vec<String> = (0..2 * limits::ANNOTATIONS).map(|at| format!(r#""{at:05}":"x""#)).collect();
+    fn only_annotations_that_are_read_are_kept() {
+        let mut all: Vec<String> = (0..2000).map(|at| format!(r#""{at:05}":"x""#)).collect();
+        all.push(format!(r#""{REF_NAME}":"a:1""#));
+        all.push(format!(r#""{PUSHED}":"{}""#, "ä".repeat(limits::ANNOTATION)));
         let annotations: Annotations = serde_json::from_str(&format!("{{{}}}", all.join(","))).unwrap();
-        assert_eq!(annotations.0.len(), limits::ANNOTATIONS);
-        assert_eq!((annotations.get("00000"), annotations.get("none")), (Some("x"), None));
+        assert_eq!(annotations.0.len(), 2);
+        assert_eq!((annotations.get("00000"), annotations.get(REF_NAME)), (None, Some("a:1")));
+        assert_eq!(annotations.get(PUSHED).unwrap().len(), limits::ANNOTATION);
+        let twice = format!(r#"{{"{REF_NAME}":"a:1","{REF_NAME}":"a:2"}}"#);
+        let twice: Annotations = serde_json::from_str(&twice).unwrap();
+        assert_eq!(twice.get(REF_NAME), Some("a:2"));
+        assert!(serde_json::from_str::<Annotations>(&format!(r#"{{"{REF_NAME}":1}}"#)).is_err());
     }
 }

@@ -90,7 +90,7 @@ impl fmt::Display for MemberName {
 /// The role of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A small file that the catalog needs. It is kept in memory, at most [`limits::DOCUMENT`] bytes.
+    /// A small file that the catalog needs. It is kept in memory, at most [`limits::Bounds::document`] bytes.
     Document,
     /// Content whose name states its digest.
     Blob(Digest),

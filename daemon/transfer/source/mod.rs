@@ -46,6 +46,9 @@ pub use oci_layout::OciLayout;
 pub use parts::group as group_parts;
 pub use tar::truncated;
 
+use bytes::Bytes;
+
+use self::limits::Bounds;
 use crate::oci::Digest;
 
 /// A format of archives and directories.
@@ -69,7 +72,7 @@ pub trait Format: Sync {
 /// The members of one medium, as a format sees them.
 pub trait Members {
     /// Returns the content of a document by its name.
-    fn document(&self, name: &str) -> Option<&[u8]>;
+    fn document(&self, name: &str) -> Option<Bytes>;
 
     /// Returns the names of all documents, sorted.
     fn documents(&self) -> Vec<String>;
@@ -90,6 +93,11 @@ pub trait Members {
 
     /// Returns the last component of the path of the medium, for formats whose images have no names inside.
     fn place(&self) -> Option<&str>;
+
+    /// Returns the limits of the catalog.
+    fn bounds(&self) -> Bounds {
+        Bounds::COMMAND
+    }
 }
 
 /// All formats, in the order in which they are asked.

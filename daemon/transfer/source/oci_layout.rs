@@ -41,7 +41,7 @@ impl Format for OciLayout {
     fn catalog(&self, members: &mut dyn Members) -> Result<Option<Catalog>, SourceError> {
         let Some(top) = top_of(members) else { return Ok(None) };
         let text = members.document(&format!("{top}index.json")).unwrap_or_default();
-        let index: Index = serde_json::from_slice(text)
+        let index: Index<'_> = serde_json::from_slice(&text)
             .map_err(|error| SourceError::json(format!("{top}index.json"), &error))?;
         let mut reading = Reading::new(members);
         reading.catalog.format = self.name();
@@ -79,15 +79,15 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(members: &'a mut dyn Members) -> Self {
         Reading {
+            catalog: Catalog::within(members.bounds()),
             members,
-            catalog: Catalog::default(),
             roots: BTreeMap::new(),
             names: BTreeSet::new(),
             nested: BTreeMap::new(),
         }
     }
 
-    fn index(&mut self, index: &Index, depth: usize) -> Result<(), SourceError> {
+    fn index(&mut self, index: &Index<'_>, depth: usize) -> Result<(), SourceError> {
         for text in &index.manifests.items {
             if self.catalog.is_full() {
                 return Ok(());
@@ -123,6 +123,8 @@ impl<'a> Reading<'a> {
                     let inner = self.named_within(descriptor)?;
                     self.nested.insert(descriptor.digest.clone(), inner.is_some());
                     if let Some(inner) = inner {
+                        // It was parsed before.
+                        let Ok(inner) = serde_json::from_slice(&inner) else { return Ok(()) };
                         return self.index(&inner, depth + 1);
                     }
                 }
@@ -130,8 +132,9 @@ impl<'a> Reading<'a> {
             }
         }
         let pushed = descriptor.annotation(PUSHED).and_then(|text| text.parse().ok());
-        if let Some(shown) = name.as_ref().filter(|_| self.names.len() >= limits::LISTED) {
-            let reason = format!("the medium has more than {} names, which is the limit", limits::LISTED);
+        if let Some(shown) = name.as_ref().filter(|_| self.names.len() >= self.members.bounds().names()) {
+            let limit = self.members.bounds().names();
+            let reason = format!("the medium has more than {limit} names, which is the limit");
             self.catalog.refuse(Refusal { name: shown.to_string(), reason });
             return Ok(());
         }
@@ -150,15 +153,16 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Returns the index of a descriptor if images in it have names.
-    fn named_within(&mut self, descriptor: &IndexDescriptor) -> Result<Option<Index>, SourceError> {
+    /// Returns the text of the index of a descriptor if images in it have names.
+    fn named_within(&mut self, descriptor: &IndexDescriptor) -> Result<Option<Vec<u8>>, SourceError> {
         let Some(text) = readable(self.members, &descriptor.digest)? else { return Ok(None) };
-        let Ok(index) = serde_json::from_slice::<Index>(&text) else { return Ok(None) };
+        let Ok(index) = serde_json::from_slice::<Index<'_>>(&text) else { return Ok(None) };
         let is_named = |text: &RawValue| {
             let inner = serde_json::from_str::<IndexDescriptor>(text.get());
             inner.is_ok_and(|inner| !matches!(inner.name(), Ok(None)))
         };
-        Ok(index.manifests.items.iter().any(|text| is_named(text)).then_some(index))
+        let has_names = index.manifests.items.iter().any(|text| is_named(text));
+        Ok(has_names.then_some(text))
     }
 }
 
@@ -183,11 +187,11 @@ fn digest_text(text: &str) -> String {
 fn export_file(members: &dyn Members, top: &str) -> Result<Option<ExportFile>, SourceError> {
     let Some(text) = members.document(&format!("{top}{CONTENT_LIST}")) else { return Ok(None) };
     // The error names the file.
-    let list = ContentList::parse(text).map_err(|error| SourceError::invalid("", error))?;
+    let list = ContentList::parse(&text).map_err(|error| SourceError::invalid("", error))?;
     let signature = members.document(&format!("{top}{SIGNATURE}"));
     Ok(Some(ExportFile {
-        content: String::from_utf8_lossy(text).into_owned(),
-        signature: signature.and_then(|text| std::str::from_utf8(text).ok()).map(str::to_owned),
+        content: String::from_utf8_lossy(&text).into_owned(),
+        signature: signature.and_then(|text| String::from_utf8(text.into()).ok()),
         content_digests: list.digests().cloned().collect(),
         registry: list.from.registry,
     }))

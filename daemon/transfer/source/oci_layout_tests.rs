@@ -88,9 +88,9 @@ fn many_tags_and_many_faults_are_bounded() {
     let tags: Vec<String> = (0..30_000).map(tag).collect();
     let all = catalog(&mut members, &format!(r#"{{"manifests":[{}]}}"#, tags.join(",")));
     assert_eq!((all.images.len(), names(&all).len()), (1, 30_000));
-    let faults = format!(r#"{{"manifests":[{}0]}}"#, "0,".repeat(2 * limits::IMAGES));
+    let faults = format!(r#"{{"manifests":[{}0]}}"#, "0,".repeat(2 * limits::Bounds::COMMAND.images));
     let read = catalog(&mut members, &faults);
-    assert_eq!(read.refused.len(), limits::IMAGES + 1);
+    assert_eq!(read.refused.len(), limits::Bounds::COMMAND.images + 1);
 }
 
 #[test]

@@ -30,8 +30,8 @@ impl TestMembers {
 }
 
 impl Members for TestMembers {
-    fn document(&self, name: &str) -> Option<&[u8]> {
-        self.files.get(name).filter(|(role, _)| *role == Role::Document).map(|(_, text)| text.as_slice())
+    fn document(&self, name: &str) -> Option<bytes::Bytes> {
+        self.files.get(name).filter(|(role, _)| *role == Role::Document).map(|(_, text)| text.clone().into())
     }
 
     fn documents(&self) -> Vec<String> {

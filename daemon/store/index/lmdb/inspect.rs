@@ -5,6 +5,8 @@
 //! LMDB overwrite pages in use. So the rows are copied to a new file without that list, which then replaces the
 //! index.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use heed::{CompactionOption, Env};
@@ -61,9 +63,10 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 
 /// Copies an index whose rows are all readable; an error here says nothing about them.
 fn copy_to(env: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Result<(), StoreError> {
-    let copied = env.copy_to_path(copy, CompactionOption::Enabled);
+    let copied = create(copy).map_err(heed::Error::from);
+    let copied = copied.and_then(|mut file| env.copy_to_file(&mut file, CompactionOption::Enabled));
     match copied.map_err(|error| StoreError::from(IndexError::from(error))) {
-        Ok(_) => {}
+        Ok(()) => {}
         Err(error) if error.is_environment_error() => return remove(copy),
         Err(_) => {
             // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
@@ -80,13 +83,22 @@ fn copy_to(env: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Re
     Ok(())
 }
 
+/// Creates the file of a copy, with the permissions that LMDB gives an index.
+#[expect(clippy::disallowed_methods, reason = "a process that does nothing else fills the file")]
+fn create(copy: &Path) -> std::io::Result<File> {
+    remove_file(copy)?;
+    File::options().read(true).write(true).create_new(true).mode(0o600).open(copy)
+}
+
 /// Removes an incomplete copy, which must not be used.
-#[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
 fn remove(copy: &Path) -> Result<(), StoreError> {
+    remove_file(copy).map_err(|error| StoreError::io("remove an incomplete copy of the index", error))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file was made here, by a process that does nothing else")]
+fn remove_file(copy: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(copy) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove an incomplete copy of the index", error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
@@ -119,4 +131,21 @@ fn preallocate(copy: &Path, map_size: usize) -> Result<(), IndexError> {
     let env = mapping::open_environment_file(copy, map_size)?;
     Preallocation::new(&env)?.refill(&env);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_is_readable_by_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy.mdb");
+        // One that an earlier inspection left.
+        std::fs::write(&copy, "old").unwrap();
+        let mode = create(&copy).unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, std::fs::read(&copy).unwrap().len()), (0o600, 0));
+    }
 }

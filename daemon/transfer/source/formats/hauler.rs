@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::super::index_descriptor::IndexDescriptor;
+use super::super::listing::{HAULER_KIND as KIND, HAULER_SUBJECT as SUBJECT};
 use super::layout_index;
 use crate::oci::Digest;
 use crate::oci::annotations::{CONTAINERD_NAME, REF_NAME};
@@ -18,10 +19,6 @@ use crate::transfer::source::{
     Catalog, Format, ImageEntry, ImageName, MemberName, Members, Role, Root, SourceError,
 };
 
-/// The annotation that tells the kind of a descriptor.
-const KIND: &str = "kind";
-/// The annotation with the manifest that a signature is about.
-const SUBJECT: &str = "hauler.dev/subject-digest";
 /// The beginnings of kinds: today's, and that of releases which used a fork of cosign.
 const VENDORS: [&str; 2] = ["dev.hauler/", "dev.cosignproject.cosign/"];
 /// The index of all content, in a haul for containerd.
@@ -62,7 +59,7 @@ impl Format for Hauler {
         else {
             return Ok(None);
         };
-        let (entries, refused) = match layout_index::entries(place, index) {
+        let (entries, refused) = match layout_index::entries(place, &index, members.bounds()) {
             Ok(read) => read,
             // The error is that of the format of all layouts.
             Err(_) if place == "index.json" => return Ok(None),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::super::catalog::Refusal;
 use super::super::error::SourceError;
 use super::super::index_descriptor::{Index, IndexDescriptor};
-use super::super::limits;
+use super::super::limits::Bounds;
 use super::super::name::ImageName;
 use crate::oci::{Digest, Manifest, ManifestError, MediaType, ReferenceKind};
 
@@ -13,15 +13,19 @@ use crate::oci::{Digest, Manifest, ManifestError, MediaType, ReferenceKind};
 ///
 /// # Errors
 /// Fails if the text is not an index.
-pub(super) fn entries(place: &str, text: &[u8]) -> Result<(Vec<IndexDescriptor>, Vec<Refusal>), SourceError> {
+pub(super) fn entries(
+    place: &str,
+    text: &[u8],
+    bounds: Bounds,
+) -> Result<(Vec<IndexDescriptor>, Vec<Refusal>), SourceError> {
     // serde would read an array as the fields in their order.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(SourceError::invalid(place, "this is not an image index: no JSON object"));
     }
-    let index: Index = serde_json::from_slice(text).map_err(|error| SourceError::json(place, &error))?;
+    let index: Index<'_> = serde_json::from_slice(text).map_err(|error| SourceError::json(place, &error))?;
     let (mut entries, mut refused) = (Vec::new(), Vec::new());
-    let is_cut = index.manifests.is_cut || index.manifests.items.len() > limits::IMAGES;
-    for (number, text) in index.manifests.items.into_iter().take(limits::IMAGES).enumerate() {
+    let is_cut = index.manifests.is_cut || index.manifests.items.len() > bounds.images;
+    for (number, text) in index.manifests.items.into_iter().take(bounds.images).enumerate() {
         match serde_json::from_str(text.get()) {
             Ok(entry) => entries.push(entry),
             Err(error) => refused.push(Refusal {
@@ -31,7 +35,7 @@ pub(super) fn entries(place: &str, text: &[u8]) -> Result<(Vec<IndexDescriptor>,
         }
     }
     if is_cut {
-        let reason = format!("{place} lists more than {} descriptors, which is the limit", limits::IMAGES);
+        let reason = format!("{place} lists more than {} descriptors, which is the limit", bounds.images);
         refused.push(Refusal { name: "(further images)".to_owned(), reason });
     }
     Ok((entries, refused))
@@ -84,11 +88,11 @@ mod tests {
     fn a_malformed_descriptor_does_not_hide_the_others() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let text = format!(r#"{{"manifests":[7,{{"digest":"md5:x"}},{{"digest":"{digest}","size":1}}]}}"#);
-        let (entries, refused) = entries("index.json", text.as_bytes()).unwrap();
+        let (entries, refused) = entries("index.json", text.as_bytes(), Bounds::COMMAND).unwrap();
         assert_eq!((entries.len(), refused.len()), (1, 2));
         assert_eq!(refused[0].name, "index.json, descriptor 1");
-        assert!(super::entries("index.json", b"[]").is_err());
-        assert!(super::entries("index.json", b"{}").unwrap().0.is_empty());
+        assert!(super::entries("index.json", b"[]", Bounds::COMMAND).is_err());
+        assert!(super::entries("index.json", b"{}", Bounds::COMMAND).unwrap().0.is_empty());
     }
 
     #[test]
@@ -112,7 +116,7 @@ mod tests {
         #[test]
         fn never_panics(text in "\\PC*", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = image_name(&text);
-            let _ = entries("index.json", &bytes);
+            let _ = entries("index.json", &bytes, Bounds::COMMAND);
             let _ = manifest(&bytes, None);
         }
     }

@@ -71,13 +71,13 @@ impl Format for RegistryTree {
     }
 
     fn catalog(&self, members: &mut dyn Members) -> Result<Option<Catalog>, SourceError> {
-        let mut catalog = Catalog { format: self.name(), ..Catalog::default() };
+        let mut catalog = Catalog { format: self.name(), ..Catalog::within(members.bounds()) };
         let mut repositories: BTreeMap<RepositoryName, RepositoryLinks> = BTreeMap::new();
         for document in members.documents() {
             let Some(link) = below_root(&document).and_then(Link::parse) else { continue };
             let text = members.document(&document).unwrap_or_default();
             let added = match link.repository().parse() {
-                Ok(repository) => repositories.entry(repository).or_default().add(link, text, None),
+                Ok(repository) => repositories.entry(repository).or_default().add(link, &text, None),
                 Err(error) => Err(format!("{error}")),
             };
             if let Err(reason) = added {

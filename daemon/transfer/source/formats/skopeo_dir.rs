@@ -34,14 +34,14 @@ impl Format for SkopeoDir {
     }
 
     fn catalog(&self, members: &mut dyn Members) -> Result<Option<Catalog>, SourceError> {
-        let mut catalog = Catalog { format: self.name(), ..Catalog::default() };
+        let mut catalog = Catalog { format: self.name(), ..Catalog::within(members.bounds()) };
         for document in members.documents() {
             let Some(directory) = directory_of(&document) else { continue };
             let is_version = members.document(&document).is_some_and(|text| text.starts_with(VERSION));
             let manifest = members.document(&join(directory, "manifest.json"));
             let (true, Some(text)) = (is_version, manifest) else { continue };
             let place = if directory.is_empty() { members.place().unwrap_or(".") } else { directory };
-            match image(place, text) {
+            match image(place, &text) {
                 Ok(image) => {
                     if catalog.is_full() {
                         break;

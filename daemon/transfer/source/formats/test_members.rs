@@ -46,8 +46,8 @@ impl TestMembers {
 }
 
 impl Members for TestMembers {
-    fn document(&self, name: &str) -> Option<&[u8]> {
-        self.documents.get(name).map(Vec::as_slice)
+    fn document(&self, name: &str) -> Option<bytes::Bytes> {
+        self.documents.get(name).cloned().map(Into::into)
     }
 
     fn documents(&self) -> Vec<String> {

@@ -40,7 +40,7 @@ impl Format for Zarf {
         let (Some(_), Some(index)) = (members.document(DEFINITION), members.document(place)) else {
             return Ok(None);
         };
-        let (entries, refused) = layout_index::entries(place, index)?;
+        let (entries, refused) = layout_index::entries(place, &index, members.bounds())?;
         let mut catalog = Catalog { format: self.name(), refused, ..Catalog::default() };
         catalog.notes.push("only the images of the package are imported".to_owned());
         for entry in entries {
