@@ -134,6 +134,7 @@ fn preallocate(copy: &Path, map_size: usize) -> Result<(), IndexError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes an old copy")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
