@@ -7,7 +7,6 @@
 use super::error::AdminError;
 use super::push::hostname;
 use super::request::AdminRequest;
-use super::response::see_other;
 use super::state::NameRefusal;
 use super::users::{check_may, log_change};
 use crate::wire::Response;
@@ -23,7 +22,7 @@ pub(super) async fn add(request: &AdminRequest<'_>) -> Result<Response, AdminErr
     }
     change(request, Change::Add, name.clone()).await?;
     log_change(request, &format!("added {name} to the certificate"));
-    Ok(see_other("/push?done=name-added"))
+    Ok(request.see_result("/push", "name-added"))
 }
 
 /// Removes a name that was added.
@@ -32,7 +31,7 @@ pub(super) async fn remove(request: &AdminRequest<'_>) -> Result<Response, Admin
     let name = request.field("name").to_owned();
     change(request, Change::Remove, name.clone()).await?;
     log_change(request, &format!("removed {name} from the certificate"));
-    Ok(see_other("/settings?section=tls&done=name-removed"))
+    Ok(request.see_result("/settings?section=tls", "name-removed"))
 }
 
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use super::limits::{NAME, SENTENCE, TEXT, shorten};
 use super::pager::{Pager, page_of};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
-use super::response::{OK, see_other};
+use super::response::OK;
 use super::users::{check_may, entered_name, log_change};
 use crate::access::{
     Action, Identity, ListedRule, RuleChange, RulePreview, UserChangeKind, UserName, UserRights,
@@ -151,7 +151,7 @@ pub(super) async fn set(request: &AdminRequest<'_>) -> Result<Response, AdminErr
             request.record_user_change(&whose, UserChangeKind::RightsSet).await;
             let name: String = form_urlencoded::byte_serialize(change.name.as_bytes()).collect();
             let done = if is_removal { "rule-removed" } else { "rule" };
-            Ok(see_other(&format!("/users/rights?name={name}&done={done}")))
+            Ok(request.see_result(&format!("/users/rights?name={name}"), done))
         }
         Err(error) => refuse(request, form, error).await,
     }

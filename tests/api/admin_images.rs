@@ -530,7 +530,7 @@ fn page_beyond_the_last_one_is_the_last_one_on_every_list() {
     for (path, row) in [
         ("/repository/app".to_owned(), "/image/app:1\""),
         ("/repository/app?sort=name&dir=down".to_owned(), "/image/app:1\""),
-        ("/repository/app?tab=untagged".to_owned(), "data-label=\"Digest\""),
+        ("/repository/app?tab=untagged".to_owned(), "data-label=\"Kept\""),
         ("/repositories".to_owned(), "/repository/app\""),
         ("/search?q=app".to_owned(), "/repository/app\""),
         ("/activity".to_owned(), "id=\"events\""),

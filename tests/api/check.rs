@@ -62,8 +62,9 @@ fn a_corrupt_layer_is_reported_and_replaced_by_the_next_push() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("corrupt      {layer}")), "{text}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--repair"));
-    // A check without --repair changes nothing.
-    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(200);
+    // A check without --repair changes no file, but a client is asked to send the layer again.
+    assert!(daemon.data.join("blobs").join(layer.replacen(':', "/", 1)).exists());
+    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(404);
     let (code, repaired) = report(&daemon, &["--repair"]);
     assert_eq!(
         (code, &repaired["set_aside"], &repaired["repaired"]),
@@ -78,6 +79,19 @@ fn a_corrupt_layer_is_reported_and_replaced_by_the_next_push() {
     daemon.push_image("a", "1", b"a layer that decays");
     assert_eq!(report(&daemon, &[]).0, 0);
     assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that decays");
+}
+
+#[test]
+fn a_push_after_a_check_heals_without_a_repair() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"a layer that decays");
+    let layer = digest(b"a layer that decays");
+    corrupt(&daemon, &layer);
+    assert_eq!(report(&daemon, &[]).0, 1);
+    daemon.push_image("a", "1", b"a layer that decays");
+    daemon.request("HEAD", &format!("/v2/a/blobs/{layer}")).send().expect(200);
+    assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that decays");
+    assert_eq!(report(&daemon, &[]).0, 0);
 }
 
 #[test]
