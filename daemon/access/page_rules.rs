@@ -59,8 +59,8 @@ impl PageRules {
         let had_rules = before.is_some_and(|before| !before.rules.is_empty() || before.fault.is_some());
         let read = match read_file(path) {
             Ok(bytes) => parse(format, path, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !had_rules => Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_absence(&error) && !had_rules => Ok(Vec::new()),
+            Err(error) if is_absence(&error) => {
                 Err("it is missing; restore it, or reload the daemon if it was removed on purpose".into())
             }
             Err(error) => match before {
@@ -91,6 +91,11 @@ impl PageRules {
             file.write_all(text.as_bytes())
         })
     }
+}
+
+/// Returns true if there is no file. A data directory that is none has an error of its own.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Returns why the rules of the admin page in a file cannot be used.

@@ -98,9 +98,11 @@ fn lack_of_descriptors_or_memory_fails_requests_and_not_the_store() {
 #[test]
 fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
     let daemon = Daemon::start();
-    let (image, bytes) = daemon.push_image("a", "1", b"layer");
+    daemon.push_image("a", "1", b"layer");
     let blob = format!("/v2/a/blobs/{}", digest(b"layer"));
     for error in ERRORS {
+        // Another manifest each time: the daemon keeps the ones that it has read.
+        let (image, bytes) = daemon.push_image("a", error, error.as_bytes());
         let failing = FaultInjection::fail_with(error, daemon.pid(), "openat", None);
         assert!(!expect_done_or_unavailable(daemon.get(&blob), 200, error));
         assert!(!expect_done_or_unavailable(daemon.get(&format!("/v2/a/manifests/{image}")), 200, error));

@@ -175,7 +175,7 @@ fn daemon_binds_its_own_socket_without_socket_activation() {
     let url = lines.find_map(|line| line.unwrap().trim().strip_prefix("listens on ").map(str::to_owned));
     let answer = run(Command::new("curl").args(["-sSf", &format!("{}/v2/", url.unwrap().trim())]));
     // The banner tells where the admin page is, who has access, and what to try.
-    let rest: Vec<String> = lines.take(6).map(Result::unwrap).collect();
+    let rest: Vec<String> = lines.take(7).map(Result::unwrap).collect();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(answer, "{}");

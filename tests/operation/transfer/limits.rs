@@ -37,10 +37,10 @@ fn refused(bytes: &[u8], words: &[&str]) -> Daemon {
 fn documents_and_members_beyond_the_limits_are_refused() {
     // 33 MiB of blanks, which gzip makes small.
     let (bytes, _) = tar_with(|add| add("manifest.json", &vec![b' '; 33 << 20]));
-    refused(&bytes, &["manifest.json", "32 MiB"]);
+    refused(&bytes, &["manifest.json", "32.0 MiB"]);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&bytes).unwrap();
-    refused(&encoder.finish().unwrap(), &["manifest.json", "32 MiB"]);
+    refused(&encoder.finish().unwrap(), &["manifest.json", "32.0 MiB"]);
     let (bytes, _) = tar_with(|add| (0..100_000).for_each(|number| add(&format!("{number}/layer.tar"), b"")));
     refused(&bytes, &["the number of members", "100000"]);
 }
