@@ -537,7 +537,7 @@ fn page_beyond_the_last_one_is_the_last_one_on_every_list() {
         (format!("/image/app@{manifest}?document={blob}"), "zlib"),
         ("/image/app:1?list=layers".to_owned(), "data-label=\"Digest\""),
         ("/image/app:1?list=history".to_owned(), "COPY app"),
-        ("/settings?section=all".to_owned(), "storage.path"),
+        ("/settings?section=storage".to_owned(), "storage.path"),
     ] {
         let join = if path.contains('?') { '&' } else { '?' };
         let mut answer = browser.get(&format!("{path}{join}page=99"));
