@@ -93,7 +93,7 @@ impl PageRules {
     }
 }
 
-/// Returns true if there is no file. A data directory that is none has an error of its own.
+/// Returns true if the file does not exist. A file in the place of the data directory has an error of its own.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -8,7 +8,7 @@ use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::users::new_password;
-use crate::access::{Identity, UserChangeKind, UserName};
+use crate::access::{UserChangeKind, UserName};
 use crate::wire::Response;
 
 #[derive(Template)]
@@ -20,13 +20,13 @@ struct Page {
 
 /// Shows the form.
 pub(super) fn show(request: &AdminRequest) -> Result<Response, AdminError> {
-    own_name(request)?;
+    request.own_name()?;
     render(OK, &Page { frame: Frame::new(request, "account"), error: None })
 }
 
 /// Changes the password, which ends all sessions of the user, and starts a new session for this browser.
 pub(super) async fn change(request: &mut AdminRequest<'_>) -> Result<Response, AdminError> {
-    let name = own_name(request)?;
+    let name = request.own_name()?;
     match change_password(request, &name).await {
         Ok(secret) => {
             request.end_session();
@@ -59,13 +59,6 @@ async fn change_password(request: &AdminRequest<'_>, name: &UserName) -> Result<
     log::info!(user = name.as_str(), client:% = client; "{name} changed their own password");
     request.record_user_change(name.as_str(), UserChangeKind::PasswordSet).await;
     Ok(secret)
-}
-
-fn own_name(request: &AdminRequest) -> Result<UserName, AdminError> {
-    match &request.identity {
-        Identity::User(name) => Ok(name.clone()),
-        Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
-    }
 }
 
 #[cfg(test)]

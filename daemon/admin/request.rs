@@ -11,7 +11,9 @@ use super::error::AdminError;
 use super::response::{protect, see_other};
 use super::state::{Admin, RequestContext};
 use super::theme::Theme;
-use crate::access::{self, Access, Action, IdentifyError, Identity, Operation, Permit, UserChangeKind};
+use crate::access::{
+    self, Access, Action, IdentifyError, Identity, Operation, Permit, UserChangeKind, UserName,
+};
 use crate::intake::Multipart;
 use crate::oci::{ErrorCode, Problem, ProblemKind, RepositoryName};
 use crate::queue::FairPermit;
@@ -257,6 +259,14 @@ impl<'a> AdminRequest<'a> {
     pub(super) fn own_permit(&self) -> Result<Permit, AdminError> {
         let permit = self.access.permit(self.identity.clone(), &Operation::Ping);
         permit.map_err(|_| AdminError::NeedsLogin)
+    }
+
+    /// Returns the name of the user who is logged in.
+    pub(super) fn own_name(&self) -> Result<UserName, AdminError> {
+        match &self.identity {
+            Identity::User(name) => Ok(name.clone()),
+            Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
+        }
     }
 
     /// Returns the redirect after a form, to a page that shows its result: `result` is the value of the parameter `done`, and

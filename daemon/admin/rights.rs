@@ -12,9 +12,7 @@ use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::users::{check_may, entered_name, log_change};
-use crate::access::{
-    Action, Identity, ListedRule, RuleChange, RulePreview, UserChangeKind, UserName, UserRights,
-};
+use crate::access::{Action, ListedRule, RuleChange, RulePreview, UserChangeKind, UserRights};
 use crate::wire::{Query, Response};
 
 /// The rules on a page.
@@ -125,7 +123,7 @@ pub(super) async fn confirm(request: &AdminRequest<'_>) -> Result<Response, Admi
     let is_removal = removed.is_some();
     let form = removed.map_or_else(|| Form::of(&request.query), Form::of_rule);
     let change = change_of(&form, is_removal);
-    let preview = request.access.preview_rule(&own_name(request)?, &change).await;
+    let preview = request.access.preview_rule(&request.own_name()?, &change).await;
     match preview.map_err(AdminError::from) {
         Ok(preview) => render(OK, &confirmation(request, form, &change, preview)),
         Err(error) => refuse(request, form, error).await,
@@ -139,7 +137,7 @@ pub(super) async fn set(request: &AdminRequest<'_>) -> Result<Response, AdminErr
     let is_removal = request.form.get("repositories").is_none();
     let change = change_of(&form, is_removal);
     let state = request.field("state");
-    match request.access.change_rule(&own_name(request)?, &change, state).await.map_err(AdminError::from) {
+    match request.access.change_rule(&request.own_name()?, &change, state).await.map_err(AdminError::from) {
         Ok(()) => {
             let whose = in_words(&change.name);
             let allowed: Vec<&str> = values(&form.allow);
@@ -289,13 +287,6 @@ fn in_words(name: &str) -> String {
 /// Returns a pattern as it is put into the form again.
 fn cut(pattern: &str) -> String {
     pattern[..pattern.floor_char_boundary(LONGEST_PATTERN)].to_owned()
-}
-
-fn own_name(request: &AdminRequest) -> Result<UserName, AdminError> {
-    match &request.identity {
-        Identity::User(name) => Ok(name.clone()),
-        Identity::Anonymous | Identity::Local(_) => Err(AdminError::NeedsLogin),
-    }
 }
 
 #[cfg(test)]

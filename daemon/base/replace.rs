@@ -59,19 +59,14 @@ pub fn replace_file(
 /// # Errors
 /// The error of the operation of the file system that failed.
 pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(there) if there.is_file() => {
-            let target = fs::canonicalize(path)?;
-            replace_file(&target, 0o644, Durability::Synced, |file| file.write_all(content))
-        }
-        Ok(_) => OpenOptions::new().write(true).open(path)?.write_all(content),
+    let target = match fs::metadata(path) {
+        Ok(there) if there.is_file() => fs::canonicalize(path)?,
+        Ok(_) => return OpenOptions::new().write(true).open(path)?.write_all(content),
         // A link to a file that does not exist yet.
-        Err(_) if path.is_symlink() => {
-            let target = directory_of(path).join(fs::read_link(path)?);
-            replace_file(&target, 0o644, Durability::Synced, |file| file.write_all(content))
-        }
-        Err(_) => replace_file(path, 0o644, Durability::Synced, |file| file.write_all(content)),
-    }
+        Err(_) if path.is_symlink() => directory_of(path).join(fs::read_link(path)?),
+        Err(_) => path.to_owned(),
+    };
+    replace_file(&target, 0o644, Durability::Synced, |file| file.write_all(content))
 }
 
 fn write_new(

@@ -101,7 +101,12 @@ impl Disk {
         }
     }
 
-    /// Remembers a blob that a check found damaged; the check tells it.
+    /// Forgets the report of a blob whose content a check has found right, as after a restore of the file by hand.
+    pub(super) fn note_sound(&self, digest: &Digest) {
+        self.reported.forget(digest);
+    }
+
+    /// Remembers a blob whose content was read and is wrong, or that an image lacks.
     pub(super) fn note_damaged(&self, digest: &Digest) {
         self.reported.insert_checked(digest);
     }

@@ -162,7 +162,10 @@ impl Check<'_> {
         let read_before = self.checked.blobs.bytes;
         self.checked.blobs.add(size);
         self.limit_rate(read_before).await;
-        let Some(fault) = fault else { return Ok(()) };
+        let Some(fault) = fault else {
+            self.store.0.disk.note_sound(digest);
+            return Ok(());
+        };
         if !self.store.0.index.contains_blob(digest)? {
             // A collection removed it after its page was read.
             return Ok(());

@@ -201,6 +201,11 @@ mod tests {
         assert_eq!(shown(test.store.damaged_images(5, |_| true).await.unwrap()), ["1", "all"]);
         assert_eq!(shown(test.store.damaged_images(5, |one| *one == name("b")).await.unwrap()), ["all"]);
         assert!(test.store.damaged_images(1, |_| true).await.unwrap().1);
+        // The operator restored the file by hand, and it was lost again.
+        std::fs::write(test.file(&layer), b"layer").unwrap();
+        test.check(false).await;
+        assert_eq!(test.store.known_damage().await.unwrap(), KnownDamage::default());
+        std::fs::write(test.file(&layer), b"lAyer").unwrap();
         // Set aside by a repair, the content is missing in all repositories.
         test.check(true).await;
         assert_eq!(shown(test.store.damaged_images(5, |_| true).await.unwrap()), ["1", "all"]);

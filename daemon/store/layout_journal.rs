@@ -6,8 +6,8 @@
 //! describes it.
 //!
 //! A journal belongs to the `index.json` whose change number it has as its base. One that has nothing newer is ignored,
-//! so that it need not be removed together with the replacement of `index.json`. A batch that was cut off by a power cut
-//! is none.
+//! so that it need not be removed together with the replacement of `index.json`. A batch that a power cut has cut off
+//! counts as not written.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ use super::layout_format::{
 };
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
-/// The largest journal that is read, in bytes; Holdfast writes at most half of that.
+/// The most bytes of a journal that are read; the writer ends it long before.
 pub(super) const MAX_LENGTH: u64 = 8 << 20;
 /// The beginning of the line that ends a batch.
 const END: &[u8] = b"{\"annotations\":";

@@ -54,6 +54,8 @@ pub(super) struct LayoutWriter<'a> {
     index: &'a Index,
     /// The end of the journal after the last append.
     end: Option<JournalEnd>,
+    /// The change number of the last batch.
+    appended: u64,
     /// Set until a whole `index.json` has been written.
     needs_whole: bool,
     /// The largest `index.json` that is rewritten for each change, in bytes.
@@ -63,7 +65,7 @@ pub(super) struct LayoutWriter<'a> {
 impl<'a> LayoutWriter<'a> {
     /// Returns a writer; `is_stale` if `index.json` may lack changes of an earlier process.
     pub(super) fn new(disk: &'a Disk, index: &'a Index, is_stale: bool) -> Self {
-        LayoutWriter { disk, index, end: None, needs_whole: is_stale, small: SMALL }
+        LayoutWriter { disk, index, end: None, appended: 0, needs_whole: is_stale, small: SMALL }
     }
 
     /// Writes after names have changed, until the sender is dropped. Returns true if `index.json` and its journal have
@@ -107,7 +109,7 @@ impl<'a> LayoutWriter<'a> {
     fn wait(&self, changed: &Receiver<()>, current: bool) -> Result<(), RecvTimeoutError> {
         if !current {
             changed.recv_timeout(MAX_DELAY)
-        } else if self.end.is_some() {
+        } else if self.disk.has_file(JOURNAL) {
             changed.recv_timeout(QUIET)
         } else {
             changed.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -140,6 +142,10 @@ impl<'a> LayoutWriter<'a> {
         // First the snapshot, then the names that it may have changed.
         let tables = self.index.read()?;
         let change = tables.change()?;
+        if change <= self.appended.max(file.change) {
+            // A write that was due already has had these changes.
+            return Ok(true);
+        }
         let Some(names) = self.index.changed_names.take(change) else { return Ok(false) };
         let Ok(batch) = batch_of(&tables, &names) else { return Ok(false) };
         let (hold, id) = (tables.collection_is_held()?, tables.registry_id()?);
@@ -151,11 +157,12 @@ impl<'a> LayoutWriter<'a> {
         }
         self.disk.append_to_journal(&batch, end.length)?;
         self.end = self.end_on_disk(end.base);
+        self.appended = change;
         Ok(true)
     }
 
-    /// Returns the end of the journal of this `index.json`: of length zero if there is none; `None` if nothing can be
-    /// appended to it.
+    /// Returns the end of the journal of this `index.json`, with the length zero before its first batch; `None` if nothing
+    /// can be appended to it.
     fn journal_end(&self, file: &Head) -> Result<Option<JournalEnd>, StoreError> {
         let new = JournalEnd { base: file.change, inode: 0, length: 0 };
         let Some(found) = self.end_on_disk(file.change) else { return Ok(Some(new)) };

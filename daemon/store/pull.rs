@@ -218,6 +218,9 @@ impl Store {
 fn read_verified(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, StoreError> {
     let bytes = blob::read_whole(disk, digest, size)?;
     if Hasher::digest(digest.algorithm(), &bytes) != *digest {
+        // The length of the file does not show it, so that it stays damaged until it is pushed again.
+        disk.report_damaged(digest);
+        disk.note_damaged(digest);
         return Err(StoreError::Damaged(digest.clone()));
     }
     disk.manifests.keep(digest, &bytes);

@@ -49,11 +49,7 @@ impl ChangedNames {
         if all.left_out.is_some() {
             return None;
         }
-        let (taken, later) =
-            std::mem::take(&mut all.numbers).into_iter().partition(|(_, number)| *number <= change);
-        all.numbers = later;
-        let taken: BTreeMap<ChangedKey, u64> = taken;
-        Some(taken.into_keys().collect())
+        Some(all.numbers.extract_if(.., |_, number| *number <= change).map(|(key, _)| key).collect())
     }
 
     /// Forgets the keys of all transactions up to this change number: `index.json` has been written from its snapshot.

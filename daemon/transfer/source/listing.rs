@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::limits;
 use crate::oci::annotations::{BASE_NAME, CONTAINERD_NAME, PUSHED, REF_NAME, REPOSITORY};
@@ -91,12 +91,12 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
         let mut annotations = Vec::new();
-        while let Some(Key(key)) = all.next_key()? {
+        while let Some(key) = all.next_key_seed(TextSeed(known))? {
             let Some(key) = key else {
                 all.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let Value(value) = all.next_value()?;
+            let value: Box<str> = all.next_value_seed(TextSeed(cut))?;
             // The last one of several counts.
             annotations.retain(|(known, _)| *known != key);
             annotations.push((key, value));
@@ -105,49 +105,35 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
     }
 }
 
-/// The key of an annotation; `None` if no format asks for it.
-struct Key(Option<&'static str>);
+/// Returns the key of an annotation, if a format asks for it.
+fn known(key: &str) -> Option<&'static str> {
+    READ.into_iter().find(|known| *known == key)
+}
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(KeyVisitor)
+fn cut(value: &str) -> Box<str> {
+    value[..value.floor_char_boundary(limits::ANNOTATION)].into()
+}
+
+/// Converts a string while it is read.
+struct TextSeed<T>(fn(&str) -> T);
+
+impl<'de, T> DeserializeSeed<'de> for TextSeed<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_str(self)
     }
 }
 
-struct KeyVisitor;
-
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key of an annotation")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-        Ok(Key(READ.into_iter().find(|key| *key == text)))
-    }
-}
-
-/// The value of an annotation, cut to its maximum length.
-struct Value(Box<str>);
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl Visitor<'_> for ValueVisitor {
-    type Value = Value;
+impl<T> Visitor<'_> for TextSeed<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value(text[..text.floor_char_boundary(limits::ANNOTATION)].into()))
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok((self.0)(text))
     }
 }
 
