@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::engines::Engine;
+use crate::support::unit::await_logged;
 use crate::support::*;
 
 const MANUAL: &str = include_str!("../../docs/how-to/proxies.md");
@@ -314,6 +315,7 @@ fn an_unnamed_proxy_in_front_of_an_open_registry_is_warned_about() {
         let proxy = Proxy::start(kind, &daemon, &[]);
         proxy.push_in_chunks();
         proxy.copy_with_skopeo(&daemon);
+        await_logged(&log, "it is open to everyone who can reach the proxy");
         let logged = fs::read_to_string(log.path()).unwrap();
         assert_eq!(logged.matches("it is open to everyone who can reach the proxy").count(), 1, "{logged}");
         let (page, _) = proxy.curl(&["-H", "Accept: text/html"], "/");

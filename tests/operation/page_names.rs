@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::unit::await_logged;
 use crate::support::*;
 
 const PASSWORD: &str = "a password";
@@ -92,6 +93,7 @@ fn administrator_adds_the_name_in_the_address_bar_and_removes_it() {
     assert!(accepts(&ca, "hub.lan", port) && accepts(&ca, "pi.lan", port));
     assert!(!alice.curl("/push", &[]).1.contains("missing-name"));
     assert!(alice.curl("/settings", &[]).1.contains("1 name added on the page Set up"));
+    await_logged(&log, "added hub.lan to the certificate");
     let text = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(text.matches("added hub.lan to the certificate").count(), 1, "{text}");
     daemon.stop();

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::browser::{Browser, text};
-use crate::support::unit::{Process, Unit, signal};
+use crate::support::unit::{Process, Unit, await_logged, signal};
 use crate::support::*;
 
 const PASSWORD: &str = "a password";
@@ -162,11 +162,8 @@ fn broken_file_denies_and_is_named_in_log_overview_and_check() {
     std::fs::write(daemon.data.join("rules.toml"), "[[auth.rule]]\nusers = [\"bob\"]\n").unwrap();
     let log = daemon.start_again_with_log(&[]);
     assert_eq!((pull(&daemon, "bob"), pull(&daemon, "alice")), (403, 403));
-    let logged = std::fs::read_to_string(log.path()).unwrap();
-    assert!(
-        logged.contains("cannot use the rules of the admin page in") && logged.contains("rules.toml:1:"),
-        "{logged}"
-    );
+    await_logged(&log, "cannot use the rules of the admin page in");
+    await_logged(&log, "rules.toml:1:");
     let page = text(&Browser::of(&daemon, "alice", PASSWORD).get("/").expect(403));
     assert!(page.contains("The rules of the admin page cannot be used"), "{page}");
     assert!(!page.contains(daemon.data.to_str().unwrap()), "{page}");
@@ -211,8 +208,7 @@ fn reload_refuses_broken_rules_and_settings_show_what_is_in_effect() {
     signal(&child.0, "-HUP");
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(401);
-    let text = std::fs::read_to_string(log.path()).unwrap();
-    assert!(text.contains("keeping the old configuration: cannot use the rules of the admin page"), "{text}");
+    await_logged(&log, "keeping the old configuration: cannot use the rules of the admin page");
 }
 
 #[test]
@@ -259,18 +255,10 @@ fn page_and_command_line_refuse_the_same_names() {
     ];
     for name in names {
         let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(BINARY)
-            .env_clear()
-            .args(["user", "add", "--password-stdin", "--data"])
-            .arg(data.path())
-            .args(["--", name])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), PASSWORD.as_bytes()).unwrap();
-        let by_command = child.wait().unwrap().success();
+        let mut command = Command::new(BINARY);
+        command.env_clear().args(["user", "add", "--password-stdin", "--data"]);
+        command.arg(data.path()).args(["--", name]);
+        let by_command = with_input(&mut command, PASSWORD.as_bytes()).status.success();
         let page = alice.post("/users/add", &[("name", name), ("new", PASSWORD), ("again", PASSWORD)]);
         assert_eq!(page.status == 303, by_command, "{name:?} {}", page.status);
     }

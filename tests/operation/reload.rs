@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::support::unit::{Process, Unit, signal};
+use crate::support::unit::{Process, Unit, await_logged, signal};
 use crate::support::*;
 
 #[test]
@@ -69,9 +69,8 @@ fn reload_keeps_the_data_directory_with_users_and_authority() {
     signal(&child.0, "-HUP");
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(401);
-    let text = std::fs::read_to_string(log.path()).unwrap();
-    assert!(text.contains("storage.path has changed; restart the daemon to apply it"), "{text}");
-    assert!(text.contains("holdfast.socket has the port"), "{text}");
+    await_logged(&log, "storage.path has changed; restart the daemon to apply it");
+    await_logged(&log, "holdfast.socket has the port");
 }
 
 #[test]
@@ -101,6 +100,7 @@ fn reload_refuses_an_unwritable_new_data_directory_but_tolerates_a_failing_curre
     signal(&child.0, "-HUP");
     unit.await_notification("READY=1");
     unit.get("/v2/").expect(401);
+    await_logged(&log, "cannot write to");
     let text = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(text.matches("cannot write to").count(), 1, "{text}");
 }
