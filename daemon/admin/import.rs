@@ -184,7 +184,7 @@ mod tests {
                 outcome: Outcome::Kept,
                 reason: Some(text.clone()),
                 old: Some(worst_case::digest()),
-                missing: Vec::new(),
+                missing: [].into(),
             };
             let images = (0..600).map(row).collect();
             let report = Report {
@@ -204,7 +204,7 @@ mod tests {
         let taken = Row { outcome: Outcome::Taken, reason: None, ..Row::refused("a:1", None, "") };
         let lacking = Row {
             outcome: Outcome::Missing,
-            missing: vec![Item { digest: worst_case::digest(), size: None }; 3],
+            missing: vec![Item { digest: worst_case::digest(), size: None }; 3].into(),
             ..taken.clone()
         };
         let report = Report { images: vec![taken, lacking, refused], ..Report::default() };

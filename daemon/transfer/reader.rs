@@ -81,6 +81,16 @@ pub enum Media {
     Stream(String, Box<dyn Read + Send>),
 }
 
+impl Media {
+    /// Returns the limits for what the media may make a reader hold.
+    pub(super) fn bounds(&self) -> Bounds {
+        match self {
+            Media::Paths(_) => Bounds::COMMAND,
+            Media::Archive(..) | Media::Stream(..) => Bounds::DAEMON,
+        }
+    }
+}
+
 impl Reader {
     /// Starts the thread.
     pub(super) fn start(media: Media, gzip: bool) -> io::Result<Self> {
@@ -170,11 +180,7 @@ impl StreamVisitor for Visitor<'_> {
 }
 
 fn load(media: Media, gzip: bool, events: &mpsc::Sender<Event>) -> Result<Library, SourceError> {
-    let bounds = match &media {
-        Media::Paths(_) => Bounds::COMMAND,
-        Media::Archive(..) | Media::Stream(..) => Bounds::DAEMON,
-    };
-    let mut library = Library::within(bounds);
+    let mut library = Library::within(media.bounds());
     let mut visitor = Visitor { events, gzip };
     let media = match media {
         Media::Paths(paths) => open_media(&paths)?,

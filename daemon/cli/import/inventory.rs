@@ -26,7 +26,7 @@ pub(super) async fn write(client: &mut Client, media: &[PathBuf], rows: &[Row], 
     };
     let mut lines = BTreeSet::new();
     for row in rows {
-        for item in &row.missing {
+        for item in row.missing.iter() {
             lines.insert(WantedContent { image: row.name.clone(), digest: item.digest.clone() }.to_string());
         }
     }

@@ -1,5 +1,7 @@
 //! One image of an import: its content, its manifests, its tags.
 
+use std::sync::Arc;
+
 use super::super::image_set::{ImageSet, Item, Origin, SetManifest};
 use super::super::set_sender::SetSender;
 use super::super::sink::{Sink, SinkError, missing_of};
@@ -83,9 +85,13 @@ impl<S: Sink> Import<'_, S> {
     /// Imports an image that has a manifest.
     async fn whole(&mut self, target: &Target, root: &Digest) -> Result<Vec<Row>, CopyError> {
         let (scope, item) = (self.scope(target), Item::of_digest(root.clone()));
+        let key = (scope.clone(), root.clone());
+        if let Some(missing) = self.incomplete.get(&key) {
+            return Ok(missing_rows(target, root, missing));
+        }
         let content = self.nodes.content(&scope, &item).map_err(CopyError::Refused)?;
         if self.nodes.is_absent(&scope, root) {
-            return Ok(missing_rows(target, root, &[item]));
+            return Ok(missing_rows(target, root, &[item].into()));
         }
         content.check_platforms(&self.options.platforms).map_err(CopyError::Refused)?;
         let mut holes = self.holes(&content);
@@ -111,7 +117,9 @@ impl<S: Sink> Import<'_, S> {
             }
         }
         if !holes.is_empty() {
-            return Ok(missing_rows(target, root, &holes));
+            let missing: Arc<[Item]> = holes.into();
+            self.incomplete.insert(key, Arc::clone(&missing));
+            return Ok(missing_rows(target, root, &missing));
         }
         self.send_set(target, root, &content).await
     }
@@ -228,7 +236,7 @@ impl<S: Sink> Import<'_, S> {
                 outcome: Outcome::Present,
                 reason: None,
                 old: None,
-                missing: Vec::new(),
+                missing: Arc::default(),
             });
         }
         Ok((!rows.is_empty()).then_some(rows))

@@ -1,5 +1,7 @@
 //! The result of an import.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::super::image_set::Item;
@@ -61,9 +63,9 @@ pub struct Row {
     /// The digest that the tag had before, or still has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub old: Option<Digest>,
-    /// Content that is missing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<Item>,
+    /// Content that is missing. The names of one image share it.
+    #[serde(skip_serializing_if = "<[Item]>::is_empty")]
+    pub missing: Arc<[Item]>,
 }
 
 impl Row {
@@ -75,7 +77,7 @@ impl Row {
             outcome: Outcome::Refused,
             reason: Some(reason.to_string()),
             old: None,
-            missing: Vec::new(),
+            missing: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::super::image_set::Item;
 use super::super::links::{Child, Link, Links};
 use super::super::platforms::PlatformFilter;
 use super::super::source::limits;
+use super::super::source::limits::Bounds;
 use crate::oci::{Digest, MediaType, RepositoryName};
 
 /// The links of a manifest.
@@ -100,8 +101,10 @@ impl Node {
 pub(super) type Scope = Option<RepositoryName>;
 
 /// The manifests of all images, by digest.
-#[derive(Default)]
 pub(super) struct Nodes {
+    bounds: Bounds,
+    /// The references of all manifests.
+    references: usize,
     /// Those of the media.
     media: BTreeMap<Digest, Node>,
     /// Those that only the sink may have. What one repository has, another may lack.
@@ -153,9 +156,26 @@ impl Content {
 }
 
 impl Nodes {
+    /// Makes an empty set with these limits.
+    pub(super) fn within(bounds: Bounds) -> Self {
+        let (media, sink, broken) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Nodes { bounds, references: 0, media, sink, broken }
+    }
+
+    /// Counts the references of a manifest. Beyond the limit it cannot be used.
+    fn counted(&mut self, node: Result<Node, String>) -> Result<Node, String> {
+        let node = node?;
+        let references = self.references.saturating_add(node.blobs.len() + node.children.len());
+        if references > self.bounds.references {
+            return Err(self.bounds.limit_of_references());
+        }
+        self.references = references;
+        Ok(node)
+    }
+
     /// Adds a manifest of a medium.
     pub(super) fn add_of_media(&mut self, digest: Digest, node: Result<Node, String>) {
-        match node {
+        match self.counted(node) {
             Ok(node) => drop(self.media.insert(digest, node)),
             Err(reason) => self.add_broken(digest, reason),
         }
@@ -163,7 +183,7 @@ impl Nodes {
 
     /// Adds a manifest that the sink has.
     pub(super) fn add_of_sink(&mut self, scope: &Scope, digest: Digest, node: Result<Node, String>) {
-        match node {
+        match self.counted(node) {
             Ok(node) => drop(self.of_sink(scope).known.insert(digest, node)),
             Err(reason) => self.add_broken(digest, reason),
         }
@@ -273,6 +293,27 @@ mod tests {
     }
 
     #[test]
+    fn references_of_all_manifests_are_bounded() {
+        let mut nodes = Nodes::within(Bounds { references: 5, ..Bounds::DAEMON });
+        let image = |layers: usize| {
+            let layers = vec![format!(r#"{{"digest":"{}"}}"#, digest('1')); layers].join(",");
+            let text = format!(r#"{{"config":{{"digest":"{}"}},"layers":[{layers}]}}"#, digest('2'));
+            Node::parse(text.as_bytes(), None, &PlatformFilter::default())
+        };
+        nodes.add_of_media(digest('a'), image(2));
+        nodes.add_of_media(digest('b'), image(2));
+        nodes.add_of_sink(&None, digest('c'), image(1));
+        assert!(nodes.content(&None, &Item::of_digest(digest('a'))).is_ok());
+        for refused in ['b', 'c'] {
+            let reason = match nodes.content(&None, &Item::of_digest(digest(refused))) {
+                Err(reason) => reason,
+                Ok(_) => String::new(),
+            };
+            assert_eq!(refused == 'b', reason.contains("reference more than 5 layers"), "{refused} {reason}");
+        }
+    }
+
+    #[test]
     fn platforms_choose_children() {
         let wanted = PlatformFilter::parse(["linux/arm"]).unwrap();
         let text = index(&[('a', "arm"), ('b', "amd64"), ('c', "unknown")]);
@@ -281,7 +322,7 @@ mod tests {
         assert_eq!(node.media_type, MediaType::OCI_INDEX);
         let content = |platform: &str| {
             let wanted = PlatformFilter::parse([platform]).unwrap();
-            let mut nodes = Nodes::default();
+            let mut nodes = Nodes::within(Bounds::DAEMON);
             nodes.add_of_media(digest('e'), Node::parse(text.as_bytes(), None, &wanted));
             let content = nodes.content(&None, &Item::of_digest(digest('e'))).unwrap();
             (content.check_platforms(&wanted), content.missing_platforms().len())
@@ -298,7 +339,7 @@ mod tests {
             digest('1'),
             digest('2')
         );
-        let mut nodes = Nodes::default();
+        let mut nodes = Nodes::within(Bounds::DAEMON);
         let parse = |text: &str| Node::parse(text.as_bytes(), None, &PlatformFilter::default());
         nodes.add_of_media(digest('e'), parse(&index(&[('a', "x"), ('b', "y")])));
         nodes.add_of_media(digest('a'), parse(&image));
@@ -315,7 +356,7 @@ mod tests {
     fn manifests_of_the_sink_belong_to_their_scope() {
         let scopes = ["a", "b"].map(|name| Some(name.parse().unwrap()));
         let parse = |text: &str| Node::parse(text.as_bytes(), None, &PlatformFilter::default());
-        let mut nodes = Nodes::default();
+        let mut nodes = Nodes::within(Bounds::DAEMON);
         nodes.add_of_media(digest('e'), parse(&index(&[('a', "x")])));
         nodes.add_of_sink(&scopes[0], digest('a'), parse(&index(&[])));
         nodes.add_absent(&scopes[1], digest('a'));

@@ -1,5 +1,7 @@
 //! Rows of the report, from the answers of a sink.
 
+use std::sync::Arc;
+
 use super::super::image_set::{ImagesAnswer, Item, ManifestAnswer, ManifestOutcome, SetTag, TagOutcome};
 use super::plan::Target;
 use super::report::{Outcome, Row};
@@ -20,14 +22,14 @@ pub(super) fn refused(target: &Target, reason: &str) -> Vec<Row> {
     target.names(digest).into_iter().map(|name| Row::refused(name, digest.cloned(), reason)).collect()
 }
 
-pub(super) fn missing_rows(target: &Target, digest: &Digest, missing: &[Item]) -> Vec<Row> {
+pub(super) fn missing_rows(target: &Target, digest: &Digest, missing: &Arc<[Item]>) -> Vec<Row> {
     let of = |name| Row {
         name,
         digest: Some(digest.clone()),
         outcome: Outcome::Missing,
         reason: None,
         old: None,
-        missing: missing.to_vec(),
+        missing: Arc::clone(missing),
     };
     target.names(Some(digest)).into_iter().map(of).collect()
 }
@@ -49,14 +51,14 @@ pub(super) fn rows(target: &Target, digest: &Digest, answer: &ImagesAnswer) -> V
             outcome,
             reason: tag.reason.clone(),
             old: tag.old.clone().filter(|old| old != digest),
-            missing: tag.missing.clone(),
+            missing: tag.missing.clone().into(),
         });
     }
     // Nothing follows a manifest that is not complete.
     if answer.tags.is_empty() {
         let is_incomplete = |manifest: &&ManifestAnswer| manifest.outcome != ManifestOutcome::Stored;
         if let Some(manifest) = answer.manifests.iter().find(is_incomplete) {
-            return missing_rows(target, digest, &manifest.missing);
+            return missing_rows(target, digest, &manifest.missing.clone().into());
         }
         rows.extend(target.names(Some(digest)).into_iter().map(|name| Row {
             name,
@@ -64,8 +66,34 @@ pub(super) fn rows(target: &Target, digest: &Digest, answer: &ImagesAnswer) -> V
             outcome: Outcome::Taken,
             reason: None,
             old: None,
-            missing: Vec::new(),
+            missing: Arc::default(),
         }));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::source::Root;
+    use super::*;
+    use crate::oci::{Algorithm, Hasher};
+
+    #[test]
+    fn names_of_one_image_share_the_missing_content() {
+        let digest = Hasher::digest(Algorithm::Sha256, b"x");
+        let target = Target {
+            repository: "a".parse().unwrap(),
+            tags: ["1", "2", "3"].into_iter().map(|tag| (tag.parse().unwrap(), None)).collect(),
+            root: Root::Manifest { digest: digest.clone(), media_type: None },
+            sources: Vec::new(),
+            source_names: BTreeMap::new(),
+            origin: None,
+        };
+        let missing = [Item::of_digest(digest.clone())].into();
+        let rows = missing_rows(&target, &digest, &missing);
+        assert_eq!(rows.len(), 3);
+        assert!(rows.iter().all(|row| Arc::ptr_eq(&row.missing, &missing)));
+    }
 }

@@ -1,6 +1,7 @@
 //! The steps of an import.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::super::image_set::Item;
 use super::super::reader::{Media, Reader};
@@ -27,6 +28,8 @@ pub(super) struct Import<'a, S> {
     blobs: BTreeMap<Scope, BTreeMap<Digest, Option<u64>>>,
     /// Those that the sink lacks.
     pub(super) missing: BTreeSet<(Scope, Digest)>,
+    /// Images whose content the media do not have, with that content: an archive may name one image many times.
+    pub(super) incomplete: BTreeMap<(Scope, Digest), Arc<[Item]>>,
     /// True if not all of it fits.
     pub(super) is_short: bool,
     /// The content lists of the media.
@@ -42,7 +45,7 @@ pub(super) async fn run<S: Sink>(
     sink: &mut S,
     observer: &mut dyn Observer,
 ) -> Result<Report, ImportError> {
-    let place = media_names(&media);
+    let (place, bounds) = (media_names(&media), media.bounds());
     let mut reader = start(media, options.compress)?;
     let mut copied = Copied {
         sink,
@@ -71,9 +74,10 @@ pub(super) async fn run<S: Sink>(
         options,
         reader,
         copied,
-        nodes: Nodes::default(),
+        nodes: Nodes::within(bounds),
         blobs: BTreeMap::new(),
         missing: BTreeSet::new(),
+        incomplete: BTreeMap::new(),
         is_short: false,
         exports,
         signed,

@@ -32,13 +32,16 @@ pub struct Bounds {
     pub document: u64,
     /// Maximum number of images and refusals of a medium together; names and layers of all of them may be twice as many.
     pub images: usize,
+    /// Maximum number of layers and manifests that the manifests of all images reference, each counted as often as it is
+    /// listed.
+    pub references: usize,
 }
 
 impl Bounds {
     /// The limits of `holdfast import`.
-    pub const COMMAND: Bounds = Bounds { document: 32 << 20, images: 100_000 };
+    pub const COMMAND: Bounds = Bounds { document: 32 << 20, images: 100_000, references: 2_000_000 };
     /// The limits of archives that the daemon reads.
-    pub const DAEMON: Bounds = Bounds { document: 8 << 20, images: 10_000 };
+    pub const DAEMON: Bounds = Bounds { document: 8 << 20, images: 10_000, references: 50_000 };
 
     /// Returns the maximum length of all documents of a medium together, in bytes.
     pub fn documents(self) -> u64 {
@@ -49,6 +52,13 @@ impl Bounds {
     pub fn limit_of_documents(self) -> String {
         let limit = format!("{}, and {} for all", human::size(self.document), human::size(self.documents()));
         if self == Bounds::COMMAND { limit } else { format!("{limit}; holdfast import reads larger ones") }
+    }
+
+    /// Says the limit of references, and the command that has a wider one.
+    pub fn limit_of_references(self) -> String {
+        let limit =
+            format!("the manifests reference more than {} layers and manifests together", self.references);
+        if self == Bounds::COMMAND { limit } else { format!("{limit}; holdfast import reads more") }
     }
 
     /// Returns the maximum number of names and layers of all images of a medium.
