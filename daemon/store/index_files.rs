@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
+use super::index::wal::SEGMENTS;
 use super::regular_file::{if_exists, open_regular};
 
 impl Disk {
@@ -88,6 +89,10 @@ impl Disk {
         }
         let aside = self.directory_aside(suffix);
         self.files.create_directories(&aside).map_err(failed)?;
+        for segment in SEGMENTS {
+            let log = self.index_directory().join(segment);
+            if_exists(self.files.rename(&log, &aside.join(segment))).map_err(failed)?;
+        }
         self.files.rename(&self.path(data), &aside.join("data.mdb")).map_err(failed)?;
         self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(Some(aside))

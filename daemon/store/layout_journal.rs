@@ -137,6 +137,8 @@ pub(super) struct Journal {
     /// The head of the last whole batch.
     pub(super) head: Head,
     pub(super) condition: Condition,
+    /// The bytes up to the end of the last whole batch.
+    pub(super) length: u64,
 }
 
 impl Journal {
@@ -148,6 +150,7 @@ impl Journal {
             base: 0,
             head: Head::default(),
             condition: Condition::Whole,
+            length: 0,
         };
         let (mut first, mut at) = (0, 0);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -165,6 +168,9 @@ impl Journal {
                 }
                 (None, Condition::Whole | Condition::Cut) => Condition::Cut,
             };
+            if batch.is_some() {
+                journal.length = at as u64;
+            }
             first = at;
         }
         if first < bytes.len() && journal.condition == Condition::Whole {

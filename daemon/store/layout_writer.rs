@@ -193,7 +193,7 @@ impl<'a> LayoutWriter<'a> {
 }
 
 /// Makes a batch of the present state of names and link exceptions.
-fn batch_of(tables: &impl ReadTables, changed: &[ChangedKey]) -> Result<Batch, StoreError> {
+pub(super) fn batch_of(tables: &impl ReadTables, changed: &[ChangedKey]) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     for (table, key) in changed {
         if *table == Table::Tags {

@@ -27,10 +27,10 @@
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
 //! | collection | `gc`, `tag_retention` |
 //! | check | `check`, `layout_check` |
-//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `random`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
-//! | `index.json` | `layout`, `layout_writer`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
+//! | `index.json` | `layout`, `layout_writer`, `layout_rescue`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
 //! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
 //! | the index: LMDB | `index/lmdb` |
@@ -88,6 +88,7 @@ mod layout_checksum;
 mod layout_format;
 mod layout_journal;
 mod layout_reader;
+mod layout_rescue;
 mod layout_writer;
 mod listing;
 mod locks;
@@ -102,6 +103,7 @@ mod problem;
 mod pull;
 mod pulls;
 mod push;
+mod random;
 mod rebuild;
 mod recover;
 mod regular_file;

@@ -19,7 +19,9 @@ const SET_ASIDE: &str = "set-aside";
 /// The maximum number of obstacles of one name that are kept there.
 const MAX_KEPT: u32 = 1000;
 /// The files in `index/` other than the index itself.
-const BESIDE_THE_INDEX: [&str; 6] = [
+const BESIDE_THE_INDEX: [&str; 8] = [
+    "index/wal.0",
+    "index/wal.1",
     "index/lock.mdb",
     "index/clean",
     "index/suspect",

@@ -152,7 +152,10 @@ impl Store {
             let layout_is_current = threads.layout.join().map_err(|_| StoreError::Closing)?;
             let index_failed = inner.index.has_failed() || inner.disk.index_failed();
             if layout_is_current && !index_failed {
-                inner.disk.mark_clean();
+                if inner.disk.check_writable().is_ok() {
+                    merge_log(&inner.index, threads.exits_idle.load(Ordering::Relaxed));
+                }
+                inner.disk.mark_clean(Some(inner.index.sequence()));
             }
             // Other processes may open the directory now; this one only reads files that it has open.
             drop(inner.lock.lock().take());
@@ -169,6 +172,21 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+/// The most rows of the log that stay there at an idle exit: the next start takes them from it in a moment.
+const LEFT_IN_LOG: usize = 2048;
+
+/// Writes the rows of the log to the index that is being closed; with `exits_idle` only many of them, because the next
+/// connection starts the daemon again.
+fn merge_log(index: &Index, exits_idle: bool) {
+    if exits_idle && index.pending_rows() <= LEFT_IN_LOG {
+        return;
+    }
+    // They stay in the log, from which the next start takes them.
+    if let Err(error) = index.checkpoint() {
+        log::debug!("the log of the index was not merged: {error}");
     }
 }
 

@@ -15,6 +15,7 @@ use super::index::{self, Index};
 use super::layout;
 use super::layout_checksum::Checksum;
 use super::layout_reader;
+use super::layout_rescue;
 use super::settings::{IndexHealth, Settings};
 use super::shutdown_marker::ShutdownMarker;
 use crate::base::clock::unix_seconds;
@@ -55,6 +56,10 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
         disk.install_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
+            // Its last transactions are in the log, which is a file of its own.
+            Ok(index) if marker.ended_at().is_some_and(|ended| ended != index.opened_at()) => {
+                "the log of its last changes is damaged or missing".to_owned()
+            }
             // A clean index of an earlier day, from a backup, vouches for itself, but its names are old. A flipped bit in
             // the number of index.json is no reason to drop a healthy index.
             Ok(index)
@@ -65,7 +70,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
             Ok(index) => {
                 let rebuild = !index.is_complete()? && has_content(disk)?;
                 let rebuild = rebuild.then_some(RebuildSource::Unsure);
-                let stale_layout = marker != ShutdownMarker::Clean || index.change()? != least_change;
+                let stale_layout = marker == ShutdownMarker::Unknown || index.change()? != least_change;
                 return Ok(Opened { index, rebuild, stale_layout });
             }
             Err(StoreError::Format { found, known }) if found < known => {
@@ -93,7 +98,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
 impl RebuildSource {
     /// Derives the source from the shutdown marker: a clean shutdown has written `index.json` before.
     fn after(marker: ShutdownMarker) -> Self {
-        if marker == ShutdownMarker::Clean { RebuildSource::Current } else { RebuildSource::Unsure }
+        if marker == ShutdownMarker::Unknown { RebuildSource::Unsure } else { RebuildSource::Current }
     }
 }
 
@@ -213,6 +218,16 @@ fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Resul
     disk.remove_inspected_index()?;
     index::try_to_create(&disk.inspected_index(), settings.index_map_size)?;
     disk.remove_inspected_index()?;
+    match layout_rescue::save_names_of_log(disk) {
+        Ok(0) => {}
+        Ok(count) => log::info!(
+            "the log of the old index has {count} changes of names that index.json lacks; kept them"
+        ),
+        Err(error) if error.is_lack_of_resources() || error.is_lack_of_space() => return Err(error),
+        Err(error) => {
+            log::warn!("the log of the old index cannot be read, and the newest names may be lost: {error}");
+        }
+    }
     if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the old index is kept in {}", aside.display());
     }

@@ -32,10 +32,20 @@ const SAMPLED_PAGES: u64 = 256;
 /// The way in which the index was last closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownMarker {
-    /// A process closed it cleanly.
-    Clean,
+    /// A process closed it cleanly, after this transaction if the marker tells.
+    Clean(Option<u64>),
     /// Unknown: the index has to be inspected.
     Unknown,
+}
+
+impl ShutdownMarker {
+    /// Returns the sequence number of the last transaction of an index that was closed cleanly.
+    pub(super) fn ended_at(self) -> Option<u64> {
+        match self {
+            ShutdownMarker::Clean(sequence) => sequence,
+            ShutdownMarker::Unknown => None,
+        }
+    }
 }
 
 /// The size of the index file and a digest of a sample of its pages.
@@ -47,10 +57,12 @@ struct Fingerprint {
     phase: u64,
     /// The SHA-256 of the sample.
     digest: String,
+    /// The sequence number of the last transaction, which may be in the log. Earlier releases did not write it.
+    sequence: Option<u64>,
 }
 
 impl Fingerprint {
-    fn of(data: &File, phase: u64) -> io::Result<Self> {
+    fn of(data: &File, phase: u64, sequence: Option<u64>) -> io::Result<Self> {
         let size = data.metadata()?.len();
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut page = [0; 4096];
@@ -60,7 +72,7 @@ impl Fingerprint {
             data.read_exact_at(&mut page[..length], at)?;
             hasher.update(&page[..length]);
         }
-        Ok(Fingerprint { size, phase, digest: hasher.finish().hex() })
+        Ok(Fingerprint { size, phase, digest: hasher.finish().hex(), sequence })
     }
 }
 
@@ -85,12 +97,14 @@ impl Fingerprint {
             size: words.next()?.parse().ok()?,
             phase: words.next()?.parse().ok()?,
             digest: words.next()?.to_owned(),
+            sequence: words.next().map(str::parse).transpose().ok()?,
         })
     }
 
     fn text(&self) -> String {
-        let Fingerprint { size, phase, digest } = self;
-        format!("{ENDED} {size} {phase} {digest}\n")
+        let Fingerprint { size, phase, digest, sequence } = self;
+        let sequence = sequence.map(|sequence| format!(" {sequence}")).unwrap_or_default();
+        format!("{ENDED} {size} {phase} {digest}{sequence}\n")
     }
 }
 
@@ -102,15 +116,17 @@ impl Disk {
         }
         let text = open_regular(&self.path(CLEAN)).and_then(io::read_to_string).ok();
         match text.as_deref().and_then(Fingerprint::parse) {
-            Some(noted) if self.fingerprint(noted.phase).is_ok_and(|found| found == noted) => {
-                ShutdownMarker::Clean
+            Some(noted)
+                if self.fingerprint(noted.phase, noted.sequence).is_ok_and(|found| found == noted) =>
+            {
+                ShutdownMarker::Clean(noted.sequence)
             }
             Some(_) | None => ShutdownMarker::Unknown,
         }
     }
 
-    fn fingerprint(&self, phase: u64) -> io::Result<Fingerprint> {
-        Fingerprint::of(&File::open(self.index_directory().join("data.mdb"))?, phase)
+    fn fingerprint(&self, phase: u64, sequence: Option<u64>) -> io::Result<Fingerprint> {
+        Fingerprint::of(&File::open(self.index_directory().join("data.mdb"))?, phase, sequence)
     }
 
     /// Returns the way in which the index was last closed, and removes the marker durably.
@@ -128,11 +144,11 @@ impl Disk {
         Ok(marker)
     }
 
-    /// Records that the index was closed cleanly. No process may write to it until the next one has taken the marker.
-    pub(super) fn mark_clean(&self) {
+    /// Records that the index was closed cleanly after the transaction with this sequence number. No process may write to it until the next one has taken the marker.
+    pub(super) fn mark_clean(&self, sequence: Option<u64>) {
         let phase = RandomState::new().hash_one(CLEAN);
         let write = || {
-            let text = self.fingerprint(phase)?.text();
+            let text = self.fingerprint(phase, sequence)?.text();
             self.create_anew(&self.path(CLEAN))?.write_all(text.as_bytes())
         };
         // Without the marker the next start inspects the index, which costs a moment.
@@ -160,12 +176,12 @@ mod tests {
     fn only_a_clean_shutdown_is_trusted() {
         let (_directory, disk) = disk_with_index(b"index");
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
-        disk.mark_clean();
-        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+        disk.mark_clean(None);
+        assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean(None));
         // As a command of an earlier release left it.
         fs::write(disk.path(CLEAN), "changing 5f6e\n").unwrap();
         assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown);
-        disk.mark_clean();
+        disk.mark_clean(None);
         fs::write(disk.path(SUSPECT), "").unwrap();
         assert_eq!(disk.take_shutdown_marker().unwrap(), ShutdownMarker::Unknown);
         assert!(!disk.path(SUSPECT).exists());
@@ -186,8 +202,8 @@ mod tests {
                 (0..=250).cycle().flat_map(|fill| vec![fill; page_size]).take(pages * page_size).collect();
             let (_directory, disk) = disk_with_index(&bytes);
             let data = disk.index_directory().join("data.mdb");
-            disk.mark_clean();
-            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+            disk.mark_clean(None);
+            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean(None));
             fs::write(&data, &bytes[..bytes.len() - page_size]).unwrap();
             assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown, "cut short");
             for page in [0, 1, pages - 1] {
@@ -197,7 +213,7 @@ mod tests {
                 assert_eq!(disk.shutdown_marker(), ShutdownMarker::Unknown, "page {page}");
             }
             fs::write(&data, bytes).unwrap();
-            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean);
+            assert_eq!(disk.shutdown_marker(), ShutdownMarker::Clean(None));
         }
     }
 

@@ -45,7 +45,7 @@ impl Disk {
         self.sync_directory(Directory::Root).map_err(failed)
     }
 
-    /// Writes a batch of the journal of names at this offset, which is its length, and syncs it. A failure closes the
+    /// Writes a batch of the journal of names at this offset, the end of its last whole batch, and syncs it. A failure closes the
     /// latch.
     pub(super) fn append_to_journal(&self, batch: &[u8], offset: u64) -> Result<(), StoreError> {
         self.check_writable()?;
@@ -58,6 +58,10 @@ impl Disk {
         }
         let open = |path: &Path| open_regular_with(OpenOptions::new().write(true), path);
         let file = self.files.open(&path, open).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() > offset {
+            // The rest of a batch that a power cut has cut off.
+            self.files.set_length(&file, offset).map_err(failed)?;
+        }
         self.files.write_at(&file, batch, offset).map_err(failed)?;
         self.files.sync_data(&file).map_err(failed)
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::random::random_bytes;
 use super::signed::{Signed, SignedList, SignedPush};
 use crate::base::Lock;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
@@ -142,10 +143,7 @@ impl TransferLeases {
         if table.open.len() >= MAX_TRANSFERS {
             return Err(TransferError::TooMany);
         }
-        let mut bytes = [0; 16];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-            .map_err(|_| StoreError::io("get random bytes", std::io::Error::other("getrandom failed")))?;
-        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        let id = uuid::Builder::from_random_bytes(random_bytes()?).into_uuid();
         let (leased, signed) = (HashSet::new(), None);
         table.open.insert(id, Entry { purpose, leased, active: 0, last: now, waiting: 0, signed });
         Ok(id)

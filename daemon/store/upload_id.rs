@@ -7,10 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::random::random_bytes;
 use crate::oci::{Algorithm, Hasher, RepositoryName};
 
 /// The id of an upload.
@@ -25,10 +25,7 @@ pub struct ParseUploadIdError;
 impl UploadId {
     /// Returns a random id for an upload to this repository, or for a loose one.
     pub(super) fn new(repository: Option<&RepositoryName>, algorithm: Algorithm) -> Result<Self, StoreError> {
-        let mut bytes = [0; 16];
-        SystemRandom::new()
-            .fill(&mut bytes)
-            .map_err(|_| StoreError::io("get random bytes", std::io::Error::other("getrandom failed")))?;
+        let mut bytes: [u8; 16] = random_bytes()?;
         bytes[9] = match algorithm {
             Algorithm::Sha256 => 0,
             Algorithm::Sha512 => 1,

@@ -94,6 +94,17 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
         Ok(files.names_changed)
     }
 
+    /// Does a part of the work that commits have left for later. Returns true if there is more that may be done now.
+    pub(super) fn work_deferred(&self) -> bool {
+        // A store that is read-only, or has no room, keeps it until it is opened again or the next commit needs it.
+        let Ok(_changing) = self.blobs.begin_changes() else { return false };
+        self.metadata.work_deferred().unwrap_or_else(|error| {
+            log::debug!("work on the index waits: {error}");
+            self.blobs.latch_on(error);
+            false
+        })
+    }
+
     fn apply(&self, jobs: &[Job], ready: &[usize], wall_time: u64) -> Result<Applied, Failure> {
         let jobs = || ready.iter().map(|number| &jobs[*number]);
         let admitted = jobs().filter_map(|job| Some(job.admission.as_ref()?.1.clone())).collect();

@@ -15,6 +15,48 @@ const MAX_KEYS: usize = 4096;
 /// The key of a row in `tags`, `manifests` or `link_exceptions`.
 pub(in crate::store) type ChangedKey = (Table, Vec<u8>);
 
+/// Adds the names that depend on a row which changes from the first to the second value: its own, and for a tag also the
+/// manifests of both, of which one without a tag is a name by itself. Returns false if a value cannot be read.
+pub(super) fn note_row(
+    names: &mut Vec<ChangedKey>,
+    table: Table,
+    key: &[u8],
+    values: [Option<&[u8]>; 2],
+) -> bool {
+    let mut is_known = true;
+    match table {
+        Table::Tags => {
+            let repository = key.iter().position(|byte| *byte == 0).map_or(key, |end| &key[..=end]);
+            for row in values.into_iter().flatten() {
+                match postcard::take_from_bytes::<&[u8]>(row) {
+                    Ok((digest, _)) => names.push((Table::Manifests, [repository, digest].concat())),
+                    Err(_) => is_known = false,
+                }
+            }
+            names.push((table, key.to_vec()));
+        }
+        Table::LinkExceptions => names.push((table, key.to_vec())),
+        Table::Manifests | Table::Sparse | Table::Orphans => names.push((Table::Manifests, key.to_vec())),
+        Table::Meta
+        | Table::Repositories
+        | Table::ManifestRepositories
+        | Table::Children
+        | Table::Parents
+        | Table::RepositoryBlobs
+        | Table::BlobRepositories
+        | Table::BlobTotals
+        | Table::Blobs
+        | Table::Referrers
+        | Table::Uploads
+        | Table::Uses
+        | Table::Events
+        | Table::Jobs
+        | Table::Daily
+        | Table::Synced => {}
+    }
+    is_known
+}
+
 /// The changed keys.
 #[derive(Default)]
 pub(in crate::store) struct ChangedNames(Lock<Keys>);

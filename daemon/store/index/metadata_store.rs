@@ -31,6 +31,9 @@ pub(in crate::store) trait MetadataStore: Send + Sync + 'static {
     /// Refuses changes that make the tables larger if there is no room for them.
     fn check_capacity(&self) -> Result<(), StoreError>;
 
+    /// Does a bounded part of the work that earlier commits have left for later. Returns true if there is more.
+    fn work_deferred(&self) -> Result<bool, StoreError>;
+
     /// Commits a small change, so that the space which the previous commit freed can be used by the next.
     fn release_freed_space(&self) -> Result<(), StoreError>;
 

@@ -10,7 +10,7 @@
 //! | the port, rows and reads of any back end | `tables` |
 //! | changes: what a request does to the tables | `changes` |
 //! | the port of snapshots and transactions | `metadata_store` |
-//! | the back end | `lmdb`, `reads` (its snapshots) |
+//! | the back end | `lmdb`, `wal` (its write-ahead log), `pending` (rows that only the log has), `log_tables` (the log alone), `reads` (its snapshots) |
 //! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory), `changed_names` |
 //!
 //! `docs/reference/format.md` has the tables to the byte.
@@ -21,14 +21,17 @@ pub(super) mod changes;
 pub(super) mod event;
 pub(super) mod feed;
 mod lmdb;
+pub(super) mod log_tables;
 pub(super) mod metadata_store;
 mod page_retry;
+mod pending;
 mod reads;
 pub(super) mod tables;
 #[cfg(test)]
 pub(super) mod test_index;
 #[cfg(test)]
 pub(super) mod test_tables;
+pub(super) mod wal;
 pub(super) mod watches;
 pub(super) mod writer;
 

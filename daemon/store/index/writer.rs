@@ -132,7 +132,14 @@ impl<M: MetadataStore, B: BlobStore> Thread<'_, M, B> {
     fn run(self, mut queue: mpsc::Receiver<Task>) {
         let (mut tasks, mut jobs) = (Vec::with_capacity(QUEUE), Vec::with_capacity(QUEUE));
         let mut retry = PageRetry::default();
-        while queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
+        let mut has_deferred_work = true;
+        while has_deferred_work || queue.blocking_recv_many(&mut tasks, QUEUE) > 0 {
+            // With work that is left for later, only what waits already.
+            while tasks.len() < QUEUE
+                && let Ok(task) = queue.try_recv()
+            {
+                tasks.push(task);
+            }
             for task in tasks.drain(..) {
                 match task {
                     Task::Change(job) => jobs.push(*job),
@@ -143,6 +150,7 @@ impl<M: MetadataStore, B: BlobStore> Thread<'_, M, B> {
             if !jobs.is_empty() {
                 self.commit_all(&mut jobs, &mut retry);
             }
+            has_deferred_work = self.batches().work_deferred();
         }
     }
 

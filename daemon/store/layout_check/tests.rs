@@ -154,7 +154,7 @@ async fn daemon_rewrites_a_damaged_file_once_a_day() {
 async fn damaged_file_is_kept_while_the_index_is_corrupt() {
     let directory = with_names().await.close();
     // The index was closed cleanly, so that only the collection inspects it.
-    Disk::open(directory.path(), |_| ()).unwrap().mark_clean();
+    Disk::open(directory.path(), |_| ()).unwrap().mark_clean(None);
     let store = store(&directory, corrupt).await;
     let path = directory.path().join("index.json");
     let damaged = fs::read_to_string(&path).unwrap().replace("a:1", "a:7");
@@ -172,7 +172,7 @@ async fn command_without_a_daemon_takes_a_file_that_is_behind() {
     let opened = with_names().await;
     opened.push(&image_index(&[], 1, &["3"])).await;
     let directory = opened.close();
-    Disk::open(directory.path(), |_| ()).unwrap().mark_clean();
+    Disk::open(directory.path(), |_| ()).unwrap().mark_clean(None);
     let store = Store::open(settings(directory.path(), corrupt), Role::Command).await.unwrap();
     assert_eq!(store.layout_fault(true).await.unwrap(), None);
     // A check belongs to the daemon.

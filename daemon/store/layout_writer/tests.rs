@@ -16,6 +16,7 @@ use crate::store::index::test_index::{TestIndex, image, image_index, repository,
 use crate::store::layout_checksum::Checksum;
 use crate::store::layout_format::Entry;
 use crate::store::layout_reader::{LayoutRead, read_entries, read_head};
+use crate::store::layout_rescue;
 
 fn writer(opened: &TestIndex) -> LayoutWriter<'_> {
     LayoutWriter { small: 0, ..LayoutWriter::new(&opened.disk, &opened.index, false) }
@@ -180,6 +181,43 @@ fn journal_and_index_agree_after_any_changes() {
     };
     runner.run(&prop::collection::vec(step(), 1..40), run).unwrap();
     assert!(appended.get() > 100, "{}", appended.get());
+}
+
+#[test]
+fn names_that_only_the_log_has_are_saved_for_a_rebuild() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let saved = Cell::new(0);
+    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let run = |(before, after, cut): (Vec<Step>, Vec<Step>, bool)| {
+        runtime.block_on(async {
+            let opened = with_names().await;
+            for step in &before {
+                apply(&opened, step).await;
+                if matches!(step, Step::Write | Step::Restart) {
+                    writer(&opened).write().unwrap();
+                }
+            }
+            writer(&opened).write().unwrap();
+            for step in &after {
+                apply(&opened, step).await;
+            }
+            let is_behind = read_head(&opened.disk).unwrap().change < opened.index.change().unwrap();
+            if cut && is_behind && !journal(&opened).is_empty() {
+                // The power failed while the next batch was written.
+                fs::write(opened.disk.path(JOURNAL), [&journal(&opened)[..], b"{\"name\":"].concat())
+                    .unwrap();
+            }
+            // The index itself is not read.
+            let count = layout_rescue::save_names_of_log(&opened.disk).unwrap();
+            saved.set(saved.get() + count);
+            assert_current(&opened, &format!("{before:?}, then {after:?}"));
+            assert_eq!(layout_rescue::save_names_of_log(&opened.disk).unwrap(), 0);
+        });
+        Ok(())
+    };
+    let steps = || prop::collection::vec(step(), 0..8);
+    runner.run(&(steps(), steps(), any::<bool>()), run).unwrap();
+    assert!(saved.get() > 100, "{}", saved.get());
 }
 
 #[tokio::test]

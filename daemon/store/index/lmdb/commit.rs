@@ -13,16 +13,21 @@ use crate::store::error::StoreError;
 use crate::store::index::tables::{Table, meta};
 use crate::store::index_error::IndexError;
 
-/// Commits a transaction of an index that is still being opened; see `Index::commit`.
+/// Commits a transaction of LMDB. Once this returns `Ok`, it survives a power cut. `written` is called as soon as readers
+/// see it, which may be before that, and again after each further commit that a failed sync makes necessary.
 pub(super) fn commit(
     env: &Env,
     preallocation: &Preallocation,
     txn: RwTxn,
     databases: &Databases,
+    written: &dyn Fn(),
 ) -> Result<(), StoreError> {
     let write = |txn: RwTxn| -> Result<(), IndexError> {
-        let written = txn.commit().map_err(|error| preallocation.commit_error(env, error));
-        databases.noted(written.map_err(IndexError::from))
+        let committed = txn.commit().map_err(|error| preallocation.commit_error(env, error));
+        let committed = databases.noted(committed.map_err(IndexError::from));
+        // Also after a failure: LMDB may have changed its meta page.
+        written();
+        committed
     };
     let sync =
         || -> Result<(), StoreError> { Ok(databases.noted(env.force_sync().map_err(IndexError::from))?) };

@@ -1,25 +1,31 @@
-//! The open index: creation, read-only opening, and commits.
+//! The open index: creation, read-only opening, and reads.
 //!
-//! Opening creates missing tables and saves the store's clock. On a full disk the index opens read-only, so that
-//! pulls continue; an index of another format version is refused.
+//! Opening creates missing tables, takes the transactions from the write-ahead log that LMDB lacks, and saves the store's
+//! clock. On a full disk the index opens read-only, so that pulls continue; an index of another format version is
+//! refused.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use heed::{Env, RwTxn};
 
+use super::checkpoint::Deferred;
 use super::preallocation::Preallocation;
-use super::table::{Databases, Snapshot};
+use super::table::{Databases, Parts, Snapshot};
 use super::transaction::Transaction;
 use super::{commit, environment, free_pages, mapping};
+use crate::base::Lock;
 use crate::store::clock::{ClockRow, StoreClock};
 use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 use crate::store::index::changed_names::ChangedNames;
-use crate::store::index::changes::Now;
-use crate::store::index::metadata_store::{self, Applied, Failed, MetadataStore};
-use crate::store::index::tables::meta::{self, Meta, VERSION};
-use crate::store::index::tables::{ReadTables, Table, WriteTables};
+use crate::store::index::pending::Pending;
+use crate::store::index::tables::meta::{self, VERSION};
+use crate::store::index::tables::{ReadTables, Table};
+use crate::store::index::wal::{self, Limits, Log, LogRow, Position, Replayed};
 use crate::store::index_error::IndexError;
+use crate::store::random::random_bytes;
 
 /// The open index. Reads take their own transactions; only the writer thread writes.
 pub(in crate::store) struct Index {
@@ -31,6 +37,18 @@ pub(in crate::store) struct Index {
     pub(super) map_size: usize,
     /// The names that changed since `index.json` or its journal was written.
     pub(in crate::store) changed_names: ChangedNames,
+    /// The rows that only the log has.
+    pub(super) pending: ArcSwap<Pending>,
+    /// The log, and the checkpoint that writes its rows to LMDB. Only the thread that writes locks it.
+    pub(super) deferred: Lock<Deferred>,
+    /// The sequence number of the last transaction when the index was opened.
+    opened_at: u64,
+}
+
+/// The parts of an index whose tables are known.
+struct Found {
+    databases: Databases,
+    row: LogRow,
 }
 
 impl Index {
@@ -43,57 +61,110 @@ impl Index {
         env.clear_stale_readers().map_err(IndexError::from)?;
         let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
         preallocation.refill(&env);
-        match Self::initialize(&env, &preallocation) {
-            Ok((databases, clock)) => {
-                let changed_names = ChangedNames::default();
-                Ok(Index { env, databases, clock, preallocation, map_size, changed_names })
-            }
-            // Pulls work without a write; the first change that finds room saves the clock.
+        let found = match Self::initialize(&env, &preallocation) {
+            // Pulls work without a write.
             Err(full @ (StoreError::Full | StoreError::PagesHeld)) => {
-                Self::open_found(env, map_size).map_err(|_| full)
+                Self::find(&env).map_err(|_| full).map(|found| (found, false))
             }
-            Err(error) => Err(error),
+            initialized => initialized.map(|found| (found, true)),
+        };
+        let (found, has_room) = found?;
+        let index = Self::with_log(disk, env, preallocation, map_size, found)?;
+        if has_room {
+            // The first change that finds room saves the clock.
+            match index.save_clock() {
+                Err(StoreError::Full | StoreError::PagesHeld | StoreError::IndexFull) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(index)
     }
 
-    /// Creates missing tables and saves the clock at once, so that another process on the same index shares the same
-    /// time.
-    fn initialize(env: &Env, preallocation: &Preallocation) -> Result<(Databases, StoreClock), StoreError> {
+    /// Creates missing tables and the row of the log.
+    fn initialize(env: &Env, preallocation: &Preallocation) -> Result<Found, StoreError> {
         let mut txn = env.write_txn().map_err(IndexError::from)?;
         let databases = Databases::create(env, &mut txn).map_err(IndexError::from)?;
         match Databases::meta_row(env, &txn, meta::FORMAT)? {
-            None => databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &VERSION)?,
             Some(VERSION) => {}
+            None | Some(meta::WITHOUT_LOG) => {
+                databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &VERSION)?;
+            }
             Some(found) => return Err(StoreError::Format { found, known: VERSION }),
         }
-        let saved: Option<ClockRow> = Databases::meta_row(env, &txn, meta::CLOCK)?;
-        let clock = StoreClock::start(saved.as_ref())?;
-        databases.put_row(&mut txn, Table::Meta, meta::CLOCK, &clock.row())?;
-        commit::commit(env, preallocation, txn, &databases)?;
-        Ok((databases, clock))
+        let row = if let Some(row) = Databases::meta_row(env, &txn, meta::LOG)? {
+            row
+        } else {
+            let row = LogRow { id: random_bytes()?, applied: 0, next: Position::default() };
+            databases.put_row(&mut txn, Table::Meta, meta::LOG, &row)?;
+            row
+        };
+        commit::commit(env, preallocation, txn, &databases, &|| ())?;
+        Ok(Found { databases, row })
     }
 
-    fn open_found(env: Env, map_size: usize) -> Result<Self, StoreError> {
-        let databases = {
-            let txn = env.read_txn().map_err(IndexError::from)?;
-            let databases = Databases::find(&env, &txn).map_err(IndexError::from)?;
-            txn.commit().map_err(IndexError::from)?;
-            databases
-        };
-        let saved: Option<ClockRow> = {
+    /// Finds the tables without a write.
+    fn find(env: &Env) -> Result<Found, StoreError> {
+        let txn = env.read_txn().map_err(IndexError::from)?;
+        let databases = Databases::find(env, &txn).map_err(IndexError::from)?;
+        let row = Databases::meta_row(env, &txn, meta::LOG)?.ok_or(StoreError::Full)?;
+        txn.commit().map_err(IndexError::from)?;
+        Ok(Found { databases, row })
+    }
+
+    /// Returns the index with the transactions that only the log has.
+    fn with_log(
+        disk: &Disk,
+        env: Env,
+        preallocation: Preallocation,
+        map_size: usize,
+        Found { databases, row }: Found,
+    ) -> Result<Self, StoreError> {
+        let (replayed, pending, saved) = {
             let snapshot = Snapshot::new(env.read_txn().map_err(IndexError::from)?, &databases);
-            snapshot.row(Table::Meta, meta::CLOCK)?
+            let (replayed, pending) = replay(&disk.index_directory(), &snapshot, &row)?;
+            let snapshot = snapshot.over(&pending);
+            let saved: Option<ClockRow> = snapshot.row(Table::Meta, meta::CLOCK)?;
+            (replayed, pending, saved)
         };
-        let clock = StoreClock::start(saved.as_ref())?;
-        let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
-        let changed_names = ChangedNames::default();
-        Ok(Index { env, databases, clock, preallocation, map_size, changed_names })
+        let Replayed { end, last } = replayed;
+        let log = Log::new(&disk.path(""), row.id, Limits::of(map_size), (end, last + 1), pending.count());
+        let spans_both = end.segment != row.next.segment;
+        Ok(Index {
+            clock: StoreClock::start(saved.as_ref())?,
+            deferred: Lock::new(Deferred::new(log, &pending, spans_both)),
+            pending: ArcSwap::from_pointee(pending),
+            opened_at: last,
+            env,
+            databases,
+            preallocation,
+            map_size,
+            changed_names: ChangedNames::default(),
+        })
     }
 
     /// Begins a read. A thread has one at a time, and an old one keeps freed pages from being reused.
     pub(in crate::store) fn read(&self) -> Result<Snapshot<'_>, StoreError> {
-        let txn = self.databases.noted(self.env.read_txn().map_err(IndexError::from))?;
-        Ok(Snapshot::new(txn, &self.databases))
+        let mut pending = self.pending.load_full();
+        // The pending rows are published right after LMDB's commit that they belong to.
+        loop {
+            let txn = self.databases.noted(self.env.read_txn().map_err(IndexError::from))?;
+            if txn.id() == pending.base && Arc::ptr_eq(&pending, &self.pending.load()) {
+                return Ok(Snapshot::with(txn, &self.databases, pending));
+            }
+            drop(txn);
+            std::thread::yield_now();
+            pending = self.pending.load_full();
+        }
+    }
+
+    /// Returns the sequence number of the last transaction when the index was opened.
+    pub(in crate::store) fn opened_at(&self) -> u64 {
+        self.opened_at
+    }
+
+    /// Returns the sequence number of the last transaction.
+    pub(in crate::store) fn sequence(&self) -> u64 {
+        self.pending.load().sequence
     }
 
     /// Releases the reader slots of processes that were killed, which keep LMDB from reusing freed pages.
@@ -126,92 +197,71 @@ impl Index {
         Ok((self.read()?.used()?, self.push_limit()))
     }
 
-    /// Commits a transaction of its own tables. Once this returns `Ok`, the change survives a power cut.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`] when the disk fails. After [`StoreError::Full`] and [`StoreError::OutOfResources`] the
-    /// change may be durable or not, as after a power cut.
-    /// Stores a row in a transaction of its own, or removes it, for tests.
+    /// Stores a row in a transaction of its own, or removes it, for tests. LMDB has it then.
     #[cfg(test)]
     pub(in crate::store) fn set_row(&self, table: Table, key: &[u8], value: Option<&[u8]>) {
+        use crate::store::index::tables::WriteTables;
         let mut tables = self.begin().unwrap();
         match value {
             Some(value) => tables.put(table, key, value).unwrap(),
             None => assert!(tables.delete(table, key).unwrap()),
         }
-        self.commit_txn(tables.txn).unwrap();
+        self.commit_rows(tables).unwrap();
+        self.checkpoint().unwrap();
     }
 
-    pub(super) fn commit_txn(&self, txn: RwTxn) -> Result<(), StoreError> {
-        commit::commit(&self.env, &self.preallocation, txn, &self.databases)
+    /// Stores rows in one transaction, for tests.
+    #[cfg(test)]
+    pub(in crate::store) fn set_rows<'a>(
+        &self,
+        table: Table,
+        rows: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) {
+        use crate::store::index::tables::WriteTables;
+        let mut tables = self.begin().unwrap();
+        for (key, value) in rows {
+            tables.put(table, key, value).unwrap();
+        }
+        self.commit_rows(tables).unwrap();
+        self.checkpoint().unwrap();
     }
 
-    /// Begins the write transaction; waits for that of another process.
+    /// Commits a transaction of LMDB, and publishes pending rows with it: those of `pending`, over its snapshot.
+    pub(super) fn commit_txn(&self, txn: RwTxn, pending: &Pending) -> Result<(), StoreError> {
+        let publish = || {
+            let base = self.env.info().last_txn_id;
+            // A commit that failed may have changed nothing.
+            if base != self.pending.load().base {
+                self.pending.store(Arc::new(pending.over(base)));
+            }
+        };
+        commit::commit(&self.env, &self.preallocation, txn, &self.databases, &publish)
+    }
+
+    /// Begins a transaction after all others. Only the writer thread does.
     pub(super) fn begin(&self) -> Result<Transaction<'_>, StoreError> {
-        let txn = self.databases.noted(self.env.write_txn().map_err(IndexError::from))?;
-        Ok(Transaction {
-            txn,
-            env: &self.env,
-            databases: &self.databases,
-            preallocation: &self.preallocation,
-            limits: (self.map_size as u64, self.push_limit()),
-            grows: false,
-            changed: Vec::new(),
-            has_unknown_names: false,
-        })
+        Ok(Transaction::new(self.read()?, &self.env, &self.preallocation, self.push_limit()))
     }
 }
 
-impl MetadataStore for Index {
-    type Snapshot<'a> = Snapshot<'a>;
-
-    fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
-        self.read()
-    }
-
-    fn commit(&self, changes: &mut metadata_store::Transaction<'_>) -> Result<Applied, Failed> {
-        // Blocks for the next transaction are allocated while none is open.
-        self.preallocation.refill(&self.env);
-        let mut tables = self.begin()?;
-        let now = Now {
-            wall_time: changes.wall_time,
-            store_time: self.clock.now(),
-            clock: self.clock.row(),
-            names_set: 0,
+/// Returns the pending rows of a log over a snapshot of LMDB.
+pub(super) fn replay(
+    directory: &Path,
+    snapshot: &Snapshot<'_>,
+    row: &LogRow,
+) -> Result<(Replayed, Pending), StoreError> {
+    let mut pending = Pending::empty(snapshot.base(), row.applied);
+    let replayed = wal::replay(directory, row, &mut |sequence, table, key, value| {
+        let existed = match pending.get(table, key) {
+            Some(version) => version.value.is_some(),
+            None => snapshot.has_row(table, key)?,
         };
-        let applied = metadata_store::apply_all(&mut tables, changes, now);
-        changes.grows = tables.grows;
-        let applied = applied?;
-        tables.reserve_free_pages()?;
-        // Before the commit, so that no snapshot has a change whose names are not noted.
-        let names = std::mem::take(&mut tables.changed);
-        self.changed_names.add(names, tables.has_unknown_names, tables.change()?);
-        self.commit_txn(tables.txn).map_err(|error| {
-            // A failed write of the meta page closes LMDB's environment for writes until it is opened again, whatever
-            // the error was; a failed sync of that page does not. Opening a transaction tells which it was.
-            let may_pass = error.is_lack_of_resources() || error.is_lack_of_space();
-            let refused = if may_pass { self.begin().err() } else { None };
-            Failed::Unknown(refused.unwrap_or(error))
-        })?;
-        Ok(applied)
-    }
-
-    fn check_capacity(&self) -> Result<(), StoreError> {
-        self.preallocation.check(&self.env)?;
-        let (used, limit) = self.usage()?;
-        if used > limit { Err(StoreError::IndexFull) } else { Ok(()) }
-    }
-
-    fn release_freed_space(&self) -> Result<(), StoreError> {
-        let mut transaction = self.begin()?;
-        transaction.put_row(Table::Meta, meta::CLOCK, &self.clock.row())?;
-        self.commit_txn(transaction.txn)
-    }
-
-    fn release_dead_readers(&self) {
-        // The next attempt of the change reports an error.
-        let _ = self.env.clear_stale_readers();
-    }
+        pending.sequence = sequence;
+        pending.set(table, key, value, existed);
+        Ok(())
+    })?;
+    pending.sequence = replayed.last;
+    Ok((replayed, pending))
 }
 
 /// Creates an index in a file, which stays empty: a test whether the disk and the address space have room for one.

@@ -13,10 +13,11 @@ use heed::{CompactionOption, Env};
 
 use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
-use super::{environment, mapping};
+use super::{database, environment, mapping};
 use crate::store::error::StoreError;
-use crate::store::index::tables::meta::{self, VERSION};
+use crate::store::index::tables::meta::{self, Meta, VERSION};
 use crate::store::index::tables::{ReadTables, Table, consistency};
+use crate::store::index::wal::{self, LogRow};
 use crate::store::index_error::IndexError;
 
 /// The parameters of an inspection.
@@ -43,22 +44,59 @@ pub struct Inspection<'a> {
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
     let env = environment::open(directory, map_size, previous).map_err(IndexError::from)?;
-    let txn = env.read_txn().map_err(IndexError::from)?;
-    let change: Option<u64> = Databases::meta_row(&env, &txn, meta::CHANGE)?;
-    if change.unwrap_or_default() < least_change {
-        return Err(IndexError::Row("index.json is newer".into()).into());
-    }
-    let version: Option<u32> = Databases::meta_row(&env, &txn, meta::FORMAT)?;
-    if version.is_some_and(|version| version != VERSION) {
+    let version: Option<u32> = {
+        let txn = env.read_txn().map_err(IndexError::from)?;
+        Databases::meta_row(&env, &txn, meta::FORMAT)?
+    };
+    if version.is_some_and(|version| version != VERSION && version != meta::WITHOUT_LOG) {
         // Rows of other versions are not readable here: opening refuses a newer version and rebuilds an older one.
         return Ok(());
     }
-    let databases = Databases::find(&env, &txn).map_err(IndexError::from)?;
-    let snapshot = Snapshot::new(txn, &databases);
-    consistency::check(&snapshot)?;
-    // LMDB allows one read transaction per thread, and the copy opens one.
-    snapshot.end().map_err(IndexError::from)?;
+    let databases = {
+        let txn = env.read_txn().map_err(IndexError::from)?;
+        let databases = Databases::find(&env, &txn).map_err(IndexError::from)?;
+        // An aborted transaction would close them.
+        txn.commit().map_err(IndexError::from)?;
+        databases
+    };
+    // LMDB allows one read transaction per thread, and the copy opens one: the snapshot ends here.
+    inspect_rows(directory, &env, &databases, least_change)?;
     copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size))
+}
+
+/// The attempts to read the log while a daemon writes it: it may overwrite what is being read.
+const ATTEMPTS: u32 = 5;
+
+/// Reads every row of the newest snapshot, with those of the log.
+fn inspect_rows(
+    directory: &Path,
+    env: &Env,
+    databases: &Databases,
+    least_change: u64,
+) -> Result<(), StoreError> {
+    for _ in 0..ATTEMPTS {
+        let id: Option<LogRow> = {
+            let txn = env.read_txn().map_err(IndexError::from)?;
+            Databases::meta_row(env, &txn, meta::LOG)?
+        };
+        let least = id.map(|row| wal::last_record(directory, &row.id)).transpose()?.unwrap_or_default();
+        let snapshot = Snapshot::new(env.read_txn().map_err(IndexError::from)?, databases);
+        // An index of an earlier release has no log.
+        let row: Option<LogRow> = snapshot.row(Table::Meta, meta::LOG)?;
+        let Some(row) = row else { return inspect_snapshot(&snapshot, least_change) };
+        let (replayed, pending) = database::replay(directory, &snapshot, &row)?;
+        if replayed.last >= least {
+            return inspect_snapshot(&snapshot.over(&pending), least_change);
+        }
+    }
+    Err(IndexError::Corrupt("a record of the log is damaged or missing".into()).into())
+}
+
+fn inspect_snapshot(snapshot: &Snapshot<'_>, least_change: u64) -> Result<(), StoreError> {
+    if snapshot.change()? < least_change {
+        return Err(IndexError::Row("index.json is newer".into()).into());
+    }
+    consistency::check(snapshot)
 }
 
 /// Copies an index whose rows are all readable; an error here says nothing about them.

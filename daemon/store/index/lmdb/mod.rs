@@ -1,5 +1,6 @@
-//! The back end of the index on the disk: LMDB, with a checksum in each row. No other part of the store names it.
+//! The back end of the index on the disk: LMDB with a checksum in each row, behind the write-ahead log. No other part of the store names it.
 
+mod checkpoint;
 mod commit;
 mod database;
 mod environment;

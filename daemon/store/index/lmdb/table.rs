@@ -4,11 +4,15 @@
 //! bytes, little-endian: the CRC-32 of the table's name, the length of the key, the key and the value. Reading a row
 //! with a wrong checksum is an error.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use heed::types::Bytes;
 use heed::{Database, Env, Error, RoTxn, RwTxn, WithTls};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::store::index::pending::Pending;
 use crate::store::index::tables::{Bounds, ReadTables, Row, Table};
 use crate::store::index_error::IndexError;
 use crate::store::index_failure::IndexFailure;
@@ -127,6 +131,12 @@ impl Databases {
         self.put(txn, table, key, &bytes)
     }
 
+    /// Returns true if LMDB has a row, whatever its checksum is.
+    pub(super) fn has_row(&self, txn: &RoTxn, table: Table, key: &[u8]) -> Result<bool, IndexError> {
+        let Some(database) = self.of(table) else { return Ok(false) };
+        Ok(self.noted(database.get(txn, key).map_err(IndexError::from))?.is_some())
+    }
+
     pub(super) fn delete(&self, txn: &mut RwTxn, table: Table, key: &[u8]) -> Result<bool, IndexError> {
         self.noted(self.writable(table)?.delete(txn, key).map_err(IndexError::from))
     }
@@ -204,44 +214,79 @@ fn checksum(table: Table, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
     hasher.finalize().to_le_bytes()
 }
 
-/// A read transaction: the tables as they were when it began. A thread has one at a time.
+/// The bytes that LMDB's pages need for each byte of a pending row: a page that is split is half empty.
+const PENDING_FACTOR: u64 = 2;
+
+/// A read transaction: the tables as they were when it began, with the rows that only the write-ahead log has. A thread has
+/// one at a time.
 pub(in crate::store) struct Snapshot<'index> {
     txn: RoTxn<'index, WithTls>,
     databases: &'index Databases,
+    pending: Arc<Pending>,
 }
 
 impl<'index> Snapshot<'index> {
+    /// Returns the tables of a transaction alone.
     pub(super) fn new(txn: RoTxn<'index, WithTls>, databases: &'index Databases) -> Self {
-        Snapshot { txn, databases }
+        let pending = Arc::new(Pending::empty(txn.id(), 0));
+        Self::with(txn, databases, pending)
     }
 
-    /// Returns the bytes of the index that are in use.
-    pub(in crate::store) fn used(&self) -> Result<u64, IndexError> {
-        self.databases.used(&self.txn)
+    /// Returns the tables of a transaction with pending rows that belong to it.
+    pub(super) fn with(
+        txn: RoTxn<'index, WithTls>,
+        databases: &'index Databases,
+        pending: Arc<Pending>,
+    ) -> Self {
+        Snapshot { txn, databases, pending }
     }
 
-    /// Ends the transaction.
-    pub(super) fn end(self) -> heed::Result<()> {
-        self.txn.commit()
+    /// Returns the number of LMDB's snapshot.
+    pub(super) fn base(&self) -> usize {
+        self.txn.id()
+    }
+
+    /// Returns true if LMDB has a row, whatever its checksum is.
+    pub(super) fn has_row(&self, table: Table, key: &[u8]) -> Result<bool, IndexError> {
+        self.databases.has_row(&self.txn, table, key)
+    }
+
+    /// Returns the same tables with other pending rows.
+    pub(super) fn over(self, pending: &Pending) -> Self {
+        Snapshot { pending: Arc::new(pending.clone()), ..self }
+    }
+
+    /// Returns the pending rows.
+    pub(super) fn pending(&self) -> &Arc<Pending> {
+        &self.pending
     }
 }
 
 /// A transaction of either kind.
 pub(super) trait Parts {
-    /// Returns the transaction as a reader, and its tables.
-    fn parts(&self) -> (&RoTxn<'_>, &Databases);
+    /// Returns the transaction as a reader, its tables, and the pending rows above them.
+    fn parts(&self) -> (&RoTxn<'_>, &Databases, &Pending);
+
+    /// Returns the bytes of the index that are in use, with those that the pending rows will need.
+    fn used(&self) -> Result<u64, IndexError> {
+        let (txn, databases, pending) = self.parts();
+        Ok(databases.used(txn)? + pending.bytes() * PENDING_FACTOR)
+    }
 }
 
 impl Parts for Snapshot<'_> {
-    fn parts(&self) -> (&RoTxn<'_>, &Databases) {
-        (&self.txn, self.databases)
+    fn parts(&self) -> (&RoTxn<'_>, &Databases, &Pending) {
+        (&self.txn, self.databases, &self.pending)
     }
 }
 
 impl<T: Parts> ReadTables for T {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, IndexError> {
-        let (txn, databases) = self.parts();
-        databases.get(txn, table, key)
+        let (txn, databases, pending) = self.parts();
+        match pending.get(table, key) {
+            Some(version) => Ok(version.value.as_deref()),
+            None => databases.get(txn, table, key),
+        }
     }
 
     fn range(
@@ -249,10 +294,10 @@ impl<T: Parts> ReadTables for T {
         table: Table,
         range: &Bounds<'_>,
     ) -> Result<impl Iterator<Item = Result<Row<'_>, IndexError>> + use<'_, T>, IndexError> {
-        let (txn, databases) = self.parts();
+        let (txn, databases, pending) = self.parts();
         let rows = databases.of(table).map(|database| database.range(txn, range)).transpose();
         let rows = databases.noted(rows.map_err(IndexError::from))?.into_iter().flatten();
-        Ok(rows.map(move |row| databases.checked_row(table, row)))
+        Ok(pending.merge_range(table, range, rows.map(move |row| databases.checked_row(table, row))))
     }
 
     fn prefix(
@@ -260,14 +305,17 @@ impl<T: Parts> ReadTables for T {
         table: Table,
         prefix: &[u8],
     ) -> Result<impl Iterator<Item = Result<Row<'_>, IndexError>> + use<'_, T>, IndexError> {
-        let (txn, databases) = self.parts();
+        let (txn, databases, pending) = self.parts();
         let rows = databases.of(table).map(|database| database.prefix_iter(txn, prefix)).transpose();
         let rows = databases.noted(rows.map_err(IndexError::from))?.into_iter().flatten();
-        Ok(rows.map(move |row| databases.checked_row(table, row)))
+        Ok(pending.merge_prefix(table, prefix, rows.map(move |row| databases.checked_row(table, row))))
     }
 
     fn at_or_after(&self, table: Table, key: &[u8]) -> Result<Option<Row<'_>>, IndexError> {
-        let (txn, databases) = self.parts();
+        let (txn, databases, pending) = self.parts();
+        if pending.has_rows(table) {
+            return self.range(table, &(Bound::Included(key), Bound::Unbounded))?.next().transpose();
+        }
         let Some(database) = databases.of(table) else { return Ok(None) };
         let row = database.get_greater_than_or_equal_to(txn, key);
         let Some(row) = databases.noted(row.map_err(IndexError::from))? else { return Ok(None) };
@@ -275,8 +323,8 @@ impl<T: Parts> ReadTables for T {
     }
 
     fn len(&self, table: Table) -> Result<u64, IndexError> {
-        let (txn, databases) = self.parts();
-        databases.len(txn, table)
+        let (txn, databases, pending) = self.parts();
+        Ok(pending.len(table, databases.len(txn, table)?))
     }
 
     fn note(&self, error: &IndexError) {
@@ -343,7 +391,7 @@ mod tests {
             );
             assert!(snapshot.at_or_after(added, b"").unwrap().is_none());
         }
-        snapshot.end().unwrap();
+        drop(snapshot);
         let mut txn = env.write_txn().unwrap();
         for added in ADDED {
             assert!(matches!(tables.put(&mut txn, added, b"a", b""), Err(IndexError::Full)));

@@ -73,6 +73,10 @@ impl MetadataStore for MemoryMetadata {
         Ok(self.tables().check_capacity()?)
     }
 
+    fn work_deferred(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     fn release_freed_space(&self) -> Result<(), StoreError> {
         Ok(())
     }

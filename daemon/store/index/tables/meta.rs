@@ -10,7 +10,9 @@ use crate::store::error::StoreError;
 
 /// The format version of the tables, which this release reads and writes. A change to a table, a key or a row raises it
 /// (`docs/reference/format.md`).
-pub(in crate::store) const VERSION: u32 = 5;
+pub(in crate::store) const VERSION: u32 = 6;
+/// The version before the write-ahead log, whose tables are the same: it becomes the present one when it is opened.
+pub(in crate::store) const WITHOUT_LOG: u32 = 5;
 
 /// `meta` row: the format version.
 pub(in crate::store) const FORMAT: &[u8] = b"version";
@@ -30,6 +32,8 @@ pub(in crate::store) const ID: &[u8] = b"id";
 pub(in crate::store) const EPOCH: &[u8] = b"epoch";
 /// `meta` row: the store time from which on pulls have been recorded without a gap.
 pub(in crate::store) const PULLS_RECORDED_SINCE: &[u8] = b"pulls_recorded_since";
+/// `meta` row: the place in the write-ahead log up to which the tables have its transactions.
+pub(in crate::store) const LOG: &[u8] = b"log";
 /// `meta` row: the number of the next event.
 pub(in crate::store) const NEXT_EVENT: &[u8] = b"next_event";
 

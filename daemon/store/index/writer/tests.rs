@@ -39,16 +39,18 @@ async fn clock_is_saved_with_every_name() {
     thread.join().unwrap();
 }
 
-const KEYS: std::ops::Range<u32> = 0..200;
+/// The rows that fill a page of LMDB, and the pages that are filled: most of the map.
+const ROWS_PER_PAGE: u32 = 45;
+const PAGES: u32 = 1050;
 
-/// A full index, in which 30 deletes need more pages than are free, and a reader that holds a snapshot for a while.
+/// A full index, in which a checkpoint of deletes needs more pages than are free, and a reader that holds a snapshot for a
+/// while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn delete_waits_for_reader_that_holds_freed_pages() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
-    for key in KEYS {
-        index.set_row(Table::Uploads, &key.to_be_bytes(), Some(&[7; 3900]));
-    }
+    let rows: Vec<_> = (0..ROWS_PER_PAGE * PAGES).map(|key| (key.to_be_bytes(), [7; 72])).collect();
+    index.set_rows(Table::Uploads, rows.iter().map(|(key, value)| (&key[..], &value[..])));
     let looking = Duration::from_millis(500);
     let (begins, reads) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
@@ -58,8 +60,9 @@ async fn delete_waits_for_reader_that_holds_freed_pages() {
     });
     reads.recv().unwrap();
     let began = std::time::Instant::now();
-    for key in KEYS {
-        writer.submit(RemoveUploadRows(vec![key.to_be_bytes().to_vec()])).await.unwrap();
+    // Each from another page.
+    for page in 0..PAGES {
+        writer.submit(RemoveUploadRows(vec![(page * ROWS_PER_PAGE).to_be_bytes().to_vec()])).await.unwrap();
     }
     assert!(began.elapsed() >= looking, "the reader held no pages");
     reader.join().unwrap();

@@ -1,0 +1,165 @@
+//! The end of the log, where records are appended.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::record::{LogId, RecordRows};
+use super::{Limits, Position, SEGMENTS};
+use crate::store::error::StoreError;
+use crate::store::files::Files;
+use crate::store::regular_file::open_regular_with;
+
+/// The bytes by which a segment is extended, so that most appends change no length that a sync has to write as well.
+const STEP: u64 = 256 << 10;
+
+/// Reason why a record was not appended.
+#[derive(Debug)]
+pub(in crate::store) enum AppendError {
+    /// The segment has no room for it, or the disk has none to extend the segment: the next segment may have.
+    NoRoom,
+    /// Nothing was appended.
+    Aborted(StoreError),
+    /// The sync failed: the record may be durable or not, as after a power cut.
+    Unknown(StoreError),
+}
+
+/// An open segment.
+#[derive(Debug)]
+struct Segment {
+    file: File,
+    /// Its length in bytes, which is allocated.
+    length: u64,
+}
+
+/// The log of an open index. Only the thread that writes the index uses it.
+pub(in crate::store) struct Log {
+    directory: PathBuf,
+    files: Files,
+    pub(in crate::store) id: LogId,
+    limits: Limits,
+    segments: [Option<Segment>; 2],
+    /// The place of the next record.
+    pub(in crate::store) end: Position,
+    /// The sequence number of the next record.
+    pub(in crate::store) next: u64,
+    /// The rows in the segment that grows.
+    rows: usize,
+}
+
+impl Log {
+    /// Returns the log of the index in `index/` below `root`, which ends at this place with so many rows.
+    pub(in crate::store) fn new(
+        root: &Path,
+        id: LogId,
+        limits: Limits,
+        (end, next): (Position, u64),
+        rows: usize,
+    ) -> Self {
+        Log {
+            directory: root.join("index"),
+            files: Files::of(root),
+            id,
+            limits,
+            segments: [None, None],
+            end,
+            next,
+            rows,
+        }
+    }
+
+    /// Returns true if a transaction is small enough for a record.
+    pub(in crate::store) fn takes(&self, rows: &RecordRows) -> bool {
+        rows.length() as u64 <= self.limits.record && rows.count() <= self.limits.rows / 2
+    }
+
+    /// Appends a record and syncs it. Once this returns `Ok`, the record survives a power cut.
+    pub(in crate::store) fn append(&mut self, rows: &RecordRows) -> Result<(), AppendError> {
+        let length = rows.length() as u64;
+        let end = self.end.offset + length;
+        if end > self.limits.segment || (self.rows > 0 && self.rows + rows.count() > self.limits.rows) {
+            return Err(AppendError::NoRoom);
+        }
+        let failed = |error| StoreError::io("write the log of the index", error);
+        let record = rows.encode(&self.id, self.next);
+        let number = usize::from(self.end.segment);
+        if self.segments[number].is_none() {
+            let opened = self.open(number).map_err(|error| refused(failed(error)))?;
+            self.segments[number] = Some(opened);
+        }
+        let Some(segment) = &mut self.segments[number] else { return Err(AppendError::NoRoom) };
+        segment.extend_to(end, self.limits.segment).map_err(|error| refused(failed(error)))?;
+        self.files
+            .write_at(&segment.file, &record, self.end.offset)
+            .map_err(|error| refused(failed(error)))?;
+        let sync = |error| StoreError::io("sync the log of the index", error);
+        self.files.sync_data(&segment.file).map_err(|error| AppendError::Unknown(sync(error)))?;
+        self.end.offset = end;
+        self.next += 1;
+        self.rows += rows.count();
+        Ok(())
+    }
+
+    /// Continues at the beginning of the other segment, whose records are overwritten, with this sequence number.
+    pub(in crate::store) fn switch(&mut self, next: u64) {
+        (self.end, self.next, self.rows) = (self.end.other(), next, 0);
+    }
+
+    fn open(&self, number: usize) -> io::Result<Segment> {
+        let path = self.directory.join(SEGMENTS[number]);
+        let open = |path: &Path| open_regular_with(OpenOptions::new().read(true).write(true), path);
+        let file = match self.files.open(&path, open) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).mode(0o600);
+                let file = self.files.create(&path, &options)?;
+                self.files.sync_directory(&self.directory, &File::open(&self.directory)?)?;
+                file
+            }
+            opened => opened?,
+        };
+        let length = file.metadata()?.len();
+        Ok(Segment { file, length })
+    }
+}
+
+/// Returns the error of a write: with no room on the disk, the other segment or the back end may take the transaction.
+fn refused(error: StoreError) -> AppendError {
+    if error.is_lack_of_space() { AppendError::NoRoom } else { AppendError::Aborted(error) }
+}
+
+impl Segment {
+    /// Allocates the segment up to `end` and some more, at most to `limit`.
+    fn extend_to(&mut self, end: u64, limit: u64) -> io::Result<()> {
+        if end <= self.length {
+            return Ok(());
+        }
+        let wanted = end.next_multiple_of(STEP).min(limit).max(end);
+        match allocate(&self.file, wanted).or_else(|error| match error {
+            Errno::ENOSPC | Errno::EDQUOT => allocate(&self.file, end),
+            other => Err(other),
+        }) {
+            Ok(()) => self.length = wanted.min(self.file.metadata()?.len()),
+            Err(full @ (Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM | Errno::EIO)) => {
+                return Err(full.into());
+            }
+            // The file system has no `fallocate`: each write extends the file.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn allocate(file: &File, length: u64) -> Result<(), Errno> {
+    let length = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
+    }
+}
