@@ -50,6 +50,9 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     }
     disk.remove_inspected_index()?;
     let exists = disk.index_directory().join("data.mdb").exists();
+    if !exists {
+        save_names_of_log(disk)?;
+    }
     // An unreadable index.json has no change number to compare with.
     let least_change = layout_change(disk)?;
     let is_healthy_copy = |previous| inspect_and_copy(disk, settings, previous, least_change);
@@ -218,21 +221,29 @@ fn start_empty(disk: &Disk, settings: &Settings, source: RebuildSource) -> Resul
     disk.remove_inspected_index()?;
     index::try_to_create(&disk.inspected_index(), settings.index_map_size)?;
     disk.remove_inspected_index()?;
-    match layout_rescue::save_names_of_log(disk) {
-        Ok(0) => {}
-        Ok(count) => log::info!(
-            "the log of the old index has {count} changes of names that index.json lacks; kept them"
-        ),
-        Err(error) if error.is_lack_of_resources() || error.is_lack_of_space() => return Err(error),
-        Err(error) => {
-            log::warn!("the log of the old index cannot be read, and the newest names may be lost: {error}");
-        }
-    }
+    save_names_of_log(disk)?;
     if let Some(aside) = disk.set_index_aside(&unix_seconds().to_string())? {
         log::warn!("the old index is kept in {}", aside.display());
     }
     let index = Index::open(disk, settings.index_map_size)?;
     Ok(Opened { index, rebuild: Some(source), stale_layout: true })
+}
+
+/// Saves the names that only the log of an index has which is lost.
+fn save_names_of_log(disk: &Disk) -> Result<(), StoreError> {
+    match layout_rescue::save_names_of_log(disk) {
+        Ok(0) => {}
+        Ok(count) => {
+            log::info!(
+                "the log of the old index has {count} changes of names that index.json lacks: saved them"
+            );
+        }
+        Err(error) if error.is_lack_of_resources() || error.is_lack_of_space() => return Err(error),
+        Err(error) => {
+            log::warn!("the log of the old index cannot be read, and the newest names may be lost: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// Returns true if an error means a corrupt index, and not one that cannot be reached now.

@@ -32,7 +32,7 @@ fn failed_writes_are_never_acknowledged_and_close_the_latch() {
         ("fdatasync", None),
         ("rename", None),
         ("fsync", None),
-        ("fdatasync", Some("index/data.mdb")),
+        ("fdatasync", Some("index/wal.0")),
     ] {
         let mut daemon = Daemon::start();
         let (old, bytes) = daemon.push_image("a", "old", b"old layer");
@@ -73,12 +73,14 @@ fn an_index_that_cannot_be_written_at_the_start_still_serves_pulls() {
         "-o",
         "/dev/null",
         "-e",
-        "trace=writev",
+        "trace=writev,pwrite64",
         "-e",
-        "inject=writev:error=ENOSPC",
-        "-P",
+        "inject=writev,pwrite64:error=ENOSPC",
     ]);
-    command.arg(daemon.data.join("index/data.mdb")).args([BINARY, "serve", "--data"]).arg(&daemon.data);
+    for file in ["data.mdb", "wal.0", "wal.1"] {
+        command.arg("-P").arg(daemon.data.join("index").join(file));
+    }
+    command.args([BINARY, "serve", "--data"]).arg(&daemon.data);
     command.env("HOLDFAST_LISTEN", format!("127.0.0.1:{port}")).stdout(Stdio::null()).process_group(0);
     let mut child = command.spawn().unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], port));

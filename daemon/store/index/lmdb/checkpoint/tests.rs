@@ -186,7 +186,7 @@ fn readers_see_whole_transactions_during_checkpoints() {
     set(&index, &(0..20).map(|key| (key, Some(vec![0]))).collect::<Vec<_>>());
     let (ended, index) = (AtomicBool::new(false), &index);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        let readers = [(); 2].map(|()| {
             scope.spawn(|| {
                 while !ended.load(Ordering::Relaxed) {
                     let found = rows(index);
@@ -196,8 +196,8 @@ fn readers_see_whole_transactions_during_checkpoints() {
                         "{values:?}"
                     );
                 }
-            });
-        }
+            })
+        });
         for round in 1..200u8 {
             set(index, &(0..20).map(|key| (key, Some(vec![round]))).collect::<Vec<_>>());
             if round % 3 == 0 {
@@ -205,6 +205,10 @@ fn readers_see_whole_transactions_during_checkpoints() {
             }
         }
         ended.store(true, Ordering::Relaxed);
+        // The scope would not wait until the threads have given up their places in LMDB's table of readers.
+        for reader in readers {
+            reader.join().unwrap();
+        }
     });
 }
 
