@@ -54,8 +54,6 @@ pub(super) struct LayoutWriter<'a> {
     index: &'a Index,
     /// The end of the journal after the last append.
     end: Option<JournalEnd>,
-    /// The change number of the last batch.
-    appended: u64,
     /// Set until a whole `index.json` has been written.
     needs_whole: bool,
     /// The largest `index.json` that is rewritten for each change, in bytes.
@@ -65,7 +63,7 @@ pub(super) struct LayoutWriter<'a> {
 impl<'a> LayoutWriter<'a> {
     /// Returns a writer; `is_stale` if `index.json` may lack changes of an earlier process.
     pub(super) fn new(disk: &'a Disk, index: &'a Index, is_stale: bool) -> Self {
-        LayoutWriter { disk, index, end: None, appended: 0, needs_whole: is_stale, small: SMALL }
+        LayoutWriter { disk, index, end: None, needs_whole: is_stale, small: SMALL }
     }
 
     /// Writes after names have changed, until the sender is dropped. Returns true if `index.json` and its journal have
@@ -142,7 +140,7 @@ impl<'a> LayoutWriter<'a> {
         // First the snapshot, then the names that it may have changed.
         let tables = self.index.read()?;
         let change = tables.change()?;
-        if change <= self.appended.max(file.change) {
+        if change <= self.index.changed_names.saved().max(file.change) {
             // A write that was due already has had these changes.
             return Ok(true);
         }
@@ -157,7 +155,7 @@ impl<'a> LayoutWriter<'a> {
         }
         self.disk.append_to_journal(&batch, end.length)?;
         self.end = self.end_on_disk(end.base);
-        self.appended = change;
+        self.index.changed_names.set_saved(change);
         Ok(true)
     }
 
@@ -189,6 +187,19 @@ impl<'a> LayoutWriter<'a> {
         let Ok(journal) = fs::symlink_metadata(self.disk.path(JOURNAL)) else { return false };
         let length = fs::metadata(self.disk.path("index.json")).map_or(0, |file| file.len());
         !exits_idle || length <= MERGED_WHEN_IDLE.max(journal.len().saturating_mul(MERGED_RATIO))
+    }
+}
+
+/// Writes the names that `index.json` and its journal lack, on the thread that writes the index, because the log is about to
+/// lose them. If that fails, they are in the index alone until the layout thread writes them.
+pub(super) fn catch_up(disk: &Disk, index: &Index) {
+    let mut writer = LayoutWriter { small: 0, ..LayoutWriter::new(disk, index, false) };
+    if matches!(writer.append(), Ok(true)) {
+        return;
+    }
+    if let Err(error) = layout::write(disk, index) {
+        log::debug!("index.json could not be written before the log of the index continues: {error}");
+        index.changed_names.lose(index.change().unwrap_or(u64::MAX));
     }
 }
 

@@ -20,7 +20,7 @@ use super::index::Index;
 use super::index::feed::Feed;
 use super::index::writer::Writer;
 use super::inner::{Inner, Store, Threads};
-use super::layout_writer::LayoutWriter;
+use super::layout_writer::{self, LayoutWriter};
 use super::locks;
 use super::locks::Ownership;
 use super::measure::Measurements;
@@ -208,6 +208,7 @@ async fn start_threads(
         Writer::start(Arc::clone(index), Arc::clone(disk), Arc::clone(feed), move || {
             let _ = wake.try_send(());
         })?;
+    save_names_before_they_leave_the_log(disk, index);
     let (mut may_lack_names, was_rebuilt) = (false, source.is_some());
     if let Some(source) = source {
         may_lack_names = rebuild::rebuild(disk, index, &writer, (source, opening)).await?;
@@ -219,6 +220,19 @@ async fn start_threads(
     let exits_idle = Arc::default();
     let layout = start_layout(disk, index, changes, (layout_is_due || was_rebuilt, &exits_idle))?;
     Ok((writer, Threads { writer: writer_thread, layout, exits_idle }, may_lack_names))
+}
+
+/// Has the names of the log saved before it overwrites them, so that an index that is lost can be rebuilt to the last one.
+fn save_names_before_they_leave_the_log(disk: &Arc<Disk>, index: &Arc<Index>) {
+    let (disk, saved) = (Arc::clone(disk), Arc::downgrade(index));
+    index.save_names_by(move || {
+        // An index that is being rebuilt must not overwrite the index.json that it is rebuilt from.
+        if let Some(index) = saved.upgrade()
+            && index.is_complete().unwrap_or(false)
+        {
+            layout_writer::catch_up(&disk, &index);
+        }
+    });
 }
 
 fn start_layout(

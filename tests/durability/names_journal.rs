@@ -2,14 +2,14 @@
 //! journal is found, and the bytes written for a push do not grow with the registry.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::bulk::Bulk;
 use crate::support::*;
 
-use super::lost_names::{command, tags_in_layout};
+use super::lost_names::{await_layout, command, tags_in_layout};
 
 const NAMES: usize = 300;
 
@@ -94,6 +94,59 @@ fn names_in_the_journal_survive_the_loss_of_the_index() {
     // With `first`, `new` and `other`, without `t2`.
     assert_eq!(tags_in_layout(&daemon.data).len(), NAMES + 2);
     command(&daemon, &["check"]);
+}
+
+/// Each way in which the index is lost after a kill.
+const LOSSES: [fn(&Path); 3] = [
+    |index| fs::remove_file(index.join("data.mdb")).unwrap(),
+    |index| fs::write(index.join("data.mdb"), b"garbage").unwrap(),
+    |index| {
+        let mut bytes = fs::read(index.join("data.mdb")).unwrap();
+        bytes[..8192].fill(0xff);
+        fs::write(index.join("data.mdb"), bytes).unwrap();
+    },
+];
+
+#[test]
+fn the_last_acknowledged_name_survives_the_loss_of_the_index() {
+    for lose in LOSSES {
+        let mut daemon = Daemon::start();
+        let (first, _) = daemon.push_image("a", "first", b"first");
+        await_layout(&daemon.data, "a:first", &first);
+        daemon.push_image("a", "gone", b"gone");
+        daemon.request("DELETE", "/v2/a/manifests/gone").send().expect(202);
+        let (last, _) = daemon.push_image("a", "last", b"last");
+        daemon.kill();
+        assert_eq!(tags_in_layout(&daemon.data).len(), 1, "the test was too slow to show anything");
+        lose(&daemon.data.join("index"));
+        daemon.start_again();
+        let found = ["a:first", "a:gone", "a:last"].map(|tag| digest_of(&daemon, tag));
+        assert_eq!(found, [Some(first), None, Some(last)]);
+    }
+}
+
+#[test]
+fn names_survive_the_loss_of_the_index_at_any_length_of_its_log() {
+    // Segments of sixteen transactions.
+    let mut daemon = Daemon::with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+    let (_, manifest) = daemon.push_image("a", "first", b"first");
+    let mut acknowledged = vec!["a:first".to_owned()];
+    for (round, lose) in LOSSES.into_iter().enumerate() {
+        for number in 0..70 {
+            let tag = format!("t{round}-{number}");
+            daemon.put_manifest("a", &tag, OCI_MANIFEST, &manifest).expect(201);
+            acknowledged.push(format!("a:{tag}"));
+        }
+        let deleted = acknowledged.swap_remove(20);
+        daemon.request("DELETE", &format!("/v2/{}", deleted.replace(':', "/manifests/"))).send().expect(202);
+        daemon.kill();
+        lose(&daemon.data.join("index"));
+        daemon.start_again_with_env(&[("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")]);
+        for tag in &acknowledged {
+            assert_eq!(digest_of(&daemon, tag), Some(digest(&manifest)), "{tag} in round {round}");
+        }
+        assert_eq!(digest_of(&daemon, &deleted), None);
+    }
 }
 
 #[test]

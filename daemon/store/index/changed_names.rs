@@ -67,6 +67,8 @@ struct Keys {
     numbers: BTreeMap<ChangedKey, u64>,
     /// The highest change number of keys that were left out.
     left_out: Option<u64>,
+    /// The change number up to which `index.json` and its journal have all names.
+    saved: u64,
 }
 
 impl ChangedNames {
@@ -94,9 +96,27 @@ impl ChangedNames {
         Some(all.numbers.extract_if(.., |_, number| *number <= change).map(|(key, _)| key).collect())
     }
 
+    /// Asks for a whole `index.json`: the keys that were taken up to this change number are lost.
+    pub(in crate::store) fn lose(&self, change: u64) {
+        let mut all = self.0.lock();
+        all.left_out = all.left_out.max(Some(change));
+    }
+
+    /// Notes that `index.json` and its journal have all names up to this change number.
+    pub(in crate::store) fn set_saved(&self, change: u64) {
+        let mut all = self.0.lock();
+        all.saved = all.saved.max(change);
+    }
+
+    /// Returns the change number up to which `index.json` and its journal have all names.
+    pub(in crate::store) fn saved(&self) -> u64 {
+        self.0.lock().saved
+    }
+
     /// Forgets the keys of all transactions up to this change number: `index.json` has been written from its snapshot.
     pub(in crate::store) fn forget(&self, change: u64) {
         let mut all = self.0.lock();
+        all.saved = all.saved.max(change);
         all.left_out = all.left_out.filter(|number| *number > change);
         all.numbers.retain(|_, number| *number > change);
     }

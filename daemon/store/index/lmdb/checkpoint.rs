@@ -39,14 +39,16 @@ struct Checkpoint {
 pub(in crate::store) struct Deferred {
     log: Log,
     checkpoint: Option<Checkpoint>,
+    /// The change number at the end of the other segment.
+    change_before: u64,
     /// True after a commit of LMDB that may not be durable although readers see it: another one has to come first.
     is_unsure: bool,
 }
 
 impl Deferred {
     /// Returns the state after the log was replayed. If it fills both segments, its rows go to LMDB first.
-    pub(super) fn new(log: Log, pending: &Pending, spans_both: bool) -> Self {
-        let mut deferred = Deferred { log, checkpoint: None, is_unsure: false };
+    pub(super) fn new(log: Log, change: u64, pending: &Pending, spans_both: bool) -> Self {
+        let mut deferred = Deferred { log, checkpoint: None, change_before: change, is_unsure: false };
         if spans_both && !pending.is_empty() {
             deferred.begin_checkpoint(Arc::new(pending.clone()));
         }
@@ -203,10 +205,21 @@ impl Index {
     fn switch(&self, deferred: &mut Deferred) -> Result<(), StoreError> {
         // The records of the other segment are overwritten.
         while self.step(deferred)? {}
+        self.save_names_until(deferred.change_before);
+        deferred.change_before = self.read()?.change()?;
         let pending = self.pending.load_full();
         deferred.log.switch(pending.sequence + 1);
         deferred.begin_checkpoint(pending);
         Ok(())
+    }
+
+    /// Has all names up to this change number written to `index.json` or its journal, before the log loses them.
+    fn save_names_until(&self, change: u64) {
+        if self.changed_names.saved() < change
+            && let Some(save) = self.save_names.get()
+        {
+            save();
+        }
     }
 
     /// Commits the rows of one large transaction to LMDB, or of any if the log has no room on the disk.
@@ -227,6 +240,9 @@ impl Index {
         if self.applied().unwrap_or(row).applied == sequence {
             deferred.log.switch(sequence + 1);
             deferred.is_unsure = committed.is_err();
+            // The log does not have its names, and is about to lose those of the other segment.
+            deferred.change_before = self.read()?.change()?;
+            self.save_names_until(deferred.change_before);
         }
         committed.map_err(Failed::Unknown)
     }

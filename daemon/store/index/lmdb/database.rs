@@ -5,7 +5,7 @@
 //! refused.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use heed::{Env, RwTxn};
@@ -21,7 +21,7 @@ use crate::store::disk::Disk;
 use crate::store::error::StoreError;
 use crate::store::index::changed_names::ChangedNames;
 use crate::store::index::pending::Pending;
-use crate::store::index::tables::meta::{self, VERSION};
+use crate::store::index::tables::meta::{self, Meta, VERSION};
 use crate::store::index::tables::{ReadTables, Table};
 use crate::store::index::wal::{self, Limits, Log, LogRow, Position, Replayed};
 use crate::store::index_error::IndexError;
@@ -41,6 +41,8 @@ pub(in crate::store) struct Index {
     pub(super) pending: ArcSwap<Pending>,
     /// The log, and the checkpoint that writes its rows to LMDB. Only the thread that writes locks it.
     pub(super) deferred: Lock<Deferred>,
+    /// Called before the log loses names that `index.json` and its journal may lack.
+    pub(super) save_names: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The sequence number of the last transaction when the index was opened.
     opened_at: u64,
 }
@@ -119,20 +121,21 @@ impl Index {
         map_size: usize,
         Found { databases, row }: Found,
     ) -> Result<Self, StoreError> {
-        let (replayed, pending, saved) = {
+        let (replayed, pending, saved, change) = {
             let snapshot = Snapshot::new(env.read_txn().map_err(IndexError::from)?, &databases);
             let (replayed, pending) = replay(&disk.index_directory(), &snapshot, &row)?;
             let snapshot = snapshot.over(&pending);
             let saved: Option<ClockRow> = snapshot.row(Table::Meta, meta::CLOCK)?;
-            (replayed, pending, saved)
+            (replayed, pending, saved, snapshot.change()?)
         };
         let Replayed { end, last } = replayed;
         let log = Log::new(&disk.path(""), row.id, Limits::of(map_size), (end, last + 1), pending.count());
         let spans_both = end.segment != row.next.segment;
         Ok(Index {
             clock: StoreClock::start(saved.as_ref())?,
-            deferred: Lock::new(Deferred::new(log, &pending, spans_both)),
+            deferred: Lock::new(Deferred::new(log, change, &pending, spans_both)),
             pending: ArcSwap::from_pointee(pending),
+            save_names: OnceLock::new(),
             opened_at: last,
             env,
             databases,
@@ -155,6 +158,12 @@ impl Index {
             std::thread::yield_now();
             pending = self.pending.load_full();
         }
+    }
+
+    /// Sets what is called, on the thread that writes the index, before the log loses names that `index.json` and its journal
+    /// lack. Only the first call counts.
+    pub(in crate::store) fn save_names_by(&self, save: impl Fn() + Send + Sync + 'static) {
+        let _ = self.save_names.set(Box::new(save));
     }
 
     /// Returns the sequence number of the last transaction when the index was opened.
