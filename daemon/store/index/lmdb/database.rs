@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use heed::{Env, RwTxn};
@@ -26,6 +27,11 @@ use crate::store::index::tables::{ReadTables, Table};
 use crate::store::index::wal::{self, Limits, Log, LogRow, Position, Replayed};
 use crate::store::index_error::IndexError;
 use crate::store::random::random_bytes;
+
+/// The attempts to read pending rows together with the snapshot of LMDB that they belong to: the first without a pause.
+const QUICK_ATTEMPTS: u32 = 1000;
+const MAX_ATTEMPTS: u32 = QUICK_ATTEMPTS + 200;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The open index. Reads take their own transactions; only the writer thread writes.
 pub(in crate::store) struct Index {
@@ -147,16 +153,31 @@ impl Index {
 
     /// Begins a read. A thread has one at a time, and an old one keeps freed pages from being reused.
     pub(in crate::store) fn read(&self) -> Result<Snapshot<'_>, StoreError> {
-        let mut pending = self.pending.load_full();
-        // The pending rows are published right after LMDB's commit that they belong to.
+        let mut attempts = 0;
         loop {
+            let pending = self.pending.load_full();
             let txn = self.databases.noted(self.env.read_txn().map_err(IndexError::from))?;
-            if txn.id() == pending.base && Arc::ptr_eq(&pending, &self.pending.load()) {
+            let base = txn.id();
+            if base == pending.base && Arc::ptr_eq(&pending, &self.pending.load()) {
                 return Ok(Snapshot::with(txn, &self.databases, pending));
             }
             drop(txn);
-            std::thread::yield_now();
-            pending = self.pending.load_full();
+            self.wait_for_pending(&mut attempts, &pending, base);
+        }
+    }
+
+    /// Waits for the pending rows that belong to a snapshot of LMDB: they are published right after its commit. If none come,
+    /// another program has changed LMDB, and the present ones are taken.
+    fn wait_for_pending(&self, attempts: &mut u32, pending: &Arc<Pending>, base: usize) {
+        *attempts += 1;
+        match *attempts {
+            0..QUICK_ATTEMPTS => std::thread::yield_now(),
+            QUICK_ATTEMPTS..MAX_ATTEMPTS => std::thread::sleep(ATTEMPT_PAUSE),
+            _ => {
+                *attempts = 0;
+                log::warn!("another program has changed the index while it is open");
+                self.pending.compare_and_swap(pending, Arc::new(pending.over(base)));
+            }
         }
     }
 
