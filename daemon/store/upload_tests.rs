@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Upload;
@@ -182,4 +183,101 @@ async fn a_cancelled_catch_up_resumes_at_its_position() {
     assert!(half.await.is_err());
     let sealed = upload.seal(&Hasher::digest(Algorithm::Sha512, &content)).await.unwrap();
     sealed.discard().unwrap();
+}
+
+/// Returns bytes of which no two blocks are equal, so that a lost, doubled or moved block changes the content.
+fn numbers(length: usize) -> Vec<u8> {
+    let words = (0_u32..).map(|number| number.wrapping_mul(0x9E37_79B1).to_le_bytes());
+    words.flatten().take(length).collect()
+}
+
+/// Waits until no write holds a large buffer.
+async fn until_no_large_buffer(fixture: &Fixture) {
+    let unused = async {
+        while fixture.uploads.buffers.large_in_use() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), unused).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_of_tiny_chunks_holds_two_buffers_at_most() {
+    let fixture = Fixture::new(10).await;
+    let content = numbers((3 << 20) + 1);
+    let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
+    let mut most = 0;
+    for chunk in content.chunks(61) {
+        upload.write(chunk).await.unwrap();
+        most = most.max(fixture.uploads.buffers.large_in_use());
+    }
+    assert!((1..=2).contains(&most), "{most} large buffers");
+    upload.commit(sha256(&content)).await.unwrap();
+    assert_eq!(fixture.uploads.buffers.large_in_use(), 0);
+    assert_eq!(std::fs::read(fixture.test.file(&sha256(&content))).unwrap(), content);
+}
+
+#[tokio::test]
+async fn an_abandoned_upload_gives_its_buffers_back() {
+    let fixture = Fixture::new(10).await;
+    let content = numbers((2 << 20) + 4567);
+    let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
+    upload.write(&content).await.unwrap();
+    let id = upload.id();
+    assert!(fixture.uploads.buffers.large_in_use() > 0);
+    // As when the client disconnects; the running write is completed.
+    drop(upload);
+    until_no_large_buffer(&fixture).await;
+    let mut upload = fixture.resume(id).await.unwrap();
+    let length = usize::try_from(upload.length()).unwrap();
+    assert!(length > content.len() - (1 << 20), "{length}");
+    upload.write(&content[length..]).await.unwrap();
+    upload.commit(sha256(&content)).await.unwrap();
+}
+
+#[tokio::test]
+async fn uploads_without_a_large_buffer_go_on_with_ordinary_ones() {
+    let fixture = Fixture::new(10).await;
+    let buffers = &fixture.uploads.buffers;
+    let mut taken = vec![buffers.take_large()];
+    while buffers.large_in_use() == taken.len() {
+        taken.push(buffers.take_large());
+    }
+    let before = buffers.large_in_use();
+    let content = numbers((1 << 20) + 99);
+    let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
+    upload.write(&content).await.unwrap();
+    assert_eq!(buffers.large_in_use(), before);
+    upload.commit(sha256(&content)).await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn chunks_of_any_size_arrive_in_order(
+        chunks in proptest::collection::vec(
+            prop_oneof![0_usize..100, 60_000_usize..70_000, 130_000_usize..140_000, 500_000_usize..1_200_000],
+            1..12,
+        ),
+        pauses in proptest::collection::vec(any::<bool>(), 12),
+    ) {
+        let content = numbers(chunks.iter().sum());
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(async {
+            let fixture = Fixture::new(10).await;
+            let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
+            let mut rest = &content[..];
+            for (length, pauses) in chunks.iter().zip(pauses) {
+                let (chunk, after) = rest.split_at(*length);
+                upload.write(chunk).await.unwrap();
+                rest = after;
+                if pauses {
+                    upload.pause().await.unwrap();
+                    assert_eq!(upload.length(), (content.len() - rest.len()) as u64);
+                }
+            }
+            upload.commit(sha256(&content)).await.unwrap();
+            assert!(std::fs::read(fixture.test.file(&sha256(&content))).unwrap() == content);
+            assert_eq!(fixture.capacity.uploads(), (0, 0));
+        });
+    }
 }
