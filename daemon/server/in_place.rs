@@ -165,7 +165,7 @@ mod tests {
                 to.send(number).await.unwrap();
             }
         }));
-        let sum = tokio::time::timeout(std::time::Duration::from_secs(60), reader).await;
+        let sum = tokio::time::timeout(std::time::Duration::from_mins(1), reader).await;
         writer.await.unwrap();
         assert_eq!(sum.unwrap().unwrap(), 19_999 * 20_000 / 2);
     }
@@ -179,6 +179,6 @@ mod tests {
             }
         }));
         tokio::spawn(async move { end.send(()).unwrap() }).await.unwrap();
-        tokio::time::timeout(std::time::Duration::from_secs(60), busy).await.unwrap().unwrap();
+        tokio::time::timeout(std::time::Duration::from_mins(1), busy).await.unwrap().unwrap();
     }
 }

@@ -3,9 +3,9 @@
 //! Buffers are reused: the page faults of fresh memory cost more than the copy into it. Their sizes are fixed, so that
 //! clients do not decide how much memory is held.
 //!
-//! An upload that is longer than one buffer gets large ones while there are any: each buffer is handed over to a blocking
-//! thread, which costs two context switches. The number of large buffers is fixed, and one holder has only a part of
-//! them; without one an upload goes on with the ordinary size.
+//! An upload that is longer than one buffer gets large ones: each buffer is handed over to a blocking thread, which costs
+//! several context switches. Only a fixed number of uploads has large buffers at once, and one holder has only a part of
+//! them; the other uploads go on with the ordinary size.
 
 use std::sync::Arc;
 
@@ -18,24 +18,24 @@ pub(super) const SIZE: usize = 128 << 10;
 /// The maximum number of unused buffers that are kept; more are freed.
 const SPARE: usize = 8;
 
-/// The size of a large buffer in bytes: with both buffers of an upload, it fits in the cache of a small processor.
+/// The size of a large buffer in bytes.
 const LARGE: usize = 512 << 10;
-/// The maximum number of large buffers at once, those of one holder, and those reserved for holders without one. An
-/// upload has two.
-const LARGE_BUFFERS: (usize, usize, usize) = (16, 8, 4);
+/// The maximum number of uploads with large buffers at once, those of one holder, and those reserved for holders without
+/// one. An upload has two buffers.
+const LARGE_UPLOADS: (usize, usize, usize) = (8, 4, 2);
 
 /// The unused buffers.
 pub(super) struct Buffers {
     spare: Lock<Vec<Box<[u8]>>>,
-    /// Unused large buffers. They are kept only while another one is in use, so that an idle daemon holds none.
+    /// Unused large buffers. They are freed with the last [`LargeBuffers`], so that an idle daemon holds none.
     spare_large: Lock<Vec<Box<[u8]>>>,
     large: Arc<FairPool<Holder>>,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
-        let (places, places_per_holder, reserved) = LARGE_BUFFERS;
-        // No upload waits for a large buffer.
+        let (places, places_per_holder, reserved) = LARGE_UPLOADS;
+        // No upload waits for large buffers.
         let limits = Limits { places, places_per_holder, reserved, waiting_per_holder: 0, holders: places };
         Buffers {
             spare: Lock::default(),
@@ -53,34 +53,46 @@ impl Buffers {
         Buffer { memory, filled: 0, large: None, pool: Arc::clone(self) }
     }
 
-    /// Returns an empty large buffer; an ordinary one while the current holder may have no further large one.
-    pub(super) fn take_large(self: &Arc<Self>) -> Buffer {
-        let Some(permit) = self.large.try_acquire(&Holder::current()) else { return self.take() };
-        let spare = self.spare_large.lock().pop();
-        let memory = spare.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice());
-        Buffer { memory, filled: 0, large: Some(permit), pool: Arc::clone(self) }
+    /// Admits one more upload of the current holder to large buffers; returns `None` while it may have none.
+    pub(super) fn admit_to_large(self: &Arc<Self>) -> Option<Arc<LargeBuffers>> {
+        let permit = self.large.try_acquire(&Holder::current())?;
+        Some(Arc::new(LargeBuffers { permit: Some(permit), pool: Arc::clone(self) }))
     }
 
-    /// Returns the number of large buffers in use.
+    /// Returns the number of uploads with large buffers.
     #[cfg(test)]
-    pub(super) fn large_in_use(&self) -> usize {
+    pub(super) fn large_uploads(&self) -> usize {
         self.large.used()
     }
 
-    fn give_back(&self, memory: Box<[u8]>) {
-        let mut spare = self.spare.lock();
-        if spare.len() < SPARE {
-            spare.push(memory);
-        }
+    /// Returns the number of unused large buffers.
+    #[cfg(test)]
+    pub(super) fn spare_large_for_test(&self) -> usize {
+        self.spare_large.lock().len()
     }
+}
 
-    fn give_back_large(&self, memory: Box<[u8]>, permit: FairPermit<Holder>) {
-        let mut spare = self.spare_large.lock();
-        spare.push(memory);
-        // Under the lock, so that of two last buffers the second one sees that no other is in use.
-        drop(permit);
-        if self.large.used() == 0 {
-            spare.clear();
+/// The right of one upload to large buffers, which ends with the upload and its last buffer.
+pub(super) struct LargeBuffers {
+    /// Taken on drop.
+    permit: Option<FairPermit<Holder>>,
+    pool: Arc<Buffers>,
+}
+
+impl LargeBuffers {
+    /// Returns an empty large buffer, which goes back to the pool on drop.
+    pub(super) fn take(self: &Arc<Self>) -> Buffer {
+        let spare = self.pool.spare_large.lock().pop();
+        let memory = spare.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice());
+        Buffer { memory, filled: 0, large: Some(Arc::clone(self)), pool: Arc::clone(&self.pool) }
+    }
+}
+
+impl Drop for LargeBuffers {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        if self.pool.large.used() == 0 {
+            self.pool.spare_large.lock().clear();
         }
     }
 }
@@ -89,8 +101,8 @@ impl Buffers {
 pub(super) struct Buffer {
     memory: Box<[u8]>,
     filled: usize,
-    /// The place of a large buffer.
-    large: Option<FairPermit<Holder>>,
+    /// Of a large buffer. Dropped after the memory went back to the pool.
+    large: Option<Arc<LargeBuffers>>,
     pool: Arc<Buffers>,
 }
 
@@ -129,10 +141,14 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        match self.large.take() {
-            Some(permit) => self.pool.give_back_large(memory, permit),
-            None => self.pool.give_back(memory),
+        let (pool, memory) = (&self.pool, std::mem::take(&mut self.memory));
+        if self.large.is_some() {
+            pool.spare_large.lock().push(memory);
+            return;
+        }
+        let mut spare = pool.spare.lock();
+        if spare.len() < SPARE {
+            spare.push(memory);
         }
     }
 }
@@ -162,45 +178,40 @@ mod tests {
         assert_eq!(buffers.spare.lock().len(), SPARE);
     }
 
-    /// Takes as many large buffers as this holder gets, and one ordinary buffer.
-    async fn take_all(buffers: &Arc<Buffers>, holder: Holder) -> Vec<Buffer> {
-        holder
-            .run(async {
-                let mut taken = vec![buffers.take_large()];
-                while taken.last().is_some_and(|buffer| buffer.large.is_some()) {
-                    taken.push(buffers.take_large());
-                }
-                taken
-            })
-            .await
+    /// Admits as many uploads of this holder to large buffers as it may have.
+    async fn admit_all(buffers: &Arc<Buffers>, holder: Holder) -> Vec<Arc<LargeBuffers>> {
+        holder.run(async { std::iter::from_fn(|| buffers.admit_to_large()).collect() }).await
     }
 
     #[tokio::test]
-    async fn large_buffers_are_few_and_shared_between_holders() {
+    async fn few_uploads_have_large_buffers_and_holders_share_them() {
         let buffers = Arc::new(Buffers::default());
-        let (places, per_holder, _) = LARGE_BUFFERS;
-        let mut all = Vec::new();
+        let (places, per_holder, reserved) = LARGE_UPLOADS;
+        let mut admitted = Vec::new();
         for number in 0..2 * places {
-            let taken = take_all(&buffers, Holder::User(number.to_string().into())).await;
-            assert!(taken.len() <= per_holder + 1);
-            assert_eq!(taken.last().unwrap().memory.len(), SIZE, "an ordinary buffer in their place");
-            assert!(number > 2 || taken.len() > 1, "a holder without a large buffer gets one");
-            all.extend(taken.into_iter().filter(|buffer| buffer.large.is_some()));
+            let own = admit_all(&buffers, Holder::User(number.to_string().into())).await;
+            assert!(own.len() <= per_holder);
+            assert!(!own.is_empty() || admitted.len() == places, "a holder without any gets its share");
+            assert!(own.len() <= 1 || admitted.len() + own.len() <= places - reserved);
+            admitted.extend(own);
         }
-        assert_eq!(all.len(), places);
-        assert!(all.iter().all(|buffer| buffer.memory.len() == LARGE));
+        assert_eq!(admitted.len(), places);
+        drop(admitted);
+        assert_eq!(buffers.large_uploads(), 0);
     }
 
     #[tokio::test]
-    async fn spare_large_buffers_are_kept_only_while_one_is_in_use() {
+    async fn large_buffers_are_reused_until_the_last_upload_ends() {
         let buffers = Arc::new(Buffers::default());
-        let (first, second) = (buffers.take_large(), buffers.take_large());
-        drop(first);
-        assert_eq!(buffers.spare_large.lock().len(), 1);
-        let third = buffers.take_large();
-        assert!(buffers.spare_large.lock().is_empty(), "it is reused");
-        drop((second, third));
+        let (upload, other) = (buffers.admit_to_large().unwrap(), buffers.admit_to_large().unwrap());
+        drop((upload.take(), upload.take()));
+        assert_eq!(buffers.spare_large_for_test(), 2);
+        let (first, second) = (upload.take(), other.take());
         assert!(buffers.spare_large.lock().is_empty());
-        assert_eq!(buffers.large_in_use(), 0);
+        assert_eq!(first.memory.len(), LARGE);
+        drop((upload, other, first));
+        assert_eq!((buffers.large_uploads(), buffers.spare_large_for_test()), (1, 1));
+        drop(second);
+        assert_eq!((buffers.large_uploads(), buffers.spare_large_for_test()), (0, 0));
     }
 }

@@ -47,7 +47,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::task::JoinHandle;
 
-use super::buffers::{self, Buffer};
+use super::buffers::{self, Buffer, LargeBuffers};
 use super::error::StoreError;
 use super::index::changes::blobs::{AdmitBlob, NewBlob};
 use super::inner::Store;
@@ -64,8 +64,8 @@ pub struct Upload {
     owner: Owner,
     /// Bytes that are not written yet.
     buffered: Option<Buffer>,
-    /// True once a buffer was full: the next ones are large.
-    is_long: bool,
+    /// Present once a buffer was full, unless too many uploads have large buffers.
+    large: Option<Arc<LargeBuffers>>,
     /// The write of the previous buffer.
     running: Option<JoinHandle<Result<(), StoreError>>>,
 }
@@ -102,7 +102,7 @@ impl Upload {
     }
 
     fn of(store: Store, repository: Option<RepositoryName>, owner: Owner) -> Self {
-        Upload { store, repository, owner, buffered: None, is_long: false, running: None }
+        Upload { store, repository, owner, buffered: None, large: None, running: None }
     }
 
     async fn owned_by(
@@ -183,14 +183,16 @@ impl Upload {
     /// [`StoreError::UploadTakenOver`] if another request took over the upload, or the error of the disk.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
-            let buffer = self.buffered.get_or_insert_with(|| {
-                let buffers = &self.owner.uploads.buffers;
-                if self.is_long { buffers.take_large() } else { buffers.take() }
-            });
+            let (buffers, large) = (&self.owner.uploads.buffers, &self.large);
+            let buffer = self
+                .buffered
+                .get_or_insert_with(|| large.as_ref().map_or_else(|| buffers.take(), LargeBuffers::take));
             let taken = buffer.fill(bytes);
             bytes = &bytes[taken..];
             if buffer.is_full() {
-                self.is_long = true;
+                if self.large.is_none() {
+                    self.large = buffers.admit_to_large();
+                }
                 self.finish_write().await?;
                 self.start_write();
             }

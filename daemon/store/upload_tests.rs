@@ -191,10 +191,10 @@ fn numbers(length: usize) -> Vec<u8> {
     words.flatten().take(length).collect()
 }
 
-/// Waits until no write holds a large buffer.
-async fn until_no_large_buffer(fixture: &Fixture) {
+/// Waits until no upload has large buffers.
+async fn until_no_large_buffers(fixture: &Fixture) {
     let unused = async {
-        while fixture.uploads.buffers.large_in_use() > 0 {
+        while fixture.uploads.buffers.large_uploads() > 0 {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     };
@@ -202,18 +202,21 @@ async fn until_no_large_buffer(fixture: &Fixture) {
 }
 
 #[tokio::test]
-async fn an_upload_of_tiny_chunks_holds_two_buffers_at_most() {
+async fn an_upload_of_tiny_chunks_has_two_buffers_at_most() {
     let fixture = Fixture::new(10).await;
+    let buffers = &fixture.uploads.buffers;
     let content = numbers((3 << 20) + 1);
     let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
-    let mut most = 0;
+    // Keeps the spare buffers until they are counted.
+    let other = buffers.admit_to_large();
     for chunk in content.chunks(61) {
         upload.write(chunk).await.unwrap();
-        most = most.max(fixture.uploads.buffers.large_in_use());
     }
-    assert!((1..=2).contains(&most), "{most} large buffers");
+    assert_eq!(buffers.large_uploads(), 2);
     upload.commit(sha256(&content)).await.unwrap();
-    assert_eq!(fixture.uploads.buffers.large_in_use(), 0);
+    assert_eq!(buffers.large_uploads(), 1);
+    assert!((1..=2).contains(&buffers.spare_large_for_test()), "{}", buffers.spare_large_for_test());
+    drop(other);
     assert_eq!(std::fs::read(fixture.test.file(&sha256(&content))).unwrap(), content);
 }
 
@@ -224,10 +227,10 @@ async fn an_abandoned_upload_gives_its_buffers_back() {
     let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
     upload.write(&content).await.unwrap();
     let id = upload.id();
-    assert!(fixture.uploads.buffers.large_in_use() > 0);
+    assert!(fixture.uploads.buffers.large_uploads() > 0);
     // As when the client disconnects; the running write is completed.
     drop(upload);
-    until_no_large_buffer(&fixture).await;
+    until_no_large_buffers(&fixture).await;
     let mut upload = fixture.resume(id).await.unwrap();
     let length = usize::try_from(upload.length()).unwrap();
     assert!(length > content.len() - (1 << 20), "{length}");
@@ -236,18 +239,14 @@ async fn an_abandoned_upload_gives_its_buffers_back() {
 }
 
 #[tokio::test]
-async fn uploads_without_a_large_buffer_go_on_with_ordinary_ones() {
+async fn an_upload_without_large_buffers_goes_on_with_ordinary_ones() {
     let fixture = Fixture::new(10).await;
     let buffers = &fixture.uploads.buffers;
-    let mut taken = vec![buffers.take_large()];
-    while buffers.large_in_use() == taken.len() {
-        taken.push(buffers.take_large());
-    }
-    let before = buffers.large_in_use();
+    let others: Vec<_> = std::iter::from_fn(|| buffers.admit_to_large()).collect();
     let content = numbers((1 << 20) + 99);
     let mut upload = Upload::start(&fixture.test.store, &name(), Algorithm::Sha256).await.unwrap();
     upload.write(&content).await.unwrap();
-    assert_eq!(buffers.large_in_use(), before);
+    assert_eq!(buffers.large_uploads(), others.len());
     upload.commit(sha256(&content)).await.unwrap();
 }
 
