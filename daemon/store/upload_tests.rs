@@ -1,8 +1,10 @@
 //! Tests of uploads and their sessions on a real directory.
 #![expect(clippy::disallowed_methods, reason = "the tests change files as another process would")]
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use rustix::fs::{FlockOperation, flock};
@@ -12,6 +14,8 @@ use super::blob_store::BlobStore;
 use super::capacity::Capacity;
 use super::disk::Disk;
 use super::error::StoreError;
+use super::files::FileOperation;
+use super::files::observer::{Observer, observe};
 use super::test_store::TestStore;
 use super::upload_id::UploadId;
 use super::uploads::Uploads;
@@ -236,6 +240,50 @@ async fn an_abandoned_upload_gives_its_buffers_back() {
     assert!(length > content.len() - (1 << 20), "{length}");
     upload.write(&content[length..]).await.unwrap();
     upload.commit(sha256(&content)).await.unwrap();
+}
+
+/// Lets a number of writes succeed, and then one meet a full disk; zero lets all succeed.
+#[derive(Default)]
+struct FullDisk(AtomicU32);
+
+impl Observer for FullDisk {
+    fn before(&self, operation: FileOperation<'_>) -> io::Result<()> {
+        let count = |left: u32| left.checked_sub(1);
+        let counted = matches!(operation, FileOperation::Write)
+            && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) == Ok(1);
+        if counted { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(()) }
+    }
+
+    fn after(&self, _: FileOperation<'_>, _: Option<&io::Error>) {}
+}
+
+#[tokio::test]
+async fn a_long_upload_resumes_where_a_full_disk_stopped_it() {
+    let disk = Arc::new(FullDisk::default());
+    let mut observed = None;
+    let test = TestStore::open_changed(|settings| {
+        observed = Some(observe(&settings.path, Arc::clone(&disk) as Arc<dyn Observer>));
+    });
+    let test = test.await;
+    let content = numbers((4 << 20) + 77);
+    let mut upload = Upload::start(&test.store, &name(), Algorithm::Sha256).await.unwrap();
+    disk.0.store(4, Ordering::Relaxed);
+    let mut written = Ok(());
+    for chunk in content.chunks(65_000) {
+        written = upload.write(chunk).await;
+        if written.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(written, Err(StoreError::Full)), "{written:?}");
+    let (id, length) = (upload.id(), usize::try_from(upload.length()).unwrap());
+    drop(upload);
+    let mut upload = Upload::resume(&test.store, &name(), id).await.unwrap();
+    assert!(length > 0 && upload.length() == length as u64, "the bytes that failed do not count");
+    assert_eq!(std::fs::read(test.path("uploads").join(id.to_string())).unwrap(), content[..length]);
+    upload.write(&content[length..]).await.unwrap();
+    upload.commit(sha256(&content)).await.unwrap();
+    drop(observed);
 }
 
 #[tokio::test]
