@@ -12,6 +12,7 @@ use super::activity::ActivityTracker;
 use super::admission::Holder;
 use super::connection::{self, Admitted};
 use super::early::EarlyConnections;
+use super::in_place::InPlace;
 use super::liveness::Heartbeat;
 use super::slots::{Ending, Slot};
 use super::state::Server;
@@ -111,12 +112,12 @@ impl Server {
         let (server, lifetime) = (Arc::clone(self), lifetime.clone());
         let connection = ActivityTracker::connection(&self.activity);
         if let Some((slot, ending)) = self.slots.admit(holder) {
-            tokio::spawn(async move {
+            tokio::spawn(InPlace::new(async move {
                 let stop = lifetime.stop.clone();
                 let slot = Arc::new(slot);
                 connection::run(server, Admitted { stream, peer, slot, ending, stop }).await;
                 drop((connection, lifetime));
-            });
+            }));
             return;
         }
         if refused.is_due() {
@@ -127,11 +128,11 @@ impl Server {
         let Some((place, displaced)) = self.waiting.enter(holder) else {
             return self.refuse_at_once(stream);
         };
-        tokio::spawn(async move {
+        tokio::spawn(InPlace::new(async move {
             let stop = lifetime.stop.clone();
             server.wait_for_slot((stream, peer), holder, (place, displaced), stop).await;
             drop((connection, lifetime));
-        });
+        }));
     }
 
     /// Serves a connection once it gets a slot, or else answers it with 503.

@@ -12,6 +12,9 @@ static DIGITS_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(D
 const FIELD: &[u8] = b"\ncontent-length:";
 /// Number of bytes kept to find a line that arrives in several reads.
 const TAIL: usize = 64;
+/// Bytes at the end of a read that are searched while a request is in progress: those before are of its body, unless the
+/// client pipelines longer heads.
+const SEARCHED: usize = 8 << 10;
 /// Start of a HEAD request, whose response has no body.
 const HEAD: &[u8] = b"HEAD ";
 
@@ -38,7 +41,8 @@ impl RequestHeads {
             return;
         }
         self.tail.extend(&bytes[..bytes.len().min(TAIL)]);
-        self.has_oversized_length = has_oversized_length(&self.tail) || has_oversized_length(bytes);
+        let searched = if is_busy { &bytes[bytes.len().saturating_sub(SEARCHED)..] } else { bytes };
+        self.has_oversized_length = has_oversized_length(&self.tail) || has_oversized_length(searched);
         if bytes.len() > TAIL {
             self.tail.clear();
             self.tail.extend(&bytes[bytes.len() - TAIL..]);
@@ -64,8 +68,7 @@ impl RequestHeads {
     }
 }
 
-/// Returns true if the bytes contain a complete `Content-Length` line that hyper refuses. All uploads pass here: the search is
-/// one of vector instructions.
+/// Returns true if the bytes contain a complete `Content-Length` line that hyper refuses.
 fn has_oversized_length(bytes: &[u8]) -> bool {
     // Occurrences that overlap an earlier one follow digits, so that they are no length.
     let mut found = DIGITS_FINDER.find_iter(bytes);
@@ -117,6 +120,19 @@ mod tests {
             ] {
                 assert!(!has(field, piece), "{field} {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn a_head_after_a_body_is_searched_and_the_body_is_not() {
+        let line = b"\r\nContent-Length: 18446744073709551615\r\n";
+        let body = vec![b'x'; 4 * SEARCHED];
+        for (bytes, is_found) in
+            [([&body[..], line].concat(), true), ([&body[..], line, &body].concat(), false)]
+        {
+            let mut heads = RequestHeads::default();
+            heads.observe(&bytes, true);
+            assert_eq!(heads.have_oversized_length(), is_found);
         }
     }
 

@@ -18,6 +18,7 @@ mod early;
 mod endpoints;
 mod heads;
 mod health;
+mod in_place;
 mod liveness;
 mod origin_check;
 mod refusal;

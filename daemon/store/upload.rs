@@ -47,7 +47,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::task::JoinHandle;
 
-use super::buffers::{self, Buffer};
+use super::buffers::{self, Buffer, LargeBuffers};
 use super::error::StoreError;
 use super::index::changes::blobs::{AdmitBlob, NewBlob};
 use super::inner::Store;
@@ -64,6 +64,8 @@ pub struct Upload {
     owner: Owner,
     /// Bytes that are not written yet.
     buffered: Option<Buffer>,
+    /// Present once a buffer was full, unless too many uploads have large buffers.
+    large: Option<Arc<LargeBuffers>>,
     /// The write of the previous buffer.
     running: Option<JoinHandle<Result<(), StoreError>>>,
 }
@@ -99,6 +101,10 @@ impl Upload {
         .await
     }
 
+    fn of(store: Store, repository: Option<RepositoryName>, owner: Owner) -> Self {
+        Upload { store, repository, owner, buffered: None, large: None, running: None }
+    }
+
     async fn owned_by(
         store: &Store,
         repository: &RepositoryName,
@@ -108,7 +114,7 @@ impl Upload {
         let work = Arc::clone(&store.0.work);
         let opened = move || {
             let owner = open(&store, &repository)?;
-            Ok(Upload { store, repository: Some(repository), owner, buffered: None, running: None })
+            Ok(Self::of(store, Some(repository), owner))
         };
         work.run(Kind::Write, opened).await
     }
@@ -126,7 +132,7 @@ impl Upload {
         let (store, work) = (store.clone(), Arc::clone(&store.0.work));
         let opened = move || {
             let owner = Owner::start_in(&store.0.uploads, None, algorithm, reserve)?;
-            Ok(Upload { store, repository: None, owner, buffered: None, running: None })
+            Ok(Self::of(store, None, owner))
         };
         work.run(Kind::Write, opened).await
     }
@@ -177,10 +183,16 @@ impl Upload {
     /// [`StoreError::UploadTakenOver`] if another request took over the upload, or the error of the disk.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
-            let buffer = self.buffered.get_or_insert_with(|| self.owner.uploads.buffers.take());
+            let (buffers, large) = (&self.owner.uploads.buffers, &self.large);
+            let buffer = self
+                .buffered
+                .get_or_insert_with(|| large.as_ref().map_or_else(|| buffers.take(), LargeBuffers::take));
             let taken = buffer.fill(bytes);
             bytes = &bytes[taken..];
             if buffer.is_full() {
+                if self.large.is_none() {
+                    self.large = buffers.admit_to_large();
+                }
                 self.finish_write().await?;
                 self.start_write();
             }
