@@ -161,7 +161,7 @@ pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::{IndexError, StoreError};
 pub use self::feed::{Activity, EventPage, EventsRead, StoredEvent};
 #[cfg(fuzzing)]
-pub use self::fuzz::names_in_layout;
+pub use self::fuzz::{journal_has_batches, names_in_layout, rows_in_log};
 pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest, WaitingContent};
 pub use self::holder::Holder;
 pub use self::immutable::ImmutableRule;

@@ -12,6 +12,8 @@ mod record;
 
 pub(super) use self::log::{AppendError, Log};
 pub(super) use self::read::{Replayed, last_record, read_all, replay};
+#[cfg(fuzzing)]
+pub(in crate::store) use self::record::count_rows;
 pub(super) use self::record::{LogId, RecordRows};
 
 use serde::{Deserialize, Serialize};

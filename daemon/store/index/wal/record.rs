@@ -139,6 +139,16 @@ pub(in crate::store) fn visit_rows(mut rows: &[u8], visit: &mut Visitor<'_>) -> 
     true
 }
 
+/// Returns the number of rows after a header, whatever its checksum is; `None` without one. For the fuzzer.
+#[cfg(fuzzing)]
+pub(in crate::store) fn count_rows(bytes: &[u8]) -> Option<usize> {
+    let header = Header::parse(bytes)?;
+    let _ = (header.length(), header.rows(bytes));
+    let mut count = 0;
+    visit_rows(&bytes[HEADER..], &mut |_, _, _| count += 1);
+    Some(count)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
