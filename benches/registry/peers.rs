@@ -140,7 +140,12 @@ pub fn holdfast(data: &Path) -> io::Result<Server> {
 pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     let mut command = Command::new(binary);
-    command.env_clear().env("HOLDFAST_LISTEN", target.address.to_string()).env("HOLDFAST_STORAGE_PATH", data);
+    command
+        .env_clear()
+        .env("HOLDFAST_LISTEN", target.address.to_string())
+        .env("HOLDFAST_STORAGE_PATH", data)
+        // The default is as many tags as the largest repository of the tables has before the pushes.
+        .env("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "1000000");
     Server::start(command, target, data, "/v2/")
 }
 

@@ -50,9 +50,11 @@ fn series(
     let mut values = Vec::new();
     for content in sizes {
         eprintln!("measuring growth: {}", column(content));
-        let data = setting.data.join("growth");
+        let (data, disk) = setting.place("growth")?;
         values.push(measure(setting, binary, *content, &data)?);
-        fs::remove_dir_all(&data)?;
+        if disk.is_none() {
+            fs::remove_dir_all(&data)?;
+        }
     }
     for (row, (name, smallest)) in values[0].iter().enumerate() {
         let cell = |values: &Values| format!("{} ({:.1}×)", number(values[row].1), values[row].1 / smallest);
@@ -71,14 +73,19 @@ fn measure(setting: &Setting, binary: &Path, content: Content, data: &Path) -> i
     })?;
     let crashed = starts(binary, data, Server::kill)?;
     let server = peers::build_of_holdfast(binary, data)?;
-    add("memory after the start, MiB", server.memory("VmRSS"));
+    let own_memory = || server.memory("RssAnon");
+    let mut memory = vec![("after the start", own_memory())];
     pushes(setting, content, &server, &mut add)?;
     manifests(setting, content, &server, &mut add)?;
+    memory.push(("after the pushes", own_memory()));
     pages(content, &server, &mut add)?;
+    memory.push(("after the pages", own_memory()));
     add("collection of 50 images, ms", collection(binary, content, data, &server)?);
-    add("memory at the end, MiB", server.memory("VmRSS"));
-    add("of it not backed by files, MiB", server.memory("RssAnon"));
-    add("peak memory, MiB", server.memory("VmHWM"));
+    memory.push(("after the collections", own_memory()));
+    for (when, mebibytes) in memory {
+        add(&format!("memory {when}, without mapped files, MiB"), mebibytes);
+    }
+    add("peak memory with mapped files, MiB", server.memory("VmHWM"));
     drop(server);
     add("start after a clean stop, ms", clean);
     add("start after kill -9, ms", crashed);

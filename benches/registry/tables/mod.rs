@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::peers::{self, BEFORE, HOLDFAST};
+use disk::Disk;
 
 /// A table to print.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -46,6 +47,14 @@ impl Setting {
         let mut builds = vec![(HOLDFAST, peers::own_binary().to_owned())];
         builds.extend(before.map(|binary| (BEFORE, binary.to_owned())));
         Setting { data: data.to_owned(), builds, mounts: disk::own_mounts(), quick }
+    }
+
+    /// Returns a place for the data of a server: on a disk of its own if this process may mount one. A disk is also removed
+    /// at once, however many files it has.
+    fn place(&self, name: &str) -> io::Result<(PathBuf, Option<Disk>)> {
+        let mount = self.data.join(name);
+        let disk = self.mounts.then(|| Disk::mount(&mount)).transpose()?;
+        Ok((mount.join("data"), disk))
     }
 
     /// Returns the full value, or that of a trial.

@@ -4,7 +4,6 @@
 //! deferred writes are counted. All servers wait at the same time.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast::oci::{Algorithm, Hasher};
@@ -98,30 +97,26 @@ fn subjects(setting: &Setting) -> io::Result<Vec<Subject>> {
     let each = |repositories, tags_each| Content { repositories, tags_each };
     let sizes = setting
         .choose([each(1, 10), each(100, 100), each(1000, 100)], [each(1, 10), each(2, 50), each(10, 100)]);
+    let place = |name: &str, content: Content| {
+        eprintln!("filling {name} with {} tags", count(content.tags()));
+        setting.place(&format!("{name}-{}", content.tags()))
+    };
     let mut subjects = Vec::new();
     for (name, binary) in &setting.builds {
         for content in sizes {
-            let (data, disk) = place(setting, name, content)?;
+            let (data, disk) = place(name, content)?;
             content.fill(binary, &data)?;
             let server = peers::build_of_holdfast(binary, &data)?;
             subjects.push(Subject::new(name, content, server, disk));
         }
     }
     for content in sizes {
-        let (data, disk) = place(setting, "registry", content)?;
+        let (data, disk) = place("registry", content)?;
         content.fill_registry_2(&data)?;
         let Some(server) = peers::registry_2(&data)? else { break };
         subjects.push(Subject::new(REGISTRY_2, content, server, disk));
     }
     Ok(subjects)
-}
-
-/// Returns the place for the data of a server, on a disk of its own if this process may mount one.
-fn place(setting: &Setting, name: &str, content: Content) -> io::Result<(PathBuf, Option<Disk>)> {
-    eprintln!("filling {name} with {} tags", content.tags());
-    let mount = setting.data.join(format!("{name}-{}", content.tags()));
-    let disk = setting.mounts.then(|| Disk::mount(&mount)).transpose()?;
-    Ok((mount.join("data"), disk))
 }
 
 /// Lets every server do the operations, waits until all are quiet, and returns what each has written.
