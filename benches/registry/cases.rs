@@ -269,7 +269,7 @@ fn in_turn<'a>(
 }
 
 fn heads(target: &Target) -> io::Result<f64> {
-    load::manifest_rate(target, "HEAD", IMAGE, 32, Duration::from_secs(2))
+    load::manifest_rate(target, "HEAD", &[IMAGE.to_owned()], 32, Duration::from_secs(2))
 }
 
 /// Flushes the disk, and touches memory for the page cache: on a virtual machine the first touch of memory that the host has

@@ -183,18 +183,19 @@ fn parse_head(response: &httparse::Response) -> Head {
     head
 }
 
-/// Requests a manifest on `connections` connections for `time`, by HEAD or GET; returns responses per second.
+/// Requests manifests on `connections` connections for `time`, by HEAD or GET, one path after the other; returns responses
+/// per second.
 pub fn manifest_rate(
     target: &Target,
     method: &str,
-    path: &str,
+    paths: &[String],
     connections: usize,
     time: Duration,
 ) -> io::Result<f64> {
     const THREADS: usize = 2;
     let begun = Instant::now();
     let count = std::thread::scope(|scope| {
-        let work = || request_loop(target, method, path, connections / THREADS, time);
+        let work = || request_loop(target, method, paths, connections / THREADS, time);
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(join).sum::<io::Result<u64>>()
     })?;
@@ -204,17 +205,18 @@ pub fn manifest_rate(
 fn request_loop(
     target: &Target,
     method: &str,
-    path: &str,
+    paths: &[String],
     connections: usize,
     time: Duration,
 ) -> io::Result<u64> {
     let mut open = (0..connections).map(|_| Connection::open(target)).collect::<io::Result<Vec<_>>>()?;
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
-    let request = open[0].head_of(method, path, accept);
+    let requests: Vec<_> = paths.iter().map(|path| open[0].head_of(method, path, accept)).collect();
+    let mut requests = requests.iter().cycle();
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < time {
-        for connection in &mut open {
-            connection.send(&request)?;
+        for (connection, request) in open.iter_mut().zip(&mut requests) {
+            connection.send(request)?;
         }
         for connection in &mut open {
             let head = connection.head()?;

@@ -39,6 +39,11 @@ impl Content {
         format!("{}.{}.{}", number / 1000 + 1, number / 10 % 100, number % 10)
     }
 
+    /// Returns the path of an image's manifest by its tag.
+    pub fn manifest_path(self, image: usize) -> String {
+        format!("/v2/{}/manifests/{}", self.repository(image), self.tag(image))
+    }
+
     pub fn manifest(self, image: usize) -> String {
         let describe = |media_type: &str, content: &[u8]| {
             let digest = Hasher::digest(Algorithm::Sha256, content);
@@ -69,7 +74,8 @@ impl Content {
         [config.to_string(), format!("layer of repository {number}")]
     }
 
-    fn images(self) -> impl Iterator<Item = usize> {
+    /// Returns the numbers of all images.
+    pub fn images(self) -> impl Iterator<Item = usize> {
         0..self.tags()
     }
 

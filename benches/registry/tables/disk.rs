@@ -34,7 +34,7 @@ impl Disk {
         fs::File::create(&image)?.set_len(SIZE)?;
         // All of the file system is written at once: later writes are those of the server.
         let options = "lazy_itable_init=0,lazy_journal_init=0";
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-i", "8192", "-E", options]).arg(&image))?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", options]).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop,noatime"]).arg(&image).arg(mount))?;
         let device = fs::metadata(mount)?.dev();
         let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));

@@ -136,7 +136,7 @@ fn manifests(
     add: &mut impl FnMut(&str, f64),
 ) -> io::Result<()> {
     let middle = content.tags() / 2;
-    let path = format!("/v2/{}/manifests/{}", content.repository(middle), content.tag(middle));
+    let path = [content.manifest_path(middle)];
     let time = Duration::from_secs(setting.choose(2, 1));
     for (name, method) in [("HEAD of a manifest, µs", "HEAD"), ("GET of a manifest, µs", "GET")] {
         add(name, 1e6 / load::manifest_rate(&server.target, method, &path, 32, time)?);
