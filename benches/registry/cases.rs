@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::load::{self, Connection, Target};
 use super::maintenance;
@@ -207,15 +207,15 @@ impl Servers {
     fn measure_small(&self, round: usize, report: &mut Report) -> io::Result<()> {
         for (name, server) in self.registries_in_turn(round) {
             settle();
-            report.add(&SMALL, name, push::small_images(&server.target, 4, 100)?);
+            report.add(&SMALL, name, push::images(&server.target, 4, 400, push::SMALL)?);
         }
         Ok(())
     }
 
     fn measure_lists(&self, round: usize, report: &mut Report) -> io::Result<()> {
         for (name, server) in self.registries_in_turn(round) {
-            report.add(&TAGS, name, response_time(&server.target, "/v2/app/web/tags/list?n=100")?);
-            report.add(&CATALOG, name, response_time(&server.target, "/v2/_catalog?n=100")?);
+            report.add(&TAGS, name, load::response_time(&server.target, "/v2/app/web/tags/list?n=100")?);
+            report.add(&CATALOG, name, load::response_time(&server.target, "/v2/_catalog?n=100")?);
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ fn in_turn<'a>(
 }
 
 fn heads(target: &Target) -> io::Result<f64> {
-    load::head_rate(target, IMAGE, 32, Duration::from_secs(2))
+    load::manifest_rate(target, "HEAD", &[IMAGE.to_owned()], 32, Duration::from_secs(2))
 }
 
 /// Flushes the disk, and touches memory for the page cache: on a virtual machine the first touch of memory that the host has
@@ -277,20 +277,6 @@ fn heads(target: &Target) -> io::Result<f64> {
 fn settle() {
     let _ = Command::new("sync").status();
     drop(std::hint::black_box(vec![1_u8; 2 * LARGE]));
-}
-
-/// Returns the median response time, in milliseconds.
-fn response_time(target: &Target, path: &str) -> io::Result<f64> {
-    let mut connection = Connection::open(target)?;
-    let request = connection.head_of("GET", path, "");
-    let mut times = Vec::new();
-    for _ in 0..21 {
-        let begun = Instant::now();
-        connection.exchange(&request, &[], 200)?;
-        times.push(milliseconds(begun.elapsed()));
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
 }
 
 /// Pushes 10,000 tags to one repository, and 2,000 repositories.

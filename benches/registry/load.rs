@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::report::{median, milliseconds};
+
 /// Timeout of a response.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -114,16 +116,22 @@ impl Connection {
 
     /// Sends a request, reads the whole response and checks its status.
     pub fn exchange(&mut self, head: &[u8], body: &[u8], status: u16) -> io::Result<Head> {
-        let mut request = head.to_vec();
-        request.extend_from_slice(body);
-        self.send(&request)?;
-        let head = self.head()?;
-        self.discard(&head)?;
-        if head.status != status {
-            let line = String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap_or(&[]));
-            return Err(io::Error::other(format!("{line}: status {} instead of {status}", head.status)));
+        let response = self.exchange_any(head, body)?;
+        if response.status != status {
+            let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or(&[]));
+            return Err(io::Error::other(format!("{line}: status {} instead of {status}", response.status)));
         }
-        Ok(head)
+        Ok(response)
+    }
+
+    /// Sends a request and reads the whole response, whatever its status.
+    pub fn exchange_any(&mut self, head: &[u8], body: &[u8]) -> io::Result<Head> {
+        self.send(&[head, body].concat())?;
+        let response = self.head()?;
+        if !head.starts_with(b"HEAD ") {
+            self.discard(&response)?;
+        }
+        Ok(response)
     }
 
     /// Reads and discards the body of a response; returns its length.
@@ -175,36 +183,67 @@ fn parse_head(response: &httparse::Response) -> Head {
     head
 }
 
-/// Sends HEAD requests for a path on `connections` connections for `time`; returns responses per second.
-pub fn head_rate(target: &Target, path: &str, connections: usize, time: Duration) -> io::Result<f64> {
+/// Requests manifests on `connections` connections for `time`, by HEAD or GET, one path after the other; returns responses
+/// per second.
+pub fn manifest_rate(
+    target: &Target,
+    method: &str,
+    paths: &[String],
+    connections: usize,
+    time: Duration,
+) -> io::Result<f64> {
     const THREADS: usize = 2;
     let begun = Instant::now();
     let count = std::thread::scope(|scope| {
-        let work = || head_loop(target, path, connections / THREADS, time);
+        let work = || request_loop(target, method, paths, connections / THREADS, time);
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(join).sum::<io::Result<u64>>()
     })?;
     Ok(count as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn head_loop(target: &Target, path: &str, connections: usize, time: Duration) -> io::Result<u64> {
+fn request_loop(
+    target: &Target,
+    method: &str,
+    paths: &[String],
+    connections: usize,
+    time: Duration,
+) -> io::Result<u64> {
     let mut open = (0..connections).map(|_| Connection::open(target)).collect::<io::Result<Vec<_>>>()?;
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
-    let request = open[0].head_of("HEAD", path, accept);
+    let requests: Vec<_> = paths.iter().map(|path| open[0].head_of(method, path, accept)).collect();
+    let mut requests = requests.iter().cycle();
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < time {
-        for connection in &mut open {
-            connection.send(&request)?;
+        for (connection, request) in open.iter_mut().zip(&mut requests) {
+            connection.send(request)?;
         }
         for connection in &mut open {
             let head = connection.head()?;
             if head.status != 200 {
-                return Err(io::Error::other(format!("status {} for HEAD", head.status)));
+                return Err(io::Error::other(format!("status {} for {method}", head.status)));
+            }
+            if method != "HEAD" {
+                connection.discard(&head)?;
             }
             count += 1;
         }
     }
     Ok(count)
+}
+
+/// Returns the median response time for a GET by a client of HTML, in milliseconds.
+pub fn response_time(target: &Target, path: &str) -> io::Result<f64> {
+    const REQUESTS: usize = 21;
+    let mut connection = Connection::open(target)?;
+    let request = connection.head_of("GET", path, "Accept: text/html\r\n");
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS {
+        let begun = Instant::now();
+        connection.exchange(&request, &[], 200)?;
+        times.push(milliseconds(begun.elapsed()));
+    }
+    Ok(median(times))
 }
 
 /// Pulls a blob on each of `connections` connections at once; returns the seconds.

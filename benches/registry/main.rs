@@ -8,18 +8,22 @@
 #![expect(clippy::cast_precision_loss, reason = "measured values are far below 2^52")]
 
 mod cases;
+mod layout;
 mod load;
 mod maintenance;
 mod pages;
 mod peers;
 mod push;
 mod report;
+mod tables;
 mod transfer;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+
+use tables::{Setting, Table};
 
 /// Measure Holdfast beside registry:2 and nginx
 #[derive(Parser)]
@@ -36,6 +40,12 @@ struct Arguments {
     /// Size of the archive that is imported and exported, in GiB; three times as much space is needed
     #[arg(long, default_value_t = 4)]
     archive: u64,
+    /// Print these tables in Markdown instead of running the cases; all of them if none is named
+    #[arg(long, num_args = 0.., value_delimiter = ',', default_missing_values = ["wear", "growth", "rates", "cipher"])]
+    tables: Vec<Table>,
+    /// Small registries and few operations for the tables: a trial of the benchmark itself
+    #[arg(long)]
+    quick: bool,
     /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -45,6 +55,11 @@ fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
     empty(&data)?;
+    if !arguments.tables.is_empty() {
+        let setting = Setting::new(&data, arguments.before.as_deref(), arguments.quick);
+        tables::print(&arguments.tables, &setting)?;
+        return std::fs::remove_dir_all(&data);
+    }
     let mut report = report::Report::default();
     {
         let mut servers = cases::Servers::start(&data, &arguments.only, arguments.before.as_deref())?;

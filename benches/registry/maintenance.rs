@@ -1,7 +1,6 @@
 //! Cost of maintenance: collections, checks, and opening a large store.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use holdfast::oci::{Algorithm, Hasher};
 use serde_json::{Value, json};
 
+use super::layout::{self, Layout};
 use super::load::{self, Connection, Target};
 use super::peers::{self, HOLDFAST};
 use super::push::{self, Large};
@@ -48,7 +48,7 @@ pub fn collect(data: &Path, report: &mut Report) -> io::Result<()> {
     let (gc, slowest) = std::thread::scope(|scope| {
         let requests = scope.spawn(|| slowest_request(&server.target, &kept, &stop));
         std::thread::sleep(Duration::from_millis(50));
-        let gc = run_gc(data);
+        let gc = run_gc(peers::own_binary(), data);
         stop.store(true, Ordering::Relaxed);
         (gc, load::join(requests))
     });
@@ -75,8 +75,8 @@ fn slowest_request(target: &Target, manifest: &[u8], stop: &AtomicBool) -> io::R
 }
 
 /// Collects without a grace period; returns the reported duration, in milliseconds.
-fn run_gc(data: &Path) -> io::Result<f64> {
-    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+pub fn run_gc(binary: &Path, data: &Path) -> io::Result<f64> {
+    let output = Command::new(binary)
         .env_clear()
         .args(["gc", "--grace", "0s", "--json", "--data"])
         .arg(data)
@@ -97,39 +97,23 @@ pub fn large_store(data: &Path, report: &mut Report) -> io::Result<()> {
     server.kill()?;
     let server = peers::holdfast(data)?;
     report.add(&OPEN_AFTER_CRASH, HOLDFAST, milliseconds(server.start));
-    report.add(&COLLECT_LARGE, HOLDFAST, run_gc(data)?);
+    report.add(&COLLECT_LARGE, HOLDFAST, run_gc(peers::own_binary(), data)?);
     Ok(())
 }
 
 /// Writes an image layout, from which the daemon rebuilds its index.
 fn make_layout(data: &Path) -> io::Result<()> {
-    let blobs = data.join("blobs/sha256");
-    fs::create_dir_all(&blobs)?;
-    fs::create_dir_all(data.join("index"))?;
-    // An invalid index, so that the daemon rebuilds it.
-    fs::write(data.join("index/data.mdb"), b"no index")?;
-    let store = |content: &[u8]| -> io::Result<Value> {
-        let digest = Hasher::digest(Algorithm::Sha256, content);
-        fs::write(blobs.join(digest.hex()), content)?;
-        Ok(json!({"mediaType": "a/b", "digest": digest, "size": content.len()}))
-    };
-    let mut index = io::BufWriter::new(fs::File::create(data.join("index.json"))?);
-    index.write_all(b"{\"schemaVersion\":2,\"manifests\":[")?;
+    let mut layout = Layout::create(data)?;
     for number in 0..MANIFESTS {
-        let layers = (0..LAYERS_EACH).map(|layer| store(format!("layer {number} {layer}").as_bytes()));
+        let layers =
+            (0..LAYERS_EACH).map(|layer| layout.store("a/b", format!("layer {number} {layer}").as_bytes()));
         let layers = layers.collect::<io::Result<Vec<_>>>()?;
-        let manifest = json!({"schemaVersion": 2, "config": store(b"{}")?, "layers": layers});
-        let mut entry = store(manifest.to_string().as_bytes())?;
-        let repository = format!("team/app{}", number % 100);
-        entry["mediaType"] = "application/vnd.oci.image.manifest.v1+json".into();
-        entry["annotations"] = json!({
-            "io.holdfast.repository": repository,
-            "org.opencontainers.image.ref.name": format!("{repository}:t{number}"),
-        });
-        write!(index, "{}{entry}", if number == 0 { "" } else { "," })?;
+        let config = layout.store("a/b", b"{}")?;
+        let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
+        let manifest = layout.store(layout::MANIFEST, manifest.to_string().as_bytes())?;
+        layout.name(manifest, &format!("team/app{}", number % 100), &format!("t{number}"))?;
     }
-    index.write_all(b"]}")?;
-    index.flush()
+    layout.finish()
 }
 
 /// Checks a large blob, and hashes the same number of bytes in memory.

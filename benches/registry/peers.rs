@@ -74,6 +74,12 @@ impl Server {
         kibibytes / 1024.0
     }
 
+    /// Returns a value of `/proc/PID/io` in bytes, summed over all its processes.
+    pub fn input_output(&self, key: &str) -> u64 {
+        let value = |process: &PathBuf| value_of(&process.join("io"), key)?.trim().parse::<u64>().ok();
+        self.processes().iter().filter_map(value).sum()
+    }
+
     fn processes(&self) -> Vec<PathBuf> {
         let own = self.child.id().to_string();
         let children =
@@ -97,9 +103,13 @@ fn ticks_of(process: &Path) -> Option<u64> {
 
 /// Returns a value of `/proc/PID/status` in KiB.
 pub fn status_of(process: &Path, key: &str) -> Option<f64> {
-    let status = std::fs::read_to_string(process.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    value_of(&process.join("status"), key)?.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Returns the text after `KEY:` in a file of `/proc`.
+fn value_of(file: &Path, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::to_owned)
 }
 
 fn responds(target: &Target, path: &str) -> bool {
@@ -116,16 +126,26 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// Returns the path of the measured build.
+pub fn own_binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_holdfast"))
+}
+
 /// Starts Holdfast without configuration: open on loopback.
 pub fn holdfast(data: &Path) -> io::Result<Server> {
-    build_of_holdfast(Path::new(env!("CARGO_BIN_EXE_holdfast")), data)
+    build_of_holdfast(own_binary(), data)
 }
 
 /// Starts any build of Holdfast without configuration.
 pub fn build_of_holdfast(binary: &Path, data: &Path) -> io::Result<Server> {
     let target = Target { address: free_address()?, tls: None, authorization: String::new() };
     let mut command = Command::new(binary);
-    command.env_clear().env("HOLDFAST_LISTEN", target.address.to_string()).env("HOLDFAST_STORAGE_PATH", data);
+    command
+        .env_clear()
+        .env("HOLDFAST_LISTEN", target.address.to_string())
+        .env("HOLDFAST_STORAGE_PATH", data)
+        // The default is as many tags as the largest repository of the tables has before the pushes.
+        .env("HOLDFAST_LIMITS_TAGS_PER_REPOSITORY", "1000000");
     Server::start(command, target, data, "/v2/")
 }
 
@@ -177,7 +197,7 @@ pub fn registry_2(data: &Path) -> io::Result<Option<Server>> {
     std::fs::write(
         &configuration,
         format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {}\n",
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {}\n",
             data.join("data").display(),
             target.address
         ),

@@ -47,11 +47,15 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+/// Returns the median of at least one sample.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
 impl Row {
     fn median(&self, server: &str) -> Option<f64> {
-        let mut samples = self.samples.get(server)?.clone();
-        samples.sort_by(f64::total_cmp);
-        Some(samples[samples.len() / 2])
+        self.samples.get(server).cloned().map(median)
     }
 
     fn ratio_to(&self, server: &str) -> String {
@@ -102,7 +106,7 @@ impl fmt::Display for Report {
 }
 
 /// Formats a number with three significant digits.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value {
         _ if value >= 100.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.1}"),
