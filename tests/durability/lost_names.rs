@@ -103,7 +103,10 @@ fn repair_restores_a_row_that_was_corrupted_offline() {
     let line = String::from_utf8_lossy(&check.stderr).into_owned();
     // A command that opens the store recovers it as a daemon does, and says so.
     // The snapshot before the checkpoint is whole, and takes the rest from the log.
-    assert!(check.status.success() && line.contains("now using the previous snapshot of the index"), "{line}");
+    assert!(
+        check.status.success() && line.contains("now using the previous snapshot of the index"),
+        "{line}"
+    );
     command(&daemon, &["check", "--repair"]);
     command(&daemon, &["check"]);
     daemon.start_again();

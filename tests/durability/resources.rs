@@ -170,24 +170,23 @@ fn idle_uploads_hold_no_descriptors() {
     }
 }
 
-/// Every second `fdatasync` of the index is that of the meta page; LMDB's own precedes it.
 #[test]
-fn a_failed_sync_of_the_meta_page_is_followed_by_another_commit() {
+fn a_record_whose_sync_failed_is_written_again() {
     for error in ["EMFILE", "ENOMEM", "EAGAIN", "ENOSPC", "EDQUOT"] {
         let mut daemon = Daemon::start();
         let (_, manifest) = daemon.push_image("a", "old", b"old layer");
-        let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
+        let log = daemon.data.join("index/wal.0").to_str().unwrap().to_owned();
         let put = |tag: &str| daemon.put_manifest("a", tag, OCI_MANIFEST, &manifest).status;
         let fails = |when: &str| {
             let how = format!("{error}:when={when}");
-            FaultInjection::fail_with(&how, daemon.pid(), "fdatasync", Some(&index))
+            FaultInjection::fail_with(&how, daemon.pid(), "fdatasync", Some(&log))
         };
-        // Fails once: another commit makes the change durable.
-        let failing = fails("2");
+        // Fails once: the second makes the change durable.
+        let failing = fails("1");
         assert_eq!(put("once"), 201, "{error}");
         drop(failing);
         // Fails each time: the change is refused, and the store works afterwards.
-        let failing = fails("2+2");
+        let failing = fails("1+1");
         let status = put("each");
         assert!(matches!(status, 503 | 507), "{error}: {status}");
         drop(failing);
@@ -206,12 +205,47 @@ fn a_failed_sync_of_the_meta_page_is_followed_by_another_commit() {
     }
 }
 
+/// Every second `fdatasync` of LMDB's file is that of the meta page; LMDB's own precedes it.
 #[test]
-fn an_io_error_in_the_sync_of_the_meta_page_closes_the_latch() {
+fn failed_syncs_of_a_checkpoint_lose_nothing() {
+    // Segments of the log have sixteen records.
+    let environment = [("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "1MiB")];
+    for (error, when, latches) in [
+        ("ENOMEM", "1+1", false),
+        ("ENOMEM", "2+2", false),
+        ("ENOSPC", "2+2", false),
+        ("EIO", "1+1", true),
+        ("EIO", "2+2", true),
+    ] {
+        let mut daemon = Daemon::with_env(&environment);
+        let (_, manifest) = daemon.push_image("a", "old", b"old layer");
+        let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
+        let how = format!("{error}:when={when}");
+        let failing = FaultInjection::fail_with(&how, daemon.pid(), "fdatasync", Some(&index));
+        let put = |count: usize| {
+            let tags = (0..count).map(|number| format!("{count}-{number}"));
+            tags.filter(|tag| daemon.put_manifest("a", tag, OCI_MANIFEST, &manifest).status == 201).collect()
+        };
+        let mut acknowledged: Vec<String> = put(60);
+        assert!((10..60).contains(&acknowledged.len()), "{how}: {}", acknowledged.len());
+        drop(failing);
+        acknowledged.extend(put(40));
+        assert_eq!(acknowledged.len() >= 40 + 10, !latches, "{how}: {}", acknowledged.len());
+        daemon.kill();
+        daemon.start_again_with_env(&environment);
+        for tag in &acknowledged {
+            daemon.get(&format!("/v2/a/manifests/{tag}")).expect(200);
+        }
+        run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    }
+}
+
+#[test]
+fn an_io_error_in_the_sync_of_the_log_closes_the_latch() {
     let mut daemon = Daemon::start();
     let (_, manifest) = daemon.push_image("a", "old", b"old layer");
-    let index = daemon.data.join("index/data.mdb").to_str().unwrap().to_owned();
-    let failing = FaultInjection::fail_with("EIO:when=2", daemon.pid(), "fdatasync", Some(&index));
+    let log = daemon.data.join("index/wal.0").to_str().unwrap().to_owned();
+    let failing = FaultInjection::fail_with("EIO:when=1", daemon.pid(), "fdatasync", Some(&log));
     assert!(daemon.put_manifest("a", "new", OCI_MANIFEST, &manifest).status >= 500);
     drop(failing);
     daemon.put_manifest("a", "after", OCI_MANIFEST, &manifest).expect(503);

@@ -93,11 +93,21 @@ impl Log {
         }
         let Some(segment) = &mut self.segments[number] else { return Err(AppendError::NoRoom) };
         segment.extend_to(end, self.limits.segment).map_err(|error| refused(failed(error)))?;
-        self.files
-            .write_at(&segment.file, &record, self.end.offset)
-            .map_err(|error| refused(failed(error)))?;
-        let sync = |error| StoreError::io("sync the log of the index", error);
-        self.files.sync_data(&segment.file).map_err(|error| AppendError::Unknown(sync(error)))?;
+        let write = || self.files.write_at(&segment.file, &record, self.end.offset);
+        let sync = || {
+            let synced = self.files.sync_data(&segment.file);
+            synced.map_err(|error| StoreError::io("sync the log of the index", error))
+        };
+        write().map_err(|error| refused(failed(error)))?;
+        if let Err(error) = sync() {
+            if !error.is_lack_of_resources() && !error.is_lack_of_space() {
+                return Err(AppendError::Unknown(error));
+            }
+            // The kernel may have dropped the pages and marked them clean, so that a second sync alone would succeed without
+            // writing them.
+            write().map_err(|error| AppendError::Unknown(failed(error)))?;
+            sync().map_err(AppendError::Unknown)?;
+        }
         self.end.offset = end;
         self.next += 1;
         self.rows += rows.count();
