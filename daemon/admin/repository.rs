@@ -14,8 +14,8 @@ use super::request::AdminRequest;
 use super::response::OK;
 use super::untagged;
 use crate::access::Action;
-use crate::base::human::count;
-use crate::oci::{Attachment, RepositoryName};
+use crate::base::human::{count, day};
+use crate::oci::RepositoryName;
 use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
@@ -106,8 +106,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
 
 fn pulls(image: &str, tag: &TagOverview) -> Vec<PullCommand> {
     let pulled = Pulled::of(tag.summary.artifact.as_deref());
-    let is_signed = tag.attached.contains(&Attachment::Signature);
-    pull_commands(image, &format!(":{}", tag.tag), pulled, is_signed)
+    pull_commands(image, &format!(":{}", tag.tag), pulled, &tag.attached)
 }
 
 fn sortings(search: &str, active: (&str, bool)) -> [Sorting; 2] {
@@ -155,14 +154,19 @@ mod tests {
 
     use super::super::worst_case;
     use super::*;
-    use crate::oci::MediaType;
+    use crate::oci::{Attachment, MediaType, Signer};
     use crate::store::{ManifestEntry, Summary, TotalSize};
 
     #[test]
     fn largest_page_is_small() {
         for text in worst_case::texts() {
-            let kinds =
-                [Attachment::Signature, Attachment::Sbom, Attachment::Provenance, Attachment::Attestation];
+            let kinds = [
+                Attachment::Signature(Signer::Cosign),
+                Attachment::Signature(Signer::Notation),
+                Attachment::Sbom,
+                Attachment::Provenance,
+                Attachment::Attestation,
+            ];
             let tag = |number| TagOverview {
                 tag: worst_case::tag(number),
                 entry: ManifestEntry {
