@@ -27,6 +27,11 @@ pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
+/// As [`printable`], for a text of several lines: line breaks and tabs stay.
+pub fn printable_lines(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { printable_char(c) }).collect()
+}
+
 /// Returns the character, or U+FFFD in place of one of [`is_deceptive`].
 pub fn printable_char(c: char) -> char {
     if is_deceptive(c) { char::REPLACEMENT_CHARACTER } else { c }
@@ -84,6 +89,7 @@ mod tests {
     #[test]
     fn sizes_have_binary_units() {
         assert_eq!((size(11), size(3 << 29)), ("11 B".into(), "1.5 GiB".into()));
+        assert_eq!(printable_lines("a\tb\n\u{1b}\r"), "a\tb\n\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::format::{count, short_digest, size};
 use super::ls;
 use super::name::ImageName;
-use super::output::print;
+use super::output::{print, print_line, remark};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use crate::config::Config;
 use crate::control::{DeleteNames, DeletedName, NameToDelete, RepositoryItem};
@@ -139,16 +139,16 @@ async fn delete(client: &mut Client, plan: Vec<Planned>) -> Result<u64, Failure>
     Ok(fields.get("failed").and_then(serde_json::Value::as_u64).unwrap_or_default())
 }
 
-/// Prints the result for a name. A closed pipe must not stop the deletes.
+/// Prints the result for a name.
 fn report(name: &NameToDelete, manifests: u64, error: Option<String>) {
     let text = match &name.tag {
         Some(tag) => format!("{}:{tag}", name.repository),
         None => format!("{} ({})", name.repository, count(manifests, "manifest")),
     };
-    let _ = match error {
-        None => writeln!(std::io::stdout(), "deleted {text}"),
-        Some(error) => writeln!(std::io::stderr(), "holdfast: {error}"),
-    };
+    match error {
+        None => print_line(&format!("deleted {text}")),
+        Some(error) => remark(&error),
+    }
 }
 
 #[cfg(test)]
