@@ -43,6 +43,8 @@ struct Page {
     by_tag: Sorting,
     by_pushed: Sorting,
     tags: Vec<Row>,
+    /// The day on which a delete removed the last name, if the manifests only wait for a collection.
+    emptied: Option<String>,
     summary: String,
     may_delete: bool,
     pager: Pager,
@@ -83,6 +85,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         None => About::default(),
     };
     let image = format!("{}/{name}", request.display_host());
+    let emptied = if newest.is_empty() { store.emptied(name).await? } else { None };
     let damage = store.known_damage().await?;
     let [by_tag, by_pushed] = sortings(&view.search, (view.sort, view.descending));
     let page = Page {
@@ -94,6 +97,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         by_tag,
         by_pushed,
         tags: listing.items.iter().map(|tag| row(tag, damage.is_of(name, &tag.entry.digest))).collect(),
+        emptied: emptied.map(day),
         summary: count(listing.total, "tag"),
         may_delete: request.may_delete(name),
         pager: view.pager(ROWS, listing.total, "")?,
@@ -199,6 +203,7 @@ mod tests {
                 by_tag,
                 by_pushed,
                 tags: (0..ROWS).map(|number| row(&tag(number), true)).collect(),
+                emptied: Some(day(0)),
                 summary: count(1_000_000_u64, "tag"),
                 may_delete: true,
                 pager: Pager::new(500, ROWS, 1_000_000, "", &parameters),

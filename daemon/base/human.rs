@@ -52,6 +52,12 @@ pub fn date(seconds: u64) -> String {
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "unknown".into())
 }
 
+/// Formats the day of a time, in seconds since 1970: `2026-11-25`.
+pub fn day(seconds: u64) -> String {
+    let text = date(seconds);
+    text.split_once(' ').map_or(text.clone(), |(day, _)| day.to_owned())
+}
+
 /// Formats a duration in its largest unit, rounded down: `3 days`, `1 minute`, `0 seconds`.
 pub fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 5] =
@@ -83,13 +89,22 @@ mod tests {
         {
             assert_eq!(printable(&format!("a{hidden}b")), "a\u{fffd}b", "{hidden:?}");
         }
+        assert_eq!(printable_lines("a\tb\n\u{1b}\r"), "a\tb\n\u{fffd}\u{fffd}");
         assert_eq!(printable("日本 ä🙂"), "日本 ä🙂");
     }
 
     #[test]
     fn sizes_have_binary_units() {
         assert_eq!((size(11), size(3 << 29)), ("11 B".into(), "1.5 GiB".into()));
-        assert_eq!(printable_lines("a\tb\n\u{1b}\r"), "a\tb\n\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn dates_are_in_utc() {
+        assert_eq!(
+            (date(1_764_102_667), day(1_764_102_667)),
+            ("2025-11-25 20:31 UTC".into(), "2025-11-25".into())
+        );
+        assert_eq!(day(u64::MAX), "unknown");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::owner::{Access, Client, Event, Invocation, with_owner};
 use crate::config::Config;
 use crate::control::{DeleteNames, DeletedName, NameToDelete, RepositoryItem};
 use crate::oci::Reference;
+use crate::store::describe_tags;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -75,7 +76,8 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                         "the repository {repository} does not exist; `holdfast ls` lists the repositories"
                     )));
                 };
-                let (tags, manifests) = (count(one.tags, "tag"), count(one.manifests, "manifest"));
+                let tags = describe_tags(one.tags, one.manifests, one.emptied);
+                let manifests = count(one.manifests, "manifest");
                 let line =
                     format!("{repository}: the whole repository, {tags}, {manifests}, {}", size(one.size));
                 Planned { name: NameToDelete { repository, tag: None, digest: None }, line }

@@ -177,7 +177,7 @@ pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
     FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TotalSize,
+    RepositoryOverview, TagOrder, TotalSize, describe_tags,
 };
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;
