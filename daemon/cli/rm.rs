@@ -36,12 +36,13 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
             name.repository
         )));
     }
-    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !options.yes && !can_ask {
-        return Err(Failure::misuse("no terminal to ask whether to delete; pass --yes"));
-    }
     let deleted = with_owner(config, invocation, Access::Any, async |client| {
         let plan = plan(client, &names).await?;
+        // A name that does not exist is the better error.
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if !options.yes && !can_ask {
+            return Err(Failure::misuse("no terminal to ask whether to delete; pass --yes"));
+        }
         if !options.yes && !confirm(&plan)? {
             return Ok(None);
         }
