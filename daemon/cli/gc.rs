@@ -129,6 +129,9 @@ fn summary(report: &Value) -> String {
     if number(report, "found") > 0 {
         text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
     }
+    for sentence in report["unmatched_rules"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("warning: {sentence}\n");
+    }
     text
 }
 
