@@ -31,18 +31,22 @@ pub(super) fn is_hidden(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use askama::Template;
+    use askama::filters::Safe;
 
     #[derive(Template)]
-    #[template(source = "<p title=\"{{ text }}\">{{ text }}{{ letter }}", ext = "html")]
+    #[template(source = "<p title=\"{{ text }}\">{{ text }}{{ letter }}{{ icon }}", ext = "html")]
     struct Page {
         text: &'static str,
         letter: char,
+        icon: Safe<&'static str>,
     }
 
     #[test]
     fn values_are_neither_markup_nor_hidden() {
-        let page = Page { text: "<b>\u{202e}\"\u{0}\u{200b}ä\n", letter: '\u{2066}' }.render().unwrap();
+        let page = Page { text: "<b>\u{202e}\"\u{0}\u{200b}ä\n", letter: '\u{2066}', icon: Safe("<svg>") }
+            .render()
+            .unwrap();
         let text = "&#60;b&#62;\u{fffd}&#34;\u{fffd}\u{fffd}ä\n";
-        assert_eq!(page, format!("<p title=\"{text}\">{text}\u{fffd}"));
+        assert_eq!(page, format!("<p title=\"{text}\">{text}\u{fffd}<svg>"));
     }
 }
