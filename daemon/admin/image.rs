@@ -26,7 +26,7 @@ const TAGS: usize = 4000;
 /// The referrers that are read; the API has all. Each may take 64 KiB of memory.
 const REFERRERS: usize = List::Referrers.rows();
 /// The length of the excerpt of the manifest, in bytes of HTML.
-const EXCERPT: usize = 1500;
+const EXCERPT: usize = 1100;
 
 #[derive(Template)]
 #[template(path = "image.html")]

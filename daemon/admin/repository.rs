@@ -20,7 +20,7 @@ use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
-const ROWS: usize = 17;
+const ROWS: usize = 16;
 /// The length of the platforms that a row shows, in bytes of HTML; the page of the image has all.
 const PLATFORMS: usize = 110;
 /// The bytes of HTML around a platform.

@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::error::AdminError;
 use super::format::short_digest;
+use super::limits::{NAME, shorten};
 use super::pager::{Pager, search_text};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
@@ -36,6 +37,8 @@ struct Page {
 /// A repository, and a description of its tags.
 struct Found {
     name: String,
+    /// The name as far as it is shown.
+    label: String,
     tags: String,
 }
 
@@ -68,8 +71,11 @@ fn results(frame: Frame, found: &FoundNames, page: usize) -> Page {
         tag: one.tag.to_string(),
         short: short_digest(&one.digest),
     };
-    let repository =
-        |one: &RepositoryOverview| Found { name: one.name.to_string(), tags: one.describe_tags() };
+    let repository = |one: &RepositoryOverview| Found {
+        name: one.name.to_string(),
+        label: shorten(one.name.as_str(), NAME),
+        tags: one.describe_tags(),
+    };
     let (repositories, tags) = (found.repositories_total, found.tags_total);
     Page {
         repositories: found.repositories.iter().map(repository).collect(),

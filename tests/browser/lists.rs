@@ -5,7 +5,7 @@ use super::interaction::wait_for;
 use super::registry::{MANY_TAGS, Registry};
 
 /// The tags on a page.
-const PAGE: usize = 17;
+const PAGE: usize = 16;
 
 pub fn all(browser: &Chromium, registry: &Registry) {
     find_a_repository(browser);
