@@ -188,7 +188,7 @@ fn delete_an_image_by_its_tags(browser: &Chromium, registry: &Registry) {
     browser.click("#delete-tags button");
     browser.expect("h1", "Delete 1 tag of team/web/back?");
     browser.click("#confirm");
-    browser.expect("#none", "This repository has no tags. Its images are listed under Untagged.");
+    browser.expect("#none", "The manifests that wait for a collection are listed under Untagged.");
     assert!(registry.tags("team/web/back").is_empty());
 }
 
