@@ -176,13 +176,15 @@ pub(super) fn row(event: Event) -> Row {
         (None, text) => shorten(&text.unwrap_or_default(), NAME),
     };
     let repository = event.repository.map(|name| name.to_string());
-    let name = repository.as_deref().or(event.subject.as_deref()).unwrap_or_default();
+    let name = shorten(repository.as_deref().or(event.subject.as_deref()).unwrap_or_default(), NAME);
+    // The text about a job or a log-in is a sentence of its own.
+    let has_sentence = matches!(event.kind, EventKind::Job | EventKind::Login) && !shown.is_empty();
     Row {
         when: When::at(event.time),
         action,
         user: user(&event.actor),
         client: event.client.map_or_else(|| by(&event.cause), |client| shorten(&client, SHORT)),
-        name: shorten(name, NAME),
+        name: if has_sentence { format!("{name}:") } else { name },
         reference: shown,
         link,
         repository,

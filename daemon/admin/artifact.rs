@@ -47,9 +47,9 @@ pub(super) struct Badges {
 
 impl Badges {
     pub(super) fn of(attached: &BTreeSet<Attachment>, is_damaged: bool) -> Self {
-        let others = attached.iter().filter(|kind| **kind != Attachment::Signature).map(|kind| kind.word());
+        let others = attached.iter().filter(|kind| !kind.is_signature()).map(|kind| kind.word());
         Badges {
-            is_signed: attached.contains(&Attachment::Signature),
+            is_signed: attached.iter().any(|kind| kind.is_signature()),
             attached: others.collect::<Vec<_>>().join(", "),
             is_damaged,
         }

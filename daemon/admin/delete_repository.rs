@@ -22,7 +22,8 @@ const TIME: Duration = Duration::from_secs(15);
 struct Page {
     frame: Frame,
     name: String,
-    tags: String,
+    /// The number of tags, if there are any.
+    tags: Option<String>,
     images: String,
     bytes: String,
     /// The state that the user sees and confirms.
@@ -46,7 +47,7 @@ async fn question(
     let page = Page {
         frame: Frame::new(request, "repositories"),
         name: name.to_string(),
-        tags: count(content.tags, "tag"),
+        tags: (content.tags > 0).then(|| count(content.tags, "tag")),
         images: count(content.manifests, "manifest"),
         bytes: size(content.bytes),
         state: state(&content),
@@ -107,11 +108,12 @@ mod tests {
             tags: u32::MAX,
             bytes: u64::MAX,
             pushed: u64::MAX,
+            emptied: None,
         };
         worst_case::assert_small(&Page {
             frame: worst_case::frame(),
             name: name.to_string(),
-            tags: count(content.tags, "tag"),
+            tags: Some(count(content.tags, "tag")),
             images: count(content.manifests, "manifest"),
             bytes: size(content.bytes),
             state: state(&content),

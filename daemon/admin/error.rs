@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{response, route};
 use crate::access::{HtpasswdError, IdentifyError, RuleError};
+use crate::base::human::printable;
 use crate::oci::{ErrorCode, Problem, ProblemKind, RETRY_LATER};
 use crate::store::StoreError;
 use crate::wire::{ApiError, Response, with_bytes};
@@ -93,7 +94,7 @@ impl AdminError {
     /// Returns the error as text, for the case that no page can be made.
     pub(super) fn plain(&self) -> Response {
         let (status, heading, text) = self.shape();
-        let text = Bytes::from(format!("{heading}. {text}\n"));
+        let text = Bytes::from(format!("{heading}. {}\n", printable(&text)));
         let mut response = with_bytes(status, "text/plain; charset=utf-8", text);
         self.set_headers(response.headers_mut());
         response::protect(response.headers_mut());

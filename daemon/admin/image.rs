@@ -26,7 +26,7 @@ const TAGS: usize = 4000;
 /// The referrers that are read; the API has all. Each may take 64 KiB of memory.
 const REFERRERS: usize = List::Referrers.rows();
 /// The length of the excerpt of the manifest, in bytes of HTML.
-const EXCERPT: usize = 1500;
+const EXCERPT: usize = 1100;
 
 #[derive(Template)]
 #[template(path = "image.html")]
@@ -210,11 +210,12 @@ async fn page(
     let platform = Some(config.platform()).filter(|platform| !platform.is_unknown());
     let host = request.display_host();
     let pulled = Pulled::of(artifact_type.as_deref());
-    let badges = Badges::of(&store.attachments_of(name, entry).await?, damage.is_some());
+    let attachments = store.attachments_of(name, entry).await?;
+    let badges = Badges::of(&attachments, damage.is_some());
     Ok(Page {
         frame: Frame::new(request, "repositories"),
         title: title(name, reference, entry),
-        pulls: pull_commands(&format!("{host}/{name}"), &named, pulled, badges.is_signed),
+        pulls: pull_commands(&format!("{host}/{name}"), &named, pulled, &attachments),
         badges,
         damage,
         attached: attached.iter().map(Tag::to_string).collect(),

@@ -5,7 +5,7 @@
 //! of a page is therefore bounded by its constants alone, whatever was pushed; `worst_case.rs` builds the largest page
 //! of each template in a unit test.
 
-use crate::base::human::printable_char;
+use super::escape::is_hidden;
 
 /// The longest text of an image on an overview page: a command, a value of a label, an environment variable.
 pub(super) const TEXT: usize = 160;
@@ -22,7 +22,7 @@ pub(super) fn shorten(text: &str, longest: usize) -> String {
     // Each character has at least one byte.
     let beginning = text.chars().take(longest + 1);
     let text: String =
-        beginning.map(|c| if matches!(c, '\n' | '\r' | '\t') { c } else { printable_char(c) }).collect();
+        beginning.map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
     let (mut used, mut cut) = (0, 0);
     for (at, c) in text.char_indices() {
         used += html_length(c);

@@ -23,6 +23,7 @@ mod docs;
 mod document;
 mod download;
 mod error;
+mod escape;
 mod file;
 mod format;
 mod image;

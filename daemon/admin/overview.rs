@@ -295,6 +295,7 @@ mod tests {
             tags: 1,
             bytes: u64::MAX,
             pushed: 0,
+            emptied: None,
         };
         let damaged = |number| DamagedImage {
             repository: worst_case::name(number),

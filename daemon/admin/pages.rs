@@ -3,7 +3,7 @@
 use std::fmt;
 
 use askama::Template;
-use askama::filters::HtmlSafe;
+use askama::filters::Safe;
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -90,8 +90,8 @@ impl Frame {
     }
 
     /// Returns the drawing of an icon, for a template: `{{ frame.draw("tag") }}`. The text beside it says the same.
-    pub(super) fn draw(&self, icon: &'static str) -> Icon {
-        Icon { file: self.icons, id: icon }
+    pub(super) fn draw(&self, icon: &'static str) -> Safe<Icon> {
+        Safe(Icon { file: self.icons, id: icon })
     }
 
     /// Returns the choices of the theme: each with its label, and true for the one in use.
@@ -118,8 +118,6 @@ impl fmt::Display for Icon {
         write!(out, "<svg class=\"icon\" aria-hidden=\"true\"><use href=\"/assets/{file}#{id}\"/></svg>")
     }
 }
-
-impl HtmlSafe for Icon {}
 
 /// Returns the notice after a log-out, which has no session left to seal it: it is shown to clients that are logged out.
 fn logged_out(request: &AdminRequest) -> Option<String> {

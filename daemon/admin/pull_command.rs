@@ -1,6 +1,9 @@
 //! The commands that pull an image or an artifact, one for each client.
 
+use std::collections::BTreeSet;
+
 use super::format::shell_argument;
+use crate::oci::{Attachment, Signer};
 
 /// A command in a tab.
 pub(super) struct PullCommand {
@@ -29,12 +32,13 @@ impl Pulled {
     }
 }
 
-/// Returns the commands for `image`, the host and the repository, with `reference`: `:TAG` or `@DIGEST`.
+/// Returns the commands for `image`, the host and the repository, with `reference`: `:TAG` or `@DIGEST`. Its
+/// attachments decide the tools that verify it.
 pub(super) fn pull_commands(
     image: &str,
     reference: &str,
     pulled: Pulled,
-    is_signed: bool,
+    attached: &BTreeSet<Attachment>,
 ) -> Vec<PullCommand> {
     let whole = shell_argument(&format!("{image}{reference}"));
     let command = |client, id, command: String| PullCommand { client, id, command };
@@ -51,8 +55,11 @@ pub(super) fn pull_commands(
         ],
         Pulled::Artifact => vec![command("ORAS", "oras", format!("oras pull {whole}"))],
     };
-    if is_signed {
+    if attached.contains(&Attachment::Signature(Signer::Cosign)) {
         commands.push(command("cosign", "cosign", format!("cosign verify --key cosign.pub {whole}")));
+    }
+    if attached.contains(&Attachment::Signature(Signer::Notation)) {
+        commands.push(command("Notation", "notation", format!("notation verify {whole}")));
     }
     commands
 }
@@ -75,16 +82,24 @@ mod tests {
 
     #[test]
     fn command_fits_the_content() {
-        let lines = |reference, pulled, signed| {
-            let commands = pull_commands("pi:5000/app", reference, pulled, signed);
+        let lines = |reference, pulled, attached: &[Attachment]| {
+            let attached = attached.iter().copied().collect();
+            let commands = pull_commands("pi:5000/app", reference, pulled, &attached);
             commands.into_iter().map(|one| one.command).collect::<Vec<_>>()
         };
-        assert_eq!(lines(":1", Pulled::Image, true)[0], "docker pull pi:5000/app:1");
-        assert_eq!(lines(":1", Pulled::Image, true)[4], "cosign verify --key cosign.pub pi:5000/app:1");
-        assert_eq!(lines(":1_2", Pulled::Chart, false)[0], "helm pull oci://pi:5000/app --version 1+2");
-        assert_eq!(lines("@sha256:0", Pulled::Chart, false)[0], "helm pull oci://pi:5000/app@sha256:0");
-        assert_eq!(lines(":1", Pulled::Artifact, false), ["oras pull pi:5000/app:1"]);
-        let ipv6 = pull_commands("[::1]:5000/app", ":1", Pulled::Image, false);
+        let [cosign, notation, other] =
+            [Signer::Cosign, Signer::Notation, Signer::Other].map(Attachment::Signature);
+        assert_eq!(lines(":1", Pulled::Image, &[other])[0], "docker pull pi:5000/app:1");
+        assert_eq!(lines(":1", Pulled::Image, &[other, Attachment::Sbom]).len(), 4);
+        let verify = "cosign verify --key cosign.pub pi:5000/app:1";
+        assert_eq!(lines(":1", Pulled::Image, &[cosign])[4..], [verify]);
+        assert_eq!(lines(":1", Pulled::Image, &[notation])[4..], ["notation verify pi:5000/app:1"]);
+        let both = [cosign, notation];
+        assert_eq!(lines(":1", Pulled::Image, &both)[4..], [verify, "notation verify pi:5000/app:1"]);
+        assert_eq!(lines(":1_2", Pulled::Chart, &[])[0], "helm pull oci://pi:5000/app --version 1+2");
+        assert_eq!(lines("@sha256:0", Pulled::Chart, &[])[0], "helm pull oci://pi:5000/app@sha256:0");
+        assert_eq!(lines(":1", Pulled::Artifact, &[]), ["oras pull pi:5000/app:1"]);
+        let ipv6 = pull_commands("[::1]:5000/app", ":1", Pulled::Image, &BTreeSet::new());
         assert_eq!(ipv6[0].command, "docker pull '[::1]:5000/app:1'");
         assert_eq!(Pulled::of(Some("application/vnd.cncf.helm.config.v1+json")), Pulled::Chart);
     }

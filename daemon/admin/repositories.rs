@@ -91,7 +91,14 @@ mod tests {
                 namespaces.insert(deep[..=at].to_owned(), 1_000_000);
             }
             let (name, tags) = (name.parse().unwrap(), u32::MAX);
-            items.push(RepositoryOverview { name, manifests: 1, tags, bytes: u64::MAX, pushed: 0 });
+            items.push(RepositoryOverview {
+                name,
+                manifests: 1,
+                tags,
+                bytes: u64::MAX,
+                pushed: 0,
+                emptied: None,
+            });
         }
         let search = "\"".repeat(128);
         let parameters = [("q", search.as_str()), ("sort", "pushed"), ("dir", "down")];

@@ -14,13 +14,13 @@ use super::request::AdminRequest;
 use super::response::OK;
 use super::untagged;
 use crate::access::Action;
-use crate::base::human::count;
-use crate::oci::{Attachment, RepositoryName};
+use crate::base::human::{count, day};
+use crate::oci::RepositoryName;
 use crate::store::{ListQuery, TagOrder, TagOverview};
 use crate::wire::Response;
 
 /// The tags on a page. A tag occurs four times in a row, the name of the repository once.
-const ROWS: usize = 17;
+const ROWS: usize = 16;
 /// The length of the platforms that a row shows, in bytes of HTML; the page of the image has all.
 const PLATFORMS: usize = 110;
 /// The bytes of HTML around a platform.
@@ -43,6 +43,8 @@ struct Page {
     by_tag: Sorting,
     by_pushed: Sorting,
     tags: Vec<Row>,
+    /// The day on which a delete removed the last name, if the manifests only wait for a collection.
+    emptied: Option<String>,
     summary: String,
     may_delete: bool,
     pager: Pager,
@@ -83,6 +85,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         None => About::default(),
     };
     let image = format!("{}/{name}", request.display_host());
+    let emptied = if newest.is_empty() { store.emptied(name).await? } else { None };
     let damage = store.known_damage().await?;
     let [by_tag, by_pushed] = sortings(&view.search, (view.sort, view.descending));
     let page = Page {
@@ -94,6 +97,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
         by_tag,
         by_pushed,
         tags: listing.items.iter().map(|tag| row(tag, damage.is_of(name, &tag.entry.digest))).collect(),
+        emptied: emptied.map(day),
         summary: count(listing.total, "tag"),
         may_delete: request.may_delete(name),
         pager: view.pager(ROWS, listing.total, "")?,
@@ -106,8 +110,7 @@ pub(super) async fn show(request: &AdminRequest<'_>, name: &RepositoryName) -> R
 
 fn pulls(image: &str, tag: &TagOverview) -> Vec<PullCommand> {
     let pulled = Pulled::of(tag.summary.artifact.as_deref());
-    let is_signed = tag.attached.contains(&Attachment::Signature);
-    pull_commands(image, &format!(":{}", tag.tag), pulled, is_signed)
+    pull_commands(image, &format!(":{}", tag.tag), pulled, &tag.attached)
 }
 
 fn sortings(search: &str, active: (&str, bool)) -> [Sorting; 2] {
@@ -155,14 +158,19 @@ mod tests {
 
     use super::super::worst_case;
     use super::*;
-    use crate::oci::MediaType;
+    use crate::oci::{Attachment, MediaType, Signer};
     use crate::store::{ManifestEntry, Summary, TotalSize};
 
     #[test]
     fn largest_page_is_small() {
         for text in worst_case::texts() {
-            let kinds =
-                [Attachment::Signature, Attachment::Sbom, Attachment::Provenance, Attachment::Attestation];
+            let kinds = [
+                Attachment::Signature(Signer::Cosign),
+                Attachment::Signature(Signer::Notation),
+                Attachment::Sbom,
+                Attachment::Provenance,
+                Attachment::Attestation,
+            ];
             let tag = |number| TagOverview {
                 tag: worst_case::tag(number),
                 entry: ManifestEntry {
@@ -195,6 +203,7 @@ mod tests {
                 by_tag,
                 by_pushed,
                 tags: (0..ROWS).map(|number| row(&tag(number), true)).collect(),
+                emptied: Some(day(0)),
                 summary: count(1_000_000_u64, "tag"),
                 may_delete: true,
                 pager: Pager::new(500, ROWS, 1_000_000, "", &parameters),

@@ -4,13 +4,14 @@ use askama::Template;
 
 use super::error::AdminError;
 use super::format::short_digest;
+use super::limits::{NAME, shorten};
 use super::pager::{Pager, search_text};
 use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use crate::access::Action;
 use crate::base::human::count;
-use crate::store::{FoundNames, NameQuery};
+use crate::store::{FoundNames, NameQuery, RepositoryOverview};
 use crate::wire::Response;
 
 /// The repositories, and the tags, on a page.
@@ -23,7 +24,7 @@ const PATH: &str = "/search";
 #[template(path = "search.html")]
 struct Page {
     frame: Frame,
-    repositories: Vec<String>,
+    repositories: Vec<Found>,
     /// The number of repositories that are not on the page.
     more: usize,
     tags: Vec<Row>,
@@ -31,6 +32,14 @@ struct Page {
     /// The number of names after which the search stopped.
     stopped: Option<usize>,
     pager: Pager,
+}
+
+/// A repository, and a description of its tags.
+struct Found {
+    name: String,
+    /// The name as far as it is shown.
+    label: String,
+    tags: String,
 }
 
 struct Row {
@@ -62,9 +71,14 @@ fn results(frame: Frame, found: &FoundNames, page: usize) -> Page {
         tag: one.tag.to_string(),
         short: short_digest(&one.digest),
     };
+    let repository = |one: &RepositoryOverview| Found {
+        name: one.name.to_string(),
+        label: shorten(one.name.as_str(), NAME),
+        tags: one.describe_tags(),
+    };
     let (repositories, tags) = (found.repositories_total, found.tags_total);
     Page {
-        repositories: found.repositories.iter().map(ToString::to_string).collect(),
+        repositories: found.repositories.iter().map(repository).collect(),
         more: repositories - found.repositories.len(),
         tags: found.tags.iter().map(row).collect(),
         summary: format!("{}, {}", count(repositories, "repository"), count(tags, "tag")),
@@ -87,8 +101,16 @@ mod tests {
             tag: worst_case::tag(number),
             digest: worst_case::digest(),
         };
+        let repository = |number| RepositoryOverview {
+            name: worst_case::name(number),
+            manifests: u32::MAX,
+            tags: 0,
+            bytes: u64::MAX,
+            pushed: 0,
+            emptied: Some(0),
+        };
         let found = FoundNames {
-            repositories: (0..ROWS).map(worst_case::name).collect(),
+            repositories: (0..ROWS).map(repository).collect(),
             repositories_total: 1_000_000,
             tags: (0..ROWS).map(tag).collect(),
             tags_total: 1_000_000,

@@ -46,7 +46,7 @@ impl Row {
         Row {
             name: repository.name.to_string(),
             label: shorten(&repository.name.as_str()[prefix..], NAME),
-            tags: count(repository.tags, "tag"),
+            tags: repository.describe_tags(),
             size: size(repository.bytes),
             pushed: When::at(repository.pushed),
             is_damaged: damage.is_in(&repository.name),
@@ -106,6 +106,7 @@ mod tests {
             tags: 1,
             bytes: 1,
             pushed: 1,
+            emptied: None,
         };
         let items: Vec<RepositoryOverview> = names.iter().map(overview).collect();
         let counts = counts.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect();

@@ -27,6 +27,11 @@ pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
+/// As [`printable`], for a text of several lines: line breaks and tabs stay.
+pub fn printable_lines(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { printable_char(c) }).collect()
+}
+
 /// Returns the character, or U+FFFD in place of one of [`is_deceptive`].
 pub fn printable_char(c: char) -> char {
     if is_deceptive(c) { char::REPLACEMENT_CHARACTER } else { c }
@@ -45,6 +50,12 @@ pub fn date(seconds: u64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
     let time = i64::try_from(seconds).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| "unknown".into())
+}
+
+/// Formats the day of a time, in seconds since 1970: `2026-11-25`.
+pub fn day(seconds: u64) -> String {
+    let text = date(seconds);
+    text.split_once(' ').map_or(text.clone(), |(day, _)| day.to_owned())
 }
 
 /// Formats a duration in its largest unit, rounded down: `3 days`, `1 minute`, `0 seconds`.
@@ -78,12 +89,22 @@ mod tests {
         {
             assert_eq!(printable(&format!("a{hidden}b")), "a\u{fffd}b", "{hidden:?}");
         }
+        assert_eq!(printable_lines("a\tb\n\u{1b}\r"), "a\tb\n\u{fffd}\u{fffd}");
         assert_eq!(printable("日本 ä🙂"), "日本 ä🙂");
     }
 
     #[test]
     fn sizes_have_binary_units() {
         assert_eq!((size(11), size(3 << 29)), ("11 B".into(), "1.5 GiB".into()));
+    }
+
+    #[test]
+    fn dates_are_in_utc() {
+        assert_eq!(
+            (date(1_764_102_667), day(1_764_102_667)),
+            ("2025-11-25 20:31 UTC".into(), "2025-11-25".into())
+        );
+        assert_eq!(day(u64::MAX), "unknown");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! The directory is read with the rights of the user; the owner of the store gets only bytes.
 
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control_sink::ControlSink;
 use super::format::{count, size};
-use super::output::event_line;
+use super::output::{event_line, print_line};
 use super::owner::{Access, INTERRUPTED, Invocation, with_owner};
 use super::progress::ProgressPrinter;
 use super::{Failure, print};
@@ -99,10 +98,10 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
         print(&event_line("done", report(&adopted)))?;
     } else {
         for note in &adopted.notes {
-            let _ = writeln!(std::io::stdout(), "{note}");
+            print_line(note);
         }
         for skipped in &adopted.skipped {
-            let _ = writeln!(std::io::stdout(), "skipped   {}: {}", skipped.name, skipped.reason);
+            print_line(&format!("skipped   {}: {}", skipped.name, skipped.reason));
         }
         print(&summary(&adopted, options))?;
     }

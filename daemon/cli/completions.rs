@@ -3,13 +3,13 @@
 use clap::Command;
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::print_verbatim;
 
 /// Prints the completion script of a shell.
 pub(super) fn run(shell: clap_complete::Shell, command: &Command) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut visible(command), "holdfast", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    print_verbatim(&String::from_utf8_lossy(&script))
 }
 
 /// Returns the command line without its hidden commands, which `clap_complete` would offer all the same.

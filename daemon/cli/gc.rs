@@ -2,8 +2,6 @@
 //!
 //! Fails with an error of the store; items that were freed before it stay freed.
 
-use std::io::Write;
-
 use clap::Args;
 use http::Method;
 use serde::Deserialize;
@@ -12,6 +10,7 @@ use serde_json::{Value, json};
 use super::background::{COLLECTION, collection_rules};
 use super::format::{count, size};
 use super::job_report::{Waiting, amount, number, text};
+use super::output::{print_json, print_line, remark};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use super::{Failure, print};
 use crate::config::{Config, DataSource};
@@ -43,7 +42,7 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     let (mut report, taken) = collected?;
     if options.json {
         report["taken"] = taken.into();
-        return print(&format!("{report:#}\n"));
+        return print_json(&report);
     }
     print(&summary(&report))
 }
@@ -65,11 +64,7 @@ fn compare_rules(client: &Client, config: &Config, invocation: &Invocation) -> R
         // A directory that is named may be served by any configuration.
         None if config.data_source != DataSource::UsualFile => Ok(()),
         None => {
-            // A closed stderr cannot be reported anywhere.
-            let _ = writeln!(
-                std::io::stderr(),
-                "holdfast: the daemon collects by other rules than those of the configuration; {next}"
-            );
+            remark(&format!("the daemon collects by other rules than those of the configuration; {next}"));
             Ok(())
         }
     }
@@ -91,10 +86,7 @@ async fn collect(client: &mut Client, options: &Options) -> Result<(Value, Vec<V
     let mut observe = |event| match event {
         Event::Progress(progress) => waiting.show(&progress),
         Event::Item(item) if options.json => taken.push(item),
-        Event::Item(item) => {
-            // A closed pipe must not stop the collection.
-            let _ = writeln!(std::io::stdout(), "{}", line(&item));
-        }
+        Event::Item(item) => print_line(&line(&item)),
     };
     let path = format!("jobs/{COLLECTION}");
     let mut done = client.stream(Method::POST, &path, Some(&wanted), &mut observe).await?;
@@ -136,6 +128,9 @@ fn summary(report: &Value) -> String {
     text += &format!("kept {} that have not expired\n", amount(report, "kept_uploads", "upload"));
     if number(report, "found") > 0 {
         text += &format!("found {} missing in the index\n", count(number(report, "found"), "file"));
+    }
+    for sentence in report["unmatched_rules"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        text += &format!("warning: {sentence}\n");
     }
     text
 }

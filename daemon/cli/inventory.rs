@@ -7,7 +7,7 @@ use clap::Args;
 use http::Method;
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::print_verbatim;
 use super::owner::{Access, Invocation, Session, with_owner};
 use crate::base::write_output;
 use crate::config::Config;
@@ -39,6 +39,6 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
             let written = write_output(path, &text);
             written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
         }
-        Some(_) | None => print(&String::from_utf8_lossy(&text)),
+        Some(_) | None => print_verbatim(&String::from_utf8_lossy(&text)),
     }
 }

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::format::{columns, count, size};
 use super::job_report::{Waiting, number, text};
+use super::output::json_text;
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use super::{Failure, print};
 use crate::base::clock::unix_seconds;
-use crate::base::human::duration;
+use crate::base::human::{duration, printable};
 use crate::config::Config;
 
 #[derive(Args)]
@@ -63,7 +64,7 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
 async fn list(client: &mut Client, is_json: bool) -> Result<String, Failure> {
     let jobs = client.request(Method::GET, "jobs", None::<&()>).await?;
     if is_json {
-        return Ok(format!("{jobs:#}\n"));
+        return Ok(json_text(&jobs));
     }
     let now = unix_seconds();
     let rows = jobs["jobs"].as_array().into_iter().flatten();
@@ -82,7 +83,7 @@ async fn list(client: &mut Client, is_json: bool) -> Result<String, Failure> {
 async fn show(client: &mut Client, name: &str, is_json: bool) -> Result<String, Failure> {
     let job = client.request(Method::GET, &path(name)?, None::<&()>).await?;
     if is_json {
-        return Ok(format!("{job:#}\n"));
+        return Ok(json_text(&job));
     }
     let now = unix_seconds();
     let mut rows = vec![("job", text(&job, "name").to_owned()), ("state", state(&job))];
@@ -127,7 +128,7 @@ async fn follow(client: &mut Client, name: &str) -> Result<String, Failure> {
             waiting.show(&progress);
             if is_terminal && !text(&progress, "line").is_empty() {
                 // A closed terminal must not stop the job.
-                let _ = write!(std::io::stderr(), "\r\x1b[K{}", text(&progress, "line"));
+                let _ = write!(std::io::stderr(), "\r\x1b[K{}", printable(text(&progress, "line")));
             }
         }
         Event::Item(_) => items += 1,

@@ -6,15 +6,16 @@ use clap::Args;
 use form_urlencoded::Serializer;
 use http::Method;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::failure::Failure;
-use super::format::{columns, short_digest, size, time};
+use super::format::{columns, count, short_digest, size, time};
 use super::name::ImageName;
-use super::output::print;
+use super::output::{json_text, print};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use crate::config::Config;
 use crate::control::{ImageDetails, RepositoryItem, TagItem};
+use crate::store::describe_tags;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -32,18 +33,25 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
     let text = with_owner(config, invocation, Access::Any, async |client| match &name {
         None => {
             let list = items::<RepositoryItem>(client, "repositories").await?;
-            Ok(if options.json { to_json(&json!({ "repositories": list })) } else { repositories(&list) })
+            Ok(if options.json { json_text(&json!({ "repositories": list })) } else { repositories(&list) })
         }
         Some(ImageName { repository, reference: None }) => {
             let list = tags(client, repository.as_str(), None).await?;
-            let json = || to_json(&json!({ "repository": repository.as_str(), "tags": list }));
-            Ok(if options.json { json() } else { tag_table(&list) })
+            if options.json {
+                return Ok(json_text(&json!({ "repository": repository.as_str(), "tags": list })));
+            }
+            if list.is_empty() {
+                let path = format!("repositories?{}", query(&[("repository", repository.as_str())]));
+                let found = items::<RepositoryItem>(client, &path).await?;
+                return Ok(found.first().map(without_tags).unwrap_or_default());
+            }
+            Ok(tag_table(&list))
         }
         Some(ImageName { repository, reference: Some(reference) }) => {
             let query = query(&[("repository", repository.as_str()), ("reference", &reference.to_string())]);
             let details = client.request(Method::GET, &format!("image?{query}"), None::<&()>).await?;
             if options.json {
-                return Ok(to_json(&details));
+                return Ok(json_text(&details));
             }
             Ok(image(&serde_json::from_value(details).map_err(Failure::failed)?))
         }
@@ -87,24 +95,37 @@ fn query(pairs: &[(&str, &str)]) -> String {
     Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn to_json(value: &Value) -> String {
-    format!("{value:#}\n")
-}
-
 fn repositories(list: &[RepositoryItem]) -> String {
     if list.is_empty() {
         return "the registry is empty\n".into();
     }
     let row = |one: &RepositoryItem| {
-        vec![one.repository.clone(), one.tags.to_string(), size(one.size), time(one.pushed)]
+        let tags = match one.tags {
+            0 => describe_tags(0, one.manifests, one.emptied),
+            tags => tags.to_string(),
+        };
+        vec![one.repository.clone(), tags, size(one.size), time(one.pushed)]
     };
     columns(&["REPOSITORY", "TAGS", "SIZE", "LAST PUSH"], list.iter().map(row))
 }
 
-fn tag_table(list: &[TagItem]) -> String {
-    if list.is_empty() {
-        return "the repository has no tags; its untagged manifests go with a collection\n".into();
+/// Describes a repository that has no tags.
+fn without_tags(one: &RepositoryItem) -> String {
+    let RepositoryItem { repository, manifests, emptied, .. } = one;
+    let described = describe_tags(0, *manifests, *emptied);
+    match emptied {
+        Some(_) => {
+            format!("{repository} is {described}; {} for a collection\n", count_waiting(*manifests))
+        }
+        None => format!("{repository} has no tags: {described}\n"),
     }
+}
+
+fn count_waiting(manifests: u64) -> String {
+    format!("{} {}", count(manifests, "manifest"), if manifests == 1 { "waits" } else { "wait" })
+}
+
+fn tag_table(list: &[TagItem]) -> String {
     let row = |one: &TagItem| {
         let more = if one.size_is_more { ">" } else { "" };
         vec![
@@ -169,6 +190,27 @@ mod tests {
         let mut list = [set_at("b", 5, 7), set_at("a", 5, 9), set_at("d", 4, 10), set_at("c", 6, 1)];
         sort_newest_first(&mut list);
         assert_eq!(list.map(|tag| tag.tag), ["c", "a", "b", "d"]);
+    }
+
+    #[test]
+    fn repository_without_tags_says_why() {
+        let one = |emptied| RepositoryItem {
+            repository: "a".into(),
+            tags: 0,
+            manifests: 2,
+            size: 11,
+            pushed: 1_764_102_667,
+            emptied,
+        };
+        let (emptied, untagged) = (one(Some(1_764_102_667)), one(None));
+        assert_eq!(
+            without_tags(&emptied),
+            "a is empty, removed on 2025-11-25; 2 manifests wait for a collection\n"
+        );
+        assert_eq!(without_tags(&untagged), "a has no tags: 2 untagged\n");
+        let list = repositories(&[emptied, untagged]);
+        assert!(list.contains("a           empty, removed on 2025-11-25  11 B"), "{list}");
+        assert!(list.contains("a           2 untagged                    11 B"), "{list}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use clap::ValueEnum;
 use clap_mangen::Man;
 use roff::{Roff, bold, italic, roman};
 
+use super::Failure;
 use super::examples::{EXAMPLES, GROUPS};
-use super::{Failure, print};
+use super::output::print_verbatim;
 use crate::config::{KeyReference, SectionReference, reference};
 
 /// A manual page.
@@ -22,7 +23,7 @@ pub(super) enum Page {
 
 /// Prints a manual page.
 pub(super) fn run(page: Page, command: clap::Command) -> Result<(), Failure> {
-    print(&match page {
+    print_verbatim(&match page {
         Page::Command => command_line(command).map_err(Failure::failed)?,
         Page::Configuration => configuration(&reference()),
     })

@@ -45,7 +45,6 @@ mod validate;
 mod wake;
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use self::arguments::{Arguments, Command};
 use self::failure::Failure;
@@ -69,8 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Vec<(Stri
         Ok(()) => 0,
         Err(failure) => {
             for line in failure.line.lines() {
-                // A closed stderr cannot be reported anywhere.
-                let _ = writeln!(std::io::stderr(), "holdfast: {line}");
+                output::remark(line);
             }
             failure.code
         }

@@ -9,11 +9,12 @@ use super::failure::Failure;
 use super::format::{count, short_digest, size};
 use super::ls;
 use super::name::ImageName;
-use super::output::print;
+use super::output::{print, print_line, remark};
 use super::owner::{Access, Client, Event, Invocation, with_owner};
 use crate::config::Config;
 use crate::control::{DeleteNames, DeletedName, NameToDelete, RepositoryItem};
 use crate::oci::Reference;
+use crate::store::describe_tags;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -35,12 +36,13 @@ pub(super) fn run(options: &Options, config: &Config, invocation: &Invocation) -
             name.repository
         )));
     }
-    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !options.yes && !can_ask {
-        return Err(Failure::misuse("no terminal to ask whether to delete; pass --yes"));
-    }
     let deleted = with_owner(config, invocation, Access::Any, async |client| {
         let plan = plan(client, &names).await?;
+        // A name that does not exist is the better error.
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if !options.yes && !can_ask {
+            return Err(Failure::misuse("no terminal to ask whether to delete; pass --yes"));
+        }
         if !options.yes && !confirm(&plan)? {
             return Ok(None);
         }
@@ -75,7 +77,8 @@ async fn plan(client: &mut Client, names: &[ImageName]) -> Result<Vec<Planned>, 
                         "the repository {repository} does not exist; `holdfast ls` lists the repositories"
                     )));
                 };
-                let (tags, manifests) = (count(one.tags, "tag"), count(one.manifests, "manifest"));
+                let tags = describe_tags(one.tags, one.manifests, one.emptied);
+                let manifests = count(one.manifests, "manifest");
                 let line =
                     format!("{repository}: the whole repository, {tags}, {manifests}, {}", size(one.size));
                 Planned { name: NameToDelete { repository, tag: None, digest: None }, line }
@@ -139,16 +142,16 @@ async fn delete(client: &mut Client, plan: Vec<Planned>) -> Result<u64, Failure>
     Ok(fields.get("failed").and_then(serde_json::Value::as_u64).unwrap_or_default())
 }
 
-/// Prints the result for a name. A closed pipe must not stop the deletes.
+/// Prints the result for a name.
 fn report(name: &NameToDelete, manifests: u64, error: Option<String>) {
     let text = match &name.tag {
         Some(tag) => format!("{}:{tag}", name.repository),
         None => format!("{} ({})", name.repository, count(manifests, "manifest")),
     };
-    let _ = match error {
-        None => writeln!(std::io::stdout(), "deleted {text}"),
-        Some(error) => writeln!(std::io::stderr(), "holdfast: {error}"),
-    };
+    match error {
+        None => print_line(&format!("deleted {text}")),
+        Some(error) => remark(&error),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::control_client::{self, Unhealthy};
 use super::failure::Failure;
 use super::format::{count, size, time_with_age};
 use super::offline::{canonical, runtime};
-use super::output::print;
+use super::output::{print, print_json};
 use super::owner::{Found, Patience, find, is_activatable};
 use super::privileges;
 use crate::base::clock::unix_seconds;
@@ -146,9 +146,4 @@ async fn wait(config: &Config, limit: Duration) -> Result<(), Failure> {
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
-}
-
-fn print_json(status: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(status).map_err(Failure::failed)?;
-    print(&format!("{text}\n"))
 }

@@ -1,6 +1,7 @@
 //! `holdfast user`.
 
 use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
 
 use clap::Subcommand;
 
@@ -52,8 +53,7 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
     match command {
         Command::Add { name, password_stdin } => {
             let name = parse(&name)?;
-            let known = Htpasswd::read(path).map_err(Failure::failed)?.names();
-            if known.contains(&name) {
+            if exists(path, &name)? {
                 return Err(Failure::failed(crate::access::HtpasswdError::Exists(name)));
             }
             let password = password(&name, password_stdin)?;
@@ -62,6 +62,9 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
         }
         Command::Passwd { name, password_stdin } => {
             let name = parse(&name)?;
+            if !exists(path, &name)? {
+                return Err(Failure::failed(crate::access::HtpasswdError::Unknown(name)));
+            }
             let password = password(&name, password_stdin)?;
             Htpasswd::edit(path, |file| file.change(&name, &password)).map_err(Failure::failed)?;
             print(&format!("password of {name} changed\n"))
@@ -73,6 +76,11 @@ pub(super) fn run(command: Command, config: &Config) -> Result<(), Failure> {
         }
         Command::List { json } => list(&Htpasswd::read(path).map_err(Failure::failed)?.names(), json),
     }
+}
+
+/// Returns true if the user exists: that decides before a question for the password.
+fn exists(path: &Path, name: &UserName) -> Result<bool, Failure> {
+    Ok(Htpasswd::read(path).map_err(Failure::failed)?.names().contains(name))
 }
 
 fn parse(name: &str) -> Result<UserName, Failure> {

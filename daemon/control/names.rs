@@ -31,6 +31,9 @@ pub struct RepositoryItem {
     pub size: u64,
     /// The time of the last push, in seconds since 1970.
     pub pushed: u64,
+    /// The time at which the last tag was removed, in seconds since 1970, if the manifests only wait for a collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emptied: Option<u64>,
 }
 
 /// A tag in a list.
@@ -68,6 +71,7 @@ impl From<RepositoryOverview> for RepositoryItem {
             manifests: one.manifests.into(),
             size: one.bytes,
             pushed: one.pushed,
+            emptied: one.emptied,
         }
     }
 }

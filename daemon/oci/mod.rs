@@ -33,7 +33,7 @@ mod spdx;
 
 pub use actor::{Actor, ActorKind};
 pub use attached::AttachmentTarget;
-pub use attachment::Attachment;
+pub use attachment::{Attachment, Signer};
 pub use bill::{Bill, Package, PackageFilter};
 pub use build_step::dockerfile_step;
 pub use digest::{Algorithm, Digest, ParseDigestError};

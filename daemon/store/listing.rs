@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::human::{count, day};
 use crate::oci::{Digest, RepositoryName, Tag};
 
 /// The maximum depth of namespaces in the list of repositories.
@@ -83,6 +84,26 @@ pub struct RepositoryOverview {
     pub bytes: u64,
     /// The time of the last push, in seconds since 1970.
     pub pushed: u64,
+    /// The time at which a delete removed its last name, in seconds since 1970, if its manifests only wait for a
+    /// collection.
+    pub emptied: Option<u64>,
+}
+
+/// Describes the tags of a repository: `3 tags`, `empty, removed on 2026-11-24`, or `2 untagged` for manifests that were
+/// pushed by their digest or lost their tag to another manifest.
+pub fn describe_tags(tags: u64, manifests: u64, emptied: Option<u64>) -> String {
+    match (tags, emptied) {
+        (0, Some(time)) => format!("empty, removed on {}", day(time)),
+        (0, None) => format!("{manifests} untagged"),
+        _ => count(tags, "tag"),
+    }
+}
+
+impl RepositoryOverview {
+    /// As [`describe_tags`].
+    pub fn describe_tags(&self) -> String {
+        describe_tags(self.tags.into(), self.manifests.into(), self.emptied)
+    }
 }
 
 /// The length of a manifest and of all content that it references.
@@ -163,7 +184,7 @@ pub struct FoundTag {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundNames {
     /// The first repositories, by name.
-    pub repositories: Vec<RepositoryName>,
+    pub repositories: Vec<RepositoryOverview>,
     /// The number of all repositories found.
     pub repositories_total: usize,
     /// The tags of the page.
@@ -174,18 +195,17 @@ pub struct FoundNames {
     pub is_complete: bool,
 }
 
-impl FoundNames {
-    pub(super) fn count_repository(&mut self, name: &RepositoryName, query: &NameQuery) {
-        self.repositories_total += 1;
-        if self.repositories.len() < query.limit {
-            self.repositories.push(name.clone());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repository_without_tags_is_empty_or_untagged() {
+        let described = |tags, emptied| describe_tags(tags, 2, emptied);
+        assert_eq!((described(1, None), described(3, None)), ("1 tag".into(), "3 tags".into()));
+        assert_eq!(described(0, Some(1_764_102_667)), "empty, removed on 2025-11-25");
+        assert_eq!(described(0, None), "2 untagged");
+    }
 
     #[test]
     fn name_query_is_one_text_or_a_repository_with_a_tag() {

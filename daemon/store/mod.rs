@@ -25,7 +25,7 @@
 //! |---|---|
 //! | opening and closing | `open`, `recover`, `rebuild`, `faults` |
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
-//! | collection | `gc`, `tag_retention` |
+//! | collection | `gc`, `tag_retention`, `unmatched_rules` |
 //! | check | `check`, `layout_check` |
 //! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `random`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
@@ -129,6 +129,7 @@ mod top_files;
 mod transfer_content;
 mod transfer_leases;
 mod transfers;
+mod unmatched_rules;
 mod untagged;
 mod upload;
 mod upload_files;
@@ -179,7 +180,7 @@ pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
     FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TotalSize,
+    RepositoryOverview, TagOrder, TotalSize, describe_tags,
 };
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;

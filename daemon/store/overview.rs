@@ -11,12 +11,14 @@ use super::error::StoreError;
 use super::gc::LastCollection;
 use super::index::tables::sparse::Presence;
 use super::index::{Counts, ManifestEntry};
+use super::inner::Inner;
 use super::listing::{
-    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    TotalSize,
 };
 use super::summaries::Summary;
 use super::uploads::UnfinishedUpload;
-use super::work::Kind;
+use super::work::{Cancel, Kind};
 use crate::oci::{self, Attachment, Digest, ManifestView, RepositoryName, Tag};
 
 /// The maximum number of rows that are read to add up the sizes on one page.
@@ -130,8 +132,12 @@ impl Store {
         part: ListQuery<RepositoryOrder>,
         wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
     ) -> Result<Repositories, StoreError> {
-        self.list(Kind::Page, move |inner, cancel| inner.index.repositories_overview(&part, &wanted, cancel))
-            .await
+        self.list(Kind::Page, move |inner, cancel| {
+            let mut found = inner.index.repositories_overview(&part, &wanted, cancel)?;
+            find_emptied(inner, &mut found.listing.items, cancel)?;
+            Ok(found)
+        })
+        .await
     }
 
     /// Searches the names of the repositories for which `wanted` returns true, and those of their tags.
@@ -143,7 +149,25 @@ impl Store {
         query: NameQuery,
         wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
     ) -> Result<FoundNames, StoreError> {
-        self.list(Kind::Page, move |inner, cancel| inner.index.search_names(&query, &wanted, cancel)).await
+        self.list(Kind::Page, move |inner, cancel| {
+            let mut found = inner.index.search_names(&query, &wanted, cancel)?;
+            find_emptied(inner, &mut found.repositories, cancel)?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Returns the time at which a delete removed the last name of a repository, in seconds since 1970, if it has no tags
+    /// and its manifests only wait for a collection.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn emptied(&self, repository: &RepositoryName) -> Result<Option<u64>, StoreError> {
+        let repository = repository.clone();
+        let find = move |inner: &Inner, cancel: &Cancel| {
+            inner.index.emptied_at(&repository, &mut SIZE_ROWS.clone(), cancel)
+        };
+        self.list(Kind::Page, find).await
     }
 
     /// Returns a page of the tags of a repository.
@@ -305,4 +329,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// Adds the times at which the repositories without tags became empty. All of a page share one budget of rows.
+fn find_emptied(
+    inner: &Inner,
+    repositories: &mut [RepositoryOverview],
+    cancel: &Cancel,
+) -> Result<(), StoreError> {
+    let mut rows = SIZE_ROWS;
+    for one in repositories.iter_mut().filter(|one| one.tags == 0) {
+        one.emptied = inner.index.emptied_at(&one.name, &mut rows, cancel)?;
+    }
+    Ok(())
 }

@@ -57,10 +57,12 @@ impl GracePeriods {
 impl RetentionRule {
     /// Returns the rule for a repository: the first one that names it.
     pub(super) fn of<'a>(rules: &'a [RetentionRule], repository: &RepositoryName) -> Option<&'a Self> {
-        let names = |rule: &&RetentionRule| {
-            rule.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
-        };
-        rules.iter().find(names)
+        rules.iter().find(|rule| rule.names(repository))
+    }
+
+    /// Returns true if the rule names a repository.
+    pub(super) fn names(&self, repository: &RepositoryName) -> bool {
+        self.repositories.iter().any(|pattern| pattern.matches(repository.as_str()))
     }
 
     /// Returns true if the rule limits tags; otherwise it keeps all of them.

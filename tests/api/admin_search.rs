@@ -1,5 +1,9 @@
 //! The search over all names, the delete of a whole repository, and the theme of the pages.
 
+use std::process::Command;
+
+use serde_json::Value;
+
 use crate::support::browser::{Browser, text};
 use crate::support::*;
 
@@ -24,6 +28,56 @@ fn search_finds_repositories_and_tags_and_pages_through_them() {
     let page = browser.page("/search?q=%22%3E%3Cscript%3E");
     assert!(!page.contains("<script>") && page.contains("Nothing matches."), "{page}");
     assert!(browser.page("/search").contains("REPOSITORY:TAG"));
+}
+
+#[test]
+fn repository_without_tags_says_that_it_is_empty_or_untagged() {
+    let daemon = Daemon::start();
+    daemon.push_image("app", "1", b"layer");
+    daemon.push_image("app", "2", b"layer");
+    let (_, manifest) = daemon.push_image("lone", "1", b"layer");
+    // In another repository, by its digest.
+    let blobs: Value = serde_json::from_slice(&manifest).unwrap();
+    for part in [&blobs["config"], &blobs["layers"][0]] {
+        let mount =
+            format!("/v2/team/part/blobs/uploads/?mount={}&from=lone", part["digest"].as_str().unwrap());
+        daemon.request("POST", &mount).body(b"").send().expect(201);
+    }
+    daemon.put_manifest("team/part", &digest(&manifest), OCI_MANIFEST, &manifest).expect(201);
+    let mut browser = Browser::new(&daemon);
+    for tag in ["1", "2"] {
+        assert!(!browser.page("/repository/app").contains("removed on"));
+        daemon.request("DELETE", &format!("/v2/app/manifests/{tag}")).send().expect(202);
+    }
+    let ls = |arguments: &[&str]| {
+        run(Command::new(BINARY).env_clear().arg("ls").args(arguments).arg("--data").arg(&daemon.data))
+    };
+    let today = run(Command::new("date").args(["-u", "+%Y-%m-%d"]));
+    let empty = format!("empty, removed on {}", today.trim());
+    for page in ["/repositories", "/repositories?sort=size", "/search?q=a", "/delete/repository?name=app"] {
+        let page = browser.page(page);
+        assert!(!page.contains("0 tags<") && !page.contains("<b>0 tags"), "{page}");
+        assert!(
+            page.contains("<b>1 manifest</b>") || page.contains(&format!("<span>{empty}</span>")),
+            "{page}"
+        );
+        assert!(!page.contains("team/part") || page.contains("<span>1 untagged</span>"), "{page}");
+    }
+    let page = browser.page("/repository/app");
+    assert!(page.contains(&format!("Empty, removed on {}", today.trim())), "{page}");
+    assert!(browser.page("/repository/team/part").contains("This repository has no tags."));
+    let list = ls(&[]);
+    assert!(
+        list.contains(&format!("app         {empty}")) && list.contains("team/part   1 untagged"),
+        "{list}"
+    );
+    assert_eq!(ls(&["app"]), format!("app is {empty}; 1 manifest waits for a collection\n"));
+    assert_eq!(ls(&["team/part"]), "team/part has no tags: 1 untagged\n");
+    let json: Value = serde_json::from_str(&ls(&["--json"])).unwrap();
+    assert!(json["repositories"][0]["emptied"].is_u64() && json["repositories"][1].get("emptied").is_none());
+    // A push fills it again.
+    daemon.push_image("app", "3", b"layer");
+    assert!(ls(&[]).contains("app         1     "), "{}", ls(&[]));
 }
 
 #[test]

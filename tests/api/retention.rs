@@ -1,6 +1,7 @@
 //! Retention rules, and content that is attached to images.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -33,6 +34,37 @@ fn attached(image: &str, suffix: &str) -> String {
 
 fn rule(keys: &str) -> String {
     format!("[[retention]]\nrepositories = [\"*\"]\n{keys}\n")
+}
+
+#[test]
+fn rules_that_match_nothing_are_named_by_a_collection() {
+    let mut daemon = Daemon::start();
+    daemon.push_image("prod/app", "1", b"layer");
+    let rules = "[[retention]]\nrepositories = [\"prdo/*\"]\nkeep_newest = 1\n\
+        [[retention]]\nrepositories = [\"prod/*\"]\nkeep_newest = 1\nkeep_tags = [\"v*\"]\n";
+    let expected = [
+        "[[retention]] for prdo/* matches no repository",
+        "[[retention]] for prod/*: v* in keep_tags matches no tag",
+    ];
+    assert_eq!(collect(&mut daemon, rules, &["--dry-run"])["unmatched_rules"], json!(expected));
+    assert!(collect(&mut daemon, &rule("keep_newest = 1"), &[]).get("unmatched_rules").is_none());
+    // A collection by the schedule logs them.
+    let mut daemon = Daemon::with_config(&format!("[gc]\ninterval = \"1s\"\n{rules}"));
+    daemon.push_image("prod/app", "1", b"layer");
+    daemon.stop();
+    let log = daemon.start_again_with_log(&[]);
+    let end = Instant::now() + Duration::from_secs(20);
+    let lines = loop {
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        if lines.contains("keep_tags matches no tag") {
+            break lines;
+        }
+        assert!(Instant::now() < end, "{lines}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    for sentence in expected {
+        assert_eq!(lines.matches(&format!("{sentence}; check the configuration")).count(), 1, "{lines}");
+    }
 }
 
 #[test]

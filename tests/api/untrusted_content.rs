@@ -1,7 +1,12 @@
 //! Stored content must not run in a browser (stored XSS): the headers of every response, and the media types of
 //! manifests.
 
-use crate::support::browser::Browser;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::browser::{Browser, text};
+use crate::support::images::push_image_with;
 use crate::support::*;
 
 const POLICY: &str = "default-src 'none'; sandbox";
@@ -225,4 +230,144 @@ fn a_media_type_stored_by_an_earlier_release_is_served_as_bytes() {
     }
     let names = std::fs::read_to_string(&file).unwrap();
     assert!(names.contains("text/html"), "the media type is lost: {names}");
+}
+
+/// Text with characters that hide, reorder or control: bidirectional, of zero width, C0, C1, a tag.
+const HIDDEN: &str = "a\u{202e}b\u{200b}c\u{1b}[31m\u{9b}31m\u{2066}d\u{e0041}\u{7f}e";
+
+/// Returns the hidden characters of a text.
+fn hidden(text: &str) -> Vec<char> {
+    let is_hidden = |c: &char| {
+        c.is_control() && !matches!(c, '\n' | '\r' | '\t')
+            || matches!(c, '\u{200b}' | '\u{202e}' | '\u{2066}' | '\u{e0041}')
+    };
+    text.chars().filter(is_hidden).collect()
+}
+
+/// Pushes an image that has hidden characters in every text, with attachments that have them, too.
+fn push_hidden(daemon: &Daemon) {
+    let pair = || json!({ HIDDEN: HIDDEN });
+    let config = json!({
+        "architecture": HIDDEN, "os": HIDDEN, "variant": HIDDEN, "os.version": HIDDEN, "author": HIDDEN,
+        "created": HIDDEN,
+        "config": {"Entrypoint": [HIDDEN], "Cmd": [HIDDEN], "Env": [format!("A={HIDDEN}")], "User": HIDDEN,
+            "WorkingDir": HIDDEN, "StopSignal": HIDDEN, "ExposedPorts": pair(), "Volumes": pair(),
+            "Labels": pair()},
+        "history": [{"created_by": HIDDEN, "comment": HIDDEN, "author": HIDDEN}],
+    });
+    let mut annotations = pair();
+    for key in ["title", "description", "licenses", "source", "documentation"] {
+        annotations[format!("org.opencontainers.image.{key}")] = HIDDEN.into();
+    }
+    let image = push_image_with(daemon, "app", &["1", "2"], &config, &json!({ "annotations": annotations }));
+    let platform = json!({"os": HIDDEN, "architecture": HIDDEN, "variant": HIDDEN});
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "annotations": annotations, "manifests": [
+        {"mediaType": OCI_MANIFEST, "digest": image, "size": 1, "platform": platform, "annotations": annotations}]});
+    daemon.put_manifest("app", "index", OCI_INDEX, &serde_json::to_vec(&index).unwrap()).expect(201);
+    let subject = json!({"mediaType": OCI_MANIFEST, "digest": image, "size": 1});
+    let packages = [json!({"name": HIDDEN, "versionInfo": HIDDEN, "licenseConcluded": HIDDEN})];
+    let sbom = json!({"spdxVersion": format!("SPDX-2.3{HIDDEN}"), "name": HIDDEN, "packages": packages,
+        "creationInfo": {"created": HIDDEN, "creators": [format!("Tool: {HIDDEN}")]}});
+    let statement = json!({"_type": "https://in-toto.io/Statement/v1", "subject": [{"name": HIDDEN,
+        "digest": {"sha256": HIDDEN}}], "predicateType": format!("https://slsa.dev/provenance/v1{HIDDEN}"),
+        "predicate": {"buildDefinition": {"buildType": HIDDEN, "externalParameters": {"source": HIDDEN},
+            "resolvedDependencies": [{"uri": HIDDEN, "digest": {"sha1": HIDDEN}}]},
+            "runDetails": {"builder": {"id": HIDDEN}, "metadata": {"startedOn": HIDDEN, "finishedOn": HIDDEN}}}});
+    let signature = json!({"critical": {"identity": {"docker-reference": HIDDEN}, "image":
+        {"docker-manifest-digest": HIDDEN}, "type": HIDDEN}, "optional": pair()});
+    for (media_type, document) in [
+        ("application/spdx+json", sbom),
+        ("application/vnd.in-toto+json", statement),
+        ("application/vnd.dev.cosign.simplesigning.v1+json", signature),
+    ] {
+        let content = serde_json::to_vec(&document).unwrap();
+        let layer = json!({"mediaType": media_type, "digest": daemon.push_blob("app", &content), "size": content.len(),
+            "annotations": annotations});
+        let other = json!({"mediaType": "application/x", "digest": layer["digest"], "size": content.len(),
+            "annotations": {"org.opencontainers.image.title": HIDDEN}});
+        let fields = json!({"artifactType": format!("application/x{HIDDEN}"), "layers": [layer, other],
+            "subject": subject, "annotations": annotations});
+        push_image_with(daemon, "app", &[], &config, &fields);
+    }
+}
+
+/// Follows the links of pages from these ones on; returns the pages.
+fn crawl(browser: &mut Browser, starts: &[String]) -> Vec<(String, String)> {
+    let (mut open, mut pages) = (starts.to_vec(), Vec::<(String, String)>::new());
+    while let Some(path) = open.pop() {
+        if pages.iter().any(|(known, _)| *known == path) || pages.len() > 150 {
+            continue;
+        }
+        let answer = browser.get(&path);
+        // Downloads have the bytes that were pushed.
+        if !answer.header("content-type").is_some_and(|media_type| media_type.starts_with("text/html")) {
+            continue;
+        }
+        let page = text(&answer);
+        let base = path.split(['?', '#']).next().unwrap_or_default().to_owned();
+        for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let link = link.split('#').next().unwrap_or_default().replace("&#38;", "&");
+            match link.chars().next() {
+                Some('/') => open.push(link),
+                Some('?') => open.push(format!("{base}{link}")),
+                _ => {}
+            }
+        }
+        pages.push((path, page));
+    }
+    pages
+}
+
+#[test]
+fn pages_and_commands_show_no_hidden_character() {
+    let daemon = Daemon::start();
+    push_hidden(&daemon);
+    let query: String = percent_encode(HIDDEN);
+    let mut browser = Browser::new(&daemon);
+    let starts = [
+        "/".to_owned(),
+        "/image/app:1".to_owned(),
+        "/compare?name=app&a=1&b=index".to_owned(),
+        format!("/search?q={query}"),
+        format!("/repositories?q={query}"),
+        format!("/activity?q={query}"),
+        format!("/repository/{query}"),
+        format!("/image/app:{query}"),
+        format!("/compare?name={query}&a={query}&b={query}"),
+        format!("/{query}"),
+    ];
+    let pages = crawl(&mut browser, &starts);
+    for (path, page) in &pages {
+        let found = hidden(page);
+        assert!(found.is_empty(), "{path}: {found:?} in {page}");
+    }
+    let is_seen =
+        |word: &str| pages.iter().any(|(path, page)| path.contains(word) && page.contains('\u{fffd}'));
+    for word in ["/repository/app", "/image/app:index", "document=", "/image/app@", "/search", "/compare"] {
+        assert!(is_seen(word), "no text of a client on {word}");
+    }
+    let data = daemon.data.to_str().unwrap();
+    for arguments in [
+        &["ls"][..],
+        &["ls", "app"],
+        &["ls", "app:1"],
+        &["ls", "app:index"],
+        &["ls", "app", "--json"],
+        &["ls", "app:index", "--json"],
+        &["ls", HIDDEN],
+        &["rm", "--yes", &format!("app:{HIDDEN}")],
+        &["jobs", "run", HIDDEN],
+        &["gc", "--json"],
+        &["status", "--json"],
+    ] {
+        let output =
+            Command::new(BINARY).env_clear().args(arguments).args(["--data", data]).output().unwrap();
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let found = hidden(&shown);
+        assert!(found.is_empty(), "{arguments:?}: {found:?} in {shown:?}");
+    }
+}
+
+fn percent_encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

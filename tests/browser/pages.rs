@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::chromium::{Chromium, Script};
 use super::inspection::axe;
-use super::registry::{Registry, push_app};
+use super::registry::{Registry, push_app, push_every_kind};
 use super::tasks::{enter, log_in};
 
 /// The name of the screenshot and the path of each page.
-const PAGES: [(&str, &str); 33] = [
+const PAGES: [(&str, &str); 36] = [
     ("overview", "/"),
     ("repositories", "/repositories"),
     ("repositories-found", "/repositories?q=team"),
@@ -37,6 +37,9 @@ const PAGES: [(&str, &str); 33] = [
     ("set-own-password", "/users/password?name=alice"),
     ("remove-user", "/users/remove?name=alice"),
     ("account", "/account"),
+    ("repository-empty", "/repository/old/app"),
+    ("repository-waiting", "/repository/old/app?tab=untagged"),
+    ("search-empty", "/search?q=old"),
     ("repository-untagged", "/repository/team/app?tab=untagged"),
     ("compare", "/compare?name=team/app&a=1.2&b=1.10"),
     ("settings", "/settings"),
@@ -47,7 +50,10 @@ const SIZES: [(&str, u32, u32); 2] = [("phone", 390, 844), ("desktop", 1280, 900
 
 #[test]
 fn every_page_is_accessible() {
-    let registry = Registry::start();
+    let registry = Registry::with(|daemon| {
+        push_every_kind(daemon);
+        daemon.push_image("old/app", "1", b"removed");
+    });
     let browser = Chromium::start(&registry, Script::On);
     let axe = axe();
     let mut faults = BTreeSet::new();
@@ -126,6 +132,7 @@ fn menu_fits_the_narrowest_phones() {
 fn fill(browser: &Chromium, registry: &Registry) {
     registry.add_user("bob");
     registry.start_upload("coming/soon");
+    registry.curl(&["-X", "DELETE"], "/v2/old/app/manifests/1");
     registry.curl(&[], "/v2/team/app/manifests/1.9");
     browser.open("/maintenance");
     browser.click("#check button");

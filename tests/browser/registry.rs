@@ -55,14 +55,7 @@ impl Registry {
 
     /// Starts a registry with images of every kind.
     pub fn start() -> Self {
-        Self::with(|daemon| {
-            push_app(daemon);
-            push_platforms(daemon);
-            push_artifacts(daemon);
-            push_many_tags(daemon);
-            push_hostile(daemon);
-            daemon.push_image("data/large", "1", &vec![7; LARGE]);
-        })
+        Self::with(push_every_kind)
     }
 
     /// Adds a user with the password `secret`.
@@ -109,6 +102,16 @@ impl Registry {
         let type_ = "Content-Type: application/octet-stream";
         self.curl(&["-X", "PATCH", "-H", type_, "--data-binary", &part], &path);
     }
+}
+
+/// Pushes images of every kind.
+pub fn push_every_kind(daemon: &Daemon) {
+    push_app(daemon);
+    push_platforms(daemon);
+    push_artifacts(daemon);
+    push_many_tags(daemon);
+    push_hostile(daemon);
+    daemon.push_image("data/large", "1", &vec![7; LARGE]);
 }
 
 /// Pushes three tags of one image and two tags of other images.

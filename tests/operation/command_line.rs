@@ -39,14 +39,21 @@ fn unknown_names_say_where_the_known_ones_are() {
         (&["ls", "a:none"], "`holdfast ls REPOSITORY` lists the tags"),
         (&["rm", "--yes", "none"], "does not exist; `holdfast ls` lists the repositories"),
         (&["rm", "--yes", "a:none"], "a:none does not exist; `holdfast ls a` lists the tags"),
+        // Without a terminal to ask at, too.
+        (&["rm", "a:none"], "a:none does not exist; `holdfast ls a` lists the tags"),
+        (&["rm", "a:1", "none"], "does not exist; `holdfast ls` lists the repositories"),
         (&["jobs", "run", "none"], "`holdfast jobs` lists all jobs"),
         (&["user", "remove", "none"], "`holdfast user list` lists the users"),
+        (&["user", "passwd", "none"], "`holdfast user list` lists the users"),
     ] {
         let output = holdfast(&[arguments, &["--data", data]].concat());
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && text.contains(expected), "{arguments:?}: {text}");
         assert_eq!(text.trim_end().lines().count(), 1, "{text}");
     }
+    let output = holdfast(&["rm", "a:1", "--data", data]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.contains("no terminal to ask"), "{text}");
     let output = holdfast(&["user", "list", "--data", data]);
     assert!(output.stdout.is_empty() && output.stderr.starts_with(b"no users yet; "), "{output:?}");
 }

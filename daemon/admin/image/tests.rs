@@ -2,6 +2,7 @@ use std::fmt::Write;
 
 use super::super::worst_case;
 use super::*;
+use crate::oci::{Attachment, Signer};
 
 /// A manifest with more of everything than a page shows, each text the longest of its kind.
 fn manifest(text: &str, is_index: bool) -> Vec<u8> {
@@ -77,7 +78,7 @@ fn worst_page(view: View, text: &str, is_index: bool) -> Page {
             &format!("[{}]/{}", "h".repeat(260), worst_case::name(0)),
             &format!("@{}", entry.digest),
             Pulled::Image,
-            true,
+            &[Signer::Cosign, Signer::Notation].map(Attachment::Signature).into(),
         ),
         download: format!("@{}", entry.digest),
         media_type: entry.media_type.to_string(),

@@ -1,16 +1,20 @@
 //! The job `gc`: collections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{COLLECTION, CurrentConfig, record_outcome, stopped_by};
+use crate::base::Lock;
 use crate::base::human::{count, size};
 use crate::config::Config;
 use crate::jobs::{Class, JobContext, JobEnd, JobSpec, Jobs, Progress, Schedule};
 use crate::oci::{Algorithm, Hasher};
-use crate::store::{CollectedItem, CollectionPolicy, CollectionReport, StopRequest, Store, StoreError};
+use crate::store::{
+    CollectedItem, CollectionPolicy, CollectionReport, RetentionRule, StopRequest, Store, StoreError,
+};
 
 /// The options of a collection that is started by hand.
 #[derive(Default, Deserialize)]
@@ -45,7 +49,10 @@ pub(super) async fn register(jobs: &Jobs, store: Store, config: CurrentConfig, s
         joins: |running, wanted| running == wanted,
         validate: |options| Options::read(options).map(drop),
     };
-    let work = move |context: JobContext| collect(context, store.clone(), config().gc.policy.clone());
+    let warned = Arc::new(Lock::new(Vec::new()));
+    let work = move |context: JobContext| {
+        collect(context, store.clone(), config().gc.policy.clone(), Arc::clone(&warned))
+    };
     jobs.register(spec, work).await;
 }
 
@@ -55,7 +62,13 @@ pub(in crate::cli) fn rules(config: &Config) -> String {
     Hasher::digest(Algorithm::Sha256, text.as_bytes()).hex()[..16].to_owned()
 }
 
-async fn collect(context: JobContext, store: Store, policy: CollectionPolicy) -> JobEnd {
+/// Collects. `warned` has the rules of the last collection that logged which of them match nothing.
+async fn collect(
+    context: JobContext,
+    store: Store,
+    policy: CollectionPolicy,
+    warned: Arc<Lock<Vec<RetentionRule>>>,
+) -> JobEnd {
     let is_by_hand = context.user().is_some();
     let grace = Options::read(context.options()).and_then(|options| options.grace());
     let policy = match grace {
@@ -64,6 +77,7 @@ async fn collect(context: JobContext, store: Store, policy: CollectionPolicy) ->
         }
         Err(error) => return JobEnd::failed(error),
     };
+    let unmatched = unmatched_rules(&store, &policy.retention, is_by_hand, &warned).await;
     let mut progress = Progress { line: line(0, 0), ..Progress::default() };
     context.progress(progress.clone());
     let mut observe = |item: CollectedItem| {
@@ -86,9 +100,15 @@ async fn collect(context: JobContext, store: Store, policy: CollectionPolicy) ->
             let end = if report.cancelled {
                 JobEnd { text: format!("Cancelled; until then {}.", report.outcome()), ..JobEnd::cancelled() }
             } else {
-                JobEnd::ok(report.outcome())
+                JobEnd::ok(
+                    std::iter::once(report.outcome()).chain(unmatched.clone()).collect::<Vec<_>>().join("; "),
+                )
             };
-            end.with_report(serde_json::to_value(report).unwrap_or_default())
+            let mut report = serde_json::to_value(report).unwrap_or_default();
+            if !unmatched.is_empty() {
+                report["unmatched_rules"] = unmatched.into();
+            }
+            end.with_report(report)
         }
         Err(error) => {
             let is_expected = matches!(error, StoreError::Closing | StoreError::ReadOnly);
@@ -99,6 +119,29 @@ async fn collect(context: JobContext, store: Store, policy: CollectionPolicy) ->
             stopped_by(&error)
         }
     }
+}
+
+/// Returns a sentence for each retention rule that matches nothing, if an operator started the collection. One that the
+/// schedule started logs them, once for the same rules.
+async fn unmatched_rules(
+    store: &Store,
+    rules: &[RetentionRule],
+    is_by_hand: bool,
+    warned: &Lock<Vec<RetentionRule>>,
+) -> Vec<String> {
+    if rules.is_empty() || (!is_by_hand && *warned.lock() == rules) {
+        return Vec::new();
+    }
+    // An error of the index ends the collection itself.
+    let Some(unmatched) = store.unmatched_rules(rules).await.ok().flatten() else { return Vec::new() };
+    if is_by_hand {
+        return unmatched;
+    }
+    rules.clone_into(&mut warned.lock());
+    for sentence in unmatched {
+        log::warn!("{sentence}; check the configuration");
+    }
+    Vec::new()
 }
 
 fn bytes(item: &CollectedItem) -> u64 {

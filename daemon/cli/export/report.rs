@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::super::failure::Failure;
 use super::super::format::{columns, count, short_digest, size};
-use super::super::output::{event_line as line, print};
+use super::super::output::{event_line as line, print, remark};
 use super::super::progress::ProgressPrinter;
 use super::target::{Kind, Target};
+use crate::base::human::printable_lines;
 use crate::oci::Digest;
 use crate::transfer::Progress;
 use crate::transfer::export::{Exclusion, ExportPlan, Walk, Written};
@@ -99,7 +100,7 @@ impl Report {
 
     fn note(&self, text: &str) {
         if !self.json {
-            let _ = writeln!(std::io::stderr(), "holdfast: {text}");
+            remark(text);
         }
     }
 
@@ -119,7 +120,7 @@ impl Report {
     /// Prints text for people; to stderr if stdout has the archive.
     fn print(&self, text: &str) -> Result<(), Failure> {
         if self.pipe {
-            let _ = write!(std::io::stderr(), "{text}");
+            let _ = write!(std::io::stderr(), "{}", printable_lines(text));
             return Ok(());
         }
         print(text)

@@ -1,15 +1,13 @@
 //! The output of an import: mapping, progress and table, or events as JSON.
 
-use std::io::Write;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::format::{columns, count, short_digest, size};
-use super::super::output::print;
+use super::super::output::{event_line, print, remark};
 use super::super::progress::ProgressPrinter;
-use crate::base::human::printable;
 use crate::transfer::signature::AllowedSigners;
 use crate::transfer::source::ExportFile;
 use crate::transfer::{Observer, Outcome, Pace, Phase, Plan, Policy, Report, Row, SignedLists};
@@ -31,11 +29,10 @@ impl Output {
         Output { json, signers, policy, pace: Pace::new(Phase::Import), printer: ProgressPrinter::new(json) }
     }
 
-    fn event(&self, kind: &str, mut value: Value) {
+    fn event(&self, kind: &str, value: Value) {
         if self.json {
-            value["event"] = kind.into();
             // A closed pipe must not stop the import.
-            let _ = writeln!(std::io::stdout(), "{value}");
+            let _ = print(&event_line(kind, value));
         }
     }
 
@@ -45,7 +42,7 @@ impl Output {
             return self.event("note", json!({ "text": text }));
         }
         self.printer.clear();
-        let _ = writeln!(std::io::stderr(), "holdfast: {}", printable(text));
+        remark(text);
     }
 
     /// Prints the table at the end.
@@ -162,7 +159,7 @@ impl Observer for Output {
         self.printer.clear();
         let arrow = |(source, name)| vec![source, "->".into(), name];
         // A closed pipe must not stop the import.
-        let _ = write!(std::io::stdout(), "{}", columns(&[], rows.into_iter().map(arrow)));
+        let _ = print(&columns(&[], rows.into_iter().map(arrow)));
     }
 
     fn progress(&mut self, done: u64, total: Option<u64>) {

@@ -12,6 +12,7 @@ use super::tables::candidates::{
     BlobPage, CandidateWithSubject, CollectedManifest, DatedTag, OrphanCandidate,
 };
 use super::tables::daily::{Daily, DailyRow, Day};
+use super::tables::emptied::Emptied;
 use super::tables::entry::{Counts, ManifestEntry, Page};
 use super::tables::forecast::Forecast;
 use super::tables::jobs::{JobRow, JobRows};
@@ -30,6 +31,7 @@ use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
 use super::tables::stats::Stats;
 use super::tables::untagged::{UntaggedManifest, UntaggedManifests};
 use super::tables::uses::{StoreDay, Uses};
+use crate::base::clock::unix_seconds;
 use crate::oci::{
     AttachmentTarget, DescriptorView, Digest, ListedDescriptor, Reference, RepositoryName, Tag,
 };
@@ -174,6 +176,18 @@ impl Index {
             (manifest, age)
         };
         Ok((found.into_iter().map(with_age).collect(), total))
+    }
+
+    /// As [`Emptied::emptied_since`], in seconds since 1970.
+    pub(in crate::store) fn emptied_at(
+        &self,
+        repository: &RepositoryName,
+        rows: &mut usize,
+        cancel: &Cancel,
+    ) -> Result<Option<u64>, StoreError> {
+        let now = self.clock.now();
+        let since = self.read()?.emptied_since(repository, rows, cancel)?;
+        Ok(since.map(|since| unix_seconds().saturating_sub(since.age(now).as_secs())))
     }
 
     /// Returns all tags of a repository that name a manifest, found in short reads.

@@ -3,4 +3,5 @@
 mod arguments;
 mod links;
 mod messages;
+mod numbers;
 mod reference;

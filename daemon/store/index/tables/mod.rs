@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
-//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `parents`, `lease` |
+//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
@@ -13,6 +13,7 @@ pub(in crate::store) mod candidates;
 pub(in crate::store) mod consistency;
 pub(in crate::store) mod daily;
 pub(in crate::store) mod dry_run;
+pub(in crate::store) mod emptied;
 pub(in crate::store) mod entry;
 pub(in crate::store) mod feed;
 pub(in crate::store) mod forecast;

@@ -60,8 +60,7 @@ pub(in crate::store) trait Overviews: ReadTables {
             };
             let Ok(name) = name.parse() else { continue };
             if wanted(&name) {
-                let RepositoryRow { manifests, tags, bytes, pushed } = self.decode(value)?;
-                all.push(RepositoryOverview { name, manifests, tags, bytes, pushed });
+                all.push(repository_overview(self, name, value)?);
             }
         }
         let mut repositories = Repositories {
@@ -285,6 +284,16 @@ pub(in crate::store) trait Overviews: ReadTables {
 
 impl<T: ReadTables> Overviews for T {}
 
+/// Decodes the row of a repository.
+pub(super) fn repository_overview(
+    tables: &impl ReadTables,
+    name: RepositoryName,
+    value: &[u8],
+) -> Result<RepositoryOverview, StoreError> {
+    let RepositoryRow { manifests, tags, bytes, pushed } = tables.decode(value)?;
+    Ok(RepositoryOverview { name, manifests, tags, bytes, pushed, emptied: None })
+}
+
 impl From<TagRow<'_>> for ManifestRow {
     fn from(row: TagRow<'_>) -> Self {
         ManifestRow {
@@ -403,6 +412,7 @@ mod tests {
             tags: 1,
             bytes: 1,
             pushed: 1,
+            emptied: None,
         };
         let all: Vec<RepositoryOverview> = names.iter().map(one).collect();
         let counts = namespaces(&all[2..3], &all);

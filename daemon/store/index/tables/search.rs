@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::keys;
+use super::overview::repository_overview;
 use super::port::{ReadTables, Table};
 use super::rows::digest_of;
 use crate::oci::RepositoryName;
@@ -22,20 +23,23 @@ pub(in crate::store) trait Searches: ReadTables {
     ) -> Result<FoundNames, StoreError> {
         let mut found = FoundNames { is_complete: true, ..FoundNames::default() };
         let mut rows = query.rows;
-        self.visit_repositories(wanted, cancel, |name| {
+        self.visit_repositories(wanted, cancel, |name, row| {
             if rows == 0 {
                 found.is_complete = false;
                 return Ok(ControlFlow::Break(()));
             }
             rows -= 1;
             if query.matches_repository(name) {
-                found.count_repository(name, query);
+                found.repositories_total += 1;
+                if found.repositories.len() < query.limit {
+                    found.repositories.push(repository_overview(self, name.clone(), row)?);
+                }
             }
             Ok(ControlFlow::Continue(()))
         })?;
         // After all repositories: one with many tags must not hide others.
         let mut rows = query.rows;
-        self.visit_repositories(wanted, cancel, |name| {
+        self.visit_repositories(wanted, cancel, |name, _| {
             if !query.searches_tags_of(name) {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -46,18 +50,19 @@ pub(in crate::store) trait Searches: ReadTables {
         Ok(found)
     }
 
-    /// Visits the repositories that the filter accepts, until a visit breaks.
+    /// Visits the repositories that the filter accepts, each with its row, until a visit breaks.
     fn visit_repositories(
         &self,
         wanted: &dyn Fn(&RepositoryName) -> bool,
         cancel: &Cancel,
-        mut visit: impl FnMut(&RepositoryName) -> Result<ControlFlow<()>, StoreError>,
+        mut visit: impl FnMut(&RepositoryName, &[u8]) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         for row in self.rows(Table::Repositories)? {
             cancel.check()?;
-            let parsed = keys::text_after(row?.0, 0).and_then(|name| name.parse::<RepositoryName>().ok());
+            let (key, value) = row?;
+            let parsed = keys::text_after(key, 0).and_then(|name| name.parse::<RepositoryName>().ok());
             let Some(name) = parsed.filter(|name| wanted(name)) else { continue };
-            if visit(&name)?.is_break() {
+            if visit(&name, value)?.is_break() {
                 break;
             }
         }
