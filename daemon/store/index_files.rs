@@ -11,8 +11,10 @@ use std::path::PathBuf;
 
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
-use super::index::wal::SEGMENTS;
 use super::regular_file::{if_exists, open_regular};
+
+/// The segments of the write-ahead log in `index/`.
+pub(super) const SEGMENTS: [&str; 2] = ["wal.0", "wal.1"];
 
 impl Disk {
     /// Returns true if a system of the other word size wrote the index. LMDB's magic number follows a page header that

@@ -27,20 +27,21 @@
 //! | transfers | `transfers`, `transfer_content`, `name_images`, `inventory` |
 //! | collection | `gc`, `tag_retention`, `unmatched_rules` |
 //! | check | `check`, `layout_check` |
-//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `random`, `secret`, `health`, `status`, `copy` |
+//! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_writer`, `layout_rescue`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
 //! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
 //! | the index: LMDB | `index/lmdb` |
+//! | the index: its log | `index/log_tables`, `index/wal`, `index/pending` |
 //! | the index: its port | `index/metadata_store`, `index/changed_names` |
 //! | the index: changes | `index/changes` |
 //! | the index: tables | `index/tables` |
 //! | limits | `work`, `holder`, `buffers`, `blob` |
 //! | files | `files`, `disk`, `thread_locks`, `upload_files`, `blob_store` (the port of blobs), `blob_files`, `index_files`, `top_files`, `obstacles`, `shutdown_marker` |
 //! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `gc/waiting`, `check/report` |
-//! | ground | `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `manifest_cache`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
+//! | ground | `random`, `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `manifest_cache`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
 
 mod attachments;
 mod blob;

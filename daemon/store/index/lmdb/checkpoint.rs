@@ -11,6 +11,7 @@ use std::sync::Arc;
 use heed::RwTxn;
 
 use super::database::Index;
+use super::deferred::Deferred;
 use super::free_pages;
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
@@ -19,47 +20,11 @@ use crate::store::index::metadata_store::{self, Applied, Failed, MetadataStore};
 use crate::store::index::pending::{Pending, Version};
 use crate::store::index::tables::meta::{self, Meta};
 use crate::store::index::tables::{ReadTables, Table, WriteTables};
-use crate::store::index::wal::{AppendError, Log, LogRow};
+use crate::store::index::wal::{AppendError, LogRow};
 use crate::store::index_error::IndexError;
 
 /// The rows that one step of a checkpoint writes.
 const ROWS_OF_STEP: usize = 256;
-
-/// A running checkpoint.
-struct Checkpoint {
-    /// The rows to write: all that were pending at its begin.
-    rows: Arc<Pending>,
-    /// The row that the last step writes.
-    row: LogRow,
-    /// The last row that was written.
-    position: Option<(Table, Box<[u8]>)>,
-}
-
-/// The log, and the work on it that is left for later.
-pub(in crate::store) struct Deferred {
-    log: Log,
-    checkpoint: Option<Checkpoint>,
-    /// The change number at the end of the other segment.
-    change_before: u64,
-    /// True after a commit of LMDB that may not be durable although readers see it: another one has to come first.
-    is_unsure: bool,
-}
-
-impl Deferred {
-    /// Returns the state after the log was replayed. If it fills both segments, its rows go to LMDB first.
-    pub(super) fn new(log: Log, change: u64, pending: &Pending, spans_both: bool) -> Self {
-        let mut deferred = Deferred { log, checkpoint: None, change_before: change, is_unsure: false };
-        if spans_both && !pending.is_empty() {
-            deferred.begin_checkpoint(Arc::new(pending.clone()));
-        }
-        deferred
-    }
-
-    fn begin_checkpoint(&mut self, rows: Arc<Pending>) {
-        let row = LogRow { id: self.log.id, applied: rows.sequence, next: self.log.end };
-        self.checkpoint = Some(Checkpoint { rows, row, position: None });
-    }
-}
 
 impl Index {
     /// Writes all pending rows to LMDB.

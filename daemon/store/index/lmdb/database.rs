@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use heed::{Env, RwTxn};
 
-use super::checkpoint::Deferred;
+use super::deferred::Deferred;
 use super::preallocation::Preallocation;
 use super::table::{Databases, Parts, Snapshot};
 use super::transaction::Transaction;

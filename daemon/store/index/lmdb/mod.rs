@@ -3,6 +3,7 @@
 mod checkpoint;
 mod commit;
 mod database;
+mod deferred;
 mod environment;
 mod free_pages;
 pub(in crate::store) mod inspect;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
+use super::place::{Limits, Position};
 use super::record::{LogId, RecordRows};
-use super::{Limits, Position, SEGMENTS};
 use crate::store::error::StoreError;
 use crate::store::files::Files;
+use crate::store::index_files::SEGMENTS;
 use crate::store::regular_file::open_regular_with;
 
 /// The bytes by which a segment is extended, so that most appends change no length that a sync has to write as well.

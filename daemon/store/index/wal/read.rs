@@ -5,11 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::place::{LogRow, Position, SEGMENT_LENGTH};
 use super::record::{BLOCK, HEADER, Header, LogId, visit_rows};
-use super::{LogRow, Position, SEGMENT_LENGTH, SEGMENTS};
 use crate::store::error::StoreError;
 use crate::store::index::tables::Table;
 use crate::store::index_error::IndexError;
+use crate::store::index_files::SEGMENTS;
 use crate::store::regular_file::{if_exists, open_regular};
 
 /// The records after those that the back end contains.
