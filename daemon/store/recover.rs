@@ -60,7 +60,7 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
         disk.install_inspected_index()?;
         match Index::open(disk, settings.index_map_size) {
             // Its last transactions are in the log, which is a file of its own.
-            Ok(index) if marker.ended_at().is_some_and(|ended| ended != index.opened_at()) => {
+            Ok(index) if marker.ended_at().is_some_and(|ended| index.opened_at() < ended) => {
                 "the log of its last changes is damaged or missing".to_owned()
             }
             // A clean index of an earlier day, from a backup, vouches for itself, but its names are old. A flipped bit in
