@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
@@ -87,17 +87,36 @@ impl Disk {
         if length == 0 {
             // A full disk left an empty file: removed, so that repeated starts do not pile up such files.
             self.remove(&self.path(data)).map_err(failed)?;
+            self.set_log_aside(suffix)?;
             return Ok(None);
         }
         let aside = self.directory_aside(suffix);
         self.files.create_directories(&aside).map_err(failed)?;
+        self.files.rename(&self.path(data), &aside.join("data.mdb")).map_err(failed)?;
+        self.move_log(&aside)?;
+        self.sync_directory(Directory::Root).map_err(failed)?;
+        Ok(Some(aside))
+    }
+
+    /// Moves the log of an index that is gone to a directory beside `index/`: a new index has a log of its own.
+    pub(super) fn set_log_aside(&self, suffix: &str) -> Result<(), StoreError> {
+        if SEGMENTS.iter().all(|segment| !self.index_directory().join(segment).exists()) {
+            return Ok(());
+        }
+        let aside = self.directory_aside(suffix);
+        let failed = |error| StoreError::io("set the log of the index aside", error);
+        self.files.create_directories(&aside).map_err(failed)?;
+        self.move_log(&aside)?;
+        self.sync_directory(Directory::Root).map_err(failed)
+    }
+
+    fn move_log(&self, aside: &Path) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("set the log of the index aside", error);
         for segment in SEGMENTS {
             let log = self.index_directory().join(segment);
             if_exists(self.files.rename(&log, &aside.join(segment))).map_err(failed)?;
         }
-        self.files.rename(&self.path(data), &aside.join("data.mdb")).map_err(failed)?;
-        self.sync_directory(Directory::Root).map_err(failed)?;
-        Ok(Some(aside))
+        self.sync_directory(Directory::Index).map_err(failed)
     }
 
     fn directory_aside(&self, suffix: &str) -> PathBuf {

@@ -145,7 +145,24 @@ impl<'a> LayoutWriter<'a> {
             return Ok(true);
         }
         let Some(names) = self.index.changed_names.take(change) else { return Ok(false) };
-        let Ok(batch) = batch_of(&tables, &names) else { return Ok(false) };
+        let appended = self.append_batch(tables, &names, change, (end, length));
+        if !matches!(appended, Ok(true)) {
+            // Names that were taken and not written are only in a whole file.
+            self.index.changed_names.lose(change);
+        }
+        appended
+    }
+
+    /// Appends these names as the snapshot `tables` has them, unless the journal of an `index.json` of this length would
+    /// be too long.
+    fn append_batch(
+        &mut self,
+        tables: impl ReadTables,
+        names: &[ChangedKey],
+        change: u64,
+        (end, length): (JournalEnd, u64),
+    ) -> Result<bool, StoreError> {
+        let Ok(batch) = batch_of(&tables, names) else { return Ok(false) };
         let (hold, id) = (tables.collection_is_held()?, tables.registry_id()?);
         drop(tables);
         let batch = batch.end(end.base, Head { change, now: self.index.clock.now(), hold, id })?;
@@ -199,7 +216,6 @@ pub(super) fn catch_up(disk: &Disk, index: &Index) {
     }
     if let Err(error) = layout::write(disk, index) {
         log::debug!("index.json could not be written before the log of the index continues: {error}");
-        index.changed_names.lose(index.change().unwrap_or(u64::MAX));
     }
 }
 

@@ -208,6 +208,10 @@ async fn start_threads(
         Writer::start(Arc::clone(index), Arc::clone(disk), Arc::clone(feed), move || {
             let _ = wake.try_send(());
         })?;
+    if layout_is_due {
+        // Only a whole file has them: what changed before this process began is not known.
+        index.changed_names.lose(index.change()?);
+    }
     save_names_before_they_leave_the_log(disk, index);
     let (mut may_lack_names, was_rebuilt) = (false, source.is_some());
     if let Some(source) = source {

@@ -52,17 +52,14 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     let exists = disk.index_directory().join("data.mdb").exists();
     if !exists {
         save_names_of_log(disk)?;
+        disk.set_log_aside(&unix_seconds().to_string())?;
     }
     // An unreadable index.json has no change number to compare with.
     let least_change = layout_change(disk)?;
     let is_healthy_copy = |previous| inspect_and_copy(disk, settings, previous, least_change);
     let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
         disk.install_inspected_index()?;
-        match Index::open(disk, settings.index_map_size) {
-            // Its last transactions are in the log, which is a file of its own.
-            Ok(index) if marker.ended_at().is_some_and(|ended| index.opened_at() < ended) => {
-                "the log of its last changes is damaged or missing".to_owned()
-            }
+        match Index::open_after(disk, settings.index_map_size, marker.ended_at()) {
             // A clean index of an earlier day, from a backup, vouches for itself, but its names are old. A flipped bit in
             // the number of index.json is no reason to drop a healthy index.
             Ok(index)

@@ -39,11 +39,11 @@ pub(super) enum ShutdownMarker {
 }
 
 impl ShutdownMarker {
-    /// Returns the sequence number of the last transaction of an index that was closed cleanly.
-    pub(super) fn ended_at(self) -> Option<u64> {
+    /// Returns the sequence number of the last transaction of an index that was closed cleanly; zero if it is not known.
+    pub(super) fn ended_at(self) -> u64 {
         match self {
-            ShutdownMarker::Clean(sequence) => sequence,
-            ShutdownMarker::Unknown => None,
+            ShutdownMarker::Clean(sequence) => sequence.unwrap_or_default(),
+            ShutdownMarker::Unknown => 0,
         }
     }
 }

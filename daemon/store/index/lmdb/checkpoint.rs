@@ -82,6 +82,7 @@ impl Index {
             pending.base = self.pending.load().base;
             self.pending.store(Arc::new(pending));
             deferred.checkpoint = None;
+            self.preallocation.refill(&self.env);
         } else if let Some(checkpoint) = &mut deferred.checkpoint {
             checkpoint.position = last;
         }
@@ -134,11 +135,11 @@ impl Index {
             deferred.is_unsure = false;
             changed = self.rebase(&changed)?;
         }
-        if !deferred.log.takes(&rows) {
+        if !deferred.log.takes(&rows) || deferred.lacks_row {
             return self.commit_to_lmdb(deferred, &changed);
         }
         let mut appended = deferred.log.append(&rows);
-        if matches!(appended, Err(AppendError::NoRoom)) {
+        if matches!(appended, Err(AppendError::NoRoom)) && !deferred.log.has_failed_record {
             self.switch(deferred)?;
             changed = self.rebase(&changed)?;
             appended = deferred.log.append(&rows);
@@ -192,36 +193,36 @@ impl Index {
         self.checkpoint_all(deferred)?;
         let sequence = changed.sequence;
         let row = LogRow { id: deferred.log.id, applied: sequence, next: deferred.log.end.other() };
+        self.preallocation.refill(&self.env);
         let mut txn = self.write_txn()?;
         for (table, key, version) in changed.of_last() {
             self.merge_row(&mut txn, table, key, version)?;
         }
         self.databases.put_row(&mut txn, Table::Meta, meta::LOG, &row).map_err(StoreError::from)?;
+        self.databases
+            .put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)
+            .map_err(StoreError::from)?;
         free_pages::reserve_free_pages(&self.env, &self.databases, &mut txn, self.map_size as u64)?;
         let mut pending = Pending::clone(&self.pending.load());
         pending.sequence = sequence;
         let committed = self.commit_step(txn, &pending);
         // After a failed sync LMDB may have the transaction all the same: the next record has to come after it.
-        if self.applied().unwrap_or(row).applied == sequence {
+        if self.sequence() == sequence {
             deferred.log.switch(sequence + 1);
             deferred.is_unsure = committed.is_err();
-            // The log does not have its names, and is about to lose those of the other segment.
-            deferred.change_before = self.read()?.change()?;
-            self.save_names_until(deferred.change_before);
+            deferred.lacks_row &= committed.is_err();
         }
-        committed.map_err(Failed::Unknown)
-    }
-
-    /// Returns the row of the log as LMDB has it.
-    fn applied(&self) -> Result<LogRow, StoreError> {
-        let snapshot = self.read()?;
-        let row: Option<LogRow> = snapshot.row(Table::Meta, meta::LOG)?;
-        row.ok_or_else(|| IndexError::Row("the row of the log is missing".into()).into())
+        committed.map_err(Failed::Unknown)?;
+        // The log does not have its names, and is about to lose those of the other segment.
+        deferred.change_before = self.read()?.change()?;
+        self.save_names_until(deferred.change_before);
+        Ok(())
     }
 
     /// Commits LMDB without a change of rows: the pages that the previous commit freed can be used by the next, and
     /// everything before is durable.
     fn commit_unchanged(&self) -> Result<(), StoreError> {
+        self.preallocation.refill(&self.env);
         let mut txn = self.write_txn()?;
         // Any row makes LMDB write pages; this one stays as it is.
         self.databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)?;

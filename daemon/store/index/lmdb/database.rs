@@ -49,14 +49,14 @@ pub(in crate::store) struct Index {
     pub(super) deferred: Lock<Deferred>,
     /// Called before the log loses names that `index.json` and its journal may lack.
     pub(super) save_names: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// The sequence number of the last transaction when the index was opened.
-    opened_at: u64,
 }
 
 /// The parts of an index whose tables are known.
 struct Found {
     databases: Databases,
     row: LogRow,
+    /// True if LMDB does not have the row, for lack of room.
+    is_new: bool,
 }
 
 impl Index {
@@ -65,6 +65,14 @@ impl Index {
     /// # Errors
     /// [`StoreError::Format`] for another format version, [`StoreError::Index`] for a corrupt index.
     pub(in crate::store) fn open(disk: &Disk, map_size: usize) -> Result<Self, StoreError> {
+        Self::open_after(disk, map_size, 0)
+    }
+
+    /// As [`Index::open`], for an index that was closed after the transaction with this sequence number.
+    ///
+    /// # Errors
+    /// As [`Index::open`]; [`StoreError::Index`] also if transactions are missing. Nothing is written then.
+    pub(in crate::store) fn open_after(disk: &Disk, map_size: usize, last: u64) -> Result<Self, StoreError> {
         let env = environment::open(&disk.index_directory(), map_size, false).map_err(IndexError::from)?;
         env.clear_stale_readers().map_err(IndexError::from)?;
         let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
@@ -77,7 +85,7 @@ impl Index {
             initialized => initialized.map(|found| (found, true)),
         };
         let (found, has_room) = found?;
-        let index = Self::with_log(disk, env, preallocation, map_size, found)?;
+        let index = Self::with_log(disk, env, (preallocation, map_size), found, last)?;
         if has_room {
             // The first change that finds room saves the clock.
             match index.save_clock() {
@@ -102,30 +110,30 @@ impl Index {
         let row = if let Some(row) = Databases::meta_row(env, &txn, meta::LOG)? {
             row
         } else {
-            let row = LogRow { id: random_bytes()?, applied: 0, next: Position::default() };
+            let row = new_log()?;
             databases.put_row(&mut txn, Table::Meta, meta::LOG, &row)?;
             row
         };
         commit::commit(env, preallocation, txn, &databases, &|| ())?;
-        Ok(Found { databases, row })
+        Ok(Found { databases, row, is_new: false })
     }
 
     /// Finds the tables without a write.
     fn find(env: &Env) -> Result<Found, StoreError> {
         let txn = env.read_txn().map_err(IndexError::from)?;
         let databases = Databases::find(env, &txn).map_err(IndexError::from)?;
-        let row = Databases::meta_row(env, &txn, meta::LOG)?.ok_or(StoreError::Full)?;
+        let found: Option<LogRow> = Databases::meta_row(env, &txn, meta::LOG)?;
         txn.commit().map_err(IndexError::from)?;
-        Ok(Found { databases, row })
+        Ok(Found { databases, row: found.map_or_else(new_log, Ok)?, is_new: found.is_none() })
     }
 
     /// Returns the index with the transactions that only the log has.
     fn with_log(
         disk: &Disk,
         env: Env,
-        preallocation: Preallocation,
-        map_size: usize,
-        Found { databases, row }: Found,
+        (preallocation, map_size): (Preallocation, usize),
+        Found { databases, row, is_new }: Found,
+        least: u64,
     ) -> Result<Self, StoreError> {
         let (replayed, pending, saved, change) = {
             let snapshot = Snapshot::new(env.read_txn().map_err(IndexError::from)?, &databases);
@@ -135,14 +143,21 @@ impl Index {
             (replayed, pending, saved, snapshot.change()?)
         };
         let Replayed { end, last } = replayed;
+        if last < least {
+            return Err(
+                IndexError::Corrupt("the log of its last changes is damaged or missing".into()).into()
+            );
+        }
         let log = Log::new(&disk.path(""), row.id, Limits::of(map_size), (end, last + 1), pending.count());
         let spans_both = end.segment != row.next.segment;
         Ok(Index {
             clock: StoreClock::start(saved.as_ref())?,
-            deferred: Lock::new(Deferred::new(log, change, &pending, spans_both)),
+            deferred: Lock::new(Deferred {
+                lacks_row: is_new,
+                ..Deferred::new(log, change, &pending, spans_both)
+            }),
             pending: ArcSwap::from_pointee(pending),
             save_names: OnceLock::new(),
-            opened_at: last,
             env,
             databases,
             preallocation,
@@ -185,11 +200,6 @@ impl Index {
     /// lack. Only the first call counts.
     pub(in crate::store) fn save_names_by(&self, save: impl Fn() + Send + Sync + 'static) {
         let _ = self.save_names.set(Box::new(save));
-    }
-
-    /// Returns the sequence number of the last transaction when the index was opened.
-    pub(in crate::store) fn opened_at(&self) -> u64 {
-        self.opened_at
     }
 
     /// Returns the sequence number of the last transaction.
@@ -258,10 +268,11 @@ impl Index {
 
     /// Commits a transaction of LMDB, and publishes pending rows with it: those of `pending`, over its snapshot.
     pub(super) fn commit_txn(&self, txn: RwTxn, pending: &Pending) -> Result<(), StoreError> {
+        let committed = txn.id();
         let publish = || {
             let base = self.env.info().last_txn_id;
             // A commit that failed may have changed nothing.
-            if base != self.pending.load().base {
+            if base >= committed {
                 self.pending.store(Arc::new(pending.over(base)));
             }
         };
@@ -272,6 +283,11 @@ impl Index {
     pub(super) fn begin(&self) -> Result<Transaction<'_>, StoreError> {
         Ok(Transaction::new(self.read()?, &self.env, &self.preallocation, self.push_limit()))
     }
+}
+
+/// Returns the row of an empty log.
+fn new_log() -> Result<LogRow, StoreError> {
+    Ok(LogRow { id: random_bytes()?, applied: 0, next: Position::default() })
 }
 
 /// Returns the pending rows of a log over a snapshot of LMDB.

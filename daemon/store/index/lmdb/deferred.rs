@@ -24,12 +24,15 @@ pub(in crate::store) struct Deferred {
     pub(super) change_before: u64,
     /// True after a commit of LMDB that may not be durable although readers see it: another one has to come first.
     pub(super) is_unsure: bool,
+    /// True while LMDB has no [`LogRow`]: the first commit is one of LMDB.
+    pub(super) lacks_row: bool,
 }
 
 impl Deferred {
     /// Returns the state after the log was replayed. If it fills both segments, its rows go to LMDB first.
     pub(super) fn new(log: Log, change: u64, pending: &Pending, spans_both: bool) -> Self {
-        let mut deferred = Deferred { log, checkpoint: None, change_before: change, is_unsure: false };
+        let mut deferred =
+            Deferred { log, checkpoint: None, change_before: change, is_unsure: false, lacks_row: false };
         if spans_both && !pending.is_empty() {
             deferred.begin_checkpoint(Arc::new(pending.clone()));
         }

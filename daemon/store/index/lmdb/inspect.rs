@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use heed::{CompactionOption, Env};
 
@@ -66,6 +67,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 
 /// The attempts to read the log while a daemon writes it: it may overwrite what is being read.
 const ATTEMPTS: u32 = 5;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads every row of the newest snapshot, with those of the log.
 fn inspect_rows(
@@ -75,19 +77,18 @@ fn inspect_rows(
     least_change: u64,
 ) -> Result<(), StoreError> {
     for _ in 0..ATTEMPTS {
-        let id: Option<LogRow> = {
-            let txn = env.read_txn().map_err(IndexError::from)?;
-            Databases::meta_row(env, &txn, meta::LOG)?
-        };
-        let least = id.map(|row| wal::last_record(directory, &row.id)).transpose()?.unwrap_or_default();
         let snapshot = Snapshot::new(env.read_txn().map_err(IndexError::from)?, databases);
         // An index of an earlier release has no log.
         let row: Option<LogRow> = snapshot.row(Table::Meta, meta::LOG)?;
         let Some(row) = row else { return inspect_snapshot(&snapshot, least_change) };
+        // After the snapshot, which may be one in the middle of a checkpoint: the log has all of its rows then.
+        let least = wal::last_record(directory, &row.id)?;
         let (replayed, pending) = database::replay(directory, &snapshot, &row)?;
         if replayed.last >= least {
             return inspect_snapshot(&snapshot.over(&pending), least_change);
         }
+        drop(snapshot);
+        std::thread::sleep(ATTEMPT_PAUSE);
     }
     Err(IndexError::Corrupt("a record of the log is damaged or missing".into()).into())
 }

@@ -50,6 +50,9 @@ pub(in crate::store) struct Log {
     pub(in crate::store) next: u64,
     /// The rows in the segment that grows.
     rows: usize,
+    /// True while a record that failed may stand at the end, whole: only one in the same place, or a commit of the back end
+    /// that passes over it, may follow.
+    pub(in crate::store) has_failed_record: bool,
 }
 
 impl Log {
@@ -70,6 +73,7 @@ impl Log {
             end,
             next,
             rows,
+            has_failed_record: false,
         }
     }
 
@@ -99,6 +103,7 @@ impl Log {
             let synced = self.files.sync_data(&segment.file);
             synced.map_err(|error| StoreError::io("sync the log of the index", error))
         };
+        self.has_failed_record = true;
         write().map_err(|error| refused(failed(error)))?;
         if let Err(error) = sync() {
             if !error.is_lack_of_resources() && !error.is_lack_of_space() {
@@ -112,12 +117,14 @@ impl Log {
         self.end.offset = end;
         self.next += 1;
         self.rows += rows.count();
+        self.has_failed_record = false;
         Ok(())
     }
 
     /// Continues at the beginning of the other segment, whose records are overwritten, with this sequence number.
     pub(in crate::store) fn switch(&mut self, next: u64) {
         (self.end, self.next, self.rows) = (self.end.other(), next, 0);
+        self.has_failed_record = false;
     }
 
     fn open(&self, number: usize) -> io::Result<Segment> {
@@ -127,13 +134,15 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut options = OpenOptions::new();
                 options.read(true).write(true).create_new(true).mode(0o600);
-                let file = self.files.create(&path, &options)?;
-                self.files.sync_directory(&self.directory, &File::open(&self.directory)?)?;
-                file
+                self.files.create(&path, &options)?
             }
             opened => opened?,
         };
         let length = file.metadata()?.len();
+        if length == 0 {
+            // Also for a file whose first sync failed: it has no record yet.
+            self.files.sync_directory(&self.directory, &File::open(&self.directory)?)?;
+        }
         Ok(Segment { file, length })
     }
 }

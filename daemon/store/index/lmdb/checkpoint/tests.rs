@@ -12,6 +12,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::disk::Disk;
+use crate::store::files::FileOperation;
+use crate::store::files::observer::{Observer, observe};
 use crate::store::index::lmdb::inspect::{Inspection, inspect};
 
 /// The size of the index in bytes: its segments have 16 blocks.
@@ -144,9 +146,65 @@ fn a_damaged_record_before_others_is_found_by_an_inspection() {
             "block {block}"
         );
     }
-    fs::remove_file(segment(directory.path(), 0)).unwrap();
+    // The shutdown marker tells that a record is missing. Nothing is written in its place.
+    let last = 6;
+    for block in [2, 5] {
+        let crash = crashed(directory.path());
+        flip(&segment(crash.path(), 0), block * 4096 + 50);
+        let disk = Disk::open(crash.path(), |_| ()).unwrap();
+        let log = fs::read(segment(crash.path(), 0)).unwrap();
+        assert!(
+            matches!(Index::open_after(&disk, MAP_SIZE, last), Err(StoreError::Index(_))),
+            "block {block}"
+        );
+        assert!(fs::read(segment(crash.path(), 0)).unwrap() == log);
+    }
+    let disk = Disk::open(directory.path(), |_| ()).unwrap();
+    assert_eq!(rows(&Index::open_after(&disk, MAP_SIZE, last).unwrap()).len(), 5);
+}
+
+/// Fails the syncs of files while it is switched on.
+#[derive(Default)]
+struct FailingSyncs(AtomicBool);
+
+impl Observer for FailingSyncs {
+    fn before(&self, operation: FileOperation<'_>) -> std::io::Result<()> {
+        if matches!(operation, FileOperation::Sync(_)) && self.0.load(Ordering::Relaxed) {
+            return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        Ok(())
+    }
+
+    fn after(&self, _operation: FileOperation<'_>, _error: Option<&std::io::Error>) {}
+}
+
+#[test]
+fn a_record_that_failed_does_not_hide_those_in_the_other_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let failing = Arc::new(FailingSyncs::default());
+    let _observed = observe(directory.path(), Arc::clone(&failing) as Arc<dyn Observer>);
     let index = open(directory.path());
-    assert!(rows(&index).is_empty() && index.opened_at() < 5, "the shutdown marker tells that it is missing");
+    // All but one block of a segment.
+    for key in 0..14 {
+        set(&index, &[(key, Some(vec![7; 100]))]);
+    }
+    let change = |key: u32, length: usize| {
+        let mut tables = index.begin().unwrap();
+        tables.put(TABLE, &key.to_be_bytes(), &vec![7; length]).unwrap();
+        index.commit_rows(tables)
+    };
+    failing.0.store(true, Ordering::Relaxed);
+    let refused = change(50, 100);
+    assert!(matches!(refused, Err(Failed::Unknown(StoreError::OutOfResources { .. }))), "{refused:?}");
+    failing.0.store(false, Ordering::Relaxed);
+    // Of two blocks, so that it does not fit into the place of the one that failed.
+    change(51, 5000).unwrap();
+    change(52, 100).unwrap();
+    let crash = crashed(directory.path());
+    is_healthy(crash.path()).unwrap();
+    let found = rows(&open(crash.path()));
+    assert!(found.contains_key(&51) && found.contains_key(&52), "{:?}", found.keys());
+    assert_eq!(found, rows(&index));
 }
 
 #[test]
