@@ -15,7 +15,12 @@ use crate::support::*;
 
 const CLIENTS: u64 = 4;
 /// Collections run all the time, with a short grace period.
-const ENVIRONMENT: [(&str, &str); 2] = [("HOLDFAST_GC_INTERVAL", "100ms"), ("HOLDFAST_GC_GRACE", "2s")];
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("HOLDFAST_GC_INTERVAL", "100ms"),
+    ("HOLDFAST_GC_GRACE", "2s"),
+    // Segments of the index's log with sixteen records: the log is overwritten, and its rows are written to LMDB, all the time.
+    ("HOLDFAST_STORAGE_INDEX_MAP_SIZE", "64MiB"),
+];
 
 /// A mounted file system in an image file.
 struct Card {
