@@ -44,7 +44,7 @@ fn watchdog_is_reset_while_reads_answer_and_not_while_they_hang() {
     (0..4).for_each(|_| drop(unit.await_notification("WATCHDOG=1")));
     assert!(began.elapsed() < Duration::from_secs(10));
     // The index writer waits for the disk in its next transaction: a restart would not help.
-    let index = unit.path("data/index/data.mdb");
+    let index = unit.path("data/index/wal.0");
     let hanging = FaultInjection::delay(child.0.id(), "fdatasync", index.to_str(), HANGS);
     let blob = digest(b"x");
     let address = unit.address;
