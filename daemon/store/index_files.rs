@@ -92,9 +92,9 @@ impl Disk {
         }
         let aside = self.directory_aside(suffix);
         self.files.create_directories(&aside).map_err(failed)?;
+        self.sync_directory(Directory::Root).map_err(failed)?;
         self.files.rename(&self.path(data), &aside.join("data.mdb")).map_err(failed)?;
         self.move_log(&aside)?;
-        self.sync_directory(Directory::Root).map_err(failed)?;
         Ok(Some(aside))
     }
 
@@ -106,8 +106,8 @@ impl Disk {
         let aside = self.directory_aside(suffix);
         let failed = |error| StoreError::io("set the log of the index aside", error);
         self.files.create_directories(&aside).map_err(failed)?;
-        self.move_log(&aside)?;
-        self.sync_directory(Directory::Root).map_err(failed)
+        self.sync_directory(Directory::Root).map_err(failed)?;
+        self.move_log(&aside)
     }
 
     fn move_log(&self, aside: &Path) -> Result<(), StoreError> {
