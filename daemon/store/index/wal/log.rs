@@ -136,11 +136,13 @@ impl Log {
             opened => opened?,
         };
         let length = file.metadata()?.len();
+        let segment = Segment { file, length };
+        segment.forget_pages();
         if length == 0 {
             // Also for a file whose first sync failed: it has no record yet.
             self.files.sync_directory(&self.directory, &File::open(&self.directory)?)?;
         }
-        Ok(Segment { file, length })
+        Ok(segment)
     }
 }
 
@@ -150,6 +152,13 @@ fn refused(error: StoreError) -> AppendError {
 }
 
 impl Segment {
+    /// Drops the pages of the file from the page cache. Those of a long write or of read-ahead are large, and a record that
+    /// is written into such a page counts, and on some file systems is written, as the whole of it.
+    fn forget_pages(&self) {
+        // Best effort: a file system without a page cache has none to drop.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     /// Fills the segment with zeros up to `end` and some more, at most to `limit`, and syncs it. A record is written only over
     /// blocks that have been written before: then its sync writes the record and no metadata, which costs less, and which
     /// XFS has been seen to lose when it is shut down.
@@ -169,6 +178,7 @@ impl Segment {
         files.write_at(&self.file, &zeros, self.length)?;
         files.sync_all(&self.file)?;
         self.length = end;
+        self.forget_pages();
         Ok(())
     }
 }
