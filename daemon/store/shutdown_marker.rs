@@ -144,7 +144,8 @@ impl Disk {
         Ok(marker)
     }
 
-    /// Records that the index was closed cleanly after the transaction with this sequence number. No process may write to it until the next one has taken the marker.
+    /// Records that the index was closed cleanly after the transaction with this sequence number. No process may write to
+    /// it until the next one has taken the marker.
     pub(super) fn mark_clean(&self, sequence: Option<u64>) {
         let phase = RandomState::new().hash_one(CLEAN);
         let write = || {

@@ -133,6 +133,9 @@ impl Index {
         if deferred.is_unsure {
             self.commit_unchanged()?;
             deferred.is_unsure = false;
+            // Those of the commit that was unsure, and of the segment that is overwritten next.
+            deferred.change_before = self.read()?.change()?;
+            self.save_names_until(deferred.change_before);
             changed = self.rebase(&changed)?;
         }
         if !deferred.log.takes(&rows) || deferred.lacks_row {
@@ -254,11 +257,6 @@ impl Index {
     }
 }
 
-/// Returns true if a checkpoint may make room for a transaction that failed with this error.
-fn may_have_room_later(error: &StoreError) -> bool {
-    matches!(error, StoreError::IndexFull)
-}
-
 impl MetadataStore for Index {
     type Snapshot<'a> = super::table::Snapshot<'a>;
 
@@ -268,8 +266,8 @@ impl MetadataStore for Index {
 
     fn commit(&self, changes: &mut metadata_store::Transaction<'_>) -> Result<Applied, Failed> {
         match self.try_commit(changes) {
-            // The pending rows are counted with more than they need.
-            Err(Failed::Aborted(error)) if may_have_room_later(&error) && self.pending_rows() > 0 => {
+            // The pending rows are counted with more than they need: a checkpoint may make room.
+            Err(Failed::Aborted(StoreError::IndexFull)) if self.pending_rows() > 0 => {
                 self.checkpoint()?;
                 self.try_commit(changes)
             }
@@ -280,7 +278,10 @@ impl MetadataStore for Index {
     fn check_capacity(&self) -> Result<(), StoreError> {
         self.preallocation.check(&self.env)?;
         let is_full = || self.usage().map(|(used, limit)| used > limit);
-        if is_full()? && self.pending_rows() > 0 {
+        if !is_full()? {
+            return Ok(());
+        }
+        if self.pending_rows() > 0 {
             self.checkpoint()?;
         }
         if is_full()? { Err(StoreError::IndexFull) } else { Ok(()) }

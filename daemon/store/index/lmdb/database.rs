@@ -240,27 +240,23 @@ impl Index {
     /// Stores a row in a transaction of its own, or removes it, for tests. LMDB has it then.
     #[cfg(test)]
     pub(in crate::store) fn set_row(&self, table: Table, key: &[u8], value: Option<&[u8]>) {
-        use crate::store::index::tables::WriteTables;
-        let mut tables = self.begin().unwrap();
-        match value {
-            Some(value) => tables.put(table, key, value).unwrap(),
-            None => assert!(tables.delete(table, key).unwrap()),
-        }
-        self.commit_rows(tables).unwrap();
-        self.checkpoint().unwrap();
+        self.set_rows(table, std::iter::once((key, value)));
     }
 
-    /// Stores rows in one transaction, for tests.
+    /// As [`Index::set_row`], for several rows in one transaction.
     #[cfg(test)]
     pub(in crate::store) fn set_rows<'a>(
         &self,
         table: Table,
-        rows: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) {
         use crate::store::index::tables::WriteTables;
         let mut tables = self.begin().unwrap();
         for (key, value) in rows {
-            tables.put(table, key, value).unwrap();
+            match value {
+                Some(value) => tables.put(table, key, value).unwrap(),
+                None => assert!(tables.delete(table, key).unwrap()),
+            }
         }
         self.commit_rows(tables).unwrap();
         self.checkpoint().unwrap();

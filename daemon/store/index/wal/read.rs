@@ -96,15 +96,8 @@ fn replay_segment(
         if header.id != *id || header.sequence != replayed.last + 1 {
             break;
         }
-        let mut visited = Ok(());
         let rows = header.rows(&buffer).unwrap_or_default();
-        let is_valid = visit_rows(rows, &mut |table, key, value| {
-            if visited.is_ok() {
-                visited = visit(header.sequence, table, key, value);
-            }
-        });
-        visited?;
-        if !is_valid {
+        if !visit_rows(rows, &mut |table, key, value| visit(header.sequence, table, key, value))? {
             return Err(IndexError::Corrupt("a record of the log cannot be decoded".into()).into());
         }
         replayed.last = header.sequence;
@@ -165,13 +158,7 @@ pub(in crate::store) fn read_all(directory: &Path, visit: &mut RowVisitor<'_>) -
         })?;
     }
     for (sequence, rows) in records {
-        let mut visited = Ok(());
-        visit_rows(&rows, &mut |table, key, value| {
-            if visited.is_ok() {
-                visited = visit(sequence, table, key, value);
-            }
-        });
-        visited?;
+        visit_rows(&rows, &mut |table, key, value| visit(sequence, table, key, value))?;
     }
     Ok(true)
 }

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::index::tables::Table;
+use crate::store::index_error::IndexError;
 
 /// The unit of the log in bytes.
 pub(in crate::store) const BLOCK: usize = 4096;
@@ -126,17 +127,20 @@ impl Header {
 }
 
 /// Receives the table and the key of a row, and its value unless the row was deleted.
-type Visitor<'a> = dyn FnMut(Table, &[u8], Option<&[u8]>) + 'a;
+type Visitor<'a> = dyn FnMut(Table, &[u8], Option<&[u8]>) -> Result<(), IndexError> + 'a;
 
 /// Calls `visit` with each row of a record. Returns false if the rows cannot be decoded.
-pub(in crate::store) fn visit_rows(mut rows: &[u8], visit: &mut Visitor<'_>) -> bool {
+///
+/// # Errors
+/// That of `visit`, which ends it.
+pub(in crate::store) fn visit_rows(mut rows: &[u8], visit: &mut Visitor<'_>) -> Result<bool, IndexError> {
     while !rows.is_empty() {
-        let Ok((row, rest)) = postcard::take_from_bytes::<StoredRow<'_>>(rows) else { return false };
-        let Some(table) = Table::ALL.get(usize::from(row.table)) else { return false };
-        visit(*table, row.key, row.value);
+        let Ok((row, rest)) = postcard::take_from_bytes::<StoredRow<'_>>(rows) else { return Ok(false) };
+        let Some(table) = Table::ALL.get(usize::from(row.table)) else { return Ok(false) };
+        visit(*table, row.key, row.value)?;
         rows = rest;
     }
-    true
+    Ok(true)
 }
 
 /// Returns the number of rows after a header, whatever its checksum is; `None` without one. For the fuzzer.
@@ -145,7 +149,11 @@ pub(in crate::store) fn count_rows(bytes: &[u8]) -> Option<usize> {
     let header = Header::parse(bytes)?;
     let _ = (header.length(), header.rows(bytes));
     let mut count = 0;
-    visit_rows(&bytes[HEADER..], &mut |_, _, _| count += 1);
+    visit_rows(&bytes[HEADER..], &mut |_, _, _| {
+        count += 1;
+        Ok(())
+    })
+    .ok()?;
     Some(count)
 }
 
@@ -173,7 +181,9 @@ mod tests {
         let rows = Header::parse(record)?.rows(record)?;
         visit_rows(rows, &mut |table, key, value| {
             found.push((table, key.to_vec(), value.map(<[u8]>::to_vec)));
+            Ok(())
         })
+        .unwrap()
         .then_some(found)
     }
 
@@ -212,7 +222,7 @@ mod tests {
             let mut record = MAGIC.to_vec();
             record.extend(&bytes);
             let _ = decode(&record);
-            visit_rows(&bytes, &mut |_, _, _| ());
+            visit_rows(&bytes, &mut |_, _, _| Ok(())).unwrap();
         }
     }
 }

@@ -50,7 +50,7 @@ async fn delete_waits_for_reader_that_holds_freed_pages() {
     let directory = tempfile::tempdir().unwrap();
     let (index, writer, thread) = start(directory.path());
     let rows: Vec<_> = (0..ROWS_PER_PAGE * PAGES).map(|key| (key.to_be_bytes(), [7; 72])).collect();
-    index.set_rows(Table::Uploads, rows.iter().map(|(key, value)| (&key[..], &value[..])));
+    index.set_rows(Table::Uploads, rows.iter().map(|(key, value)| (&key[..], Some(&value[..]))));
     let looking = Duration::from_millis(500);
     let (begins, reads) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {

@@ -48,6 +48,15 @@ fn set(index: &Index, rows: &[(u32, Option<Vec<u8>>)]) {
     index.commit_rows(tables).unwrap();
 }
 
+/// Opens an index, and sets so many rows in a transaction each.
+fn with_rows(directory: &Path, count: u32) -> Index {
+    let index = open(directory);
+    for key in 0..count {
+        set(&index, &[(key, Some(vec![7; 100]))]);
+    }
+    index
+}
+
 fn rows(index: &Index) -> BTreeMap<u32, Vec<u8>> {
     let snapshot = index.read().unwrap();
     let rows: BTreeMap<_, _> = snapshot
@@ -110,10 +119,7 @@ fn small_transactions_do_not_touch_the_file_of_lmdb() {
 #[test]
 fn a_record_that_was_cut_off_counts_as_not_written() {
     let directory = tempfile::tempdir().unwrap();
-    let index = open(directory.path());
-    for key in 0..5 {
-        set(&index, &[(key, Some(vec![7; 100]))]);
-    }
+    let index = with_rows(directory.path(), 5);
     let end = index.deferred.lock().log.end.offset;
     drop(index);
     for cut in [1, 40, 120] {
@@ -132,10 +138,7 @@ fn a_record_that_was_cut_off_counts_as_not_written() {
 #[test]
 fn a_damaged_record_before_others_is_found_by_an_inspection() {
     let directory = tempfile::tempdir().unwrap();
-    let index = open(directory.path());
-    for key in 0..5 {
-        set(&index, &[(key, Some(vec![7; 100]))]);
-    }
+    let index = with_rows(directory.path(), 5);
     drop(index);
     is_healthy(directory.path()).unwrap();
     for block in 0..4 {
@@ -183,11 +186,8 @@ fn a_record_that_failed_does_not_hide_those_in_the_other_segment() {
     let directory = tempfile::tempdir().unwrap();
     let failing = Arc::new(FailingSyncs::default());
     let _observed = observe(directory.path(), Arc::clone(&failing) as Arc<dyn Observer>);
-    let index = open(directory.path());
     // All but one block of a segment.
-    for key in 0..14 {
-        set(&index, &[(key, Some(vec![7; 100]))]);
-    }
+    let index = with_rows(directory.path(), 14);
     let change = |key: u32, length: usize| {
         let mut tables = index.begin().unwrap();
         tables.put(TABLE, &key.to_be_bytes(), &vec![7; length]).unwrap();
