@@ -1,24 +1,23 @@
 //! Reads of blobs and manifests for pulls.
 //!
-//! A blob is read in chunks, so that a pull holds one buffer whatever the size of the blob. A chunk that the page cache
-//! has is copied on the calling thread (`preadv2` with `RWF_NOWAIT`, which never waits for the disk); any other chunk
-//! is read in the pool of reads. A file that is missing or shorter than the index says is [`StoreError::Damaged`].
+//! A blob is read in chunks, so that a pull holds one buffer whatever the size of the blob. A file that the kernel has in
+//! memory is opened, and a chunk copied, on the calling thread ([`super::page_cache`]); everything else is done in the
+//! pool of reads. A file that is missing or shorter than the index says is [`StoreError::Damaged`].
 
 use std::fs::File;
-use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::io::ReadWriteFlags;
 
 use super::blob_store::BlobStore;
 use super::buffers::{Buffer, Buffers};
 use super::disk::Disk;
 use super::error::StoreError;
 use super::holder::Holder;
+use super::page_cache;
 use super::work::{Kind, Work};
 use crate::oci::{Digest, MAX_MANIFEST};
 
@@ -57,7 +56,17 @@ impl BlobReader {
         if file.metadata().map_err(failed)?.len() < start + length {
             return Err(StoreError::Damaged(digest.clone()));
         }
-        Ok(BlobReader { file: Arc::new(file), source, position: start, remaining: length, reading: None })
+        Ok(Self::of(file, source, start, length))
+    }
+
+    /// As [`BlobReader::open`], without waiting for the disk; `None` if that is not possible.
+    pub(super) fn open_cached(source: &Source, digest: &Digest, start: u64, length: u64) -> Option<Self> {
+        let file = source.disk.open_cached_blob(digest, start + length)?;
+        Some(Self::of(file, source.clone(), start, length))
+    }
+
+    fn of(file: File, source: Source, start: u64, length: u64) -> Self {
+        BlobReader { file: Arc::new(file), source, position: start, remaining: length, reading: None }
     }
 
     /// Returns the number of bytes that have not been read yet.
@@ -105,10 +114,7 @@ impl BlobReader {
 
 /// Reads the bytes that the page cache has; returns false if it has none, or the file system cannot tell.
 fn read_from_cache(file: &File, position: u64, want: usize, buffer: &mut Buffer) -> bool {
-    let count = buffer.fill_with(want, |memory| {
-        rustix::io::preadv2(file, &mut [IoSliceMut::new(memory)], position, ReadWriteFlags::NOWAIT)
-    });
-    count.is_ok_and(|count| count > 0)
+    buffer.fill_with(want, |memory| page_cache::read(file, position, memory).ok_or(())).is_ok()
 }
 
 fn read(file: &File, position: u64, want: usize, mut buffer: Buffer) -> Result<Buffer, StoreError> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::blob_store::{BlobFile, BlobStore};
 use super::disk::{Directory, Disk};
 use super::error::StoreError;
+use super::page_cache;
 use super::regular_file::{if_exists, is_obstacle_error, open_regular, regular_file};
 use super::upload_files::HashedFile;
 use crate::oci::{Algorithm, Digest};
@@ -76,6 +77,21 @@ impl Disk {
             Ok(None) => Err(StoreError::Damaged(digest.clone())),
             Err(error) => Err(StoreError::io("open a blob", error)),
         }
+    }
+
+    /// Opens a blob without waiting for the disk, if it has at least `length` bytes; `None` if that is not possible.
+    pub(super) fn open_cached_blob(&self, digest: &Digest, length: u64) -> Option<File> {
+        let file = page_cache::open(&self.blob_path(digest))?;
+        let metadata = file.metadata().ok()?;
+        (metadata.is_file() && metadata.len() >= length).then_some(file)
+    }
+
+    /// Reads the first `length` bytes of a blob without waiting for the disk; `None` if that is not possible.
+    pub(super) fn read_cached_blob(&self, digest: &Digest, length: usize) -> Option<Bytes> {
+        let file = page_cache::open(&self.blob_path(digest))?;
+        let mut bytes = vec![0; length];
+        let count = page_cache::read(&file, 0, &mut bytes)?;
+        (count == length).then(|| bytes.into())
     }
 
     /// Returns the length of a blob in bytes; `None` if its file is missing.

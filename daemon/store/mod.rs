@@ -41,7 +41,7 @@
 //! | limits | `work`, `holder`, `buffers`, `blob` |
 //! | files | `files`, `disk`, `thread_locks`, `upload_files`, `blob_store` (the port of blobs), `blob_files`, `index_files`, `top_files`, `obstacles`, `shutdown_marker` |
 //! | values | `transfer_leases` (leases of transfers), `signed`, `capacity_limits`, `immutable`, `retention`, `listing`, `version_order`, `upload_id`, `index/event`, `index/tables/candidates`, `gc/report`, `gc/waiting`, `check/report` |
-//! | ground | `random`, `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `manifest_cache`, `delay`, `clock`, `regular_file`, `problem` (errors without HTTP), `sys` |
+//! | ground | `random`, `error`, `error_kinds`, `index_error`, `index_failure`, `latch`, `reported`, `manifest_cache`, `delay`, `clock`, `regular_file`, `page_cache`, `problem` (errors without HTTP), `sys` |
 
 mod attachments;
 mod blob;
@@ -100,6 +100,7 @@ mod name_images;
 mod obstacles;
 mod open;
 mod overview;
+mod page_cache;
 mod problem;
 mod pull;
 mod pulls;

@@ -25,6 +25,10 @@ use crate::oci::{Digest, Hasher, Reference, RepositoryName};
 /// The longest wait of a response for the renewal of a lease. A disk whose syncs hang must not stop pulls.
 const RENEWAL: Duration = Duration::from_secs(2);
 
+/// The largest manifest that is read and verified on the thread of a request, in bytes: a slow core hashes it in a third
+/// of a millisecond.
+const LARGEST_READ_AT_ONCE: u64 = 16 << 10;
+
 /// The maximum number of tags that a HEAD by digest reads to find one that names the manifest.
 const MAX_TAGS_READ: usize = 1000;
 
@@ -106,12 +110,15 @@ impl Store {
         Err(StoreError::NameUnknown(repository.clone()))
     }
 
-    /// Returns the bytes of a manifest that [`Store::manifest`] returned, from memory if they were read before.
+    /// Returns the bytes of a manifest that [`Store::manifest`] returned, from memory if they are there.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if its file is missing, too short, or has other bytes.
     pub async fn read_manifest(&self, entry: &ManifestEntry) -> Result<Bytes, StoreError> {
         if let Some(bytes) = self.0.disk.kept_manifest(&entry.digest) {
+            return Ok(bytes);
+        }
+        if let Some(bytes) = read_cached(&self.0.disk, entry) {
             return Ok(bytes);
         }
         let (disk, digest, size) = (Arc::clone(&self.0.disk), entry.digest.clone(), entry.size);
@@ -199,6 +206,9 @@ impl Store {
             work: Arc::clone(&inner.work),
             holder: Holder::current(),
         };
+        if let Some(reader) = BlobReader::open_cached(&source, &digest, start, length) {
+            return Ok(reader);
+        }
         let open = move || match BlobReader::open(source, &digest, start, length) {
             // A collection took it after the lookup.
             Err(StoreError::Damaged(_)) if !inner.index.contains_blob(&digest)? => {
@@ -212,6 +222,21 @@ impl Store {
         };
         self.0.work.run(Kind::Read, open).await
     }
+}
+
+/// Reads a small manifest that the kernel has in memory, verifies it and keeps it; `None` if anything else is to be done
+/// or told.
+fn read_cached(disk: &Disk, entry: &ManifestEntry) -> Option<Bytes> {
+    let digest = &entry.digest;
+    if entry.size > LARGEST_READ_AT_ONCE || disk.is_reported(digest) {
+        return None;
+    }
+    let bytes = disk.read_cached_blob(digest, usize::try_from(entry.size).ok()?)?;
+    if Hasher::digest(digest.algorithm(), &bytes) != *digest {
+        return None;
+    }
+    disk.manifests.keep(digest, &bytes);
+    Some(bytes)
 }
 
 /// Reads a manifest, verifies it against its digest, and keeps it in memory if it is small; blocking.
