@@ -177,7 +177,7 @@ impl Store {
     pub async fn has_file(&self, digest: &Digest, length: u64) -> Result<bool, StoreError> {
         let (inner, digest) = (Arc::clone(&self.0), digest.clone());
         let look = move || {
-            let is_there = inner.disk.has_blob(&digest, length)? && is_sound(&inner.disk, &digest, length)?;
+            let is_there = is_intact(&inner.disk, &digest, length)?;
             // Not damage if a collection took it after the lookup.
             if is_there {
                 inner.disk.forget_report(&digest);
@@ -250,6 +250,11 @@ fn read_verified(disk: &Disk, digest: &Digest, size: u64) -> Result<Bytes, Store
     }
     disk.manifests.keep(digest, &bytes);
     Ok(bytes)
+}
+
+/// Returns true if the file of a blob exists with its length and is not known to have other bytes; blocking.
+pub(super) fn is_intact(disk: &Disk, digest: &Digest, length: u64) -> Result<bool, StoreError> {
+    Ok(disk.has_blob(digest, length)? && is_sound(disk, digest, length)?)
 }
 
 /// Returns false if a check has found other bytes in a blob, or if a small one was reported as damaged and its bytes are

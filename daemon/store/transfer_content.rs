@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::blob::{self, BlobReader};
 use super::error::StoreError;
 use super::inner::Inner;
+use super::pull;
 use super::transfer_leases::TransferError;
 use super::transfers::Transfer;
 use super::upload::Upload;
@@ -170,10 +171,10 @@ impl Transfer {
     }
 }
 
-/// Returns the length of content that the index has and whose file is as indexed.
+/// Returns the length of content that the index has and whose file is not known to be damaged.
 fn present(inner: &Inner, digest: &Digest) -> Result<Option<u64>, StoreError> {
     let Some(size) = inner.index.blob_size(digest)? else { return Ok(None) };
-    if inner.disk.has_blob(digest, size)? {
+    if pull::is_intact(&inner.disk, digest, size)? {
         return Ok(Some(size));
     }
     inner.disk.report_damaged(digest);

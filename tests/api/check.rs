@@ -95,6 +95,28 @@ fn a_push_after_a_check_heals_without_a_repair() {
 }
 
 #[test]
+fn an_import_heals_what_a_check_found() {
+    let daemon = Daemon::start();
+    daemon.push_image("a", "1", b"a layer that decays");
+    let medium = daemon.data.with_extension("medium");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.env_clear().args(arguments).arg(&medium).arg("--data").arg(&daemon.data);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["export", "a:1", "-o"]);
+    let layer = digest(b"a layer that decays");
+    for repair in [&[][..], &["--repair"]] {
+        corrupt(&daemon, &layer);
+        assert_eq!(report(&daemon, repair).0, 1);
+        run(&["import"]);
+        assert_eq!(report(&daemon, &[]).0, 0, "{repair:?}");
+        assert_eq!(daemon.get(&format!("/v2/a/blobs/{layer}")).expect(200).body, b"a layer that decays");
+    }
+}
+
+#[test]
 fn one_push_heals_all_images_that_need_a_corrupt_layer() {
     let daemon = Daemon::start();
     for (repository, tag) in [("team/app", "1"), ("team/app", "2"), ("other", "1")] {
