@@ -118,8 +118,10 @@ pub(in crate::store) fn index_more_tags(
         return Ok(false);
     };
     tables.check_capacity()?;
+    // LMDB has no empty key.
+    let start = if last.is_empty() { Bound::Unbounded } else { Bound::Excluded(&last[..]) };
     let mut next: Vec<(Vec<u8>, ManifestRow)> = Vec::new();
-    for row in tables.range(Table::Tags, &(Bound::Excluded(&last[..]), Bound::Unbounded))?.take(limit) {
+    for row in tables.range(Table::Tags, &(start, Bound::Unbounded))?.take(limit) {
         let (key, value) = row?;
         next.push((key.to_vec(), tables.decode(value)?));
     }

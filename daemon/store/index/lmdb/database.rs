@@ -314,3 +314,6 @@ pub(in crate::store) fn try_to_create(file: &Path, map_size: usize) -> Result<()
     mapping::open_environment_file(file, map_size).map_err(IndexError::from)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
