@@ -240,8 +240,12 @@ impl Index {
         }
         let mut tables = self.begin()?;
         changes::index_more_tags(&mut tables, TAGS_OF_STEP)?;
+        let is_last = tables.get(Table::Meta, meta::TAGS_INDEXED)?.is_none();
         self.commit_rows(tables).map_err(Failed::into_error)?;
-        Ok(true)
+        if is_last {
+            log::info!("the tags of an earlier release are indexed by their digests and times");
+        }
+        Ok(!is_last)
     }
 
     /// Applies changes in a transaction and commits it.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::store::error::StoreError;
 
 /// The most items that one pass keeps; twice as many are in memory.
-const KEPT: usize = 4096;
+const KEPT: usize = 32_768;
 
 /// Returns `count` items after the first `skip`, in this order, in which no two items are equal. Each pass over `items`, which
 /// calls its argument with every item of the list, finds the next [`KEPT`]: pages at the beginning take one pass.

@@ -23,7 +23,9 @@ use crate::store::work::Cancel;
 pub(super) fn forget_tag_index(tables: &mut Memory) {
     for table in [Table::TagsByDigest, Table::TagsByTime] {
         let keys: Vec<Vec<u8>> = tables.rows(table).unwrap().map(|row| row.unwrap().0.to_vec()).collect();
-        keys.iter().for_each(|key| assert!(tables.delete(table, key).unwrap()));
+        for key in keys {
+            assert!(tables.delete(table, &key).unwrap());
+        }
     }
     tables.put(Table::Meta, meta::TAGS_INDEXED, b"").unwrap();
 }
