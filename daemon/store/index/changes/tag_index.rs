@@ -65,7 +65,7 @@ impl<T: WriteTables> Applier<'_, T> {
         // The tag contains only part of a long hash, which other digests may share.
         let prefix =
             keys::content_key_prefix(repository, digest.algorithm(), &AttachmentTarget::to(digest).hash);
-        if self.tables.prefix(Table::Manifests, &prefix)?.nth(1).is_some() {
+        if self.tables.prefix(Table::Manifests, &prefix)?.nth(1).transpose()?.is_some() {
             return Ok(());
         }
         for (tag, row) in self.indexed_attached(repository, digest)? {
