@@ -15,11 +15,6 @@ pub struct ImmutableRule {
 }
 
 impl ImmutableRule {
-    /// Returns true if a rule applies to the repository.
-    pub(super) fn any_applies_to(rules: &[ImmutableRule], repository: &RepositoryName) -> bool {
-        rules.iter().any(|rule| rule.applies_to(repository))
-    }
-
     /// Returns true if a rule that forbids deletes applies to the repository.
     pub(super) fn forbids_deletes(rules: &[ImmutableRule], repository: &RepositoryName) -> bool {
         rules.iter().any(|rule| !rule.delete && rule.applies_to(repository))

@@ -10,11 +10,9 @@ use super::error::StoreError;
 use super::immutable::ImmutableRule;
 use super::index::changes::Origin;
 use super::index::changes::deletes::{
-    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteUntaggedManifest,
-    DeleteWatchedManifest, Deleted, ManifestDelete, OrphanReferrers, TagsDeleted,
+    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteUntaggedManifest, Deleted, ManifestDelete,
+    OrphanReferrers, TagsDeleted,
 };
-use super::index::tables::candidates::MAX_PER_TRANSACTION;
-use super::index::watches::Watch;
 use super::index::writer::Writer;
 use super::work::{Cancel, Kind};
 use super::{Store, detached};
@@ -61,7 +59,7 @@ impl Store {
         Ok((deleted, moved))
     }
 
-    /// Deletes a manifest from a repository with all tags that point to it. Many tags are deleted first, in
+    /// Deletes a manifest from a repository with all tags that point to it. Very many tags are deleted first, in
     /// transactions of their own.
     ///
     /// # Errors
@@ -73,22 +71,15 @@ impl Store {
         self.record_pulls_soon(&writer);
         detached(async move {
             let Delete { repository, object: digest, origin } = delete;
-            // From here on, the writer records tags that are set to the manifest: the searches beside the writer thread
-            // may miss them.
-            let watch = writer.watch(&repository, &digest);
-            let subject = store.subject_to_delete(&repository, &digest).await?;
-            let immutable = store.0.immutable.load_full();
-            let delete =
-                ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject, immutable };
-            let delete = Arc::new(delete);
-            let mut deleted = writer.submit_by(origin.clone(), DeleteManifest(Arc::clone(&delete))).await?;
-            if deleted == Deleted::TagsUnknown {
-                deleted = store.delete_with_many_tags(&writer, &delete, &watch, &origin).await?;
-            }
-            if deleted == Deleted::ReferrersLeft {
-                orphan_referrers(&writer, &repository, &digest).await?;
-            }
-            Ok(())
+            let delete = store.manifest_delete(repository, digest).await?;
+            store.check_tags_may_go(&delete).await?;
+            let deleted = loop {
+                match writer.submit_by(origin.clone(), DeleteManifest(Arc::clone(&delete))).await? {
+                    Deleted::TagsLeft => {}
+                    deleted => break deleted,
+                }
+            };
+            finish(&writer, &delete, deleted).await
         })
         .await
     }
@@ -102,52 +93,39 @@ impl Store {
         self.record_pulls_soon(&writer);
         detached(async move {
             let Delete { repository, object: digest, origin } = delete;
-            // Tags that are set from here on are recorded, and those of before are searched.
-            let _watch = writer.watch(&repository, &digest);
-            let subject = store.subject_to_delete(&repository, &digest).await?;
-            let (inner, wanted) = (Arc::clone(&store.0), (repository.clone(), digest.clone()));
-            let search = move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.0, &wanted.1, cancel);
-            if !store.0.work.run_cancellable(Kind::List, search).await?.is_empty() {
-                return Ok(false);
-            }
-            let immutable = store.0.immutable.load_full();
-            let delete =
-                ManifestDelete { repository: repository.clone(), digest: digest.clone(), subject, immutable };
-            let change = DeleteUntaggedManifest { delete: Arc::new(delete), recorded: Vec::new() };
+            let delete = store.manifest_delete(repository, digest).await?;
+            let change = DeleteUntaggedManifest(Arc::clone(&delete));
             let Some(deleted) = writer.submit_by(origin, change).await? else { return Ok(false) };
-            if deleted == Deleted::ReferrersLeft {
-                orphan_referrers(&writer, &repository, &digest).await?;
-            }
+            finish(&writer, &delete, deleted).await?;
             Ok(true)
         })
         .await
     }
 
-    /// Deletes a manifest from a repository with many tags. Its tags are found in short reads beside pushes and deleted
-    /// in short transactions, the last of them together with the manifest.
-    async fn delete_with_many_tags(
+    async fn manifest_delete(
         &self,
-        writer: &Writer,
-        delete: &Arc<ManifestDelete>,
-        watch: &Watch,
-        origin: &Origin,
-    ) -> Result<Deleted, StoreError> {
-        let (inner, wanted) = (Arc::clone(&self.0), Arc::clone(delete));
-        let search =
-            move |cancel: &Cancel| inner.index.tags_of_manifest(&wanted.repository, &wanted.digest, cancel);
-        let mut tags = self.0.work.run_cancellable(Kind::List, search).await?;
-        tags.extend(watch.recorded());
-        // Checked before the first tag is deleted. Tags that are set later are checked in the last transaction.
-        tags.iter()
-            .try_for_each(|tag| ImmutableRule::check_delete(&delete.immutable, &delete.repository, tag))?;
-        while tags.len() > MAX_PER_TRANSACTION {
-            let part = tags.split_off(tags.len() - MAX_PER_TRANSACTION);
-            let (repository, digest) = (delete.repository.clone(), delete.digest.clone());
-            writer.submit_by(origin.clone(), DeleteTagsOf { repository, digest, tags: part }).await?;
+        repository: RepositoryName,
+        digest: Digest,
+    ) -> Result<Arc<ManifestDelete>, StoreError> {
+        let subject = self.subject_to_delete(&repository, &digest).await?;
+        let immutable = self.0.immutable.load_full();
+        Ok(Arc::new(ManifestDelete { repository, digest, subject, immutable }))
+    }
+
+    /// Refuses to delete a manifest with an immutable tag before the first tag is deleted. Tags that are set later are checked
+    /// in their transactions.
+    async fn check_tags_may_go(&self, delete: &Arc<ManifestDelete>) -> Result<(), StoreError> {
+        if !ImmutableRule::forbids_deletes(&delete.immutable, &delete.repository) {
+            return Ok(());
         }
-        let delete = Arc::clone(delete);
-        let change = DeleteWatchedManifest { delete, tags, recorded: Vec::new() };
-        writer.submit_by(origin.clone(), change).await
+        let (inner, delete) = (Arc::clone(&self.0), Arc::clone(delete));
+        let check = move |cancel: &Cancel| {
+            inner.index.each_tag_naming(&delete.repository, &delete.digest, &mut |tag| {
+                cancel.check()?;
+                ImmutableRule::check_delete(&delete.immutable, &delete.repository, tag)
+            })
+        };
+        self.0.work.run_cancellable(Kind::List, check).await
     }
 
     /// Returns the subject of a manifest from its bytes or, where these cannot be read, from the rows of its
@@ -177,6 +155,14 @@ impl Store {
         let (writer, Delete { repository, object: digest, origin }) = (self.writer()?, delete);
         let delete = DeleteBlob { repository, digest, immutable: self.0.immutable.load_full() };
         detached(async move { writer.submit_by(origin, delete).await }).await
+    }
+}
+
+/// Completes the delete of a manifest.
+async fn finish(writer: &Writer, delete: &ManifestDelete, deleted: Deleted) -> Result<(), StoreError> {
+    match deleted {
+        Deleted::ReferrersLeft => orphan_referrers(writer, &delete.repository, &delete.digest).await,
+        Deleted::Complete | Deleted::TagsLeft => Ok(()),
     }
 }
 

@@ -32,7 +32,7 @@
 //! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_writer`, `layout_rescue`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
-//! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
+//! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/feed` |
 //! | the index: LMDB | `index/lmdb` |
 //! | the index: its log | `index/log_tables`, `index/wal`, `index/pending` |
 //! | the index: its port | `index/metadata_store`, `index/changed_names` |

@@ -237,7 +237,7 @@ impl Store {
     ) -> Result<Vec<(Tag, ManifestEntry, usize)>, StoreError> {
         let repository = repository.clone();
         let tags = tags.into_iter().collect();
-        self.list(Kind::Page, move |inner, cancel| inner.index.tags_named(&repository, &tags, cancel)).await
+        self.list(Kind::Page, move |inner, _| inner.index.tags_named(&repository, &tags)).await
     }
 
     /// Returns how much of the content of a sparse manifest is here, without `config`; `None` for any other manifest.

@@ -29,9 +29,6 @@ const RENEWAL: Duration = Duration::from_secs(2);
 /// of a millisecond.
 const LARGEST_READ_AT_ONCE: u64 = 16 << 10;
 
-/// The maximum number of tags that a HEAD by digest reads to find one that names the manifest.
-const MAX_TAGS_READ: usize = 1000;
-
 impl Store {
     /// Returns the manifest of a tag or a digest; one lookup in mapped memory.
     ///
@@ -65,7 +62,7 @@ impl Store {
         let lease = self.0.index.manifest_lease(repository, digest, grace, untagged)?;
         // A read-only store collects nothing, so that no lease is needed. An unreadable tag counts as none.
         let is_collectable = lease != Lease::Valid && self.writer().is_ok();
-        if !is_collectable || self.is_tagged(repository, digest).await.unwrap_or(false) {
+        if !is_collectable || self.0.index.is_known_as_tagged(repository, digest).unwrap_or(false) {
             return Ok(entry);
         }
         let (name, digest) = (repository.clone(), digest.clone());
@@ -74,13 +71,6 @@ impl Store {
             return self.manifest(repository, &reference);
         }
         Ok(entry)
-    }
-
-    /// Returns true if one of the first tags of the repository names the manifest. A HEAD must not cost a whole list,
-    /// so that the number of tags is bounded; a manifest with a later tag gets a lease that it does not need.
-    async fn is_tagged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let (index, name, digest) = (Arc::clone(&self.0.index), repository.clone(), digest.clone());
-        self.0.work.run(Kind::Read, move || index.is_tagged(&name, &digest, MAX_TAGS_READ)).await
     }
 
     /// Starts another grace period for content that a collection could take. Returns true if the renewal was waited

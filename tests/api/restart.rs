@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::support::browser::text;
 use crate::support::*;
 
 #[test]
@@ -71,15 +72,19 @@ fn a_second_daemon_is_refused() {
 
 /// Starts on the data directory of another system or release, whose index has to be rebuilt.
 fn start_on(card: &str, directory: &tempfile::TempDir) -> Daemon {
+    let daemon = unpack(card, directory);
+    assert_eq!(daemon.broken_index_count(), 1);
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    daemon
+}
+
+/// Starts on a data directory among the fixtures.
+fn unpack(card: &str, directory: &tempfile::TempDir) -> Daemon {
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let card = format!("{}/tests/fixtures/{card}.tar.gz", env!("CARGO_MANIFEST_DIR"));
     run(Command::new("tar").args(["-xzf", &card, "-C"]).arg(&data));
-    let daemon = Daemon::at(&data);
-    let aside = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(aside.into_iter().any(|name| name.to_string_lossy().starts_with("index.broken-")));
-    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&data));
-    daemon
+    Daemon::at(&data)
 }
 
 /// Returns the content of the first layer of an image.
@@ -158,6 +163,32 @@ fn an_index_of_version_4_is_rebuilt() {
     daemon.start_again();
     daemon.stop();
     assert_eq!(registry_id(&daemon), id);
+}
+
+#[test]
+fn an_index_of_version_6_is_taken_over_with_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    // Its daemon was killed: some of the changes are in the log alone.
+    let mut daemon = unpack("index-version-6", &directory);
+    assert_eq!(daemon.broken_index_count(), 0);
+    let tags = |daemon: &Daemon| -> Vec<String> {
+        let tags = daemon.get("/v2/team/app/tags/list").expect(200).json()["tags"].clone();
+        serde_json::from_value(tags).unwrap()
+    };
+    assert_eq!(tags(&daemon)[..4], ["1.10", "1.9", "3.0", "latest"]);
+    for (tag, content) in [("1.9", "layer one"), ("latest", "layer two"), ("3.0", "layer three")] {
+        assert_eq!(layer(&daemon, "team/app", tag), content.as_bytes());
+    }
+    let page = text(&daemon.get("/repository/team/app").expect(200));
+    assert!(page.contains("4 tags"), "the signature is not listed: {page}");
+    let manifest = daemon.get("/v2/team/app/manifests/3.0").expect(200).body;
+    let path = format!("/v2/team/app/manifests/{}", digest(&manifest));
+    daemon.request("DELETE", &path).send().expect(202);
+    assert_eq!(tags(&daemon)[..2], ["1.9", "latest"]);
+    run(Command::new(BINARY).env_clear().args(["check", "--data"]).arg(&daemon.data));
+    daemon.stop();
+    daemon.start_again();
+    assert_eq!((tags(&daemon).len(), daemon.broken_index_count()), (3, 0));
 }
 
 /// Returns the id of the registry in `index.json`.

@@ -12,7 +12,12 @@ fn command(daemon: &Daemon, arguments: &[&str]) -> String {
 
 /// Starts a daemon with a repository `many` of `tags` tags: every third names the first image, the others the second.
 fn with_tags(tags: usize) -> (Daemon, [Vec<u8>; 2]) {
-    let mut daemon = Daemon::start();
+    with_tags_and_config(tags, "")
+}
+
+/// As [`with_tags`], with this configuration.
+fn with_tags_and_config(tags: usize, config: &str) -> (Daemon, [Vec<u8>; 2]) {
+    let mut daemon = Daemon::with_config(config);
     daemon.stop();
     std::fs::remove_dir_all(daemon.data.join("index")).unwrap();
     let mut bulk = Bulk::new(&daemon.data);
@@ -44,6 +49,19 @@ fn manifest_delete_removes_exactly_its_tags() {
     command(&daemon, &["check"]);
     delete(&daemon, &path(&second)).expect(202);
     daemon.get("/v2/many/tags/list").expect(404);
+    command(&daemon, &["check"]);
+}
+
+#[test]
+fn an_immutable_tag_among_very_many_keeps_all_of_them() {
+    let rule = "[[immutable]]\nrepositories = [\"many\"]\ntags = [\"t999\"]\n";
+    let (daemon, [first, second]) = with_tags_and_config(3000, rule);
+    let path = |image: &[u8]| format!("/v2/many/manifests/{}", digest(image));
+    assert_eq!(delete(&daemon, &path(&first)).expect(403).error_code(), "DENIED");
+    for number in (0..3000).step_by(300) {
+        daemon.get(&format!("/v2/many/manifests/t{number}")).expect(200);
+    }
+    delete(&daemon, &path(&second)).expect(202);
     command(&daemon, &["check"]);
 }
 

@@ -382,7 +382,7 @@ fn index_of_a_newer_release_is_not_changed() {
     let mut bytes = std::fs::read(&index).unwrap();
     let new = [&row[..], &hasher.finalize().to_le_bytes()].concat();
     let rows: Vec<usize> =
-        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x06")).collect();
+        (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(b"version\x07")).collect();
     assert!(!rows.is_empty());
     for at in rows {
         bytes[at + 7..at + 7 + new.len()].copy_from_slice(&new);

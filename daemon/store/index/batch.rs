@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use super::changes::{Change, FileFact, Needs, Origin, Reply};
 use super::feed::Feed;
 use super::metadata_store::{self, Applied, Failed, MetadataStore, Transaction};
-use super::watches::Watches;
 use crate::oci::{Algorithm, Digest};
 use crate::store::blob_store::BlobStore;
 use crate::store::error::StoreError;
@@ -59,7 +58,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// The back ends, and the deletes in progress, that batches work on.
+/// The back ends that batches work on.
 pub(super) struct Batches<'a, M, B> {
     pub(super) metadata: M,
     pub(super) blobs: B,
@@ -68,15 +67,10 @@ pub(super) struct Batches<'a, M, B> {
 
 impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
     /// Commits jobs in one transaction. Returns true if `index.json` is out of date afterwards.
-    pub(super) fn commit(
-        &self,
-        jobs: &mut [Job],
-        watches: &Watches,
-        wall_time: u64,
-    ) -> Result<bool, Failure> {
+    pub(super) fn commit(&self, jobs: &mut [Job], wall_time: u64) -> Result<bool, Failure> {
         let _changing = self.blobs.begin_changes()?;
         self.admit(jobs)?;
-        self.establish_facts(jobs, watches)?;
+        self.establish_facts(jobs)?;
         let ready: Vec<usize> = (0..jobs.len()).filter(|number| jobs[*number].result.is_none()).collect();
         let applied = self.apply(jobs, &ready, wall_time)?;
         let Applied { results, files, unused, events, days } = applied;
@@ -132,11 +126,11 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
             let mut is_manifest = false;
             job.admission = match job.change.needs() {
                 Needs::Admission(file, digest) => Some((file.clone(), digest.clone())),
-                Needs::Manifest(file, names) => {
+                Needs::Manifest(file, digest) => {
                     is_manifest = true;
-                    Some((file.clone(), names.digest.clone()))
+                    Some((file.clone(), digest.clone()))
                 }
-                Needs::Nothing | Needs::Tags(..) | Needs::Facts(_) | Needs::WatchedTags(..) => None,
+                Needs::Nothing | Needs::Facts(_) => None,
             };
             let Some((file, digest)) = &job.admission else { continue };
             let has_room = capacity.get_or_insert_with(|| self.metadata.check_capacity());
@@ -164,28 +158,11 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
     }
 
     /// Fills in the facts that changes need, once all files are admitted.
-    fn establish_facts(&self, jobs: &mut [Job], watches: &Watches) -> Result<(), StoreError> {
-        // First all pushes, so that a delete of the same transaction knows their tags.
-        for job in jobs.iter_mut() {
-            match job.change.needs() {
-                Needs::Manifest(_, names) => {
-                    watches.record_push(names.repository, names.digest, names.tags);
-                }
-                Needs::Tags(repository, tags) => {
-                    for (digest, tag) in tags {
-                        watches.record_push(repository, digest, std::slice::from_ref(tag));
-                    }
-                }
-                Needs::Nothing | Needs::Admission(..) | Needs::Facts(_) | Needs::WatchedTags(..) => {}
-            }
-        }
+    fn establish_facts(&self, jobs: &mut [Job]) -> Result<(), StoreError> {
         for job in jobs {
             match job.change.needs() {
                 Needs::Facts(facts) => facts.iter_mut().try_for_each(|fact| self.establish(fact))?,
-                Needs::WatchedTags(repository, digest, tags) => {
-                    *tags = watches.recorded(repository, digest).into_iter().collect();
-                }
-                Needs::Nothing | Needs::Admission(..) | Needs::Manifest(..) | Needs::Tags(..) => {}
+                Needs::Nothing | Needs::Admission(..) | Needs::Manifest(..) => {}
             }
         }
         Ok(())

@@ -52,7 +52,9 @@ pub(super) fn note_row(
         | Table::Events
         | Table::Jobs
         | Table::Daily
-        | Table::Synced => {}
+        | Table::Synced
+        | Table::TagsByDigest
+        | Table::TagsByTime => {}
     }
     is_known
 }

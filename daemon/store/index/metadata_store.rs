@@ -79,6 +79,15 @@ pub(in crate::store) enum Failed {
     Unknown(StoreError),
 }
 
+impl Failed {
+    /// Returns the error.
+    pub(in crate::store) fn into_error(self) -> StoreError {
+        match self {
+            Failed::Aborted(error) | Failed::Unknown(error) => error,
+        }
+    }
+}
+
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
         Failed::Aborted(error)

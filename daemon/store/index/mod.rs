@@ -11,7 +11,7 @@
 //! | changes: what a request does to the tables | `changes` |
 //! | the port of snapshots and transactions | `metadata_store` |
 //! | the back end | `lmdb`, `wal` (its write-ahead log), `pending` (rows that only the log has), `log_tables` (the log alone), `reads` (its snapshots) |
-//! | the writer thread | `writer`, `batch`, `page_retry`, `watches`, `feed` (events in memory), `changed_names` |
+//! | the writer thread | `writer`, `batch`, `page_retry`, `feed` (events in memory), `changed_names` |
 //!
 //! `docs/reference/format.md` has the tables to the byte.
 
@@ -32,7 +32,6 @@ pub(super) mod test_index;
 #[cfg(test)]
 pub(super) mod test_tables;
 pub(super) mod wal;
-pub(super) mod watches;
 pub(super) mod writer;
 
 pub use self::changes::feed::FeedBounds;

@@ -18,17 +18,19 @@ use super::tables::forecast::Forecast;
 use super::tables::jobs::{JobRow, JobRows};
 use super::tables::lease::{Lease, Leases};
 use super::tables::link_exceptions::{LinkException, LinkExceptions};
-use super::tables::lists::{Lists, NumberedTag, ROWS_PER_READ, RepositoryPage};
+use super::tables::lists::{Lists, NumberedTag, RepositoryPage};
 use super::tables::lookups::Lookups;
 use super::tables::mark::Mark;
 use super::tables::meta::Meta;
 use super::tables::names::{Name, Names};
-use super::tables::overview::{Overviews, SharedTag};
+use super::tables::overview::Overviews;
 use super::tables::parents::References;
 use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
 use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
 use super::tables::stats::Stats;
+use super::tables::tag_index::TagIndex;
+use super::tables::tag_lists::{SharedTag, TagLists};
 use super::tables::untagged::{UntaggedManifest, UntaggedManifests};
 use super::tables::uses::{StoreDay, Uses};
 use crate::base::clock::unix_seconds;
@@ -90,7 +92,9 @@ reads! {
     fn upload_row(name: &str) -> Option<UploadRow>;
     fn tags(repository: &RepositoryName, last: Option<&str>, limit: usize) -> Page<Tag>;
     fn tags_after(repository: &RepositoryName, after: Option<&Tag>, limit: usize) -> Vec<DatedTag>;
-    fn is_tagged(repository: &RepositoryName, digest: &Digest, limit: usize) -> bool;
+    fn each_tag_naming(
+        repository: &RepositoryName, digest: &Digest, visit: &mut dyn FnMut(&Tag) -> Result<(), StoreError>
+    ) -> ();
     fn has_attached_subject(repository: &RepositoryName, attached: &AttachmentTarget) -> bool;
     fn is_only_listed(repository: &RepositoryName, subject: &Digest, digest: &Digest) -> bool;
     fn unfinished_deletes(repository: &RepositoryName) -> Vec<Digest>;
@@ -115,7 +119,7 @@ reads! {
     ) -> (Vec<DescriptorView>, usize);
     fn tags_overview(repository: &RepositoryName, part: &ListQuery<TagOrder>, cancel: &Cancel) -> ListPage<SharedTag>;
     fn tags_from(repository: &RepositoryName, start: &Bound<Tag>, limit: usize) -> Vec<NumberedTag>;
-    fn tags_named(repository: &RepositoryName, wanted: &BTreeSet<Tag>, cancel: &Cancel) -> Vec<SharedTag>;
+    fn tags_named(repository: &RepositoryName, wanted: &BTreeSet<Tag>) -> Vec<SharedTag>;
     fn tags_of(repository: &RepositoryName, digest: &Digest, limit: usize, cancel: &Cancel) -> (Vec<Tag>, usize);
     fn total_size(repository: &RepositoryName, digest: &Digest, rows: &mut usize, cancel: &Cancel) -> TotalSize;
 }
@@ -190,23 +194,15 @@ impl Index {
         Ok(since.map(|since| unix_seconds().saturating_sub(since.age(now).as_secs())))
     }
 
-    /// Returns all tags of a repository that name a manifest, found in short reads.
-    pub(in crate::store) fn tags_of_manifest(
+    /// Returns true if a tag names a manifest, by one lookup; false also while it takes more to find that out, because not all
+    /// tags are indexed by their digests.
+    pub(in crate::store) fn is_known_as_tagged(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        cancel: &Cancel,
-    ) -> Result<Vec<Tag>, StoreError> {
-        let (mut tags, mut after) = (Vec::new(), None::<Vec<u8>>);
-        loop {
-            cancel.check()?;
-            let found = self.read()?.matching_tags(repository, digest, after.as_deref(), ROWS_PER_READ)?;
-            tags.extend(found.items);
-            after = found.next;
-            if after.is_none() {
-                return Ok(tags);
-            }
-        }
+    ) -> Result<bool, StoreError> {
+        let snapshot = self.read()?;
+        Ok(snapshot.has_all_tags_indexed()? && snapshot.has_tag(repository, digest)?)
     }
 
     /// Returns the subjects of those of the given manifests that have one, found in the referrer rows of their

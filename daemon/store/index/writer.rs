@@ -19,9 +19,7 @@ use super::changes::{Change, Origin, TypedChange};
 use super::feed::Feed;
 use super::metadata_store::MetadataStore;
 use super::page_retry::PageRetry;
-use super::watches::{Watch, Watches};
 use crate::base::clock::unix_seconds;
-use crate::oci::{Digest, RepositoryName};
 use crate::store::blob_store::BlobStore;
 use crate::store::error::StoreError;
 
@@ -39,8 +37,6 @@ enum Task {
 #[derive(Clone)]
 pub(in crate::store) struct Writer {
     queue: mpsc::Sender<Task>,
-    /// Deletes in progress that search for tags outside of the transaction.
-    watches: Arc<Watches>,
 }
 
 impl Writer {
@@ -56,13 +52,10 @@ impl Writer {
         B: BlobStore + Send + Sync + 'static,
     {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let watches = Arc::new(Watches::default());
         let thread = std::thread::Builder::new().name("index-writer".into());
-        let recorder = Arc::clone(&watches);
-        let run =
-            move || Thread { metadata, blobs, feed, watches: recorder, changed: &changed }.run(receiver);
+        let run = move || Thread { metadata, blobs, feed, changed: &changed }.run(receiver);
         let thread = thread.spawn(run).map_err(|error| StoreError::io("start the index writer", error))?;
-        Ok((Writer { queue, watches }, thread))
+        Ok((Writer { queue }, thread))
     }
 
     /// Applies a change in the next transaction and returns its reply after the commit. Once this future is polled
@@ -93,11 +86,6 @@ impl Writer {
         let _ = self.queue.try_send(Task::Change(Box::new(job)));
     }
 
-    /// Watches a manifest from the next transaction on; see [`Watch`].
-    pub(in crate::store) fn watch(&self, repository: &RepositoryName, digest: &Digest) -> Watch {
-        Watch::new(&self.watches, repository, digest)
-    }
-
     /// Makes the thread answer with a heartbeat when it reaches the message; a full queue drops the message.
     pub(in crate::store) fn ping(&self, answer: SyncSender<()>) {
         let _ = self.queue.try_send(Task::Ping(answer));
@@ -124,7 +112,6 @@ struct Thread<'a, M, B> {
     metadata: Arc<M>,
     blobs: Arc<B>,
     feed: Arc<Feed>,
-    watches: Arc<Watches>,
     changed: &'a dyn Fn(),
 }
 
@@ -150,7 +137,8 @@ impl<M: MetadataStore, B: BlobStore> Thread<'_, M, B> {
             if !jobs.is_empty() {
                 self.commit_all(&mut jobs, &mut retry);
             }
-            has_deferred_work = self.batches().work_deferred();
+            // A store that is being closed leaves the rest to the next start.
+            has_deferred_work = self.batches().work_deferred() && !queue.is_closed();
         }
     }
 
@@ -200,7 +188,7 @@ impl<M: MetadataStore, B: BlobStore> Thread<'_, M, B> {
     }
 
     fn commit(&self, jobs: &mut [Job]) -> Result<(), Failure> {
-        if self.batches().commit(jobs, &self.watches, unix_seconds())? {
+        if self.batches().commit(jobs, unix_seconds())? {
             (self.changed)();
         }
         Ok(())

@@ -6,14 +6,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::super::metadata_store::memory::{Fault, MemoryMetadata};
-use super::super::watches::Watch;
 use super::*;
 use crate::store::blob_store::memory::{MemoryBlobs, Step};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::index::changes::TypedChange;
 use crate::store::index::changes::blobs::{AdmitBlob, MountBlob, Mounted, NewBlob};
 use crate::store::index::changes::deletes::{
-    DeleteManifest, DeleteTagsOf, DeleteUntaggedManifest, DeleteWatchedManifest, Deleted, ManifestDelete,
+    DeleteManifest, DeleteTags, DeleteUntaggedManifest, Deleted, ManifestDelete,
 };
 use crate::store::index::changes::marks::SaveClock;
 use crate::store::index::changes::push::PutManifest;
@@ -30,7 +29,6 @@ use crate::store::index::test_index::{TestManifest, digest, image_index, reposit
 struct Fixture {
     metadata: MemoryMetadata,
     blobs: MemoryBlobs,
-    watches: Arc<Watches>,
     feed: Feed,
 }
 
@@ -54,7 +52,7 @@ impl Fixture {
     /// Commits jobs in one batch, as the writer does, and answers them.
     fn commit(&self, jobs: Vec<Job>) -> Result<bool, StoreError> {
         let mut jobs = jobs;
-        let committed = self.batches().commit(&mut jobs, &self.watches, 1000);
+        let committed = self.batches().commit(&mut jobs, 1000);
         for job in jobs {
             if let Err(failure) = &committed {
                 self.batches().give_back_failed(&job, failure);
@@ -226,8 +224,8 @@ fn a_push_is_repeated_after_its_file_was_admitted() {
     fixture.metadata.fail(&[Fault::Abort(|| StoreError::PagesHeld)]);
     let (push, answer) = job(fixture.admit_blob("1", "blob"));
     let mut jobs = [push];
-    assert!(fixture.batches().commit(&mut jobs, &fixture.watches, 0).is_err());
-    fixture.batches().commit(&mut jobs, &fixture.watches, 0).unwrap_or_else(|_| panic!("it fails again"));
+    assert!(fixture.batches().commit(&mut jobs, 0).is_err());
+    fixture.batches().commit(&mut jobs, 0).unwrap_or_else(|_| panic!("it fails again"));
     assert_eq!(fixture.blobs.take_steps(), [Step::Admit, Step::Sync, Step::Admit, Step::Sync]);
     let [push] = jobs;
     push.answer(Ok(()));
@@ -318,66 +316,42 @@ fn a_corrupt_blob_is_set_aside_unless_it_was_replaced() {
     assert!(fixture.blobs.has_damaged(&digest("blob")) && !fixture.has_row(&digest("blob")));
 }
 
-#[test]
-fn tag_set_during_the_search_is_deleted_with_its_manifest() {
-    let fixture = Fixture::default();
-    let manifest = |number: usize, tags: std::ops::Range<usize>| {
-        let tags: Vec<String> = tags.map(|number| format!("t{number}")).collect();
-        image_index(&[], number, &tags.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    fixture.submit(fixture.put_manifest("1", &manifest(0, 0..2))).unwrap();
-    fixture.submit(fixture.put_manifest("2", &manifest(1, 2..2000))).unwrap();
-    let digest = manifest(0, 0..0).digest.clone();
-    let delete = Arc::new(ManifestDelete {
+/// Returns the delete of an image index in the repository `a`.
+fn manifest_delete(number: usize) -> Arc<ManifestDelete> {
+    Arc::new(ManifestDelete {
         repository: repository("a"),
-        digest: digest.clone(),
+        digest: image_index(&[], number, &[]).digest.clone(),
         subject: None,
         immutable: Arc::default(),
-    });
-    let watch = Watch::new(&fixture.watches, &repository("a"), &digest);
-    assert_eq!(
-        fixture.submit(DeleteManifest(Arc::clone(&delete))).unwrap(),
-        Deleted::TagsUnknown,
-        "the repository has too many tags to search in the transaction"
-    );
-    let found = vec![tag("t0"), tag("t1")];
-    // One tag moves to another manifest, one is set, and another one in the transaction of the delete itself.
-    fixture.submit(fixture.put_manifest("3", &manifest(1, 1..2))).unwrap();
-    fixture.submit(fixture.put_manifest("4", &image_index(&[], 0, &["late"]))).unwrap();
-    assert_eq!(watch.recorded().len(), 1);
-    let (push, _) = job(fixture.put_manifest("5", &image_index(&[], 0, &["latest"])));
-    let (last, deleted) = job(DeleteWatchedManifest { delete, tags: found, recorded: Vec::new() });
-    fixture.commit(vec![push, last]).unwrap();
-    assert_eq!(reply::<DeleteWatchedManifest>(&deleted).unwrap(), Deleted::Complete);
-    let tags = fixture.metadata.tables().tags_after(&repository("a"), None, 10_000).unwrap();
-    assert_eq!(tags.len(), 1999);
-    assert!(tags.iter().all(|one| one.digest != digest));
+    })
 }
 
 #[test]
-fn tag_set_since_a_manifest_was_found_untagged_keeps_it() {
+fn tag_set_in_the_transaction_of_a_delete_is_deleted_with_its_manifest() {
+    let fixture = Fixture::default();
+    fixture.submit(fixture.put_manifest("1", &image_index(&[], 0, &["1", "moves"]))).unwrap();
+    fixture.submit(fixture.put_manifest("2", &image_index(&[], 1, &["moves"]))).unwrap();
+    let (push, _) = job(fixture.put_manifest("3", &image_index(&[], 0, &["late"])));
+    let (delete, deleted) = job(DeleteManifest(manifest_delete(0)));
+    fixture.commit(vec![push, delete]).unwrap();
+    assert_eq!(reply::<DeleteManifest>(&deleted).unwrap(), Deleted::Complete);
+    let tags = fixture.metadata.tables().tags_after(&repository("a"), None, 10_000).unwrap();
+    assert_eq!(tags.iter().map(|one| one.tag.as_str()).collect::<Vec<_>>(), ["moves"]);
+}
+
+#[test]
+fn tag_set_before_the_delete_of_an_untagged_manifest_keeps_it() {
     let fixture = Fixture::default();
     fixture.submit(fixture.put_manifest("1", &image_index(&[], 0, &[]))).unwrap();
-    let digest = image_index(&[], 0, &[]).digest.clone();
-    let delete = Arc::new(ManifestDelete {
-        repository: repository("a"),
-        digest: digest.clone(),
-        subject: None,
-        immutable: Arc::default(),
-    });
-    let change = || DeleteUntaggedManifest { delete: Arc::clone(&delete), recorded: Vec::new() };
-    let watch = Watch::new(&fixture.watches, &repository("a"), &digest);
+    let change = || DeleteUntaggedManifest(manifest_delete(0));
     // In the transaction of the delete itself, and before it.
     let (push, _) = job(fixture.put_manifest("2", &image_index(&[], 0, &["late"])));
     let (last, deleted) = job(change());
     fixture.commit(vec![push, last]).unwrap();
     assert_eq!(reply::<DeleteUntaggedManifest>(&deleted).unwrap(), None);
     assert_eq!(fixture.submit(change()).unwrap(), None);
-    drop(watch);
-    fixture
-        .submit(DeleteTagsOf { repository: repository("a"), digest: digest.clone(), tags: vec![tag("late")] })
-        .unwrap();
-    let _watch = Watch::new(&fixture.watches, &repository("a"), &digest);
+    let tags = vec![(tag("late"), manifest_delete(0).digest.clone())];
+    fixture.submit(DeleteTags { repository: repository("a"), tags, immutable: Arc::default() }).unwrap();
     assert_eq!(fixture.submit(change()).unwrap(), Some(Deleted::Complete));
     assert!(matches!(
         fixture.submit(change()),

@@ -1,7 +1,7 @@
 //! The interface of a change: its rule, and its needs before the transaction.
 
 use super::applier::Applier;
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::Digest;
 use crate::store::blob_store::BlobFile;
 use crate::store::error::StoreError;
 use crate::store::index::tables::WriteTables;
@@ -24,29 +24,17 @@ pub(in crate::store) trait Apply {
     }
 }
 
-/// The needs of a change from files and other changes before its transaction begins.
+/// The needs of a change from files before its transaction begins.
 #[derive(Debug)]
 pub(in crate::store) enum Needs<'a> {
     /// Nothing.
     Nothing,
     /// A file to become a blob.
     Admission(&'a HashedFile, &'a Digest),
-    /// A file to become a manifest, and the tags to set, which deletes in progress have to know.
-    Manifest(&'a HashedFile, ManifestTags<'a>),
-    /// The tags to set, each with its manifest, which deletes in progress have to know.
-    Tags(&'a RepositoryName, Vec<(&'a Digest, &'a Tag)>),
+    /// A file to become a manifest.
+    Manifest(&'a HashedFile, &'a Digest),
     /// The state of files in `blobs/`.
     Facts(&'a mut [FileFact]),
-    /// The tags that were set since a watch on the manifest began.
-    WatchedTags(&'a RepositoryName, &'a Digest, &'a mut Vec<Tag>),
-}
-
-/// A manifest and the tags that a push sets to it.
-#[derive(Debug)]
-pub(in crate::store) struct ManifestTags<'a> {
-    pub(in crate::store) repository: &'a RepositoryName,
-    pub(in crate::store) digest: &'a Digest,
-    pub(in crate::store) tags: &'a [Tag],
 }
 
 /// The state of a file in `blobs/` when the transaction begins. The writer thread establishes it: only that thread

@@ -1,7 +1,6 @@
 //! Tags that are attached to a manifest by their name (cosign's, and the referrers tag), and immutable tags.
 
 use super::applier::Applier;
-use super::deletes::ManifestDelete;
 use super::push::NewManifest;
 use crate::oci::{AttachmentTarget, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
@@ -78,26 +77,6 @@ impl<T: WriteTables> Applier<'_, T> {
             && self.tables.may_be_referenced_in(repository, digest)?
         {
             return Err(StoreError::ContentKept { repository: repository.clone(), digest: digest.clone() });
-        }
-        Ok(())
-    }
-
-    /// Refuses to delete a manifest if one of the given tags names it and a rule protects that tag.
-    pub(super) fn check_immutable_tags(
-        &self,
-        delete: &ManifestDelete,
-        tags: &[Tag],
-    ) -> Result<(), StoreError> {
-        let ManifestDelete { repository, digest, immutable, .. } = delete;
-        if !ImmutableRule::any_applies_to(immutable, repository) {
-            return Ok(());
-        }
-        for tag in tags {
-            let key = keys::tag_key(repository, tag);
-            let row: Option<ManifestRow> = self.tables.row(Table::Tags, &key)?;
-            if row.is_some_and(|row| row.digest == keys::digest_key(digest)) {
-                ImmutableRule::check_delete(immutable, repository, tag)?;
-            }
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use super::applier::Applier;
 use super::apply::{Apply, Needs};
 use super::blobs::{AdmitBlob, MountBlob, Mounted};
 use super::deletes::{
-    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteTagsOf, DeleteUntaggedManifest,
-    DeleteWatchedManifest, Deleted, OrphanReferrers, TagsDeleted,
+    DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteUntaggedManifest, Deleted, OrphanReferrers,
+    TagsDeleted,
 };
 use super::feed::RecordNotes;
 use super::identity::Identify;
@@ -19,7 +19,7 @@ use super::marks::{HoldCollection, MarkComplete, SaveClock, StartRebuild};
 use super::name_image::{NameImage, Named};
 use super::outcome::{FileActions, Now};
 use super::push::PutManifest;
-use super::repair::{DeleteBrokenManifest, DeleteTagsOfBroken, RestoreLink, SetBlobAside};
+use super::repair::{DeleteBrokenManifest, RestoreLink, SetBlobAside};
 use super::restore::{RecordBlobs, RestoreNames};
 use super::sparse::RemoveSparseMarks;
 use super::sweep::{
@@ -107,12 +107,9 @@ changes! {
     DeleteTag => (),
     /// Removes tags that still name the manifests given with them.
     DeleteTags => TagsDeleted,
-    /// Removes tags of a manifest.
-    DeleteTagsOf => (),
-    /// Removes a manifest with its tags from a repository with few tags.
+    /// Removes a manifest with its tags, or some of its tags.
     DeleteManifest => Deleted,
-    /// Removes a manifest whose tags were searched beside the writer.
-    DeleteWatchedManifest => Deleted,
+    /// Removes a manifest without a tag.
     DeleteUntaggedManifest => Option<Deleted>,
     /// Orphans some referrers of a deleted manifest; returns the last of them if there may be more.
     OrphanReferrers => Option<Digest>,
@@ -154,10 +151,8 @@ changes! {
     MarkComplete => (),
     /// Saves the clock, and trims the event feed.
     SaveClock => (),
-    /// Removes a manifest whose file is corrupt; `None` if the file was replaced.
+    /// Removes a manifest whose file is corrupt, or some of its tags; `None` if the file was replaced.
     DeleteBrokenManifest => Option<Deleted>,
-    /// Removes tags of a manifest whose file is corrupt; false if the file was replaced.
-    DeleteTagsOfBroken => bool,
     /// Forgets a corrupt blob; false if its file was replaced.
     SetBlobAside => bool,
     /// Adds a blob to a repository again; false if its file is missing.

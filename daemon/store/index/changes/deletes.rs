@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use super::applier::Applier;
-use super::apply::{Apply, Needs};
+use super::apply::Apply;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
 use crate::store::index::tables::WriteTables;
+use crate::store::index::tables::tag_index::TagIndex;
 
 /// A manifest to delete.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ pub(in crate::store) enum Deleted {
     Complete,
     /// The manifest is removed; [`OrphanReferrers`] has to orphan the rest of its referrers.
     ReferrersLeft,
-    /// Nothing is done: the tags of the manifest have to be searched first.
-    TagsUnknown,
+    /// Some tags of the manifest are removed, as many as one transaction removes, and the manifest stays until another one.
+    TagsLeft,
 }
 
 /// Removes a tag; its manifest and other tags stay.
@@ -79,23 +80,7 @@ impl Apply for DeleteTags {
     }
 }
 
-/// Removes those of some tags that name a manifest.
-#[derive(Debug)]
-pub(in crate::store) struct DeleteTagsOf {
-    pub(in crate::store) repository: RepositoryName,
-    pub(in crate::store) digest: Digest,
-    pub(in crate::store) tags: Vec<Tag>,
-}
-
-impl Apply for DeleteTagsOf {
-    type Reply = ();
-
-    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<(), StoreError> {
-        to.delete_tags_of(&self.repository, &self.digest, &self.tags)
-    }
-}
-
-/// Removes a manifest from a repository together with its tags, if the repository has few tags.
+/// Removes a manifest from a repository together with its tags, or some of them if it has very many.
 #[derive(Debug)]
 pub(in crate::store) struct DeleteManifest(pub(in crate::store) Arc<ManifestDelete>);
 
@@ -107,48 +92,17 @@ impl Apply for DeleteManifest {
     }
 }
 
-/// Removes a manifest from a repository with many tags.
-#[derive(Debug)]
-pub(in crate::store) struct DeleteWatchedManifest {
-    pub(in crate::store) delete: Arc<ManifestDelete>,
-    /// The tags that were found while the manifest was watched.
-    pub(in crate::store) tags: Vec<Tag>,
-    /// The tags that were set since; the writer adds them.
-    pub(in crate::store) recorded: Vec<Tag>,
-}
-
-impl Apply for DeleteWatchedManifest {
-    type Reply = Deleted;
-
-    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Deleted, StoreError> {
-        let all: Vec<Tag> = self.recorded.iter().chain(&self.tags).cloned().collect();
-        to.delete_with_tags(&self.delete, &all)
-    }
-
-    fn needs(&mut self) -> Needs<'_> {
-        Needs::WatchedTags(&self.delete.repository, &self.delete.digest, &mut self.recorded)
-    }
-}
-
 /// Removes a manifest from a repository, unless it has a tag.
 #[derive(Debug)]
-pub(in crate::store) struct DeleteUntaggedManifest {
-    /// A manifest that had no tag while it was watched.
-    pub(in crate::store) delete: Arc<ManifestDelete>,
-    /// The tags that were set since; the writer adds them.
-    pub(in crate::store) recorded: Vec<Tag>,
-}
+pub(in crate::store) struct DeleteUntaggedManifest(pub(in crate::store) Arc<ManifestDelete>);
 
 impl Apply for DeleteUntaggedManifest {
     /// The progress; `None` if the manifest has a tag.
     type Reply = Option<Deleted>;
 
     fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Option<Deleted>, StoreError> {
-        if self.recorded.is_empty() { to.delete_with_tags(&self.delete, &[]).map(Some) } else { Ok(None) }
-    }
-
-    fn needs(&mut self) -> Needs<'_> {
-        Needs::WatchedTags(&self.delete.repository, &self.delete.digest, &mut self.recorded)
+        let is_tagged = to.tables.has_tag(&self.0.repository, &self.0.digest)?;
+        if is_tagged { Ok(None) } else { to.delete_manifest(&self.0).map(Some) }
     }
 }
 

@@ -13,7 +13,7 @@
 //! | collection | `sweep` |
 //! | repair and rebuild | `repair`, `restore`, `marks`, `identity` |
 //! | background jobs | `jobs` |
-//! | rows that changes keep current | `removals`, `link_exceptions`, `sparse`, `repository_stats`, `attached` |
+//! | rows that changes keep current | `removals`, `link_exceptions`, `sparse`, `repository_stats`, `attached`, `tag_index` |
 
 mod applier;
 mod apply;
@@ -37,6 +37,7 @@ mod repository_stats;
 pub(in crate::store) mod restore;
 pub(in crate::store) mod sparse;
 pub(in crate::store) mod sweep;
+mod tag_index;
 #[cfg(test)]
 mod tests;
 pub(in crate::store) mod uses;
@@ -49,6 +50,7 @@ pub(in crate::store) use self::change::{Change, Reply, TypedChange, apply};
 #[cfg(test)]
 pub(in crate::store) use self::change::{put_blob_unchecked, put_unchecked};
 pub(in crate::store) use self::outcome::{FileActions, Now};
+pub(in crate::store) use self::tag_index::index_more_tags;
 #[cfg(test)]
 pub(in crate::store) use crate::store::index::event::Event;
 pub(in crate::store) use crate::store::index::event::Origin;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::applier::Applier;
-use super::apply::{Apply, Needs};
+use super::apply::Apply;
 use super::push::NewManifest;
 use crate::oci::{Digest, ReferenceKind, ReferencedContent, RepositoryName, Tag};
 use crate::store::capacity_limits::NameLimits;
@@ -124,13 +124,6 @@ impl Apply for NameImage {
 
     fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<Named, StoreError> {
         to.name_image(self)
-    }
-
-    fn needs(&mut self) -> Needs<'_> {
-        if self.dry_run.is_some() {
-            return Needs::Nothing;
-        }
-        Needs::Tags(&self.repository, self.tags.iter().map(|wanted| (&wanted.digest, &wanted.tag)).collect())
     }
 }
 

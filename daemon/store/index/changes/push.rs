@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::applier::{Applier, Object};
-use super::apply::{Apply, ManifestTags, Needs};
+use super::apply::{Apply, Needs};
 use crate::oci::{Descriptor, Digest, Manifest, ReferenceKind, RepositoryName, Tag};
 use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
@@ -84,8 +84,7 @@ impl Apply for PutManifest {
     }
 
     fn needs(&mut self) -> Needs<'_> {
-        let NewManifest { repository, digest, tags, .. } = &*self.new;
-        Needs::Manifest(&self.file, ManifestTags { repository, digest, tags })
+        Needs::Manifest(&self.file, &self.new.digest)
     }
 }
 
@@ -157,6 +156,9 @@ impl<T: WriteTables> Applier<'_, T> {
         let key = keys::content_key(&new.repository, &new.digest);
         let is_new = self.tables.get(Table::Manifests, &key)?.is_none();
         self.tables.put_row(Table::Manifests, &key, &row)?;
+        if is_new {
+            self.hide_attached(&new.repository, &new.digest)?;
+        }
         self.tables.put(
             Table::ManifestRepositories,
             &keys::repository_key(&new.digest, &new.repository),
@@ -249,7 +251,7 @@ impl<T: WriteTables> Applier<'_, T> {
         let key = keys::tag_key(repository, tag);
         let before: Option<ManifestRow> = self.tables.row(Table::Tags, &key)?;
         let digest = row.digest(&*self.tables)?;
-        match before {
+        match &before {
             None => {
                 self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_add(1))?;
                 self.emit_name(EventKind::Tag, (repository, Some(tag)), (&digest, None), row);
@@ -261,7 +263,7 @@ impl<T: WriteTables> Applier<'_, T> {
             }
             Some(_) => {}
         }
-        Ok(self.tables.put_row(Table::Tags, &key, row)?)
+        self.put_tag(repository, tag, (before.as_ref(), row))
     }
 
     /// Writes the event of a name that was set.

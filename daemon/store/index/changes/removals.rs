@@ -10,14 +10,12 @@ use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
 use crate::store::index::event::EventKind;
 use crate::store::index::tables::candidates::MAX_PER_TRANSACTION;
-use crate::store::index::tables::lists::Lists;
 use crate::store::index::tables::meta::Meta;
-use crate::store::index::tables::rows::{ManifestRow, OrphanRow, RepositoryRow};
+use crate::store::index::tables::rows::{ManifestRow, OrphanRow};
+use crate::store::index::tables::tag_index::TagIndex;
 use crate::store::index::tables::{Table, WriteTables, keys};
+use crate::store::index_error::IndexError;
 
-/// The maximum number of tags of a repository among which the writer itself searches for those of a manifest; in larger
-/// repositories the search runs beside the writer.
-const MAX_TAGS_IN_TRANSACTION: u32 = 1000;
 /// A tag that was removed.
 pub(super) struct RemovedTag {
     pub(super) digest: Digest,
@@ -68,7 +66,7 @@ impl<T: WriteTables> Applier<'_, T> {
         let Some(row) = row else {
             return Err(self.no_manifest(repository, Reference::Tag(tag.clone()))?);
         };
-        self.tables.delete(Table::Tags, &key)?;
+        self.remove_tag_row(repository, tag, &row)?;
         self.names_changed();
         self.update_stats(repository, |counted| counted.tags = counted.tags.saturating_sub(1))?;
         let digest = row.digest(&*self.tables)?;
@@ -104,38 +102,34 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(TagsDeleted { deleted, moved })
     }
 
-    /// Removes a manifest from a repository together with its tags, if the repository has few tags.
+    /// Removes a manifest from a repository together with its tags; only tags, if it has more than one transaction removes.
     pub(super) fn delete_manifest(&mut self, delete: &ManifestDelete) -> Result<Deleted, StoreError> {
-        let ManifestDelete { repository, digest, .. } = delete;
-        let row: Option<RepositoryRow> =
-            self.tables.row(Table::Repositories, repository.as_str().as_bytes())?;
-        let key = keys::content_key(repository, digest);
-        if self.tables.get(Table::Manifests, &key)?.is_none() {
+        let ManifestDelete { repository, digest, subject, immutable } = delete;
+        if self.tables.get(Table::Manifests, &keys::content_key(repository, digest))?.is_none() {
             return Err(self.no_manifest(repository, Reference::Digest(digest.clone()))?);
         }
         // Checked before any tag is removed.
-        self.check_immutable_content(repository, digest, &delete.immutable)?;
-        if row.unwrap_or_default().tags > MAX_TAGS_IN_TRANSACTION {
-            return Ok(Deleted::TagsUnknown);
+        self.check_immutable_content(repository, digest, immutable)?;
+        let mut tags = self.first_tags_of(repository, digest)?;
+        tags.iter().try_for_each(|tag| ImmutableRule::check_delete(immutable, repository, tag))?;
+        if tags.len() > MAX_PER_TRANSACTION {
+            tags.truncate(MAX_PER_TRANSACTION);
+            self.remove_tags_of(repository, digest, &tags)?;
+            return Ok(Deleted::TagsLeft);
         }
-        let tags = self.tables.matching_tags(repository, digest, None, usize::MAX)?;
-        self.delete_with_tags(delete, &tags.items)
+        let removed = self.delete_manifest_row(repository, digest, subject.as_ref(), self.now.store_time)?;
+        self.remove_tags_of(repository, digest, &tags)?;
+        self.emit(EventKind::Delete, removed.object(repository, digest));
+        Ok(if removed.is_whole { Deleted::Complete } else { Deleted::ReferrersLeft })
     }
 
-    /// Removes a manifest and those of the given tags that name it.
-    pub(super) fn delete_with_tags(
-        &mut self,
-        delete: &ManifestDelete,
-        tags: &[Tag],
-    ) -> Result<Deleted, StoreError> {
-        let ManifestDelete { repository, digest, subject, immutable } = delete;
-        self.check_immutable_tags(delete, tags)?;
-        self.check_immutable_content(repository, digest, immutable)?;
-        let removed = self.delete_manifest_row(repository, digest, subject.as_ref(), self.now.store_time)?;
-        self.delete_tags_of(repository, digest, tags)?;
-        self.emit(EventKind::Delete, removed.object(repository, digest));
-        let is_whole = removed.is_whole;
-        Ok(if is_whole { Deleted::Complete } else { Deleted::ReferrersLeft })
+    /// Returns the first tags of a manifest, one more than a transaction removes.
+    fn first_tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, StoreError> {
+        let mut tags = Vec::new();
+        for tag in self.tables.tags_naming(repository, digest)?.take(MAX_PER_TRANSACTION + 1) {
+            tags.extend(keys::text_after(&tag?, 0).and_then(|tag| tag.parse().ok()));
+        }
+        Ok(tags)
     }
 
     /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the
@@ -155,6 +149,7 @@ impl<T: WriteTables> Applier<'_, T> {
             self.tables.delete(table, &key)?;
         }
         self.names_changed();
+        self.show_attached(repository, digest)?;
         self.update_stats(repository, |counted| {
             counted.manifests = counted.manifests.saturating_sub(1);
             counted.bytes = counted.bytes.saturating_sub(row.size);
@@ -254,23 +249,22 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(self.tables.put_row(Table::Orphans, &key, &OrphanRow { since, deleted })?)
     }
 
-    /// Removes those of the given tags that name a manifest, which becomes an orphan.
-    pub(super) fn delete_tags_of(
+    /// Removes tags of a manifest, which becomes an orphan.
+    fn remove_tags_of(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
         tags: &[Tag],
     ) -> Result<(), StoreError> {
-        let wanted = keys::digest_key(digest);
-        let mut removed = 0;
+        let (wanted, mut removed) = (keys::digest_key(digest), 0);
         for tag in tags {
-            let key = keys::tag_key(repository, tag);
-            let row: Option<ManifestRow> = self.tables.row(Table::Tags, &key)?;
-            if let Some(row) = row.filter(|row| row.digest == wanted) {
-                self.tables.delete(Table::Tags, &key)?;
-                self.emit_untag(repository, tag, &RemovedTag { digest: digest.clone(), row });
-                removed += 1;
-            }
+            let row: Option<ManifestRow> = self.tables.row(Table::Tags, &keys::tag_key(repository, tag))?;
+            let row = row.filter(|row| row.digest == wanted);
+            let row = row.ok_or_else(|| IndexError::Row("a tag of a manifest names another one".into()));
+            let row = self.tables.noted(row)?;
+            self.remove_tag_row(repository, tag, &row)?;
+            self.emit_untag(repository, tag, &RemovedTag { digest: digest.clone(), row });
+            removed += 1;
         }
         if removed == 0 {
             return Ok(());

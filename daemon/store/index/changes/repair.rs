@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::applier::Applier;
 use super::apply::{Apply, FileFact, Needs};
 use super::deletes::{Deleted, ManifestDelete};
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::event::EventKind;
 use crate::store::index::tables::link_exceptions::LinkExceptions;
@@ -39,11 +39,10 @@ impl CorruptFile {
     }
 }
 
-/// Removes a manifest whose file is corrupt, with its tags.
+/// Removes a manifest whose file is corrupt, with its tags, or some of them if it has very many.
 #[derive(Debug)]
 pub(in crate::store) struct DeleteBrokenManifest {
     pub(in crate::store) delete: Arc<ManifestDelete>,
-    pub(in crate::store) tags: Vec<Tag>,
     pub(in crate::store) file: CorruptFile,
 }
 
@@ -54,31 +53,7 @@ impl Apply for DeleteBrokenManifest {
         if self.file.is_replaced() {
             return Ok(None);
         }
-        to.delete_with_tags(&self.delete, &self.tags).map(Some)
-    }
-
-    fn needs(&mut self) -> Needs<'_> {
-        self.file.fact()
-    }
-}
-
-/// Removes some of the tags of a manifest whose file is corrupt.
-#[derive(Debug)]
-pub(in crate::store) struct DeleteTagsOfBroken {
-    pub(in crate::store) delete: Arc<ManifestDelete>,
-    pub(in crate::store) tags: Vec<Tag>,
-    pub(in crate::store) file: CorruptFile,
-}
-
-impl Apply for DeleteTagsOfBroken {
-    type Reply = bool;
-
-    fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<bool, StoreError> {
-        if self.file.is_replaced() {
-            return Ok(false);
-        }
-        to.delete_tags_of(&self.delete.repository, &self.delete.digest, &self.tags)?;
-        Ok(true)
+        to.delete_manifest(&self.delete).map(Some)
     }
 
     fn needs(&mut self) -> Needs<'_> {

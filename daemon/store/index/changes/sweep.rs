@@ -2,7 +2,6 @@
 //!
 //! A push of the same digest that commits first wins: the check finds its rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +18,12 @@ use crate::store::index::tables::mark::{MAX_REPOSITORIES, Mark};
 use crate::store::index::tables::meta::Meta;
 use crate::store::index::tables::parents::References;
 use crate::store::index::tables::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow, UploadRow};
+use crate::store::index::tables::tag_index::TagIndex;
 use crate::store::index::tables::{Table, WriteTables, keys};
 use crate::store::transfer_leases::TransferLeases;
 
 /// The maximum number of rows, roughly, that a sweep transaction changes: other changes wait for it.
 const MAX_CHANGES: usize = 1000;
-/// An upper bound of the difference between the clocks of two processes. For manifests that became candidates more
-/// recently, the transaction itself searches for tags.
-const RECENT: Duration = Duration::from_secs(10);
 
 /// Removes blobs that are still orphans: their rows now, their files after the commit.
 #[derive(Debug)]
@@ -228,29 +225,21 @@ impl<T: WriteTables> Applier<'_, T> {
 
     /// Removes candidates that are still orphans, and with `attached` the tags that are attached to them. Returns
     /// those that it removed or postponed.
-    ///
-    /// The search for tags ran beside the writer, since it reads all tags of the repository. A tag that was set since
-    /// then shows in the manifest's row, which the push has written with its own time.
     fn sweep_manifests(
         &mut self,
         repository: &RepositoryName,
         manifests: &[CandidateWithSubject],
         attached: bool,
     ) -> Result<Vec<SweepOutcome<CandidateWithSubject, CollectedManifest>>, StoreError> {
-        let mut recent = BTreeSet::new();
-        for (one, _) in manifests.iter().filter(|(one, _)| one.since.age(self.now.store_time) < RECENT) {
-            recent.insert(one.digest.clone());
-        }
-        let mut untagged = recent.clone();
-        self.tables.remove_tagged(repository, &mut untagged, &Forecast::default())?;
+        let digests = manifests.iter().map(|(one, _)| &one.digest);
+        let tagged = self.tables.tagged_among(repository, digests, &|_| false)?;
         let (mut handled, mut changes) = (Vec::new(), 0);
         for (one, subject) in manifests {
             if changes >= MAX_CHANGES {
                 handled.push(SweepOutcome::Postponed((one.clone(), subject.clone())));
                 continue;
             }
-            let is_tagged = recent.contains(&one.digest) && !untagged.contains(&one.digest);
-            if !is_tagged && self.may_be_collected(repository, one, subject.as_ref())? {
+            if !tagged.contains(&one.digest) && self.may_be_collected(repository, one, subject.as_ref())? {
                 changes += self.tables.children_of(&one.digest)?.len();
                 let since = if one.by_delete { one.since } else { self.now.store_time };
                 let removed = self.delete_manifest_row(repository, &one.digest, subject.as_ref(), since)?;

@@ -4,6 +4,7 @@ mod events;
 mod property;
 mod records;
 mod sparse;
+mod tag_index;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,9 @@ use crate::store::immutable::ImmutableRule;
 use crate::store::index::tables::link_exceptions::{LinkException, LinkExceptions};
 use crate::store::index::tables::lookups::Lookups;
 use crate::store::index::tables::meta::{self, Meta};
-use crate::store::index::tables::rows::{LinkExceptionRow, NameTimestamps, OrphanRow, RepositoryRow};
+use crate::store::index::tables::rows::{
+    LinkExceptionRow, ManifestRow, NameTimestamps, OrphanRow, RepositoryRow,
+};
 use crate::store::index::tables::{ReadTables, Table, keys};
 use crate::store::index::test_index::{TestManifest, digest, image, image_index, repository, tag};
 use crate::store::index::test_tables::TestTables;

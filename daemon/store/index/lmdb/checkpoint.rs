@@ -15,7 +15,7 @@ use super::deferred::Deferred;
 use super::free_pages;
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
-use crate::store::index::changes::Now;
+use crate::store::index::changes::{self, Now};
 use crate::store::index::metadata_store::{self, Applied, Failed, MetadataStore};
 use crate::store::index::pending::{Pending, Version};
 use crate::store::index::tables::meta::{self, Meta};
@@ -25,6 +25,8 @@ use crate::store::index_error::IndexError;
 
 /// The rows that one step of a checkpoint writes.
 const ROWS_OF_STEP: usize = 256;
+/// The tags of an index of an earlier release that one transaction indexes.
+const TAGS_OF_STEP: usize = 256;
 
 impl Index {
     /// Writes all pending rows to LMDB.
@@ -41,9 +43,7 @@ impl Index {
     pub(super) fn save_clock(&self) -> Result<(), StoreError> {
         let mut tables = self.begin()?;
         tables.put_row(Table::Meta, meta::CLOCK, &self.clock.row())?;
-        self.commit_rows(tables).map_err(|failed| match failed {
-            Failed::Aborted(error) | Failed::Unknown(error) => error,
-        })
+        self.commit_rows(tables).map_err(Failed::into_error)
     }
 
     fn checkpoint_all(&self, deferred: &mut Deferred) -> Result<(), StoreError> {
@@ -203,7 +203,7 @@ impl Index {
         }
         self.databases.put_row(&mut txn, Table::Meta, meta::LOG, &row).map_err(StoreError::from)?;
         self.databases
-            .put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)
+            .put_row(&mut txn, Table::Meta, meta::FORMAT, &self.databases.version)
             .map_err(StoreError::from)?;
         free_pages::reserve_free_pages(&self.env, &self.databases, &mut txn, self.map_size as u64)?;
         let mut pending = Pending::clone(&self.pending.load());
@@ -228,9 +228,24 @@ impl Index {
         self.preallocation.refill(&self.env);
         let mut txn = self.write_txn()?;
         // Any row makes LMDB write pages; this one stays as it is.
-        self.databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)?;
+        self.databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &self.databases.version)?;
         let pending = self.pending.load_full();
         self.commit_step(txn, &pending)
+    }
+
+    /// Indexes some tags of an index of an earlier release. Returns true if that goes on.
+    fn index_more_tags(&self) -> Result<bool, StoreError> {
+        if self.read()?.get(Table::Meta, meta::TAGS_INDEXED)?.is_none() {
+            return Ok(false);
+        }
+        let mut tables = self.begin()?;
+        changes::index_more_tags(&mut tables, TAGS_OF_STEP)?;
+        let is_last = tables.get(Table::Meta, meta::TAGS_INDEXED)?.is_none();
+        self.commit_rows(tables).map_err(Failed::into_error)?;
+        if is_last {
+            log::info!("the tags of an earlier release are indexed by their digests and times");
+        }
+        Ok(!is_last)
     }
 
     /// Applies changes in a transaction and commits it.
@@ -288,7 +303,8 @@ impl MetadataStore for Index {
     }
 
     fn work_deferred(&self) -> Result<bool, StoreError> {
-        self.step(&mut self.deferred.lock())
+        let goes_on = self.step(&mut self.deferred.lock())?;
+        Ok(goes_on || self.index_more_tags()?)
     }
 
     fn release_freed_space(&self) -> Result<(), StoreError> {

@@ -41,7 +41,7 @@ pub(super) fn commit(
     let again = || -> Result<(), StoreError> {
         let mut txn = databases.noted(env.write_txn().map_err(IndexError::from))?;
         // Any row makes LMDB write pages; this one stays as it is.
-        databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &meta::VERSION)?;
+        databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &databases.version)?;
         write(txn)?;
         sync()
     };

@@ -98,13 +98,16 @@ impl Index {
         Ok(index)
     }
 
-    /// Creates missing tables and the row of the log.
+    /// Creates missing tables and the row of the log, and takes over an index of an earlier release.
     fn initialize(env: &Env, preallocation: &Preallocation) -> Result<Found, StoreError> {
         let mut txn = env.write_txn().map_err(IndexError::from)?;
         let databases = Databases::create(env, &mut txn).map_err(IndexError::from)?;
         match Databases::meta_row(env, &txn, meta::FORMAT)? {
             Some(VERSION) => {}
-            None | Some(meta::WITHOUT_LOG) => {
+            None => databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &VERSION)?,
+            Some(earlier) if meta::is_readable(earlier) => {
+                // Its tags are indexed later, beside other changes.
+                databases.put(&mut txn, Table::Meta, meta::TAGS_INDEXED, b"")?;
                 databases.put_row(&mut txn, Table::Meta, meta::FORMAT, &VERSION)?;
             }
             Some(found) => return Err(StoreError::Format { found, known: VERSION }),
@@ -313,3 +316,6 @@ pub(in crate::store) fn try_to_create(file: &Path, map_size: usize) -> Result<()
     mapping::open_environment_file(file, map_size).map_err(IndexError::from)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

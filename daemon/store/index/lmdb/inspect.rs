@@ -17,7 +17,7 @@ use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
 use super::{database, environment, mapping};
 use crate::store::error::StoreError;
-use crate::store::index::tables::meta::{self, Meta, VERSION};
+use crate::store::index::tables::meta::{self, Meta};
 use crate::store::index::tables::{ReadTables, Table, consistency};
 use crate::store::index::wal::{self, LogRow};
 use crate::store::index_error::IndexError;
@@ -51,7 +51,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
         let txn = env.read_txn().map_err(IndexError::from)?;
         Databases::meta_row(&env, &txn, meta::FORMAT)?
     };
-    if version.is_some_and(|version| version != VERSION && version != meta::WITHOUT_LOG) {
+    if version.is_some_and(|version| !meta::is_readable(version)) {
         // Rows of other versions are not readable here: opening refuses a newer version and rebuilds an older one.
         return Ok(());
     }

@@ -13,20 +13,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::index::pending::Pending;
-use crate::store::index::tables::{Bounds, ReadTables, Row, Table};
+use crate::store::index::tables::{Bounds, ReadTables, Row, Table, meta};
 use crate::store::index_error::IndexError;
 use crate::store::index_failure::IndexFailure;
 
 const CHECKSUM: usize = 4;
 
-/// The tables that version 5 got last: an index of an earlier build lacks them until it is opened.
-const ADDED: [Table; 2] = [Table::Daily, Table::Synced];
+/// The tables that were added to an index that stayed readable: one of an earlier build lacks them until it is opened.
+const ADDED: [Table; 4] = [Table::Daily, Table::Synced, Table::TagsByDigest, Table::TagsByTime];
 
 /// The databases of all tables, and the mark of their index.
 pub(super) struct Databases {
     /// In the order of [`Table::ALL`]. `None` for a table that this index has no room for yet, which has no rows.
     list: [Option<Database<Bytes, Bytes>>; Table::ALL.len()],
     failure: IndexFailure,
+    /// The format version that a commit may write: the present one, unless the index still waits for room to be taken over.
+    pub(super) version: u32,
 }
 
 impl Databases {
@@ -36,7 +38,7 @@ impl Databases {
         for (database, table) in list.iter_mut().zip(Table::ALL) {
             *database = Some(create(env, txn, table)?);
         }
-        Ok(Databases { list, failure: IndexFailure::default() })
+        Ok(Databases { list, failure: IndexFailure::default(), version: meta::VERSION })
     }
 
     /// Opens the tables of an existing index; writes nothing. One that was added later may be missing until the index is
@@ -49,7 +51,10 @@ impl Databases {
                 table => Some(open(env, txn, table)?),
             };
         }
-        Ok(Databases { list, failure: IndexFailure::default() })
+        // An unreadable version fails where it is needed.
+        let version = Self::meta_row(env, txn, meta::FORMAT).ok().flatten();
+        let version = version.filter(|version| *version == meta::VERSION).unwrap_or(meta::WITHOUT_TAG_INDEX);
+        Ok(Databases { list, failure: IndexFailure::default(), version })
     }
 
     /// Returns the value of a row of `meta`, for an index whose other tables may be those of another version.

@@ -1,6 +1,8 @@
 //! The consistency of the tables: every row is readable, and tables with redundant content agree, so that lost pages are
 //! noticed.
 
+mod tags;
+
 use super::keys;
 use super::meta::Meta;
 use super::port::{ReadTables, Table};
@@ -33,6 +35,7 @@ fn read_table(tables: &impl ReadTables, table: Table) -> Result<(), StoreError> 
 pub(in crate::store) fn check(tables: &impl ReadTables) -> Result<(), StoreError> {
     Table::ALL.into_iter().try_for_each(|table| read_table(tables, table))?;
     cross_check(tables)?;
+    tags::check(tables)?;
     check_counts(tables)
 }
 

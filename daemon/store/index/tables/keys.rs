@@ -82,6 +82,31 @@ pub(in crate::store) fn split_content(key: &[u8]) -> Option<(RepositoryName, Dig
     Some((repository, digest))
 }
 
+/// Returns the key of a tag under the digest that it names, which is encoded already.
+pub(in crate::store) fn digest_tag_key(repository: &RepositoryName, digest: &[u8], tag: &str) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.extend_from_slice(digest);
+    key.extend_from_slice(tag.as_bytes());
+    key
+}
+
+/// The length of the time in a key of `tags_by_time`.
+pub(in crate::store) const TIME: usize = 5 + 8;
+
+/// Returns the key of a tag under the time at which it was set, by its seconds since 1970 and its sequence number. Both are
+/// inverted, so that the newest tag is the first. The seconds have five bytes, which suffice for 30,000 years.
+pub(in crate::store) fn time_tag_key(
+    repository: &RepositoryName,
+    (pushed, order): (u64, u64),
+    tag: &str,
+) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    key.extend_from_slice(&(!pushed.min((1 << 40) - 1)).to_be_bytes()[3..]);
+    key.extend_from_slice(&(!order).to_be_bytes());
+    key.extend_from_slice(tag.as_bytes());
+    key
+}
+
 /// Returns the prefix of the keys of manifests or blobs in a repository whose hash begins with these bytes.
 pub(in crate::store) fn content_key_prefix(
     repository: &RepositoryName,
@@ -138,6 +163,16 @@ mod tests {
         let tag: Tag = "t".repeat(128).parse().unwrap();
         assert!(referrer_key(&repository, &digest, Some(&digest)).len() <= 511);
         assert!(tag_key(&repository, &tag).len() <= 511);
+        assert!(digest_tag_key(&repository, &digest_key(&digest), tag.as_str()).len() <= 511);
+        assert!(time_tag_key(&repository, (0, 0), tag.as_str()).len() <= 511);
+    }
+
+    #[test]
+    fn the_newest_tag_is_the_first() {
+        let key = |pushed, order| time_tag_key(&"a".parse().unwrap(), (pushed, order), "1");
+        let times = [(u64::MAX, 1), (1 << 33, 9), (7, 9), (7, 8), (6, 9), (0, 0)];
+        assert!(times.windows(2).all(|pair| { key(pair[0].0, pair[0].1) < key(pair[1].0, pair[1].1) }));
+        assert_eq!(key(7, 8).len(), b"a\0".len() + TIME + 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::keys;
 use super::parents::{LOOKUPS, References};
 use super::port::{ReadTables, Table};
-use super::rows::{ManifestRow, OrphanRow, RepositoryBlobRow, digest_of};
+use super::rows::{ManifestRow, OrphanRow, RepositoryBlobRow};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
@@ -95,23 +95,6 @@ pub(in crate::store) trait Leases: ReadTables {
         let (mut first, mut budget) = (LOOKUPS, LOOKUPS);
         let has_parent = self.parent_in(repository, digest, &[], &mut first)?.is_some() || first == 0;
         Ok(has_parent && !self.is_live_in(repository, digest, &mut budget)?)
-    }
-
-    /// Returns true if one of the first `limit` tags of the repository names the manifest.
-    fn is_tagged(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        limit: usize,
-    ) -> Result<bool, StoreError> {
-        let wanted = keys::digest_key(digest);
-        let tags = self.prefix(Table::Tags, &keys::repository_prefix(repository))?;
-        for row in tags.take(limit) {
-            if digest_of(self, row?.1)? == wanted {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

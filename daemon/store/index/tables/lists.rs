@@ -6,7 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use super::entry::{ManifestEntry, entry};
 use super::keys;
 use super::port::{ReadTables, Table};
-use super::rows::{ManifestRow, digest_of};
+use super::rows::ManifestRow;
 use crate::oci::{Digest, ListedDescriptor, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::index_error::IndexError;
@@ -36,13 +36,6 @@ pub(in crate::store) const MAX_NAME_BYTES: usize = 128 << 10;
 /// reused.
 pub(in crate::store) const ROWS_PER_READ: usize = 5000;
 
-/// Some of the tags that name a manifest.
-pub(in crate::store) struct TagsFound {
-    pub(in crate::store) items: Vec<Tag>,
-    /// The key after which the search continues, if there may be more.
-    pub(in crate::store) next: Option<Vec<u8>>,
-}
-
 /// A tag, and its sequence number among all names.
 pub(in crate::store) type NumberedTag = (Tag, ManifestEntry, u64);
 
@@ -51,35 +44,6 @@ const MAX_REFERRERS_READ: (usize, usize) = (5000, 8 << 20);
 
 /// Lists that are bounded in rows and bytes.
 pub(in crate::store) trait Lists: ReadTables {
-    /// Returns those of the next `rows` tags after the key `after` that name a manifest.
-    fn matching_tags(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        after: Option<&[u8]>,
-        rows: usize,
-    ) -> Result<TagsFound, StoreError> {
-        let (prefix, wanted) = (keys::repository_prefix(repository), keys::digest_key(digest));
-        let range = (Bound::Excluded(after.unwrap_or(&prefix)), Bound::Unbounded);
-        let mut found = TagsFound { items: Vec::new(), next: None };
-        for (number, row) in self.range(Table::Tags, &range)?.enumerate() {
-            let (key, value) = row?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            if digest_of(self, value)? == wanted {
-                found
-                    .items
-                    .extend(keys::text_after(key, prefix.len()).and_then(|tag| tag.parse::<Tag>().ok()));
-            }
-            if number + 1 == rows {
-                found.next = Some(key.to_vec());
-                break;
-            }
-        }
-        Ok(found)
-    }
-
     /// Adds the subjects of those of the given manifests that have one among the next rows of referrers after the key
     /// `after`. Returns the key after which the search continues.
     fn find_subjects(

@@ -14,7 +14,8 @@ use super::keys;
 use super::lists::Lists;
 use super::parents::References;
 use super::port::{ReadTables, Table};
-use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow, digest_of};
+use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow};
+use super::tag_index::TagIndex;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
@@ -77,28 +78,6 @@ pub(in crate::store) trait Mark: ReadTables {
         let key = keys::content_key(repository, digest);
         let is_here = !forecast.removes_manifest(&key) && self.get(Table::Manifests, &key)?.is_some();
         Ok(is_here && !self.remains_referenced_in(repository, digest, forecast)?)
-    }
-
-    /// Removes tagged manifests from a set, by reading all tags of the repository. Tags that the forecast removes do
-    /// not count.
-    fn remove_tagged(
-        &self,
-        repository: &RepositoryName,
-        manifests: &mut BTreeSet<Digest>,
-        forecast: &Forecast,
-    ) -> Result<(), StoreError> {
-        if manifests.is_empty() {
-            return Ok(());
-        }
-        let keys: BTreeSet<Vec<u8>> = manifests.iter().map(keys::digest_key).collect();
-        for row in self.prefix(Table::Tags, &keys::repository_prefix(repository))? {
-            let (key, row) = row?;
-            let digest = digest_of(self, row)?;
-            if keys.contains(digest) && !forecast.removes_tag(key) {
-                manifests.retain(|one| keys::digest_key(one) != digest);
-            }
-        }
-        Ok(())
     }
 
     /// Classifies the next page of the files in `blobs/`, after the key `after`.
@@ -247,14 +226,16 @@ pub(in crate::store) trait Mark: ReadTables {
         manifests: &mut Vec<OrphanCandidate>,
         forecast: &Forecast,
     ) -> Result<(), StoreError> {
-        let mut unreferenced = BTreeSet::new();
-        for OrphanCandidate { digest, .. } in manifests.iter() {
-            if self.is_unreferenced(repository, digest, forecast)? {
-                unreferenced.insert(digest.clone());
+        let mut unreferenced = Vec::new();
+        for one in manifests.drain(..) {
+            if self.is_unreferenced(repository, &one.digest, forecast)? {
+                unreferenced.push(one);
             }
         }
-        self.remove_tagged(repository, &mut unreferenced, forecast)?;
-        manifests.retain(|one| unreferenced.contains(&one.digest));
+        let digests: Vec<Digest> = unreferenced.iter().map(|one| one.digest.clone()).collect();
+        let tagged = self.tagged_among(repository, digests.iter(), &|key| forecast.removes_tag(key))?;
+        unreferenced.retain(|one| !tagged.contains(&one.digest));
+        *manifests = unreferenced;
         Ok(())
     }
 

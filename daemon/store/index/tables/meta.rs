@@ -10,8 +10,10 @@ use crate::store::error::StoreError;
 
 /// The format version of the tables, which this release reads and writes. A change to a table, a key or a row raises it
 /// (`docs/reference/format.md`).
-pub(in crate::store) const VERSION: u32 = 6;
-/// The version before the write-ahead log, whose tables are the same: it becomes the present one when it is opened.
+pub(in crate::store) const VERSION: u32 = 7;
+/// The version before the tables that are derived from `tags`. It becomes the present one when it is opened.
+pub(in crate::store) const WITHOUT_TAG_INDEX: u32 = 6;
+/// The version before the write-ahead log, whose tables are those of [`WITHOUT_TAG_INDEX`].
 pub(in crate::store) const WITHOUT_LOG: u32 = 5;
 
 /// `meta` row: the format version.
@@ -34,8 +36,15 @@ pub(in crate::store) const EPOCH: &[u8] = b"epoch";
 pub(in crate::store) const PULLS_RECORDED_SINCE: &[u8] = b"pulls_recorded_since";
 /// `meta` row: the place in the write-ahead log up to which the tables have its transactions.
 pub(in crate::store) const LOG: &[u8] = b"log";
+/// `meta` row: the key of the last tag that the tables derived from `tags` have; it exists until they have all.
+pub(in crate::store) const TAGS_INDEXED: &[u8] = b"tags_indexed";
 /// `meta` row: the number of the next event.
 pub(in crate::store) const NEXT_EVENT: &[u8] = b"next_event";
+
+/// Returns true if this release reads the rows of an index of this version.
+pub(in crate::store) fn is_readable(version: u32) -> bool {
+    matches!(version, VERSION | WITHOUT_TAG_INDEX | WITHOUT_LOG)
+}
 
 /// Lookups of single values.
 pub(in crate::store) trait Meta: ReadTables {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
-//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
+//! | reads of requests | `lookups`, `tag_index`, `tag_lists`, `ranked`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
@@ -31,11 +31,14 @@ pub(in crate::store) mod names;
 pub(in crate::store) mod overview;
 pub(in crate::store) mod parents;
 pub(in crate::store) mod port;
+mod ranked;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod search;
 pub(in crate::store) mod sparse;
 pub(in crate::store) mod stats;
 pub(in crate::store) mod synced;
+pub(in crate::store) mod tag_index;
+pub(in crate::store) mod tag_lists;
 pub(in crate::store) mod untagged;
 pub(in crate::store) mod uses;
 

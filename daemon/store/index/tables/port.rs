@@ -56,11 +56,16 @@ pub(in crate::store) enum Table {
     Daily,
     /// Rule, repository, tag → `SyncedRow`: the last copy of a tag from another registry; see `synced`.
     Synced,
+    /// Repository, digest, tag → empty: the tags of each manifest; repository, digest → their number if it is above one.
+    TagsByDigest,
+    /// Repository, time, tag → empty: the tags that lists show, the newest first; repository → the number of those that they
+    /// hide. See `tag_index`.
+    TagsByTime,
 }
 
 impl Table {
     /// All tables, in the order of the enum.
-    pub(in crate::store) const ALL: [Table; 21] = [
+    pub(in crate::store) const ALL: [Table; 23] = [
         Table::Meta,
         Table::Repositories,
         Table::Tags,
@@ -82,6 +87,8 @@ impl Table {
         Table::Jobs,
         Table::Daily,
         Table::Synced,
+        Table::TagsByDigest,
+        Table::TagsByTime,
     ];
 
     /// Returns the name of the table on disk.
@@ -108,6 +115,8 @@ impl Table {
             Table::Jobs => "jobs",
             Table::Daily => "daily",
             Table::Synced => "synced",
+            Table::TagsByDigest => "tags_by_digest",
+            Table::TagsByTime => "tags_by_time",
         }
     }
 }

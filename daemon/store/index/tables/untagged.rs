@@ -1,12 +1,12 @@
 //! The manifests of a repository without a tag, for the admin page.
 
-use std::collections::HashSet;
-
 use super::entry::{ManifestEntry, entry};
 use super::keys;
 use super::parents::{LOOKUPS, References};
-use super::port::{ReadTables, Table};
-use super::rows::{ManifestRow, OrphanRow, digest_of};
+use super::port::{ReadTables, Row, Table};
+use super::ranked::ranked;
+use super::rows::{ManifestRow, OrphanRow};
+use super::tag_index::TagIndex;
 use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
@@ -26,31 +26,26 @@ pub(in crate::store) struct UntaggedManifest {
 /// Reads of manifests without a tag.
 pub(in crate::store) trait UntaggedManifests: ReadTables {
     /// Returns `limit` manifests without a tag after the first `skip`, the newest first, and the number of all.
-    fn untagged(
-        &self,
+    fn untagged<'a>(
+        &'a self,
         repository: &RepositoryName,
         (skip, limit): (usize, usize),
         cancel: &Cancel,
     ) -> Result<(Vec<UntaggedManifest>, usize), StoreError> {
-        let prefix = keys::repository_prefix(repository);
-        let mut tagged: HashSet<&[u8]> = HashSet::new();
-        for row in self.prefix(Table::Tags, &prefix)? {
-            cancel.check()?;
-            tagged.insert(digest_of(self, row?.1)?);
-        }
-        let mut all: Vec<(StoreTime, u64, &[u8])> = Vec::new();
-        for row in self.prefix(Table::Manifests, &prefix)? {
-            cancel.check()?;
-            let (key, value) = row?;
-            if !tagged.contains(&key[prefix.len()..]) {
+        let mut total = 0;
+        self.visit_untagged(repository, cancel, &mut |_| {
+            total += 1;
+            Ok(())
+        })?;
+        let all = |visit: &mut dyn FnMut((StoreTime, u64, &'a [u8]))| {
+            self.visit_untagged(repository, cancel, &mut |(key, value)| {
                 let ManifestRow { since, order, .. } = self.decode(value)?;
-                all.push((since, order, key));
-            }
-        }
-        let total = all.len();
-        all.sort_unstable_by(|one, other| other.cmp(one));
+                visit((since, order, key));
+                Ok(())
+            })
+        };
         let mut page = Vec::new();
-        for (_, _, key) in all.into_iter().skip(skip).take(limit) {
+        for (_, _, key) in ranked(all, (skip, limit), |one, other| other.cmp(one))? {
             cancel.check()?;
             let Some(row) = self.row::<ManifestRow>(Table::Manifests, key)? else { continue };
             let entry = entry(self, &row)?;
@@ -64,6 +59,31 @@ pub(in crate::store) trait UntaggedManifests: ReadTables {
             });
         }
         Ok((page, total))
+    }
+
+    /// Calls `visit` with the row of each manifest without a tag. Manifests and tagged digests are in the same order.
+    fn visit_untagged<'a>(
+        &'a self,
+        repository: &RepositoryName,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(Row<'a>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let prefix = keys::repository_prefix(repository);
+        let mut tagged = self.tagged_digests(repository)?;
+        let mut next = tagged.next().transpose()?;
+        for row in self.prefix(Table::Manifests, &prefix)? {
+            cancel.check()?;
+            let row = row?;
+            let digest = &row.0[prefix.len()..];
+            while next.as_deref().is_some_and(|next| next < digest) {
+                cancel.check()?;
+                next = tagged.next().transpose()?;
+            }
+            if next.as_deref() != Some(digest) {
+                visit(row)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sweep phase: each transaction checks its candidates again.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::*;

@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::tag_index::{check_lists, forget_tag_index};
 use super::*;
 use crate::oci::ReferenceKind;
+use crate::store::index::changes::index_more_tags;
 use crate::store::index::changes::name_image::{NameImage, TagOutcome, TagPolicy, WantedTag};
 use crate::store::index::changes::push::NewManifest;
 use crate::store::index::changes::sweep::{RetireTags, SweepBlobs, SweepManifests, UnlinkStaleLinks};
@@ -42,6 +44,13 @@ enum Step {
         sparse: bool,
         force: bool,
     },
+    /// The tag that attaches an index to a manifest, which may be deleted.
+    Attach {
+        to: u8,
+        is_deleted: bool,
+    },
+    /// The tables become those of an earlier release.
+    TakeOver,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -62,6 +71,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(|with_untagged| Step::Collect { with_untagged }),
         1 => Just(Step::RetireTags),
         1 => Just(Step::Wait),
+        2 => (0_u8..5, any::<bool>()).prop_map(|(to, is_deleted)| Step::Attach { to, is_deleted }),
+        1 => Just(Step::TakeOver),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -126,6 +137,16 @@ impl Registry {
                     self.import(&manifest, &format!("t{tag}"), pushed, (sparse, force));
                 }
             }
+            Step::Attach { to, is_deleted } => {
+                let Some(manifest) = self.pick(to) else { return };
+                let attached = manifest.digest.fallback_tag();
+                if is_deleted {
+                    let _ = self.test.apply(delete_tag(&attached));
+                } else {
+                    self.push(image_index(std::slice::from_ref(&manifest.digest), 1, &[&attached]));
+                }
+            }
+            Step::TakeOver => forget_tag_index(&mut self.test.tables),
         }
     }
 
@@ -199,6 +220,10 @@ proptest! {
         for step in steps {
             registry.step(&step);
             registry.test.assert_consistent();
+            check_lists(&registry.test.tables);
+            index_more_tags(&mut registry.test.tables, 1).unwrap();
+            registry.test.assert_consistent();
+            check_lists(&registry.test.tables);
             for event in registry.test.take_events() {
                 let digest = event.digest.unwrap();
                 match (event.kind, event.tag) {

@@ -74,16 +74,3 @@ fn lease_of_a_manifest_ends_after_a_delete_or_by_retention() {
     opened.apply(RenewManifestLease { repository: repository("a"), digest: parent.digest.clone() }).unwrap();
     assert_eq!(lease(&opened, &parent.digest, None), Lease::Valid, "the lease was renewed");
 }
-
-#[test]
-fn tag_is_found_within_the_limit() {
-    let mut opened = TestTables::default();
-    let first = image_index(&[], 0, &["1"]);
-    let second = image_index(&[], 1, &["2"]);
-    opened.push(&first);
-    opened.push(&second);
-    let is_tagged =
-        |digest: &Digest, limit| opened.tables.is_tagged(&repository("a"), digest, limit).unwrap();
-    assert!(is_tagged(&first.digest, 1) && is_tagged(&second.digest, 2));
-    assert!(!is_tagged(&second.digest, 1) && !is_tagged(&digest("x"), 2));
-}
