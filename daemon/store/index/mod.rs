@@ -38,9 +38,9 @@ pub(super) mod writer;
 pub use self::changes::feed::FeedBounds;
 pub use self::event::{Cause, Event, EventKind, Note, NoteKind, Origin};
 pub use self::feed::FailedLogin;
-#[cfg(test)]
-pub(super) use self::lmdb::open_environment;
 pub(super) use self::lmdb::{Index, inspect, try_to_create};
+#[cfg(test)]
+pub(super) use self::lmdb::{Purpose, open_environment};
 pub use self::tables::daily::{Day, DayCounts};
 pub use self::tables::entry::{Counts, ManifestEntry, Page};
 pub use self::tables::feed::{EventId, ParseEventIdError};

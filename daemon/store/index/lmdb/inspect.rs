@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use heed::{CompactionOption, Env};
 
+use super::mapping::Purpose;
 use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
 use super::{database, environment, mapping};
@@ -44,7 +45,8 @@ pub struct Inspection<'a> {
 /// nothing about the index ([`StoreError::is_environment_error`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
-    let env = environment::open(directory, map_size, previous).map_err(IndexError::from)?;
+    let env =
+        environment::open(directory, map_size, Purpose::Inspection { previous }).map_err(IndexError::from)?;
     let version: Option<u32> = {
         let txn = env.read_txn().map_err(IndexError::from)?;
         Databases::meta_row(&env, &txn, meta::FORMAT)?

@@ -16,4 +16,4 @@ mod transaction;
 pub(in crate::store) use self::database::{Index, try_to_create};
 
 #[cfg(test)]
-pub(in crate::store) use self::mapping::open_environment;
+pub(in crate::store) use self::mapping::{Purpose, open_environment};
