@@ -25,14 +25,24 @@ pub(in crate::store) fn code_of(algorithm: Algorithm) -> u8 {
     }
 }
 
+fn algorithm_of(code: u8) -> Option<Algorithm> {
+    match code {
+        1 => Some(Algorithm::Sha256),
+        2 => Some(Algorithm::Sha512),
+        _ => None,
+    }
+}
+
+/// Returns the length of the digest that a key begins with.
+pub(in crate::store) fn digest_length(key: &[u8]) -> Option<usize> {
+    let length = 1 + algorithm_of(*key.first()?)?.hash_len();
+    (length <= key.len()).then_some(length)
+}
+
 /// Splits a key after the digest that it begins with.
 pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
     let (&code, rest) = key.split_first()?;
-    let algorithm = match code {
-        1 => Algorithm::Sha256,
-        2 => Algorithm::Sha512,
-        _ => return None,
-    };
+    let algorithm = algorithm_of(code)?;
     let (hash, rest) = rest.split_at_checked(algorithm.hash_len())?;
     Some((Digest::from_hash(algorithm, hash)?, rest))
 }
