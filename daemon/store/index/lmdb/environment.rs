@@ -28,10 +28,7 @@ const MAP_UNIT: usize = 64 << 10;
 
 /// Opens the environment in `directory`. Its map is larger than `map_size`.
 pub(super) fn open(directory: &Path, map_size: usize, purpose: Purpose) -> heed::Result<Env> {
-    // A file that was configured larger before needs a map of its length.
-    let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
-    let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
-    let size = size.saturating_add((size / 4).clamp(EXTRA_MAP.0, EXTRA_MAP.1)).div_ceil(MAP_UNIT) * MAP_UNIT;
+    let size = map_length(directory, map_size);
     let lock = open_lock(directory)?;
     let opened = allocate_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
         let env = mapping::open_environment(directory, size, purpose)?;
@@ -43,6 +40,14 @@ pub(super) fn open(directory: &Path, map_size: usize, purpose: Purpose) -> heed:
     // on purpose.
     std::mem::forget(lock);
     opened
+}
+
+/// Returns the length of the map of an environment in bytes.
+pub(super) fn map_length(directory: &Path, map_size: usize) -> usize {
+    // A file that was configured larger before needs a map of its length.
+    let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
+    let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
+    size.saturating_add((size / 4).clamp(EXTRA_MAP.0, EXTRA_MAP.1)).div_ceil(MAP_UNIT) * MAP_UNIT
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file is LMDB's, and nothing in it has to last")]
