@@ -42,7 +42,7 @@ pub use self::feed::FailedLogin;
 pub(super) use self::lmdb::is_sound;
 pub(super) use self::lmdb::{Index, inspect, try_to_create};
 #[cfg(test)]
-pub(super) use self::lmdb::{Purpose, list_page_in_use, open_environment};
+pub(super) use self::lmdb::{list_page_in_use, open_environment};
 pub use self::tables::daily::{Day, DayCounts};
 pub use self::tables::entry::{Counts, ManifestEntry, Page};
 pub use self::tables::feed::{EventId, ParseEventIdError};

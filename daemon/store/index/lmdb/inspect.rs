@@ -14,7 +14,6 @@ use std::time::Duration;
 use heed::{CompactionOption, Env};
 use rustix::fs::{Advice, fadvise};
 
-use super::mapping::Purpose;
 use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
 use super::{database, environment, mapping, structure};
@@ -50,8 +49,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let file = read_ahead(directory);
     // A daemon may write the index while it is inspected without a copy.
     let copy = copy.filter(|_| previous || !file.is_some_and(|file| is_sound(&file, directory, map_size)));
-    let env =
-        environment::open(directory, map_size, Purpose::Inspection { previous }).map_err(IndexError::from)?;
+    let env = environment::open(directory, map_size, previous).map_err(IndexError::from)?;
     let version: Option<u32> = {
         let txn = env.read_txn().map_err(IndexError::from)?;
         Databases::meta_row(&env, &txn, meta::FORMAT)?
@@ -76,6 +74,9 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
 /// inspection.
 fn read_ahead(directory: &Path) -> Option<File> {
     let file = File::open(directory.join("data.mdb")).ok()?;
+    // As pages of their own: with read-ahead, the kernel keeps many as one folio, and a change of one page would be written as
+    // the whole folio from then on.
+    let _ = fadvise(&file, 0, None, Advice::Random);
     let _ = fadvise(&file, 0, None, Advice::WillNeed);
     Some(file)
 }

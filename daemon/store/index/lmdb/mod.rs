@@ -17,7 +17,7 @@ mod transaction;
 pub(in crate::store) use self::database::{Index, try_to_create};
 
 #[cfg(test)]
-pub(in crate::store) use self::mapping::{Purpose, open_environment};
+pub(in crate::store) use self::mapping::open_environment;
 #[cfg(fuzzing)]
 pub(in crate::store) use self::structure::is_sound;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use heed::{Database, Env, RwTxn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::mapping::{self, Purpose};
+use super::super::mapping;
 use super::page::{HEADER, WORD};
 use super::*;
 
@@ -81,7 +81,7 @@ fn apply(txn: &mut RwTxn, tables: &[Table], change: &Change) {
 }
 
 fn open(directory: &Path) -> (Env, Vec<Table>) {
-    let env = mapping::open_environment(directory, MAP, Purpose::Use).unwrap();
+    let env = mapping::open_environment(directory, MAP, false).unwrap();
     let mut txn = env.write_txn().unwrap();
     let tables = TABLES.map(|name| env.create_database(&mut txn, Some(name)).unwrap()).to_vec();
     txn.commit().unwrap();
@@ -156,7 +156,7 @@ fn pages_of_kind(file: &[u8], flags: u16) -> Vec<usize> {
 #[test]
 fn new_file_and_a_rich_file_are_sound() {
     let directory = tempfile::tempdir().unwrap();
-    let env = mapping::open_environment(directory.path(), MAP, Purpose::Use).unwrap();
+    let env = mapping::open_environment(directory.path(), MAP, false).unwrap();
     checked(&file_of(directory.path())).unwrap();
     env.prepare_for_closing().wait();
     let (env, _) = open(directory.path());
