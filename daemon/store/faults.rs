@@ -47,8 +47,7 @@ mod tests {
         assert_eq!(range_of(line, 1235), None);
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path(), |_| {}).unwrap();
-        let purpose = crate::store::index::Purpose::Use;
-        let _env = crate::store::index::open_environment(&disk.index_directory(), 1 << 20, purpose).unwrap();
+        let _env = crate::store::index::open_environment(&disk.index_directory(), 1 << 20, false).unwrap();
         assert!(map_of_index(&disk).unwrap().len() >= 1 << 20);
     }
 }

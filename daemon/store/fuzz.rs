@@ -1,6 +1,6 @@
 //! Entry points of the fuzzer into private parsers.
 
-use super::index::wal;
+use super::index::{is_sound, wal};
 use super::layout_format::Entry;
 use super::layout_journal::Journal;
 use super::layout_reader::parse;
@@ -24,4 +24,9 @@ pub fn journal_has_batches(bytes: &[u8]) -> bool {
 /// Returns the number of rows in a record of the index's log, as if its checksum were right, and `None` for other bytes.
 pub fn rows_in_log(bytes: &[u8]) -> Option<usize> {
     wal::count_rows(bytes)
+}
+
+/// Returns true if the bytes are an LMDB file whose structure is sound.
+pub fn is_sound_index(bytes: &[u8]) -> bool {
+    is_sound(bytes)
 }

@@ -164,7 +164,7 @@ pub use self::discovery::{Referrers, ReferrersQuery};
 pub use self::error::{IndexError, StoreError};
 pub use self::feed::{Activity, EventPage, EventsRead, StoredEvent};
 #[cfg(fuzzing)]
-pub use self::fuzz::{journal_has_batches, names_in_layout, rows_in_log};
+pub use self::fuzz::{is_sound_index, journal_has_batches, names_in_layout, rows_in_log};
 pub use self::gc::{CollectedItem, CollectionReport, LastCollection, StopRequest, WaitingContent};
 pub use self::holder::Holder;
 pub use self::immutable::ImmutableRule;

@@ -1,6 +1,6 @@
 //! Recovery: opens an index that may be corrupt, by the first of three rungs that holds. The log names the rung.
 //!
-//! 1. The index as it is.
+//! 1. The index as it is; if only the structure of its file is wrong, a copy of its rows.
 //! 2. LMDB's previous snapshot, unless `index.json` is newer.
 //! 3. A new index, to be rebuilt from `index.json`, the manifests and the blobs; at once if the old index was written
 //!    by a system of another word size or an older release.

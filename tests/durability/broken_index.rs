@@ -4,7 +4,7 @@
 //! `HOLDFAST_TEST_CASES=300 cargo test broken_index` corrupts it three hundred times.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -120,6 +120,59 @@ fn tag_digest(daemon: &Daemon) -> String {
 
 fn digest_of(answer: &Response) -> String {
     digest(&answer.body)
+}
+
+/// Lists a page in use as a free one: the root of the tree of tables.
+fn list_page_in_use(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let short =
+        |bytes: &[u8], at: usize| usize::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()));
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    // The meta pages: a header, 24 bytes, the trees of free pages and of tables, the last page, the transaction.
+    let meta = usize::from(word(&bytes, 4096 + 144) > word(&bytes, 144)) * 4096;
+    let (free, main) = (word(&bytes, meta + 80), word(&bytes, meta + 128));
+    assert_eq!(short(&bytes, meta + 46), 1, "the tree of free pages has one level");
+    let leaf = free as usize * 4096;
+    // Its first node: eight bytes, the number of the transaction, the number of pages, and the pages.
+    let node = leaf + short(&bytes, leaf + 16);
+    assert!(word(&bytes, node + 16) > 0, "the first entry has a page");
+    bytes[node + 24..node + 32].copy_from_slice(&main.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_healthy_index_is_not_copied_and_a_wrong_list_of_free_pages_is_healed() {
+    let mut daemon = Daemon::start();
+    for number in 0..30u32 {
+        let name = format!("team/app{}", number % 3);
+        daemon.push_image(&name, &format!("t{number}"), format!("layer {number}").as_bytes());
+    }
+    let file = daemon.data.join("index/data.mdb");
+    let inode = || std::fs::metadata(&file).unwrap().ino();
+    let check = |daemon: &Daemon| {
+        for number in 0..30 {
+            daemon.get(&format!("/v2/team/app{}/manifests/t{number}", number % 3)).expect(200);
+        }
+        assert_eq!(daemon.broken_index_count(), 0);
+    };
+    daemon.stop_without_marker();
+    let before = inode();
+    daemon.start_again();
+    check(&daemon);
+    assert_eq!(inode(), before, "a healthy index was copied");
+    daemon.stop_without_marker();
+    list_page_in_use(&file);
+    daemon.start_again();
+    check(&daemon);
+    let healed = inode();
+    assert_ne!(healed, before, "the wrong list was not found");
+    for number in 0..10 {
+        daemon.push_image("team/extra", &format!("t{number}"), b"pushes work");
+    }
+    daemon.stop_without_marker();
+    daemon.start_again();
+    check(&daemon);
+    assert_eq!(inode(), healed, "the copy was copied");
 }
 
 #[test]

@@ -37,9 +37,11 @@ pub(super) mod writer;
 pub use self::changes::feed::FeedBounds;
 pub use self::event::{Cause, Event, EventKind, Note, NoteKind, Origin};
 pub use self::feed::FailedLogin;
+#[cfg(fuzzing)]
+pub(super) use self::lmdb::is_sound;
 pub(super) use self::lmdb::{Index, inspect, try_to_create};
 #[cfg(test)]
-pub(super) use self::lmdb::{Purpose, open_environment};
+pub(super) use self::lmdb::{list_page_in_use, open_environment};
 pub use self::tables::daily::{Day, DayCounts};
 pub use self::tables::entry::{Counts, ManifestEntry, Page};
 pub use self::tables::feed::{EventId, ParseEventIdError};

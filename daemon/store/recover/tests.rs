@@ -2,10 +2,12 @@
 #![expect(clippy::disallowed_methods, reason = "tests damage the index")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::*;
 use crate::store::index::inspect::inspect;
+use crate::store::index::list_page_in_use;
 use crate::store::index::test_index::{TestIndex, digest, image, image_index, repository, settings};
 
 /// Inspects in this process.
@@ -68,11 +70,35 @@ fn kept(directory: &Path) -> usize {
 #[tokio::test]
 async fn healthy_index_is_used_as_it_is() {
     let directory = with_image().await;
+    let file = directory.path().join("index/data.mdb");
+    let before = fs::metadata(&file).unwrap().ino();
     let opened = recovered(&directory, inspected);
     assert_eq!((tags(&opened.index), opened.rebuild), (1, None));
     // There is no index.json.
     assert!(opened.stale_layout);
     assert_eq!(kept(directory.path()), 0);
+    assert_eq!(fs::metadata(&file).unwrap().ino(), before, "it was copied");
+}
+
+#[tokio::test]
+async fn healthy_rows_beside_a_wrong_list_of_free_pages_are_copied() {
+    let opened = TestIndex::open(with_image().await);
+    opened.index.checkpoint().unwrap();
+    let directory = opened.close();
+    let file = directory.path().join("index/data.mdb");
+    let mut bytes = fs::read(&file).unwrap();
+    list_page_in_use(&mut bytes);
+    fs::write(&file, bytes).unwrap();
+    let before = fs::metadata(&file).unwrap().ino();
+    let opened = recovered(&directory, inspected);
+    assert_eq!((tags(&opened.index), opened.rebuild), (1, None));
+    assert_eq!(kept(directory.path()), 0);
+    assert_ne!(fs::metadata(&file).unwrap().ino(), before, "it was not copied");
+    // The copy is sound.
+    drop(opened);
+    let before = fs::metadata(&file).unwrap().ino();
+    assert_eq!(tags(&recovered(&directory, inspected).index), 1);
+    assert_eq!(fs::metadata(&file).unwrap().ino(), before, "it was copied again");
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use heed::{Env, RwTxn};
 
 use super::deferred::Deferred;
-use super::mapping::Purpose;
 use super::preallocation::Preallocation;
 use super::table::{Databases, Parts, Snapshot};
 use super::transaction::Transaction;
@@ -74,8 +73,7 @@ impl Index {
     /// # Errors
     /// As [`Index::open`]; [`StoreError::Index`] also if transactions are missing. Nothing is written then.
     pub(in crate::store) fn open_after(disk: &Disk, map_size: usize, last: u64) -> Result<Self, StoreError> {
-        let env =
-            environment::open(&disk.index_directory(), map_size, Purpose::Use).map_err(IndexError::from)?;
+        let env = environment::open(&disk.index_directory(), map_size, false).map_err(IndexError::from)?;
         env.clear_stale_readers().map_err(IndexError::from)?;
         let preallocation = Preallocation::new(&env).map_err(IndexError::from)?;
         preallocation.refill(&env);

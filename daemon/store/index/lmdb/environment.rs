@@ -12,7 +12,7 @@ use heed::Env;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::mapping::{self, Purpose};
+use super::mapping;
 
 /// The bytes of the lock file that LMDB writes while it opens it.
 const HEADER: u64 = 4096;
@@ -26,15 +26,13 @@ const EXTRA_MAP: (usize, usize) = (4 << 20, 256 << 20);
 /// The unit of map sizes in bytes: a multiple of every page size.
 const MAP_UNIT: usize = 64 << 10;
 
-/// Opens the environment in `directory`. Its map is larger than `map_size`.
-pub(super) fn open(directory: &Path, map_size: usize, purpose: Purpose) -> heed::Result<Env> {
-    // A file that was configured larger before needs a map of its length.
-    let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
-    let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
-    let size = size.saturating_add((size / 4).clamp(EXTRA_MAP.0, EXTRA_MAP.1)).div_ceil(MAP_UNIT) * MAP_UNIT;
+/// Opens the environment in `directory`, at its newest snapshot or at the previous one. Its map is larger than
+/// `map_size`.
+pub(super) fn open(directory: &Path, map_size: usize, previous: bool) -> heed::Result<Env> {
+    let size = map_length(directory, map_size);
     let lock = open_lock(directory)?;
     let opened = allocate_blocks(&lock).map_err(heed::Error::from).and_then(|()| {
-        let env = mapping::open_environment(directory, size, purpose)?;
+        let env = mapping::open_environment(directory, size, previous)?;
         // LMDB extends a new lock file while it opens it.
         allocate_blocks(&lock)?;
         Ok(env)
@@ -43,6 +41,14 @@ pub(super) fn open(directory: &Path, map_size: usize, purpose: Purpose) -> heed:
     // on purpose.
     std::mem::forget(lock);
     opened
+}
+
+/// Returns the length of the map of an environment in bytes.
+pub(super) fn map_length(directory: &Path, map_size: usize) -> usize {
+    // A file that was configured larger before needs a map of its length.
+    let length = std::fs::metadata(directory.join("data.mdb")).map_or(0, |metadata| metadata.len());
+    let size = usize::try_from(length).unwrap_or(map_size).max(map_size);
+    size.saturating_add((size / 4).clamp(EXTRA_MAP.0, EXTRA_MAP.1)).div_ceil(MAP_UNIT) * MAP_UNIT
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file is LMDB's, and nothing in it has to last")]
@@ -95,7 +101,7 @@ mod tests {
     #[test]
     fn touching_blocks_changes_no_reader_slot() {
         let directory = tempfile::tempdir().unwrap();
-        let env = open(directory.path(), 1 << 20, Purpose::Use).unwrap();
+        let env = open(directory.path(), 1 << 20, false).unwrap();
         let lock = open_lock(directory.path()).unwrap();
         let content = || {
             let mut bytes = vec![0; usize::try_from(lock.metadata().unwrap().len()).unwrap()];
@@ -130,7 +136,7 @@ mod tests {
     fn lock_file_has_no_holes() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            drop(open(directory.path(), 1 << 20, Purpose::Use).unwrap());
+            drop(open(directory.path(), 1 << 20, false).unwrap());
             let lock = std::fs::metadata(directory.path().join("lock.mdb")).unwrap();
             assert!(
                 lock.len() > HEADER && lock.blocks() * 512 >= lock.len(),

@@ -1,9 +1,10 @@
 //! The inspection of an index: reads every row and checks that the tables agree.
 //!
 //! LMDB trusts its file: reading a corrupt page may kill the process. So an inspection runs in a child process, and a
-//! crash counts as corruption. LMDB's list of free pages cannot be read through its interface, and a wrong one makes
-//! LMDB overwrite pages in use. So the rows are copied to a new file without that list, which then replaces the
-//! index.
+//! crash counts as corruption. A wrong list of free pages makes LMDB overwrite pages in use, and does not show in the
+//! rows; so [`structure`] checks the file without LMDB. If its structure is wrong while all rows are healthy, they are copied
+//! to a new file, which then replaces the index. The previous snapshot is always copied: the next commit would follow
+//! the newest.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,11 +12,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use heed::{CompactionOption, Env};
+use rustix::fs::{Advice, fadvise};
 
-use super::mapping::Purpose;
 use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
-use super::{database, environment, mapping};
+use super::{database, environment, mapping, structure};
 use crate::store::error::StoreError;
 use crate::store::index::tables::meta::{self, Meta};
 use crate::store::index::tables::{ReadTables, Table, consistency};
@@ -33,20 +34,22 @@ pub struct Inspection<'a> {
     pub previous: bool,
     /// The smallest acceptable change number.
     pub least_change: u64,
-    /// The file to copy the rows to.
+    /// The file to copy the rows to, unless the index can be used as it is.
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index, checks it and copies the index. If the disk has no room for the copy, it is removed
-/// again.
+/// Reads every row of an index and checks it. Copies an index whose rows are healthy if it cannot be used as it is; if the
+/// disk has no room for the copy, it is removed again.
 ///
 /// # Errors
 /// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
 /// nothing about the index ([`StoreError::is_environment_error`]).
 pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     let Inspection { directory, map_size, previous, least_change, copy } = *inspection;
-    let env =
-        environment::open(directory, map_size, Purpose::Inspection { previous }).map_err(IndexError::from)?;
+    let file = read_ahead(directory);
+    // A daemon may write the index while it is inspected without a copy.
+    let copy = copy.filter(|_| previous || !file.is_some_and(|file| is_sound(&file, directory, map_size)));
+    let env = environment::open(directory, map_size, previous).map_err(IndexError::from)?;
     let version: Option<u32> = {
         let txn = env.read_txn().map_err(IndexError::from)?;
         Databases::meta_row(&env, &txn, meta::FORMAT)?
@@ -65,6 +68,22 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     // LMDB allows one read transaction per thread, and the copy opens one: the snapshot ends here.
     inspect_rows(directory, &env, &databases, least_change)?;
     copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size))
+}
+
+/// Reads the file in order into the page cache, because its trees have the pages in no order. If that fails, so does the
+/// inspection.
+fn read_ahead(directory: &Path) -> Option<File> {
+    let file = File::open(directory.join("data.mdb")).ok()?;
+    // As pages of their own: with read-ahead, the kernel keeps many as one folio, and a change of one page would be written as
+    // the whole folio from then on.
+    let _ = fadvise(&file, 0, None, Advice::Random);
+    let _ = fadvise(&file, 0, None, Advice::WillNeed);
+    Some(file)
+}
+
+/// Returns true if the structure of the file is sound, so that LMDB can write to it.
+fn is_sound(file: &File, directory: &Path, map_size: usize) -> bool {
+    structure::check(file, environment::map_length(directory, map_size) as u64).is_ok()
 }
 
 /// The attempts to read the log while a daemon writes it: it may overwrite what is being read.

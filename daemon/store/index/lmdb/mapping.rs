@@ -5,41 +5,20 @@ use std::path::Path;
 
 use heed::{Env, EnvFlags, EnvOpenOptions};
 
-/// The purpose for which an environment is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Purpose {
-    /// Lookups and changes. Pages are read one by one: where the kernel reads ahead, it keeps many pages as one folio,
-    /// and a change of one page may be written as the whole folio.
-    Use,
-    /// An inspection, which reads all pages.
-    Inspection {
-        /// Opens the previous snapshot instead of the newest.
-        previous: bool,
-    },
-}
-
-impl Purpose {
-    fn flags(self) -> EnvFlags {
-        match self {
-            Purpose::Use => EnvFlags::NO_READ_AHEAD,
-            Purpose::Inspection { previous: false } => EnvFlags::empty(),
-            Purpose::Inspection { previous: true } => EnvFlags::PREV_SNAPSHOT,
-        }
-    }
-}
-
-/// Opens the LMDB environment in `directory`.
+/// Opens the LMDB environment in `directory`, at its newest snapshot or at the previous one.
 pub(in crate::store) fn open_environment(
     directory: &Path,
     map_size: usize,
-    purpose: Purpose,
+    previous: bool,
 ) -> heed::Result<Env> {
     let mut options = EnvOpenOptions::new();
     options.map_size(map_size).max_dbs(32).max_readers(1024);
+    let snapshot = if previous { EnvFlags::PREV_SNAPSHOT } else { EnvFlags::empty() };
     // SAFETY: NO_META_SYNC leaves the sync of the meta page to `commit`, which does it before a change counts as
     // committed; without that sync the file is consistent, only older. PREV_SNAPSHOT only selects the meta page to
-    // read, and NO_READ_AHEAD is advice for the kernel.
-    unsafe { options.flags(EnvFlags::NO_META_SYNC | purpose.flags()) };
+    // read. NO_READ_AHEAD is advice for the kernel: pages that it read ahead are large folios, and a change of one page
+    // may be written as the whole folio.
+    unsafe { options.flags(EnvFlags::NO_META_SYNC | EnvFlags::NO_READ_AHEAD | snapshot) };
     // SAFETY: no writer may bypass LMDB's lock. Only this binary opens the directory; it takes LMDB's lock for every
     // write and never truncates the file.
     unsafe { options.open(directory) }

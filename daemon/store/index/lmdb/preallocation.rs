@@ -247,7 +247,7 @@ fn is_full(error: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapping::{self, Purpose};
+    use super::super::mapping;
     use super::super::table::Databases;
     use super::*;
     use crate::store::error::StoreError;
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn margin_is_allocated_without_extending_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 4 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 4 << 20, false).unwrap();
         let length = || std::fs::metadata(directory.path().join("data.mdb")).unwrap().len();
         let before = length();
         let preallocation = Preallocation::new(&env).unwrap();
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn zeros_fill_holes_and_overwrite_no_data() {
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 4 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 4 << 20, false).unwrap();
         let preallocation = Preallocation::new(&env).unwrap();
         preallocation.state.lock().method = Method::Zeros;
         let path = directory.path().join("data.mdb");
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn disk_error_is_not_reported_as_full_disk() {
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 4 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 4 << 20, false).unwrap();
         let preallocation = Preallocation::new(&env).unwrap();
         preallocation.refill(&env);
         let classified = |code| {

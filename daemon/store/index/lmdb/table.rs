@@ -339,13 +339,13 @@ impl<T: Parts> ReadTables for T {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mapping::{self, Purpose};
+    use super::super::mapping;
     use super::*;
 
     #[test]
     fn changed_row_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 1 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
         let tables = Databases::create(&env, &mut txn).unwrap();
         tables.put(&mut txn, Table::Tags, b"a", b"one").unwrap();
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn an_index_without_the_added_table_is_read_and_gets_it_when_it_is_opened() {
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 1 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
         for table in Table::ALL.into_iter().filter(|table| !ADDED.contains(table)) {
             create(&env, &mut txn, table).unwrap();
@@ -408,7 +408,7 @@ mod tests {
         txn.commit().unwrap();
         // Any other table that is missing means damage.
         let directory = tempfile::tempdir().unwrap();
-        let env = mapping::open_environment(directory.path(), 1 << 20, Purpose::Use).unwrap();
+        let env = mapping::open_environment(directory.path(), 1 << 20, false).unwrap();
         let mut txn = env.write_txn().unwrap();
         for table in [&[Table::Meta], &ADDED[..]].concat() {
             create(&env, &mut txn, table).unwrap();

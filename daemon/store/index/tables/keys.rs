@@ -25,14 +25,24 @@ pub(in crate::store) fn code_of(algorithm: Algorithm) -> u8 {
     }
 }
 
+fn algorithm_of(code: u8) -> Option<Algorithm> {
+    match code {
+        1 => Some(Algorithm::Sha256),
+        2 => Some(Algorithm::Sha512),
+        _ => None,
+    }
+}
+
+/// Returns the length of the digest that a key begins with.
+pub(in crate::store) fn digest_length(key: &[u8]) -> Option<usize> {
+    let length = 1 + algorithm_of(*key.first()?)?.hash_len();
+    (length <= key.len()).then_some(length)
+}
+
 /// Splits a key after the digest that it begins with.
 pub(in crate::store) fn split_digest(key: &[u8]) -> Option<(Digest, &[u8])> {
     let (&code, rest) = key.split_first()?;
-    let algorithm = match code {
-        1 => Algorithm::Sha256,
-        2 => Algorithm::Sha512,
-        _ => return None,
-    };
+    let algorithm = algorithm_of(code)?;
     let (hash, rest) = rest.split_at_checked(algorithm.hash_len())?;
     Some((Digest::from_hash(algorithm, hash)?, rest))
 }
@@ -93,16 +103,23 @@ pub(in crate::store) fn digest_tag_key(repository: &RepositoryName, digest: &[u8
 /// The length of the time in a key of `tags_by_time`.
 pub(in crate::store) const TIME: usize = 5 + 8;
 
-/// Returns the key of a tag under the time at which it was set, by its seconds since 1970 and its sequence number. Both are
-/// inverted, so that the newest tag is the first. The seconds have five bytes, which suffice for 30,000 years.
+/// Returns the time of a key of `tags_by_time`, by the seconds since 1970 and the sequence number of a tag. Both are inverted,
+/// so that the newest tag is the first. The seconds have five bytes, which suffice for 30,000 years.
+pub(in crate::store) fn inverted_time(pushed: u64, order: u64) -> [u8; TIME] {
+    let mut time = [0; TIME];
+    time[..5].copy_from_slice(&(!pushed.min((1 << 40) - 1)).to_be_bytes()[3..]);
+    time[5..].copy_from_slice(&(!order).to_be_bytes());
+    time
+}
+
+/// Returns the key of a tag under the time at which it was set.
 pub(in crate::store) fn time_tag_key(
     repository: &RepositoryName,
     (pushed, order): (u64, u64),
     tag: &str,
 ) -> Vec<u8> {
     let mut key = repository_prefix(repository);
-    key.extend_from_slice(&(!pushed.min((1 << 40) - 1)).to_be_bytes()[3..]);
-    key.extend_from_slice(&(!order).to_be_bytes());
+    key.extend_from_slice(&inverted_time(pushed, order));
     key.extend_from_slice(tag.as_bytes());
     key
 }

@@ -62,6 +62,21 @@ impl ManifestRow {
     }
 }
 
+/// A [`ManifestRow`] that borrows its parts from the encoded row.
+#[derive(Deserialize)]
+pub(in crate::store) struct BorrowedManifestRow<'row> {
+    /// The digest, as [`keys::digest_key`] encodes it.
+    pub digest: &'row [u8],
+    /// Its length in bytes.
+    pub size: u64,
+    _media_type: &'row str,
+    /// As in [`ManifestRow`].
+    pub pushed: u64,
+    _since: StoreTime,
+    /// As in [`ManifestRow`].
+    pub order: u64,
+}
+
 /// Decodes only the digest of a [`ManifestRow`], still encoded as a key.
 pub(in crate::store) fn digest_of<'row>(
     tables: &impl ReadTables,
