@@ -52,7 +52,8 @@ pub(super) fn note_row(
         | Table::Events
         | Table::Jobs
         | Table::Daily
-        | Table::Synced => {}
+        | Table::Synced
+        | Table::BlobCandidates => {}
     }
     is_known
 }

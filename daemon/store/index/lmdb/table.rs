@@ -19,8 +19,8 @@ use crate::store::index_failure::IndexFailure;
 
 const CHECKSUM: usize = 4;
 
-/// The tables that version 5 got last: an index of an earlier build lacks them until it is opened.
-const ADDED: [Table; 2] = [Table::Daily, Table::Synced];
+/// The tables that were added last: an index of an earlier build lacks them until it is opened.
+const ADDED: [Table; 3] = [Table::Daily, Table::Synced, Table::BlobCandidates];
 
 /// The databases of all tables, and the mark of their index.
 pub(super) struct Databases {

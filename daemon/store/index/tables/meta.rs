@@ -34,6 +34,8 @@ pub(in crate::store) const EPOCH: &[u8] = b"epoch";
 pub(in crate::store) const PULLS_RECORDED_SINCE: &[u8] = b"pulls_recorded_since";
 /// `meta` row: the place in the write-ahead log up to which the tables have its transactions.
 pub(in crate::store) const LOG: &[u8] = b"log";
+/// `meta` row: the store time of the last full collection.
+pub(in crate::store) const FULL_COLLECTION: &[u8] = b"full_collection";
 /// `meta` row: the number of the next event.
 pub(in crate::store) const NEXT_EVENT: &[u8] = b"next_event";
 

@@ -5,10 +5,11 @@
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
 //! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
-//! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
+//! | reads of a collection | `mark`, `candidates`, `blob_candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
 
+pub(in crate::store) mod blob_candidates;
 pub(in crate::store) mod candidates;
 pub(in crate::store) mod consistency;
 pub(in crate::store) mod daily;

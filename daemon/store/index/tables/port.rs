@@ -56,11 +56,13 @@ pub(in crate::store) enum Table {
     Daily,
     /// Rule, repository, tag → `SyncedRow`: the last copy of a tag from another registry; see `synced`.
     Synced,
+    /// Digest, repository or nothing → empty: blobs that a collection looks at; see `blob_candidates`.
+    BlobCandidates,
 }
 
 impl Table {
     /// All tables, in the order of the enum.
-    pub(in crate::store) const ALL: [Table; 21] = [
+    pub(in crate::store) const ALL: [Table; 22] = [
         Table::Meta,
         Table::Repositories,
         Table::Tags,
@@ -82,6 +84,7 @@ impl Table {
         Table::Jobs,
         Table::Daily,
         Table::Synced,
+        Table::BlobCandidates,
     ];
 
     /// Returns the name of the table on disk.
@@ -108,6 +111,7 @@ impl Table {
             Table::Jobs => "jobs",
             Table::Daily => "daily",
             Table::Synced => "synced",
+            Table::BlobCandidates => "blob_candidates",
         }
     }
 }
