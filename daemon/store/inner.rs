@@ -25,6 +25,7 @@ use super::index::writer::Writer;
 use super::locks;
 use super::measure::Measurements;
 use super::pulls::Pulls;
+use super::repository_pages::KeptLists;
 use super::retention::GracePeriods;
 use super::settings::{IndexHealth, Role};
 use super::spool::Spools;
@@ -61,6 +62,7 @@ pub(super) struct Inner {
     pub(super) immutable: ArcSwap<Vec<ImmutableRule>>,
     pub(super) capacity: Arc<Capacity>,
     pub(super) summaries: Summaries,
+    pub(super) repository_lists: KeptLists,
     /// Pulls that are not in the index yet.
     pub(super) pulls: Arc<Pulls>,
     /// The leases of open transfers.

@@ -110,6 +110,7 @@ mod recover;
 mod regular_file;
 mod repair;
 mod reported;
+mod repository_pages;
 mod retention;
 mod secret;
 mod session_lock;
@@ -180,8 +181,8 @@ pub use self::index::{
 pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
-    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TotalSize, describe_tags,
+    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, NamespaceCount, Repositories,
+    RepositoryOrder, RepositoryOverview, TagOrder, TotalSize, Visible, describe_tags,
 };
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;

@@ -24,6 +24,7 @@ use super::layout_writer::{self, LayoutWriter};
 use super::locks;
 use super::locks::Ownership;
 use super::measure::Measurements;
+use super::repository_pages::KeptLists;
 use super::settings::{Role, Settings};
 use super::spool::Spools;
 use super::summaries::Summaries;
@@ -85,6 +86,7 @@ impl Store {
             immutable,
             capacity,
             summaries: Summaries::default(),
+            repository_lists: KeptLists::default(),
             pulls: Arc::default(),
             leases: Arc::default(),
             last_collection: Lock::default(),

@@ -26,6 +26,7 @@ use super::tables::meta::Meta;
 use super::tables::names::{Name, Names};
 use super::tables::overview::{Overviews, SharedTag};
 use super::tables::parents::References;
+use super::tables::repository_lists::RepositoryLists;
 use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
 use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
@@ -39,7 +40,8 @@ use crate::oci::{
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::listing::{
-    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    TotalSize, Visible,
 };
 use crate::store::work::Cancel;
 
@@ -108,8 +110,9 @@ reads! {
     ) -> Vec<OrphanCandidate>;
     fn retain_orphans(repository: &RepositoryName, manifests: &mut Vec<OrphanCandidate>, forecast: &Forecast) -> ();
     fn repositories_overview(
-        part: &ListQuery<RepositoryOrder>, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel
+        part: &ListQuery<RepositoryOrder>, visible: &Visible, cancel: &Cancel
     ) -> Repositories;
+    fn repository_overview(name: &RepositoryName) -> Option<RepositoryOverview>;
     fn search_names(query: &NameQuery, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel) -> FoundNames;
     fn first_referrers(
         repository: &RepositoryName, subject: &Digest, limit: usize, cancel: &Cancel

@@ -27,6 +27,8 @@ pub(super) struct Databases {
     /// In the order of [`Table::ALL`]. `None` for a table that this index has no room for yet, which has no rows.
     list: [Option<Database<Bytes, Bytes>>; Table::ALL.len()],
     failure: IndexFailure,
+    #[cfg(test)]
+    reads: RowsRead,
 }
 
 impl Databases {
@@ -36,7 +38,12 @@ impl Databases {
         for (database, table) in list.iter_mut().zip(Table::ALL) {
             *database = Some(create(env, txn, table)?);
         }
-        Ok(Databases { list, failure: IndexFailure::default() })
+        Ok(Databases {
+            list,
+            failure: IndexFailure::default(),
+            #[cfg(test)]
+            reads: RowsRead::default(),
+        })
     }
 
     /// Opens the tables of an existing index; writes nothing. One that was added later may be missing until the index is
@@ -49,7 +56,12 @@ impl Databases {
                 table => Some(open(env, txn, table)?),
             };
         }
-        Ok(Databases { list, failure: IndexFailure::default() })
+        Ok(Databases {
+            list,
+            failure: IndexFailure::default(),
+            #[cfg(test)]
+            reads: RowsRead::default(),
+        })
     }
 
     /// Returns the value of a row of `meta`, for an index whose other tables may be those of another version.
@@ -163,10 +175,35 @@ impl Databases {
     }
 
     fn checked<'txn>(&self, table: Table, key: &[u8], stored: &'txn [u8]) -> Result<&'txn [u8], IndexError> {
+        #[cfg(test)]
+        self.reads.add(table);
         match value_of(table, key, stored) {
             Some(value) => Ok(value),
             None => self.noted(Err(corrupt(table))),
         }
+    }
+}
+
+/// The rows that were read, by table, but for those that the writer of `index.json` reads at its own time.
+#[cfg(test)]
+#[derive(Default)]
+struct RowsRead([std::sync::atomic::AtomicU64; Table::ALL.len()]);
+
+#[cfg(test)]
+impl RowsRead {
+    fn add(&self, table: Table) {
+        if std::thread::current().name() != Some("layout") {
+            self.0[table as usize].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Databases {
+    /// Returns the number of rows that were read of each table.
+    pub(super) fn rows_read(&self) -> Vec<(Table, u64)> {
+        let count = |table: Table| self.reads.0[table as usize].load(std::sync::atomic::Ordering::Relaxed);
+        Table::ALL.into_iter().map(|table| (table, count(table))).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
-//! | reads of requests | `lookups`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
+//! | reads of requests | `lookups`, `lists`, `overview`, `repository_lists`, `ranked`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
 //! | reads of a collection | `mark`, `candidates`, `blob_candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
@@ -32,6 +32,8 @@ pub(in crate::store) mod names;
 pub(in crate::store) mod overview;
 pub(in crate::store) mod parents;
 pub(in crate::store) mod port;
+mod ranked;
+pub(in crate::store) mod repository_lists;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod search;
 pub(in crate::store) mod sparse;

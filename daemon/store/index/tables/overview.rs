@@ -4,7 +4,7 @@
 //! read further.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 
@@ -13,14 +13,12 @@ use super::keys;
 use super::lookups::Lookups;
 use super::meta::Meta;
 use super::port::{ReadTables, Table};
-use super::rows::{ManifestRow, RepositoryBlobRow, RepositoryRow, digest_of};
+use super::rows::{ManifestRow, RepositoryBlobRow, digest_of};
 use crate::oci::{self, AttachmentTarget, Digest, Reference, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::index_error::IndexError;
-use crate::store::listing::{
-    ListPage, ListQuery, NAMESPACES, Repositories, RepositoryOrder, RepositoryOverview, TagOrder, TotalSize,
-};
+use crate::store::listing::{ListPage, ListQuery, TagOrder, TotalSize};
 use crate::store::version_order;
 use crate::store::work::Cancel;
 
@@ -43,47 +41,6 @@ pub(in crate::store) type SharedTag = (Tag, ManifestEntry, usize);
 
 /// The lists of the admin page.
 pub(in crate::store) trait Overviews: ReadTables {
-    /// Returns a page of the repositories that the filter `wanted` accepts.
-    fn repositories_overview(
-        &self,
-        part: &ListQuery<RepositoryOrder>,
-        wanted: &dyn Fn(&RepositoryName) -> bool,
-        cancel: &Cancel,
-    ) -> Result<Repositories, StoreError> {
-        let search = part.search.to_lowercase();
-        let mut all = Vec::new();
-        for row in self.rows(Table::Repositories)? {
-            cancel.check()?;
-            let (key, value) = row?;
-            let Some(name) = keys::text_after(key, 0).filter(|name| name.contains(&search)) else {
-                continue;
-            };
-            let Ok(name) = name.parse() else { continue };
-            if wanted(&name) {
-                all.push(repository_overview(self, name, value)?);
-            }
-        }
-        let mut repositories = Repositories {
-            bytes: all.iter().map(|one| one.bytes).sum(),
-            tags: all.iter().map(|one| u64::from(one.tags)).sum(),
-            manifests: all.iter().map(|one| u64::from(one.manifests)).sum(),
-            namespaces: BTreeMap::new(),
-            listing: ListPage { total: all.len(), items: Vec::new() },
-        };
-        if part.order == RepositoryOrder::Name {
-            let items = page_by_name(&all, part.descending, part.skip(), part.limit);
-            repositories.namespaces = namespaces(&items, &all);
-            repositories.listing.items = items;
-        } else {
-            let order = |one: &RepositoryOverview, other: &RepositoryOverview| {
-                directed(compare(part.order, one, other), part.descending)
-                    .then_with(|| one.name.cmp(&other.name))
-            };
-            repositories.listing.items = sorted_page(all, part.skip(), part.limit, order);
-        }
-        Ok(repositories)
-    }
-
     /// Returns at most `limit` referrers of a manifest, and how many more there are.
     fn referrers_overview(
         &self,
@@ -284,16 +241,6 @@ pub(in crate::store) trait Overviews: ReadTables {
 
 impl<T: ReadTables> Overviews for T {}
 
-/// Decodes the row of a repository.
-pub(super) fn repository_overview(
-    tables: &impl ReadTables,
-    name: RepositoryName,
-    value: &[u8],
-) -> Result<RepositoryOverview, StoreError> {
-    let RepositoryRow { manifests, tags, bytes, pushed } = tables.decode(value)?;
-    Ok(RepositoryOverview { name, manifests, tags, bytes, pushed, emptied: None })
-}
-
 impl From<TagRow<'_>> for ManifestRow {
     fn from(row: TagRow<'_>) -> Self {
         ManifestRow {
@@ -333,28 +280,6 @@ fn directed(order: Ordering, descending: bool) -> Ordering {
     if descending { order.reverse() } else { order }
 }
 
-fn compare(order: RepositoryOrder, one: &RepositoryOverview, other: &RepositoryOverview) -> Ordering {
-    match order {
-        RepositoryOrder::Name => one.name.cmp(&other.name),
-        RepositoryOrder::Size => one.bytes.cmp(&other.bytes),
-        RepositoryOrder::Tags => one.tags.cmp(&other.tags),
-        RepositoryOrder::Pushed => one.pushed.cmp(&other.pushed),
-    }
-}
-
-/// Returns a page of repositories that are sorted by name.
-fn page_by_name(
-    all: &[RepositoryOverview],
-    descending: bool,
-    skip: usize,
-    size: usize,
-) -> Vec<RepositoryOverview> {
-    if descending {
-        return all.iter().rev().skip(skip).take(size).cloned().collect();
-    }
-    all.iter().skip(skip).take(size).cloned().collect()
-}
-
 /// Returns a sorted page of a list, without sorting the other pages.
 fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
     if skip >= all.len() {
@@ -372,23 +297,6 @@ fn sorted_page<T>(mut all: Vec<T>, skip: usize, size: usize, order: impl Fn(&T, 
     all
 }
 
-/// Counts the repositories of `all`, sorted by name, in each upper namespace on a page. Those of a namespace are
-/// contiguous, so that a binary search for both ends suffices.
-fn namespaces(page: &[RepositoryOverview], all: &[RepositoryOverview]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for one in page {
-        for (at, _) in one.name.as_str().match_indices('/').take(NAMESPACES) {
-            let namespace = &one.name.as_str()[..=at];
-            if !counts.contains_key(namespace) {
-                let first = all.partition_point(|one| one.name.as_str() < namespace);
-                let count = all[first..].partition_point(|one| one.name.as_str().starts_with(namespace));
-                counts.insert(namespace.to_owned(), count);
-            }
-        }
-    }
-    counts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,22 +309,5 @@ mod tests {
         assert_eq!(page(95, 10), [95, 96, 97, 98, 99]);
         assert_eq!(page(40, 2), [40, 41]);
         assert!(page(100, 2).is_empty());
-    }
-
-    #[test]
-    fn namespaces_are_counted_across_pages_up_to_the_depth_limit() {
-        let names = ["a", "a-b/x", "a/b/c/d/e/one", "a/b/c/d/e/two", "a/z", "a0/x"];
-        let one = |name: &&str| RepositoryOverview {
-            name: name.parse().unwrap(),
-            manifests: 1,
-            tags: 1,
-            bytes: 1,
-            pushed: 1,
-            emptied: None,
-        };
-        let all: Vec<RepositoryOverview> = names.iter().map(one).collect();
-        let counts = namespaces(&all[2..3], &all);
-        let expected = [("a/", 3), ("a/b/", 2), ("a/b/c/", 2), ("a/b/c/d/", 2)];
-        assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)).into());
     }
 }
