@@ -29,7 +29,7 @@
 //! | check | `check`, `layout_check` |
 //! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
-//! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
+//! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `repository_pages`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_writer`, `layout_rescue`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
 //! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/watches`, `index/feed` |
