@@ -67,6 +67,11 @@ impl Permit {
         granted && self.policy.decide(&self.identity, action, Some(repository))
     }
 
+    /// Returns true if an action is allowed in every repository, by one look at the rules. False is not certain.
+    pub fn may_everywhere(&self, action: Action) -> bool {
+        self.grants.is_none() && self.policy.decide_everywhere(&self.identity, action)
+    }
+
     /// Returns true if an action is allowed in some repository.
     pub fn may_somewhere(&self, action: Action) -> bool {
         self.policy.decide(&self.identity, action, None)

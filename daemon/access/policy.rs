@@ -36,6 +36,16 @@ impl Policy {
         self.rules.decide(user, action, repository, self.anonymous)
     }
 
+    /// Returns true if an action is allowed in every repository, as [`RuleSet::decide_everywhere`].
+    pub(super) fn decide_everywhere(&self, identity: &Identity, action: Action) -> bool {
+        let user = match identity {
+            Identity::Anonymous => None,
+            Identity::User(name) => Some(name.as_str()),
+            Identity::Local(_) => return true,
+        };
+        self.rules.decide_everywhere(user, action, self.anonymous)
+    }
+
     /// Returns true if the anonymous user has any right.
     pub(super) fn grants_anonymous_access(&self) -> bool {
         self.anonymous != Anonymous::None || self.rules.grants_anonymous_access()

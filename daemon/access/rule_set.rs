@@ -67,12 +67,27 @@ impl RuleSet {
         repository: Option<&RepositoryName>,
         anonymous: Anonymous,
     ) -> bool {
+        self.decide_by(user, action, anonymous, &|rule, user| rule.allows(user, action, repository))
+    }
+
+    /// As [`RuleSet::decide`], for an action in every repository. False is not certain: patterns may match all of those that exist.
+    pub(super) fn decide_everywhere(&self, user: Option<&str>, action: Action, anonymous: Anonymous) -> bool {
+        self.decide_by(user, action, anonymous, &|rule, user| rule.allows_everywhere(user, action))
+    }
+
+    fn decide_by(
+        &self,
+        user: Option<&str>,
+        action: Action,
+        anonymous: Anonymous,
+        allows: &dyn Fn(&Rule, Option<&str>) -> bool,
+    ) -> bool {
         let for_all = match anonymous {
             Anonymous::Full => true,
             Anonymous::Pull => matches!(action, Action::Pull | Action::Catalog),
             Anonymous::None => false,
         };
-        let may = |user| self.for_user(user).any(|rule| rule.allows(user, action, repository));
+        let may = |user| self.for_user(user).any(|rule| allows(rule, user));
         for_all || may(None) || user.is_some_and(|user| self.restrict_no_user() || may(Some(user)))
     }
 
@@ -85,8 +100,9 @@ impl RuleSet {
     /// Returns true for a user with full rights: every user if no rule names users, else a user whom rules allow to pull,
     /// push and delete in `*`.
     pub(super) fn has_full_rights(&self, user: &str) -> bool {
-        let everywhere =
-            |action: &Action| self.for_user(Some(user)).any(|rule| rule.allows_everywhere(user, *action));
+        let everywhere = |action: &Action| {
+            self.for_user(Some(user)).any(|rule| rule.allows_everywhere(Some(user), *action))
+        };
         self.restrict_no_user() || [Action::Pull, Action::Push, Action::Delete].iter().all(everywhere)
     }
 

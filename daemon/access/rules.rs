@@ -60,10 +60,10 @@ impl Rule {
         }
     }
 
-    /// Returns true if the rule allows a user an action in `*`.
-    pub(super) fn allows_everywhere(&self, user: &str, action: Action) -> bool {
+    /// Returns true if the rule allows a user, or the anonymous user, an action in `*`.
+    pub(super) fn allows_everywhere(&self, user: Option<&str>, action: Action) -> bool {
         let all = self.repositories.iter().any(|pattern| pattern.to_string() == "*");
-        all && self.applies_to(Some(user)) && self.allow.contains(&action)
+        all && self.applies_to(user) && self.allow.contains(&action)
     }
 
     /// Returns true if the rule allows an action. `repository` is `None` for some repository.

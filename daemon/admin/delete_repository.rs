@@ -11,7 +11,7 @@ use super::request::AdminRequest;
 use super::response::OK;
 use crate::base::human::{count, size};
 use crate::oci::RepositoryName;
-use crate::store::{ListQuery, RepositoryOverview};
+use crate::store::RepositoryOverview;
 use crate::wire::Response;
 
 /// The time that one request deletes for. Then the page says how much is left, and the user continues.
@@ -61,11 +61,9 @@ async fn content(
     request: &AdminRequest<'_>,
     name: &RepositoryName,
 ) -> Result<RepositoryOverview, AdminError> {
-    let query = ListQuery { search: name.to_string(), limit: 1, ..ListQuery::default() };
-    let wanted = name.clone();
-    let found = request.admin.store.repositories_overview(query, move |name| *name == wanted).await?;
+    let found = request.admin.store.repositories_named(vec![name.clone()]).await?;
     let gone = || AdminError::NotFound(format!("Repository {name} does not exist."));
-    found.listing.items.into_iter().next().ok_or_else(gone)
+    found.into_iter().next().ok_or_else(gone)
 }
 
 /// Returns a text that differs after every push and delete.

@@ -53,6 +53,8 @@ struct Page {
     more_uploads: usize,
     /// True if the user may see the state of the whole registry.
     sees_all: bool,
+    /// True if the totals are those of all repositories.
+    counts_all: bool,
     collected: Option<(When, String)>,
     certificate: Option<CertificateState>,
     uptime: String,
@@ -60,7 +62,7 @@ struct Page {
     logged_in: Option<usize>,
 }
 
-/// The totals of the repositories that the user may see. With limited rights, `stored` counts shared content once for each
+/// The totals of the repositories that the user may see. Unless these are all, `stored` counts shared content once for each
 /// repository.
 struct Totals {
     repositories: u64,
@@ -115,12 +117,11 @@ struct CertificateState {
 pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
     let permit = request.permit()?;
     let store = request.admin.store.overview().await?;
-    let may_pull = permit.clone();
+    let visible = request.visible()?;
+    let counts_all = visible.has_all();
     let part =
         ListQuery { order: RepositoryOrder::Size, descending: true, limit: LARGEST, ..ListQuery::default() };
-    let listed =
-        request.admin.store.repositories_overview(part, move |name| may_pull.may(Action::Pull, name));
-    let visible = listed.await?;
+    let visible = request.admin.store.repositories_overview(part, visible).await?;
     let may_pull = permit.clone();
     let damaged = request.admin.store.damaged_images(DAMAGED, move |name| may_pull.may(Action::Pull, name));
     let (damaged, more_damaged) = damaged.await?;
@@ -158,6 +159,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
         more_uploads: uploads.len().saturating_sub(UPLOADS),
         uploads: uploads.into_iter().take(UPLOADS).map(|running| upload(running, &permit)).collect(),
         sees_all,
+        counts_all: sees_all || counts_all,
         collected: store.collected.filter(|_| sees_all).map(|last| (When::at(last.at), freed(&last.report))),
         certificate: request.context.certificate.as_ref().map(certificate_state),
         uptime: duration(request.admin.state.started.elapsed()),
@@ -341,6 +343,7 @@ mod tests {
             uploads: (0..UPLOADS).map(upload).collect(),
             more_uploads: usize::MAX,
             sees_all: true,
+            counts_all: true,
             collected: Some((When::at(0), "f".repeat(160))),
             certificate: Some(CertificateState { is_own: true, until: Some(When::at(0)) }),
             uptime: "11 months".into(),

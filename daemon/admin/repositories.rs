@@ -8,7 +8,6 @@ use super::pages::{Frame, render};
 use super::request::AdminRequest;
 use super::response::OK;
 use super::tree::{self, Line};
-use crate::access::Action;
 use crate::base::human::{count, size};
 use crate::store::{Repositories, RepositoryOrder};
 use crate::wire::Response;
@@ -32,7 +31,7 @@ struct Page {
 
 /// Shows the repositories that the user may pull from.
 pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminError> {
-    let permit = request.permit()?;
+    let visible = request.visible()?;
     let orders = [
         ("size", RepositoryOrder::Size),
         ("tags", RepositoryOrder::Tags),
@@ -40,8 +39,7 @@ pub(super) async fn show(request: &AdminRequest<'_>) -> Result<Response, AdminEr
     ];
     let view = ListView::new(&request.query, ("name", RepositoryOrder::Name), &orders);
     let store = &request.admin.store;
-    let listed =
-        store.repositories_overview(view.list_query(ROWS), move |name| permit.may(Action::Pull, name));
+    let listed = store.repositories_overview(view.list_query(ROWS), visible);
     let Repositories { listing, namespaces, bytes, .. } = listed.await?;
     let damage = store.known_damage().await?;
     let page = Page {
@@ -78,7 +76,7 @@ mod tests {
 
     use super::super::worst_case;
     use super::*;
-    use crate::store::{KnownDamage, RepositoryOverview};
+    use crate::store::{KnownDamage, NamespaceCount, RepositoryOverview};
 
     /// Each pair of repositories has namespaces of its own, as many as the tree shows, with the longest names.
     #[test]
@@ -88,7 +86,8 @@ mod tests {
             let deep = format!("{:03}{}/x/x/x/", number / 2, "n".repeat(241));
             let name = format!("{deep}{}", number % 2);
             for (at, _) in deep.match_indices('/') {
-                namespaces.insert(deep[..=at].to_owned(), 1_000_000);
+                let most = NamespaceCount { count: 1_000_000, is_more: true };
+                namespaces.insert(deep[..=at].to_owned(), most);
             }
             let (name, tags) = (name.parse().unwrap(), u32::MAX);
             items.push(RepositoryOverview {

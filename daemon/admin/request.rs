@@ -17,7 +17,7 @@ use crate::access::{
 use crate::intake::Multipart;
 use crate::oci::{ErrorCode, Problem, ProblemKind, RepositoryName};
 use crate::queue::FairPermit;
-use crate::store::{Cause, FailedLogin, Holder, Note, NoteKind, Origin, StoreError};
+use crate::store::{Cause, FailedLogin, Holder, Note, NoteKind, Origin, StoreError, Visible};
 use crate::wire::{CsrfPolicy, Query, RequestBody, Response};
 
 /// The largest form, in bytes: one with all tags of a page fits.
@@ -154,6 +154,15 @@ impl<'a> AdminRequest<'a> {
             let (user, client) = (self.access.known_user(name), access::network(client));
             self.admin.store.record_failed_login(FailedLogin { user, client, cause: Cause::Admin });
         }
+    }
+
+    /// Returns the repositories that lists show to the user: those that it may pull from.
+    pub(super) fn visible(&self) -> Result<Visible, AdminError> {
+        let permit = self.permit()?;
+        if permit.may_everywhere(Action::Pull) {
+            return Ok(Visible::All);
+        }
+        Ok(Visible::only(move |name| permit.may(Action::Pull, name)))
     }
 
     /// Returns the permit to list repositories; each repository is checked against it separately.

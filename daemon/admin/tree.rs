@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::format::When;
 use super::limits::{NAME, shorten};
 use crate::base::human::{count, size};
-use crate::store::{KnownDamage, NAMESPACES, RepositoryOverview};
+use crate::store::{KnownDamage, NAMESPACES, NamespaceCount, RepositoryOverview};
 
 /// The longest key under which the script remembers that a namespace is folded, in bytes. Namespaces with the same
 /// beginning fold together.
@@ -58,7 +58,7 @@ impl Row {
 /// namespace. Namespaces below [`NAMESPACES`] levels stay part of the repository's label.
 pub(super) fn lines(
     items: &[RepositoryOverview],
-    counts: &BTreeMap<String, usize>,
+    counts: &BTreeMap<String, NamespaceCount>,
     damage: &KnownDamage,
 ) -> Vec<Line> {
     let (mut lines, mut open): (Vec<Line>, Vec<&str>) = (Vec::new(), Vec::new());
@@ -71,15 +71,15 @@ pub(super) fn lines(
         let prefix = open.last().map_or(0, |path| path.len());
         for (at, _) in name[prefix..].match_indices('/').take(NAMESPACES - open.len()) {
             let (start, path) = (open.last().map_or(0, |path| path.len()), &name[..=prefix + at]);
-            let inside = counts.get(path).copied().unwrap_or(1);
+            let inside = counts.get(path).copied().unwrap_or_default();
             // A single repository gets no line for its namespace.
-            if inside < 2 {
+            if inside.count < 2 && !inside.is_more {
                 break;
             }
             lines.push(Line::Open {
                 key: shorten(path, LONGEST_KEY),
                 label: shorten(&path[start..], NAME),
-                count: count(inside, "repository"),
+                count: describe(inside),
             });
             open.push(path);
         }
@@ -88,6 +88,11 @@ pub(super) fn lines(
     }
     lines.extend(open.iter().map(|_| Line::Close));
     lines
+}
+
+/// Describes the number of repositories in a namespace.
+fn describe(inside: NamespaceCount) -> String {
+    if inside.is_more { format!("{}+ repositories", inside.count) } else { count(inside.count, "repository") }
 }
 
 /// Returns the lines for repositories in any other order, without namespaces.
@@ -99,6 +104,8 @@ pub(super) fn flat(items: &[RepositoryOverview], damage: &KnownDamage) -> Vec<Li
 mod tests {
     use super::*;
 
+    const MANY: usize = 100;
+
     fn shown(names: &[&str], counts: &[(&str, usize)]) -> Vec<String> {
         let overview = |name: &&str| RepositoryOverview {
             name: name.parse().unwrap(),
@@ -109,7 +116,8 @@ mod tests {
             emptied: None,
         };
         let items: Vec<RepositoryOverview> = names.iter().map(overview).collect();
-        let counts = counts.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect();
+        let inside = |count| NamespaceCount { count, is_more: count == MANY };
+        let counts = counts.iter().map(|(path, count)| ((*path).to_owned(), inside(*count))).collect();
         let line = |line| match line {
             Line::Open { key, label, count } => format!("{key} ({label}): {count}"),
             Line::Close => ")".into(),
@@ -123,6 +131,12 @@ mod tests {
         let counts = ["a/", "a/b/", "a/b/c/", "a/b/c/d/", "a/b/c/d/e/"].map(|path| (path, 2));
         let shown = shown(&["a/b/c/d/e/one", "a/b/c/d/e/two"], &counts);
         assert_eq!(shown[3..6], ["a/b/c/d/ (d/): 2 repositories", "e/one", "e/two"]);
+    }
+
+    #[test]
+    fn namespace_of_many_repositories_says_that_there_are_more() {
+        let shown = shown(&["a/one"], &[("a/", MANY)]);
+        assert_eq!(shown, ["a/ (a/): 100+ repositories", "one", ")"]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(super) struct Options {
     /// running push fail
     #[arg(long, value_name = "DURATION")]
     grace: Option<String>,
+    /// Look at all content and all files, as once a week, not only at what may have become unused
+    #[arg(long)]
+    full: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,6 +84,9 @@ async fn collect(client: &mut Client, options: &Options) -> Result<(Value, Vec<V
     let mut wanted = json!({ "dry_run": options.dry_run });
     if let Some(grace) = &options.grace {
         wanted["grace"] = grace.as_str().into();
+    }
+    if options.full {
+        wanted["full"] = true.into();
     }
     let (mut taken, mut waiting) = (Vec::new(), Waiting::default());
     let mut observe = |event| match event {

@@ -11,7 +11,7 @@ use super::error::ControlError;
 use super::events::{End, Reporter, respond};
 use super::request::Request;
 use crate::oci::{Pattern, RepositoryName, Tag};
-use crate::store::{ListQuery, ListedTag, RepositoryOrder, RepositoryOverview, Store, StoreError};
+use crate::store::{ListedTag, RepositoryOverview, Store, StoreError};
 
 /// Items that one read of the store returns.
 const PAGE: usize = 500;
@@ -106,25 +106,18 @@ pub(super) fn repositories(request: &Request) -> Result<http::Response<Body>, Co
     let (wanted, store) = (Wanted::of(request, "repository")?, request.host.store().clone());
     Ok(respond(request.is_detached(), |reporter| async move {
         let wanted = Arc::new(wanted);
-        for page in 0.. {
-            let query = ListQuery {
-                search: String::new(),
-                order: RepositoryOrder::Name,
-                descending: false,
-                page,
-                limit: PAGE,
-            };
+        let mut last: Option<String> = None;
+        loop {
             let matching = Arc::clone(&wanted);
-            let listed =
-                store.repositories_overview(query, move |name| matching.matches(name.as_str())).await?;
-            let is_last = listed.listing.items.len() < PAGE;
-            for one in listed.listing.items {
+            let page = store.repositories(last, PAGE, move |name| matching.matches(name.as_str())).await?;
+            last = page.items.last().filter(|_| page.more).map(ToString::to_string);
+            for one in store.repositories_named(page.items).await? {
                 if reporter.is_cancelled() {
                     return Ok(End::Cancelled);
                 }
                 reporter.item(&RepositoryItem::from(one)).await;
             }
-            if is_last {
+            if last.is_none() {
                 break;
             }
         }

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use self::report::{
@@ -88,6 +89,9 @@ impl Store {
             let store = self.clone();
             check.checked.unknown_files +=
                 blocking(move || store.unknown_files(algorithm)).await?.len() as u64;
+        }
+        if check.checked.unknown_files > 0 {
+            self.0.may_have_unknown_files.store(true, Ordering::Relaxed);
         }
         Ok(check.checked)
     }

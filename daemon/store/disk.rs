@@ -22,6 +22,7 @@ use super::manifest_cache::ManifestCache;
 use super::regular_file::open_regular;
 use super::reported::Reported;
 use super::thread_locks::ThreadLocks;
+use crate::base::Lock;
 use crate::oci::{Algorithm, Digest};
 
 /// The file with the reason why the daemon is read-only, for `holdfast status`.
@@ -46,6 +47,14 @@ struct Directories {
     sha512: File,
 }
 
+/// The end of `names.journal`, and the `index.json` that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JournalEnd {
+    pub(super) base: u64,
+    pub(super) inode: u64,
+    pub(super) length: u64,
+}
+
 /// The data directory.
 pub(super) struct Disk {
     root: PathBuf,
@@ -62,6 +71,8 @@ pub(super) struct Disk {
     /// The damaged blobs that the log has named.
     pub(super) reported: Reported,
     pub(super) manifests: ManifestCache,
+    /// The end of the journal after the last append, which nothing has to read again.
+    pub(super) journal_end: Lock<Option<JournalEnd>>,
     /// Open unless the data directory is only read.
     directories: Option<Directories>,
 }
@@ -81,6 +92,7 @@ impl Disk {
             upload_count: AtomicU64::new(0),
             reported: Reported::default(),
             manifests: ManifestCache::default(),
+            journal_end: Lock::default(),
             directories: None,
         }
     }

@@ -6,6 +6,9 @@
 //! know. Content whose last use ended stays for the grace period. After an error, swept items stay swept, and the next
 //! run continues.
 //!
+//! A run takes as long as there is to collect: it looks at the manifests with orphan rows, and at the blobs that changes have
+//! noted as candidates (`blob_candidates`). Once a week, and in a new index, it looks at all blobs and all files.
+//!
 //! The decisions are pure functions in `decide.rs`, `retention.rs` and `tag_retention.rs`.
 
 mod blobs;
@@ -120,6 +123,7 @@ impl Store {
         let mut collection = Collection::new(self, policy, dry_run, &mut ignore)?;
         // It is only a look: the index is not verified for it.
         collection.is_preview = true;
+        collection.is_full = self.0.index.last_full_collection()?.is_none();
         collection.run_on_index().await?;
         collection.note_waiting().await;
         Ok(collection.report.waiting)

@@ -25,6 +25,7 @@ use super::index::writer::Writer;
 use super::locks;
 use super::measure::Measurements;
 use super::pulls::Pulls;
+use super::repository_pages::KeptLists;
 use super::retention::GracePeriods;
 use super::settings::{IndexHealth, Role};
 use super::spool::Spools;
@@ -61,6 +62,7 @@ pub(super) struct Inner {
     pub(super) immutable: ArcSwap<Vec<ImmutableRule>>,
     pub(super) capacity: Arc<Capacity>,
     pub(super) summaries: Summaries,
+    pub(super) repository_lists: KeptLists,
     /// Pulls that are not in the index yet.
     pub(super) pulls: Arc<Pulls>,
     /// The leases of open transfers.
@@ -75,6 +77,8 @@ pub(super) struct Inner {
     pub(super) may_lack_names: bool,
     /// Set once the index was inspected in this process.
     pub(super) index_verified: AtomicBool,
+    /// True if files may be in `blobs/` that the index does not have: the next collection lists them.
+    pub(super) may_have_unknown_files: AtomicBool,
     /// `None` once the store is closing.
     pub(super) writer: Lock<Option<Writer>>,
     pub(super) threads: Lock<Option<Threads>>,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::disk::Disk;
+use super::disk::{Disk, JournalEnd};
 use super::error::StoreError;
 use super::index::Index;
 use super::index::changed_names::ChangedKey;
@@ -35,35 +35,31 @@ const QUIET: Duration = Duration::from_hours(1);
 const SMALL: u64 = 16 << 10;
 /// The bounds of the journal's length, in bytes. Between them it is a quarter of `index.json`.
 const JOURNAL_LENGTH: (u64, u64) = (64 << 10, 2 << 20);
+/// The factor by which the journal may exceed that length where the index waits for it: a whole file takes seconds.
+const EXCESS_OF_CATCHING_UP: u64 = 8;
 /// The largest `index.json` that is rewritten at an idle exit whatever the journal has, in bytes.
 const MERGED_WHEN_IDLE: u64 = 256 << 10;
 /// At an idle exit the journal of a larger one is merged if `index.json` has at most so many times its length.
 const MERGED_RATIO: u64 = 16;
 
-/// The end of the journal, and the `index.json` that it belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct JournalEnd {
-    base: u64,
-    inode: u64,
-    length: u64,
-}
-
 /// The writer of `index.json` and its journal.
 pub(super) struct LayoutWriter<'a> {
     disk: &'a Disk,
     index: &'a Index,
-    /// The end of the journal after the last append.
-    end: Option<JournalEnd>,
     /// Set until a whole `index.json` has been written.
     needs_whole: bool,
     /// The largest `index.json` that is rewritten for each change, in bytes.
     small: u64,
+    /// The factor by which the journal may exceed its length.
+    excess: u64,
 }
 
 impl<'a> LayoutWriter<'a> {
     /// Returns a writer; `is_stale` if `index.json` may lack changes of an earlier process.
     pub(super) fn new(disk: &'a Disk, index: &'a Index, is_stale: bool) -> Self {
-        LayoutWriter { disk, index, end: None, needs_whole: is_stale, small: SMALL }
+        // What an earlier process has left is read before something is appended.
+        *disk.journal_end.lock() = None;
+        LayoutWriter { disk, index, needs_whole: is_stale, small: SMALL, excess: 1 }
     }
 
     /// Writes after names have changed, until the sender is dropped. Returns true if `index.json` and its journal have
@@ -123,7 +119,7 @@ impl<'a> LayoutWriter<'a> {
                 return Ok(());
             }
         }
-        self.end = None;
+        *self.disk.journal_end.lock() = None;
         layout::write(self.disk, self.index)?;
         self.needs_whole = false;
         Ok(())
@@ -167,11 +163,11 @@ impl<'a> LayoutWriter<'a> {
         drop(tables);
         let batch = batch.end(end.base, Head { change, now: self.index.clock.now(), hold, id })?;
         let (least, most) = JOURNAL_LENGTH;
-        if end.length + batch.len() as u64 > (length / 4).clamp(least, most) {
+        if end.length + batch.len() as u64 > (length / 4).clamp(least, most) * self.excess {
             return Ok(false);
         }
         self.disk.append_to_journal(&batch, end.length)?;
-        self.end = self.end_on_disk(end.base);
+        *self.disk.journal_end.lock() = self.end_on_disk(end.base);
         self.index.changed_names.set_saved(change);
         Ok(true)
     }
@@ -181,7 +177,7 @@ impl<'a> LayoutWriter<'a> {
     fn journal_end(&self, file: &Head) -> Result<Option<JournalEnd>, StoreError> {
         let new = JournalEnd { base: file.change, inode: 0, length: 0 };
         let Some(found) = self.end_on_disk(file.change) else { return Ok(Some(new)) };
-        if self.end == Some(found) {
+        if *self.disk.journal_end.lock() == Some(found) {
             return Ok(Some(found));
         }
         let Some(journal) = layout_reader::read_journal(self.disk)? else { return Ok(None) };
@@ -210,7 +206,9 @@ impl<'a> LayoutWriter<'a> {
 /// Writes the names that `index.json` and its journal lack, on the thread that writes the index, because the log is about to
 /// lose them. If that fails, they are in the index alone until the layout thread writes them.
 pub(super) fn catch_up(disk: &Disk, index: &Index) {
-    let mut writer = LayoutWriter { small: 0, ..LayoutWriter::new(disk, index, false) };
+    // The layout thread merges a journal that gets too long by this.
+    let excess = EXCESS_OF_CATCHING_UP;
+    let mut writer = LayoutWriter { disk, index, needs_whole: false, small: 0, excess };
     if matches!(writer.append(), Ok(true)) {
         return;
     }

@@ -9,7 +9,7 @@ use crate::oci::{Digest, RepositoryName, Tag};
 pub const NAMESPACES: usize = 4;
 
 /// A query for a page of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ListQuery<O> {
     /// A string that the names contain.
     pub search: String,
@@ -24,7 +24,7 @@ pub struct ListQuery<O> {
 }
 
 /// The order of repositories.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RepositoryOrder {
     /// By name.
     #[default]
@@ -62,13 +62,49 @@ pub struct Repositories {
     /// The page.
     pub listing: ListPage<RepositoryOverview>,
     /// The number of repositories in each namespace on the page, in a list by name.
-    pub namespaces: BTreeMap<String, usize>,
-    /// The length of their content in bytes.
+    pub namespaces: BTreeMap<String, NamespaceCount>,
+    /// The length of their content in bytes; that of all repositories counts shared blobs once.
     pub bytes: u64,
     /// The number of their tags.
     pub tags: u64,
     /// The number of their manifests.
     pub manifests: u64,
+}
+
+/// The number of repositories in a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceCount {
+    /// Those that were counted.
+    pub count: usize,
+    /// True if there may be more.
+    pub is_more: bool,
+}
+
+/// The repositories that a user may see in lists.
+pub enum Visible {
+    /// All of them.
+    All,
+    /// Those for which this returns true.
+    Only(Box<dyn Fn(&RepositoryName) -> bool + Send + Sync>),
+}
+
+impl Visible {
+    /// Returns the repositories for which `wanted` returns true.
+    pub fn only(wanted: impl Fn(&RepositoryName) -> bool + Send + Sync + 'static) -> Self {
+        Visible::Only(Box::new(wanted))
+    }
+
+    /// Returns true if the user may see every repository, also one that is pushed next.
+    pub fn has_all(&self) -> bool {
+        matches!(self, Visible::All)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Visible::All => true,
+            Visible::Only(wanted) => name.parse().is_ok_and(|name| wanted(&name)),
+        }
+    }
 }
 
 /// A repository in a list.

@@ -29,7 +29,7 @@
 //! | check | `check`, `layout_check` |
 //! | operations | `pull`, `push`, `upload`, `discovery`, `management`, `whole_repository`, `repair`, `heal`, `verify`, `usage`, `feed`, `daily` (totals of days), `job_records`, `identity`, `secret`, `health`, `status`, `copy` |
 //! | lists of the admin page | `overview`, `untagged`, `contents`, `summary`, `attachments`, `damage` |
-//! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `pulls` (recent pulls) |
+//! | the store | `inner` (handle and shared state), `settings`, `locks`, `measure`, `summaries`, `repository_pages`, `pulls` (recent pulls) |
 //! | `index.json` | `layout`, `layout_writer`, `layout_rescue`, `layout_reader`, `layout_journal`, `layout_format`, `layout_checksum` |
 //! | uploads | `upload_owner`, `upload_phase`, `uploads`, `upload_limit`, `sessions`, `session_lock`, `hashes`, `spool`, `capacity` |
 //! | the index: its writer | `index`, `index/reads`, `index/writer`, `index/batch`, `index/page_retry`, `index/feed` |
@@ -111,6 +111,7 @@ mod recover;
 mod regular_file;
 mod repair;
 mod reported;
+mod repository_pages;
 mod retention;
 mod secret;
 mod session_lock;
@@ -181,8 +182,8 @@ pub use self::index::{
 pub use self::inner::Store;
 pub use self::inventory::{Holes, SparsePosition};
 pub use self::listing::{
-    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, Repositories, RepositoryOrder,
-    RepositoryOverview, TagOrder, TotalSize, describe_tags,
+    FoundNames, FoundTag, ListPage, ListQuery, NAMESPACES, NameQuery, NamespaceCount, Repositories,
+    RepositoryOrder, RepositoryOverview, TagOrder, TotalSize, Visible, describe_tags,
 };
 pub use self::locks::{Occupancy, Ownership, occupancy};
 pub use self::management::Delete;

@@ -24,6 +24,7 @@ use super::layout_writer::{self, LayoutWriter};
 use super::locks;
 use super::locks::Ownership;
 use super::measure::Measurements;
+use super::repository_pages::KeptLists;
 use super::settings::{Role, Settings};
 use super::spool::Spools;
 use super::summaries::Summaries;
@@ -62,6 +63,8 @@ impl Store {
         let feed = Arc::clone(&ownership.feed);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role, ownership)).await?;
         faults::watch(&disk);
+        // A process that was killed may have left them.
+        let may_have_unknown_files = opened.stale_layout || opened.rebuild.is_some();
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let capacity = Arc::new(Capacity::new(disk.path(""), limits, Arc::clone(&index)));
@@ -83,6 +86,7 @@ impl Store {
             immutable,
             capacity,
             summaries: Summaries::default(),
+            repository_lists: KeptLists::default(),
             pulls: Arc::default(),
             leases: Arc::default(),
             last_collection: Lock::default(),
@@ -91,6 +95,7 @@ impl Store {
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),
+            may_have_unknown_files: AtomicBool::new(may_have_unknown_files),
             writer: Lock::new(Some(writer)),
             threads: Lock::new(Some(threads)),
             lock: Lock::new(Some(lock)),

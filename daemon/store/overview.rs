@@ -14,8 +14,9 @@ use super::index::{Counts, ManifestEntry};
 use super::inner::Inner;
 use super::listing::{
     FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
-    TotalSize,
+    TotalSize, Visible,
 };
+use super::repository_pages::KeptLists;
 use super::summaries::Summary;
 use super::uploads::UnfinishedUpload;
 use super::work::{Cancel, Kind};
@@ -123,18 +124,46 @@ impl Store {
         .await
     }
 
-    /// Returns a page of the repositories for which `wanted` returns true.
+    /// Returns a page of the repositories that a user may see.
     ///
     /// # Errors
     /// [`StoreError::Index`].
     pub async fn repositories_overview(
         &self,
         part: ListQuery<RepositoryOrder>,
-        wanted: impl Fn(&RepositoryName) -> bool + Send + 'static,
+        visible: Visible,
     ) -> Result<Repositories, StoreError> {
+        let is_kept = visible.has_all() && KeptLists::keeps(&part);
+        // Before the snapshot of the list: a change in between makes the kept list old, never new.
+        let at = self.0.index.sequence();
+        if let Some(found) = self.0.repository_lists.find(&part, at).filter(|_| is_kept) {
+            return Ok(found);
+        }
         self.list(Kind::Page, move |inner, cancel| {
-            let mut found = inner.index.repositories_overview(&part, &wanted, cancel)?;
+            let mut found = inner.index.repositories_overview(&part, &visible, cancel)?;
             find_emptied(inner, &mut found.listing.items, cancel)?;
+            if is_kept {
+                inner.repository_lists.keep(part, at, &found);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Returns the repositories among these that have a manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub async fn repositories_named(
+        &self,
+        names: Vec<RepositoryName>,
+    ) -> Result<Vec<RepositoryOverview>, StoreError> {
+        self.list(Kind::Page, move |inner, cancel| {
+            let mut found = Vec::new();
+            for name in names {
+                found.extend(inner.index.repository_overview(&name)?);
+            }
+            find_emptied(inner, &mut found, cancel)?;
             Ok(found)
         })
         .await

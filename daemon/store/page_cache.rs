@@ -26,6 +26,7 @@ pub(super) fn read(file: &File, position: u64, memory: &mut [u8]) -> Option<usiz
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes a file to read")]
 mod tests {
     use std::fs;
 

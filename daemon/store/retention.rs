@@ -18,6 +18,9 @@ pub struct CollectionPolicy {
     pub retention: Vec<RetentionRule>,
     /// True if the operator started the collection: after names were lost, no other collection runs.
     pub by_operator: bool,
+    /// True for a collection that looks at all content and all files, not only at those of which changes have noted that
+    /// nothing may need them.
+    pub full: bool,
 }
 
 /// A retention rule: which tags and untagged manifests of some repositories are kept.

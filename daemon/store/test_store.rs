@@ -170,7 +170,7 @@ pub(super) fn digest(content: &[u8]) -> Digest {
 
 /// The rules of a collection that the daemon starts by itself.
 pub(super) fn policy(retention: Vec<RetentionRule>) -> CollectionPolicy {
-    CollectionPolicy { grace: GRACE, uploads_expire: GRACE, retention, by_operator: false }
+    CollectionPolicy { grace: GRACE, uploads_expire: GRACE, retention, by_operator: false, full: false }
 }
 
 /// Returns content to delete from a repository.

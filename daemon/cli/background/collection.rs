@@ -22,6 +22,9 @@ use crate::store::{
 struct Options {
     /// The grace period, instead of `gc.grace`.
     grace: Option<String>,
+    /// True for a collection that looks at all content and all files.
+    #[serde(default)]
+    full: bool,
 }
 
 impl Options {
@@ -70,10 +73,11 @@ async fn collect(
     warned: Arc<Lock<Vec<RetentionRule>>>,
 ) -> JobEnd {
     let is_by_hand = context.user().is_some();
-    let grace = Options::read(context.options()).and_then(|options| options.grace());
-    let policy = match grace {
-        Ok(grace) => {
-            CollectionPolicy { by_operator: is_by_hand, grace: grace.unwrap_or(policy.grace), ..policy }
+    let options = Options::read(context.options());
+    let policy = match options.and_then(|options| Ok((options.grace()?, options.full))) {
+        Ok((grace, full)) => {
+            let grace = grace.unwrap_or(policy.grace);
+            CollectionPolicy { by_operator: is_by_hand, grace, full, ..policy }
         }
         Err(error) => return JobEnd::failed(error),
     };
@@ -178,6 +182,8 @@ mod tests {
         assert_eq!((grace(Value::Null), grace(json!({}))), (Ok(None), Ok(None)));
         assert_eq!(grace(json!({"grace": "2m"})), Ok(Some(Duration::from_mins(2))));
         assert!(grace(json!({"grace": "2"})).unwrap_err().contains("a duration like"));
+        let full = |options: Value| Options::read(&options).map(|options| options.full);
+        assert_eq!((full(json!({})), full(json!({"full": true}))), (Ok(false), Ok(true)));
         assert!(grace(json!({"rate": "1MiB"})).unwrap_err().contains("unknown field `rate`"));
     }
 }

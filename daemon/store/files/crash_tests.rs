@@ -148,6 +148,7 @@ async fn collect(store: &Store) -> Result<(), StoreError> {
         uploads_expire: Duration::ZERO,
         retention: Vec::new(),
         by_operator: true,
+        full: false,
     };
     store.collect(&policy, false, &mut |_| ()).await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! Collection of blobs, of rows about them, and of files that the index does not have.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::collection::{Collection, ITEMS_PER_TRANSACTION, ROWS_PER_READ};
@@ -10,8 +11,10 @@ use crate::store::blob_store::BlobStore;
 use crate::store::error::StoreError;
 use crate::store::index::Index;
 use crate::store::index::changes::FileFact;
+use crate::store::index::changes::blob_candidates::{NoteCandidates, SettleCandidates};
 use crate::store::index::changes::link_exceptions::RemoveLinkExceptions;
 use crate::store::index::changes::sweep::{AdoptBlobs, SweepBlobs, UnlinkStaleLinks};
+use crate::store::index::tables::candidates::BlobCandidate;
 use crate::store::index::tables::forecast::Forecast;
 use crate::store::index::tables::link_exceptions::LinkException;
 use crate::store::{Store, blocking};
@@ -22,27 +25,67 @@ impl Collection<'_> {
         self.store.0.leases.expire(Instant::now());
         let (mut after, grace) = (None, self.policy.grace);
         loop {
+            let is_full = self.is_full;
             let page = move |index: &Index, forecast: &mut Forecast| {
-                index.blob_page(after.as_deref(), ROWS_PER_READ, grace, forecast)
+                index.blob_page(after.as_deref(), is_full, (ROWS_PER_READ, grace), forecast)
             };
             let page = self.read_with_forecast(page).await?;
-            self.report.kept_needed.add_all(page.live);
+            self.is_partial |= page.is_partial;
             self.report.kept_young.add_all(page.leased);
             self.remaining.add_all(page.remaining);
             for part in page.orphans.chunks(ITEMS_PER_TRANSACTION) {
                 self.sweep_blobs(part.to_vec()).await?;
             }
-            let stale_links = if self.dry_run { Vec::new() } else { page.stale_links };
-            for part in stale_links.chunks(ITEMS_PER_TRANSACTION) {
-                self.verify_before_sweep(part.len()).await?;
-                let forget = |part: &[_]| UnlinkStaleLinks { links: part.to_vec(), grace };
-                self.store.change(part.to_vec(), forget).await?;
+            if !self.dry_run {
+                for part in page.stale_links.chunks(ITEMS_PER_TRANSACTION) {
+                    self.verify_before_sweep(part.len()).await?;
+                    let forget = |part: &[_]| UnlinkStaleLinks { links: part.to_vec(), grace };
+                    self.store.change(part.to_vec(), forget).await?;
+                }
+                self.settle_candidates(&page.settled).await?;
+                if is_full {
+                    self.note_candidates(page.waiting, page.orphans).await?;
+                }
             }
             if page.next.is_none() {
                 return Ok(());
             }
             after = page.next;
         }
+    }
+
+    /// Removes the rows of candidates that are none.
+    async fn settle_candidates(&mut self, settled: &[BlobCandidate]) -> Result<(), StoreError> {
+        for part in settled.chunks(ITEMS_PER_TRANSACTION) {
+            self.safe_point().await?;
+            self.store.change(part.to_vec(), |part| SettleCandidates(part.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the candidates of a page of all blobs: those that wait, and orphans that are still there.
+    async fn note_candidates(
+        &mut self,
+        mut candidates: Vec<BlobCandidate>,
+        orphans: Vec<(Digest, u64)>,
+    ) -> Result<(), StoreError> {
+        let index = Arc::clone(&self.store.0.index);
+        let left = blocking(move || {
+            for (digest, _) in orphans {
+                if index.contains_blob(&digest)? {
+                    candidates.append(&mut index.candidates_of(&digest)?);
+                }
+            }
+            Ok(candidates)
+        });
+        for part in left.await?.chunks(ITEMS_PER_TRANSACTION) {
+            self.safe_point().await?;
+            match self.store.writer()?.submit(NoteCandidates(part.to_vec())).await {
+                Err(error) if error.is_lack_of_space() => self.is_partial = true,
+                noted => noted?,
+            }
+        }
+        Ok(())
     }
 
     async fn sweep_blobs(&mut self, blobs: Vec<(Digest, u64)>) -> Result<(), StoreError> {
@@ -110,6 +153,9 @@ impl Collection<'_> {
                     self.sweep_blobs(found).await?;
                 }
             }
+        }
+        if !self.dry_run {
+            self.store.0.may_have_unknown_files.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! State of one run of a collection.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::report::{CollectedItem, CollectionReport};
@@ -9,9 +10,10 @@ use super::waiting::WaitingContent;
 use crate::base::Lock;
 use crate::base::clock::unix_seconds;
 use crate::store::error::StoreError;
-use crate::store::index::Index;
+use crate::store::index::changes::blob_candidates::NoteFullCollection;
 use crate::store::index::tables::candidates::{Amount, Remaining};
 use crate::store::index::tables::forecast::Forecast;
+use crate::store::index::{Counts, Index};
 use crate::store::retention::{CollectionPolicy, RetentionRule};
 use crate::store::verify::Share;
 use crate::store::{Store, blocking};
@@ -32,6 +34,10 @@ pub(in crate::store) struct Collection<'a> {
     pub(in crate::store) dry_run: bool,
     pub(in crate::store) observe: &'a mut (dyn FnMut(CollectedItem) + Send),
     pub(in crate::store) report: CollectionReport,
+    /// True if this run looks at all content; otherwise at the content of which changes have noted that nothing may need it.
+    pub(super) is_full: bool,
+    /// True if this run has left out something that only a full one finds.
+    pub(super) is_partial: bool,
     /// The remaining times of what waits for its grace period.
     pub(super) remaining: Remaining,
     /// True for a look at what waits; see [`Collection::preview`].
@@ -55,12 +61,19 @@ impl<'a> Collection<'a> {
         observe: &'a mut (dyn FnMut(CollectedItem) + Send),
     ) -> Result<Self, StoreError> {
         let counts = store.0.index.counts()?;
+        let is_full = policy.full || store.0.index.needs_full_collection()?;
         Ok(Collection {
             store,
             policy,
             dry_run,
             observe,
-            report: CollectionReport { dry_run, ..CollectionReport::default() },
+            report: CollectionReport {
+                dry_run,
+                repositories: counts.repositories,
+                ..CollectionReport::default()
+            },
+            is_full,
+            is_partial: false,
             remaining: Remaining::default(),
             is_preview: false,
             waiting: false,
@@ -74,12 +87,46 @@ impl<'a> Collection<'a> {
     /// Frees all that is due.
     pub(super) async fn run(&mut self) -> Result<(), StoreError> {
         self.run_on_index().await?;
-        self.link_exceptions().await?;
-        self.sparse_marks().await?;
-        self.unknown_files().await?;
+        self.count_needed()?;
+        if self.is_full {
+            self.link_exceptions().await?;
+            self.sparse_marks().await?;
+        }
+        if self.is_full || self.store.0.may_have_unknown_files.load(Ordering::Relaxed) {
+            self.unknown_files().await?;
+        }
         self.uploads().await?;
+        self.note_full().await?;
         self.note_waiting().await;
         Ok(())
+    }
+
+    /// Counts the files that manifests need: those that were neither freed nor wait.
+    fn count_needed(&mut self) -> Result<(), StoreError> {
+        let Counts { blobs, bytes, .. } = self.store.0.index.counts()?;
+        let freed = if self.dry_run { self.report.freed_blobs } else { Amount::default() };
+        let other = |freed: u64, young: u64| freed.saturating_add(young);
+        self.report.kept_needed = Amount {
+            count: blobs.saturating_sub(other(freed.count, self.report.kept_young.count)),
+            bytes: bytes.saturating_sub(other(freed.bytes, self.report.kept_young.bytes)),
+        };
+        Ok(())
+    }
+
+    /// Notes that a full collection is complete: the next ones look at what changes note from now on.
+    async fn note_full(&mut self) -> Result<(), StoreError> {
+        if !self.is_full || self.dry_run || self.is_partial {
+            return Ok(());
+        }
+        self.safe_point().await?;
+        match self.store.writer()?.submit(NoteFullCollection).await {
+            // The next collection is a full one again.
+            Err(error) if error.is_lack_of_space() => Ok(()),
+            noted => {
+                self.is_full = false;
+                noted
+            }
+        }
     }
 
     /// Notes in the report what waits for the end of its grace period.
@@ -121,6 +168,7 @@ impl<'a> Collection<'a> {
         let mut ignore = |_| {};
         let mut later = Collection::new(self.store, &policy, (true, StopRequest::never()), &mut ignore)?;
         later.is_preview = true;
+        later.is_full = self.is_full;
         later.forecast = Arc::clone(&self.forecast);
         self.stop.stoppable(later.run_on_index()).await?;
         Ok(later.report)

@@ -47,23 +47,56 @@ impl Early {
     }
 }
 
-impl Collection<'_> {
-    /// Frees the tags and manifests of all repositories.
+impl<'a> Collection<'a> {
+    /// Frees the tags and manifests of the repositories for which a rule says so, and the orphans of all others.
     pub(super) async fn repositories(&mut self) -> Result<(), StoreError> {
+        self.repositories_with_rules().await?;
+        self.repositories_with_orphans().await
+    }
+
+    async fn repositories_with_rules(&mut self) -> Result<(), StoreError> {
+        if !self.policy.retention.iter().any(RetentionRule::frees_content) {
+            return Ok(());
+        }
         let mut last = None;
         loop {
+            self.safe_point().await?;
             let page = self.store.all_repositories(last, ROWS_PER_READ).await?;
             for repository in &page.items {
-                self.report.repositories += 1;
-                let rule = RetentionRule::of(&self.policy.retention, repository);
-                if let Some(rule) = rule.filter(|rule| rule.limits_tags() && !self.is_preview) {
+                let Some(rule) = self.freeing_rule(repository) else { continue };
+                if rule.limits_tags() && !self.is_preview {
                     self.tags(repository, rule).await?;
                 }
-                self.manifests_and_attached(repository, rule).await?;
+                self.manifests_and_attached(repository, Some(rule)).await?;
             }
             let Some(name) = page.items.last().filter(|_| page.more) else { return Ok(()) };
             last = Some(name.to_string());
         }
+    }
+
+    /// Frees the orphans of the repositories without a rule. What a delete did not orphan stays there.
+    async fn repositories_with_orphans(&mut self) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let read = move |index: &Index, _: &mut Forecast| {
+                index.repositories_with_orphans(after.as_deref(), ROWS_PER_READ)
+            };
+            let (repositories, next) = self.read_with_forecast(read).await?;
+            for repository in &repositories {
+                if self.freeing_rule(repository).is_none() {
+                    self.manifests_and_attached(repository, None).await?;
+                }
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+
+    /// Returns the rule for a repository, if it may free something.
+    fn freeing_rule(&self, repository: &RepositoryName) -> Option<&'a RetentionRule> {
+        RetentionRule::of(&self.policy.retention, repository).filter(|rule| rule.frees_content())
     }
 
     /// Frees manifests and, in a repository with a retention rule, the tags that are attached to them. The manifests of

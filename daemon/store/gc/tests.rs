@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{CollectedItem, CollectionReport, StopRequest, WaitingContent};
 use crate::oci::{Algorithm, Digest, Pattern, Reference};
 use crate::store::index::changes::marks::HoldCollection;
+use crate::store::index::tables::Table;
 use crate::store::retention::{CollectionPolicy, RetentionRule};
 use crate::store::settings::IndexHealth;
 use crate::store::test_store::{GRACE, TestStore, delete, digest, name, policy};
@@ -318,4 +319,61 @@ async fn a_stopped_collection_reports_what_it_has_freed() {
     let before = StopRequest::new(std::future::ready(()));
     let report = test.store.collect_until(&rules, false, &mut |_| (), before).await.unwrap();
     assert_eq!(report, CollectionReport { cancelled: true, ..CollectionReport::default() });
+}
+
+/// Returns the rows that a collection of two deleted images reads in a registry of other images, by table.
+async fn rows_of_a_collection(others: &[(&str, &str)]) -> Vec<(Table, u64)> {
+    let test = TestStore::open().await;
+    for (number, (repository, tag)) in others.iter().enumerate() {
+        test.push_image(repository, &[tag], format!("layer {number}").as_bytes(), None).await;
+    }
+    for name in ["deleted", "deleted-2"] {
+        test.push_image("a", &[name], name.as_bytes(), None).await;
+    }
+    test.advance(GRACE);
+    // A collection looks at everything once.
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.freed_manifests, 0);
+    for name in ["deleted", "deleted-2"] {
+        test.store.delete_tag(delete("a", name.parse().unwrap())).await.unwrap();
+    }
+    test.advance(GRACE);
+    let index = &test.store.0.index;
+    index.checkpoint().unwrap();
+    let before = index.rows_read();
+    let (report, items) = test.collect(&policy(Vec::new()), false).await.unwrap();
+    assert_eq!((report.freed_manifests, blobs_of(&items).len()), (2, 4));
+    let read = index.rows_read().into_iter().zip(before);
+    read.map(|((table, after), (_, before))| (table, after - before)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn collection_reads_as_much_in_a_large_registry_as_in_a_small_one() {
+    let names: Vec<String> = (0..60).map(|number| format!("n{number}")).collect();
+    let repositories: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    let tags: Vec<(&str, &str)> = names.iter().map(|name| ("a", name.as_str())).collect();
+    for (small, large) in [(&repositories[..6], &repositories[..]), (&tags[..6], &tags[..])] {
+        let (small, large) = (rows_of_a_collection(small).await, rows_of_a_collection(large).await);
+        let read = small.into_iter().zip(large);
+        for ((table, few), (_, many)) in read.filter(|((table, _), _)| *table != Table::Tags) {
+            // A search for a key reads no row, or that of another key.
+            assert!(many <= few + 12, "{table:?}: {few} rows, and {many} in the large registry");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn files_are_listed_by_a_full_collection_and_after_a_check_found_some() {
+    let test = TestStore::open().await;
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.found, 0);
+    let write = |content: &[u8]| std::fs::write(test.file(&digest(content)), content).unwrap();
+    write(b"unknown");
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.found, 0, "nothing says that there is one");
+    let full = CollectionPolicy { full: true, ..policy(Vec::new()) };
+    assert_eq!(collect(&test, &full).await.0.found, 1);
+    write(b"found by a check");
+    assert_eq!(test.check(false).await.0.unknown_files, 1);
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.found, 1);
+    write(b"found once a week");
+    test.advance(Duration::from_hours(7 * 24));
+    assert_eq!(collect(&test, &policy(Vec::new())).await.0.found, 1);
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::tables::Table;
 use crate::base::Lock;
 
-/// The maximum number of keys. More changes than that are cheaper to write as a whole `index.json`.
-const MAX_KEYS: usize = 4096;
+/// The maximum number of keys, some 2 MiB: more names than the two segments of the log have, so that the index never waits for a
+/// whole `index.json` for lack of them.
+const MAX_KEYS: usize = 16_384;
 
 /// The key of a row in `tags`, `manifests` or `link_exceptions`.
 pub(in crate::store) type ChangedKey = (Table, Vec<u8>);
@@ -54,7 +55,8 @@ pub(super) fn note_row(
         | Table::Daily
         | Table::Synced
         | Table::TagsByDigest
-        | Table::TagsByTime => {}
+        | Table::TagsByTime
+        | Table::BlobCandidates => {}
     }
     is_known
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::lmdb::Index;
+use super::tables::blob_candidates::BlobCandidates;
 use super::tables::candidates::{
-    BlobPage, CandidateWithSubject, CollectedManifest, DatedTag, OrphanCandidate,
+    BlobCandidate, BlobPage, CandidateWithSubject, CollectedManifest, DatedTag, OrphanCandidate,
 };
 use super::tables::daily::{Daily, DailyRow, Day};
 use super::tables::emptied::Emptied;
@@ -25,6 +26,7 @@ use super::tables::meta::Meta;
 use super::tables::names::{Name, Names};
 use super::tables::overview::Overviews;
 use super::tables::parents::References;
+use super::tables::repository_lists::RepositoryLists;
 use super::tables::rows::{LinkExceptionRow, RepositoryBlobRow, UploadRow};
 use super::tables::search::Searches;
 use super::tables::sparse::{Presence, SparseManifest, SparseManifests};
@@ -40,7 +42,8 @@ use crate::oci::{
 use crate::store::clock::StoreTime;
 use crate::store::error::StoreError;
 use crate::store::listing::{
-    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, TagOrder, TotalSize,
+    FoundNames, ListPage, ListQuery, NameQuery, Repositories, RepositoryOrder, RepositoryOverview, TagOrder,
+    TotalSize, Visible,
 };
 use crate::store::work::Cancel;
 
@@ -76,6 +79,9 @@ reads! {
     fn blobs_after(after: Option<&Digest>, limit: usize) -> Vec<(Digest, u64)>;
     fn repository_blobs_after(repository: &RepositoryName, after: Option<&Digest>, limit: usize) -> Vec<(Digest, u64)>;
     fn count_unreferenced_blobs() -> u64;
+    fn candidates_of(digest: &Digest) -> Vec<BlobCandidate>;
+    fn last_full_collection() -> Option<StoreTime>;
+    fn repositories_with_orphans(after: Option<&[u8]>, rows: usize) -> (Vec<RepositoryName>, Option<Vec<u8>>);
     fn referencing_manifests(digest: &Digest, limit: usize) -> Vec<(RepositoryName, Digest)>;
     fn link_exception(repository: &RepositoryName, digest: &Digest) -> Option<LinkExceptionRow>;
     fn link_exceptions_after(after: Option<&LinkException>, limit: usize) -> Vec<LinkException>;
@@ -108,8 +114,9 @@ reads! {
     ) -> Vec<OrphanCandidate>;
     fn retain_orphans(repository: &RepositoryName, manifests: &mut Vec<OrphanCandidate>, forecast: &Forecast) -> ();
     fn repositories_overview(
-        part: &ListQuery<RepositoryOrder>, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel
+        part: &ListQuery<RepositoryOrder>, visible: &Visible, cancel: &Cancel
     ) -> Repositories;
+    fn repository_overview(name: &RepositoryName) -> Option<RepositoryOverview>;
     fn search_names(query: &NameQuery, wanted: &dyn Fn(&RepositoryName) -> bool, cancel: &Cancel) -> FoundNames;
     fn first_referrers(
         repository: &RepositoryName, subject: &Digest, limit: usize, cancel: &Cancel
@@ -154,16 +161,25 @@ impl Index {
         self.read()?.manifest_lease(repository, digest, now, (grace, untagged))
     }
 
-    /// As [`Mark::blob_page`], now.
+    /// As [`Mark::blob_page`] if `is_full`, otherwise as [`Mark::candidate_page`], now.
     pub(in crate::store) fn blob_page(
         &self,
         after: Option<&[u8]>,
-        limit: usize,
-        grace: Duration,
+        is_full: bool,
+        (limit, grace): (usize, Duration),
         forecast: &Forecast,
     ) -> Result<BlobPage, StoreError> {
-        let now = self.clock.now();
-        self.read()?.blob_page(after, limit, (now, grace), forecast)
+        let (now, tables) = (self.clock.now(), self.read()?);
+        if is_full {
+            tables.blob_page(after, limit, (now, grace), forecast)
+        } else {
+            tables.candidate_page(after, limit, (now, grace), forecast)
+        }
+    }
+
+    /// As [`BlobCandidates::needs_full_collection`], now.
+    pub(in crate::store) fn needs_full_collection(&self) -> Result<bool, StoreError> {
+        self.read()?.needs_full_collection(self.clock.now())
     }
 
     /// As [`UntaggedManifests::untagged`], with the age of each manifest in seconds.

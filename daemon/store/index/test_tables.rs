@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::changes::feed::{FeedBounds, FeedWriter};
 use super::changes::{self, Change, Event, FileActions, Now, Origin, TypedChange};
-use super::tables::candidates::{DatedTag, OrphanCandidate};
+use super::tables::blob_candidates::{BlobCandidates, row_key};
+use super::tables::candidates::{BlobCandidate, DatedTag, OrphanCandidate};
 use super::tables::consistency;
 use super::tables::memory::Memory;
+use super::tables::parents::References;
+use super::tables::{ReadTables, Table, keys};
 use super::test_index::{TestManifest, digest, repository};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::clock::{ClockRow, StoreTime};
@@ -21,6 +24,8 @@ pub(in crate::store) struct TestTables {
     pub(in crate::store) bounds: FeedBounds,
     /// The events of all changes.
     pub(in crate::store) events: Vec<Event>,
+    /// True for a rebuilt index, in which the first collection finds the candidates.
+    was_rebuilt: bool,
     /// The work on files of the last change.
     pub(in crate::store) files: FileActions,
 }
@@ -55,6 +60,7 @@ impl TestTables {
     ) -> Result<C::Reply, StoreError> {
         let (mut tables, now) = (self.tables.clone(), self.moment());
         let change: Change = change.into();
+        self.was_rebuilt |= matches!(change, Change::RecordBlobs(_));
         match changes::apply(&change, origin, &mut tables, &now) {
             Ok(outcome) => {
                 let mut feed = FeedWriter::new(&now, self.bounds);
@@ -116,8 +122,35 @@ impl TestTables {
         self.tables.tags_after(&repository("a"), None, 100_000).unwrap()
     }
 
-    /// Checks that all tables agree.
+    /// Checks that all tables agree, and that no candidate of a collection lacks its row.
     pub(in crate::store) fn assert_consistent(&self) {
         consistency::check(&self.tables).unwrap();
+        if self.was_rebuilt {
+            return;
+        }
+        for row in self.tables.rows(Table::RepositoryBlobs).unwrap() {
+            let (repository, digest) = keys::split_content(row.unwrap().0).unwrap();
+            self.assert_noted(&BlobCandidate { digest, repository: Some(repository) });
+        }
+        for row in self.tables.rows(Table::Blobs).unwrap() {
+            let (digest, _) = keys::split_digest(row.unwrap().0).unwrap();
+            self.assert_noted(&BlobCandidate { digest, repository: None });
+        }
+        for row in self.tables.rows(Table::LinkExceptions).unwrap() {
+            let (repository, digest) = keys::split_content(row.unwrap().0).unwrap();
+            if !self.tables.is_referenced_in(&repository, &digest).unwrap() {
+                let one = BlobCandidate { digest, repository: Some(repository) };
+                assert!(self.is_noted(&one), "the exception of {one:?} would stay");
+            }
+        }
+    }
+
+    fn assert_noted(&self, one: &BlobCandidate) {
+        let is_noted = self.is_noted(one) || !self.tables.is_candidate(one).unwrap();
+        assert!(is_noted, "no collection looks at {one:?}");
+    }
+
+    fn is_noted(&self, one: &BlobCandidate) -> bool {
+        self.tables.get(Table::BlobCandidates, &row_key(one)).unwrap().is_some()
     }
 }

@@ -322,6 +322,29 @@ async fn a_long_journal_becomes_a_whole_file() {
 }
 
 #[tokio::test]
+async fn a_log_that_continues_does_not_wait_for_a_whole_file() {
+    let opened = with_names().await;
+    let whole = || fs::metadata(opened.disk.path("index.json")).unwrap().ino();
+    let (before, (least, _)) = (whole(), JOURNAL_LENGTH);
+    for number in 0.. {
+        opened.push(&image_index(&[], number, &["1"])).await;
+        catch_up(&opened.disk, &opened.index);
+        if journal(&opened).len() as u64 > 2 * least {
+            break;
+        }
+    }
+    assert_eq!(whole(), before);
+    assert_current(&opened, "in the journal");
+    opened.push(&image_index(&[], 0, &["2"])).await;
+    // The layout thread merges it.
+    LayoutWriter { small: 0, excess: 1, disk: &opened.disk, index: &opened.index, needs_whole: false }
+        .write()
+        .unwrap();
+    assert!(whole() != before && journal(&opened).is_empty());
+    assert_current(&opened, "merged");
+}
+
+#[tokio::test]
 async fn a_small_file_has_no_journal() {
     let opened = with_names().await;
     let mut layout = LayoutWriter::new(&opened.disk, &opened.index, false);

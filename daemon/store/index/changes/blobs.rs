@@ -7,6 +7,7 @@ use super::apply::{Apply, FileFact, Needs};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::error::StoreError;
 use crate::store::index::tables::meta::{self, Meta};
+use crate::store::index::tables::parents::WRITER_LOOKUPS;
 use crate::store::index::tables::rows::{BlobRow, RepositoryBlobRow};
 use crate::store::index::tables::{Table, WriteTables, keys};
 use crate::store::upload_files::HashedFile;
@@ -78,7 +79,7 @@ impl<T: WriteTables> Applier<'_, T> {
         self.record_blob(&blob.digest, blob.file.length)?;
         match repository {
             Some(repository) => self.link_blob(repository, &blob.digest, blob.file.length),
-            None => Ok(()),
+            None => self.note_if_in_no_repository(&blob.digest),
         }
     }
 
@@ -115,8 +116,10 @@ impl<T: WriteTables> Applier<'_, T> {
         self.tables.put_row(Table::RepositoryBlobs, &key, &row)?;
         self.tables.put(Table::BlobRepositories, &keys::repository_key(digest, repository), &[])?;
         if before.is_none() {
+            self.forget_candidate(None, digest)?;
+            self.note_candidate(Some(repository), digest)?;
             self.record_new_link(repository, digest)?;
-            self.fill_holes(repository, digest)?;
+            self.fill_holes(repository, digest, WRITER_LOOKUPS)?;
         }
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),

@@ -5,6 +5,7 @@
 
 use super::applier::Applier;
 use super::apply::{Apply, Needs};
+use super::blob_candidates::{NoteCandidates, NoteFullCollection, SettleCandidates};
 use super::blobs::{AdmitBlob, MountBlob, Mounted};
 use super::deletes::{
     DeleteBlob, DeleteManifest, DeleteTag, DeleteTags, DeleteUntaggedManifest, Deleted, OrphanReferrers,
@@ -123,6 +124,12 @@ changes! {
     SweepBlobs => Vec<SweepOutcome<(Digest, u64)>>,
     /// Removes links of repositories that are still stale.
     UnlinkStaleLinks => (),
+    /// Removes rows of candidates that are none.
+    SettleCandidates => (),
+    /// Adds rows for candidates that a full collection has found.
+    NoteCandidates => (),
+    /// Notes that a full collection has ended.
+    NoteFullCollection => (),
     /// Removes tags that were not set again; returns them.
     RetireTags => Vec<DatedTag>,
     /// Removes manifests that are still orphans; returns those that were removed or postponed.

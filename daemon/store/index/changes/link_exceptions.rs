@@ -77,6 +77,7 @@ impl<T: WriteTables> Applier<'_, T> {
         let is_linked = self.tables.get(Table::RepositoryBlobs, &key)?.is_some();
         if !is_linked && self.tables.may_be_referenced_in(repository, digest)? {
             self.tables.put_row(Table::LinkExceptions, &key, &LinkExceptionRow::Deleted)?;
+            self.note_candidate(Some(repository), digest)?;
         } else if !is_linked {
             self.tables.delete(Table::LinkExceptions, &key)?;
         }
@@ -126,15 +127,23 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
+    /// Removes the link exception of a blob that no manifest of its repository references any more.
+    pub(super) fn drop_exception(
+        &mut self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        if self.tables.delete(Table::LinkExceptions, &keys::content_key(repository, digest))? {
+            self.names_changed();
+        }
+        Ok(())
+    }
+
     /// Removes link exceptions that no manifest of their repository needs any more.
     fn remove_link_exceptions(&mut self, exceptions: &[LinkException]) -> Result<(), StoreError> {
         for LinkException { repository, digest, .. } in exceptions {
-            if self.tables.is_referenced_in(repository, digest)? {
-                continue;
-            }
-            let key = keys::content_key(repository, digest);
-            if self.tables.delete(Table::LinkExceptions, &key)? {
-                self.names_changed();
+            if !self.tables.is_referenced_in(repository, digest)? {
+                self.drop_exception(repository, digest)?;
             }
         }
         Ok(())

@@ -13,11 +13,12 @@
 //! | collection | `sweep` |
 //! | repair and rebuild | `repair`, `restore`, `marks`, `identity` |
 //! | background jobs | `jobs` |
-//! | rows that changes keep current | `removals`, `link_exceptions`, `sparse`, `repository_stats`, `attached`, `tag_index` |
+//! | rows that changes keep current | `removals`, `link_exceptions`, `sparse`, `blob_candidates`, `repository_stats`, `attached`, `tag_index` |
 
 mod applier;
 mod apply;
 mod attached;
+pub(in crate::store) mod blob_candidates;
 pub(in crate::store) mod blobs;
 mod change;
 pub(in crate::store) mod daily;

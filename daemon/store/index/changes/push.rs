@@ -12,6 +12,7 @@ use crate::store::capacity_limits::NameLimits;
 use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
 use crate::store::index::event::EventKind;
+use crate::store::index::tables::parents::WRITER_LOOKUPS;
 use crate::store::index::tables::rows::{ManifestRow, NameTimestamps, RepositoryRow};
 use crate::store::index::tables::sparse::SparseManifests;
 use crate::store::index::tables::{Table, WriteTables, keys};
@@ -164,6 +165,7 @@ impl<T: WriteTables> Applier<'_, T> {
             &keys::repository_key(&new.digest, &new.repository),
             &[],
         )?;
+        self.forget_candidate(None, &new.digest)?;
         self.put_edges(new)?;
         if let Some(subject) = new.manifest.subject() {
             let descriptor = new.manifest.descriptor(new.digest.clone(), new.size);
@@ -185,7 +187,7 @@ impl<T: WriteTables> Applier<'_, T> {
             self.update_sparse_mark(&new.repository, &new.digest, &mut u32::MAX.clone())?;
         }
         if is_new {
-            self.fill_holes(&new.repository, &new.digest)?;
+            self.fill_holes(&new.repository, &new.digest, WRITER_LOOKUPS)?;
         }
         Ok(())
     }
@@ -197,6 +199,7 @@ impl<T: WriteTables> Applier<'_, T> {
         for link in new.manifest.references() {
             children.extend_from_slice(&keys::digest_key(&link.digest));
             self.tables.put(Table::Parents, &keys::edge_key(&link.digest, &new.digest), &[])?;
+            self.forget_candidate(Some(&new.repository), &link.digest)?;
             if link.kind == ReferenceKind::Foreign {
                 self.record_foreign_link(&new.repository, &link.digest)?;
             }

@@ -165,6 +165,7 @@ impl<T: WriteTables> Applier<'_, T> {
         let key = keys::digest_key(digest);
         if self.tables.prefix(Table::ManifestRepositories, &key)?.next().is_none() {
             self.delete_edges(digest)?;
+            self.note_if_in_no_repository(digest)?;
         }
         Ok(RemovedManifest { media_type: row.media_type, size: row.size, is_whole })
     }
@@ -180,6 +181,7 @@ impl<T: WriteTables> Applier<'_, T> {
         for child in self.tables.children_of(digest)? {
             self.mark_orphaned(repository, &child, since, true)?;
             self.renew_lease(Some(repository), &child, since)?;
+            self.note_children(repository, &child)?;
         }
         self.renew_lease(None, digest, since)?;
         let key = keys::content_key(repository, digest);

@@ -80,6 +80,8 @@ impl<T: WriteTables> Applier<'_, T> {
         self.tables.delete(Table::RepositoryBlobs, &key)?;
         self.tables.delete(Table::BlobRepositories, &keys::repository_key(digest, repository))?;
         self.update_stats(repository, |counted| counted.bytes = counted.bytes.saturating_sub(row.size))?;
+        self.forget_candidate(Some(repository), digest)?;
+        self.note_if_in_no_repository(digest)?;
         Ok(Some(row.size))
     }
 

@@ -4,7 +4,7 @@ use super::applier::Applier;
 use super::apply::Apply;
 use crate::oci::{Digest, Manifest, ReferenceKind, RepositoryName};
 use crate::store::error::StoreError;
-use crate::store::index::tables::parents::{References, WRITER_LOOKUPS};
+use crate::store::index::tables::parents::References;
 use crate::store::index::tables::rows::LinkExceptionRow;
 use crate::store::index::tables::sparse::{SparseManifest, SparseManifests};
 use crate::store::index::tables::{Table, WriteTables, keys};
@@ -67,14 +67,15 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
-    /// Removes the marks of the sparse manifests for which content that a repository gets is the last hole. Beyond the
-    /// writer's budget the marks stay until the next collection.
+    /// Removes the marks of the sparse manifests for which content that a repository has is the last hole. Beyond the budget
+    /// of lookups the marks stay until the next collection.
     pub(super) fn fill_holes(
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
+        mut budget: u32,
     ) -> Result<(), StoreError> {
-        let (mut from, mut budget) = (Vec::new(), WRITER_LOOKUPS);
+        let mut from = Vec::new();
         while let Some(parent) =
             self.tables.parent_among(Table::Sparse, repository, digest, &from, &mut budget)?
         {
@@ -82,6 +83,9 @@ impl<T: WriteTables> Applier<'_, T> {
             // The next key: no digest is a prefix of another.
             from = keys::digest_key(&parent);
             from.push(0);
+        }
+        if budget == 0 {
+            self.note_candidate(Some(repository), digest)?;
         }
         Ok(())
     }

@@ -103,6 +103,7 @@ impl Apply for AdoptBlobs {
             let Some(length) = file.length() else { continue };
             if to.tables.get(Table::Blobs, &keys::digest_key(&file.digest))?.is_none() {
                 to.record_blob(&file.digest, length)?;
+                to.note_if_in_no_repository(&file.digest)?;
                 adopted.push((file.digest.clone(), length));
             }
         }
@@ -164,7 +165,11 @@ impl<T: WriteTables> Applier<'_, T> {
             {
                 continue;
             }
-            changes += self.repositories_of(digest)?.len().min(MAX_REPOSITORIES);
+            let repositories = self.repositories_of(digest)?;
+            changes += repositories.len().min(MAX_REPOSITORIES);
+            for repository in &repositories {
+                self.drop_exception(repository, digest)?;
+            }
             self.remove_blob_rows(digest, row.size)?;
             self.unlink(digest);
             handled.push(SweepOutcome::Swept((digest.clone(), row.size)));
@@ -180,7 +185,7 @@ impl<T: WriteTables> Applier<'_, T> {
         }
         self.update_total_bytes(0, size)?;
         self.tables.delete(Table::Blobs, &key)?;
-        Ok(())
+        self.forget_candidate(None, digest)
     }
 
     /// Removes stale links that are still stale.
@@ -194,6 +199,7 @@ impl<T: WriteTables> Applier<'_, T> {
             let row: Option<RepositoryBlobRow> = self.tables.row(Table::RepositoryBlobs, &key)?;
             let old = row.is_none_or(|row| row.leased_at.age(self.now.store_time) >= grace);
             if old && !self.tables.is_referenced_in(repository, digest)? {
+                self.drop_exception(repository, digest)?;
                 self.unlink_blob(repository, digest)?;
             }
         }

@@ -210,6 +210,12 @@ impl Index {
         self.pending.load().sequence
     }
 
+    /// Returns the number of rows of LMDB that were read of each table.
+    #[cfg(test)]
+    pub(in crate::store) fn rows_read(&self) -> Vec<(Table, u64)> {
+        self.databases.rows_read()
+    }
+
     /// Releases the reader slots of processes that were killed, which keep LMDB from reusing freed pages.
     pub(in crate::store) fn clear_stale_readers(&self) -> Result<(), StoreError> {
         self.databases.noted(self.env.clear_stale_readers().map_err(IndexError::from))?;

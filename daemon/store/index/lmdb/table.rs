@@ -20,7 +20,8 @@ use crate::store::index_failure::IndexFailure;
 const CHECKSUM: usize = 4;
 
 /// The tables that were added to an index that stayed readable: one of an earlier build lacks them until it is opened.
-const ADDED: [Table; 4] = [Table::Daily, Table::Synced, Table::TagsByDigest, Table::TagsByTime];
+const ADDED: [Table; 5] =
+    [Table::Daily, Table::Synced, Table::TagsByDigest, Table::TagsByTime, Table::BlobCandidates];
 
 /// The databases of all tables, and the mark of their index.
 pub(super) struct Databases {
@@ -29,16 +30,28 @@ pub(super) struct Databases {
     failure: IndexFailure,
     /// The format version that a commit may write: the present one, unless the index still waits for room to be taken over.
     pub(super) version: u32,
+    #[cfg(test)]
+    reads: RowsRead,
 }
 
 impl Databases {
+    fn with(list: &[Option<Database<Bytes, Bytes>>; Table::ALL.len()], version: u32) -> Self {
+        Databases {
+            list: *list,
+            failure: IndexFailure::default(),
+            version,
+            #[cfg(test)]
+            reads: RowsRead::default(),
+        }
+    }
+
     /// Opens the tables, and creates those that are missing.
     pub(super) fn create(env: &Env, txn: &mut RwTxn) -> heed::Result<Self> {
         let mut list = [None; Table::ALL.len()];
         for (database, table) in list.iter_mut().zip(Table::ALL) {
             *database = Some(create(env, txn, table)?);
         }
-        Ok(Databases { list, failure: IndexFailure::default(), version: meta::VERSION })
+        Ok(Databases::with(&list, meta::VERSION))
     }
 
     /// Opens the tables of an existing index; writes nothing. One that was added later may be missing until the index is
@@ -54,7 +67,7 @@ impl Databases {
         // An unreadable version fails where it is needed.
         let version = Self::meta_row(env, txn, meta::FORMAT).ok().flatten();
         let version = version.filter(|version| *version == meta::VERSION).unwrap_or(meta::WITHOUT_TAG_INDEX);
-        Ok(Databases { list, failure: IndexFailure::default(), version })
+        Ok(Databases::with(&list, version))
     }
 
     /// Returns the value of a row of `meta`, for an index whose other tables may be those of another version.
@@ -168,10 +181,35 @@ impl Databases {
     }
 
     fn checked<'txn>(&self, table: Table, key: &[u8], stored: &'txn [u8]) -> Result<&'txn [u8], IndexError> {
+        #[cfg(test)]
+        self.reads.add(table);
         match value_of(table, key, stored) {
             Some(value) => Ok(value),
             None => self.noted(Err(corrupt(table))),
         }
+    }
+}
+
+/// The rows that were read, by table, but for those that the writer of `index.json` reads at its own time.
+#[cfg(test)]
+#[derive(Default)]
+struct RowsRead([std::sync::atomic::AtomicU64; Table::ALL.len()]);
+
+#[cfg(test)]
+impl RowsRead {
+    fn add(&self, table: Table) {
+        if std::thread::current().name() != Some("layout") {
+            self.0[table as usize].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Databases {
+    /// Returns the number of rows that were read of each table.
+    pub(super) fn rows_read(&self) -> Vec<(Table, u64)> {
+        let count = |table: Table| self.reads.0[table as usize].load(std::sync::atomic::Ordering::Relaxed);
+        Table::ALL.into_iter().map(|table| (table, count(table))).collect()
     }
 }
 

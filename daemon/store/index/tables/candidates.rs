@@ -56,11 +56,17 @@ impl Remaining {
     }
 }
 
+/// A blob that a collection looks at, and the repository in which nothing may reference it; see `blob_candidates`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct BlobCandidate {
+    pub digest: Digest,
+    /// `None` for a file that no repository may have.
+    pub repository: Option<RepositoryName>,
+}
+
 /// One page of the files in `blobs/`, classified by the mark phase.
 #[derive(Default)]
 pub(in crate::store) struct BlobPage {
-    /// Files that a manifest references, and manifests.
-    pub live: Amount,
     /// Unreferenced files within their grace period.
     pub leased: Amount,
     /// Their remaining times.
@@ -69,6 +75,12 @@ pub(in crate::store) struct BlobPage {
     pub orphans: Vec<(Digest, u64)>,
     /// Stale links: repositories that have a referenced blob without a manifest that needs it there.
     pub stale_links: Vec<(Digest, RepositoryName)>,
+    /// Rows of candidates that are none.
+    pub settled: Vec<BlobCandidate>,
+    /// Candidates that stay: of a page of all blobs they may lack their rows.
+    pub waiting: Vec<BlobCandidate>,
+    /// True if a blob has more links than were looked at.
+    pub is_partial: bool,
     /// The key after which the next page begins; `None` after the last page.
     pub next: Option<Vec<u8>>,
 }

@@ -48,6 +48,19 @@ impl Forecast {
         self.leased_at.get(key).map_or(start, |lease| start.max(*lease))
     }
 
+    /// Returns the keys of the first blobs that removed manifests referenced or were, after `after` and up to `end`.
+    pub(in crate::store) fn touched_blobs(
+        &self,
+        after: Option<&[u8]>,
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Vec<Vec<u8>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let blobs = self.leased_at.range::<[u8], _>((start, Bound::Unbounded)).map(|(key, _)| key);
+        let until_end = blobs.take_while(|key| end.is_none_or(|end| key.as_slice() <= end));
+        until_end.take(limit).cloned().collect()
+    }
+
     /// Returns the orphan row of a manifest.
     pub(in crate::store) fn orphan_row(
         &self,

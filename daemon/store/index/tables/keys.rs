@@ -64,6 +64,14 @@ pub(in crate::store) fn repository_prefix(repository: &RepositoryName) -> Vec<u8
     key
 }
 
+/// Returns a key behind all keys of a repository, and before those of the next one.
+pub(in crate::store) fn repository_end(repository: &RepositoryName) -> Vec<u8> {
+    let mut key = repository_prefix(repository);
+    // No name has this byte.
+    *key.last_mut().unwrap_or(&mut 0) = 1;
+    key
+}
+
 /// Returns the key of a tag.
 pub(in crate::store) fn tag_key(repository: &RepositoryName, tag: &Tag) -> Vec<u8> {
     let mut key = repository_prefix(repository);

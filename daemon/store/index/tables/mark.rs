@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::candidates::{BlobPage, DatedTag, OrphanCandidate};
+use super::blob_candidates::{self, BlobCandidates};
+use super::candidates::{BlobCandidate, BlobPage, DatedTag, OrphanCandidate};
 use super::forecast::Forecast;
 use super::keys;
 use super::lists::Lists;
 use super::parents::References;
 use super::port::{ReadTables, Table};
-use super::rows::{BlobRow, ManifestRow, RepositoryBlobRow};
+use super::rows::{BlobRow, ManifestRow, OrphanRow, RepositoryBlobRow};
 use super::tag_index::TagIndex;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::clock::StoreTime;
@@ -28,6 +29,19 @@ const MAX_STALE_LINKS: usize = 10_000;
 
 /// The maximum number of unfinished deletes of a repository that one collection continues.
 const MAX_UNFINISHED_DELETES: usize = 1000;
+
+/// The state of a file in `blobs/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum BlobState {
+    /// A manifest of a repository, or a blob that one references.
+    Live,
+    /// Unreferenced, within its grace period.
+    Leased,
+    /// Unreferenced; more repositories have it than one transaction unlinks.
+    WidelyLinked,
+    /// To be removed.
+    Orphan,
+}
 
 /// The lookups of the mark phase.
 pub(in crate::store) trait Mark: ReadTables {
@@ -95,26 +109,94 @@ pub(in crate::store) trait Mark: ReadTables {
             let (Some((digest, _)), row) = (keys::split_digest(key), self.decode::<BlobRow>(value)?) else {
                 continue;
             };
-            if self.is_referenced(&digest, key, forecast)? {
-                page.live.add(row.size);
-                self.find_stale_links(&digest, key, (now, grace), &mut page.stale_links)?;
-            } else if let age = forecast.leased_at(key, row.leased_at).age(now)
-                && age < grace
-            {
-                page.leased.add(row.size);
-                page.remaining.add(grace.saturating_sub(age));
-            } else if self.is_widely_linked(key)? {
-                // Its links are removed first, some in each transaction.
-                self.find_stale_links(&digest, key, (now, grace), &mut page.stale_links)?;
-            } else {
-                page.orphans.push((digest, row.size));
+            match self.classify_blob((&digest, key), &row, (now, grace), forecast, &mut page)? {
+                BlobState::Live | BlobState::WidelyLinked => {
+                    self.find_stale_links(&digest, key, (now, grace), &mut page)?;
+                }
+                BlobState::Leased => {
+                    let mut rows = self.candidates_of(&digest)?;
+                    page.is_partial |= rows.len() == blob_candidates::MAX_REPOSITORIES;
+                    page.waiting.append(&mut rows);
+                }
+                BlobState::Orphan => {}
             }
-            if number + 1 == limit || page.stale_links.len() >= MAX_STALE_LINKS {
+            let found = page.stale_links.len().max(page.waiting.len());
+            if number + 1 == limit || found >= MAX_STALE_LINKS {
                 page.next = Some(key.to_vec());
                 break;
             }
         }
         Ok(page)
+    }
+
+    /// Classifies the next blobs among the candidates, after the key `after`: a page that costs the same however many blobs
+    /// there are.
+    fn candidate_page(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+        (now, grace): (StoreTime, Duration),
+        forecast: &Forecast,
+    ) -> Result<BlobPage, StoreError> {
+        let (candidates, next) = self.candidates_after(after, limit, forecast)?;
+        let mut page = BlobPage { next, ..BlobPage::default() };
+        for (key, rows) in candidates {
+            let Some((digest, _)) = keys::split_digest(&key) else { continue };
+            let Some(row) = self.row::<BlobRow>(Table::Blobs, &key)? else {
+                page.settled.extend(rows);
+                continue;
+            };
+            let state = self.classify_blob((&digest, &key), &row, (now, grace), forecast, &mut page)?;
+            let has_stale_links = matches!(state, BlobState::Live | BlobState::WidelyLinked);
+            for row in rows {
+                match &row.repository {
+                    _ if !self.is_candidate(&row)? => page.settled.push(row),
+                    Some(name) if has_stale_links && self.is_stale(name, &digest, (now, grace))? => {
+                        page.stale_links.push((digest.clone(), name.clone()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// Finds the state of a file in `blobs/`, and adds it to the page as far as that is decided by it.
+    fn classify_blob(
+        &self,
+        (digest, key): (&Digest, &[u8]),
+        row: &BlobRow,
+        (now, grace): (StoreTime, Duration),
+        forecast: &Forecast,
+        page: &mut BlobPage,
+    ) -> Result<BlobState, StoreError> {
+        if self.is_referenced(digest, key, forecast)? {
+            return Ok(BlobState::Live);
+        }
+        let age = forecast.leased_at(key, row.leased_at).age(now);
+        if age < grace {
+            page.leased.add(row.size);
+            page.remaining.add(grace.saturating_sub(age));
+            return Ok(BlobState::Leased);
+        }
+        // Its links are removed first, some in each transaction.
+        if self.is_widely_linked(key)? {
+            return Ok(BlobState::WidelyLinked);
+        }
+        page.orphans.push((digest.clone(), row.size));
+        Ok(BlobState::Orphan)
+    }
+
+    /// Returns true if the lease of a blob in a repository is over.
+    fn is_stale(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        (now, grace): (StoreTime, Duration),
+    ) -> Result<bool, StoreError> {
+        let link: Option<RepositoryBlobRow> =
+            self.row(Table::RepositoryBlobs, &keys::content_key(repository, digest))?;
+        Ok(link.is_none_or(|link| link.leased_at.age(now) >= grace))
     }
 
     /// Returns the number of files in `blobs/` that no manifest references.
@@ -128,35 +210,37 @@ pub(in crate::store) trait Mark: ReadTables {
         Ok(count)
     }
 
-    /// Finds the repositories that have a blob without a manifest that references it, and whose lease is over.
+    /// Finds the repositories that have a blob without a manifest that references it: those whose lease is over, and the
+    /// others.
     fn find_stale_links(
         &self,
         digest: &Digest,
         key: &[u8],
         (now, grace): (StoreTime, Duration),
-        stale_links: &mut Vec<(Digest, RepositoryName)>,
+        page: &mut BlobPage,
     ) -> Result<(), StoreError> {
         let mut referencing_repositories = None;
         for row in self.prefix(Table::BlobRepositories, key)? {
-            if stale_links.len() >= MAX_STALE_LINKS {
+            if page.stale_links.len().max(page.waiting.len()) >= MAX_STALE_LINKS {
                 // The next collection finds the rest.
+                page.is_partial = true;
                 break;
             }
             let name = &row?.0[key.len()..];
             let Some(repository) = keys::text_after(name, 0).and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let link: Option<RepositoryBlobRow> =
-                self.row(Table::RepositoryBlobs, &keys::content_key(&repository, digest))?;
-            if link.is_some_and(|link| link.leased_at.age(now) < grace) {
-                continue;
-            }
             let referencing_repositories = match &mut referencing_repositories {
                 Some(referencing_repositories) => referencing_repositories,
                 none => none.insert(self.referencing_repositories(key)?),
             };
-            if !referencing_repositories.contains(name) {
-                stale_links.push((digest.clone(), repository));
+            if referencing_repositories.contains(name) {
+                continue;
+            }
+            if self.is_stale(&repository, digest, (now, grace))? {
+                page.stale_links.push((digest.clone(), repository));
+            } else {
+                page.waiting.push(BlobCandidate { digest: digest.clone(), repository: Some(repository) });
             }
         }
         Ok(())
@@ -237,6 +321,38 @@ pub(in crate::store) trait Mark: ReadTables {
         unreferenced.retain(|one| !tagged.contains(&one.digest));
         *manifests = unreferenced;
         Ok(())
+    }
+
+    /// Returns the repositories with manifests that a delete orphaned, among the next `rows` rows after the key `after`, and
+    /// the key after which the next part begins if there may be more.
+    fn repositories_with_orphans(
+        &self,
+        after: Option<&[u8]>,
+        rows: usize,
+    ) -> Result<(Vec<RepositoryName>, Option<Vec<u8>>), StoreError> {
+        let (mut found, mut start, mut left) = (Vec::new(), after.map(<[u8]>::to_vec), rows);
+        loop {
+            let bound = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut orphaned = None;
+            for row in self.range(Table::Orphans, &(bound, Bound::Unbounded))? {
+                let (key, value) = row?;
+                if left == 0 {
+                    return Ok((found, start));
+                }
+                left -= 1;
+                if self.decode::<OrphanRow>(value)?.deleted {
+                    orphaned = keys::split_content(key).map(|(repository, _)| repository);
+                }
+                start = Some(key.to_vec());
+                if orphaned.is_some() {
+                    break;
+                }
+            }
+            let Some(repository) = orphaned else { return Ok((found, None)) };
+            // Its other rows are skipped.
+            start = Some(keys::repository_end(&repository));
+            found.push(repository);
+        }
     }
 
     /// Returns deleted manifests of a repository whose referrers are not all orphaned, because the process that

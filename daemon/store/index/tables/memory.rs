@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::port::{Bounds, ReadTables, Row, Table, WriteTables};
 use crate::store::index_error::IndexError;
@@ -12,12 +14,23 @@ pub(in crate::store) struct Memory {
     rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     /// The maximum number of rows that a change which grows the tables may find; unlimited if `None`.
     pub(in crate::store) limit: Option<usize>,
+    /// The number of rows that were read, also by snapshots.
+    read: Arc<AtomicU64>,
 }
 
 impl Memory {
     /// Returns true if both have the same rows.
     pub(in crate::store) fn has_same_rows(&self, other: &Memory) -> bool {
         self.rows == other.rows
+    }
+
+    /// Returns the number of rows that were read so far.
+    pub(in crate::store) fn rows_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    fn count_read(&self) {
+        self.read.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -31,6 +44,7 @@ fn owned(bound: Bound<&[u8]>, table: Table, unbounded: Bound<(Table, Vec<u8>)>) 
 
 impl ReadTables for Memory {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, IndexError> {
+        self.count_read();
         Ok(self.rows.get(&(table, key.to_vec())).map(Vec::as_slice))
     }
 
@@ -42,6 +56,7 @@ impl ReadTables for Memory {
         let start = owned(range.0, table, Bound::Included((table, Vec::new())));
         let end = owned(range.1, table, Bound::Unbounded);
         let rows = self.rows.range((start, end)).take_while(move |((of, _), _)| *of == table);
+        let rows = rows.inspect(|_| self.count_read());
         Ok(rows.map(|((_, key), value)| Ok((key.as_slice(), value.as_slice()))))
     }
 
@@ -53,6 +68,7 @@ impl ReadTables for Memory {
         let prefix = prefix.to_vec();
         let rows = self.rows.range((table, prefix.clone())..);
         let rows = rows.take_while(move |((of, key), _)| *of == table && key.starts_with(&prefix));
+        let rows = rows.inspect(|_| self.count_read());
         Ok(rows.map(|((_, key), value)| Ok((key.as_slice(), value.as_slice()))))
     }
 
@@ -61,7 +77,7 @@ impl ReadTables for Memory {
     }
 
     fn len(&self, table: Table) -> Result<u64, IndexError> {
-        Ok(self.rows(table)?.count() as u64)
+        Ok(self.rows.keys().filter(|(of, _)| *of == table).count() as u64)
     }
 
     fn note(&self, _: &IndexError) {}

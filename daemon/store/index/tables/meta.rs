@@ -38,6 +38,8 @@ pub(in crate::store) const PULLS_RECORDED_SINCE: &[u8] = b"pulls_recorded_since"
 pub(in crate::store) const LOG: &[u8] = b"log";
 /// `meta` row: the key of the last tag that the tables derived from `tags` have; it exists until they have all.
 pub(in crate::store) const TAGS_INDEXED: &[u8] = b"tags_indexed";
+/// `meta` row: the store time of the last full collection.
+pub(in crate::store) const FULL_COLLECTION: &[u8] = b"full_collection";
 /// `meta` row: the number of the next event.
 pub(in crate::store) const NEXT_EVENT: &[u8] = b"next_event";
 

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | the port | `port`, `memory` (for tests) |
 //! | rows | `keys`, `rows`, `meta`, `entry`, `link_exceptions`, `sparse`, `uses`, `jobs`, `stats`, `synced`, `daily` |
-//! | reads of requests | `lookups`, `tag_index`, `tag_lists`, `ranked`, `lists`, `overview`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
-//! | reads of a collection | `mark`, `candidates`, `forecast`, `dry_run` |
+//! | reads of requests | `lookups`, `tag_index`, `tag_lists`, `ranked`, `lists`, `overview`, `repository_lists`, `search`, `names`, `untagged`, `emptied`, `parents`, `lease` |
+//! | reads of a collection | `mark`, `candidates`, `blob_candidates`, `forecast`, `dry_run` |
 //! | the event feed | `feed` |
 //! | inspection | `consistency` |
 
+pub(in crate::store) mod blob_candidates;
 pub(in crate::store) mod candidates;
 pub(in crate::store) mod consistency;
 pub(in crate::store) mod daily;
@@ -32,6 +33,7 @@ pub(in crate::store) mod overview;
 pub(in crate::store) mod parents;
 pub(in crate::store) mod port;
 mod ranked;
+pub(in crate::store) mod repository_lists;
 pub(in crate::store) mod rows;
 pub(in crate::store) mod search;
 pub(in crate::store) mod sparse;

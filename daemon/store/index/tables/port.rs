@@ -61,11 +61,13 @@ pub(in crate::store) enum Table {
     /// Repository, time, tag → empty: the tags that lists show, the newest first; repository → the number of those that they
     /// hide. See `tag_index`.
     TagsByTime,
+    /// Digest, repository or nothing → empty: blobs that a collection looks at; see `blob_candidates`.
+    BlobCandidates,
 }
 
 impl Table {
     /// All tables, in the order of the enum.
-    pub(in crate::store) const ALL: [Table; 23] = [
+    pub(in crate::store) const ALL: [Table; 24] = [
         Table::Meta,
         Table::Repositories,
         Table::Tags,
@@ -89,6 +91,7 @@ impl Table {
         Table::Synced,
         Table::TagsByDigest,
         Table::TagsByTime,
+        Table::BlobCandidates,
     ];
 
     /// Returns the name of the table on disk.
@@ -117,6 +120,7 @@ impl Table {
             Table::Synced => "synced",
             Table::TagsByDigest => "tags_by_digest",
             Table::TagsByTime => "tags_by_time",
+            Table::BlobCandidates => "blob_candidates",
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::keys;
-use super::overview::repository_overview;
 use super::port::{ReadTables, Table};
+use super::repository_lists::overview;
 use super::rows::digest_of;
 use crate::oci::RepositoryName;
 use crate::store::error::StoreError;
@@ -32,7 +32,7 @@ pub(in crate::store) trait Searches: ReadTables {
             if query.matches_repository(name) {
                 found.repositories_total += 1;
                 if found.repositories.len() < query.limit {
-                    found.repositories.push(repository_overview(self, name.clone(), row)?);
+                    found.repositories.push(overview(name.clone(), &self.decode(row)?));
                 }
             }
             Ok(ControlFlow::Continue(()))

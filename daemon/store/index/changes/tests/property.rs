@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::tag_index::{check_lists, forget_tag_index};
 use super::*;
 use crate::oci::ReferenceKind;
+use crate::store::index::changes::blob_candidates::SettleCandidates;
 use crate::store::index::changes::index_more_tags;
 use crate::store::index::changes::name_image::{NameImage, TagOutcome, TagPolicy, WantedTag};
 use crate::store::index::changes::push::NewManifest;
@@ -12,6 +13,7 @@ use crate::store::index::changes::sweep::{RetireTags, SweepBlobs, SweepManifests
 use crate::store::index::event::EventKind;
 use crate::store::index::tables::forecast::Forecast;
 use crate::store::index::tables::mark::Mark;
+use crate::store::index::tables::parents::References;
 use crate::store::index::tables::sparse::SparseManifests;
 
 /// A step of a random sequence; the numbers choose among few names, so that steps meet.
@@ -196,15 +198,20 @@ impl Registry {
         let manifests = page.into_iter().map(|one| (one.clone(), subject(&one.digest))).collect();
         self.test.apply(SweepManifests { repository: name, manifests, attached: true }).unwrap();
         let now = self.test.now();
-        let page = self.test.tables.blob_page(None, 1000, (now, Duration::ZERO), &forecast).unwrap();
         let grace = Duration::ZERO;
+        let all = self.test.tables.blob_page(None, 1000, (now, grace), &forecast).unwrap();
+        // What changes have noted leads to the same as a look at everything.
+        let page = self.test.tables.candidate_page(None, 1000, (now, grace), &forecast).unwrap();
+        assert_eq!((&page.orphans, &page.stale_links), (&all.orphans, &all.stale_links));
+        self.test.apply(SettleCandidates(page.settled)).unwrap();
         self.test.apply(UnlinkStaleLinks { links: page.stale_links, grace }).unwrap();
         self.test.apply(SweepBlobs { blobs: page.orphans, grace, leases: Arc::default() }).unwrap();
         for digest in &self.test.files.unlink {
             assert!(!self.test.tables.contains_blob(digest).unwrap());
         }
-        let exceptions = self.test.tables.link_exceptions_after(None, 1000).unwrap();
-        self.test.apply(RemoveLinkExceptions(exceptions)).unwrap();
+        for one in self.test.tables.link_exceptions_after(None, 1000).unwrap() {
+            assert!(self.test.tables.is_referenced_in(&one.repository, &one.digest).unwrap(), "{one:?}");
+        }
     }
 }
 
