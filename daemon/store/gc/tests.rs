@@ -353,8 +353,7 @@ async fn collection_reads_as_much_in_a_large_registry_as_in_a_small_one() {
     let tags: Vec<(&str, &str)> = names.iter().map(|name| ("a", name.as_str())).collect();
     for (small, large) in [(&repositories[..6], &repositories[..]), (&tags[..6], &tags[..])] {
         let (small, large) = (rows_of_a_collection(small).await, rows_of_a_collection(large).await);
-        let read = small.into_iter().zip(large);
-        for ((table, few), (_, many)) in read.filter(|((table, _), _)| *table != Table::Tags) {
+        for ((table, few), (_, many)) in small.into_iter().zip(large) {
             // A search for a key reads no row, or that of another key.
             assert!(many <= few + 12, "{table:?}: {few} rows, and {many} in the large registry");
         }
