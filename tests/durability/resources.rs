@@ -103,7 +103,7 @@ fn reads_without_descriptors_get_503_and_no_blob_counts_as_damaged() {
     for error in ERRORS {
         // Another manifest each time: the daemon keeps the ones that it has read.
         let (image, bytes) = daemon.push_image("a", error, error.as_bytes());
-        let failing = FaultInjection::fail_with(error, daemon.pid(), "openat", None);
+        let failing = FaultInjection::fail_with(error, daemon.pid(), "openat,openat2", None);
         assert!(!expect_done_or_unavailable(daemon.get(&blob), 200, error));
         assert!(!expect_done_or_unavailable(daemon.get(&format!("/v2/a/manifests/{image}")), 200, error));
         drop(failing);
@@ -231,7 +231,7 @@ fn failed_syncs_of_a_checkpoint_lose_nothing() {
             (set.into_iter().map(|(_, tag)| tag).collect(), refused.into_iter().map(text).collect())
         };
         let (mut acknowledged, refused) = put(60);
-        assert!((10..60).contains(&acknowledged.len()), "{how}: {} {refused:?}", acknowledged.len());
+        assert!((5..60).contains(&acknowledged.len()), "{how}: {} {refused:?}", acknowledged.len());
         drop(failing);
         let (after, refused) = put(40);
         assert_eq!(after.len() == 40, !latches, "{how}: {} {refused:?}", after.len());
