@@ -25,7 +25,7 @@ use super::layout_format::{
 };
 use crate::oci::{Descriptor, Digest, Reference, RepositoryName};
 
-/// The most bytes of a journal that are read; the writer ends it long before.
+/// The most bytes of a journal that are read. The writer ends it before.
 pub(super) const MAX_LENGTH: u64 = 8 << 20;
 /// The beginning of the line that ends a batch.
 const END: &[u8] = b"{\"annotations\":";

@@ -20,7 +20,7 @@ use super::index::tables::names::Names;
 use super::index::tables::{ReadTables, Table, keys};
 use super::layout;
 use super::layout_format::Head;
-use super::layout_journal::{Batch, Condition};
+use super::layout_journal::{self, Batch, Condition};
 use super::layout_reader;
 use super::top_files::JOURNAL;
 use crate::oci::Reference;
@@ -36,7 +36,9 @@ const SMALL: u64 = 16 << 10;
 /// The bounds of the journal's length, in bytes. Between them it is a quarter of `index.json`.
 const JOURNAL_LENGTH: (u64, u64) = (64 << 10, 2 << 20);
 /// The factor by which the journal may exceed that length where the index waits for it: a whole file takes seconds.
-const EXCESS_OF_CATCHING_UP: u64 = 8;
+const EXCESS_OF_CATCHING_UP: u64 = 4;
+// What a start does not read would be lost.
+const _: () = assert!(JOURNAL_LENGTH.1 * EXCESS_OF_CATCHING_UP <= layout_journal::MAX_LENGTH);
 /// The largest `index.json` that is rewritten at an idle exit whatever the journal has, in bytes.
 const MERGED_WHEN_IDLE: u64 = 256 << 10;
 /// At an idle exit the journal of a larger one is merged if `index.json` has at most so many times its length.
