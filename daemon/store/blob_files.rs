@@ -79,16 +79,20 @@ impl Disk {
         }
     }
 
+    fn open_in_memory(&self, digest: &Digest) -> Option<File> {
+        self.is_local.then(|| page_cache::open(&self.blob_path(digest))).flatten()
+    }
+
     /// Opens a blob without waiting for the disk, if it has at least `length` bytes; `None` if that is not possible.
     pub(super) fn open_cached_blob(&self, digest: &Digest, length: u64) -> Option<File> {
-        let file = page_cache::open(&self.blob_path(digest))?;
+        let file = self.open_in_memory(digest)?;
         let metadata = file.metadata().ok()?;
         (metadata.is_file() && metadata.len() >= length).then_some(file)
     }
 
     /// Reads the first `length` bytes of a blob without waiting for the disk; `None` if that is not possible.
     pub(super) fn read_cached_blob(&self, digest: &Digest, length: usize) -> Option<Bytes> {
-        let file = page_cache::open(&self.blob_path(digest))?;
+        let file = self.open_in_memory(digest)?;
         let mut bytes = vec![0; length];
         let count = page_cache::read(&file, 0, &mut bytes)?;
         (count == length).then(|| bytes.into())

@@ -19,6 +19,7 @@ use super::error::StoreError;
 use super::files::Files;
 use super::latch::Latch;
 use super::manifest_cache::ManifestCache;
+use super::page_cache;
 use super::regular_file::open_regular;
 use super::reported::Reported;
 use super::thread_locks::ThreadLocks;
@@ -71,6 +72,8 @@ pub(super) struct Disk {
     /// The damaged blobs that the log has named.
     pub(super) reported: Reported,
     pub(super) manifests: ManifestCache,
+    /// True if files that the kernel has in memory can be opened without waiting.
+    pub(super) is_local: bool,
     /// The end of the journal after the last append, which nothing has to read again.
     pub(super) journal_end: Lock<Option<JournalEnd>>,
     /// Open unless the data directory is only read.
@@ -92,6 +95,7 @@ impl Disk {
             upload_count: AtomicU64::new(0),
             reported: Reported::default(),
             manifests: ManifestCache::default(),
+            is_local: page_cache::is_local(root),
             journal_end: Lock::default(),
             directories: None,
         }

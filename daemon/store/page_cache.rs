@@ -3,7 +3,8 @@
 //! They run on the thread of the request, which saves the way through the pool of reads. A path that is not in the
 //! kernel's cache of names is not opened (`openat2` with `RESOLVE_CACHED`, Linux 5.12), and bytes that are not in the
 //! page cache are not read (`preadv2` with `RWF_NOWAIT`). Every other case, errors included, is `None`: the caller
-//! reads in the pool then, which tells why.
+//! reads in the pool then, which tells why. The file systems that ask a server or another process at each open are left to
+//! the pool.
 
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -11,6 +12,27 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
+
+/// The types of file systems that ask a server or another process when a file is opened, by their number in `statfs`: NFS,
+/// SMB (three), FUSE, 9P, Ceph, AFS and Coda.
+const REMOTE: [u32; 9] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x7375_7245,
+];
+
+/// Returns true if opening a file in this directory asks nothing but the kernel; blocking.
+pub(super) fn is_local(directory: &Path) -> bool {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "types have 32 bits in C")]
+    let is_remote = |found: rustix::fs::StatFs| REMOTE.contains(&(found.f_type as u32));
+    rustix::fs::statfs(directory).is_ok_and(|found| !is_remote(found))
+}
 
 /// Opens a file for reading, and not a symbolic link. Nothing can be read here from anything but a regular file.
 pub(super) fn open(path: &Path) -> Option<File> {
