@@ -58,6 +58,11 @@ pub(super) fn open(disk: &Disk, settings: &Settings) -> Result<Opened, StoreErro
     let least_change = layout_change(disk)?;
     let is_healthy_copy = |previous| inspect_and_copy(disk, settings, previous, least_change);
     let why = if marker != ShutdownMarker::Unknown || !exists || is_healthy_copy(false)? {
+        if disk.inspected_index().exists() {
+            log::warn!(
+                "the pages of the index are damaged, but its rows are not: it is replaced by a copy of them"
+            );
+        }
         disk.install_inspected_index()?;
         match Index::open_after(disk, settings.index_map_size, marker.ended_at()) {
             // A clean index of an earlier day, from a backup, vouches for itself, but its names are old. A flipped bit in

@@ -102,6 +102,29 @@ async fn healthy_rows_beside_a_wrong_list_of_free_pages_are_copied() {
 }
 
 #[tokio::test]
+async fn wrong_list_of_free_pages_is_not_used_without_room_for_a_copy() {
+    let opened = TestIndex::open(with_image().await);
+    opened.index.checkpoint().unwrap();
+    let directory = opened.close();
+    let file = directory.path().join("index/data.mdb");
+    let without_room = |previous| {
+        inspected(&Inspection {
+            directory: &directory.path().join("index"),
+            map_size: settings(directory.path(), inspected).index_map_size,
+            previous,
+            least_change: 0,
+            copy: Some(Path::new("/missing/copy.mdb")),
+        })
+    };
+    assert!(matches!(without_room(false), IndexHealth::Healthy), "nothing has to be copied");
+    let mut bytes = fs::read(&file).unwrap();
+    list_page_in_use(&mut bytes);
+    fs::write(&file, bytes).unwrap();
+    assert!(matches!(without_room(false), IndexHealth::Unknown(_)));
+    assert!(matches!(without_room(true), IndexHealth::Healthy), "the next rung rebuilds the index");
+}
+
+#[tokio::test]
 async fn index_is_trusted_without_inspection_after_a_clean_shutdown() {
     let directory = with_image().await;
     disk_of(&directory).mark_clean(None);

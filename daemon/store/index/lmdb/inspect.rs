@@ -38,8 +38,8 @@ pub struct Inspection<'a> {
     pub copy: Option<&'a Path>,
 }
 
-/// Reads every row of an index and checks it. Copies an index whose rows are healthy if it cannot be used as it is; if the
-/// disk has no room for the copy, it is removed again.
+/// Reads every row of an index and checks it. Copies an index whose rows are healthy if it cannot be used as it is. Without
+/// room on the disk, a copy of the previous snapshot is left out.
 ///
 /// # Errors
 /// [`StoreError::Index`] when the index is corrupt, or older than `least_change`; otherwise an error that says
@@ -67,7 +67,11 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
     };
     // LMDB allows one read transaction per thread, and the copy opens one: the snapshot ends here.
     inspect_rows(directory, &env, &databases, least_change)?;
-    copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size))
+    match copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size)) {
+        Err(error) if previous && error.is_environment_error() => Ok(()),
+        // An index that LMDB would write to wrongly is not used without a copy.
+        copied => copied,
+    }
 }
 
 /// Reads the file in order into the page cache, because its trees have the pages in no order. If that fails, so does the
@@ -127,7 +131,10 @@ fn copy_to(env: &Env, databases: &Databases, copy: &Path, map_size: usize) -> Re
     let copied = copied.and_then(|mut file| env.copy_to_file(&mut file, CompactionOption::Enabled));
     match copied.map_err(|error| StoreError::from(IndexError::from(error))) {
         Ok(()) => {}
-        Err(error) if error.is_environment_error() => return remove(copy),
+        Err(error) if error.is_environment_error() => {
+            remove(copy)?;
+            return Err(error);
+        }
         Err(_) => {
             // The number of pages does not add up: the list of free pages is wrong, and the old file must not be
             // used. Reading row by row does not depend on that list.

@@ -26,7 +26,7 @@ pub(super) fn claim<S: ReadAt + ?Sized>(
     }
     let list = List { value };
     let count = list.word(pages, 0)?.ok_or_else(|| wrong("the length"))?;
-    if count >= list.length() / WORD as u64 {
+    if !list.length().is_multiple_of(WORD as u64) || count >= list.length() / WORD as u64 {
         return Err(wrong("the length"));
     }
     let (mut at, mut previous) = (1, u64::MAX);

@@ -60,8 +60,8 @@ impl Meta {
         // Transaction N writes meta page N % 2; a new file has two of transaction 0.
         match (first.transaction, second.transaction) {
             (0, 0) => Ok(first),
-            (even, odd) if even % 2 == 0 && even == odd.wrapping_add(1) => Ok(first),
-            (even, odd) if even % 2 == 0 && odd == even.wrapping_add(1) => Ok(second),
+            (even, odd) if even % 2 == 0 && odd.checked_add(1) == Some(even) => Ok(first),
+            (even, odd) if even % 2 == 0 && even.checked_add(1) == Some(odd) => Ok(second),
             _ => Err(corrupt("the meta pages", "the number of the transaction")),
         }
     }
