@@ -77,7 +77,8 @@ pub(super) struct Inner {
     pub(super) may_lack_names: bool,
     /// Set once the index was inspected in this process.
     pub(super) index_verified: AtomicBool,
-    /// True if files may be in `blobs/` that the index does not have: the next collection lists them.
+    /// True if files may be in `blobs/` that the index does not have, as at the start of a process: the next collection
+    /// lists them.
     pub(super) may_have_unknown_files: AtomicBool,
     /// `None` once the store is closing.
     pub(super) writer: Lock<Option<Writer>>,

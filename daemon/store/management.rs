@@ -73,10 +73,16 @@ impl Store {
             let Delete { repository, object: digest, origin } = delete;
             let delete = store.manifest_delete(repository, digest).await?;
             store.check_tags_may_go(&delete).await?;
+            let mut is_begun = false;
             let deleted = loop {
-                match writer.submit_by(origin.clone(), DeleteManifest(Arc::clone(&delete))).await? {
-                    Deleted::TagsLeft => {}
-                    deleted => break deleted,
+                match writer.submit_by(origin.clone(), DeleteManifest(Arc::clone(&delete))).await {
+                    Ok(Deleted::TagsLeft) => is_begun = true,
+                    Ok(deleted) => break deleted,
+                    // Another delete of it has ended first.
+                    Err(StoreError::ManifestUnknown(_) | StoreError::NameUnknown(_)) if is_begun => {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
                 }
             };
             finish(&writer, &delete, deleted).await

@@ -63,8 +63,6 @@ impl Store {
         let feed = Arc::clone(&ownership.feed);
         let (disk, lock, opened) = blocking(move || open_directory(&settings, role, ownership)).await?;
         faults::watch(&disk);
-        // A process that was killed may have left them.
-        let may_have_unknown_files = opened.stale_layout || opened.rebuild.is_some();
         let stale_layout = opened.stale_layout || !disk.has_file("index.json");
         let index = Arc::new(opened.index);
         let capacity = Arc::new(Capacity::new(disk.path(""), limits, Arc::clone(&index)));
@@ -95,7 +93,7 @@ impl Store {
             inspect,
             may_lack_names,
             index_verified: AtomicBool::new(false),
-            may_have_unknown_files: AtomicBool::new(may_have_unknown_files),
+            may_have_unknown_files: AtomicBool::new(true),
             writer: Lock::new(Some(writer)),
             threads: Lock::new(Some(threads)),
             lock: Lock::new(Some(lock)),

@@ -44,7 +44,11 @@ impl Collection<'_> {
                 }
                 self.settle_candidates(&page.settled).await?;
                 if is_full {
-                    self.note_candidates(page.waiting, page.orphans).await?;
+                    // Links that a client has renewed meanwhile wait.
+                    let links = page.stale_links.into_iter();
+                    let links = links.map(|(digest, name)| BlobCandidate { digest, repository: Some(name) });
+                    self.note_candidates(page.waiting.into_iter().chain(links).collect(), page.orphans)
+                        .await?;
                 }
             }
             if page.next.is_none() {

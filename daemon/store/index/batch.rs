@@ -198,7 +198,7 @@ impl<M: MetadataStore, B: BlobStore> Batches<'_, &M, &B> {
 /// Logs a failure of work on a file that has no row any more.
 fn after_commit(digest: &Digest, done: Result<(), StoreError>) {
     if let Err(error) = done {
-        // The next collection finds the file as one that the index does not know.
+        // The first collection of a process, or a full one, finds the file as one that the index does not know.
         log::warn!("the file of {digest} is left to the next collection: {error}");
     }
 }

@@ -9,6 +9,9 @@ use crate::store::index::tables::candidates::BlobCandidate;
 use crate::store::index::tables::parents::References;
 use crate::store::index::tables::{Table, WriteTables, keys, meta};
 
+/// The number of lookups for holes in one transaction, some milliseconds: clients decide how many manifests share a blob.
+const MAX_LOOKUPS: u32 = 10_000;
+
 /// Removes rows of candidates that are none, and with them what a collection has to settle for their blobs: a link exception
 /// that no manifest needs, and marks of sparse manifests whose last hole the blob has filled.
 #[derive(Debug)]
@@ -18,7 +21,8 @@ impl Apply for SettleCandidates {
     type Reply = ();
 
     fn apply<T: WriteTables>(&self, to: &mut Applier<'_, T>) -> Result<(), StoreError> {
-        self.0.iter().try_for_each(|one| to.settle_candidate(one))
+        let mut budget = MAX_LOOKUPS;
+        self.0.iter().try_for_each(|one| to.settle_candidate(one, &mut budget))
     }
 }
 
@@ -105,7 +109,8 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
-    fn settle_candidate(&mut self, one: &BlobCandidate) -> Result<(), StoreError> {
+    /// Settles a candidate that is none. Beyond the budget of lookups it stays for the next collection.
+    fn settle_candidate(&mut self, one: &BlobCandidate, budget: &mut u32) -> Result<(), StoreError> {
         if self.tables.is_candidate(one)? {
             return Ok(());
         }
@@ -114,7 +119,10 @@ impl<T: WriteTables> Applier<'_, T> {
             if !self.tables.is_referenced_in(repository, digest)? {
                 self.drop_exception(repository, digest)?;
             }
-            self.fill_holes(repository, digest, u32::MAX)?;
+            self.fill_holes(repository, digest, budget)?;
+            if *budget == 0 {
+                return Ok(());
+            }
         }
         self.forget_candidate(repository.as_ref(), digest)
     }

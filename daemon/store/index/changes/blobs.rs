@@ -119,7 +119,7 @@ impl<T: WriteTables> Applier<'_, T> {
             self.forget_candidate(None, digest)?;
             self.note_candidate(Some(repository), digest)?;
             self.record_new_link(repository, digest)?;
-            self.fill_holes(repository, digest, WRITER_LOOKUPS)?;
+            self.fill_holes(repository, digest, &mut WRITER_LOOKUPS.clone())?;
         }
         match before.map_or(0, |row| row.size) {
             before if before == size => Ok(()),

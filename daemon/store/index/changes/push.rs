@@ -187,7 +187,7 @@ impl<T: WriteTables> Applier<'_, T> {
             self.update_sparse_mark(&new.repository, &new.digest, &mut u32::MAX.clone())?;
         }
         if is_new {
-            self.fill_holes(&new.repository, &new.digest, WRITER_LOOKUPS)?;
+            self.fill_holes(&new.repository, &new.digest, &mut WRITER_LOOKUPS.clone())?;
         }
         Ok(())
     }
@@ -196,10 +196,15 @@ impl<T: WriteTables> Applier<'_, T> {
     /// not derive from the manifest.
     fn put_edges(&mut self, new: &NewManifest) -> Result<(), StoreError> {
         let mut children = Vec::new();
+        // Where manifests have holes, a row may also say that content has filled one.
+        let sparse = keys::repository_prefix(&new.repository);
+        let has_holes = self.tables.prefix(Table::Sparse, &sparse)?.next().is_some();
         for link in new.manifest.references() {
             children.extend_from_slice(&keys::digest_key(&link.digest));
             self.tables.put(Table::Parents, &keys::edge_key(&link.digest, &new.digest), &[])?;
-            self.forget_candidate(Some(&new.repository), &link.digest)?;
+            if !has_holes {
+                self.forget_candidate(Some(&new.repository), &link.digest)?;
+            }
             if link.kind == ReferenceKind::Foreign {
                 self.record_foreign_link(&new.repository, &link.digest)?;
             }

@@ -77,6 +77,11 @@ impl Apply for SetBlobAside {
             return Ok(false);
         }
         if let Some(row) = to.tables.row::<BlobRow>(Table::Blobs, &key)? {
+            for repository in to.repositories_of(digest)? {
+                if !to.tables.is_referenced_in(&repository, digest)? {
+                    to.drop_exception(&repository, digest)?;
+                }
+            }
             to.remove_blob_rows(digest, row.size)?;
         }
         to.files.set_aside.push(digest.clone());

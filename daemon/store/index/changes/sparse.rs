@@ -73,18 +73,16 @@ impl<T: WriteTables> Applier<'_, T> {
         &mut self,
         repository: &RepositoryName,
         digest: &Digest,
-        mut budget: u32,
+        budget: &mut u32,
     ) -> Result<(), StoreError> {
         let mut from = Vec::new();
-        while let Some(parent) =
-            self.tables.parent_among(Table::Sparse, repository, digest, &from, &mut budget)?
-        {
-            self.update_sparse_mark(repository, &parent, &mut budget)?;
+        while let Some(parent) = self.tables.parent_among(Table::Sparse, repository, digest, &from, budget)? {
+            self.update_sparse_mark(repository, &parent, budget)?;
             // The next key: no digest is a prefix of another.
             from = keys::digest_key(&parent);
             from.push(0);
         }
-        if budget == 0 {
+        if *budget == 0 {
             self.note_candidate(Some(repository), digest)?;
         }
         Ok(())

@@ -54,6 +54,7 @@ pub(in crate::store) trait RepositoryLists: ReadTables {
                 let start = part.skip();
                 self.repositories_at(&filter, start..start.saturating_add(limit), cancel)?
             }
+            _ if part.skip() >= total => Vec::new(),
             RepositoryOrder::Size | RepositoryOrder::Tags | RepositoryOrder::Pushed => {
                 self.ranked_repositories(&filter, part, cancel)?
             }
@@ -199,9 +200,13 @@ pub(in crate::store) trait RepositoryLists: ReadTables {
             if !name.starts_with(namespace) {
                 break;
             }
-            if rows.get() == 0 || count.count == MAX_COUNTED {
+            if count.count == MAX_COUNTED {
                 count.is_more = true;
                 break;
+            }
+            if rows.get() == 0 {
+                // The page has one of them at least. Rows that the user may not see are no reason to say that there are more.
+                return Ok(NamespaceCount { count: count.count.max(1), is_more: filter.visible.has_all() });
             }
             rows.set(rows.get() - 1);
             count.count += usize::from(filter.accepts(name));

@@ -1,17 +1,18 @@
 //! Lists of tags for the admin page and the local API, one page at a time.
 //!
 //! The cost of a page by time does not depend on the number of tags, but for those before the page. A page by name, and one of
-//! a search, reads all names once or more, in memory that does not grow with them.
+//! a search, reads all names once or more, in memory that does not grow with them. While an index of an earlier release is taken over,
+//! each page reads all tags.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::entry::{ManifestEntry, entry};
 use super::keys;
 use super::port::{ReadTables, Table};
 use super::ranked::ranked;
-use super::rows::ManifestRow;
+use super::rows::{ManifestRow, digest_of};
 use super::tag_index::TagIndex;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
@@ -147,15 +148,41 @@ pub(in crate::store) trait TagLists: ReadTables {
 
     /// Returns the rows of those of the given tags that exist, each with the number of tags that name the same digest.
     fn with_shares(&self, repository: &RepositoryName, tags: Vec<Tag>) -> Result<Vec<SharedTag>, StoreError> {
-        let mut items = Vec::with_capacity(tags.len());
+        let mut items: Vec<SharedTag> = Vec::with_capacity(tags.len());
         for tag in tags {
             let row: Option<ManifestRow> = self.row(Table::Tags, &keys::tag_key(repository, &tag))?;
             let Some(row) = row else { continue };
-            let entry = entry(self, &row)?;
-            let count = self.count_tags_naming(repository, &entry.digest)?;
-            items.push((tag, entry, count));
+            items.push((tag, entry(self, &row)?, 0));
+        }
+        let counts = self.counts_of_tags(repository, items.iter().map(|(_, entry, _)| &entry.digest))?;
+        for (_, entry, count) in &mut items {
+            *count = counts.get(&entry.digest).copied().unwrap_or_default();
         }
         Ok(items)
+    }
+
+    /// Returns the number of tags that name each of some manifests.
+    fn counts_of_tags<'a>(
+        &self,
+        repository: &RepositoryName,
+        digests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<HashMap<Digest, usize>, StoreError> {
+        let mut counts: HashMap<Digest, usize> = digests.map(|digest| (digest.clone(), 0)).collect();
+        if self.has_all_tags_indexed()? {
+            for (digest, count) in &mut counts {
+                *count = self.count_tags_naming(repository, digest)?;
+            }
+            return Ok(counts);
+        }
+        // One pass for all of them.
+        let mut by_key: HashMap<Vec<u8>, &mut usize> =
+            counts.iter_mut().map(|(digest, count)| (keys::digest_key(digest), count)).collect();
+        for row in self.prefix(Table::Tags, &keys::repository_prefix(repository))? {
+            if let Some(count) = by_key.get_mut(digest_of(self, row?.1)?) {
+                **count += 1;
+            }
+        }
+        Ok(counts)
     }
 
     /// Returns the first `limit` tags of a repository that name a manifest, in version order, and how many there are.
