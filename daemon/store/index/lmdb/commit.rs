@@ -5,8 +5,9 @@
 //! page points to are durable by then, and the pages of the previous snapshot are not overwritten before the commit
 //! after the next: at any moment the medium has one of the two snapshots, whole.
 
-use heed::{Env, RwTxn};
+use heed::RwTxn;
 
+use super::mapping::Env;
 use super::preallocation::Preallocation;
 use super::table::Databases;
 use crate::store::error::StoreError;

@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use heed::{Env, RwTxn};
+use heed::RwTxn;
 
 use super::deferred::Deferred;
+use super::mapping::Env;
 use super::preallocation::Preallocation;
 use super::table::{Databases, Parts, Snapshot};
 use super::transaction::Transaction;

@@ -8,11 +8,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use heed::Env;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::mapping;
+use super::mapping::{self, Env};
 
 /// The bytes of the lock file that LMDB writes while it opens it.
 const HEADER: u64 = 4096;
@@ -94,7 +93,7 @@ fn touch_blocks(lock: &File, length: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::sync::{Arc, Barrier};
 
     use super::*;
 
@@ -108,7 +107,7 @@ mod tests {
             lock.read_exact_at(&mut bytes, 0).unwrap();
             bytes
         };
-        // LMDB has one reader slot for each thread.
+        // Each snapshot has a slot of its own.
         let (begun, ended) = (Barrier::new(21), Barrier::new(21));
         let (before, after) = std::thread::scope(|scope| {
             for _ in 0..20 {
@@ -130,6 +129,31 @@ mod tests {
         assert!(after == before);
         // Closing it would drop LMDB's lock.
         std::mem::forget(lock);
+    }
+
+    #[test]
+    fn threads_may_end_while_the_environment_is_closed() {
+        const THREADS: usize = 8;
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..200 {
+            let env = open(directory.path(), 1 << 20, false).unwrap();
+            let begun = Arc::new(Barrier::new(THREADS + 1));
+            let threads: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    let (env, begun) = (env.clone(), Arc::clone(&begun));
+                    std::thread::spawn(move || {
+                        drop(env.read_txn().unwrap());
+                        drop(env);
+                        begun.wait();
+                    })
+                })
+                .collect();
+            begun.wait();
+            drop(env);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! So pushes are refused while fewer pages are free than deletes may need, and each commit leaves enough for one more:
 //! an index without a free page could never be written again.
 
-use heed::{Env, RwTxn};
+use heed::RwTxn;
 
+use super::mapping::Env;
 use super::table::Databases;
 use crate::store::error::StoreError;
 use crate::store::index::tables::Table;

@@ -11,9 +11,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use heed::{CompactionOption, Env};
+use heed::CompactionOption;
 use rustix::fs::{Advice, fadvise};
 
+use super::mapping::Env;
 use super::preallocation::Preallocation;
 use super::table::{self, Databases, Snapshot};
 use super::{database, environment, mapping, structure};
@@ -65,7 +66,7 @@ pub fn inspect(inspection: &Inspection) -> Result<(), StoreError> {
         txn.commit().map_err(IndexError::from)?;
         databases
     };
-    // LMDB allows one read transaction per thread, and the copy opens one: the snapshot ends here.
+    // The snapshot ends before the copy opens one.
     inspect_rows(directory, &env, &databases, least_change)?;
     match copy.map_or(Ok(()), |copy| copy_to(&env, &databases, copy, map_size)) {
         Err(error) if previous && error.is_environment_error() => Ok(()),

@@ -14,12 +14,12 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use heed::Env;
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statvfs::fstatvfs;
 use rustix::fs::SeekFrom;
 
+use super::mapping::Env;
 use crate::base::Lock;
 use crate::store::error_kinds::is_lack_of_resources;
 use crate::store::index_error::IndexError;

@@ -8,10 +8,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use heed::types::Bytes;
-use heed::{Database, Env, Error, RoTxn, RwTxn, WithTls};
+use heed::{Database, Error, RoTxn, RwTxn, WithoutTls};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::mapping::Env;
 use crate::store::index::pending::Pending;
 use crate::store::index::tables::{Bounds, ReadTables, Row, Table, meta};
 use crate::store::index_error::IndexError;
@@ -263,21 +264,21 @@ const PENDING_FACTOR: u64 = 2;
 /// A read transaction: the tables as they were when it began, with the rows that only the write-ahead log has. A thread has
 /// one at a time.
 pub(in crate::store) struct Snapshot<'index> {
-    txn: RoTxn<'index, WithTls>,
+    txn: RoTxn<'index, WithoutTls>,
     databases: &'index Databases,
     pending: Arc<Pending>,
 }
 
 impl<'index> Snapshot<'index> {
     /// Returns the tables of a transaction alone.
-    pub(super) fn new(txn: RoTxn<'index, WithTls>, databases: &'index Databases) -> Self {
+    pub(super) fn new(txn: RoTxn<'index, WithoutTls>, databases: &'index Databases) -> Self {
         let pending = Arc::new(Pending::empty(txn.id(), 0));
         Self::with(txn, databases, pending)
     }
 
     /// Returns the tables of a transaction with pending rows that belong to it.
     pub(super) fn with(
-        txn: RoTxn<'index, WithTls>,
+        txn: RoTxn<'index, WithoutTls>,
         databases: &'index Databases,
         pending: Arc<Pending>,
     ) -> Self {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use heed::{Env, RoTxn};
+use heed::RoTxn;
 
+use super::mapping::Env;
 use super::preallocation::Preallocation;
 use super::table::{Databases, Parts, Snapshot};
 use crate::store::index::changed_names::{self, ChangedKey};

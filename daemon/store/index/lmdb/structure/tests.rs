@@ -6,11 +6,11 @@ use std::fs::File;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, RwTxn};
+use heed::{Database, RwTxn};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::mapping;
+use super::super::mapping::{self, Env};
 use super::page::{HEADER, WORD};
 use super::*;
 
