@@ -136,7 +136,7 @@ impl Store {
         let is_kept = visible.has_all() && KeptLists::keeps(&part);
         // Before the snapshot of the list: a change in between makes the kept list old, never new.
         let at = self.0.index.sequence();
-        if let Some(found) = self.0.repository_lists.find(&part, at).filter(|_| is_kept) {
+        if is_kept && let Some(found) = self.0.repository_lists.find(&part, at) {
             return Ok(found);
         }
         self.list(Kind::Page, move |inner, cancel| {

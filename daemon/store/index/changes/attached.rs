@@ -6,6 +6,7 @@ use crate::oci::{AttachmentTarget, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::immutable::ImmutableRule;
 use crate::store::index::event::{Cause, EventKind};
+use crate::store::index::tables::lookups::Lookups;
 use crate::store::index::tables::parents::References;
 use crate::store::index::tables::rows::ManifestRow;
 use crate::store::index::tables::{Table, WriteTables, keys};
@@ -25,8 +26,7 @@ impl<T: WriteTables> Applier<'_, T> {
                 continue;
             }
             // The tag contains only part of a long hash, which other digests may share.
-            let prefix = keys::content_key_prefix(repository, digest.algorithm(), &digest.bytes()[..32]);
-            if self.tables.prefix(Table::Manifests, &prefix)?.next().transpose()?.is_none() {
+            if !self.tables.has_attached_subject(repository, &AttachmentTarget::to(digest))? {
                 let removed = self.remove_tag(repository, &tag)?;
                 self.emit_by(Cause::Retention, EventKind::Expire, removed.object(repository, &tag));
                 deleted.push((tag, removed.digest));

@@ -81,8 +81,8 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
-    /// Has collections look at the content of a manifest that is removed from a repository.
-    pub(super) fn note_children(
+    /// Has collections look at a reference of a manifest that is removed from a repository.
+    pub(super) fn note_child(
         &mut self,
         repository: &RepositoryName,
         child: &Digest,
@@ -109,7 +109,8 @@ impl<T: WriteTables> Applier<'_, T> {
         Ok(())
     }
 
-    /// Settles a candidate that is none. Beyond the budget of lookups it stays for the next collection.
+    /// Removes the row of a blob that a collection does not have to look at, and settles what it stands for. Beyond the budget of
+    /// lookups the row stays for the next collection.
     fn settle_candidate(&mut self, one: &BlobCandidate, budget: &mut u32) -> Result<(), StoreError> {
         if self.tables.is_candidate(one)? {
             return Ok(());

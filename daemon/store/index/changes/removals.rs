@@ -125,11 +125,8 @@ impl<T: WriteTables> Applier<'_, T> {
 
     /// Returns the first tags of a manifest, one more than a transaction removes.
     fn first_tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, StoreError> {
-        let mut tags = Vec::new();
-        for tag in self.tables.tags_naming(repository, digest)?.take(MAX_PER_TRANSACTION + 1) {
-            tags.extend(keys::text_after(&tag?, 0).and_then(|tag| tag.parse().ok()));
-        }
-        Ok(tags)
+        let tags = self.tables.parsed_tags_naming(repository, digest)?.take(MAX_PER_TRANSACTION + 1);
+        Ok(tags.collect::<Result<_, _>>()?)
     }
 
     /// Removes an untagged manifest from a repository. Its dependents become orphans as of `since`: now, or when the
@@ -181,7 +178,7 @@ impl<T: WriteTables> Applier<'_, T> {
         for child in self.tables.children_of(digest)? {
             self.mark_orphaned(repository, &child, since, true)?;
             self.renew_lease(Some(repository), &child, since)?;
-            self.note_children(repository, &child)?;
+            self.note_child(repository, &child)?;
         }
         self.renew_lease(None, digest, since)?;
         let key = keys::content_key(repository, digest);

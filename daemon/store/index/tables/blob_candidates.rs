@@ -23,7 +23,7 @@ use crate::store::error::StoreError;
 const FULL_INTERVAL: Duration = Duration::from_hours(7 * 24);
 
 /// The maximum number of repositories of one blob that a page returns.
-pub(in crate::store) const MAX_REPOSITORIES: usize = 10_000;
+pub(in crate::store) const MAX_PER_BLOB: usize = 10_000;
 
 /// Returns the key of a row.
 pub(in crate::store) fn row_key(candidate: &BlobCandidate) -> Vec<u8> {
@@ -72,7 +72,7 @@ pub(in crate::store) trait BlobCandidates: ReadTables {
     fn candidates_of(&self, digest: &Digest) -> Result<Vec<BlobCandidate>, StoreError> {
         let key = keys::digest_key(digest);
         let mut found = Vec::new();
-        for link in self.prefix(Table::BlobRepositories, &key)?.take(MAX_REPOSITORIES) {
+        for link in self.prefix(Table::BlobRepositories, &key)?.take(MAX_PER_BLOB) {
             let name = keys::text_after(link?.0, key.len()).and_then(|name| name.parse().ok());
             found.extend(name.map(|name| BlobCandidate { digest: digest.clone(), repository: Some(name) }));
         }
@@ -98,7 +98,7 @@ pub(in crate::store) trait BlobCandidates: ReadTables {
             let Some((digest, name)) = keys::split_digest(key) else { continue };
             let blob = &key[..key.len() - name.len()];
             let known = page.get(blob).map(Vec::len);
-            if known.map_or(rows >= limit, |known| known >= MAX_REPOSITORIES) {
+            if known.map_or(rows >= limit, |known| known >= MAX_PER_BLOB) {
                 end = page.last_key_value().map(|(last, _)| last.clone());
                 break;
             }

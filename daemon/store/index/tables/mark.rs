@@ -115,7 +115,7 @@ pub(in crate::store) trait Mark: ReadTables {
                 }
                 BlobState::Leased => {
                     let mut rows = self.candidates_of(&digest)?;
-                    page.is_partial |= rows.len() == blob_candidates::MAX_REPOSITORIES;
+                    page.is_partial |= rows.len() == blob_candidates::MAX_PER_BLOB;
                     page.waiting.append(&mut rows);
                 }
                 BlobState::Orphan => {}

@@ -13,7 +13,7 @@ use super::lookups::Lookups;
 use super::meta;
 use super::port::{ReadTables, Row, Table};
 use super::rows::{ManifestRow, RepositoryRow, digest_of};
-use crate::oci::{AttachmentTarget, Digest, RepositoryName};
+use crate::oci::{AttachmentTarget, Digest, RepositoryName, Tag};
 use crate::store::error::StoreError;
 use crate::store::index_error::IndexError;
 
@@ -74,6 +74,16 @@ pub(in crate::store) trait TagIndex: ReadTables {
             named.transpose()
         });
         Ok(Box::new(rows.map(move |key| Ok(Cow::Borrowed(&key?[prefix.len()..])))))
+    }
+
+    /// Returns the tags that name a manifest, parsed.
+    fn parsed_tags_naming<'a>(
+        &'a self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<impl Iterator<Item = Result<Tag, IndexError>> + 'a, IndexError> {
+        let tag = |part: Cow<'a, [u8]>| keys::text_after(&part, 0).and_then(|tag| tag.parse().ok());
+        Ok(self.tags_naming(repository, digest)?.filter_map(move |part| part.map(tag).transpose()))
     }
 
     /// Returns true if a tag names a manifest.

@@ -194,9 +194,9 @@ pub(in crate::store) trait TagLists: ReadTables {
         cancel: &Cancel,
     ) -> Result<(Vec<Tag>, usize), StoreError> {
         let mut tags: Vec<Tag> = Vec::new();
-        for tag in self.tags_naming(repository, digest)?.take(limit) {
+        for tag in self.parsed_tags_naming(repository, digest)?.take(limit) {
             cancel.check()?;
-            tags.extend(keys::text_after(&tag?, 0).and_then(|tag| tag.parse().ok()));
+            tags.push(tag?);
         }
         tags.sort_by(|one, other| version_order::compare(one.as_str(), other.as_str()));
         Ok((tags, self.count_tags_naming(repository, digest)?))
@@ -209,10 +209,8 @@ pub(in crate::store) trait TagLists: ReadTables {
         digest: &Digest,
         visit: &mut dyn FnMut(&Tag) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        for tag in self.tags_naming(repository, digest)? {
-            if let Some(tag) = keys::text_after(&tag?, 0).and_then(|tag| tag.parse().ok()) {
-                visit(&tag)?;
-            }
+        for tag in self.parsed_tags_naming(repository, digest)? {
+            visit(&tag?)?;
         }
         Ok(())
     }
